@@ -1,0 +1,187 @@
+# The stages of .ci/run, one function each: a command that fails ends its stage and the run.
+# shellcheck shell=bash
+
+# Leaves a remark for the table of times.
+note() {
+    echo "$*" | tee "$work/note"
+}
+
+# A hung test fails its stage in minutes, not the whole run at its limit.
+limit() {
+    timeout --kill-after=10 "$@" || {
+        local status=$?
+        [[ $status != 124 && $status != 137 ]] || echo "stopped: not done within $1 s"
+        return $status
+    }
+}
+
+# Adds up the closing lines of cargo test.
+count_tests() {
+    awk '/^test result: /{ passed += $4; failed += $6 }
+        END { printf "%d passed, %d failed\n", passed, failed }' "$1"
+}
+
+about() {
+    case $1 in
+    setup) echo "tools and packages" ;;
+    format) echo "rustfmt" ;;
+    tree) echo "what the library depends on" ;;
+    clippy) echo "lints over everything, warnings denied" ;;
+    tests) echo "cargo test, as the README says" ;;
+    docs) echo "documentation, warnings denied" ;;
+    examples) echo "examples build, the tour runs" ;;
+    loom) echo "the cross-thread code, every interleaving" ;;
+    msrv) echo "the library with the oldest supported compiler" ;;
+    kqueue) echo "the library type-checks for macOS and FreeBSD" ;;
+    asan) echo "the tests under AddressSanitizer" ;;
+    benches) echo "each benchmark runs, briefly" ;;
+    esac
+}
+
+stage_setup() {
+    # A C linker for Rust, and names in the sanitizer's reports.
+    if command -v apt-get >/dev/null; then
+        command -v cc >/dev/null || install_packages gcc libc6-dev
+        command -v llvm-symbolizer >/dev/null || install_packages llvm || echo "no llvm-symbolizer"
+        command -v cargo >/dev/null || install_packages cargo-web rustfmt-web rust-web-clippy
+    fi
+    cargo --version
+    rustc --version
+    rustfmt --version
+    cargo clippy --version
+    if [[ -f Cargo.lock ]]; then
+        cargo fetch --locked --quiet
+    else
+        echo "no Cargo.lock: the newest allowed packages are taken"
+        cargo generate-lockfile --quiet
+    fi
+}
+
+stage_format() {
+    cargo fmt --all -- --check --color never
+}
+
+# The names of the packages below the library, by kind of edge.
+packages_of_library() {
+    cargo tree --package soloio --edges "$1" --prefix none --format '{p}' "${@:2}" |
+        awk 'NF && $1 != "soloio" { print $1 }' | sort -u
+}
+
+stage_tree() {
+    local found count stated runtimes
+    runtimes='tokio|tokio-.*|async-std|smol|async-io|async-executor|async-global-executor|glommio'
+    runtimes+='|monoio|compio|embassy-executor|futures-executor'
+    # Development dependencies may bring `futures` for its combinators, and with it an executor.
+    if found="$(packages_of_library normal,build,dev --target all --all-features |
+        grep -Ex "${runtimes%|futures-executor}")"; then
+        echo "an async runtime is in the library's tree, dev-dependencies included: $found"
+        return 1
+    fi
+    if found="$(packages_of_library normal,build --target all --all-features |
+        grep -Ex "$runtimes")"; then
+        echo "an async runtime is in the library's tree: $found"
+        return 1
+    fi
+    found="$(cargo tree --package soloio --edges normal,build --duplicates --quiet)"
+    if [[ -n "$found" ]]; then
+        printf 'two versions of one package in the library:\n%s\n' "$found"
+        return 1
+    fi
+    packages_of_library normal,build | paste -sd ' '
+    count="$(packages_of_library normal,build | wc -l)"
+    stated="$(grep -oE '\b[0-9]+ crates\b' README.md 2>/dev/null | head -n 1 | cut -d ' ' -f 1)" ||
+        stated=
+    if [[ -n "$stated" && "$stated" != "$count" ]]; then
+        echo "README.md says '$stated crates', the library's tree has $count besides itself"
+        return 1
+    fi
+    note "ok, $count crates${stated:+, as README.md says}, no runtime"
+}
+
+stage_clippy() {
+    cargo clippy --workspace --all-targets -- -D warnings
+}
+
+stage_tests() {
+    limit 1200 cargo test 2>&1 | tee "$work/tests.log"
+    local counted
+    counted="$(count_tests "$work/tests.log")"
+    [[ "$counted" != "0 passed"* ]] || { echo "no test ran"; return 1; }
+    note "ok, $counted"
+}
+
+stage_docs() {
+    RUSTDOCFLAGS='-D warnings' cargo doc --no-deps
+}
+
+stage_examples() {
+    cargo build --release --examples
+    limit 120 cargo run --release --quiet --example tour | tee "$work/tour.log"
+    [[ -s "$work/tour.log" ]] || { echo "the tour printed nothing"; return 1; }
+}
+
+# `--cfg loom` swaps the locks for loom's, so it needs a folder of its own.
+stage_loom() {
+    RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR="$work/loom" \
+        limit 1200 cargo test --test loom --release 2>&1 | tee "$work/loom.log"
+    local counted
+    counted="$(count_tests "$work/loom.log")"
+    [[ "$counted" != "0 passed"* ]] || { echo "no model ran"; return 1; }
+    note "ok, $counted"
+}
+
+stage_msrv() {
+    local rustc
+    if ! rustc="$(old_rustc 2>"$work/why")"; then
+        note "not checked, because $(tail -n 1 "$work/why")"
+        return 0
+    fi
+    "$rustc" --version
+    RUSTC="$rustc" CARGO_TARGET_DIR="$work/msrv" cargo check --package soloio --lib
+    note "ok, $("$rustc" --version | cut -d ' ' -f 1,2)"
+}
+
+# std is built from source for these targets. The compiler that goes with the source is the same
+# one as for the oldest supported version; a rustc-web that is installed will do as well.
+stage_kqueue() {
+    local rustc
+    if ! rustc="$(old_rustc 2>"$work/why")"; then
+        cat "$work/why"
+        install_packages rustc-web rust-web-src || {
+            echo "no compiler with std's source: this check cannot be left out"
+            return 1
+        }
+        rustc=/usr/bin/rustc
+    fi
+    # -Zwarnings: code that no other platform uses is a warning only here.
+    RUSTC="$rustc" RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$work/kqueue" \
+        CARGO_PROFILE_DEV_DEBUG=0 CARGO_BUILD_WARNINGS=deny \
+        cargo check --package soloio --lib -Zwarnings -Zbuild-std=std,panic_abort \
+        --target aarch64-apple-darwin --target x86_64-unknown-freebsd
+}
+
+# Tests that leak on purpose have `forg` in their names (forget, forgotten): see .ci/leaks.txt.
+stage_asan() {
+    local options=detect_stack_use_after_return=1:strict_string_checks=1
+    if command -v llvm-symbolizer >/dev/null; then
+        options+=:detect_leaks=1
+    else
+        echo "no llvm-symbolizer: leaks are not looked for, since wanted ones have no names"
+        options+=:detect_leaks=0
+    fi
+    # A little optimisation keeps this within minutes; debug assertions stay. The examples are
+    # built because tests run some of them. The build scripts' side of --target stays as it is.
+    export RUSTC_BOOTSTRAP=1 RUSTFLAGS='-Zsanitizer=address' CARGO_TARGET_DIR="$work/asan"
+    export CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_PROFILE_DEV_DEBUG=line-tables-only
+    export ASAN_OPTIONS="$options"
+    export LSAN_OPTIONS="suppressions=$PWD/.ci/leaks.txt:print_suppressions=0"
+    local host
+    host="$(rustc -vV | sed -n 's/^host: //p')"
+    cargo build --examples --target "$host"
+    limit 1500 cargo test --tests --target "$host" 2>&1 | tee "$work/asan.log"
+    note "ok, $(count_tests "$work/asan.log")"
+}
+
+stage_benches() {
+    limit 900 cargo run --release --package soloio-benches -- --quick
+}

@@ -1,0 +1,72 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::side::Side;
+use crate::work::Kind;
+
+/// soloio and tokio side by side: time, CPU, memory, instructions.
+#[derive(Debug, Parser)]
+#[command(name = "soloio-benches")]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Option<Mode>,
+    #[command(flatten)]
+    pub how: How,
+}
+
+/// How thoroughly.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct How {
+    /// A smoke run: everything is run and checked, the numbers mean little.
+    #[arg(long, global = true)]
+    pub quick: bool,
+    /// Rounds per row (7, or 1 in a smoke run).
+    #[arg(long, global = true, value_parser = clap::value_parser!(u16).range(1..))]
+    pub rounds: Option<u16>,
+    /// End with status 1 if a row misses its target.
+    #[arg(long, global = true)]
+    pub strict: bool,
+}
+
+impl How {
+    pub fn rounds(self) -> usize {
+        self.rounds
+            .map_or(if self.quick { 1 } else { 7 }, usize::from)
+    }
+}
+
+/// What to do; without one, all rows.
+#[derive(Debug, Subcommand)]
+pub enum Mode {
+    /// Measure some rows.
+    Row {
+        /// Names as `list` prints them.
+        #[arg(required = true)]
+        keys: Vec<String>,
+    },
+    /// Print the names of the rows.
+    List,
+    /// Measure one row once on one side, for a profiler.
+    Once { side: Side, key: String },
+    /// Count user-space instructions per operation, under valgrind.
+    Instructions {
+        /// Only these servers.
+        keys: Vec<String>,
+        /// Keep the profiles in this folder, for callgrind_annotate.
+        #[arg(long)]
+        keep: Option<PathBuf>,
+    },
+    /// What is measured: one server, until a signal ends it.
+    #[command(hide = true)]
+    Server {
+        #[arg(long)]
+        side: Side,
+        #[arg(long)]
+        kind: Kind,
+        #[arg(long)]
+        core: usize,
+    },
+}

@@ -1,0 +1,65 @@
+//! The load generator: plain sockets and one epoll loop, the same for every side, no futures.
+
+mod idle;
+mod tcp_echo;
+mod tcp_requests;
+mod udp_echo;
+
+pub use idle::Idle;
+pub use tcp_echo::TcpEcho;
+pub use tcp_requests::TcpRequests;
+pub use udp_echo::UdpEcho;
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::work::Work;
+
+/// Bytes in a message.
+pub const MESSAGE: usize = 64;
+/// Connections, or sockets, that have a message on the way at any time.
+pub const IN_FLIGHT: usize = 64;
+/// Silence after which the server counts as stuck. Generous: it may run under valgrind.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A client of one kind, connected and ready to run any number of operations.
+pub enum Load {
+    Echo(TcpEcho),
+    Requests(TcpRequests),
+    Udp(UdpEcho),
+}
+
+impl Load {
+    pub fn open(work: Work, server: SocketAddr) -> io::Result<Self> {
+        match work {
+            Work::TcpEcho | Work::TcpEchoTimeout => TcpEcho::open(server).map(Self::Echo),
+            Work::TcpRequest => TcpRequests::open(server).map(Self::Requests),
+            Work::UdpEcho => UdpEcho::open(server).map(Self::Udp),
+        }
+    }
+
+    /// Runs exactly `count` operations and checks every answer; nothing is on the way after it.
+    pub fn run(&mut self, count: u64) -> io::Result<()> {
+        match self {
+            Self::Echo(load) => load.run(count),
+            Self::Requests(load) => load.run(count),
+            Self::Udp(load) => load.run(count),
+        }
+    }
+}
+
+/// A message that differs from the one before it, so that a late or doubled answer shows.
+fn message(number: u64) -> [u8; MESSAGE] {
+    let mut bytes = [0x5a; MESSAGE];
+    bytes[..8].copy_from_slice(&number.to_le_bytes());
+    bytes
+}
+
+fn wrong_answer() -> io::Error {
+    io::Error::other("the server answered with something else than what it was sent")
+}
+
+fn stuck() -> io::Error {
+    io::Error::other("the server stopped answering")
+}

@@ -1,0 +1,120 @@
+//! soloio and tokio side by side; README.md says what each row means.
+
+mod cli;
+mod counting;
+mod flavour;
+mod instructions;
+mod load;
+mod rounds;
+mod rows;
+mod server;
+mod side;
+mod sys;
+mod table;
+mod work;
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Arguments, How, Mode};
+use crate::counting::Counting;
+use crate::instructions::Profiles;
+use crate::side::Side;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn main() -> ExitCode {
+    let Arguments { command, how } = Arguments::parse();
+    let result = match command {
+        None => measure(&[], how),
+        Some(Mode::Row { keys }) => measure(&keys, how),
+        Some(Mode::List) => {
+            list();
+            Ok(true)
+        }
+        Some(Mode::Once { side, key }) => once(side, &key, how),
+        Some(Mode::Instructions { keys, keep }) => count(&keys, keep, how),
+        Some(Mode::Server { side, kind, core }) => server::run(side, kind, core).map(|()| true),
+    };
+    match result {
+        Ok(reached) if reached || !how.strict => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("soloio-benches: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn list() {
+    for row in rows::all() {
+        println!("{:<18} {}", row.key, row.title.trim_start());
+    }
+    println!("\ninstructions:");
+    for counted in instructions::all() {
+        println!("{:<18} {}", counted.key, counted.title.trim_start());
+    }
+}
+
+/// Measures the rows with these names, or all; whether all reached their targets.
+fn measure(keys: &[String], how: How) -> io::Result<bool> {
+    let rows = rows::all();
+    reject_unknown(keys, &rows.iter().map(|row| row.key).collect::<Vec<_>>())?;
+    table::head();
+    let mut reached = true;
+    for row in rows.iter().filter(|row| chosen(keys, row.key)) {
+        let verdict = rounds::run(row, how.rounds(), how.quick)?;
+        table::line(row.title, row.unit, row.target, &verdict);
+        reached &= verdict.reached;
+    }
+    Ok(reached)
+}
+
+/// Measures one side of the row with this name, and nothing else.
+fn once(side: Side, key: &str, how: How) -> io::Result<bool> {
+    let all = rows::all();
+    let row = all
+        .iter()
+        .find(|row| row.key == key)
+        .ok_or_else(|| unknown(key))?;
+    println!("{:.1} {}", row.measure(side, how.quick)?, row.unit);
+    Ok(true)
+}
+
+/// Counts the instructions of the servers with these names, or all.
+fn count(keys: &[String], keep: Option<PathBuf>, how: How) -> io::Result<bool> {
+    let all = instructions::all();
+    reject_unknown(keys, &all.each_ref().map(|counted| counted.key))?;
+    if !instructions::available() {
+        println!("valgrind is not installed: no instructions counted");
+        return Ok(true);
+    }
+    let profiles = Profiles::new(keep)?;
+    table::head();
+    let mut reached = true;
+    for counted in all.iter().filter(|counted| chosen(keys, counted.key)) {
+        let verdict = instructions::run(counted, &profiles, how.quick)?;
+        table::line(counted.title, "ins", counted.target, &verdict);
+        reached &= verdict.reached;
+    }
+    Ok(reached)
+}
+
+fn chosen(keys: &[String], key: &str) -> bool {
+    keys.is_empty() || keys.iter().any(|wanted| wanted == key)
+}
+
+fn reject_unknown(keys: &[String], known: &[&str]) -> io::Result<()> {
+    match keys.iter().find(|key| !known.contains(&key.as_str())) {
+        Some(key) => Err(unknown(key)),
+        None => Ok(()),
+    }
+}
+
+fn unknown(key: &str) -> io::Error {
+    io::Error::other(format!("no row {key:?}; try `list`"))
+}

@@ -1,0 +1,126 @@
+//! The rows of the table: name, unit, how much work, what to reach, and the code that measures.
+
+mod ping_pong;
+mod ready;
+mod rearm;
+mod runtime;
+mod self_wake;
+mod server;
+mod sleep;
+mod spawn;
+mod thread_wake;
+mod timer;
+
+use std::io;
+use std::time::Duration;
+
+use crate::side::Side;
+use crate::sys::affinity;
+
+/// A thing to measure.
+pub struct Row {
+    /// What one types to choose it.
+    pub key: &'static str,
+    pub title: &'static str,
+    pub unit: &'static str,
+    pub target: Target,
+    /// How many operations a measurement has, in full and in a smoke run.
+    pub full: u64,
+    pub quick: u64,
+    run: fn(Side, u64) -> io::Result<f64>,
+}
+
+/// What soloio has to reach.
+#[derive(Clone, Copy, Debug)]
+pub enum Target {
+    /// At most so much of tokio's value.
+    Ratio(f64),
+    /// At most this value, whatever tokio's is.
+    Value(f64),
+}
+
+impl Row {
+    /// One measurement of one side.
+    pub fn measure(&self, side: Side, quick: bool) -> io::Result<f64> {
+        affinity::pin(affinity::measured_core())?;
+        (self.run)(side, if quick { self.quick } else { self.full })
+    }
+}
+
+fn nanos_each(total: Duration, count: u64) -> f64 {
+    total.as_nanos() as f64 / count as f64
+}
+
+/// A number of no visible order for each number, the same in every run (splitmix64).
+fn scatter(number: u64) -> u64 {
+    let mixed = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+fn row(
+    key: &'static str,
+    title: &'static str,
+    unit: &'static str,
+    target: Target,
+    [full, quick]: [u64; 2],
+    run: fn(Side, u64) -> io::Result<f64>,
+) -> Row {
+    Row {
+        key,
+        title,
+        unit,
+        target,
+        full,
+        quick,
+        run,
+    }
+}
+
+/// All rows, in the order of the table.
+pub fn all() -> Vec<Row> {
+    let mut rows = in_process();
+    rows.extend(servers());
+    rows
+}
+
+const K: u64 = 1_000;
+const M: u64 = 1_000_000;
+
+#[rustfmt::skip] // One row a line: this is the table.
+fn in_process() -> Vec<Row> {
+    use Target::Ratio as R;
+    let ns = "ns";
+    vec![
+        row("spawn", "spawn and join an empty task", ns, R(0.25), [400 * K, 2 * K], spawn::measure),
+        row("self-wake", "task that wakes itself", ns, R(0.5), [4 * M, 20 * K], self_wake::measure),
+        row("ping-pong", "two tasks ping-pong", ns, R(0.65), [M, 5 * K], ping_pong::measure),
+        row("thread-wake", "woken by a thread", ns, R(1.0), [5 * K, 100], thread_wake::measure),
+        row("timer", "timer made, cancelled: alone", ns, R(0.12), [300 * K, 2 * K], timer::alone),
+        row("timer-among", "  one among 25,000 live", ns, R(0.12), [500 * K, 2 * K], timer::among),
+        row("timer-batch", "  25,000 made, then cancelled", ns, R(0.12), [6, 1], timer::batches),
+        row("rearm", "timer re-armed: alone", ns, R(0.12), [300 * K, 2 * K], rearm::alone),
+        row("rearm-among", "  among 25,000", ns, R(0.12), [500 * K, 2 * K], rearm::among),
+        row("rearm-later", "  25,000, always later", ns, R(0.12), [500 * K, 2 * K], rearm::later),
+        row("sleep", "sleep fired, CPU", ns, R(0.4), [2 * K, 50], sleep::measure),
+        row("ready", "timeout, ready future", ns, R(0.5), [2 * M, 10 * K], ready::future),
+        row("ready-receive", "timeout, ready receive", ns, R(0.5), [2 * K, 10], ready::receive),
+        row("runtime", "runtime made and dropped", ns, R(0.45), [10 * K, 50], runtime::as_value),
+        row("block-on", "  the same by block_on", ns, R(0.45), [10 * K, 50], runtime::by_block_on),
+    ]
+}
+
+#[rustfmt::skip] // One row a line: this is the table.
+fn servers() -> Vec<Row> {
+    use Target::{Ratio as R, Value};
+    let ns = "ns";
+    vec![
+        row("tcp-echo", "tcp echo, server CPU", ns, R(1.0), [60 * K, 2 * K], server::echo),
+        row("tcp-echo-timeout", "  with a timeout", ns, R(1.0), [60 * K, 2 * K], server::timeout),
+        row("tcp-request", "request, server CPU", ns, R(0.87), [15 * K, 500], server::request),
+        row("udp-echo", "udp echo, server CPU", ns, R(1.0), [60 * K, 2 * K], server::udp),
+        row("memory", "memory, idle connection", "B", R(0.35), [5 * K, K], server::memory),
+        row("allocations", "allocs per echo", "", Value(0.0), [20 * K, 2 * K], server::allocations),
+    ]
+}

@@ -1,0 +1,68 @@
+//! What a server process costs: CPU per operation, allocations per message, memory per
+//! connection. The server has one core, the load generator (this process) another.
+
+use std::io;
+
+use super::nanos_each;
+use crate::load::{Idle, Load};
+use crate::server::{Child, OPEN_FILES};
+use crate::side::Side;
+use crate::sys::{affinity, limits};
+use crate::work::{Kind, Work};
+
+pub fn echo(side: Side, count: u64) -> io::Result<f64> {
+    cpu(Work::TcpEcho, side, count)
+}
+
+pub fn timeout(side: Side, count: u64) -> io::Result<f64> {
+    cpu(Work::TcpEchoTimeout, side, count)
+}
+
+pub fn request(side: Side, count: u64) -> io::Result<f64> {
+    cpu(Work::TcpRequest, side, count)
+}
+
+pub fn udp(side: Side, count: u64) -> io::Result<f64> {
+    cpu(Work::UdpEcho, side, count)
+}
+
+/// Nanoseconds of server CPU, user and system, per operation.
+fn cpu(work: Work, side: Side, count: u64) -> io::Result<f64> {
+    affinity::pin(affinity::helper_core())?;
+    let server = Child::start(side, work.kind(), None)?;
+    let mut load = Load::open(work, server.address())?;
+    load.run(count / 10)?;
+    let before = server.cpu()?;
+    load.run(count)?;
+    let used = server.cpu()? - before;
+    server.finish()?;
+    Ok(nanos_each(used, count))
+}
+
+/// Allocations of the server per echoed message.
+pub fn allocations(side: Side, count: u64) -> io::Result<f64> {
+    affinity::pin(affinity::helper_core())?;
+    let mut server = Child::start(side, Kind::TcpEcho, None)?;
+    let mut load = Load::open(Work::TcpEcho, server.address())?;
+    load.run(count / 10)?;
+    let before = server.allocations()?;
+    load.run(count)?;
+    let made = server.allocations()? - before;
+    server.finish()?;
+    Ok(made as f64 / count as f64)
+}
+
+/// Resident bytes of the server per connection that waits for its next message.
+pub fn memory(side: Side, count: u64) -> io::Result<f64> {
+    affinity::pin(affinity::helper_core())?;
+    limits::raise_open_files(OPEN_FILES)?;
+    let server = Child::start(side, Kind::TcpIdle, None)?;
+    let mut load = Idle::open(server.address());
+    // The first connections pay for code pages and for what the runtime makes once.
+    load.add(10)?;
+    let before = server.resident()?;
+    load.add(count)?;
+    let after = server.resident()?;
+    server.finish()?;
+    Ok(after.saturating_sub(before) as f64 / count as f64)
+}

@@ -1,0 +1,114 @@
+//! A server process seen from outside: started, measured, asked, ended.
+
+use std::ffi::OsString;
+use std::io::{self, BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use crate::side::Side;
+use crate::sys::signals::Signal;
+use crate::sys::{affinity, cpu_clock, signals};
+use crate::work::Kind;
+
+/// This program again, as a server. Ended when dropped.
+pub struct Child {
+    process: std::process::Child,
+    out: BufReader<ChildStdout>,
+    address: SocketAddr,
+}
+
+impl Child {
+    /// Starts a server and waits until it says where it listens. `wrapper` is a program that runs
+    /// it, with its arguments: valgrind, or none.
+    pub fn start(side: Side, kind: Kind, wrapper: Option<Vec<OsString>>) -> io::Result<Self> {
+        let program = std::env::current_exe()?;
+        let mut command = match wrapper.as_deref() {
+            Some([tool, arguments @ ..]) => {
+                let mut command = Command::new(tool);
+                command.args(arguments).arg(program);
+                command
+            }
+            _ => Command::new(program),
+        };
+        command.args([
+            "server",
+            "--side",
+            side.argument(),
+            "--kind",
+            kind.argument(),
+        ]);
+        command.args(["--core", &affinity::measured_core().to_string()]);
+        let mut process = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let pipe = process
+            .stdout
+            .take()
+            .ok_or_else(|| io::Error::other("no pipe"))?;
+        let mut out = BufReader::new(pipe);
+        let line = read_line(&mut out)?;
+        let address = line.parse().map_err(|_| {
+            io::Error::other(format!(
+                "the {} server did not start: {line:?}",
+                side.argument()
+            ))
+        })?;
+        Ok(Self {
+            process,
+            out,
+            address,
+        })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// CPU time so far, user and system.
+    pub fn cpu(&self) -> io::Result<Duration> {
+        cpu_clock::process(self.process.id())
+    }
+
+    /// Resident memory now, in bytes.
+    pub fn resident(&self) -> io::Result<u64> {
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.process.id()))?;
+        let pages: Option<u64> = statm.split(' ').nth(1).and_then(|field| field.parse().ok());
+        // 4 KiB wherever these benchmarks are compared; the ratio does not depend on it.
+        pages
+            .map(|pages| pages * 4096)
+            .ok_or_else(|| io::Error::other("statm has no such field"))
+    }
+
+    /// Allocations so far.
+    pub fn allocations(&mut self) -> io::Result<u64> {
+        signals::send(self.process.id(), Signal::Report)?;
+        read_line(&mut self.out)?.parse().map_err(io::Error::other)
+    }
+
+    /// Ends the server and waits for it, so that what a wrapper writes at the end is there.
+    pub fn finish(mut self) -> io::Result<()> {
+        signals::send(self.process.id(), Signal::Leave)?;
+        let status = self.process.wait()?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(io::Error::other(format!("server: {status}")))
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // After `finish` it is gone already, which is no news.
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+fn read_line(out: &mut impl BufRead) -> io::Result<String> {
+    let mut line = String::new();
+    out.read_line(&mut line)?;
+    Ok(line.trim_end().to_owned())
+}

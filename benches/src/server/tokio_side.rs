@@ -1,0 +1,89 @@
+//! tokio's servers: an accept loop with a task per connection, a read and write_all loop in it.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::time::timeout;
+
+use super::{BUFFER, RECEIVE_LIMIT, announce};
+use crate::flavour::Flavour;
+use crate::work::Kind;
+
+pub fn run<F: Flavour>(kind: Kind) -> io::Result<()> {
+    let runtime = F::runtime()?;
+    F::block_on(&runtime, async {
+        // In a task, as a program that wants tokio's best would do it.
+        let server = F::spawn(async move {
+            match kind {
+                Kind::TcpEcho => serve::<F>(echo).await,
+                Kind::TcpEchoTimeout => serve::<F>(echo_with_timeout).await,
+                Kind::TcpIdle => serve::<F>(echo_without_buffer).await,
+                Kind::UdpEcho => udp_echo().await,
+            }
+        });
+        server.await.map_err(io::Error::other)?
+    })
+}
+
+async fn serve<F: Flavour>(handler: impl AsyncFn(TcpStream) + Copy + 'static) -> io::Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    announce(listener.local_addr()?)?;
+    loop {
+        let (stream, _): (TcpStream, SocketAddr) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        F::spawn(async move { handler(stream).await });
+    }
+}
+
+/// An error ends the connection, as on the other side.
+async fn echo(mut stream: TcpStream) {
+    let mut buffer = [0; BUFFER];
+    while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+        if stream.write_all(&buffer[..count]).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn echo_with_timeout(mut stream: TcpStream) {
+    let mut buffer = [0; BUFFER];
+    while let Ok(Ok(count @ 1..)) = timeout(RECEIVE_LIMIT, stream.read(&mut buffer)).await {
+        if stream.write_all(&buffer[..count]).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn echo_without_buffer(mut stream: TcpStream) {
+    while stream.readable().await.is_ok() {
+        match take(&stream) {
+            Ok(data) if data.is_empty() => return,
+            Ok(data) => {
+                if stream.write_all(&data).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// What has arrived, exactly sized; not async, so that no connection keeps the buffer.
+fn take(stream: &TcpStream) -> io::Result<Vec<u8>> {
+    let mut buffer = [0; BUFFER];
+    let count = stream.try_read(&mut buffer)?;
+    Ok(buffer[..count].to_vec())
+}
+
+async fn udp_echo() -> io::Result<()> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    announce(socket.local_addr()?)?;
+    let mut buffer = [0; BUFFER];
+    loop {
+        let (count, from) = socket.recv_from(&mut buffer).await?;
+        socket.send_to(&buffer[..count], from).await?;
+    }
+}

@@ -1,0 +1,26 @@
+//! The contestants: soloio, and the two single-threaded runtimes of tokio.
+
+use clap::ValueEnum;
+
+/// Who runs. tokio stands in the table with the better of its two.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Side {
+    Soloio,
+    /// `tokio::runtime::Builder::new_current_thread().build()`, tasks by `tokio::spawn`.
+    TokioCurrent,
+    /// `tokio::runtime::LocalRuntime`, tasks by `spawn_local`.
+    TokioLocal,
+}
+
+impl Side {
+    pub const ALL: [Self; 3] = [Self::Soloio, Self::TokioCurrent, Self::TokioLocal];
+
+    /// The name on the command line of a server process.
+    pub fn argument(self) -> &'static str {
+        match self {
+            Self::Soloio => "soloio",
+            Self::TokioCurrent => "tokio-current",
+            Self::TokioLocal => "tokio-local",
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Cores: which ones we may use, and tying the calling thread to one of them.
+
+use std::io;
+use std::mem;
+use std::sync::OnceLock;
+
+use super::check;
+
+/// The core of what is measured: the in-process rows and the servers.
+pub fn measured_core() -> usize {
+    allowed()[0]
+}
+
+/// The core of the load generator and of helper threads; another one wherever there is one.
+pub fn helper_core() -> usize {
+    allowed()[allowed().len().min(2) - 1]
+}
+
+/// Ties the calling thread (and what it starts) to one core.
+pub fn pin(core: usize) -> io::Result<()> {
+    // SAFETY: a `cpu_set_t` is plain integers, for which zero is a value.
+    let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
+    // SAFETY: `set` is a valid set; the macro checks `core` against its size.
+    unsafe { libc::CPU_SET(core, &mut set) };
+    // SAFETY: `set` is readable for the size given.
+    check(unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) })?;
+    Ok(())
+}
+
+/// The cores the process was started with, read once: pinning narrows what the kernel reports.
+fn allowed() -> &'static [usize] {
+    static ALLOWED: OnceLock<Vec<usize>> = OnceLock::new();
+    ALLOWED.get_or_init(|| {
+        // SAFETY: a `cpu_set_t` is plain integers, for which zero is a value.
+        let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
+        // SAFETY: `set` is writable for the size given.
+        check(unsafe { libc::sched_getaffinity(0, size_of_val(&set), &raw mut set) })
+            .expect("a process may read its own affinity");
+        let limit = usize::try_from(libc::CPU_SETSIZE).expect("a small positive constant");
+        // SAFETY: every index is below the size of the set.
+        let cores: Vec<usize> = (0..limit)
+            .filter(|&core| unsafe { libc::CPU_ISSET(core, &set) })
+            .collect();
+        assert!(!cores.is_empty(), "a running process has a core");
+        cores
+    })
+}

@@ -1,0 +1,50 @@
+//! The table on standard output: a line per row, printed as soon as it is known.
+
+use crate::rounds::Verdict;
+use crate::rows::Target;
+use crate::side::Side;
+
+/// Prints the heads of the columns.
+pub fn head() {
+    println!(
+        "{:<32} {:>4} {:>9} {:>9} {:<7}  {:>6} {:>13} {:>8}",
+        "", "", "soloio", "tokio", "", "ratio", "min..max", "at most"
+    );
+}
+
+/// Prints one row.
+pub fn line(title: &str, unit: &str, target: Target, verdict: &Verdict) {
+    let better = match verdict.better {
+        Side::TokioLocal => "local",
+        Side::TokioCurrent | Side::Soloio => "current",
+    };
+    let (ratio, spread) = match verdict.ratio.median.is_finite() {
+        true => (
+            format!("{:.2}", verdict.ratio.median),
+            format!("{:.2}..{:.2}", verdict.ratio.least, verdict.ratio.most),
+        ),
+        // Nothing to divide by: tokio's value is 0.
+        false => ("-".to_owned(), "-".to_owned()),
+    };
+    let most = match target {
+        Target::Ratio(most) => format!("{most:.2}"),
+        Target::Value(most) => format!("{most} {unit}").trim_end().to_owned() + " abs",
+    };
+    println!(
+        "{title:<32} {unit:>4} {:>9} {:>9} {better:<7}  {ratio:>6} {spread:>13} {most:>8}  {}",
+        number(verdict.soloio),
+        number(verdict.tokio),
+        if verdict.reached { "ok" } else { "MISS" }
+    );
+}
+
+/// Three digits or so: more would be noise.
+fn number(value: f64) -> String {
+    if value == 0.0 || value >= 100.0 {
+        format!("{value:.0}")
+    } else if value >= 1.0 {
+        format!("{value:.1}")
+    } else {
+        format!("{value:.4}")
+    }
+}

@@ -1,0 +1,47 @@
+//! What a server is given to do, and which server that takes.
+
+use clap::ValueEnum;
+
+/// An operation that a server and a load generator carry out together.
+#[derive(Clone, Copy, Debug)]
+pub enum Work {
+    TcpEcho,
+    TcpEchoTimeout,
+    TcpRequest,
+    UdpEcho,
+}
+
+impl Work {
+    pub fn kind(self) -> Kind {
+        match self {
+            // A request on a connection of its own is an echo that ends early.
+            Self::TcpEcho | Self::TcpRequest => Kind::TcpEcho,
+            Self::TcpEchoTimeout => Kind::TcpEchoTimeout,
+            Self::UdpEcho => Kind::UdpEcho,
+        }
+    }
+}
+
+/// A server program.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Kind {
+    /// Echo with a buffer of its own per connection.
+    TcpEcho,
+    /// The same, each receive inside a timeout of 30 s.
+    TcpEchoTimeout,
+    /// Echo that holds no buffer while it waits.
+    TcpIdle,
+    UdpEcho,
+}
+
+impl Kind {
+    /// The name on the command line of a server process.
+    pub fn argument(self) -> &'static str {
+        match self {
+            Self::TcpEcho => "tcp-echo",
+            Self::TcpEchoTimeout => "tcp-echo-timeout",
+            Self::TcpIdle => "tcp-idle",
+            Self::UdpEcho => "udp-echo",
+        }
+    }
+}

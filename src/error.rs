@@ -1,0 +1,384 @@
+//! Defines [`Error`], the few sharp words every operation ends with, and [`Result`].
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// What every operation of this crate returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an operation did not succeed.
+///
+/// The words are AnyIO's: code decides by the variant, a person reads the message, and
+/// [`source`](StdError::source) keeps what the operating system said.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The peer finished sending. Never shown as an empty read, and sticky: each later receive
+    /// says it again. [`next`](crate::ByteReceiveStream::next) turns it into `Ok(None)`.
+    EndOfStream,
+    /// This side had already closed the object (or the sending direction of it).
+    Closed,
+    /// The connection is unusable for a reason from outside, such as a reset.
+    Broken(OsError),
+    /// Another task uses the same direction of this object right now.
+    Busy,
+    /// The operation, or the task waited for, was cancelled.
+    Cancelled,
+    /// The time given by [`fail_after`](crate::fail_after) was over first.
+    TimedOut,
+    /// No address of the host could be connected; every attempt is told.
+    ConnectFailed(Box<ConnectFailed>),
+    /// The host name could not be turned into addresses.
+    Resolve(Box<ResolveError>),
+    /// The stream ended inside an item of known size.
+    IncompleteRead,
+    /// The size limit was reached before the delimiter came.
+    DelimiterNotFound,
+    /// The operation was polled outside a runtime: enter one with [`block_on`](crate::block_on).
+    NoRuntime,
+    /// The socket belongs to another runtime that is still alive.
+    OtherLoop,
+    /// A system call failed, or an argument was refused before one was made.
+    Io(OsError),
+    /// An error that is not of this crate; see [`Error::other`].
+    Other(Box<dyn StdError + Send + Sync>),
+}
+
+impl Error {
+    /// Wraps an error of another kind, as [`std::io::Error::other`] does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let error = soloio::Error::other("the greeting was rude");
+    /// assert_eq!(error.to_string(), "the greeting was rude");
+    /// ```
+    pub fn other(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::Other(error.into())
+    }
+
+    /// True for [`Error::EndOfStream`].
+    #[must_use]
+    pub fn is_end_of_stream(&self) -> bool {
+        matches!(self, Self::EndOfStream)
+    }
+
+    /// A refused argument: an `InvalidInput` that names the operation and what is wrong.
+    pub(crate) fn invalid(operation: &'static str, message: impl Into<String>) -> Self {
+        let cause = io::Error::new(io::ErrorKind::InvalidInput, message.into());
+        Self::Io(OsError::new(operation, cause))
+    }
+
+    /// A failed system call with what was being done and where.
+    pub(crate) fn io(operation: &'static str, at: impl fmt::Display, cause: io::Error) -> Self {
+        Self::Io(OsError::new(operation, cause).at(at))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EndOfStream => f.write_str("the peer has finished sending"),
+            Self::Closed => f.write_str("this side has already been closed"),
+            Self::Broken(error) => write!(f, "the connection is broken: {error}"),
+            Self::Busy => f.write_str("another task is already using this direction"),
+            Self::Cancelled => f.write_str("the operation was cancelled"),
+            Self::TimedOut => f.write_str("the time limit was reached"),
+            Self::ConnectFailed(error) => error.fmt(f),
+            Self::Resolve(error) => error.fmt(f),
+            Self::IncompleteRead => f.write_str("the stream ended inside an item"),
+            Self::DelimiterNotFound => f.write_str("no delimiter within the size limit"),
+            Self::NoRuntime => f.write_str(
+                "no runtime is running on this thread: enter one with `soloio::block_on`",
+            ),
+            Self::OtherLoop => f.write_str("the socket is in use by another runtime"),
+            Self::Io(error) => error.fmt(f),
+            Self::Other(error) => error.fmt(f),
+        }
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Broken(error) | Self::Io(error) => Some(&error.0.cause),
+            Self::ConnectFailed(error) => error.source(),
+            Self::Resolve(error) => error.source(),
+            Self::Other(error) => error.source(),
+            _ => None,
+        }
+    }
+}
+
+impl From<io::Error> for Error {
+    /// Keeps an [`Error`] that travelled inside an `io::Error`; anything else becomes
+    /// [`Error::Io`].
+    fn from(error: io::Error) -> Self {
+        match error.downcast::<Self>() {
+            Ok(own) => own,
+            Err(foreign) => Self::Io(OsError::new("", foreign)),
+        }
+    }
+}
+
+impl From<Box<dyn StdError + Send + Sync>> for Error {
+    fn from(error: Box<dyn StdError + Send + Sync>) -> Self {
+        match error.downcast::<Self>() {
+            Ok(own) => *own,
+            Err(foreign) => Self::Other(foreign),
+        }
+    }
+}
+
+impl From<Error> for io::Error {
+    /// Never `Interrupted` nor `WouldBlock`: std's own loops retry those.
+    fn from(error: Error) -> Self {
+        use io::ErrorKind as Kind;
+        let kind = match &error {
+            Error::EndOfStream | Error::IncompleteRead => Kind::UnexpectedEof,
+            Error::Closed => Kind::NotConnected,
+            Error::Busy => Kind::ResourceBusy,
+            Error::TimedOut => Kind::TimedOut,
+            Error::DelimiterNotFound => Kind::InvalidData,
+            Error::ConnectFailed(failed) => failed.kind(),
+            Error::Broken(cause) | Error::Io(cause) => match cause.kind() {
+                Kind::Interrupted | Kind::WouldBlock => Kind::Other,
+                kind => kind,
+            },
+            _ => Kind::Other,
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// What the operating system said, with what was being done and to whom.
+///
+/// Derefs to the [`io::Error`], so `error.kind()` and `error.raw_os_error()` work.
+pub struct OsError(Box<Details>);
+
+struct Details {
+    operation: &'static str,
+    address: Option<String>,
+    cause: io::Error,
+}
+
+impl OsError {
+    pub(crate) fn new(operation: &'static str, cause: io::Error) -> Self {
+        Self(Box::new(Details {
+            operation,
+            address: None,
+            cause,
+        }))
+    }
+
+    /// Names the address the operation was about.
+    pub(crate) fn at(mut self, address: impl fmt::Display) -> Self {
+        self.0.address = Some(address.to_string());
+        self
+    }
+
+    /// The operating system's error alone.
+    pub(crate) fn into_cause(self) -> io::Error {
+        self.0.cause
+    }
+
+    /// What was being done, such as `receive from`; empty if the error came from outside.
+    #[must_use]
+    pub fn operation(&self) -> &str {
+        self.0.operation
+    }
+
+    /// The address or path it was done to, where there is one.
+    #[must_use]
+    pub fn address(&self) -> Option<&str> {
+        self.0.address.as_deref()
+    }
+}
+
+impl std::ops::Deref for OsError {
+    type Target = io::Error;
+
+    fn deref(&self) -> &io::Error {
+        &self.0.cause
+    }
+}
+
+impl fmt::Display for OsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.0.operation.is_empty() {
+            f.write_str(self.0.operation)?;
+            if let Some(address) = &self.0.address {
+                write!(f, " {address}")?;
+            }
+            f.write_str(": ")?;
+        }
+        self.0.cause.fmt(f)
+    }
+}
+
+impl fmt::Debug for OsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OsError")
+            .field("operation", &self.0.operation)
+            .field("address", &self.0.address)
+            .field("cause", &self.0.cause)
+            .finish()
+    }
+}
+
+/// Every address that was tried for a host, and why none of them would do.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ConnectFailed {
+    /// The host as the caller wrote it.
+    pub host: String,
+    /// The port asked for.
+    pub port: u16,
+    /// The attempts, in the order in which they were started.
+    pub attempts: Vec<ConnectAttempt>,
+}
+
+/// One address that could not be connected.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ConnectAttempt {
+    /// The address that was tried.
+    pub address: SocketAddr,
+    /// What the operating system said.
+    pub cause: io::Error,
+    /// From the start of this attempt to its end.
+    pub elapsed: Duration,
+}
+
+impl ConnectAttempt {
+    pub(crate) fn new(address: SocketAddr, cause: io::Error, elapsed: Duration) -> Self {
+        Self {
+            address,
+            cause,
+            elapsed,
+        }
+    }
+}
+
+impl ConnectFailed {
+    pub(crate) fn new(host: String, port: u16, attempts: Vec<ConnectAttempt>) -> Self {
+        Self {
+            host,
+            port,
+            attempts,
+        }
+    }
+
+    /// The kind all attempts agree on, else `Other`.
+    fn kind(&self) -> io::ErrorKind {
+        let mut kinds = self.attempts.iter().map(|attempt| attempt.cause.kind());
+        let first = kinds.next().unwrap_or(io::ErrorKind::Other);
+        if kinds.all(|kind| kind == first) {
+            first
+        } else {
+            io::ErrorKind::Other
+        }
+    }
+}
+
+impl fmt::Display for ConnectFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "connect to {} port {} failed", self.host, self.port)?;
+        for (n, attempt) in self.attempts.iter().enumerate() {
+            let separator = if n == 0 { ": " } else { "; " };
+            write!(
+                f,
+                "{separator}{}: {} (after {:.0?})",
+                attempt.address, attempt.cause, attempt.elapsed
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl StdError for ConnectFailed {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.attempts.last().map(|attempt| &attempt.cause as _)
+    }
+}
+
+/// A host name that gave no address.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ResolveError {
+    /// The name that was looked up.
+    pub host: String,
+    /// What the resolver said.
+    pub cause: io::Error,
+}
+
+impl ResolveError {
+    pub(crate) fn new(host: impl Into<String>, cause: io::Error) -> Self {
+        Self {
+            host: host.into(),
+            cause,
+        }
+    }
+}
+
+impl fmt::Display for ResolveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "look up {:?}: {}", self.host, self.cause)
+    }
+}
+
+impl StdError for ResolveError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&self.cause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_name_operation_and_address() {
+        let refused = || io::Error::from_raw_os_error(libc_econnrefused());
+        let error = Error::io("connect to", "127.0.0.1:9", refused());
+        assert!(error.to_string().starts_with("connect to 127.0.0.1:9: "));
+        assert!(StdError::source(&error).is_some());
+        let peer: SocketAddr = "[::1]:9".parse().expect("a literal");
+        let attempts = vec![ConnectAttempt::new(
+            peer,
+            refused(),
+            Duration::from_millis(3),
+        )];
+        let failed = ConnectFailed::new("example".into(), 9, attempts);
+        assert_eq!(failed.kind(), io::ErrorKind::ConnectionRefused);
+        assert!(
+            failed
+                .to_string()
+                .starts_with("connect to example port 9 failed: [::1]:9: ")
+        );
+    }
+
+    #[test]
+    fn round_trip_through_io_error_keeps_the_variant() {
+        let io_error = io::Error::from(Error::Cancelled);
+        assert_eq!(io_error.kind(), io::ErrorKind::Other);
+        assert!(matches!(Error::from(io_error), Error::Cancelled));
+        let would_block = Error::from(io::Error::from(io::ErrorKind::WouldBlock));
+        assert_eq!(io::Error::from(would_block).kind(), io::ErrorKind::Other);
+    }
+
+    #[test]
+    fn an_error_is_small_and_can_travel() {
+        fn travels<T: Send + Sync + 'static>() {}
+        travels::<Error>();
+        assert!(size_of::<Error>() <= 3 * size_of::<usize>());
+    }
+
+    /// The number itself, so that this file needs nothing of libc.
+    fn libc_econnrefused() -> i32 {
+        if cfg!(target_os = "linux") { 111 } else { 61 }
+    }
+}

@@ -1,0 +1,102 @@
+//! Runs tasks: wakers that are numbers, one slab of slots, sets that own the futures.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `waker.rs` | a task's number as a `Waker`, and where a wake goes |
+//! | `slots.rs` | which tasks are woken, in which order (a pure machine) |
+//! | `task_set.rs` | the tasks of one group: who owns the futures and polls them |
+//! | `remote.rs` | the one place that other threads reach |
+//!
+//! The executor knows nothing of sockets and clocks; it shares `std::task::Waker` and integers
+//! with the reactor, and the bell that ends a wait.
+
+pub(crate) mod remote;
+mod slots;
+mod task_set;
+pub(crate) mod waker;
+
+/// What `remote.rs` locks with; the model checker puts its own in place.
+mod sync {
+    pub(crate) use std::sync::{Arc, Mutex};
+}
+
+use std::cell::{Cell, RefCell, RefMut};
+use std::task::Waker;
+
+pub(crate) use slots::{Parent, SetKey};
+pub(crate) use task_set::{Child, Payload, Step, TaskSet};
+pub(crate) use waker::TaskId;
+
+use slots::Slots;
+
+/// Polls of tasks and finished operations between two looks at the kernel.
+const BUDGET: u32 = 256;
+
+/// The slots of one runtime and the budget of its turn.
+#[derive(Debug)]
+pub(crate) struct Executor {
+    number: u16,
+    budget: Cell<u32>,
+    slots: RefCell<Slots>,
+}
+
+impl Executor {
+    pub(crate) fn new(number: u16) -> Self {
+        Self {
+            number,
+            budget: Cell::new(BUDGET),
+            slots: RefCell::new(Slots::new(number)),
+        }
+    }
+
+    /// The runtime's place in the process-wide table.
+    pub(crate) fn number(&self) -> u16 {
+        self.number
+    }
+
+    fn slots(&self) -> RefMut<'_, Slots> {
+        self.slots.borrow_mut()
+    }
+
+    /// Lists a task as woken; a foreign waker that comes back is to be called.
+    #[must_use = "the waker has to be called"]
+    fn list(&self, id: TaskId) -> Option<Waker> {
+        self.slots().wake(id)
+    }
+
+    /// Wakes a task of this executor from its own thread.
+    pub(crate) fn wake(&self, id: TaskId) {
+        if let Some(foreign) = self.list(id) {
+            foreign.wake();
+        }
+    }
+
+    /// Wakes every task.
+    pub(crate) fn wake_all(&self) {
+        let all = self.slots().all();
+        for id in all {
+            self.wake(id);
+        }
+    }
+
+    /// A new turn begins.
+    pub(crate) fn refill(&self) {
+        self.budget.set(BUDGET);
+    }
+
+    /// Takes one from the budget; false if none is left.
+    pub(crate) fn charge(&self) -> bool {
+        match self.budget.get().checked_sub(1) {
+            Some(left) => {
+                self.budget.set(left);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// True if operations should let the loop look at the kernel first.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.budget.get() == 0
+    }
+}

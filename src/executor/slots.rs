@@ -1,0 +1,375 @@
+//! A pure machine: which tasks are woken, in which order, and whom that concerns further up.
+//!
+//! ```text
+//!   set 0 (root)  ready: [main] ───────────── parent: none; the loop looks
+//!     slot main ── polls ── set 1   ready: [body, child 7]   parent: slot main
+//!                             slot child 7 ── polls ── set 2   ready: []  parent: foreign waker
+//! ```
+//!
+//! A *slot* is one task's entry: which set it belongs to, and its links in that set's ready list.
+//! A *set* is the list of woken slots of one task group (or of the root) and its *parent*: who has
+//! to poll the group so that it looks at the list. The futures are elsewhere, with their group.
+//!
+//! Invariants:
+//! * A slot is in its set's ready list exactly while `queued`; the list is first in, first out.
+//! * `notified` of a set means: somebody will look at its list. It is set when the parent was
+//!   told and when the group starts to look ([`Slots::look`]), cleared when the group found the
+//!   list empty ([`Slots::next`]). So a wake walks up only as far as nobody looks yet.
+//! * Every key carries a generation: a stale one is a silent no-op.
+
+use std::task::Waker;
+
+use slab::Slab;
+
+use super::waker::TaskId;
+
+/// No slot.
+const NIL: u32 = u32::MAX;
+
+/// Which set: slab index and generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SetKey {
+    index: u32,
+    generation: u32,
+}
+
+/// Who polls a set.
+#[derive(Debug)]
+pub(crate) enum Parent {
+    /// Nobody to tell: the loop looks by itself.
+    Loop,
+    /// A task of the same runtime.
+    Task(TaskId),
+    /// A waker that is not ours, such as that of a combinator around the group.
+    Foreign(Waker),
+    /// Nobody, until the next poll says who.
+    Unknown,
+}
+
+#[derive(Debug)]
+struct Slot {
+    generation: u32,
+    set: u32,
+    /// What the set's owner calls this task.
+    member: u32,
+    previous: u32,
+    next: u32,
+    queued: bool,
+}
+
+#[derive(Debug)]
+struct Set {
+    generation: u32,
+    first: u32,
+    last: u32,
+    notified: bool,
+    parent: Parent,
+}
+
+/// All slots and sets of one runtime.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    runtime: u16,
+    generation: u32,
+    slots: Slab<Slot>,
+    sets: Slab<Set>,
+}
+
+impl Slots {
+    pub(crate) fn new(runtime: u16) -> Self {
+        Self {
+            runtime,
+            generation: 0,
+            slots: Slab::new(),
+            sets: Slab::new(),
+        }
+    }
+
+    fn next_generation(&mut self) -> u32 {
+        self.generation = self.generation.wrapping_add(1);
+        self.generation
+    }
+
+    /// A new, empty set.
+    pub(crate) fn add_set(&mut self, parent: Parent) -> SetKey {
+        let generation = self.next_generation();
+        let set = Set {
+            generation,
+            first: NIL,
+            last: NIL,
+            notified: false,
+            parent,
+        };
+        SetKey {
+            index: narrow(self.sets.insert(set)),
+            generation,
+        }
+    }
+
+    /// Forgets a set whose slots are gone; gives back what its owner has to drop.
+    #[must_use = "a foreign waker is dropped outside the borrow"]
+    pub(crate) fn remove_set(&mut self, key: SetKey) -> Option<Parent> {
+        self.set(key)?;
+        Some(self.sets.remove(key.index as usize).parent)
+    }
+
+    fn set(&mut self, key: SetKey) -> Option<&mut Set> {
+        self.sets
+            .get_mut(key.index as usize)
+            .filter(|set| set.generation == key.generation)
+    }
+
+    /// A slot for a new task, not woken yet. The set must be alive.
+    pub(crate) fn add_slot(&mut self, set: SetKey, member: u32) -> TaskId {
+        debug_assert!(
+            self.set(set).is_some(),
+            "a task is added to a set that is gone"
+        );
+        let generation = self.next_generation();
+        let index = self.slots.insert(Slot {
+            generation,
+            set: set.index,
+            member,
+            previous: NIL,
+            next: NIL,
+            queued: false,
+        });
+        TaskId::new(self.runtime, generation, narrow(index))
+    }
+
+    /// Frees a slot; it leaves the ready list if it was there.
+    pub(crate) fn remove_slot(&mut self, id: TaskId) {
+        if self.slot(id).is_none() {
+            return;
+        }
+        let slot = self.slots.remove(id.index() as usize);
+        if slot.queued {
+            self.unlink(&slot);
+        }
+    }
+
+    fn slot(&mut self, id: TaskId) -> Option<&mut Slot> {
+        self.slots
+            .get_mut(id.index() as usize)
+            .filter(|slot| id.has_generation(slot.generation))
+    }
+
+    /// Wakes a task: lists it, and every set upwards that nobody looks at yet. Gives back a
+    /// foreign waker to be called once the borrow is over.
+    #[must_use = "the waker has to be called"]
+    pub(crate) fn wake(&mut self, id: TaskId) -> Option<Waker> {
+        let mut id = id;
+        loop {
+            let slot = self.slot(id)?;
+            if slot.queued {
+                return None;
+            }
+            let set_index = slot.set;
+            self.push(set_index, id.index());
+            let set = &mut self.sets[set_index as usize];
+            if set.notified {
+                return None;
+            }
+            set.notified = true;
+            match &set.parent {
+                Parent::Task(parent) => id = *parent,
+                Parent::Loop | Parent::Unknown => return None,
+                Parent::Foreign(_) => {
+                    let Parent::Foreign(waker) =
+                        std::mem::replace(&mut set.parent, Parent::Unknown)
+                    else {
+                        return None;
+                    };
+                    return Some(waker);
+                }
+            }
+        }
+    }
+
+    /// The group starts to look at its list, polled by `parent`. `None` for a foreign waker that
+    /// is stored already. Gives back what the caller has to drop outside the borrow.
+    #[must_use = "a foreign waker is dropped outside the borrow"]
+    pub(crate) fn look(&mut self, key: SetKey, parent: Option<Parent>) -> Option<Parent> {
+        let set = self.set(key)?;
+        set.notified = true;
+        parent.map(|parent| std::mem::replace(&mut set.parent, parent))
+    }
+
+    /// True if the set's stored parent is a foreign waker that wakes the same as `waker`.
+    pub(crate) fn is_adopted(&self, key: SetKey, waker: &Waker) -> bool {
+        matches!(
+            self.sets.get(key.index as usize).map(|set| &set.parent),
+            Some(Parent::Foreign(stored)) if stored.will_wake(waker)
+        )
+    }
+
+    /// Takes the next woken task off the list; an empty list ends the look.
+    pub(crate) fn next(&mut self, key: SetKey) -> Option<(TaskId, u32)> {
+        let set = self.set(key)?;
+        let index = set.first;
+        if index == NIL {
+            set.notified = false;
+            return None;
+        }
+        let slot = &mut self.slots[index as usize];
+        let (next, member, generation) = (slot.next, slot.member, slot.generation);
+        slot.queued = false;
+        slot.next = NIL;
+        let set = &mut self.sets[key.index as usize];
+        set.first = next;
+        match next {
+            NIL => set.last = NIL,
+            next => self.slots[next as usize].previous = NIL,
+        }
+        Some((TaskId::new(self.runtime, generation, index), member))
+    }
+
+    /// True if a task of the set is woken.
+    pub(crate) fn has_ready(&self, key: SetKey) -> bool {
+        self.sets
+            .get(key.index as usize)
+            .is_some_and(|set| set.first != NIL)
+    }
+
+    /// Every live task, for the loop's end.
+    pub(crate) fn all(&self) -> Vec<TaskId> {
+        self.slots
+            .iter()
+            .map(|(index, slot)| TaskId::new(self.runtime, slot.generation, narrow(index)))
+            .collect()
+    }
+
+    /// How many tasks and sets there are.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> (usize, usize) {
+        (self.slots.len(), self.sets.len())
+    }
+
+    fn push(&mut self, set: u32, index: u32) {
+        let set = &mut self.sets[set as usize];
+        let last = std::mem::replace(&mut set.last, index);
+        match last {
+            NIL => set.first = index,
+            last => self.slots[last as usize].next = index,
+        }
+        let slot = &mut self.slots[index as usize];
+        slot.queued = true;
+        slot.previous = last;
+        slot.next = NIL;
+    }
+
+    fn unlink(&mut self, slot: &Slot) {
+        let set = &mut self.sets[slot.set as usize];
+        match slot.previous {
+            NIL => set.first = slot.next,
+            previous => self.slots[previous as usize].next = slot.next,
+        }
+        match slot.next {
+            NIL => set.last = slot.previous,
+            next => self.slots[next as usize].previous = slot.previous,
+        }
+    }
+}
+
+fn narrow(index: usize) -> u32 {
+    u32::try_from(index).expect("memory ends before four billion tasks")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+
+    /// The same machine without links: a queue of names per set.
+    #[derive(Default)]
+    struct Naive {
+        ready: Vec<VecDeque<u32>>,
+        live: Vec<(TaskId, usize, u32)>,
+    }
+
+    fn random(state: &mut u64) -> usize {
+        *state ^= *state << 13;
+        *state ^= *state >> 7;
+        *state ^= *state << 17;
+        usize::try_from(*state % 1_000_003).expect("small")
+    }
+
+    #[test]
+    fn behaves_as_a_queue_per_set() {
+        let mut slots = Slots::new(3);
+        let keys: Vec<_> = (0..4).map(|_| slots.add_set(Parent::Loop)).collect();
+        let mut naive = Naive {
+            ready: vec![VecDeque::new(); 4],
+            live: Vec::new(),
+        };
+        let (mut seed, mut stale, mut name) = (0x9E37_79B9_7F4A_7C15, Vec::new(), 0);
+        for _ in 0..100_000 {
+            let set = random(&mut seed) % keys.len();
+            match random(&mut seed) % 8 {
+                0 | 1 => {
+                    name += 1;
+                    naive
+                        .live
+                        .push((slots.add_slot(keys[set], name), set, name));
+                }
+                2 if !naive.live.is_empty() => {
+                    let at = random(&mut seed) % naive.live.len();
+                    let (id, set, name) = naive.live.swap_remove(at);
+                    slots.remove_slot(id);
+                    naive.ready[set].retain(|ready| *ready != name);
+                    stale.push(id);
+                }
+                3..=5 if !naive.live.is_empty() => {
+                    let (id, set, name) = naive.live[random(&mut seed) % naive.live.len()];
+                    assert!(slots.wake(id).is_none());
+                    if !naive.ready[set].contains(&name) {
+                        naive.ready[set].push_back(name);
+                    }
+                }
+                6 if !stale.is_empty() => {
+                    assert!(slots.wake(stale[random(&mut seed) % stale.len()]).is_none());
+                }
+                _ => {
+                    let next = slots.next(keys[set]).map(|(_, member)| member);
+                    assert_eq!(next, naive.ready[set].pop_front());
+                }
+            }
+            assert_eq!(slots.has_ready(keys[set]), !naive.ready[set].is_empty());
+        }
+        assert_eq!(slots.len().0, naive.live.len());
+    }
+
+    #[test]
+    fn a_wake_walks_up_to_the_first_set_that_is_looked_at() {
+        let mut slots = Slots::new(0);
+        let root = slots.add_set(Parent::Loop);
+        let main = slots.add_slot(root, 0);
+        let group = slots.add_set(Parent::Task(main));
+        let child = slots.add_slot(group, 5);
+        assert!(slots.wake(child).is_none());
+        assert_eq!(slots.next(root), Some((main, 0)));
+        assert!(slots.look(group, None).is_none());
+        assert_eq!(slots.next(group), Some((child, 5)));
+        // The group still looks: a wake lists the child and goes no further.
+        assert!(slots.wake(child).is_none());
+        assert!(!slots.has_ready(root));
+        assert_eq!(slots.next(group), Some((child, 5)));
+        assert_eq!(slots.next(group), None);
+        assert!(slots.wake(child).is_none());
+        assert!(slots.has_ready(root));
+    }
+
+    #[test]
+    fn a_foreign_parent_is_handed_out_once() {
+        let mut slots = Slots::new(0);
+        let set = slots.add_set(Parent::Foreign(Waker::noop().clone()));
+        let child = slots.add_slot(set, 0);
+        assert!(slots.is_adopted(set, Waker::noop()));
+        assert!(slots.wake(child).is_some());
+        slots.remove_slot(child);
+        let again = slots.add_slot(set, 0);
+        assert_eq!(again.index(), child.index());
+        assert!(slots.wake(child).is_none(), "a stale key");
+        assert!(!slots.has_ready(set));
+    }
+}

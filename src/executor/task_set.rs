@@ -1,0 +1,324 @@
+//! Owns the tasks of one group (or the root's) and polls exactly those that were woken.
+//!
+//! A group's future polls its set: [`TaskSet::look`] says by whom, then [`TaskSet::step`] polls one
+//! woken task at a time until the list is empty or the turn's budget is used. The *body* is a task
+//! like the others, but its future is the caller's: `step` says when it is its turn.
+//!
+//! ```text
+//!             spawn ──> [slot, woken] ──step──> poll ──┬─ pending: waits for its waker
+//!                                                      ├─ done: future dropped, result handed
+//!                                                      │  over, joiner woken, slot freed
+//!                                                      └─ error or panic: told to the group
+//!   close: no spawn from here on; each future is dropped in place, then its slot is freed
+//! ```
+//!
+//! No cell is borrowed while a future is polled or dropped: both are the user's code, and may
+//! spawn, wake, cancel, or panic.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use slab::Slab;
+
+use super::waker::TaskId;
+use super::{Executor, Parent, SetKey};
+
+/// What a panic carries.
+pub(crate) type Payload = Box<dyn Any + Send>;
+
+/// A task's future in its cell, with its type forgotten.
+pub(crate) trait Child<E> {
+    /// Polls the future. When it is done: drops it, hands its value over, wakes the joiner.
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<(), E>>;
+
+    /// Drops the future in place, if it is still there, and ends the joiner's wait.
+    fn cancel(&self);
+
+    /// True if the handle asked for the end.
+    fn is_cancelled(&self) -> bool;
+
+    /// Tells the cell its number.
+    fn set_id(&self, id: TaskId);
+}
+
+/// What one step came to.
+pub(crate) enum Step<E> {
+    /// A task was polled.
+    Polled,
+    /// The list is empty.
+    Idle,
+    /// The budget of this turn is used; the list is not empty.
+    Spent,
+    /// It is the body's turn, which has this number.
+    Body(TaskId),
+    /// A task ended with an error.
+    Failed(E),
+    /// A task panicked.
+    Panicked(Payload),
+}
+
+struct Member<E> {
+    id: TaskId,
+    child: Rc<dyn Child<E>>,
+}
+
+/// The place of the body among the members.
+const BODY: u32 = u32::MAX;
+
+/// The tasks of one group, and the executor they have slots in.
+pub(crate) struct TaskSet<E> {
+    home: RefCell<Option<Home>>,
+    members: RefCell<Slab<Member<E>>>,
+    closed: Cell<bool>,
+}
+
+struct Home {
+    executor: Rc<Executor>,
+    set: SetKey,
+    body: Option<TaskId>,
+}
+
+impl<E> TaskSet<E> {
+    pub(crate) fn new() -> Self {
+        Self {
+            home: RefCell::new(None),
+            members: RefCell::new(Slab::new()),
+            closed: Cell::new(false),
+        }
+    }
+
+    /// A set that the loop itself looks at.
+    pub(crate) fn root(executor: &Rc<Executor>) -> Self {
+        let set = Self::new();
+        let key = executor.slots().add_set(Parent::Loop);
+        let home = Home {
+            executor: Rc::clone(executor),
+            set: key,
+            body: None,
+        };
+        set.home.replace(Some(home));
+        set
+    }
+
+    /// The group was polled with `waker`: remembers whom to wake, and moves to `executor` if it
+    /// was at home elsewhere. The body counts as woken after a move.
+    pub(crate) fn look(&self, executor: &Rc<Executor>, waker: &Waker) {
+        let key = match &*self.home.borrow() {
+            Some(home) if Rc::ptr_eq(&home.executor, executor) => Some(home.set),
+            _ => None,
+        };
+        let key = key.unwrap_or_else(|| self.move_to(executor));
+        let parent = match TaskId::of(waker, executor.number()) {
+            Some(task) => Some(Parent::Task(task)),
+            None if executor.slots().is_adopted(key, waker) => None,
+            None => Some(Parent::Foreign(waker.clone())),
+        };
+        let old = executor.slots().look(key, parent);
+        drop(old);
+    }
+
+    /// Gives every member a slot in `executor` and wakes it there.
+    #[cold]
+    fn move_to(&self, executor: &Rc<Executor>) -> SetKey {
+        self.leave();
+        let set = executor.slots().add_set(Parent::Unknown);
+        let body = executor.slots().add_slot(set, BODY);
+        executor.wake(body);
+        let home = Home {
+            executor: Rc::clone(executor),
+            set,
+            body: Some(body),
+        };
+        self.home.replace(Some(home));
+        for (key, member) in &mut *self.members.borrow_mut() {
+            member.id = executor.slots().add_slot(set, narrow(key));
+            member.child.set_id(member.id);
+            executor.wake(member.id);
+        }
+        set
+    }
+
+    /// Frees the slots, but not the futures.
+    fn leave(&self) {
+        let Some(home) = self.home.take() else { return };
+        for (_, member) in &*self.members.borrow() {
+            home.executor.slots().remove_slot(member.id);
+        }
+        if let Some(body) = home.body {
+            home.executor.slots().remove_slot(body);
+        }
+        let parent = home.executor.slots().remove_set(home.set);
+        drop(parent);
+    }
+
+    /// Adds the body as a task of a root set, woken.
+    pub(crate) fn add_body(&self) {
+        if let Some(home) = &mut *self.home.borrow_mut() {
+            let body = home.executor.slots().add_slot(home.set, BODY);
+            home.executor.wake(body);
+            home.body = Some(body);
+        }
+    }
+
+    /// Takes the body's slot away again.
+    pub(crate) fn remove_body(&self) {
+        if let Some(home) = &mut *self.home.borrow_mut() {
+            if let Some(body) = home.body.take() {
+                home.executor.slots().remove_slot(body);
+            }
+        }
+    }
+
+    /// Takes a task in, woken; or cancels it at once if the set is closed.
+    pub(crate) fn insert(&self, child: Rc<dyn Child<E>>) {
+        if self.closed.get() {
+            child.cancel();
+            return;
+        }
+        let mut members = self.members.borrow_mut();
+        let entry = members.vacant_entry();
+        // Without a home the next `look` gives the numbers.
+        let mut id = TaskId::from_number(0);
+        if let Some(home) = &*self.home.borrow() {
+            id = home
+                .executor
+                .slots()
+                .add_slot(home.set, narrow(entry.key()));
+            child.set_id(id);
+        }
+        entry.insert(Member { id, child });
+        drop(members);
+        self.wake(id);
+    }
+
+    /// Wakes a task of this set from its own thread, even while its runtime is not entered.
+    fn wake(&self, id: TaskId) {
+        let foreign = match &*self.home.borrow() {
+            Some(home) => home.executor.list(id),
+            None => None,
+        };
+        if let Some(foreign) = foreign {
+            foreign.wake();
+        }
+    }
+
+    /// True if a task is woken.
+    pub(crate) fn has_ready(&self) -> bool {
+        match &*self.home.borrow() {
+            Some(home) => home.executor.slots().has_ready(home.set),
+            None => false,
+        }
+    }
+
+    /// True if no task is left, the body not counted.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.members.borrow().is_empty()
+    }
+
+    /// Polls the next woken task.
+    pub(crate) fn step(&self, executor: &Executor) -> Step<E> {
+        let next = {
+            let home = self.home.borrow();
+            let Some(home) = home.as_ref() else {
+                return Step::Idle;
+            };
+            let mut slots = executor.slots();
+            if !slots.has_ready(home.set) || executor.charge() {
+                slots.next(home.set)
+            } else {
+                return Step::Spent;
+            }
+        };
+        match next {
+            None => Step::Idle,
+            Some((id, BODY)) => Step::Body(id),
+            Some((id, member)) => self.poll_member(executor, id, member as usize),
+        }
+    }
+
+    fn poll_member(&self, executor: &Executor, id: TaskId, key: usize) -> Step<E> {
+        let child = Rc::clone(&self.members.borrow()[key].child);
+        if child.is_cancelled() {
+            self.forget(executor, key);
+            return caught(|| child.cancel());
+        }
+        let waker = id.waker();
+        let mut cx = Context::from_waker(&waker);
+        match catch_unwind(AssertUnwindSafe(|| child.poll(&mut cx))) {
+            Ok(Poll::Pending) => Step::Polled,
+            Ok(Poll::Ready(result)) => {
+                self.forget(executor, key);
+                // The last owner drops the value that nobody asked for.
+                match (caught(|| drop(child)), result) {
+                    (Step::Polled, Err(error)) => Step::Failed(error),
+                    (step, _) => step,
+                }
+            }
+            Err(payload) => {
+                self.forget(executor, key);
+                // A second panic, from the future's drop, adds nothing to the first.
+                drop(catch_unwind(AssertUnwindSafe(|| child.cancel())));
+                Step::Panicked(payload)
+            }
+        }
+    }
+
+    /// The task has ended: frees its slot and its place.
+    fn forget(&self, executor: &Executor, key: usize) {
+        let member = self.members.borrow_mut().try_remove(key);
+        if let Some(member) = member {
+            executor.slots().remove_slot(member.id);
+        }
+    }
+
+    /// No task is taken in from now on.
+    pub(crate) fn close(&self) {
+        self.closed.set(true);
+    }
+
+    /// Drops every future in place, one at a time, going on after a panic; then frees the slots.
+    /// Gives back the first panic.
+    pub(crate) fn teardown(&self) -> Option<Payload> {
+        self.close();
+        let mut first = None;
+        // Nothing comes in any more: a spawn from a future's drop finds the set closed.
+        let members = self.members.take();
+        for (_, Member { id, child }) in members {
+            if let Some(home) = &*self.home.borrow() {
+                home.executor.slots().remove_slot(id);
+            }
+            for step in [caught::<E>(|| child.cancel()), caught(|| drop(child))] {
+                if let Step::Panicked(payload) = step {
+                    first.get_or_insert(payload);
+                }
+            }
+        }
+        self.leave();
+        first
+    }
+}
+
+impl<E> fmt::Debug for TaskSet<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskSet")
+            .field("tasks", &self.members.borrow().len())
+            .field("closed", &self.closed.get())
+            .finish()
+    }
+}
+
+/// Runs code of the user that may panic.
+fn caught<E>(f: impl FnOnce()) -> Step<E> {
+    match catch_unwind(AssertUnwindSafe(f)) {
+        Ok(()) => Step::Polled,
+        Err(payload) => Step::Panicked(payload),
+    }
+}
+
+fn narrow(key: usize) -> u32 {
+    u32::try_from(key).expect("memory ends before four billion tasks")
+}

@@ -1,0 +1,187 @@
+//! A waker is a number: runtime, generation and slot of a task, packed into one pointer-sized word.
+//!
+//! ```text
+//!   64 bits:  | runtime 16 | generation 20 | slot 28 |
+//!   32 bits:  | runtime  6 | generation  8 | slot 18 |
+//! ```
+//!
+//! Cloning copies it, dropping does nothing; there is no count, no allocation, and no pointer that
+//! could outlive what it points to. Waking on the runtime's own thread lists the slot. Waking from
+//! anywhere else looks the runtime up in a process-wide table and goes through its
+//! [`Remote`]. A number that has become stale, because its task ended or its runtime is gone and
+//! the place was used again, wakes somebody once for nothing: a spurious poll, which every future
+//! has to expect anyway.
+//!
+//! The number says whom to wake. It never says who is running.
+
+#![allow(unsafe_code, reason = "a RawWaker is made by hand")]
+
+use std::cell::RefCell;
+use std::mem::ManuallyDrop;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{RawWaker, RawWakerVTable, Waker};
+
+use super::Executor;
+use super::remote::{self, Entries, Remote, Table};
+use super::sync::Mutex;
+use crate::sys::poller;
+
+#[cfg(target_pointer_width = "64")]
+const BITS: (u32, u32) = (20, 28);
+#[cfg(target_pointer_width = "32")]
+const BITS: (u32, u32) = (8, 18);
+
+const GENERATION_BITS: u32 = BITS.0;
+const INDEX_BITS: u32 = BITS.1;
+const GENERATION_MASK: usize = (1 << GENERATION_BITS) - 1;
+const INDEX_MASK: usize = (1 << INDEX_BITS) - 1;
+
+/// How many runtimes one process can have at a time.
+#[cfg(target_pointer_width = "64")]
+const MAX_RUNTIMES: u16 = u16::MAX;
+#[cfg(target_pointer_width = "32")]
+const MAX_RUNTIMES: u16 = 64;
+
+/// A task of some runtime, perhaps one that is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TaskId(usize);
+
+impl TaskId {
+    pub(crate) fn new(runtime: u16, generation: u32, index: u32) -> Self {
+        let generation = generation as usize & GENERATION_MASK;
+        debug_assert!(
+            index as usize <= INDEX_MASK,
+            "more tasks than a waker can number"
+        );
+        let high = usize::from(runtime) << GENERATION_BITS | generation;
+        Self(high << INDEX_BITS | index as usize)
+    }
+
+    /// The number as it came from another thread.
+    pub(crate) fn from_number(number: usize) -> Self {
+        Self(number)
+    }
+
+    fn runtime(self) -> u16 {
+        u16::try_from(self.0 >> (GENERATION_BITS + INDEX_BITS)).expect("what is left: 16 bits")
+    }
+
+    pub(super) fn index(self) -> u32 {
+        u32::try_from(self.0 & INDEX_MASK).expect("28 bits")
+    }
+
+    pub(super) fn has_generation(self, generation: u32) -> bool {
+        (self.0 >> INDEX_BITS) & GENERATION_MASK == generation as usize & GENERATION_MASK
+    }
+
+    /// The waker of this task. It holds nothing, so it need not be dropped.
+    pub(crate) fn waker(self) -> ManuallyDrop<Waker> {
+        let data = std::ptr::without_provenance(self.0);
+        // SAFETY: the functions of the table treat the data as a number and never as a pointer;
+        // they touch only thread-safe state, or the thread-local of the thread they run on.
+        ManuallyDrop::new(unsafe { Waker::new(data, &VTABLE) })
+    }
+
+    /// The task that `waker` wakes, if it is a waker of runtime number `runtime`.
+    pub(super) fn of(waker: &Waker, runtime: u16) -> Option<Self> {
+        if !std::ptr::eq(waker.vtable(), &raw const VTABLE) {
+            return None;
+        }
+        Some(Self(waker.data().addr())).filter(|id| id.runtime() == runtime)
+    }
+
+    /// Wakes the task, whichever thread this is.
+    pub(crate) fn wake(self) {
+        // `try_with`: a waker may be called while the thread's locals are being dropped.
+        let here = LOCAL.try_with(|local| {
+            let local = local.borrow();
+            let executor = local
+                .as_ref()
+                .filter(|executor| executor.number() == self.runtime())?;
+            Some(executor.list(self))
+        });
+        match here {
+            Ok(Some(foreign)) => {
+                if let Some(foreign) = foreign {
+                    foreign.wake();
+                }
+            }
+            _ => {
+                if let Some(remote) = TABLE.by_index(self.runtime()) {
+                    remote.wake(self.0);
+                }
+            }
+        }
+    }
+}
+
+static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake, forget);
+
+fn clone(data: *const ()) -> RawWaker {
+    RawWaker::new(data, &VTABLE)
+}
+
+fn wake(data: *const ()) {
+    TaskId(data.addr()).wake();
+}
+
+fn forget(_data: *const ()) {}
+
+thread_local! {
+    /// The executor that runs on this thread right now.
+    static LOCAL: RefCell<Option<Rc<Executor>>> = const { RefCell::new(None) };
+}
+
+/// Makes `executor` the one that wakes on this thread are for; gives back the one before.
+pub(crate) fn enter(executor: Option<Rc<Executor>>) -> Option<Rc<Executor>> {
+    LOCAL.with(|local| local.replace(executor))
+}
+
+/// Every live runtime of the process.
+static TABLE: Table<poller::Bell> = Table::over(Mutex::new(Entries::new(MAX_RUNTIMES)));
+
+impl remote::Bell for poller::Bell {
+    fn ring(&self) {
+        Self::ring(self);
+    }
+}
+
+/// Gives a new runtime its number and its shared half.
+pub(crate) fn open() -> std::io::Result<(u16, Arc<Remote<poller::Bell>>)> {
+    TABLE.open(|_serial| poller::Bell::new())
+}
+
+/// Ends a runtime for all other threads.
+pub(crate) fn close(number: u16) {
+    TABLE.close(number);
+}
+
+/// The shared half of the runtime with this serial, while it lives.
+pub(crate) fn by_serial(serial: u64) -> Option<Arc<Remote<poller::Bell>>> {
+    TABLE.by_serial(serial)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_id_holds_its_three_numbers() {
+        let id = TaskId::new(9, 0xABCDE, 12345);
+        assert_eq!((id.runtime(), id.index()), (9, 12345));
+        assert!(id.has_generation(0xABCDE) && !id.has_generation(0xABCDF));
+        let waker = id.waker();
+        assert_eq!(TaskId::of(&waker, 9), Some(id));
+        assert_eq!(TaskId::of(&waker, 8), None);
+        assert_eq!(TaskId::of(Waker::noop(), 9), None);
+    }
+
+    #[test]
+    fn clones_wake_the_same_and_cost_nothing() {
+        let waker = TaskId::new(60_000, 1, 1).waker();
+        let clone = Waker::clone(&waker);
+        assert!(clone.will_wake(&waker));
+        clone.wake(); // No such runtime: nothing happens.
+    }
+}

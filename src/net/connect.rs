@@ -1,0 +1,249 @@
+//! The verbs that connect: `connect_tcp` and `connect_unix`.
+
+use std::ffi::OsStr;
+use std::future::{Future, IntoFuture, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::Pin;
+use std::time::Duration;
+
+use super::resolve::Host;
+use super::tcp::TcpStream;
+use super::unix::UnixStream;
+use crate::error::{ConnectAttempt, ConnectFailed, Error, Result};
+use crate::runtime::socket::{After, Direction, First, Operation, Socket, Trigger};
+use crate::sys::addr::UnixName;
+use crate::sys::socket::Kind;
+use crate::sys::{self, clock, errno};
+use crate::time::sleep;
+
+/// Connects to a TCP port of a host: a name, an address in a string, or an address.
+///
+/// The addresses of a name are tried one after the other, in the resolver's order. A name is
+/// looked up on a thread; an address starts none.
+///
+/// # Errors
+///
+/// [`Error::ConnectFailed`] with every attempt, [`Error::Resolve`], [`Error::Io`] for a local
+/// address that cannot be used; port 0 is `InvalidInput`.
+///
+/// # Cancel safety
+///
+/// Dropping the future closes the socket; the peer may have seen a connection that ended at once.
+/// A lookup is abandoned, not waited for.
+///
+/// # Examples
+///
+/// ```
+/// use soloio::{connect_tcp, create_tcp_listener};
+///
+/// soloio::block_on(async {
+///     let listener = create_tcp_listener().local_host("127.0.0.1").await?;
+///     let client = connect_tcp("127.0.0.1", listener.local_addr().port()).await?;
+///     let server = listener.accept().await?;
+///     assert_eq!(client.local_addr(), server.peer_addr());
+///     Ok::<_, soloio::Error>(())
+/// })?;
+/// # Ok::<_, soloio::Error>(())
+/// ```
+pub fn connect_tcp(host: impl Into<Host>, port: u16) -> ConnectTcp {
+    ConnectTcp {
+        host: host.into(),
+        port,
+        local_host: None,
+        local_port: 0,
+    }
+}
+
+/// A TCP connection that is about to be made: await it. Made by [`connect_tcp`].
+#[derive(Debug, Clone)]
+#[must_use = "nothing is connected unless awaited"]
+pub struct ConnectTcp {
+    host: Host,
+    port: u16,
+    local_host: Option<Host>,
+    local_port: u16,
+}
+
+impl ConnectTcp {
+    /// The address to connect from; of a name, the first of the peer's family is used.
+    pub fn local_host(mut self, host: impl Into<Host>) -> Self {
+        self.local_host = Some(host.into());
+        self
+    }
+
+    /// The port to connect from; 0, the default, lets the kernel choose.
+    pub fn local_port(mut self, port: u16) -> Self {
+        self.local_port = port;
+        self
+    }
+
+    async fn connect(self) -> Result<TcpStream> {
+        if self.port == 0 {
+            return Err(Error::invalid("connect", "port 0 cannot be connected to"));
+        }
+        let locals = match &self.local_host {
+            Some(host) => host.resolve(self.local_port).await?,
+            None => Vec::new(),
+        };
+        let mut attempts = Vec::new();
+        for address in self.host.resolve(self.port).await? {
+            let start = clock::now();
+            let local = self.local_for(&address, &locals);
+            match attempt(address, local).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => match into_cause(error) {
+                    Ok(cause) => {
+                        attempts.push(ConnectAttempt::new(
+                            address,
+                            cause,
+                            Duration::from_nanos(clock::now() - start),
+                        ));
+                    }
+                    Err(error) => return Err(error),
+                },
+            }
+        }
+        let failed = ConnectFailed::new(self.host.to_string(), self.port, attempts);
+        Err(Error::ConnectFailed(Box::new(failed)))
+    }
+
+    /// What to bind to before connecting to `address`.
+    fn local_for(&self, address: &SocketAddr, locals: &[SocketAddr]) -> Option<SocketAddr> {
+        let same_family = |local: &&SocketAddr| local.is_ipv4() == address.is_ipv4();
+        match locals.iter().find(same_family).or_else(|| locals.first()) {
+            Some(local) => Some(*local),
+            None if self.local_port == 0 => None,
+            None => Some(any_address(address.is_ipv4(), self.local_port)),
+        }
+    }
+}
+
+/// The address that stands for all of this host.
+pub(super) fn any_address(v4: bool, port: u16) -> SocketAddr {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+    if v4 {
+        (Ipv4Addr::UNSPECIFIED, port).into()
+    } else {
+        (Ipv6Addr::UNSPECIFIED, port).into()
+    }
+}
+
+impl IntoFuture for ConnectTcp {
+    type Output = Result<TcpStream>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.connect())
+    }
+}
+
+/// One attempt; its error is the kernel's, or one that ends all attempts.
+async fn attempt(address: SocketAddr, local: Option<SocketAddr>) -> Result<TcpStream> {
+    let fd = prepare(&address, local)?;
+    let socket = Socket::new(fd, Trigger::Edge);
+    let begun = begin(&socket, &address);
+    if let Err(error) = begun {
+        if !errno::is_in_progress(&error) {
+            return Err(error.into());
+        }
+        connected(&socket).await?;
+    }
+    let stream = TcpStream::connected(socket, address);
+    if stream.local_addr() == address {
+        // Connecting to a free port of the ephemeral range may meet oneself.
+        return Err(errno::refused().into());
+    }
+    Ok(stream)
+}
+
+fn prepare(address: &SocketAddr, local: Option<SocketAddr>) -> io::Result<OwnedFd> {
+    let fd = sys::socket::internet(address, Kind::Stream)?;
+    sys::socket::set_nodelay(fd.as_fd())?;
+    if let Some(local) = local {
+        sys::socket::bind(fd.as_fd(), &local)?;
+    }
+    Ok(fd)
+}
+
+fn begin(socket: &Socket, address: &SocketAddr) -> io::Result<()> {
+    loop {
+        match sys::socket::connect(socket.fd(), address) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+/// Waits until a connect that was begun has ended.
+async fn connected(socket: &Socket) -> Result<()> {
+    let mut operation = Operation::new(socket, Direction::Write);
+    let check = |_: &_, fd: BorrowedFd<'_>| Ok((sys::socket::connect_result(fd)?, After::Ready));
+    poll_fn(|cx| operation.poll(cx, First::Wait, check, Error::from)).await
+}
+
+/// What the kernel said of one attempt; any other error ends them all.
+fn into_cause(error: Error) -> std::result::Result<io::Error, Error> {
+    match error {
+        Error::Io(cause) => Ok(cause.into_cause()),
+        other => Err(other),
+    }
+}
+
+/// The first and the longest pause before a full backlog is tried again.
+const BACKLOG_PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
+
+/// Connects to a UNIX listener: a path, or an abstract name with a leading NUL (Linux).
+///
+/// While the listener's backlog is full this tries again, with pauses of 1 to 50 ms, until there is
+/// room: set a limit with [`fail_after`](crate::fail_after).
+///
+/// # Errors
+///
+/// [`Error::Io`], which names the path: nobody listens, no such file, a name that is too long or
+/// holds a NUL.
+///
+/// # Cancel safety
+///
+/// Dropping the future closes the socket; the peer may have seen a connection that ended at once.
+///
+/// # Examples
+///
+/// ```
+/// use soloio::{connect_unix, create_unix_listener};
+///
+/// let dir = std::env::temp_dir().join(format!("soloio-doc-{}", std::process::id()));
+/// std::fs::create_dir_all(&dir)?;
+/// let path = dir.join("socket");
+/// soloio::block_on(async {
+///     let listener = create_unix_listener(&path).await?;
+///     let client = connect_unix(&path).await?;
+///     client.send(b"hello").await?;
+///     assert_eq!(listener.accept().await?.receive().await?, b"hello");
+///     Ok::<_, soloio::Error>(())
+/// })?;
+/// std::fs::remove_dir_all(&dir)?;
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+pub async fn connect_unix(path: impl AsRef<OsStr>) -> Result<UnixStream> {
+    let path = path.as_ref();
+    let failed = |cause| Error::io("connect to", path.to_string_lossy(), cause);
+    let name = UnixName::new(path).map_err(failed)?;
+    let mut pause = BACKLOG_PAUSE.0;
+    loop {
+        // A fresh socket each time: one whose connect was refused with EAGAIN reports itself
+        // writable and is not connected.
+        let fd = sys::socket::unix(Kind::Stream).map_err(failed)?;
+        match sys::socket::connect_unix(fd.as_fd(), &name) {
+            Ok(()) => return Ok(UnixStream::new(fd, name)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                drop(fd);
+                sleep(pause).await?;
+                pause = (pause * 2).min(BACKLOG_PAUSE.1);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! The verbs that make UDP sockets: `create_udp_socket` and `create_connected_udp_socket`.
+
+use std::future::{Future, IntoFuture};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::Pin;
+
+use super::Family;
+use super::connect::any_address;
+use super::resolve::Host;
+use super::udp::{ConnectedUdpSocket, UdpSocket};
+use crate::error::{Error, Result};
+use crate::sys;
+use crate::sys::socket::Kind;
+
+/// Makes a UDP socket; [`family`](CreateUdpSocket::family) or
+/// [`local_host`](CreateUdpSocket::local_host) must be given.
+///
+/// It is always bound: to `local_port` if that is given, else to a port of the kernel's choice.
+///
+/// # Errors
+///
+/// [`Error::Io`], which names the address: in use, not of this host; `InvalidInput` without family
+/// and local host. [`Error::Resolve`] for a name.
+///
+/// # Cancel safety
+///
+/// Dropping the future closes the socket.
+///
+/// # Examples
+///
+/// ```
+/// use soloio::{Family, create_connected_udp_socket, create_udp_socket};
+///
+/// soloio::block_on(async {
+///     let udp = create_udp_socket().family(Family::V4).local_host("127.0.0.1").await?;
+///     let client = create_connected_udp_socket("127.0.0.1", udp.local_addr().port()).await?;
+///     client.send(b"world").await?;
+///     let (packet, from) = udp.receive().await?;
+///     udp.send_to(&[b"Hello, ", &packet[..]].concat(), from).await?;
+///     assert_eq!(client.receive().await?, b"Hello, world");
+///     Ok::<_, soloio::Error>(())
+/// })?;
+/// # Ok::<_, soloio::Error>(())
+/// ```
+pub fn create_udp_socket() -> CreateUdpSocket {
+    CreateUdpSocket {
+        local: Local::default(),
+    }
+}
+
+/// Makes a UDP socket that talks to one peer: the first address of `host`.
+///
+/// # Errors
+///
+/// [`Error::Io`], which names the address; [`Error::Resolve`] for a name; a family that the host
+/// has no address of, and port 0, are `InvalidInput`.
+///
+/// # Cancel safety
+///
+/// Dropping the future closes the socket. A lookup is abandoned, not waited for.
+pub fn create_connected_udp_socket(host: impl Into<Host>, port: u16) -> CreateConnectedUdpSocket {
+    CreateConnectedUdpSocket {
+        host: host.into(),
+        port,
+        local: Local::default(),
+    }
+}
+
+/// Where a UDP socket is bound.
+#[derive(Debug, Clone, Default)]
+struct Local {
+    family: Option<Family>,
+    host: Option<Host>,
+    port: u16,
+    reuse_port: bool,
+    reuse_addr: bool,
+}
+
+impl Local {
+    /// The address to bind to, of the family that is asked for or given.
+    async fn address(&self, family: Option<Family>) -> Result<Option<SocketAddr>> {
+        let Some(host) = &self.host else {
+            return Ok(family.map(|family| any_address(family == Family::V4, self.port)));
+        };
+        let addresses = host.resolve(self.port).await?;
+        let fits = |address: &&SocketAddr| family.is_none_or(|family| family.has(address));
+        let found = addresses.iter().find(fits).copied();
+        found.map(Some).ok_or_else(|| {
+            let message = "the local host has no address of the family asked for";
+            Error::invalid("bind", message)
+        })
+    }
+
+    fn bind(&self, address: SocketAddr) -> Result<OwnedFd> {
+        self.try_bind(&address)
+            .map_err(|cause| Error::io("bind to", address, cause))
+    }
+
+    fn try_bind(&self, address: &SocketAddr) -> io::Result<OwnedFd> {
+        let fd = sys::socket::internet(address, Kind::Datagram)?;
+        if self.reuse_addr {
+            sys::socket::set_reuse_addr(fd.as_fd())?;
+        }
+        if self.reuse_port {
+            sys::socket::set_reuse_port(fd.as_fd())?;
+        }
+        sys::socket::bind(fd.as_fd(), address)?;
+        Ok(fd)
+    }
+}
+
+/// The options both builders have.
+macro_rules! local_options {
+    () => {
+        /// Uses addresses of this family.
+        pub fn family(mut self, family: Family) -> Self {
+            self.local.family = Some(family);
+            self
+        }
+
+        /// The address to bind to; of a name, the first of the family.
+        pub fn local_host(mut self, host: impl Into<Host>) -> Self {
+            self.local.host = Some(host.into());
+            self
+        }
+
+        /// The port to bind to; 0, the default, lets the kernel choose.
+        pub fn local_port(mut self, port: u16) -> Self {
+            self.local.port = port;
+            self
+        }
+
+        /// Lets several sockets share the port (`SO_REUSEPORT`); each must ask for it.
+        pub fn reuse_port(mut self, reuse: bool) -> Self {
+            self.local.reuse_port = reuse;
+            self
+        }
+
+        /// Lets several sockets receive a multicast group on one port (`SO_REUSEADDR`).
+        pub fn reuse_addr(mut self, reuse: bool) -> Self {
+            self.local.reuse_addr = reuse;
+            self
+        }
+    };
+}
+
+/// A UDP socket that is about to be made: await it. Made by [`create_udp_socket`].
+#[derive(Debug, Clone)]
+#[must_use = "no socket is made unless awaited"]
+pub struct CreateUdpSocket {
+    local: Local,
+}
+
+impl CreateUdpSocket {
+    local_options!();
+
+    async fn create(self) -> Result<UdpSocket> {
+        let address = self
+            .local
+            .address(self.local.family)
+            .await?
+            .ok_or_else(|| {
+                Error::invalid(
+                    "make a UDP socket",
+                    "either `family` or `local_host` must be given",
+                )
+            })?;
+        let fd = self.local.bind(address)?;
+        let local = sys::socket::local_addr(fd.as_fd());
+        Ok(UdpSocket::new(
+            fd,
+            local.map_err(|cause| Error::io("bind to", address, cause))?,
+        ))
+    }
+}
+
+impl IntoFuture for CreateUdpSocket {
+    type Output = Result<UdpSocket>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.create())
+    }
+}
+
+/// A connected UDP socket that is about to be made: await it. Made by
+/// [`create_connected_udp_socket`].
+#[derive(Debug, Clone)]
+#[must_use = "no socket is made unless awaited"]
+pub struct CreateConnectedUdpSocket {
+    host: Host,
+    port: u16,
+    local: Local,
+}
+
+impl CreateConnectedUdpSocket {
+    local_options!();
+
+    async fn create(self) -> Result<ConnectedUdpSocket> {
+        if self.port == 0 {
+            return Err(Error::invalid("connect", "port 0 cannot be connected to"));
+        }
+        let mut peers = self.host.resolve(self.port).await?;
+        if let Some(local) = self.local.host.as_ref().and_then(|host| host.literal(0)) {
+            peers.retain(|peer| peer.is_ipv4() == local.is_ipv4());
+        }
+        peers.retain(|peer| self.local.family.is_none_or(|family| family.has(peer)));
+        let Some(peer) = peers.first().copied() else {
+            let message = "the host has no address of the family asked for";
+            return Err(Error::invalid("connect", message));
+        };
+        let family = if peer.is_ipv4() {
+            Family::V4
+        } else {
+            Family::V6
+        };
+        let local = self
+            .local
+            .address(Some(family))
+            .await?
+            .expect("a family was given");
+        let fd = self.local.bind(local)?;
+        let failed = |cause| Error::io("connect to", peer, cause);
+        sys::socket::connect(fd.as_fd(), &peer).map_err(failed)?;
+        let local = sys::socket::local_addr(fd.as_fd()).map_err(failed)?;
+        Ok(ConnectedUdpSocket::new(fd, local, peer))
+    }
+}
+
+impl IntoFuture for CreateConnectedUdpSocket {
+    type Output = Result<ConnectedUdpSocket>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.create())
+    }
+}

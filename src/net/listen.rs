@@ -1,0 +1,291 @@
+//! The verbs that listen: `create_tcp_listener` and `create_unix_listener`.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::future::{Future, IntoFuture};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::Path;
+use std::pin::Pin;
+
+use super::Family;
+use super::connect::any_address;
+use super::resolve::Host;
+use super::tcp::TcpListener;
+use super::unix::UnixListener;
+use crate::error::{Error, Result};
+use crate::sys;
+use crate::sys::addr::UnixName;
+use crate::sys::socket::Kind;
+
+/// How many connections may wait to be accepted unless told otherwise; the kernel clamps it to its
+/// own limit (`net.core.somaxconn` on Linux).
+const BACKLOG: u32 = 65_536;
+
+/// Listens for TCP connections on a port of this host.
+///
+/// Without [`local_host`](CreateTcpListener::local_host) it listens on every address, IPv6 and
+/// IPv4, with one socket where the system can; IPv4 peers are shown as IPv4. Without
+/// [`local_port`](CreateTcpListener::local_port) the kernel chooses one, the same for all
+/// addresses.
+///
+/// # Errors
+///
+/// [`Error::Io`], which names the address: in use, not of this host, not permitted.
+/// [`Error::Resolve`] for a name.
+///
+/// # Cancel safety
+///
+/// Dropping the future closes what was bound.
+///
+/// # Examples
+///
+/// ```
+/// soloio::block_on(async {
+///     let listener = soloio::create_tcp_listener().local_host("127.0.0.1").await?;
+///     assert_ne!(listener.local_addr().port(), 0);
+///     Ok::<_, soloio::Error>(())
+/// })?;
+/// # Ok::<_, soloio::Error>(())
+/// ```
+#[doc(alias = "bind")]
+pub fn create_tcp_listener() -> CreateTcpListener {
+    CreateTcpListener {
+        local_host: None,
+        local_port: 0,
+        family: None,
+        backlog: BACKLOG,
+        reuse_port: false,
+    }
+}
+
+/// A TCP listener that is about to be made: await it. Made by [`create_tcp_listener`].
+#[derive(Debug, Clone)]
+#[must_use = "nothing listens unless awaited"]
+pub struct CreateTcpListener {
+    local_host: Option<Host>,
+    local_port: u16,
+    family: Option<Family>,
+    backlog: u32,
+    reuse_port: bool,
+}
+
+impl CreateTcpListener {
+    /// The address to listen on; of a name, all its addresses.
+    pub fn local_host(mut self, host: impl Into<Host>) -> Self {
+        self.local_host = Some(host.into());
+        self
+    }
+
+    /// The port to listen on; 0, the default, lets the kernel choose.
+    pub fn local_port(mut self, port: u16) -> Self {
+        self.local_port = port;
+        self
+    }
+
+    /// Listens on addresses of one family only.
+    pub fn family(mut self, family: Family) -> Self {
+        self.family = Some(family);
+        self
+    }
+
+    /// How many connections may wait to be accepted (65,536 unless the kernel's limit is lower).
+    pub fn backlog(mut self, backlog: u32) -> Self {
+        self.backlog = backlog;
+        self
+    }
+
+    /// Lets several listeners, of one or several processes, share the port; each must ask for it.
+    pub fn reuse_port(mut self, reuse: bool) -> Self {
+        self.reuse_port = reuse;
+        self
+    }
+
+    async fn create(self) -> Result<TcpListener> {
+        let mut addresses = match &self.local_host {
+            Some(host) => host.resolve(self.local_port).await?,
+            None => return self.everywhere(),
+        };
+        addresses.retain(|address| self.family.is_none_or(|family| family.has(address)));
+        if addresses.is_empty() {
+            let message = "the local host has no address of the family asked for";
+            return Err(Error::invalid("listen", message));
+        }
+        let mut seen = Vec::new();
+        addresses.retain(|address| {
+            !seen.contains(address) && {
+                seen.push(*address);
+                true
+            }
+        });
+        self.with_one_port(addresses).map(TcpListener::new)
+    }
+
+    /// All addresses of this host.
+    fn everywhere(&self) -> Result<TcpListener> {
+        let any = |v4| any_address(v4, self.local_port);
+        let bound = match self.family {
+            Some(family) => self.bind(any(family == Family::V4), true),
+            // One socket for both where the system has IPv6 and lets it take IPv4 too.
+            None => self
+                .bind(any(false), false)
+                .or_else(|_| self.bind(any(true), true)),
+        };
+        Ok(TcpListener::new(vec![bound?]))
+    }
+
+    /// Binds all addresses to one port. If the kernel chooses it, the port that was free for the
+    /// first may be taken for another: then another address begins.
+    fn with_one_port(&self, mut addresses: Vec<SocketAddr>) -> Result<Vec<(OwnedFd, SocketAddr)>> {
+        let mut tries = addresses.len();
+        loop {
+            let in_use = match self.bind_all(&addresses) {
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::AddrInUse => error,
+                other => return other,
+            };
+            tries -= 1;
+            if tries == 0 || self.local_port != 0 {
+                return Err(Error::Io(in_use));
+            }
+            addresses.rotate_left(1);
+        }
+    }
+
+    fn bind_all(&self, addresses: &[SocketAddr]) -> Result<Vec<(OwnedFd, SocketAddr)>> {
+        let mut port = self.local_port;
+        let mut bound = Vec::with_capacity(addresses.len());
+        for address in addresses {
+            let mut address = *address;
+            address.set_port(port);
+            let (fd, address) = self.bind(address, true)?;
+            port = address.port();
+            bound.push((fd, address));
+        }
+        Ok(bound)
+    }
+
+    fn bind(&self, address: SocketAddr, only_v6: bool) -> Result<(OwnedFd, SocketAddr)> {
+        self.try_bind(&address, only_v6)
+            .map_err(|cause| Error::io("listen on", address, cause))
+    }
+
+    fn try_bind(&self, address: &SocketAddr, only_v6: bool) -> io::Result<(OwnedFd, SocketAddr)> {
+        let fd = sys::socket::internet(address, Kind::Stream)?;
+        let socket = fd.as_fd();
+        if address.is_ipv6() {
+            sys::socket::set_only_v6(socket, only_v6)?;
+        }
+        sys::socket::set_reuse_addr(socket)?;
+        if self.reuse_port {
+            sys::socket::set_reuse_port(socket)?;
+        }
+        sys::socket::set_nodelay(socket)?;
+        sys::socket::bind(socket, address)?;
+        sys::socket::listen(socket, self.backlog)?;
+        let local = sys::socket::local_addr(socket)?;
+        Ok((fd, local))
+    }
+}
+
+impl IntoFuture for CreateTcpListener {
+    type Output = Result<TcpListener>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.create())
+    }
+}
+
+/// Listens for UNIX connections on a path, or on an abstract name with a leading NUL (Linux).
+///
+/// A socket file that nobody listens on any more is replaced; one with a live listener, and any
+/// other file, is left alone. The path stays in the file system when the listener is dropped.
+///
+/// # Errors
+///
+/// [`Error::Io`], which names the path: in use, a directory or another file, a directory that is
+/// not there, a name that is too long or holds a NUL.
+///
+/// # Cancel safety
+///
+/// Never suspends.
+#[doc(alias = "bind")]
+pub fn create_unix_listener(path: impl AsRef<OsStr>) -> CreateUnixListener {
+    CreateUnixListener {
+        path: path.as_ref().to_owned(),
+        mode: None,
+        backlog: BACKLOG,
+    }
+}
+
+/// A UNIX listener that is about to be made: await it. Made by [`create_unix_listener`].
+#[derive(Debug, Clone)]
+#[must_use = "nothing listens unless awaited"]
+pub struct CreateUnixListener {
+    path: OsString,
+    mode: Option<u32>,
+    backlog: u32,
+}
+
+impl CreateUnixListener {
+    /// The permission bits of the socket file, set before anybody can connect; the process's umask
+    /// decides without.
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.mode = Some(mode);
+        self
+    }
+
+    /// How many connections may wait to be accepted (65,536 unless the kernel's limit is lower).
+    pub fn backlog(mut self, backlog: u32) -> Self {
+        self.backlog = backlog;
+        self
+    }
+
+    fn create(&self) -> Result<UnixListener> {
+        let failed = |cause| Error::io("listen on", self.path.to_string_lossy(), cause);
+        let name = UnixName::new(&self.path).map_err(failed)?;
+        let fd = self.bind(&name).map_err(failed)?;
+        Ok(UnixListener::new(fd, name))
+    }
+
+    fn bind(&self, name: &UnixName) -> io::Result<OwnedFd> {
+        let fd = sys::socket::unix(Kind::Stream)?;
+        let bound = sys::socket::bind_unix(fd.as_fd(), name);
+        match (bound, name.as_path()) {
+            (Err(error), Some(path)) if error.kind() == io::ErrorKind::AddrInUse => {
+                remove_stale(path, name, error)?;
+                sys::socket::bind_unix(fd.as_fd(), name)?;
+            }
+            (bound, _) => bound?,
+        }
+        if let (Some(mode), Some(path)) = (self.mode, name.as_path()) {
+            // Before it listens: nobody can connect with wider permissions.
+            fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+        }
+        sys::socket::listen(fd.as_fd(), self.backlog)?;
+        Ok(fd)
+    }
+}
+
+/// Removes the file if it is a socket that refuses connections, which one with an owner does not.
+fn remove_stale(path: &Path, name: &UnixName, in_use: io::Error) -> io::Result<()> {
+    if !fs::symlink_metadata(path)?.file_type().is_socket() {
+        return Err(in_use);
+    }
+    let probe = sys::socket::unix(Kind::Stream)?;
+    match sys::socket::connect_unix(probe.as_fd(), name) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        _ => Err(in_use),
+    }
+}
+
+impl IntoFuture for CreateUnixListener {
+    type Output = Result<UnixListener>;
+    type IntoFuture = std::future::Ready<Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        std::future::ready(self.create())
+    }
+}

@@ -1,0 +1,386 @@
+//! What TCP and UNIX streams share: receiving, sending, and the ways a byte stream ends.
+//!
+//! The end is remembered here, since the kernel forgets it: it tells an error once, and a reset
+//! that was told to a send looks like an orderly end to the next receive.
+//!
+//! ```text
+//!   receiving:  open ──0 bytes──> EndOfStream        (both for good; data that came
+//!                 └──error─────> Broken(number)       before is delivered first)
+//!   sending:    open ──send_eof──> Closed            (sends only; receiving goes on)
+//! ```
+
+use std::fmt::Display;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::pin::Pin;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicI32};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::error::{Error, OsError, Result};
+use crate::runtime::context::{Core, SCRATCH};
+use crate::runtime::sleep::within;
+use crate::runtime::socket::{After, Direction, First, Operation, Socket, Trigger};
+use crate::sys::{self, errno};
+
+/// Receiving ended in order.
+const ENDED: i32 = -1;
+
+/// How long `close` waits for the peer to finish, and how much it discards meanwhile: enough for a
+/// reply in flight to arrive before the kernel answers unread data with a reset.
+pub(super) const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 1 << 20;
+
+/// A connected stream socket; `A` is what its addresses look like.
+#[derive(Debug)]
+pub(crate) struct StreamSocket<A> {
+    socket: Socket,
+    peer: A,
+    /// 0 while receiving goes on, [`ENDED`], or the number of the error that broke it.
+    end: AtomicI32,
+    eof_sent: AtomicBool,
+    /// A short receive means an empty queue. Not for AF_UNIX, where a read also stops at a
+    /// message that carried descriptors.
+    short_is_drained: bool,
+}
+
+impl<A: Display> StreamSocket<A> {
+    pub(super) fn tcp(fd: OwnedFd, peer: A) -> Self {
+        Self::tcp_connected(Socket::new(fd, Trigger::Edge), peer)
+    }
+
+    /// A socket that connected through an operation, and keeps its place in the loop.
+    pub(super) fn tcp_connected(socket: Socket, peer: A) -> Self {
+        // kqueue has no way to tell that urgent data cut a receive short.
+        let linux = cfg!(any(target_os = "linux", target_os = "android"));
+        Self::new(socket, peer, linux)
+    }
+
+    pub(super) fn unix(fd: OwnedFd, peer: A) -> Self {
+        Self::new(Socket::new(fd, Trigger::Edge), peer, false)
+    }
+
+    fn new(socket: Socket, peer: A, short_is_drained: bool) -> Self {
+        Self {
+            socket,
+            peer,
+            end: AtomicI32::new(0),
+            eof_sent: AtomicBool::new(false),
+            short_is_drained,
+        }
+    }
+
+    pub(super) fn peer(&self) -> &A {
+        &self.peer
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.fd()
+    }
+
+    pub(super) fn lend(&self) -> BorrowedFd<'_> {
+        self.socket.lend()
+    }
+
+    pub(super) fn receive_into<'a, 'b>(&'a self, buf: &'b mut [u8]) -> ReceiveInto<'a, 'b, A> {
+        ReceiveInto {
+            stream: self,
+            operation: self.operation(Direction::Read),
+            buf: Some(buf),
+        }
+    }
+
+    pub(super) fn receive_max(&self, max: usize) -> ReceiveMax<'_, A> {
+        ReceiveMax {
+            stream: self,
+            operation: self.operation(Direction::Read),
+            max,
+        }
+    }
+
+    pub(super) fn send<D: Data>(&self, data: D) -> Send<'_, A, D> {
+        Send {
+            stream: self,
+            operation: self.operation(Direction::Write),
+            data,
+            begun: false,
+        }
+    }
+
+    fn operation(&self, direction: Direction) -> Operation<'_> {
+        Operation::new(&self.socket, direction)
+    }
+
+    /// One receive into `buf`, or into the runtime's scratch buffer handed to `take`.
+    fn poll_receive<T>(
+        &self,
+        operation: &mut Operation<'_>,
+        cx: &Context<'_>,
+        mut receive: impl FnMut(&Core, BorrowedFd<'_>) -> io::Result<(T, usize, bool)>,
+    ) -> Poll<Result<T>> {
+        if self.end.load(Relaxed) == ENDED && !self.socket.is_closed() {
+            return Poll::Ready(Err(Error::EndOfStream));
+        }
+        let call = |core: &_, fd: BorrowedFd<'_>| {
+            let (value, got, full) = receive(core, fd)?;
+            let short = self.short_is_drained && !full && got > 0;
+            Ok((
+                (value, got),
+                if short { After::Short } else { After::Ready },
+            ))
+        };
+        let polled = operation.poll(cx, First::Wait, call, |cause| self.receive_failed(cause));
+        polled.map(|done| match done? {
+            (_, 0) => Err(self.at_end()),
+            (value, _) => Ok(value),
+        })
+    }
+
+    /// Nothing will come any more: in order, unless a reset was seen before.
+    #[cold]
+    fn at_end(&self) -> Error {
+        match self.end.load(Relaxed) {
+            0 | ENDED => {
+                self.end.store(ENDED, Relaxed);
+                Error::EndOfStream
+            }
+            number => self.broken("receive from", io::Error::from_raw_os_error(number)),
+        }
+    }
+
+    #[cold]
+    fn receive_failed(&self, cause: io::Error) -> Error {
+        self.failed("receive from", cause)
+    }
+
+    #[cold]
+    fn send_failed(&self, cause: io::Error) -> Error {
+        // The peer ended in order before we sent: what it sent is still there to be received.
+        if errno::is_broken_pipe(&cause) {
+            return self.broken("send to", cause);
+        }
+        self.failed("send to", cause)
+    }
+
+    fn failed(&self, operation: &'static str, cause: io::Error) -> Error {
+        match errno::connection_end(&cause) {
+            Some(number) => {
+                if self.end.load(Relaxed) == 0 {
+                    self.end.store(number, Relaxed);
+                }
+                self.broken(operation, cause)
+            }
+            None => Error::io(operation, &self.peer, cause),
+        }
+    }
+
+    fn broken(&self, operation: &'static str, cause: io::Error) -> Error {
+        Error::Broken(OsError::new(operation, cause).at(&self.peer))
+    }
+
+    pub(super) fn send_eof(&self) -> Result<()> {
+        if self.socket.is_closed() {
+            return Err(Error::Closed);
+        }
+        if self.eof_sent.swap(true, Relaxed) {
+            return Ok(());
+        }
+        match sys::socket::shutdown_write(self.fd()) {
+            // The peer has reset the connection: there is no direction left to end.
+            Err(error) if errno::is_not_connected(&error) => Ok(()),
+            other => other.map_err(|cause| Error::io("send the end to", &self.peer, cause)),
+        }
+    }
+
+    /// Says goodbye, discards what still comes until the peer has finished too (at most
+    /// [`LINGER`] and [`LINGER_BYTES`]), and closes, in any case and also when dropped midway.
+    pub(super) async fn close(self) -> Result<()> {
+        self.send_eof()?;
+        let drained = within(LINGER, self.drain()).await;
+        drop(self);
+        drained.map(drop)
+    }
+
+    async fn drain(&self) {
+        let mut left = LINGER_BYTES;
+        while left > 0 {
+            let mut operation = self.operation(Direction::Read);
+            let discard = std::future::poll_fn(|cx| {
+                self.poll_receive(&mut operation, cx, |core, fd| {
+                    let mut scratch = core.scratch();
+                    let got = sys::socket::recv(fd, &mut scratch)?;
+                    Ok((got, got, got == SCRATCH))
+                })
+            });
+            match discard.await {
+                Ok(got) => left = left.saturating_sub(got),
+                Err(_) => return,
+            }
+        }
+    }
+
+    pub(super) fn abort(&self) {
+        self.socket.abort();
+    }
+}
+
+/// Receives into a buffer of the caller's.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub(crate) struct ReceiveInto<'a, 'b, A> {
+    stream: &'a StreamSocket<A>,
+    operation: Operation<'a>,
+    buf: Option<&'b mut [u8]>,
+}
+
+impl<'b, A: Display> Future for ReceiveInto<'_, 'b, A> {
+    type Output = Result<&'b mut [u8]>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let Some(buf) = &mut this.buf else {
+            return Poll::Ready(Err(Error::Closed));
+        };
+        if buf.is_empty() {
+            return Poll::Ready(Err(empty_buffer()));
+        }
+        let polled = this.stream.poll_receive(&mut this.operation, cx, |_, fd| {
+            let got = sys::socket::recv(fd, buf)?;
+            Ok((got, got, got == buf.len()))
+        });
+        match polled {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(got)) => {
+                let buf = this.buf.take().expect("it was there above");
+                Poll::Ready(Ok(&mut buf[..got]))
+            }
+        }
+    }
+}
+
+/// Receives into memory of its own, of exactly the size of what came.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub(crate) struct ReceiveMax<'a, A> {
+    stream: &'a StreamSocket<A>,
+    operation: Operation<'a>,
+    max: usize,
+}
+
+impl<A: Display> Future for ReceiveMax<'_, A> {
+    type Output = Result<Vec<u8>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        if this.max == 0 {
+            return Poll::Ready(Err(empty_buffer()));
+        }
+        let max = this.max.min(SCRATCH);
+        this.stream
+            .poll_receive(&mut this.operation, cx, |core, fd| {
+                let mut scratch = core.scratch();
+                let got = sys::socket::recv(fd, &mut scratch[..max])?;
+                Ok((scratch[..got].to_vec(), got, got == max))
+            })
+    }
+}
+
+#[cold]
+fn empty_buffer() -> Error {
+    Error::invalid("receive", "a receive of at most 0 bytes can never give any")
+}
+
+/// What is to be sent, and how much of it is left.
+pub(crate) trait Data {
+    fn is_empty(&self) -> bool;
+    fn send(&self, fd: BorrowedFd<'_>) -> io::Result<usize>;
+    fn advance(&mut self, sent: usize);
+}
+
+impl Data for &[u8] {
+    fn is_empty(&self) -> bool {
+        (**self).is_empty()
+    }
+
+    fn send(&self, fd: BorrowedFd<'_>) -> io::Result<usize> {
+        sys::socket::send(fd, self)
+    }
+
+    fn advance(&mut self, sent: usize) {
+        *self = &self[sent..];
+    }
+}
+
+impl Data for &mut &[u8] {
+    fn is_empty(&self) -> bool {
+        (***self).is_empty()
+    }
+
+    fn send(&self, fd: BorrowedFd<'_>) -> io::Result<usize> {
+        sys::socket::send(fd, self)
+    }
+
+    fn advance(&mut self, sent: usize) {
+        **self = &self[sent..];
+    }
+}
+
+/// Pieces that are sent as if they stood in one: those that are done are left out.
+impl<'a> Data for &mut &mut [IoSlice<'a>] {
+    fn is_empty(&self) -> bool {
+        self.iter().all(|part| part.is_empty())
+    }
+
+    fn send(&self, fd: BorrowedFd<'_>) -> io::Result<usize> {
+        sys::socket::send_vectored(fd, self)
+    }
+
+    fn advance(&mut self, sent: usize) {
+        IoSlice::advance_slices(self, sent);
+    }
+}
+
+/// Sends all of `data`; what was taken by the kernel is no longer in it.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub(crate) struct Send<'a, A, D> {
+    stream: &'a StreamSocket<A>,
+    operation: Operation<'a>,
+    data: D,
+    begun: bool,
+}
+
+impl<A: Display, D: Data + Unpin> Future for Send<'_, A, D> {
+    type Output = Result<()>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let this = self.get_mut();
+        let stream = this.stream;
+        if stream.eof_sent.load(Relaxed) {
+            return Poll::Ready(Err(Error::Closed));
+        }
+        loop {
+            if this.begun && this.data.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            let data = &this.data;
+            let call = |_: &_, fd: BorrowedFd<'_>| {
+                // An empty send looks at the state of this side and sends nothing.
+                let sent = if data.is_empty() { 0 } else { data.send(fd)? };
+                Ok((sent, After::Ready))
+            };
+            let polled = this
+                .operation
+                .poll(cx, First::Try, call, |cause| stream.send_failed(cause));
+            match polled {
+                Poll::Ready(Ok(sent)) => this.data.advance(sent),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+            this.begun = true;
+        }
+    }
+}

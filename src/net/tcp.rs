@@ -1,0 +1,199 @@
+//! TCP streams and listeners.
+
+use std::future::{Future, poll_fn, ready};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
+use std::task::{Context, Poll};
+
+use super::listen_socket::{Accept, ListenSocket};
+use super::stream_socket::StreamSocket;
+use crate::error::{Error, Result};
+use crate::runtime::socket::Socket;
+use crate::stream::{Listener, Serve, byte_stream_face};
+use crate::sys;
+use crate::task::Outcome;
+
+/// A TCP connection.
+///
+/// Every operation takes `&self`: one task may receive while another sends, both borrowing the
+/// stream. It may be made, dropped and aborted on any thread; its operations run on one runtime,
+/// that of the first, as long as that lives ([`Error::OtherLoop`]).
+///
+/// Dropping it closes it at once; [`close`](Self::close) says goodbye first. `TCP_NODELAY` is set.
+#[doc(alias = "SocketStream")]
+#[derive(Debug)]
+pub struct TcpStream {
+    socket: StreamSocket<SocketAddr>,
+    /// Asked for when somebody wants to know, or at the latest before an abort.
+    local: OnceLock<Box<SocketAddr>>,
+}
+
+byte_stream_face!(TcpStream, socket, Send);
+
+impl TcpStream {
+    /// An accepted connection.
+    fn accepted(fd: OwnedFd, peer: SocketAddr) -> Self {
+        Self {
+            socket: StreamSocket::tcp(fd, peer),
+            local: OnceLock::new(),
+        }
+    }
+
+    /// A connection that was made by an operation on `socket`.
+    pub(super) fn connected(socket: Socket, peer: SocketAddr) -> Self {
+        let socket = StreamSocket::tcp_connected(socket, peer);
+        Self {
+            socket,
+            local: OnceLock::new(),
+        }
+    }
+
+    /// The peer's address, also after the connection has ended.
+    #[doc(alias = "remote_address")]
+    #[must_use]
+    pub fn peer_addr(&self) -> SocketAddr {
+        *self.socket.peer()
+    }
+
+    /// Our own address, also after the connection has ended.
+    #[doc(alias = "local_address")]
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        *self.known_local()
+    }
+
+    fn known_local(&self) -> &SocketAddr {
+        self.local.get_or_init(|| {
+            // The kernel knows it as long as the descriptor is open, which it is here.
+            let unspecified = SocketAddr::from(([0, 0, 0, 0], 0));
+            Box::new(sys::socket::local_addr(self.socket.fd()).unwrap_or(unspecified))
+        })
+    }
+
+    /// The kernel forgets it then.
+    fn before_abort(&self) {
+        self.known_local();
+    }
+}
+
+impl AsFd for TcpStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.lend()
+    }
+}
+
+/// Listens for TCP connections; made by [`create_tcp_listener`](crate::create_tcp_listener).
+///
+/// It may be several sockets, one for each address of the host; [`serve`](Self::serve) and
+/// [`accept`](Self::accept) take connections from all of them.
+#[doc(alias = "SocketListener")]
+#[doc(alias = "MultiListener")]
+#[derive(Debug)]
+pub struct TcpListener {
+    sockets: Vec<ListenSocket>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl TcpListener {
+    pub(super) fn new(bound: Vec<(OwnedFd, SocketAddr)>) -> Self {
+        let (fds, addresses): (Vec<_>, _) = bound.into_iter().unzip();
+        Self {
+            sockets: fds.into_iter().map(ListenSocket::new).collect(),
+            addresses,
+        }
+    }
+
+    /// The address listened on; the first of them if there are several, which share the port.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    /// All addresses listened on, at least one.
+    #[must_use]
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Waits for a connection.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] after [`abort`](Self::abort), [`Error::Busy`] while another task
+    /// accepts, else [`Error::Io`]: out of descriptors, or a connection that was gone before it
+    /// was accepted. The listener is still good then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the connection in the backlog, for the next accept.
+    pub async fn accept(&self) -> Result<TcpStream> {
+        let mut accepts: Vec<_> = self.sockets.iter().map(ListenSocket::accept).collect();
+        let mut first = 0;
+        poll_fn(|cx| {
+            // Rotates, so that no address starves the others.
+            first = (first + 1) % accepts.len();
+            for n in 0..accepts.len() {
+                let n = (first + n) % accepts.len();
+                if let Poll::Ready(done) = self.poll_accept(&mut accepts[n], n, cx) {
+                    return Poll::Ready(done);
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn poll_accept(
+        &self,
+        accept: &mut Accept<'_>,
+        n: usize,
+        cx: &Context<'_>,
+    ) -> Poll<Result<TcpStream>> {
+        let address = self.addresses[n];
+        let failed = |cause| Error::io("accept on", address, cause);
+        accept.poll(cx, failed).map(|accepted| {
+            let (fd, peer) = accepted?;
+            let peer = peer.ok_or_else(|| {
+                failed(std::io::Error::other(
+                    "the connection was gone before it was accepted",
+                ))
+            })?;
+            if !sys::socket::NODELAY_IS_INHERITED {
+                sys::socket::set_nodelay(fd.as_fd()).map_err(failed)?;
+            }
+            Ok(TcpStream::accepted(fd, peer))
+        })
+    }
+
+    /// Serves every connection with `handler`, each in a task of its own; see [`Serve`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the server drops all its connections; the listener is still good.
+    pub fn serve<H, O>(&self, handler: H) -> Serve<'_, Self, H>
+    where
+        H: AsyncFn(TcpStream) -> O,
+        O: Outcome<Error, Value = ()>,
+    {
+        Listener::serve(self, handler)
+    }
+
+    /// Stops listening at once although others still hold the listener: the port is free, and an
+    /// accept that waits gets [`Error::Closed`].
+    pub fn abort(&self) {
+        self.sockets.iter().for_each(ListenSocket::abort);
+    }
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept_begin(&self) -> Result<impl Future<Output = Result<TcpStream>>> {
+        Ok(ready(Ok(self.accept().await?)))
+    }
+
+    fn abort(&self) {
+        self.abort();
+    }
+}

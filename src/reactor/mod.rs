@@ -1,0 +1,187 @@
+//! Waits for the kernel and for deadlines: who waits for what, and who is to be woken.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `readiness.rs` | one source: what is known, who waits (a pure machine) |
+//! | `sources.rs` | the sources' numbers |
+//! | `timers.rs` | deadlines in order (a pure machine) |
+//!
+//! The reactor calls no waker: it collects them, and the loop wakes them when no cell is borrowed.
+//! The poller is made at the first need, so a runtime that never waits makes no system call.
+
+mod readiness;
+mod sources;
+mod timers;
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::task::Waker;
+
+pub(crate) use readiness::Direction;
+pub(crate) use sources::SourceKey;
+pub(crate) use timers::{TimerKey, Timers};
+
+use crate::sys::clock::Nanos;
+use crate::sys::poller::{Bell, Poller};
+use sources::{Listening, Source, Sources, token};
+
+/// What is to be registered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trigger {
+    /// Streams and datagrams: an event each time it becomes ready.
+    Edge,
+    /// Listeners: events as long as it is ready and somebody waits.
+    Level,
+}
+
+/// The waiting half of a runtime.
+#[derive(Debug, Default)]
+pub(crate) struct Reactor {
+    poller: Option<Poller>,
+    sources: Sources,
+    pub(crate) timers: Timers,
+}
+
+impl Reactor {
+    /// The poller, made now if there was none.
+    pub(crate) fn poller(&mut self, bell: &Bell) -> io::Result<&mut Poller> {
+        if self.poller.is_none() {
+            let poller = Poller::new()?;
+            poller.publish(bell);
+            self.poller = Some(poller);
+        }
+        Ok(self.poller.as_mut().expect("made above"))
+    }
+
+    /// The poller's descriptor, if there is one.
+    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.poller.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Starts to watch `fd`. What it is ready for already is reported by the next wait.
+    pub(crate) fn register(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        trigger: Trigger,
+        bell: &Bell,
+    ) -> io::Result<SourceKey> {
+        self.poller(bell)?;
+        let listener = (trigger == Trigger::Level).then(|| Listening {
+            fd: fd.as_raw_fd(),
+            armed: true,
+        });
+        let key = self.sources.insert(listener);
+        let poller = self.poller(bell)?;
+        let added = match trigger {
+            Trigger::Edge => poller.add(fd, token(key)),
+            Trigger::Level => poller.add_listener(fd, token(key)),
+        };
+        if let Err(error) = added {
+            // Nobody waits there yet, so there is no waker to drop.
+            self.sources.remove(key);
+            return Err(error);
+        }
+        Ok(key)
+    }
+
+    /// Forgets a source; `fd` is taken out of the poller where closing it would not be enough.
+    #[must_use = "its waiters are woken or dropped outside the borrow"]
+    pub(crate) fn deregister(
+        &mut self,
+        key: SourceKey,
+        fd: Option<BorrowedFd<'_>>,
+    ) -> Option<Source> {
+        if let (Some(fd), Some(poller)) = (fd, &self.poller) {
+            poller.remove(fd);
+        }
+        self.sources.remove(key)
+    }
+
+    /// True if a call may succeed. A source that is gone says so too: the call will tell.
+    pub(crate) fn is_ready(&mut self, key: SourceKey, direction: Direction) -> bool {
+        self.sources
+            .get(key)
+            .is_none_or(|source| source.readiness.is_ready(direction))
+    }
+
+    /// The call said `WouldBlock`, or took what an event of a listener was about.
+    pub(crate) fn clear(&mut self, key: SourceKey, direction: Direction) {
+        if let Some(source) = self.sources.get(key) {
+            source.readiness.clear(direction);
+        }
+    }
+
+    /// A receive came back short.
+    pub(crate) fn short_receive(&mut self, key: SourceKey) {
+        if let Some(source) = self.sources.get(key) {
+            source.readiness.short_receive();
+        }
+    }
+
+    /// Stores who waits; gives back who waited before.
+    pub(crate) fn park(
+        &mut self,
+        key: SourceKey,
+        direction: Direction,
+        waker: Waker,
+    ) -> io::Result<Option<Waker>> {
+        let Some(source) = self.sources.get(key) else {
+            return Ok(Some(waker));
+        };
+        if let (Some(listener), Some(poller)) = (&mut source.listener, &self.poller) {
+            if !listener.armed || !cfg!(any(target_os = "linux", target_os = "android")) {
+                poller.arm(listener.fd, token(key))?;
+                listener.armed = true;
+            }
+        }
+        Ok(source.readiness.park(direction, waker))
+    }
+
+    /// Nobody waits there any more.
+    #[must_use = "a foreign waker is dropped outside the borrow"]
+    pub(crate) fn unpark(&mut self, key: SourceKey, direction: Direction) -> Option<Waker> {
+        self.sources.get(key)?.readiness.unpark(direction)
+    }
+
+    /// Waits for events until `deadline`; 0 is not at all, `None` for ever. May be early.
+    pub(crate) fn wait(&mut self, deadline: Option<Nanos>, bell: &Bell) -> io::Result<()> {
+        if self.poller.is_none() && deadline == Some(0) {
+            return Ok(());
+        }
+        let waited = self.poller(bell)?.wait(deadline);
+        match waited {
+            // A signal: the loop comes round and waits for what is left.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Marks what the last wait brought and collects who waited for it.
+    pub(crate) fn collect(&mut self, woken: &mut Vec<Waker>) {
+        let Some(poller) = &self.poller else { return };
+        for (token, bits) in poller.events() {
+            let Some(source) = self.sources.by_token(token) else {
+                continue;
+            };
+            if let Some(listener) = &mut source.listener {
+                if listener.armed && !source.readiness.is_waited_for(Direction::Read) {
+                    // It would report for ever. If it cannot be silenced it is gone already.
+                    listener.armed = poller.disarm(listener.fd, token).is_err();
+                }
+            }
+            source.readiness.event(bits, woken);
+        }
+    }
+
+    /// How many descriptors are registered.
+    pub(crate) fn source_count(&self) -> usize {
+        self.sources.len()
+    }
+}
+
+impl Source {
+    /// Who waited when the source was taken away.
+    pub(crate) fn into_waiters(mut self) -> [Option<Waker>; 2] {
+        [Direction::Read, Direction::Write].map(|direction| self.readiness.unpark(direction))
+    }
+}

@@ -1,0 +1,118 @@
+//! Numbers the registered sources: slab index and generation, checked for each event.
+//!
+//! A source's *key* is 64 bits, `generation << 32 | index`; 0 is no key. The *token* that goes
+//! through the kernel is the key where pointers have 64 bits, and a folded one where they have 32:
+//! a folded token that meets a later source of the same place is at worst a spurious wake.
+
+use std::os::fd::RawFd;
+
+use slab::Slab;
+
+use super::readiness::Readiness;
+
+/// A registered source, perhaps one that is gone.
+pub(crate) type SourceKey = u64;
+
+/// One registered descriptor.
+#[derive(Debug)]
+pub(crate) struct Source {
+    generation: u32,
+    pub(super) readiness: Readiness,
+    /// Set for a listener, which is armed and disarmed as it is waited for.
+    pub(super) listener: Option<Listening>,
+}
+
+/// What a level-triggered source needs beyond the others.
+#[derive(Debug)]
+pub(super) struct Listening {
+    pub(super) fd: RawFd,
+    pub(super) armed: bool,
+}
+
+/// All sources of one reactor.
+#[derive(Debug, Default)]
+pub(super) struct Sources {
+    slab: Slab<Source>,
+    generation: u32,
+}
+
+impl Sources {
+    pub(super) fn insert(&mut self, listener: Option<Listening>) -> SourceKey {
+        // Never 0, so that no key is.
+        self.generation = self.generation.checked_add(1).unwrap_or(1);
+        let generation = self.generation;
+        let readiness = Readiness::default();
+        let index = self.slab.insert(Source {
+            generation,
+            readiness,
+            listener,
+        });
+        u64::from(generation) << 32 | index as u64
+    }
+
+    pub(super) fn get(&mut self, key: SourceKey) -> Option<&mut Source> {
+        let generation = key >> 32;
+        self.slab
+            .get_mut(index(key))
+            .filter(|source| u64::from(source.generation) == generation)
+    }
+
+    pub(super) fn remove(&mut self, key: SourceKey) -> Option<Source> {
+        self.get(key)?;
+        self.slab.try_remove(index(key))
+    }
+
+    /// The source an event is about; a stale token finds none.
+    pub(super) fn by_token(&mut self, event: usize) -> Option<&mut Source> {
+        let index = event & TOKEN_INDEX;
+        let source = self.slab.get_mut(index)?;
+        let key = u64::from(source.generation) << 32 | index as u64;
+        (token(key) == event).then_some(source)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slab.len()
+    }
+}
+
+fn index(key: SourceKey) -> usize {
+    usize::try_from(key & 0xFFFF_FFFF).expect("32 bits")
+}
+
+#[cfg(target_pointer_width = "64")]
+const TOKEN_INDEX: usize = 0xFFFF_FFFF;
+#[cfg(target_pointer_width = "32")]
+const TOKEN_INDEX: usize = (1 << 20) - 1;
+
+/// What goes through the kernel for `key`.
+#[cfg(target_pointer_width = "64")]
+pub(super) fn token(key: SourceKey) -> usize {
+    usize::try_from(key).expect("64 bits")
+}
+
+/// What goes through the kernel for `key`: 11 bits of the generation over 20 of the index, so that
+/// the poller's own tokens are never reached.
+#[cfg(target_pointer_width = "32")]
+pub(super) fn token(key: SourceKey) -> usize {
+    let generation = usize::try_from(key >> 32 & 0x7FF).expect("11 bits");
+    generation << 20 | index(key) & TOKEN_INDEX
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stale_token_finds_nobody() {
+        let mut sources = Sources::default();
+        let first = sources.insert(None);
+        assert!(sources.by_token(token(first)).is_some());
+        assert!(sources.remove(first).is_some());
+        let second = sources.insert(None);
+        assert_eq!(index(first), index(second));
+        assert!(sources.by_token(token(first)).is_none());
+        assert!(sources.get(first).is_none() && sources.remove(first).is_none());
+        assert!(sources.by_token(token(second)).is_some());
+        assert_eq!(sources.len(), 1);
+    }
+}

@@ -1,0 +1,151 @@
+//! A timer as a future, and the race of a future against one.
+
+use std::future::{Future, IntoFuture, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use super::context::{self, Core};
+use crate::error::Result;
+use crate::executor::{remote::Post, waker};
+use crate::reactor::TimerKey;
+use crate::sys::clock::{self, NEVER, Nanos};
+
+/// When to wake.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum When {
+    /// So long after the first poll.
+    After(Duration),
+    /// At a moment of the clock.
+    At(Instant),
+    /// At a moment of the loop's clock.
+    Deadline(Nanos),
+}
+
+impl When {
+    pub(crate) fn deadline(self) -> Nanos {
+        match self {
+            Self::After(Duration::MAX) => NEVER,
+            Self::After(duration) => clock::after(duration),
+            Self::At(instant) => clock::at(instant),
+            Self::Deadline(deadline) => deadline,
+        }
+    }
+}
+
+/// A timer that is set at the first poll.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub(crate) struct Sleep {
+    when: When,
+    /// The runtime and the timer in it, once set.
+    set: Option<(u64, TimerKey)>,
+}
+
+impl Sleep {
+    pub(crate) fn new(when: When) -> Self {
+        Self { when, set: None }
+    }
+
+    /// Waits for another moment from now on; the timer that is set is moved.
+    pub(crate) fn reset(&mut self, when: When) {
+        self.when = when;
+        let Some((serial, key)) = self.set else {
+            return;
+        };
+        let moved = context::with_serial(serial, |core| {
+            core.reactor().timers.rearm(key, when.deadline())
+        });
+        if moved != Some(true) {
+            cancel(serial, key);
+            self.set = None;
+        }
+    }
+
+    fn poll_in(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<()>> {
+        if core.admit(cx)?.is_pending() {
+            return Poll::Pending;
+        }
+        // Cloned, and the old one dropped, while no cell is borrowed: it may be foreign.
+        match self.set {
+            Some((serial, key)) if serial == core.serial() => {
+                if core.reactor().timers.is_fired(key) {
+                    core.finished();
+                    return Poll::Ready(Ok(()));
+                }
+                let same = core.reactor().timers.would_wake(key, cx.waker());
+                if !same {
+                    let waker = cx.waker().clone();
+                    let old = core.reactor().timers.set_waker(key, waker);
+                    drop(old);
+                }
+            }
+            elsewhere => {
+                if let Some((serial, key)) = elsewhere {
+                    cancel(serial, key);
+                }
+                let (deadline, waker) = (self.when.deadline(), cx.waker().clone());
+                let key = core.reactor().timers.insert(deadline, waker);
+                self.set = Some((core.serial(), key));
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Future for Sleep {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        context::poll_with(|core| self.poll_in(core, cx))
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        if let Some((serial, key)) = self.set {
+            cancel(serial, key);
+        }
+    }
+}
+
+/// Removes a timer, at home or from elsewhere.
+fn cancel(serial: u64, key: TimerKey) {
+    let here = context::with_serial(serial, |core| {
+        let waker = core.reactor().timers.cancel(key);
+        drop(waker);
+    });
+    if here.is_none() {
+        if let Some(remote) = waker::by_serial(serial) {
+            remote.post(Post::Timer(key));
+        }
+    }
+}
+
+/// The outcome of [`within`].
+pub(crate) enum Within<T> {
+    /// The future was done first.
+    Done(T),
+    /// The time was over, and the future was dropped.
+    Over,
+}
+
+/// Polls `future` until it is done or `limit` is over. A future that is done at once sets no
+/// timer and reads no clock.
+///
+/// # Errors
+///
+/// Those of a sleep.
+pub(crate) async fn within<F: IntoFuture>(limit: Duration, future: F) -> Result<Within<F::Output>> {
+    let mut future = std::pin::pin!(future.into_future());
+    let mut sleep = Sleep::new(When::After(limit));
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Ok(Within::Done(output)));
+        }
+        Pin::new(&mut sleep)
+            .poll(cx)
+            .map(|slept| slept.map(|()| Within::Over))
+    })
+    .await
+}

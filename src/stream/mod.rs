@@ -1,0 +1,276 @@
+//! The contracts of byte streams and listeners, and what needs nothing but them.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `face.rs` | the inherent methods of our own streams, which mirror the contracts |
+//! | `listener.rs` | the contract of a listener |
+//! | `serve.rs` | the server loop, written once |
+//! | `memory.rs` | a connected pair of streams without a kernel |
+//!
+//! # The laws of a byte stream
+//!
+//! 1. A receive gives at least one byte, or an error. Asking for none is an error.
+//! 2. The end is [`Error::EndOfStream`], a reset [`Error::Broken`]; both for good, and neither is
+//!    ever taken for the other. What came before is delivered first.
+//! 3. `send` returns when all was handed over. `send_from` tells what was not, whatever happens.
+//! 4. `send_eof` ends our direction and may be called again; receiving goes on.
+//! 5. `close` says goodbye and frees what the stream holds, also when it is dropped midway.
+//! 6. One receiver and one sender at a time; a second one gets [`Error::Busy`] before anything
+//!    else happens.
+//! 7. A receive that is dropped has lost nothing, and nothing is read without a receiver.
+
+mod face;
+mod listener;
+mod memory;
+mod serve;
+
+use std::io::IoSlice;
+use std::rc::Rc;
+
+pub(crate) use face::byte_stream_face;
+pub use listener::Listener;
+pub use memory::{MemoryStream, create_memory_byte_stream};
+pub use serve::Serve;
+
+use crate::error::{Error, Result};
+
+/// What a receive without a size of its own takes at most, in bytes.
+pub(crate) const RECEIVE_MAX: usize = crate::runtime::context::SCRATCH;
+
+/// The receiving half of a byte stream; its laws stand at the [module](self).
+#[allow(
+    async_fn_in_trait,
+    reason = "one thread: no caller needs the future to be Send"
+)]
+pub trait ByteReceiveStream {
+    /// Receives into `buf` and returns its filled part, never empty.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::EndOfStream`], [`Error::Broken`], [`Error::Busy`], [`Error::Closed`]; an empty
+    /// buffer is `InvalidInput`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has received nothing: every byte is still there for the next receive.
+    async fn receive_into<'b>(&self, buf: &'b mut [u8]) -> Result<&'b mut [u8]>;
+
+    /// Receives 1 to `max` bytes (no more than 65,536 at a time), exactly sized.
+    ///
+    /// # Errors
+    ///
+    /// As [`receive_into`](Self::receive_into); a `max` of 0 is `InvalidInput`.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`receive_into`](Self::receive_into).
+    async fn receive_max(&self, max: usize) -> Result<Vec<u8>> {
+        let mut buf = vec![0; max.min(RECEIVE_MAX)];
+        let got = self.receive_into(&mut buf).await?.len();
+        buf.truncate(got);
+        buf.shrink_to_fit();
+        Ok(buf)
+    }
+
+    /// Receives 1 to 65,536 bytes, exactly sized.
+    ///
+    /// # Errors
+    ///
+    /// As [`receive_into`](Self::receive_into).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`receive_into`](Self::receive_into).
+    async fn receive(&self) -> Result<Vec<u8>> {
+        self.receive_max(RECEIVE_MAX).await
+    }
+
+    /// [`receive`](Self::receive), with the end as `None`.
+    ///
+    /// # Errors
+    ///
+    /// As [`receive_into`](Self::receive_into), but for the end.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`receive_into`](Self::receive_into).
+    async fn next(&self) -> Result<Option<Vec<u8>>> {
+        or_end(self.receive().await)
+    }
+}
+
+/// The end of a stream as `None`.
+pub(crate) fn or_end<T>(received: Result<T>) -> Result<Option<T>> {
+    match received {
+        Ok(value) => Ok(Some(value)),
+        Err(Error::EndOfStream) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The sending half of a byte stream; its laws stand at the [module](self).
+#[allow(
+    async_fn_in_trait,
+    reason = "one thread: no caller needs the future to be Send"
+)]
+pub trait ByteSendStream {
+    /// Sends all of `rest`, and takes off its front what was handed over: after an error, a drop
+    /// or a cancel, what is left in it did not go.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Broken`], [`Error::Busy`]; [`Error::Closed`] after `send_eof`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Exactly the bytes no longer in `rest` were handed over; the stream goes on.
+    async fn send_from(&self, rest: &mut &[u8]) -> Result<()>;
+
+    /// Sends all of `data`. Sending nothing still checks the state.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_from`](Self::send_from).
+    ///
+    /// # Cancel safety
+    ///
+    /// Some prefix of `data` was handed over; [`send_from`](Self::send_from) tells how much.
+    async fn send(&self, data: &[u8]) -> Result<()> {
+        let mut rest = data;
+        self.send_from(&mut rest).await
+    }
+
+    /// Sends all `parts` as if they stood in one piece, advancing them as
+    /// [`IoSlice::advance_slices`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_from`](Self::send_from).
+    ///
+    /// # Cancel safety
+    ///
+    /// Exactly the bytes no longer in `parts` were handed over; the stream goes on.
+    async fn send_vectored(&self, parts: &mut &mut [IoSlice<'_>]) -> Result<()> {
+        while let Some(part) = parts.first() {
+            let whole = part.len();
+            let mut rest = &part[..];
+            let sent = self.send_from(&mut rest).await;
+            let done = whole - rest.len();
+            IoSlice::advance_slices(parts, done);
+            sent?;
+        }
+        Ok(())
+    }
+}
+
+/// A byte stream of both directions; its laws stand at the [module](self).
+#[allow(
+    async_fn_in_trait,
+    reason = "one thread: no caller needs the future to be Send"
+)]
+pub trait ByteStream: ByteReceiveStream + ByteSendStream {
+    /// Ends our direction; the peer sees the end once it has received everything. May be called
+    /// again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] after an abort; [`Error::Io`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Sockets and memory streams never suspend here.
+    #[doc(alias = "shutdown")]
+    async fn send_eof(&self) -> Result<()>;
+
+    /// Says goodbye and frees what the stream holds.
+    ///
+    /// Through a reference or an [`Rc`] that has other owners this says goodbye only: the stream
+    /// is freed with its last owner.
+    ///
+    /// # Errors
+    ///
+    /// What the goodbye ran into; it is freed all the same.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future frees the stream; the goodbye may be cut short.
+    #[doc(alias = "aclose")]
+    async fn close(self) -> Result<()>
+    where
+        Self: Sized;
+
+    /// Ends the stream at once although others still hold it: the peer sees a reset or an end,
+    /// operations that are under way get [`Error::Closed`].
+    fn abort(&self);
+}
+
+impl<S: ByteReceiveStream + ?Sized> ByteReceiveStream for &S {
+    async fn receive_into<'b>(&self, buf: &'b mut [u8]) -> Result<&'b mut [u8]> {
+        (**self).receive_into(buf).await
+    }
+
+    async fn receive_max(&self, max: usize) -> Result<Vec<u8>> {
+        (**self).receive_max(max).await
+    }
+}
+
+impl<S: ByteSendStream + ?Sized> ByteSendStream for &S {
+    async fn send_from(&self, rest: &mut &[u8]) -> Result<()> {
+        (**self).send_from(rest).await
+    }
+
+    async fn send_vectored(&self, parts: &mut &mut [IoSlice<'_>]) -> Result<()> {
+        (**self).send_vectored(parts).await
+    }
+}
+
+impl<S: ByteStream + ?Sized> ByteStream for &S {
+    async fn send_eof(&self) -> Result<()> {
+        (**self).send_eof().await
+    }
+
+    async fn close(self) -> Result<()> {
+        (*self).send_eof().await
+    }
+
+    fn abort(&self) {
+        (**self).abort();
+    }
+}
+
+impl<S: ByteReceiveStream + ?Sized> ByteReceiveStream for Rc<S> {
+    async fn receive_into<'b>(&self, buf: &'b mut [u8]) -> Result<&'b mut [u8]> {
+        (**self).receive_into(buf).await
+    }
+
+    async fn receive_max(&self, max: usize) -> Result<Vec<u8>> {
+        (**self).receive_max(max).await
+    }
+}
+
+impl<S: ByteSendStream + ?Sized> ByteSendStream for Rc<S> {
+    async fn send_from(&self, rest: &mut &[u8]) -> Result<()> {
+        (**self).send_from(rest).await
+    }
+
+    async fn send_vectored(&self, parts: &mut &mut [IoSlice<'_>]) -> Result<()> {
+        (**self).send_vectored(parts).await
+    }
+}
+
+impl<S: ByteStream> ByteStream for Rc<S> {
+    async fn send_eof(&self) -> Result<()> {
+        (**self).send_eof().await
+    }
+
+    async fn close(self) -> Result<()> {
+        match Self::try_unwrap(self) {
+            Ok(stream) => stream.close().await,
+            Err(shared) => (*shared).send_eof().await,
+        }
+    }
+
+    fn abort(&self) {
+        (**self).abort();
+    }
+}

@@ -1,0 +1,230 @@
+//! Socket addresses to and from the kernel's form, and the names of UNIX sockets.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::io;
+use std::mem::{MaybeUninit, size_of};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use socket2::SockAddr;
+
+/// Room for an internet address in the kernel's form, IPv4 or IPv6.
+#[repr(C)]
+pub(super) union Inet {
+    v4: libc::sockaddr_in,
+    v6: libc::sockaddr_in6,
+}
+
+impl Inet {
+    /// Room for the kernel to write into, all zero: family 0 is no family.
+    pub(super) fn empty() -> Self {
+        // SAFETY: both variants are plain integers and arrays of them, valid as zeros.
+        unsafe { MaybeUninit::zeroed().assume_init() }
+    }
+
+    /// The kernel's form of `address`, and its length.
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "sizes and families are small"
+    )]
+    pub(super) fn new(address: &SocketAddr) -> (Self, libc::socklen_t) {
+        let mut inet = Self::empty();
+        let length = match address {
+            SocketAddr::V4(v4) => {
+                // SAFETY: all bytes of the union are initialised, and any value of them is valid.
+                let raw = unsafe { &mut inet.v4 };
+                raw.sin_family = libc::AF_INET as libc::sa_family_t;
+                raw.sin_port = v4.port().to_be();
+                raw.sin_addr.s_addr = u32::from_ne_bytes(v4.ip().octets());
+                size_of::<libc::sockaddr_in>()
+            }
+            SocketAddr::V6(v6) => {
+                // SAFETY: as above.
+                let raw = unsafe { &mut inet.v6 };
+                raw.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+                raw.sin6_port = v6.port().to_be();
+                raw.sin6_addr.s6_addr = v6.ip().octets();
+                raw.sin6_flowinfo = v6.flowinfo();
+                raw.sin6_scope_id = v6.scope_id();
+                size_of::<libc::sockaddr_in6>()
+            }
+        };
+        (inet, length as libc::socklen_t)
+    }
+
+    /// The address the kernel wrote; `None` if it wrote none of ours. IPv4 peers of a dual-stack
+    /// socket are shown as IPv4.
+    pub(super) fn read(&self) -> Option<SocketAddr> {
+        // SAFETY: all bytes are initialised; the family stands at the same place in both.
+        match i32::from(unsafe { self.v4.sin_family }) {
+            libc::AF_INET => {
+                // SAFETY: as above; the family says which variant was written.
+                let raw = unsafe { &self.v4 };
+                let ip = Ipv4Addr::from(raw.sin_addr.s_addr.to_ne_bytes());
+                Some(SocketAddrV4::new(ip, u16::from_be(raw.sin_port)).into())
+            }
+            libc::AF_INET6 => {
+                // SAFETY: as above.
+                let raw = unsafe { &self.v6 };
+                let ip = Ipv6Addr::from(raw.sin6_addr.s6_addr);
+                let port = u16::from_be(raw.sin6_port);
+                let v6 = SocketAddrV6::new(ip, port, raw.sin6_flowinfo, raw.sin6_scope_id);
+                Some(unmapped(v6.into()))
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn as_mut_ptr(&mut self) -> *mut libc::sockaddr {
+        std::ptr::from_mut(self).cast()
+    }
+
+    pub(super) fn as_ptr(&self) -> *const libc::sockaddr {
+        std::ptr::from_ref(self).cast()
+    }
+}
+
+/// `::ffff:a.b.c.d` as `a.b.c.d`.
+pub(crate) fn unmapped(address: SocketAddr) -> SocketAddr {
+    if let SocketAddr::V6(v6) = address {
+        if let Some(v4) = v6.ip().to_ipv4_mapped() {
+            return SocketAddr::new(v4.into(), v6.port());
+        }
+    }
+    address
+}
+
+/// The name of a UNIX socket: a path, an abstract name (Linux), or none.
+///
+/// Any bytes but NUL are allowed in a path; an abstract name is written with a leading NUL and
+/// may hold any bytes after it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UnixName(Box<[u8]>);
+
+impl UnixName {
+    /// Checks length and content without touching the file system.
+    pub(crate) fn new(name: &OsStr) -> io::Result<Self> {
+        let bytes = name.as_bytes();
+        let invalid = |message| Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        match bytes {
+            [] => invalid("the socket path is empty"),
+            [0, ..] if !cfg!(any(target_os = "linux", target_os = "android")) => {
+                invalid("abstract socket names exist on Linux only")
+            }
+            [0, rest @ ..] if rest.len() >= Self::ROOM => {
+                invalid("the abstract socket name is longer than 107 bytes")
+            }
+            [0, ..] => Ok(Self(bytes.into())),
+            _ if bytes.contains(&0) => invalid("the socket path holds a NUL byte"),
+            _ if bytes.len() >= Self::ROOM => {
+                invalid("the socket path is too long (at most 107 bytes on Linux, 103 elsewhere)")
+            }
+            _ => Ok(Self(bytes.into())),
+        }
+    }
+
+    /// Bytes of `sun_path` (unix(7)).
+    const ROOM: usize = {
+        let whole = size_of::<libc::sockaddr_un>();
+        whole - std::mem::offset_of!(libc::sockaddr_un, sun_path)
+    };
+
+    /// The name the kernel wrote into `address`.
+    pub(super) fn read(address: &SockAddr) -> Self {
+        if let Some(path) = address.as_pathname() {
+            return Self(path.as_os_str().as_bytes().into());
+        }
+        match address.as_abstract_namespace() {
+            Some(name) => Self([&[0], name].concat().into()),
+            None => Self::unnamed(),
+        }
+    }
+
+    /// No name.
+    pub(crate) fn unnamed() -> Self {
+        Self(Box::default())
+    }
+
+    /// The path, if it is one.
+    #[must_use]
+    pub fn as_path(&self) -> Option<&Path> {
+        match &*self.0 {
+            [] | [0, ..] => None,
+            bytes => Some(Path::new(OsStr::from_bytes(bytes))),
+        }
+    }
+
+    /// The abstract name without its leading NUL, if it is one (Linux).
+    #[must_use]
+    pub fn as_abstract(&self) -> Option<&[u8]> {
+        match &*self.0 {
+            [0, name @ ..] => Some(name),
+            _ => None,
+        }
+    }
+
+    /// True for a socket without a name, such as that of a client that did not bind.
+    #[must_use]
+    pub fn is_unnamed(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn to_sock_addr(&self) -> io::Result<SockAddr> {
+        SockAddr::unix(OsStr::from_bytes(&self.0))
+    }
+}
+
+impl fmt::Display for UnixName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            [] => f.write_str("an unnamed socket"),
+            [0, name @ ..] => write!(f, "@{}", String::from_utf8_lossy(name)),
+            path => f.write_str(&String::from_utf8_lossy(path)),
+        }
+    }
+}
+
+impl fmt::Debug for UnixName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "UnixName({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn internet_addresses_survive_the_round_trip() {
+        for text in ["127.0.0.1:80", "[::1]:65535", "[fe80::1%7]:9", "0.0.0.0:0"] {
+            let address: SocketAddr = text.parse().expect("a literal");
+            assert_eq!(Inet::new(&address).0.read(), Some(address));
+        }
+        let mapped: SocketAddr = "[::ffff:10.0.0.1]:7".parse().expect("a literal");
+        assert_eq!(
+            Inet::new(&mapped).0.read(),
+            Some("10.0.0.1:7".parse().expect("a literal"))
+        );
+        assert_eq!(Inet::empty().read(), None);
+    }
+
+    #[test]
+    fn unix_names_are_checked_and_survive_the_round_trip() {
+        let name = |bytes: &[u8]| UnixName::new(OsStr::from_bytes(bytes));
+        for bytes in [&b"/tmp/x"[..], b"rel \xff", b"\0abstract\0with nul"] {
+            let name = name(bytes).expect("a good name");
+            let back = UnixName::read(&name.to_sock_addr().expect("fits"));
+            assert_eq!(back, name);
+        }
+        assert!(name(b"").is_err());
+        assert!(name(b"a\0b").is_err());
+        assert!(name(&[b'a'; 108]).is_err());
+        let longest = name(&[b'a'; 107]).expect("107 bytes fit");
+        assert_eq!(
+            UnixName::read(&longest.to_sock_addr().expect("fits")),
+            longest
+        );
+    }
+}

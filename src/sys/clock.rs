@@ -1,0 +1,55 @@
+//! Reads the one clock: monotonic nanoseconds, which never go back.
+
+use std::time::{Duration, Instant};
+
+/// Nanoseconds of the monotonic clock; [`NEVER`] is later than every deadline.
+pub(crate) type Nanos = u64;
+
+/// A deadline that does not come.
+pub(crate) const NEVER: Nanos = Nanos::MAX;
+
+/// Nanoseconds in a millisecond.
+pub(crate) const MILLISECOND: Nanos = 1_000_000;
+
+/// Now.
+pub(crate) fn now() -> Nanos {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `time` is a valid place for one timespec; CLOCK_MONOTONIC exists everywhere we run,
+    // so the call cannot fail.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    #[allow(
+        clippy::cast_sign_loss,
+        reason = "the monotonic clock starts near 0 and grows"
+    )]
+    let (seconds, nanos) = (time.tv_sec as u64, time.tv_nsec as u64);
+    seconds * 1_000_000_000 + nanos
+}
+
+/// The deadline that lies `wait` after now; [`NEVER`] if that is beyond the clock's end.
+pub(crate) fn after(wait: Duration) -> Nanos {
+    match Nanos::try_from(wait.as_nanos()) {
+        Ok(nanos) => now().saturating_add(nanos),
+        Err(_) => NEVER,
+    }
+}
+
+/// The deadline for an [`Instant`]; one that has passed is now.
+pub(crate) fn at(instant: Instant) -> Nanos {
+    after(instant.saturating_duration_since(Instant::now()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extremes_saturate() {
+        assert_eq!(after(Duration::MAX), NEVER);
+        let before = now();
+        assert!(after(Duration::ZERO) >= before);
+        assert!(at(Instant::now()) >= before);
+    }
+}

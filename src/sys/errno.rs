@@ -1,0 +1,105 @@
+//! Says what an error number means to the layers above, so that they need not name any.
+
+use std::io;
+
+/// What a failed accept asks of the loop around it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AcceptFailure {
+    /// Only the one connection is gone: accept the next at once.
+    Connection,
+    /// Descriptors or memory ran out: wait until some are freed.
+    Exhausted,
+    /// The listener itself is unusable.
+    Listener,
+}
+
+/// Sorts the errors of accept4 (accept(2), "Error handling" and "ERRORS").
+pub(crate) fn accept_failure(error: &io::Error) -> AcceptFailure {
+    match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+            AcceptFailure::Exhausted
+        }
+        Some(libc::EBADF | libc::EFAULT | libc::EINVAL | libc::ENOTSOCK | libc::EOPNOTSUPP) => {
+            AcceptFailure::Listener
+        }
+        // ECONNABORTED, EPROTO, EPERM (a firewall), and the network errors that Linux passes on
+        // from the new socket: they are about one connection.
+        Some(_) => AcceptFailure::Connection,
+        None => AcceptFailure::Listener,
+    }
+}
+
+/// True if the peer ended the connection in order before we sent: sending is over, while what it
+/// sent before is still to be received.
+pub(crate) fn is_broken_pipe(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EPIPE)
+}
+
+/// The number of an error that ends a connection for good; `None` for one that does not.
+pub(crate) fn connection_end(error: &io::Error) -> Option<i32> {
+    let number = error.raw_os_error()?;
+    let passing = [
+        libc::EAGAIN,
+        libc::EINTR,
+        libc::ENOBUFS,
+        libc::ENOMEM,
+        libc::EMSGSIZE,
+        libc::EINVAL,
+        libc::EFAULT,
+    ];
+    (!passing.contains(&number)).then_some(number)
+}
+
+/// "Not connected" on a socket that never was, or whose peer is gone already.
+pub(crate) fn is_not_connected(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENOTCONN)
+}
+
+/// The connect goes on in the background.
+pub(crate) fn is_in_progress(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EINPROGRESS)
+}
+
+/// What a connect to oneself is turned into: nobody else listens there.
+pub(crate) fn refused() -> io::Error {
+    io::Error::from_raw_os_error(libc::ECONNREFUSED)
+}
+
+/// The errors of a datagram socket that are about one peer that is not there (ICMP), which the
+/// kernel reports on whatever call comes next.
+pub(crate) fn is_about_a_peer(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::ECONNREFUSED
+                | libc::ECONNRESET
+                | libc::EHOSTUNREACH
+                | libc::EHOSTDOWN
+                | libc::ENETUNREACH
+                | libc::ENETDOWN
+                | libc::ENOPROTOOPT
+                | libc::EPROTO
+        )
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accept_errors_fall_in_three_classes() {
+        let class = |number| accept_failure(&io::Error::from_raw_os_error(number));
+        assert_eq!(class(libc::EMFILE), AcceptFailure::Exhausted);
+        assert_eq!(class(libc::ECONNABORTED), AcceptFailure::Connection);
+        assert_eq!(class(libc::EHOSTUNREACH), AcceptFailure::Connection);
+        assert_eq!(class(libc::EBADF), AcceptFailure::Listener);
+    }
+
+    #[test]
+    fn a_full_buffer_does_not_end_a_connection() {
+        let end = |number| connection_end(&io::Error::from_raw_os_error(number));
+        assert_eq!(end(libc::ECONNRESET), Some(libc::ECONNRESET));
+        assert_eq!(end(libc::ENOBUFS), None);
+    }
+}

@@ -1,0 +1,29 @@
+//! Every system call of the crate, behind plain functions from which nothing of libc leaks upward.
+//!
+//! What stands here is deliberately narrow, so that a simulated kernel can stand in its place:
+//!
+//! | file | what it wraps |
+//! |---|---|
+//! | `clock.rs` | the one clock |
+//! | `poller.rs` | mio's `Poll`, the level-triggered listener and the timerfd beside it, the bell |
+//! | `socket.rs` | making, connecting, accepting, receiving, sending, options |
+//! | `addr.rs` | socket addresses to and from the kernel's form, UNIX names |
+//! | `errno.rs` | what an error number means to the layers above |
+
+#![allow(unsafe_code, reason = "this is the layer that talks to the kernel")]
+
+pub(crate) mod addr;
+pub(crate) mod clock;
+pub(crate) mod errno;
+pub(crate) mod poller;
+pub(crate) mod socket;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod timerfd;
+
+use std::io;
+
+/// Turns the `-1` of a system call into the error it stands for.
+fn check(result: impl TryInto<usize>) -> io::Result<usize> {
+    // Only -1 does not fit: no call returns any other negative number.
+    result.try_into().map_err(|_| io::Error::last_os_error())
+}

@@ -1,0 +1,283 @@
+//! Waits for the kernel: mio's `Poll`, what Linux has beyond it, and the bell that ends a wait.
+//!
+//! Streams and datagram sockets are registered edge-triggered through mio. Two things go past it,
+//! both on Linux only:
+//!
+//! * **Listeners are level-triggered**, added to mio's epoll descriptor by hand. With an edge, two
+//!   pending connections and one accept give no second event, so one would have to accept until
+//!   `EAGAIN`, and an `accept4` that fails costs ten times a failing `recv` (it allocates a socket
+//!   first). A level-triggered listener that nobody accepts from would report for ever, hence
+//!   [`Poller::disarm`]. On kqueue a listener is registered again instead, which reports anew.
+//! * **A timerfd** ends waits shorter than a millisecond: `epoll_wait` counts in milliseconds, and
+//!   mio rounds up. Longer waits sleep the whole milliseconds first and come back for the rest, so
+//!   that a far deadline that moves all the time (a 30 s limit around each receive) costs nothing.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use super::clock::MILLISECOND;
+use super::clock::{self, Nanos};
+
+/// What an event said about a source, as bits.
+pub(crate) mod ready {
+    /// Receiving may succeed.
+    pub(crate) const READ: u8 = 1;
+    /// Sending may succeed.
+    pub(crate) const WRITE: u8 = 2;
+    /// The peer will send no more, or both directions ended, or an error is pending.
+    pub(crate) const ENDED: u8 = 4;
+    /// Urgent data is (or was) there: a receive stops short at its mark.
+    pub(crate) const URGENT: u8 = 8;
+}
+
+/// Tokens of our own; sources never reach them.
+const BELL: Token = Token(usize::MAX);
+const TIMER: Token = Token(usize::MAX - 1);
+
+/// How many events one wait can bring; what is beyond comes with the next.
+const BATCH: usize = 1024;
+
+/// The kernel's readiness queue.
+#[derive(Debug)]
+pub(crate) struct Poller {
+    poll: Poll,
+    events: Events,
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    timer: Option<super::timerfd::TimerFd>,
+}
+
+impl Poller {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self {
+            poll: Poll::new()?,
+            events: Events::with_capacity(BATCH),
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            timer: None,
+        })
+    }
+
+    /// Reports `fd` under `token`, edge-triggered, both directions.
+    pub(crate) fn add(&self, fd: BorrowedFd<'_>, token: usize) -> io::Result<()> {
+        let interest = Interest::READABLE.add(Interest::WRITABLE);
+        // Without it a receive that stopped at the urgent mark looks drained.
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let interest = interest.add(Interest::PRIORITY);
+        self.poll
+            .registry()
+            .register(&mut SourceFd(&fd.as_raw_fd()), Token(token), interest)
+    }
+
+    /// Takes `fd` out; one that is gone already is as good.
+    pub(crate) fn remove(&self, fd: BorrowedFd<'_>) {
+        // Fails only if the descriptor was never added or was closed behind our back: both mean
+        // that no event of it can come, which is all that is asked for.
+        drop(
+            self.poll
+                .registry()
+                .deregister(&mut SourceFd(&fd.as_raw_fd())),
+        );
+    }
+
+    /// Reports a listener under `token` as long as a connection waits.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(crate) fn add_listener(&self, fd: BorrowedFd<'_>, token: usize) -> io::Result<()> {
+        self.epoll_ctl(libc::EPOLL_CTL_ADD, fd.as_raw_fd(), libc::EPOLLIN, token)
+    }
+
+    /// Lets a disarmed listener report again.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(crate) fn arm(&self, fd: RawFd, token: usize) -> io::Result<()> {
+        self.epoll_ctl(libc::EPOLL_CTL_MOD, fd, libc::EPOLLIN, token)
+    }
+
+    /// Keeps a listener quiet until [`Poller::arm`].
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(crate) fn disarm(&self, fd: RawFd, token: usize) -> io::Result<()> {
+        // Edge-triggered: a hang-up is reported whatever is asked for, and so only once.
+        self.epoll_ctl(libc::EPOLL_CTL_MOD, fd, libc::EPOLLET, token)
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn epoll_ctl(&self, op: i32, fd: RawFd, events: i32, token: usize) -> io::Result<()> {
+        #[allow(clippy::cast_sign_loss, reason = "the constant is a set of bits")]
+        let mut event = libc::epoll_event {
+            events: events as u32,
+            u64: token as u64,
+        };
+        // SAFETY: `event` is a valid epoll_event for the length of the call.
+        super::check(unsafe { libc::epoll_ctl(self.poll.as_raw_fd(), op, fd, &raw mut event) })
+            .map(drop)
+    }
+
+    /// Reports a listener under `token`; edge-triggered, so each accept arms it again.
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    pub(crate) fn add_listener(&self, fd: BorrowedFd<'_>, token: usize) -> io::Result<()> {
+        let raw = fd.as_raw_fd();
+        let source = &mut SourceFd(&raw);
+        self.poll
+            .registry()
+            .register(source, Token(token), Interest::READABLE)
+    }
+
+    /// Registers the listener again, which reports what waits already.
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    pub(crate) fn arm(&self, fd: RawFd, token: usize) -> io::Result<()> {
+        self.poll
+            .registry()
+            .reregister(&mut SourceFd(&fd), Token(token), Interest::READABLE)
+    }
+
+    /// Nothing to do: an edge that found nobody does not come again by itself.
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    pub(crate) fn disarm(&self, _fd: RawFd, _token: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Waits for events until `deadline` (`None`: for ever; a past one: not at all). May come back
+    /// early, without events: the caller looks at the clock and waits again.
+    pub(crate) fn wait(&mut self, deadline: Option<Nanos>) -> io::Result<()> {
+        let timeout = match deadline {
+            None => None,
+            Some(0) => Some(Duration::ZERO),
+            Some(deadline) => match deadline.saturating_sub(clock::now()) {
+                0 => Some(Duration::ZERO),
+                left => self.timeout(deadline, left),
+            },
+        };
+        self.poll.poll(&mut self.events, timeout)
+    }
+
+    /// The timeout to hand to the kernel for a wait of `left` nanoseconds.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn timeout(&mut self, deadline: Nanos, left: Nanos) -> Option<Duration> {
+        if left >= MILLISECOND {
+            return Some(Duration::from_millis(left / MILLISECOND));
+        }
+        match self.set_timer(deadline) {
+            Ok(()) => None,
+            // Out of descriptors, say: then a little late, as without a timerfd.
+            Err(_) => Some(Duration::from_millis(1)),
+        }
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn set_timer(&mut self, deadline: Nanos) -> io::Result<()> {
+        if let Some(timer) = &mut self.timer {
+            return timer.set(deadline);
+        }
+        let mut timer = super::timerfd::TimerFd::new()?;
+        let fd = timer.as_raw_fd();
+        self.poll
+            .registry()
+            .register(&mut SourceFd(&fd), TIMER, Interest::READABLE)?;
+        timer.set(deadline)?;
+        self.timer = Some(timer);
+        Ok(())
+    }
+
+    /// kqueue takes nanoseconds as they are.
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fn timeout(&mut self, _deadline: Nanos, left: Nanos) -> Option<Duration> {
+        Some(Duration::from_nanos(left))
+    }
+
+    /// What the last wait brought: token and `ready` bits.
+    pub(crate) fn events(&self) -> impl Iterator<Item = (usize, u8)> + '_ {
+        self.events
+            .iter()
+            .filter(|event| !matches!(event.token(), BELL | TIMER))
+            .map(|event| {
+                let mut bits = 0;
+                if event.is_error() || event.is_read_closed() || event.is_write_closed() {
+                    // Whoever waits, in either direction, has to look.
+                    bits |= ready::READ | ready::WRITE | ready::ENDED;
+                }
+                if event.is_readable() {
+                    bits |= ready::READ;
+                }
+                if event.is_writable() {
+                    bits |= ready::WRITE;
+                }
+                if event.is_priority() {
+                    bits |= ready::URGENT;
+                }
+                (event.token().0, bits)
+            })
+    }
+
+    /// The bell that ends a wait of this poller from another thread.
+    pub(crate) fn install(&self, bell: &Bell) -> io::Result<()> {
+        if bell.waker.get().is_none() {
+            let waker = mio::Waker::new(self.poll.registry(), BELL)?;
+            // Only the loop's own thread installs, so nobody came first.
+            drop(bell.waker.set(waker));
+        }
+        Ok(())
+    }
+
+    /// Tells the bell which poller descriptors can be taken out of.
+    pub(crate) fn publish(&self, bell: &Bell) {
+        bell.poller.store(self.poll.as_raw_fd(), Ordering::Relaxed);
+    }
+}
+
+impl AsFd for Poller {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor is the poll's own and lives as long as `self`.
+        unsafe { BorrowedFd::borrow_raw(self.poll.as_raw_fd()) }
+    }
+}
+
+/// The part of a poller that other threads may touch.
+#[derive(Debug)]
+pub(crate) struct Bell {
+    waker: OnceLock<mio::Waker>,
+    /// -1 until there is a poller. Used only under the lock that also closes the runtime.
+    poller: AtomicI32,
+}
+
+impl Bell {
+    pub(crate) fn new() -> Self {
+        Self {
+            waker: OnceLock::new(),
+            poller: AtomicI32::new(-1),
+        }
+    }
+
+    /// Ends the wait, now or the next one.
+    pub(crate) fn ring(&self) {
+        if let Some(waker) = self.waker.get() {
+            // mio resets a full counter itself, and the eventfd lives as long as `self`: there is
+            // no failure left that a caller of `wake` could do anything about.
+            drop(waker.wake());
+        }
+    }
+
+    /// Takes `fd` out of the poller; called under the lock that keeps the poller open.
+    pub(crate) fn detach(&self, fd: BorrowedFd<'_>) {
+        let poller = self.poller.load(Ordering::Relaxed);
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if poller >= 0 {
+            // A failure means that the descriptor was not there: as good.
+            // SAFETY: EPOLL_CTL_DEL takes no event; a null pointer is allowed since Linux 2.6.9.
+            unsafe {
+                libc::epoll_ctl(
+                    poller,
+                    libc::EPOLL_CTL_DEL,
+                    fd.as_raw_fd(),
+                    std::ptr::null_mut(),
+                );
+            }
+        }
+        // kqueue forgets a descriptor when it is closed.
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let _unused = (poller, fd);
+    }
+}

@@ -1,0 +1,335 @@
+//! The socket calls: make, connect, accept, receive, send, shut down, options.
+//!
+//! Every descriptor that is made here is non-blocking, close-on-exec and deaf to SIGPIPE. The
+//! four calls of the hot path (`recv`, `send`, `recv_from`, `send_to`) go straight to libc.
+
+use std::io::{self, IoSlice};
+use std::mem::size_of;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+
+use super::addr::{Inet, UnixName, unmapped};
+use super::{check, errno};
+
+/// What kind of socket to make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A byte stream.
+    Stream,
+    /// Datagrams.
+    Datagram,
+}
+
+/// Set on each send, so that a closed peer is an error and not a signal.
+#[cfg(not(target_vendor = "apple"))]
+const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
+/// Apple's systems have a socket option instead, which socket2 sets when it makes the socket.
+#[cfg(target_vendor = "apple")]
+const NO_SIGNAL: i32 = 0;
+
+/// A socket of the family of `address`.
+pub(crate) fn internet(address: &SocketAddr, kind: Kind) -> io::Result<OwnedFd> {
+    make(Domain::for_address(*address), kind)
+}
+
+/// A UNIX socket.
+pub(crate) fn unix(kind: Kind) -> io::Result<OwnedFd> {
+    make(Domain::UNIX, kind)
+}
+
+fn make(domain: Domain, kind: Kind) -> io::Result<OwnedFd> {
+    let kind = match kind {
+        Kind::Stream => Type::STREAM,
+        Kind::Datagram => Type::DGRAM,
+    };
+    let socket = Socket::new(domain, kind, None)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// Receives up to `buf.len()` bytes; 0 is the end of the stream.
+pub(crate) fn recv(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: pointer and length are those of one valid buffer.
+    check(unsafe { libc::recv(fd.as_raw_fd(), buf.as_mut_ptr().cast(), buf.len(), 0) })
+}
+
+/// Sends a prefix of `data` and tells its length.
+pub(crate) fn send(fd: BorrowedFd<'_>, data: &[u8]) -> io::Result<usize> {
+    // SAFETY: pointer and length are those of one valid slice.
+    check(unsafe { libc::send(fd.as_raw_fd(), data.as_ptr().cast(), data.len(), NO_SIGNAL) })
+}
+
+/// Sends a prefix of `parts`, as if they stood in one piece, and tells its length.
+pub(crate) fn send_vectored(fd: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    // More than the kernel's IOV_MAX (1,024 everywhere) would be refused as a whole.
+    let parts = &parts[..parts.len().min(1024)];
+    SockRef::from(&fd).send_vectored_with_flags(parts, NO_SIGNAL)
+}
+
+/// A received datagram: how much of it is in the buffer, from whom, and whether more was cut off.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) length: usize,
+    pub(crate) from: Option<SocketAddr>,
+    pub(crate) truncated: bool,
+}
+
+/// Receives one datagram. With `MSG_TRUNC` Linux returns its true length.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn recv_from(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<Received> {
+    let mut from = Inet::empty();
+    #[allow(clippy::cast_possible_truncation, reason = "28 bytes")]
+    let mut length = size_of::<Inet>() as libc::socklen_t;
+    // SAFETY: pointer and length are those of one valid buffer, and of one valid address.
+    let true_length = check(unsafe {
+        libc::recvfrom(
+            fd.as_raw_fd(),
+            buf.as_mut_ptr().cast(),
+            buf.len(),
+            libc::MSG_TRUNC,
+            from.as_mut_ptr(),
+            &raw mut length,
+        )
+    })?;
+    Ok(Received {
+        length: true_length.min(buf.len()),
+        from: from.read(),
+        truncated: true_length > buf.len(),
+    })
+}
+
+/// Receives one datagram, with what every system offers.
+#[cfg(any(test, not(any(target_os = "linux", target_os = "android"))))]
+pub(crate) fn recv_from_portable(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<Received> {
+    let mut from = Inet::empty();
+    let mut part = libc::iovec {
+        iov_base: buf.as_mut_ptr().cast(),
+        iov_len: buf.len(),
+    };
+    // SAFETY: a msghdr is integers and pointers, valid as zeros.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_name = from.as_mut_ptr().cast();
+    #[allow(clippy::cast_possible_truncation, reason = "28 bytes")]
+    {
+        message.msg_namelen = size_of::<Inet>() as libc::socklen_t;
+    }
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    // SAFETY: the message points at one valid address and one valid buffer.
+    let length = check(unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, 0) })?;
+    let truncated = message.msg_flags & libc::MSG_TRUNC != 0;
+    Ok(Received {
+        length,
+        from: from.read(),
+        truncated,
+    })
+}
+
+/// Receives one datagram.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) use self::recv_from_portable as recv_from;
+
+/// Sends one datagram, all of it or nothing.
+pub(crate) fn send_to(fd: BorrowedFd<'_>, data: &[u8], to: &SocketAddr) -> io::Result<usize> {
+    let (address, length) = Inet::new(to);
+    // SAFETY: pointers and lengths are those of one valid slice and one valid address.
+    check(unsafe {
+        libc::sendto(
+            fd.as_raw_fd(),
+            data.as_ptr().cast(),
+            data.len(),
+            NO_SIGNAL,
+            address.as_ptr(),
+            length,
+        )
+    })
+}
+
+/// Takes one connection out of the backlog; its peer, unless that is not an internet address.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
+    use std::os::fd::{FromRawFd, RawFd};
+
+    let mut peer = Inet::empty();
+    #[allow(clippy::cast_possible_truncation, reason = "28 bytes")]
+    let mut length = size_of::<Inet>() as libc::socklen_t;
+    let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: the address is valid room of the length told; a longer name is cut off.
+    let accepted =
+        check(unsafe { libc::accept4(fd.as_raw_fd(), peer.as_mut_ptr(), &raw mut length, flags) })?;
+    let accepted = RawFd::try_from(accepted).expect("a descriptor is a small number");
+    // SAFETY: the call above just made this descriptor, and nobody else knows it.
+    Ok((unsafe { OwnedFd::from_raw_fd(accepted) }, peer.read()))
+}
+
+/// Takes one connection out of the backlog; its peer, unless that is not an internet address.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
+    let (socket, peer) = SockRef::from(&fd).accept()?;
+    socket.set_nonblocking(true)?;
+    Ok((socket.into(), peer.as_socket().map(unmapped)))
+}
+
+/// True where an accepted socket has the listener's TCP_NODELAY.
+pub(crate) const NODELAY_IS_INHERITED: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+/// Starts to connect; `Ok` if it is done already.
+pub(crate) fn connect(fd: BorrowedFd<'_>, to: &SocketAddr) -> io::Result<()> {
+    SockRef::from(&fd).connect(&SockAddr::from(*to))
+}
+
+/// Connects to a UNIX listener. A full backlog is `WouldBlock`, and nothing has begun then.
+pub(crate) fn connect_unix(fd: BorrowedFd<'_>, to: &UnixName) -> io::Result<()> {
+    SockRef::from(&fd).connect(&to.to_sock_addr()?)
+}
+
+/// How a connect that was begun has ended; `WouldBlock` while it has not.
+pub(crate) fn connect_result(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let socket = SockRef::from(&fd);
+    if let Some(error) = socket.take_error()? {
+        return Err(error);
+    }
+    match socket.peer_addr() {
+        Ok(_) => Ok(()),
+        // An event that came before the connect was decided.
+        Err(error) if errno::is_not_connected(&error) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Gives the socket a local address.
+pub(crate) fn bind(fd: BorrowedFd<'_>, address: &SocketAddr) -> io::Result<()> {
+    SockRef::from(&fd).bind(&SockAddr::from(*address))
+}
+
+/// Gives a UNIX socket its name.
+pub(crate) fn bind_unix(fd: BorrowedFd<'_>, name: &UnixName) -> io::Result<()> {
+    SockRef::from(&fd).bind(&name.to_sock_addr()?)
+}
+
+/// Starts to listen; the kernel clamps the backlog to its own limit.
+pub(crate) fn listen(fd: BorrowedFd<'_>, backlog: u32) -> io::Result<()> {
+    SockRef::from(&fd).listen(i32::try_from(backlog).unwrap_or(i32::MAX))
+}
+
+/// Ends the sending direction.
+pub(crate) fn shutdown_write(fd: BorrowedFd<'_>) -> io::Result<()> {
+    SockRef::from(&fd).shutdown(Shutdown::Write)
+}
+
+/// Ends the connection at once and frees its address, while the descriptor number stays taken: a
+/// dead socket is put in its place. Without a descriptor to spare both directions are shut down,
+/// which ends the connection but leaves the address until the owner lets go.
+pub(crate) fn kill(fd: BorrowedFd<'_>) {
+    let replaced = unix(Kind::Stream).and_then(|dead| replace(fd, &dead));
+    if replaced.is_err() {
+        // Fails on what is not connected, which then has nothing to end.
+        drop(SockRef::from(&fd).shutdown(Shutdown::Both));
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn replace(fd: BorrowedFd<'_>, with: &OwnedFd) -> io::Result<()> {
+    // SAFETY: both are open descriptors; the number stays owned by whoever owned it.
+    check(unsafe { libc::dup3(with.as_raw_fd(), fd.as_raw_fd(), libc::O_CLOEXEC) }).map(drop)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn replace(fd: BorrowedFd<'_>, with: &OwnedFd) -> io::Result<()> {
+    // SAFETY: both are open descriptors; the number stays owned by whoever owned it.
+    check(unsafe { libc::dup2(with.as_raw_fd(), fd.as_raw_fd()) })?;
+    SockRef::from(&fd).set_cloexec(true)
+}
+
+/// The internet address the socket is bound to.
+pub(crate) fn local_addr(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+    internet_address(&SockRef::from(&fd).local_addr()?)
+}
+
+fn internet_address(address: &SockAddr) -> io::Result<SocketAddr> {
+    address
+        .as_socket()
+        .map(unmapped)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not an internet address"))
+}
+
+/// The name a UNIX socket is bound to.
+pub(crate) fn local_name(fd: BorrowedFd<'_>) -> io::Result<UnixName> {
+    Ok(UnixName::read(&SockRef::from(&fd).local_addr()?))
+}
+
+/// The name a UNIX socket is connected to.
+pub(crate) fn peer_name(fd: BorrowedFd<'_>) -> io::Result<UnixName> {
+    Ok(UnixName::read(&SockRef::from(&fd).peer_addr()?))
+}
+
+/// Sends small packets at once.
+pub(crate) fn set_nodelay(fd: BorrowedFd<'_>) -> io::Result<()> {
+    SockRef::from(&fd).set_tcp_nodelay(true)
+}
+
+/// Lets a listener take an address that only closed connections still use.
+pub(crate) fn set_reuse_addr(fd: BorrowedFd<'_>) -> io::Result<()> {
+    SockRef::from(&fd).set_reuse_address(true)
+}
+
+/// Lets several sockets share an address; each of them must ask for it.
+pub(crate) fn set_reuse_port(fd: BorrowedFd<'_>) -> io::Result<()> {
+    SockRef::from(&fd).set_reuse_port(true)
+}
+
+/// Keeps an IPv6 socket to IPv6, or lets it take IPv4 too.
+pub(crate) fn set_only_v6(fd: BorrowedFd<'_>, only: bool) -> io::Result<()> {
+    SockRef::from(&fd).set_only_v6(only)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    fn udp() -> (OwnedFd, SocketAddr) {
+        let any: SocketAddr = "127.0.0.1:0".parse().expect("a literal");
+        let fd = internet(&any, Kind::Datagram).expect("a socket");
+        bind(fd.as_fd(), &any).expect("a free port");
+        let address = local_addr(fd.as_fd()).expect("bound");
+        (fd, address)
+    }
+
+    /// The portable receive says the same as Linux's, truncation and empty datagrams included.
+    #[test]
+    fn the_portable_receive_is_a_twin() {
+        let (receiver, to) = udp();
+        let (sender, from) = udp();
+        type Receive = fn(BorrowedFd<'_>, &mut [u8]) -> io::Result<Received>;
+        for receive in [recv_from as Receive, recv_from_portable] {
+            for (data, cut) in [(&b"0123456789"[..], true), (b"0123", false), (b"", false)] {
+                assert_eq!(
+                    send_to(sender.as_fd(), data, &to).expect("sent"),
+                    data.len()
+                );
+                let mut buf = [0; 4];
+                let got = receive(receiver.as_fd(), &mut buf).expect("loopback is at once");
+                assert_eq!(&buf[..got.length], &data[..data.len().min(4)]);
+                assert_eq!((got.truncated, got.from), (cut, Some(from)));
+            }
+            let nothing = receive(receiver.as_fd(), &mut [0; 4]).expect_err("queue is empty");
+            assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+        }
+    }
+
+    #[test]
+    fn a_killed_listener_frees_its_port_and_keeps_its_number() {
+        let any: SocketAddr = "127.0.0.1:0".parse().expect("a literal");
+        let fd = internet(&any, Kind::Stream).expect("a socket");
+        bind(fd.as_fd(), &any).expect("a free port");
+        listen(fd.as_fd(), 1).expect("listens");
+        let address = local_addr(fd.as_fd()).expect("bound");
+        kill(fd.as_fd());
+        let again = internet(&any, Kind::Stream).expect("a socket");
+        bind(again.as_fd(), &address).expect("the port is free");
+        assert!(local_addr(fd.as_fd()).is_err());
+    }
+}

@@ -1,0 +1,66 @@
+//! A timerfd: lets an epoll wait end with nanosecond precision (Linux).
+//!
+//! It is registered edge-triggered and never read: each expiry is a new edge, and setting it anew
+//! clears what an old expiry left.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use super::check;
+use super::clock::Nanos;
+
+/// The descriptor and the deadline it was last set to.
+#[derive(Debug)]
+pub(super) struct TimerFd {
+    fd: OwnedFd,
+    set_to: Nanos,
+}
+
+impl TimerFd {
+    pub(super) fn new() -> io::Result<Self> {
+        let flags = libc::TFD_NONBLOCK | libc::TFD_CLOEXEC;
+        // SAFETY: no memory is passed.
+        let fd = check(unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, flags) })?;
+        let fd = RawFd::try_from(fd).expect("a descriptor is a small number");
+        // SAFETY: the call above just made this descriptor, and nobody else knows it.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Self { fd, set_to: 0 })
+    }
+
+    /// Lets it expire at `deadline`; no system call if it is set to that already.
+    pub(super) fn set(&mut self, deadline: Nanos) -> io::Result<()> {
+        if self.set_to == deadline {
+            return Ok(());
+        }
+        let mut value = libc::itimerspec {
+            it_interval: libc::timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            },
+            it_value: libc::timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            },
+        };
+        // An all-zero value would disarm it, hence at least 1 ns; seconds are split off because
+        // a tv_nsec of 10^9 or more is EINVAL.
+        let deadline_or_first = deadline.max(1);
+        value.it_value.tv_sec = (deadline_or_first / 1_000_000_000)
+            .try_into()
+            .unwrap_or(libc::time_t::MAX);
+        value.it_value.tv_nsec = (deadline_or_first % 1_000_000_000)
+            .try_into()
+            .expect("less than 10^9 fits");
+        let (fd, absolute) = (self.fd.as_raw_fd(), libc::TFD_TIMER_ABSTIME);
+        // SAFETY: `value` is a valid itimerspec; the old value is not asked for.
+        check(unsafe {
+            libc::timerfd_settime(fd, absolute, &raw const value, std::ptr::null_mut())
+        })?;
+        self.set_to = deadline;
+        Ok(())
+    }
+
+    pub(super) fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}

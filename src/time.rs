@@ -1,0 +1,124 @@
+//! Waiting for a moment: `sleep`, `sleep_until`, `interval`.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use crate::error::Result;
+use crate::runtime::sleep::{Sleep, When};
+use crate::sys::clock::{self, NEVER, Nanos};
+
+/// Waits until `duration` has passed since the first poll.
+///
+/// Never ends early; ends late by well under a millisecond on an idle Linux machine. A zero
+/// duration lets the loop come round once. `Duration::MAX` means never.
+///
+/// # Errors
+///
+/// [`Error::NoRuntime`](crate::Error::NoRuntime) outside a runtime.
+///
+/// # Cancel safety
+///
+/// Dropping the future removes the timer; nothing else has happened.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// soloio::block_on(async {
+///     let start = Instant::now();
+///     soloio::sleep(Duration::from_millis(2)).await?;
+///     assert!(start.elapsed() >= Duration::from_millis(2));
+///     Ok::<_, soloio::Error>(())
+/// })?;
+/// # Ok::<_, soloio::Error>(())
+/// ```
+pub async fn sleep(duration: Duration) -> Result<()> {
+    Sleep::new(When::After(duration)).await
+}
+
+/// Waits until `deadline`; one that has passed lets the loop come round once.
+///
+/// # Errors
+///
+/// [`Error::NoRuntime`](crate::Error::NoRuntime) outside a runtime.
+///
+/// # Cancel safety
+///
+/// Dropping the future removes the timer; nothing else has happened.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// let deadline = Instant::now() + Duration::from_millis(2);
+/// soloio::block_on(soloio::sleep_until(deadline))?;
+/// assert!(Instant::now() >= deadline);
+/// # Ok::<_, soloio::Error>(())
+/// ```
+pub async fn sleep_until(deadline: Instant) -> Result<()> {
+    Sleep::new(When::At(deadline)).await
+}
+
+/// Ticks every `period`, the first time one period after the first [`tick`](Interval::tick) was
+/// asked for. A zero period lets the loop come round at each tick.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// soloio::block_on(async {
+///     let start = Instant::now();
+///     let mut interval = soloio::interval(Duration::from_millis(2));
+///     for _ in 0..3 {
+///         interval.tick().await?;
+///     }
+///     assert!(start.elapsed() >= Duration::from_millis(6));
+///     Ok::<_, soloio::Error>(())
+/// })?;
+/// # Ok::<_, soloio::Error>(())
+/// ```
+pub fn interval(period: Duration) -> Interval {
+    Interval {
+        period,
+        next: None,
+        sleep: Sleep::new(When::After(period)),
+    }
+}
+
+/// A moment that comes again; made by [`interval`].
+#[derive(Debug)]
+pub struct Interval {
+    period: Duration,
+    /// The tick that is waited for; `None` before the first poll.
+    next: Option<Nanos>,
+    sleep: Sleep,
+}
+
+impl Interval {
+    /// Waits for the next tick. Ticks that nobody waited for are left out, so that a late caller
+    /// does not get several at once; the others stay a multiple of the period apart.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoRuntime`](crate::Error::NoRuntime) outside a runtime.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no tick.
+    pub async fn tick(&mut self) -> Result<()> {
+        let period = When::After(self.period);
+        let due = *self.next.get_or_insert_with(|| period.deadline());
+        self.sleep.reset(When::Deadline(due));
+        poll_fn(|cx| Pin::new(&mut self.sleep).poll(cx)).await?;
+        let period = Nanos::try_from(self.period.as_nanos())
+            .unwrap_or(NEVER)
+            .max(1);
+        let missed = clock::now().saturating_sub(due) / period;
+        self.next = Some(due.saturating_add(period.saturating_mul(missed + 1)));
+        Ok(())
+    }
+}

@@ -1,0 +1,385 @@
+//! Explores every interleaving of the crate's only cross-thread code, `src/executor/remote.rs`.
+//!
+//! Run with `RUSTFLAGS="--cfg loom" cargo test --test loom --release`. The file under test is
+//! included below as it is, and finds loom's `Arc` and `Mutex` where the crate has std's. Besides
+//! the assertions, loom itself fails a model in which all threads wait (a lost wake-up), in which
+//! two threads access an `UnsafeCell` without an order between them (what it holds plays no part),
+//! or after which an `Arc` is still alive.
+//!
+//! A model that fails while other threads wait may abort the process: loom unwinds those when it is
+//! already gone. The first panic printed is the finding.
+//!
+//! The numbers in names and comments (E1, W1, ...) are those of the crate's list of failures seen
+//! in other runtimes. No model bounds preemptions: all run to the end of their state space.
+#![cfg(loom)]
+
+use std::sync::Arc as StdArc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+
+use loom::cell::UnsafeCell;
+use loom::sync::Condvar;
+use loom::thread;
+
+use remote::{Bell, Entries, Post, Remote, Table};
+use sync::{Arc, Mutex};
+
+#[path = "../src/executor/remote.rs"]
+#[allow(dead_code, reason = "the models don't post every kind of thing")]
+mod remote;
+
+/// What the file under test has for `super::sync`.
+mod sync {
+    pub(crate) use loom::sync::{Arc, Mutex};
+}
+
+/// What an eventfd in an edge-triggered poller is to a loop: a ring ends one wait.
+struct Eventfd {
+    rung: Mutex<bool>,
+    condvar: Condvar,
+    tally: StdArc<Tally>,
+}
+
+/// Why a lock can't fail here.
+const NO_POISON: &str = "loom ends the test at the first panic";
+
+/// What happened to an [`Eventfd`]. Outside loom's sight: it must not order anything, and is only
+/// read when all threads were joined.
+#[derive(Default)]
+struct Tally {
+    rings: AtomicUsize,
+    drops: AtomicUsize,
+}
+
+impl Eventfd {
+    fn new() -> Self {
+        let tally = StdArc::default();
+        Self {
+            rung: Mutex::new(false),
+            condvar: Condvar::new(),
+            tally,
+        }
+    }
+
+    /// The sleep in the kernel.
+    fn wait(&self) {
+        let mut rung = self.rung.lock().expect(NO_POISON);
+        while !*rung {
+            rung = self.condvar.wait(rung).expect(NO_POISON);
+        }
+        *rung = false;
+    }
+}
+
+impl Bell for Eventfd {
+    fn ring(&self) {
+        self.tally.rings.fetch_add(1, Relaxed);
+        *self.rung.lock().expect(NO_POISON) = true;
+        self.condvar.notify_one();
+    }
+}
+
+impl Drop for Eventfd {
+    fn drop(&mut self) {
+        self.tally.drops.fetch_add(1, Relaxed);
+    }
+}
+
+/// A loop that does nothing but take what other threads send it.
+struct Loop {
+    remote: Arc<Remote<Eventfd>>,
+    wakes: Vec<usize>,
+    posts: Vec<Post>,
+    sleeps: usize,
+}
+
+impl Loop {
+    fn new(remote: &Arc<Remote<Eventfd>>) -> Self {
+        let remote = Arc::clone(remote);
+        Self {
+            remote,
+            wakes: Vec::new(),
+            posts: Vec::new(),
+            sleeps: 0,
+        }
+    }
+
+    /// One turn; `wait` is the sleep, if there is one.
+    fn turn_with(&mut self, wait: impl FnOnce(&Eventfd)) {
+        let (mut wakes, mut posts) = (Vec::new(), Vec::new());
+        if self.remote.try_sleep(&mut wakes, &mut posts) {
+            self.sleeps += 1;
+            wait(self.remote.bell());
+            self.remote.drain(&mut wakes, &mut posts);
+        }
+        self.wakes.append(&mut wakes);
+        self.posts.append(&mut posts);
+    }
+
+    /// Runs until so many wakes and posts came. A lost one is a sleep that loom finds endless.
+    fn run_until(&mut self, count: usize) {
+        while self.wakes.len() + self.posts.len() < count {
+            self.turn_with(Eventfd::wait);
+        }
+    }
+
+    /// For a thread that queues wake 1, then post 2.
+    fn check_got_both(&self) {
+        assert_eq!(
+            (&self.wakes[..], &self.posts[..]),
+            (&[1][..], &[Post::Timer(2)][..])
+        );
+    }
+
+    /// W2: no more system calls to wake it than sleeps. To be called after all threads ended.
+    fn check_rings(&self) {
+        let rings = self.remote.bell().tally.rings.load(Relaxed);
+        assert!(
+            rings <= self.sleeps,
+            "{rings} rings in {} sleeps",
+            self.sleeps
+        );
+    }
+}
+
+/// A descriptor that must not be used once closed, nor while it is being closed.
+#[derive(Default)]
+struct Poller {
+    accesses: UnsafeCell<()>,
+    closed: AtomicBool,
+}
+
+impl Poller {
+    fn deregister(&self) {
+        self.accesses.with(|_| assert!(!self.closed.load(Relaxed)));
+    }
+
+    fn close(&self) {
+        self.accesses.with_mut(|_| self.closed.store(true, Relaxed));
+    }
+}
+
+fn new_remote() -> Arc<Remote<Eventfd>> {
+    Arc::new(Remote::new(1, Eventfd::new()))
+}
+
+fn new_table() -> Arc<Table<Eventfd>> {
+    Arc::new(Table::over(Mutex::new(Entries::new(2))))
+}
+
+fn open(table: &Table<Eventfd>) -> (u16, Arc<Remote<Eventfd>>) {
+    table.open(|_| Eventfd::new()).expect("a free index")
+}
+
+/// Starts a thread with an `Arc` of its own.
+fn spawn<T: 'static>(
+    shared: &Arc<T>,
+    run: impl FnOnce(Arc<T>) + 'static,
+) -> thread::JoinHandle<()> {
+    let shared = Arc::clone(shared);
+    thread::spawn(move || run(shared))
+}
+
+/// W1 (tokio#525): the wake between "nothing queued" and the sleep. E6 (tokio#7589): what the
+/// waking thread did before is seen by the loop.
+#[test]
+fn w1_e6_a_wake_is_never_lost_and_carries_what_came_before_it() {
+    loom::model(|| {
+        let remote = new_remote();
+        let payload = Arc::new(UnsafeCell::new(()));
+        let waker = spawn(&remote, {
+            let payload = Arc::clone(&payload);
+            move |remote| {
+                payload.with_mut(|_| ());
+                remote.wake(7);
+            }
+        });
+        let mut owner = Loop::new(&remote);
+        owner.run_until(1);
+        assert_eq!(owner.wakes, [7]);
+        payload.with(|_| ());
+        waker.join().unwrap();
+        owner.check_rings();
+    });
+}
+
+/// W1, W2, E6: two threads wake a loop that goes to sleep before, between and after their wakes;
+/// the one that finds it already rung for has to be seen too, with what it did before.
+#[test]
+fn w2_e6_two_threads_wake_a_sleeping_loop_with_one_ring_per_sleep() {
+    loom::model(|| {
+        let remote = new_remote();
+        let payloads = Arc::new([UnsafeCell::new(()), UnsafeCell::new(())]);
+        let wakers = [0, 1].map(|id| {
+            let payloads = Arc::clone(&payloads);
+            spawn(&remote, move |remote| {
+                payloads[id].with_mut(|_| ());
+                remote.wake(id);
+            })
+        });
+        let mut owner = Loop::new(&remote);
+        while owner.wakes.len() < 2 {
+            owner.turn_with(Eventfd::wait);
+            owner.wakes.iter().for_each(|&id| payloads[id].with(|_| ()));
+        }
+        wakers.into_iter().for_each(|waker| waker.join().unwrap());
+        owner.wakes.sort_unstable();
+        assert_eq!(owner.wakes, [0, 1]);
+        assert!(!remote.has_queued());
+        owner.check_rings();
+    });
+}
+
+/// W1, W2: the post finds the loop anywhere between the push before it and its next sleep.
+#[test]
+fn w2_a_thread_that_wakes_and_posts_loses_neither() {
+    loom::model(|| {
+        let remote = new_remote();
+        let waker = spawn(&remote, |remote| {
+            remote.wake(1);
+            remote.post(Post::Timer(2));
+        });
+        let mut owner = Loop::new(&remote);
+        owner.run_until(2);
+        owner.check_got_both();
+        waker.join().unwrap();
+        owner.check_rings();
+    });
+}
+
+/// W1: a sleep that a timer or a socket ends takes the wake along or leaves it to the next one,
+/// also when its ring comes late.
+#[test]
+fn w1_a_sleep_that_ends_by_itself_loses_nothing() {
+    loom::model(|| {
+        let remote = new_remote();
+        let waker = spawn(&remote, |remote| {
+            remote.wake(1);
+            remote.post(Post::Timer(2));
+        });
+        let mut owner = Loop::new(&remote);
+        owner.turn_with(|_| thread::yield_now());
+        owner.run_until(2);
+        owner.check_got_both();
+        waker.join().unwrap();
+        owner.check_rings();
+    });
+}
+
+/// E1 (async-executor#163), W3: a thread wakes a runtime through the table while it closes and is
+/// dropped. The wake does nothing or is dropped with the queue; all memory is freed, once.
+#[test]
+fn e1_a_wake_while_the_runtime_goes_away_touches_nothing_freed() {
+    loom::model(|| {
+        let table = new_table();
+        let (index, remote) = open(&table);
+        let tally = StdArc::clone(&remote.bell().tally);
+        let mut owner = Loop::new(&remote);
+        drop(remote);
+        let waker = spawn(&table, move |table| {
+            if let Some(remote) = table.by_index(index) {
+                remote.wake(1);
+                remote.post(Post::Timer(2));
+            }
+        });
+        owner.turn_with(|_| thread::yield_now());
+        let sleeps = owner.sleeps;
+        table.close(index);
+        assert!(!owner.remote.has_queued());
+        drop(owner);
+        waker.join().unwrap();
+        assert!(table.by_index(index).is_none());
+        assert_eq!(tally.drops.load(Relaxed), 1);
+        assert!(tally.rings.load(Relaxed) <= sleeps);
+    });
+}
+
+/// E1, W3: the loop ends on the first wake while another thread is anywhere inside its own.
+#[test]
+fn e1_a_runtime_closes_on_one_wake_while_the_other_is_under_way() {
+    loom::model(|| {
+        let remote = new_remote();
+        let tally = StdArc::clone(&remote.bell().tally);
+        let wakers = [1, 2].map(|id| spawn(&remote, move |remote| remote.wake(id)));
+        let mut owner = Loop::new(&remote);
+        owner.run_until(1);
+        remote.close();
+        let sleeps = owner.sleeps;
+        drop((owner, remote));
+        wakers.into_iter().for_each(|waker| waker.join().unwrap());
+        assert_eq!(tally.drops.load(Relaxed), 1);
+        assert!(tally.rings.load(Relaxed) <= sleeps);
+    });
+}
+
+/// A stale waker is used while its runtime closes and another thread opens one, which may get the
+/// same index: the wake reaches the old one, the new one or none.
+#[test]
+fn an_index_may_name_the_next_runtime() {
+    loom::model(|| {
+        let table = new_table();
+        let (index, old) = open(&table);
+        let stale = spawn(&table, move |table| {
+            if let Some(remote) = table.by_index(index) {
+                remote.wake(1);
+            }
+        });
+        let closer = spawn(&table, move |table| table.close(index));
+        let (next_index, next) = open(&table);
+        stale.join().unwrap();
+        closer.join().unwrap();
+        assert!(!old.has_queued());
+        assert!(!next.has_queued() || next_index == index);
+        table.close(next_index);
+        assert!(table.by_index(0).is_none() && table.by_index(1).is_none());
+    });
+}
+
+/// The same race for a socket, which holds a key of the old runtime's slab and has its serial:
+/// the key never reaches the new one.
+#[test]
+fn a_serial_never_names_the_next_runtime() {
+    loom::model(|| {
+        let table = new_table();
+        let (index, old) = open(&table);
+        let serial = old.serial();
+        let stale = spawn(&table, move |table| {
+            if let Some(remote) = table.by_serial(serial) {
+                assert_eq!(remote.serial(), serial);
+                remote.post(Post::Source(2));
+            }
+        });
+        let closer = spawn(&table, move |table| table.close(index));
+        let (_, next) = open(&table);
+        assert_ne!(next.serial(), serial);
+        stale.join().unwrap();
+        closer.join().unwrap();
+        assert!(!old.has_queued() && !next.has_queued());
+        assert!(table.by_serial(serial).is_none());
+    });
+}
+
+/// A socket is dropped on another thread while its runtime goes away: what that thread does to
+/// the poller happens before the owner closes it, or not at all.
+#[test]
+fn the_poller_stays_open_while_another_thread_uses_it() {
+    loom::model(|| {
+        let table = new_table();
+        let (index, remote) = open(&table);
+        let serial = remote.serial();
+        let poller = Arc::new(Poller::default());
+        let dropper = spawn(&table, {
+            let poller = Arc::clone(&poller);
+            move |table| {
+                if let Some(remote) = table.by_serial(serial) {
+                    remote.while_open(|_| poller.deregister());
+                    remote.post(Post::Source(1));
+                }
+            }
+        });
+        table.close(index);
+        poller.close();
+        assert!(!remote.has_queued());
+        dropper.join().unwrap();
+        assert!(!remote.has_queued());
+    });
+}

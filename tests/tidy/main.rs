@@ -1,0 +1,126 @@
+//! The house rules as a test: layers, sizes, forbidden words, documents that keep up with the code.
+//!
+//! `house_rules_hold` reads the tree and fails with one paragraph per finding: file, line, rule,
+//! remedy. `CONTRIBUTING.md` has the rules and their reasons.
+
+mod rules;
+mod snippets;
+mod source;
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+
+use crate::rules::{
+    builders, check_cancel_docs, check_changelog, check_form, check_layers, check_named,
+    check_strangers, check_words, in_architecture, in_examples,
+};
+use crate::source::Source;
+
+/// One broken rule.
+#[derive(Debug)]
+pub(crate) struct Finding {
+    pub(crate) file: String,
+    pub(crate) line: usize,
+    pub(crate) rule: String,
+    pub(crate) remedy: &'static str,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}:{}: {}\n    {}",
+            self.file, self.line, self.rule, self.remedy
+        )
+    }
+}
+
+/// Reads the Rust files below a folder; what is meant not to compile is not looked at.
+fn read(root: &Path, folder: &str, sources: &mut Vec<Source>) {
+    let Ok(entries) = fs::read_dir(root.join(folder)) else {
+        return;
+    };
+    let mut names: Vec<String> = entries
+        .map(|entry| {
+            entry
+                .expect("a readable folder")
+                .file_name()
+                .into_string()
+                .expect("UTF-8")
+        })
+        .collect();
+    names.sort();
+    for name in names
+        .into_iter()
+        .filter(|name| !matches!(&name[..], "compile_fail" | "target"))
+    {
+        let path = format!("{folder}/{name}");
+        if root.join(&path).is_dir() {
+            read(root, &path, sources);
+        } else if path.ends_with(".rs") {
+            let text = fs::read_to_string(root.join(&path)).expect("a readable source file");
+            sources.push(Source::new(&path, &text));
+        }
+    }
+}
+
+/// What the documents must keep up with: every file of src, every example, the next release.
+fn check_documents(root: &Path, library: &[Source], others: &[Source]) -> Vec<Finding> {
+    let document = |name: &str| fs::read_to_string(root.join(name)).unwrap_or_default();
+    let paths: Vec<&str> = library.iter().map(|source| source.path.as_str()).collect();
+    let remedy = "add it to the codemap, with its one responsibility";
+    let name = "ARCHITECTURE.md";
+    let mut found = check_named(name, &document(name), &paths, in_architecture, remedy);
+
+    let examples: Vec<&str> = others
+        .iter()
+        .map(|source| source.path.as_str())
+        .filter(|path| path.starts_with("examples/"))
+        .filter(|path| path.matches('/').count() == 1 || path.ends_with("/main.rs"))
+        .collect();
+    let remedy = "add a row: what it shows, the command that runs it";
+    let name = "examples/README.md";
+    found.extend(check_named(
+        name,
+        &document(name),
+        &examples,
+        in_examples,
+        remedy,
+    ));
+    found.extend(check_changelog(&document("CHANGELOG.md")));
+    found
+}
+
+#[test]
+fn house_rules_hold() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut library = Vec::new();
+    read(root, "src", &mut library);
+    assert!(
+        library.iter().any(|source| source.path == "src/lib.rs"),
+        "no src/lib.rs: no check"
+    );
+    let mut others = Vec::new();
+    for folder in ["tests", "examples", "benches"] {
+        read(root, folder, &mut others);
+    }
+
+    let builders = builders(&library);
+    let mut found: Vec<Finding> = library.iter().chain(&others).flat_map(check_form).collect();
+    for source in &library {
+        found.extend(check_layers(source));
+        found.extend(check_words(source));
+        found.extend(check_cancel_docs(source, &builders));
+    }
+    found.extend(check_strangers(&library));
+    found.extend(check_documents(root, &library, &others));
+
+    let report: Vec<String> = found.iter().map(Finding::to_string).collect();
+    assert!(
+        report.is_empty(),
+        "{} broken house rules:\n{}",
+        report.len(),
+        report.join("\n")
+    );
+}

@@ -1,0 +1,299 @@
+//! The rules themselves: functions from files to findings, which `snippets.rs` shows bad code.
+
+use std::ops::Range;
+
+use crate::Finding;
+use crate::source::{Source, block_after, ident, is_word, root_names, words};
+
+/// The modules of the crate, lowest row first. A row imports only from rows before it.
+pub(crate) const ROWS: &[&[&str]] = &[
+    &["error"],
+    &["sys"],
+    &["executor", "reactor"],
+    &["runtime"],
+    &["time"],
+    &["task"],
+    &["stream"],
+    &["tls"],
+    &["net"],
+];
+/// The only places where `unsafe` may stand; a prefix that ends in `/` is a folder.
+pub(crate) const UNSAFE_HERE: &[&str] = &["src/sys/", "src/executor/waker.rs", "src/task/group.rs"];
+pub(crate) const LINE_COLUMNS: usize = 100;
+pub(crate) const FUNCTION_LINES: usize = 70;
+pub(crate) const FILE_LINES: usize = 400;
+pub(crate) const LONG_FILE_LINES: usize = 600;
+
+pub(crate) fn row(module: &str) -> Option<usize> {
+    ROWS.iter().position(|row| row.contains(&module))
+}
+
+/// The layer a file of src belongs to; `lib.rs` stands above all.
+pub(crate) fn layer(source: &Source) -> Option<&str> {
+    source.module().first().copied()
+}
+
+pub(crate) fn check_layers(source: &Source) -> Vec<Finding> {
+    const DOWN: &str = "move the code down, or hand what it needs over as an argument";
+    let mut found = Vec::new();
+    let Some(own) = layer(source) else {
+        return found;
+    };
+    let Some(own_row) = row(own) else {
+        let remedy = "give it a row in ROWS of tests/tidy.rs and in ARCHITECTURE.md";
+        return vec![source.finding(0, format!("module `{own}` is in no layer"), remedy)];
+    };
+    for (at, name) in root_names(source) {
+        let Some(row) = row(name) else {
+            let remedy = "import it from the module that defines it: lib.rs is above all layers";
+            found.push(source.finding(at, format!("`crate::{name}` names no layer"), remedy));
+            continue;
+        };
+        if name != own && row >= own_row {
+            let rule = format!("`{own}` imports `{name}`, which is not below it");
+            found.push(source.finding(at, rule, DOWN));
+        }
+    }
+    if own != "sys" {
+        for package in ["libc", "mio", "socket2"] {
+            let uses = words(&source.code, package).filter(|at| {
+                source.code[at + package.len()..].starts_with("::")
+                    || source.code[..*at].ends_with("use ")
+            });
+            found.extend(uses.map(|at| {
+                let remedy = "give src/sys a function for it, in terms of this crate's types";
+                source.finding(at, format!("`{package}` is named above sys"), remedy)
+            }));
+        }
+        found.extend(
+            words(&source.code, "Instant::now")
+                .filter(|at| !source.is_test(*at))
+                .map(|at| {
+                    source.finding(at, "the time is read above sys", "use the clock of src/sys")
+                }),
+        );
+    }
+    found
+}
+
+/// Only `runtime` may name both the reactor and the executor.
+pub(crate) fn check_strangers(sources: &[Source]) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for module in ROWS
+        .iter()
+        .copied()
+        .flatten()
+        .filter(|module| **module != "runtime")
+    {
+        let files = sources
+            .iter()
+            .filter(|source| layer(source) == Some(module));
+        let names: Vec<_> = files
+            .flat_map(|s| {
+                root_names(s)
+                    .into_iter()
+                    .map(move |(at, name)| (s, at, name))
+            })
+            .collect();
+        let first = |wanted: &str| names.iter().find(|(_, _, name)| *name == wanted);
+        if let (Some((source, at, _)), Some(_)) = (first("reactor"), first("executor")) {
+            let rule = format!("`{module}` names both reactor and executor");
+            found.push(source.finding(*at, rule, "go through `runtime`, which joins the two"));
+        }
+    }
+    found
+}
+
+/// Sizes, head line and forbidden words: for every Rust file of the repository.
+pub(crate) fn check_form(source: &Source) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let text = source.text.as_str();
+    if !text.starts_with("//! ") {
+        let remedy = "say the one thing this file is responsible for in its first line";
+        found.push(source.finding(0, "the first line is not a `//!` comment", remedy));
+    }
+    let mut head = text.lines().take_while(|line| line.starts_with("//!"));
+    let reason = head.any(|line| line.to_lowercase().contains("long because"));
+    let limit = if reason { LONG_FILE_LINES } else { FILE_LINES };
+    if text.lines().count() > limit {
+        let rule = format!(
+            "the file has {} lines, more than {limit}",
+            text.lines().count()
+        );
+        let remedy = "split it by responsibility; up to 600 need a head comment `long because ..`";
+        found.push(source.finding(text.len() - 1, rule, remedy));
+    }
+    for (number, line) in text.lines().enumerate() {
+        if line.chars().count() > LINE_COLUMNS {
+            let rule = format!("the line has more than {LINE_COLUMNS} columns");
+            let (file, line) = (source.path.clone(), number + 1);
+            found.push(Finding {
+                file,
+                line,
+                rule,
+                remedy: "break it",
+            });
+        }
+    }
+    for word in ["dbg!", "todo!", "unimplemented!", "#[ignore"] {
+        found.extend(source.code.match_indices(word).map(|(at, _)| {
+            let remedy = "finish it, or leave it out and open an issue";
+            source.finding(at, format!("`{word}` is left in the code"), remedy)
+        }));
+    }
+    found.extend(check_functions(source));
+    found
+}
+
+pub(crate) fn check_functions(source: &Source) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for at in words(&source.code, "fn") {
+        let name = source.code[at + 2..].trim_start();
+        let named = name.starts_with(|first: char| first.is_alphabetic() || "_$".contains(first));
+        let Some(block) = named.then(|| block_after(&source.code, at)).flatten() else {
+            continue;
+        };
+        // As clippy counts: without the braces' lines, comments and empty lines.
+        let body = &source.code[block.start + 1..block.end - 1];
+        let lines = body.lines().filter(|line| !line.trim().is_empty()).count();
+        if lines > FUNCTION_LINES {
+            let name = name.split(['(', '<']).next().unwrap_or(name);
+            let rule = format!("`{name}` has {lines} lines, more than {FUNCTION_LINES}");
+            found.push(source.finding(at, rule, "take out the parts that have a name"));
+        }
+    }
+    found
+}
+
+/// Words that library code does without.
+pub(crate) fn check_words(source: &Source) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for (at, _) in source.code.match_indices(".unwrap()") {
+        if !source.is_test(at) {
+            let remedy = "return an Error, or say in `expect` why this cannot happen";
+            found.push(source.finding(at, "`.unwrap()` in library code", remedy));
+        }
+    }
+    for at in words(&source.code, "let _ =").filter(|at| !source.is_test(*at)) {
+        let line = source.line_of(at);
+        let mut near = source
+            .text
+            .lines()
+            .skip(line.saturating_sub(2))
+            .take(line.min(2));
+        if !near.any(|line| line.contains("//")) {
+            let remedy = "handle it, or say in a comment here why it may be dropped";
+            found.push(source.finding(at, "`let _ =` drops a value silently", remedy));
+        }
+    }
+    if !UNSAFE_HERE
+        .iter()
+        .any(|place| source.path.starts_with(place))
+    {
+        found.extend(words(&source.code, "unsafe").map(|at| {
+            let remedy = "do without, or put it into src/sys behind a safe function";
+            source.finding(at, "`unsafe` outside its three places", remedy)
+        }));
+    }
+    found
+}
+
+/// Everything public that suspends says what a cancel does.
+pub(crate) fn check_cancel_docs(source: &Source, builders: &[String]) -> Vec<Finding> {
+    let code = source.code.as_str();
+    let traits: Vec<Range<usize>> = words(code, "pub trait")
+        .filter_map(|at| block_after(code, at))
+        .collect();
+    let mut found = Vec::new();
+    for at in words(code, "fn") {
+        let line = code[..at].rfind('\n').map_or(0, |newline| newline + 1);
+        let before = code[line..at].trim_start();
+        let of_trait = traits.iter().any(|range| range.contains(&at));
+        let public = before.starts_with("pub ") || of_trait;
+        let body = block_after(code, at).map(|block| block.start);
+        let end = body.unwrap_or_else(|| code[at..].find(";\n").map_or(code.len(), |i| at + i));
+        let end = words(&code[at..end], "where")
+            .next()
+            .map_or(end, |i| at + i);
+        let returned = code[at..end]
+            .rsplit_once("->")
+            .map_or("", |(_, returned)| returned.trim());
+        let suspends = before.contains("async ")
+            || returned.starts_with("impl Future")
+            || returned.starts_with("impl IntoFuture")
+            || builders.iter().any(|builder| builder == ident(returned));
+        if public && suspends && !source.docs_above(at).contains("# Cancel safety") {
+            let name = ident(code[at + 2..].trim_start());
+            let rule = format!("public `{name}` suspends, its docs lack `# Cancel safety`");
+            let remedy = "say what is lost, kept or undone when its future is dropped";
+            found.push(source.finding(at, rule, remedy));
+        }
+    }
+    found
+}
+
+/// The types that are awaited through `IntoFuture`: what makes one is a verb with options.
+pub(crate) fn builders(sources: &[Source]) -> Vec<String> {
+    let codes = sources.iter().map(|source| source.code.as_str());
+    codes
+        .flat_map(|code| words(code, "IntoFuture for").map(move |at| &code[at..]))
+        .map(|rest| ident(rest["IntoFuture for".len()..].trim_start()).to_owned())
+        .filter(|name| !name.is_empty())
+        .collect()
+}
+
+/// Every path must be named in the document that lists them, in one of the given ways.
+pub(crate) fn check_named(
+    document: &str,
+    text: &str,
+    paths: &[&str],
+    ways: impl Fn(&str) -> Vec<String>,
+    remedy: &'static str,
+) -> Vec<Finding> {
+    let free = |at: usize, name: &str| {
+        let before = text[..at].trim_end_matches("src/").bytes().next_back();
+        let after = text[at + name.len()..].bytes().next();
+        let part = |byte: Option<u8>| byte.is_some_and(|b| is_word(b) || b == b'/');
+        !part(before) && !part(after)
+    };
+    let named = |name: &String| {
+        text.match_indices(name.as_str())
+            .any(|(at, _)| free(at, name))
+    };
+    let missing = paths.iter().filter(|path| !ways(path).iter().any(named));
+    missing
+        .map(|path| {
+            let rule = format!("{path} is not named");
+            Finding {
+                file: document.to_owned(),
+                line: 1,
+                rule,
+                remedy,
+            }
+        })
+        .collect()
+}
+
+pub(crate) fn check_changelog(text: &str) -> Option<Finding> {
+    let heading = |line: &str| line.starts_with("## ") && line.contains("Unreleased");
+    (!text.lines().any(heading)).then(|| Finding {
+        file: "CHANGELOG.md".to_owned(),
+        line: 1,
+        rule: "there is no `## [Unreleased]` section".to_owned(),
+        remedy: "add it above the newest release",
+    })
+}
+
+pub(crate) fn in_architecture(path: &str) -> Vec<String> {
+    vec![path.trim_start_matches("src/").to_owned()]
+}
+
+pub(crate) fn in_examples(path: &str) -> Vec<String> {
+    let file = path
+        .trim_start_matches("examples/")
+        .trim_end_matches("/main.rs");
+    vec![
+        file.to_owned(),
+        format!("--example {}", file.trim_end_matches(".rs")),
+    ]
+}

@@ -1,0 +1,164 @@
+//! Bad code for each rule, and good code close to it: a check that cannot fail protects nothing.
+
+use crate::rules::{
+    builders, check_cancel_docs, check_changelog, check_form, check_layers, check_named,
+    check_strangers, check_words, in_architecture, in_examples,
+};
+use crate::source::Source;
+
+/// File below src, code below a proper head line (`~` ends a line), the one rule that it breaks.
+const CASES: &str = r##"
+reactor/mod.rs | use crate::executor::Slots; | `reactor` imports `executor`
+executor/mod.rs | fn f() { crate::reactor::g() } | `executor` imports `reactor`
+sys/mod.rs | use crate::{error::Error, time}; | `sys` imports `time`
+error.rs | pub(crate) use crate::sys::errno; | `error` imports `sys`
+time.rs | use super::net::TcpStream; | `time` imports `net`
+task/group.rs | use super::super::stream::X; | `task` imports `stream`
+task/mod.rs | mod m { use super::super::stream::X; } | `task` imports `stream`
+net/tcp.rs | use crate::{net::core, sys::{self, net}, error::*}; |
+net/tcp.rs | mod m { use super::super::connect; } use super::udp; |
+net/tcp.rs | /// See crate::Error and [`x`](crate::connect_tcp). |
+net/tcp.rs | use crate::Error; | `crate::Error` names no layer
+net/tcp.rs | use crate::*; | `crate::*` names no layer
+other.rs | | module `other` is in no layer
+net/tcp.rs | fn f() { libc::close(1); } | `libc` is named above sys
+runtime/mod.rs | use mio; | `mio` is named above sys
+sys/socket.rs | use socket2::Socket; unsafe fn f() {} |
+time.rs | fn f() { Instant::now(); } | the time is read above sys
+net/tcp.rs | unsafe fn f() {} | `unsafe` outside its three places
+net/tcp.rs | #![deny(unsafe_code)] // unsafe~const A: &str = "unsafe \" unsafe"; |
+net/tcp.rs | fn f() { x.unwrap(); } | `.unwrap()` in library code
+net/tcp.rs | #[cfg(test)]~mod tests { fn f() { x.unwrap(); } } |
+net/tcp.rs | #[cfg(test)]~mod tests { }~fn f() { x.unwrap(); } | `.unwrap()` in library code
+net/tcp.rs | const A: &str = r#"" x.unwrap() "#; /* /* */ dbg!(1) */ |
+net/tcp.rs | fn f<'a>(c: char) { c == '"' && c == '\'' && c == 'é'; dbg!(c) } | `dbg!` is left
+net/tcp.rs | fn f() { todo!() } | `todo!` is left
+net/tcp.rs | fn f() { unimplemented!() } | `unimplemented!` is left
+net/tcp.rs | #[ignore = "slow"] | `#[ignore` is left
+net/tcp.rs | fn f() {~    let _ = g();~} | `let _ =` drops a value
+net/tcp.rs | fn f() {~    // The peer has gone.~    let _ = g();~} |
+net/tcp.rs | /// Waits.~pub async fn f() {} | `f` suspends
+net/tcp.rs | m! {~    /// Waits.~    pub async fn f() {}~} | `f` suspends
+net/tcp.rs | pub trait T {~    async fn f(&self);~} | `f` suspends
+net/tcp.rs | pub fn f(a: [u8; 2]) -> impl Future<Output = ()> {} | `f` suspends
+net/tcp.rs | impl IntoFuture for B {}~pub fn f() -> B<'_> where F: Fn() -> u8 {} | `f` suspends
+net/tcp.rs | /// # Cancel safety~/// No.~#[inline]~pub async fn f() {} |
+net/tcp.rs | pub(crate) async fn f() {}~pub fn g() -> u8 {} |
+"##;
+
+/// The rules that one file breaks.
+fn broken(path: &str, text: &str) -> Vec<String> {
+    let sources = [Source::new(path, text)];
+    let source = &sources[0];
+    let checks = [
+        check_form(source),
+        check_layers(source),
+        check_words(source),
+    ];
+    let docs = check_cancel_docs(source, &builders(&sources));
+    checks
+        .into_iter()
+        .flatten()
+        .chain(docs)
+        .map(|finding| finding.rule)
+        .collect()
+}
+
+#[test]
+fn each_check_can_fail() {
+    for case in CASES.lines().filter(|case| !case.is_empty()) {
+        let parts: Vec<&str> = case.split('|').map(str::trim).collect();
+        let [path, code, rule] = parts[..] else {
+            panic!("three parts: {case}")
+        };
+        let text = format!("//! Head.\n{}", code.replace('~', "\n"));
+        let rules = broken(&format!("src/{path}"), &text);
+        let right = match rule {
+            "" => rules.is_empty(),
+            rule => rules.len() == 1 && rules[0].contains(rule),
+        };
+        assert!(right, "{case}\nfound {rules:?}");
+    }
+}
+
+#[test]
+fn sizes_have_limits() {
+    let of = |text: String| broken("src/net/tcp.rs", &text);
+    let lines = |count: usize| "\n".repeat(count);
+    assert_eq!(of(format!("//! Head.{}", lines(400))), Vec::<String>::new());
+    assert_eq!(
+        of(format!("//! Head.{}x", lines(400))),
+        ["the file has 401 lines, more than 400"]
+    );
+    assert_eq!(
+        of(format!("//! It is long because of x.{}", lines(600))),
+        Vec::<String>::new()
+    );
+    let rules = of(format!("//! It is long because of x.{}x", lines(600)));
+    assert_eq!(rules, ["the file has 601 lines, more than 600"]);
+
+    let function = |count: usize| {
+        let body = "    work(); // why\n\n".repeat(count);
+        format!("//! Long because: x.\npub(crate) fn long() {{\n{body}}}\n")
+    };
+    assert_eq!(of(function(70)), Vec::<String>::new());
+    assert_eq!(of(function(71)), ["`long` has 71 lines, more than 70"]);
+
+    assert_eq!(of(format!("//! {}", "é".repeat(96))), Vec::<String>::new());
+    assert_eq!(
+        of(format!("//! {}", "é".repeat(97))),
+        ["the line has more than 100 columns"]
+    );
+    assert_eq!(
+        of("use std::fmt;\n".to_owned()),
+        ["the first line is not a `//!` comment"]
+    );
+}
+
+#[test]
+fn checks_over_files_can_fail() {
+    let file = |path: &str, name: &str| Source::new(path, &format!("use crate::{name}::X;"));
+    let stream = [
+        file("src/stream/a.rs", "reactor"),
+        file("src/stream/b.rs", "executor"),
+    ];
+    assert_eq!(check_strangers(&stream).len(), 1);
+    let runtime = [
+        file("src/runtime/mod.rs", "reactor"),
+        file("src/runtime/b.rs", "executor"),
+    ];
+    assert!(check_strangers(&runtime).is_empty());
+
+    let missing = |text: &str, path: &str, ways: fn(&str) -> Vec<String>| {
+        check_named("D.md", text, &[path], ways, "").len()
+    };
+    assert_eq!(
+        missing("`src/time.rs`, sys/mod.rs", "src/time.rs", in_architecture),
+        0
+    );
+    assert_eq!(
+        missing("runtime.rs, net/time.rs", "src/time.rs", in_architecture),
+        1
+    );
+    assert_eq!(
+        missing("cargo run --example nc", "examples/nc.rs", in_examples),
+        0
+    );
+    assert_eq!(missing("sync, func.rs", "examples/nc.rs", in_examples), 1);
+
+    assert!(check_changelog("# Changelog\n## [1.0.0]\nUnreleased").is_some());
+    assert!(check_changelog("# Changelog\n\n## [Unreleased]\n").is_none());
+}
+
+#[test]
+fn a_finding_names_file_line_rule_and_remedy() {
+    let found = check_words(&Source::new(
+        "src/net/tcp.rs",
+        "//! Head.\n\nunsafe fn f() {}\n",
+    ));
+    assert_eq!(
+        found[0].to_string(),
+        "src/net/tcp.rs:3: `unsafe` outside its three places\n    \
+         do without, or put it into src/sys behind a safe function"
+    );
+}
