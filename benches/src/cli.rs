@@ -23,7 +23,7 @@ pub struct How {
     /// A smoke run: everything is run and checked, the numbers mean little.
     #[arg(long, global = true)]
     pub quick: bool,
-    /// Rounds per row (7, or 1 in a smoke run).
+    /// Rounds per row (7, or 3 of instructions, or 1 in a smoke run).
     #[arg(long, global = true, value_parser = clap::value_parser!(u16).range(1..))]
     pub rounds: Option<u16>,
     /// End with status 1 if a row misses its target.
@@ -32,9 +32,10 @@ pub struct How {
 }
 
 impl How {
-    pub fn rounds(self) -> usize {
-        self.rounds
-            .map_or(if self.quick { 1 } else { 7 }, usize::from)
+    /// How many rounds, `full` of them unless told otherwise.
+    pub fn rounds(self, full: usize) -> usize {
+        let untold = if self.quick { 1 } else { full };
+        self.rounds.map_or(untold, usize::from)
     }
 }
 

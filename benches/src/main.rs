@@ -52,11 +52,11 @@ fn main() -> ExitCode {
 
 fn list() {
     for row in rows::all() {
-        println!("{:<18} {}", row.key, row.title.trim_start());
+        println!("{:<18} {}", row.key, row.title);
     }
     println!("\ninstructions:");
     for counted in instructions::all() {
-        println!("{:<18} {}", counted.key, counted.title.trim_start());
+        println!("{:<18} {}", counted.key, counted.title);
     }
 }
 
@@ -67,7 +67,7 @@ fn measure(keys: &[String], how: How) -> io::Result<bool> {
     table::head();
     let mut reached = true;
     for row in rows.iter().filter(|row| chosen(keys, row.key)) {
-        let verdict = rounds::run(row, how.rounds(), how.quick)?;
+        let verdict = rounds::run(row, how.rounds(7), how.quick)?;
         table::line(row.title, row.unit, row.target, &verdict);
         reached &= verdict.reached;
     }
@@ -97,7 +97,7 @@ fn count(keys: &[String], keep: Option<PathBuf>, how: How) -> io::Result<bool> {
     table::head();
     let mut reached = true;
     for counted in all.iter().filter(|counted| chosen(keys, counted.key)) {
-        let verdict = instructions::run(counted, &profiles, how.quick)?;
+        let verdict = instructions::run(counted, &profiles, how.rounds(3), how.quick)?;
         table::line(counted.title, "ins", counted.target, &verdict);
         reached &= verdict.reached;
     }

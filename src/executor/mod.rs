@@ -60,23 +60,40 @@ impl Executor {
 
     /// Lists a task as woken; a foreign waker that comes back is to be called.
     #[must_use = "the waker has to be called"]
-    fn list(&self, id: TaskId) -> Option<Waker> {
+    pub(crate) fn list(&self, id: TaskId) -> Option<Waker> {
         self.slots().wake(id)
     }
 
-    /// Wakes a task of this executor from its own thread.
-    pub(crate) fn wake(&self, id: TaskId) {
-        if let Some(foreign) = self.list(id) {
+    /// True if a task of the set is woken.
+    pub(crate) fn has_ready(&self, set: SetKey) -> bool {
+        self.slots().has_ready(set)
+    }
+
+    /// Gives a task a slot, woken.
+    fn add(&self, set: SetKey, member: u32) -> TaskId {
+        let (id, foreign) = self.slots().add_woken(set, member);
+        if let Some(foreign) = foreign {
             foreign.wake();
+        }
+        id
+    }
+
+    /// Calls `waker`, which comes from this executor's thread; gives back one that is foreign, and
+    /// so may be the user's code.
+    #[must_use = "the waker has to be called"]
+    pub(crate) fn wake_own(&self, waker: Waker) -> Option<Waker> {
+        match TaskId::of(&waker, self.number) {
+            Some(id) => self.list(id),
+            None => Some(waker),
         }
     }
 
-    /// Wakes every task.
-    pub(crate) fn wake_all(&self) {
-        let all = self.slots().all();
-        for id in all {
-            self.wake(id);
-        }
+    /// Lists every task as woken; the foreign wakers that come back are to be called.
+    #[must_use = "the wakers have to be called"]
+    pub(crate) fn list_all(&self) -> Vec<Waker> {
+        let mut slots = self.slots();
+        let all = slots.all();
+        all.into_iter().filter_map(|id| slots.wake(id)).collect()
     }
 
     /// A new turn begins.

@@ -66,6 +66,19 @@ struct Set {
     parent: Parent,
 }
 
+impl Set {
+    /// The foreign waker, to be called once; the next poll of the group brings another.
+    fn take_foreign(&mut self) -> Option<Waker> {
+        match std::mem::replace(&mut self.parent, Parent::Unknown) {
+            Parent::Foreign(waker) => Some(waker),
+            other => {
+                self.parent = other;
+                None
+            }
+        }
+    }
+}
+
 /// All slots and sets of one runtime.
 #[derive(Debug)]
 pub(crate) struct Slots {
@@ -119,8 +132,16 @@ impl Slots {
             .filter(|set| set.generation == key.generation)
     }
 
+    /// A slot for a new task, woken; who has to be called is given back.
+    #[must_use = "the waker has to be called"]
+    pub(crate) fn add_woken(&mut self, set: SetKey, member: u32) -> (TaskId, Option<Waker>) {
+        let id = self.add_slot(set, member);
+        self.push(set.index, id.index());
+        (id, self.tell(set.index))
+    }
+
     /// A slot for a new task, not woken yet. The set must be alive.
-    pub(crate) fn add_slot(&mut self, set: SetKey, member: u32) -> TaskId {
+    fn add_slot(&mut self, set: SetKey, member: u32) -> TaskId {
         debug_assert!(
             self.set(set).is_some(),
             "a task is added to a set that is gone"
@@ -148,6 +169,7 @@ impl Slots {
         }
     }
 
+    #[inline]
     fn slot(&mut self, id: TaskId) -> Option<&mut Slot> {
         self.slots
             .get_mut(id.index() as usize)
@@ -158,15 +180,44 @@ impl Slots {
     /// foreign waker to be called once the borrow is over.
     #[must_use = "the waker has to be called"]
     pub(crate) fn wake(&mut self, id: TaskId) -> Option<Waker> {
-        let mut id = id;
+        let slot = self.slot(id)?;
+        if slot.queued {
+            return None;
+        }
+        let set = slot.set;
+        self.push(set, id.index());
+        self.tell(set)
+    }
+
+    /// A list has grown: tells every set upwards that nobody looks at yet.
+    #[inline]
+    fn tell(&mut self, set: u32) -> Option<Waker> {
+        let set = &mut self.sets[set as usize];
+        if set.notified {
+            return None;
+        }
+        set.notified = true;
+        match &set.parent {
+            Parent::Loop | Parent::Unknown => None,
+            Parent::Task(parent) => {
+                let parent = *parent;
+                self.tell_parents(parent)
+            }
+            Parent::Foreign(_) => set.take_foreign(),
+        }
+    }
+
+    /// The same for a task that polls a group, and so on: iterative, since groups may be nested
+    /// as deep as the stack allows.
+    fn tell_parents(&mut self, mut id: TaskId) -> Option<Waker> {
         loop {
             let slot = self.slot(id)?;
             if slot.queued {
                 return None;
             }
-            let set_index = slot.set;
-            self.push(set_index, id.index());
-            let set = &mut self.sets[set_index as usize];
+            let set = slot.set;
+            self.push(set, id.index());
+            let set = &mut self.sets[set as usize];
             if set.notified {
                 return None;
             }
@@ -174,14 +225,7 @@ impl Slots {
             match &set.parent {
                 Parent::Task(parent) => id = *parent,
                 Parent::Loop | Parent::Unknown => return None,
-                Parent::Foreign(_) => {
-                    let Parent::Foreign(waker) =
-                        std::mem::replace(&mut set.parent, Parent::Unknown)
-                    else {
-                        return None;
-                    };
-                    return Some(waker);
-                }
+                Parent::Foreign(_) => return set.take_foreign(),
             }
         }
     }
@@ -203,9 +247,14 @@ impl Slots {
         )
     }
 
-    /// Takes the next woken task off the list; an empty list ends the look.
+    /// Takes the next woken task off the list; an empty list ends the look. The set must be alive.
+    #[inline]
     pub(crate) fn next(&mut self, key: SetKey) -> Option<(TaskId, u32)> {
-        let set = self.set(key)?;
+        let set = &mut self.sets[key.index as usize];
+        debug_assert_eq!(
+            set.generation, key.generation,
+            "a group looks at its own set"
+        );
         let index = set.first;
         if index == NIL {
             set.notified = false;
@@ -245,6 +294,7 @@ impl Slots {
         (self.slots.len(), self.sets.len())
     }
 
+    #[inline]
     fn push(&mut self, set: u32, index: u32) {
         let set = &mut self.sets[set as usize];
         let last = std::mem::replace(&mut set.last, index);
@@ -362,9 +412,10 @@ mod tests {
     #[test]
     fn a_foreign_parent_is_handed_out_once() {
         let mut slots = Slots::new(0);
-        let set = slots.add_set(Parent::Foreign(Waker::noop().clone()));
+        let waker = Waker::noop().clone();
+        let set = slots.add_set(Parent::Foreign(waker.clone()));
         let child = slots.add_slot(set, 0);
-        assert!(slots.is_adopted(set, Waker::noop()));
+        assert!(slots.is_adopted(set, &waker));
         assert!(slots.wake(child).is_some());
         slots.remove_slot(child);
         let again = slots.add_slot(set, 0);

@@ -32,14 +32,12 @@ pub(crate) type Payload = Box<dyn Any + Send>;
 
 /// A task's future in its cell, with its type forgotten.
 pub(crate) trait Child<E> {
-    /// Polls the future. When it is done: drops it, hands its value over, wakes the joiner.
+    /// Polls the future. When it is done, or cancelled by its handle: drops it, hands its value
+    /// over, wakes the joiner.
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<(), E>>;
 
     /// Drops the future in place, if it is still there, and ends the joiner's wait.
     fn cancel(&self);
-
-    /// True if the handle asked for the end.
-    fn is_cancelled(&self) -> bool;
 
     /// Tells the cell its number.
     fn set_id(&self, id: TaskId);
@@ -92,7 +90,7 @@ impl<E> TaskSet<E> {
     }
 
     /// A set that the loop itself looks at.
-    pub(crate) fn root(executor: &Rc<Executor>) -> Self {
+    pub(crate) fn root(executor: &Rc<Executor>) -> (Self, SetKey) {
         let set = Self::new();
         let key = executor.slots().add_set(Parent::Loop);
         let home = Home {
@@ -101,12 +99,12 @@ impl<E> TaskSet<E> {
             body: None,
         };
         set.home.replace(Some(home));
-        set
+        (set, key)
     }
 
     /// The group was polled with `waker`: remembers whom to wake, and moves to `executor` if it
     /// was at home elsewhere. The body counts as woken after a move.
-    pub(crate) fn look(&self, executor: &Rc<Executor>, waker: &Waker) {
+    pub(crate) fn look(&self, executor: &Rc<Executor>, waker: &Waker) -> SetKey {
         let key = match &*self.home.borrow() {
             Some(home) if Rc::ptr_eq(&home.executor, executor) => Some(home.set),
             _ => None,
@@ -119,6 +117,7 @@ impl<E> TaskSet<E> {
         };
         let old = executor.slots().look(key, parent);
         drop(old);
+        key
     }
 
     /// Gives every member a slot in `executor` and wakes it there.
@@ -126,8 +125,7 @@ impl<E> TaskSet<E> {
     fn move_to(&self, executor: &Rc<Executor>) -> SetKey {
         self.leave();
         let set = executor.slots().add_set(Parent::Unknown);
-        let body = executor.slots().add_slot(set, BODY);
-        executor.wake(body);
+        let body = executor.add(set, BODY);
         let home = Home {
             executor: Rc::clone(executor),
             set,
@@ -135,9 +133,8 @@ impl<E> TaskSet<E> {
         };
         self.home.replace(Some(home));
         for (key, member) in &mut *self.members.borrow_mut() {
-            member.id = executor.slots().add_slot(set, narrow(key));
+            member.id = executor.add(set, narrow(key));
             member.child.set_id(member.id);
-            executor.wake(member.id);
         }
         set
     }
@@ -158,9 +155,7 @@ impl<E> TaskSet<E> {
     /// Adds the body as a task of a root set, woken.
     pub(crate) fn add_body(&self) {
         if let Some(home) = &mut *self.home.borrow_mut() {
-            let body = home.executor.slots().add_slot(home.set, BODY);
-            home.executor.wake(body);
-            home.body = Some(body);
+            home.body = Some(home.executor.add(home.set, BODY));
         }
     }
 
@@ -182,35 +177,18 @@ impl<E> TaskSet<E> {
         let mut members = self.members.borrow_mut();
         let entry = members.vacant_entry();
         // Without a home the next `look` gives the numbers.
-        let mut id = TaskId::from_number(0);
+        let (mut id, mut foreign) = (TaskId::from_number(0), None);
         if let Some(home) = &*self.home.borrow() {
-            id = home
+            (id, foreign) = home
                 .executor
                 .slots()
-                .add_slot(home.set, narrow(entry.key()));
+                .add_woken(home.set, narrow(entry.key()));
             child.set_id(id);
         }
         entry.insert(Member { id, child });
         drop(members);
-        self.wake(id);
-    }
-
-    /// Wakes a task of this set from its own thread, even while its runtime is not entered.
-    fn wake(&self, id: TaskId) {
-        let foreign = match &*self.home.borrow() {
-            Some(home) => home.executor.list(id),
-            None => None,
-        };
         if let Some(foreign) = foreign {
             foreign.wake();
-        }
-    }
-
-    /// True if a task is woken.
-    pub(crate) fn has_ready(&self) -> bool {
-        match &*self.home.borrow() {
-            Some(home) => home.executor.slots().has_ready(home.set),
-            None => false,
         }
     }
 
@@ -219,33 +197,32 @@ impl<E> TaskSet<E> {
         self.members.borrow().is_empty()
     }
 
-    /// Polls the next woken task.
-    pub(crate) fn step(&self, executor: &Executor) -> Step<E> {
-        let next = {
-            let home = self.home.borrow();
-            let Some(home) = home.as_ref() else {
-                return Step::Idle;
-            };
-            let mut slots = executor.slots();
-            if !slots.has_ready(home.set) || executor.charge() {
-                slots.next(home.set)
-            } else {
+    /// Polls the next woken task of `set`, which is this set's key in `executor`.
+    #[inline]
+    pub(crate) fn step(&self, executor: &Executor, set: SetKey) -> Step<E> {
+        let next = if executor.is_spent() {
+            if executor.slots().has_ready(set) {
                 return Step::Spent;
             }
+            executor.slots().next(set)
+        } else {
+            executor.slots().next(set)
         };
         match next {
             None => Step::Idle,
-            Some((id, BODY)) => Step::Body(id),
-            Some((id, member)) => self.poll_member(executor, id, member as usize),
+            Some((id, BODY)) => {
+                executor.charge();
+                Step::Body(id)
+            }
+            Some((id, member)) => {
+                executor.charge();
+                self.poll_member(executor, id, member as usize)
+            }
         }
     }
 
     fn poll_member(&self, executor: &Executor, id: TaskId, key: usize) -> Step<E> {
         let child = Rc::clone(&self.members.borrow()[key].child);
-        if child.is_cancelled() {
-            self.forget(executor, key);
-            return caught(|| child.cancel());
-        }
         let waker = id.waker();
         let mut cx = Context::from_waker(&waker);
         match catch_unwind(AssertUnwindSafe(|| child.poll(&mut cx))) {
@@ -297,7 +274,9 @@ impl<E> TaskSet<E> {
                 }
             }
         }
-        self.leave();
+        if let Step::Panicked(payload) = caught::<E>(|| self.leave()) {
+            first.get_or_insert(payload);
+        }
         first
     }
 }

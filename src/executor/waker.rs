@@ -93,8 +93,7 @@ impl TaskId {
 
     /// Wakes the task, whichever thread this is.
     pub(crate) fn wake(self) {
-        // `try_with`: a waker may be called while the thread's locals are being dropped.
-        let here = LOCAL.try_with(|local| {
+        let here = LOCAL.with(|local| {
             let local = local.borrow();
             let executor = local
                 .as_ref()
@@ -102,12 +101,9 @@ impl TaskId {
             Some(executor.list(self))
         });
         match here {
-            Ok(Some(foreign)) => {
-                if let Some(foreign) = foreign {
-                    foreign.wake();
-                }
-            }
-            _ => {
+            Some(Some(foreign)) => foreign.wake(),
+            Some(None) => {}
+            None => {
                 if let Some(remote) = TABLE.by_index(self.runtime()) {
                     remote.wake(self.0);
                 }
@@ -129,8 +125,10 @@ fn wake(data: *const ()) {
 fn forget(_data: *const ()) {}
 
 thread_local! {
-    /// The executor that runs on this thread right now.
-    static LOCAL: RefCell<Option<Rc<Executor>>> = const { RefCell::new(None) };
+    /// The executor that runs on this thread right now. Never dropped, so that wakers work as long
+    /// as their thread; it holds nothing when no runtime is entered.
+    static LOCAL: ManuallyDrop<RefCell<Option<Rc<Executor>>>> =
+        const { ManuallyDrop::new(RefCell::new(None)) };
 }
 
 /// Makes `executor` the one that wakes on this thread are for; gives back the one before.

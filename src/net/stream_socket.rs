@@ -14,6 +14,7 @@ use std::future::Future;
 use std::io::{self, IoSlice};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::pin::Pin;
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicI32};
 use std::task::{Context, Poll};
@@ -38,6 +39,8 @@ const LINGER_BYTES: usize = 1 << 20;
 pub(crate) struct StreamSocket<A> {
     socket: Socket,
     peer: A,
+    /// Asked for when somebody wants to know, or at the latest before an abort.
+    local: OnceLock<Box<A>>,
     /// 0 while receiving goes on, [`ENDED`], or the number of the error that broke it.
     end: AtomicI32,
     eof_sent: AtomicBool,
@@ -47,36 +50,44 @@ pub(crate) struct StreamSocket<A> {
 }
 
 impl<A: Display> StreamSocket<A> {
-    pub(super) fn tcp(fd: OwnedFd, peer: A) -> Self {
+    pub(super) fn tcp(fd: OwnedFd, peer: A) -> Box<Self> {
         Self::tcp_connected(Socket::new(fd, Trigger::Edge), peer)
     }
 
     /// A socket that connected through an operation, and keeps its place in the loop.
-    pub(super) fn tcp_connected(socket: Socket, peer: A) -> Self {
+    pub(super) fn tcp_connected(socket: Socket, peer: A) -> Box<Self> {
         // kqueue has no way to tell that urgent data cut a receive short.
         let linux = cfg!(any(target_os = "linux", target_os = "android"));
         Self::new(socket, peer, linux)
     }
 
-    pub(super) fn unix(fd: OwnedFd, peer: A) -> Self {
+    pub(super) fn unix(fd: OwnedFd, peer: A) -> Box<Self> {
         Self::new(Socket::new(fd, Trigger::Edge), peer, false)
     }
 
-    fn new(socket: Socket, peer: A, short_is_drained: bool) -> Self {
-        Self {
+    /// In a box, so that a stream is one pointer: futures keep several copies of what is moved
+    /// through them, and an idle connection is mostly its future.
+    fn new(socket: Socket, peer: A, short_is_drained: bool) -> Box<Self> {
+        Box::new(Self {
             socket,
             peer,
+            local: OnceLock::new(),
             end: AtomicI32::new(0),
             eof_sent: AtomicBool::new(false),
             short_is_drained,
-        }
+        })
     }
 
     pub(super) fn peer(&self) -> &A {
         &self.peer
     }
 
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+    /// Our own address; `ask` is how to ask the kernel.
+    pub(super) fn local(&self, ask: impl FnOnce(BorrowedFd<'_>) -> A) -> &A {
+        self.local.get_or_init(|| Box::new(ask(self.socket.fd())))
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
         self.socket.fd()
     }
 
@@ -113,29 +124,27 @@ impl<A: Display> StreamSocket<A> {
         Operation::new(&self.socket, direction)
     }
 
-    /// One receive into `buf`, or into the runtime's scratch buffer handed to `take`.
-    fn poll_receive<T>(
+    /// One receive: `receive` makes the call and tells how much came, and whether there was no
+    /// room for more.
+    #[inline]
+    fn poll_receive(
         &self,
         operation: &mut Operation<'_>,
         cx: &Context<'_>,
-        mut receive: impl FnMut(&Core, BorrowedFd<'_>) -> io::Result<(T, usize, bool)>,
-    ) -> Poll<Result<T>> {
+        mut receive: impl FnMut(&Core, BorrowedFd<'_>) -> io::Result<(usize, bool)>,
+    ) -> Poll<Result<usize>> {
         if self.end.load(Relaxed) == ENDED && !self.socket.is_closed() {
             return Poll::Ready(Err(Error::EndOfStream));
         }
-        let call = |core: &_, fd: BorrowedFd<'_>| {
-            let (value, got, full) = receive(core, fd)?;
+        let call = |core: &Core, fd: BorrowedFd<'_>| {
+            let (got, full) = receive(core, fd)?;
             let short = self.short_is_drained && !full && got > 0;
-            Ok((
-                (value, got),
-                if short { After::Short } else { After::Ready },
-            ))
+            Ok((got, if short { After::Short } else { After::Ready }))
         };
-        let polled = operation.poll(cx, First::Wait, call, |cause| self.receive_failed(cause));
-        polled.map(|done| match done? {
-            (_, 0) => Err(self.at_end()),
-            (value, _) => Ok(value),
-        })
+        match operation.poll(cx, First::Wait, call, |cause| self.receive_failed(cause)) {
+            Poll::Ready(Ok(0)) => Poll::Ready(Err(self.at_end())),
+            other => other,
+        }
     }
 
     /// Nothing will come any more: in order, unless a reset was seen before.
@@ -196,7 +205,7 @@ impl<A: Display> StreamSocket<A> {
 
     /// Says goodbye, discards what still comes until the peer has finished too (at most
     /// [`LINGER`] and [`LINGER_BYTES`]), and closes, in any case and also when dropped midway.
-    pub(super) async fn close(self) -> Result<()> {
+    pub(super) async fn close(self: Box<Self>) -> Result<()> {
         self.send_eof()?;
         let drained = within(LINGER, self.drain()).await;
         drop(self);
@@ -211,7 +220,7 @@ impl<A: Display> StreamSocket<A> {
                 self.poll_receive(&mut operation, cx, |core, fd| {
                     let mut scratch = core.scratch();
                     let got = sys::socket::recv(fd, &mut scratch)?;
-                    Ok((got, got, got == SCRATCH))
+                    Ok((got, got == SCRATCH))
                 })
             });
             match discard.await {
@@ -248,7 +257,7 @@ impl<'b, A: Display> Future for ReceiveInto<'_, 'b, A> {
         }
         let polled = this.stream.poll_receive(&mut this.operation, cx, |_, fd| {
             let got = sys::socket::recv(fd, buf)?;
-            Ok((got, got, got == buf.len()))
+            Ok((got, got == buf.len()))
         });
         match polled {
             Poll::Pending => Poll::Pending,
@@ -279,12 +288,20 @@ impl<A: Display> Future for ReceiveMax<'_, A> {
             return Poll::Ready(Err(empty_buffer()));
         }
         let max = this.max.min(SCRATCH);
-        this.stream
+        let mut received = Vec::new();
+        let polled = this
+            .stream
             .poll_receive(&mut this.operation, cx, |core, fd| {
                 let mut scratch = core.scratch();
                 let got = sys::socket::recv(fd, &mut scratch[..max])?;
-                Ok((scratch[..got].to_vec(), got, got == max))
-            })
+                received = scratch[..got].to_vec();
+                Ok((got, got == max))
+            });
+        match polled {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(_)) => Poll::Ready(Ok(received)),
+        }
     }
 }
 

@@ -3,7 +3,6 @@
 use std::future::{Future, poll_fn, ready};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::OnceLock;
 use std::task::{Context, Poll};
 
 use super::listen_socket::{Accept, ListenSocket};
@@ -24,9 +23,7 @@ use crate::task::Outcome;
 #[doc(alias = "SocketStream")]
 #[derive(Debug)]
 pub struct TcpStream {
-    socket: StreamSocket<SocketAddr>,
-    /// Asked for when somebody wants to know, or at the latest before an abort.
-    local: OnceLock<Box<SocketAddr>>,
+    socket: Box<StreamSocket<SocketAddr>>,
 }
 
 byte_stream_face!(TcpStream, socket, Send);
@@ -36,16 +33,13 @@ impl TcpStream {
     fn accepted(fd: OwnedFd, peer: SocketAddr) -> Self {
         Self {
             socket: StreamSocket::tcp(fd, peer),
-            local: OnceLock::new(),
         }
     }
 
     /// A connection that was made by an operation on `socket`.
     pub(super) fn connected(socket: Socket, peer: SocketAddr) -> Self {
-        let socket = StreamSocket::tcp_connected(socket, peer);
         Self {
-            socket,
-            local: OnceLock::new(),
+            socket: StreamSocket::tcp_connected(socket, peer),
         }
     }
 
@@ -64,10 +58,10 @@ impl TcpStream {
     }
 
     fn known_local(&self) -> &SocketAddr {
-        self.local.get_or_init(|| {
+        self.socket.local(|fd| {
             // The kernel knows it as long as the descriptor is open, which it is here.
             let unspecified = SocketAddr::from(([0, 0, 0, 0], 0));
-            Box::new(sys::socket::local_addr(self.socket.fd()).unwrap_or(unspecified))
+            sys::socket::local_addr(fd).unwrap_or(unspecified)
         })
     }
 
@@ -128,10 +122,18 @@ impl TcpListener {
     ///
     /// Dropping the future leaves the connection in the backlog, for the next accept.
     pub async fn accept(&self) -> Result<TcpStream> {
+        if let [socket] = &*self.sockets {
+            let mut accept = socket.accept();
+            return poll_fn(|cx| self.poll_accept(&mut accept, 0, cx)).await;
+        }
+        self.accept_any().await
+    }
+
+    /// An accept on all sockets, which takes turns in beginning with each.
+    async fn accept_any(&self) -> Result<TcpStream> {
         let mut accepts: Vec<_> = self.sockets.iter().map(ListenSocket::accept).collect();
         let mut first = 0;
         poll_fn(|cx| {
-            // Rotates, so that no address starves the others.
             first = (first + 1) % accepts.len();
             for n in 0..accepts.len() {
                 let n = (first + n) % accepts.len();

@@ -2,7 +2,6 @@
 
 use std::future::{Future, poll_fn, ready};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::OnceLock;
 
 use super::listen_socket::ListenSocket;
 use super::stream_socket::StreamSocket;
@@ -16,9 +15,7 @@ use crate::task::Outcome;
 #[doc(alias = "UNIXSocketStream")]
 #[derive(Debug)]
 pub struct UnixStream {
-    socket: StreamSocket<UnixName>,
-    /// Asked for when somebody wants to know, or at the latest before an abort.
-    local: OnceLock<UnixName>,
+    socket: Box<StreamSocket<UnixName>>,
 }
 
 byte_stream_face!(UnixStream, socket, Send);
@@ -27,7 +24,6 @@ impl UnixStream {
     pub(super) fn new(fd: OwnedFd, peer: UnixName) -> Self {
         Self {
             socket: StreamSocket::unix(fd, peer),
-            local: OnceLock::new(),
         }
     }
 
@@ -46,9 +42,9 @@ impl UnixStream {
     }
 
     fn known_local(&self) -> &UnixName {
-        self.local.get_or_init(|| {
+        self.socket.local(|fd| {
             // The kernel knows it as long as the descriptor is open, which it is here.
-            sys::socket::local_name(self.socket.fd()).unwrap_or_else(|_| UnixName::unnamed())
+            sys::socket::local_name(fd).unwrap_or_else(|_| UnixName::unnamed())
         })
     }
 

@@ -17,7 +17,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::task::Waker;
 
-pub(crate) use readiness::Direction;
+pub(crate) use readiness::{After, Direction};
 pub(crate) use sources::SourceKey;
 pub(crate) use timers::{TimerKey, Timers};
 
@@ -98,24 +98,30 @@ impl Reactor {
     }
 
     /// True if a call may succeed. A source that is gone says so too: the call will tell.
+    #[inline]
     pub(crate) fn is_ready(&mut self, key: SourceKey, direction: Direction) -> bool {
         self.sources
             .get(key)
             .is_none_or(|source| source.readiness.is_ready(direction))
     }
 
-    /// The call said `WouldBlock`, or took what an event of a listener was about.
+    /// The call said `WouldBlock`.
     pub(crate) fn clear(&mut self, key: SourceKey, direction: Direction) {
         if let Some(source) = self.sources.get(key) {
             source.readiness.clear(direction);
         }
     }
 
-    /// A receive came back short.
-    pub(crate) fn short_receive(&mut self, key: SourceKey) {
-        if let Some(source) = self.sources.get(key) {
-            source.readiness.short_receive();
-        }
+    /// A call succeeded; gives back who was stored as waiting for it.
+    #[inline]
+    #[must_use = "a foreign waker is dropped outside the borrow"]
+    pub(crate) fn done(
+        &mut self,
+        key: SourceKey,
+        direction: Direction,
+        after: After,
+    ) -> Option<Waker> {
+        self.sources.get(key)?.readiness.done(direction, after)
     }
 
     /// Stores who waits; gives back who waited before.

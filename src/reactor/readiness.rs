@@ -34,6 +34,17 @@ impl Direction {
     }
 }
 
+/// What a successful call says about the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum After {
+    /// Nothing.
+    Ready,
+    /// It gave less than was asked for.
+    Short,
+    /// It took what the event was about (a listener's).
+    Taken,
+}
+
 /// One source's readiness and its two waiters.
 #[derive(Debug, Default)]
 pub(crate) struct Readiness {
@@ -64,12 +75,20 @@ impl Readiness {
         self.bits &= !direction.bit();
     }
 
-    /// A receive gave less than there was room for: if nothing but an empty queue can explain
-    /// that, the next `WouldBlock` need not be asked for.
-    pub(crate) fn short_receive(&mut self) {
-        if self.bits & (ready::ENDED | ready::URGENT) == 0 {
-            self.clear(Direction::Read);
+    /// A call succeeded, and nobody waits for it any more. A short receive means an empty queue if
+    /// nothing else was seen that can cut one short: then the next `WouldBlock` need not be asked
+    /// for.
+    #[must_use = "a foreign waker is dropped outside the borrow"]
+    pub(crate) fn done(&mut self, direction: Direction, after: After) -> Option<Waker> {
+        let drained = match after {
+            After::Ready => false,
+            After::Short => self.bits & (ready::ENDED | ready::URGENT) == 0,
+            After::Taken => true,
+        };
+        if drained {
+            self.clear(direction);
         }
+        self.unpark(direction)
     }
 
     /// Stores who waits; the one before is to be dropped outside the borrow.
@@ -133,7 +152,7 @@ mod tests {
         for (odd, left) in [(0, false), (ready::ENDED, true), (ready::URGENT, true)] {
             let mut source = Readiness::default();
             source.event(ready::READ | odd, &mut Vec::new());
-            source.short_receive();
+            assert!(source.done(Direction::Read, After::Short).is_none());
             assert_eq!(source.is_ready(Direction::Read), left);
         }
     }
@@ -164,7 +183,8 @@ mod tests {
                     flags[n] = false;
                 }
                 4 => {
-                    source.short_receive();
+                    let waited = source.done(Direction::Read, After::Short).is_some();
+                    assert_eq!(waited, std::mem::replace(&mut waits[0], false));
                     flags[0] &= odd;
                 }
                 5 => {

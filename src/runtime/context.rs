@@ -8,9 +8,10 @@
 
 use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::io;
+use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use crate::error::{Error, Result};
 use crate::executor::remote::Remote;
@@ -21,8 +22,20 @@ use crate::sys::poller::Bell;
 /// How much one receive without a buffer of the caller's takes at most, in bytes.
 pub(crate) const SCRATCH: usize = 65_536;
 
+/// What the gate says to an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gate {
+    /// Try.
+    Open,
+    /// Let the loop look at the kernel first.
+    Yield,
+    /// The loop failed: end with that error.
+    Failed,
+}
+
 /// One runtime, seen from inside.
 pub(crate) struct Core {
+    serial: u64,
     pub(crate) executor: Rc<Executor>,
     reactor: RefCell<Reactor>,
     remote: Arc<Remote<Bell>>,
@@ -36,6 +49,7 @@ impl Core {
     pub(super) fn new() -> io::Result<Self> {
         let (number, remote) = waker::open()?;
         Ok(Self {
+            serial: remote.serial(),
             executor: Rc::new(Executor::new(number)),
             reactor: RefCell::default(),
             remote,
@@ -47,7 +61,7 @@ impl Core {
 
     /// The number that no other runtime of this process ever has.
     pub(crate) fn serial(&self) -> u64 {
-        self.remote.serial()
+        self.serial
     }
 
     pub(crate) fn reactor(&self) -> RefMut<'_, Reactor> {
@@ -76,17 +90,38 @@ impl Core {
         scratch
     }
 
-    /// The gate: `Ready(Ok)` lets the operation try, `Pending` lets the loop look at the kernel
-    /// first (the task is woken already), an error ends the operation.
-    pub(crate) fn admit(&self, cx: &Context<'_>) -> Poll<Result<()>> {
+    /// The gate that every operation passes at each poll.
+    #[inline]
+    pub(crate) fn gate(&self) -> Gate {
         if self.failed.get() {
-            return Poll::Ready(Err(self.failure()));
+            Gate::Failed
+        } else if self.executor.is_spent() {
+            Gate::Yield
+        } else {
+            Gate::Open
         }
-        if self.executor.is_spent() {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+    }
+
+    /// [`gate`](Self::gate) as a poll: `Pending` has woken the task already.
+    pub(crate) fn admit(&self, cx: &Context<'_>) -> Poll<Result<()>> {
+        match self.gate() {
+            Gate::Open => Poll::Ready(Ok(())),
+            Gate::Yield => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Gate::Failed => Poll::Ready(Err(self.failure())),
         }
-        Poll::Ready(Ok(()))
+    }
+
+    /// The gate for what does no work but waits, such as a timer. It needs no share of the turn,
+    /// or what is always busy would keep the time limit around it from being looked at.
+    pub(crate) fn admit_wait(&self) -> Result<()> {
+        if self.failed.get() {
+            Err(self.failure())
+        } else {
+            Ok(())
+        }
     }
 
     /// An operation is done: it counts against the turn's budget.
@@ -95,11 +130,12 @@ impl Core {
         self.executor.charge();
     }
 
-    /// The loop can wait no more.
-    pub(super) fn fail(&self, cause: io::Error) {
+    /// The loop can wait no more; who has to hear of it is listed or given back.
+    #[must_use = "the wakers have to be called"]
+    pub(super) fn fail(&self, cause: io::Error) -> Vec<Waker> {
         self.failure.replace(Some(cause));
         self.failed.set(true);
-        self.executor.wake_all();
+        self.executor.list_all()
     }
 
     pub(super) fn has_failed(&self) -> bool {
@@ -108,7 +144,7 @@ impl Core {
 
     /// What the kernel said when the loop failed.
     #[cold]
-    pub(super) fn failure(&self) -> Error {
+    pub(crate) fn failure(&self) -> Error {
         let cause = match &*self.failure.borrow() {
             Some(cause) => match cause.raw_os_error() {
                 Some(number) => io::Error::from_raw_os_error(number),
@@ -121,7 +157,17 @@ impl Core {
 }
 
 thread_local! {
-    static CURRENT: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
+    /// Never dropped, so that it is there as long as its thread: a runtime in a thread-local of the
+    /// user's ends when other locals may be gone. It holds nothing then.
+    static CURRENT: ManuallyDrop<RefCell<Option<Rc<Core>>>> =
+        const { ManuallyDrop::new(RefCell::new(None)) };
+}
+
+/// The runtime that runs on this thread. A clone, since what is done with it may come to a foreign
+/// waker, which may enter another runtime.
+#[inline]
+pub(crate) fn current() -> Option<Rc<Core>> {
+    CURRENT.with(|current| current.borrow().clone())
 }
 
 /// Calls `f` with the runtime that runs on this thread.
@@ -129,31 +175,27 @@ thread_local! {
 /// # Errors
 ///
 /// [`Error::NoRuntime`] if none does.
-#[inline]
 pub(crate) fn with<R>(f: impl FnOnce(&Rc<Core>) -> R) -> Result<R> {
-    // `try_with`: a socket may be dropped while the thread's locals are.
-    match CURRENT.try_with(|current| current.borrow().as_ref().map(f)) {
-        Ok(Some(value)) => Ok(value),
-        _ => Err(Error::NoRuntime),
-    }
+    current().as_ref().map(f).ok_or(Error::NoRuntime)
 }
 
 /// The same for an operation's poll: the runtime's answer, or `NoRuntime`.
-#[inline]
 pub(crate) fn poll_with<T>(f: impl FnOnce(&Rc<Core>) -> Poll<Result<T>>) -> Poll<Result<T>> {
-    with(f).unwrap_or_else(|error| Poll::Ready(Err(error)))
+    match current() {
+        Some(core) => f(&core),
+        None => Poll::Ready(Err(Error::NoRuntime)),
+    }
 }
 
 /// Calls `f` if the runtime with this serial runs on this thread.
 pub(crate) fn with_serial<R>(serial: u64, f: impl FnOnce(&Rc<Core>) -> R) -> Option<R> {
-    with(|core| (core.serial() == serial).then(|| f(core)))
-        .ok()
-        .flatten()
+    let core = current().filter(|core| core.serial() == serial)?;
+    Some(f(&core))
 }
 
 /// True if a runtime runs on this thread.
 pub(super) fn is_entered() -> bool {
-    with(|_| ()).is_ok()
+    current().is_some()
 }
 
 /// Makes `core` the runtime of this thread until the guard is dropped.

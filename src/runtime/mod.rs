@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::executor::remote::Post;
-use crate::executor::{Payload, Step, TaskId, TaskSet, waker};
+use crate::executor::{Executor, Payload, SetKey, Step, TaskId, TaskSet, waker};
 use crate::sys::clock::{self, Nanos};
 use context::Core;
 
@@ -106,6 +106,7 @@ fn refuse_nesting() {
 /// ```
 pub struct Runtime {
     root: Rc<TaskSet<Infallible>>,
+    root_key: SetKey,
     core: Rc<Core>,
     inbox: Inbox,
     /// A second descriptor of the poller, for a foreign loop to watch.
@@ -131,7 +132,8 @@ impl Runtime {
         let mut runtime = Self::without_poller()?;
         let watch = runtime.make_watch();
         runtime.watch = Some(watch.map_err(|cause| Error::io("make", "a runtime", cause))?);
-        runtime.fall_asleep();
+        let panic = runtime.fall_asleep();
+        debug_assert!(panic.is_none(), "nobody has given it a waker yet");
         Ok(runtime)
     }
 
@@ -146,9 +148,10 @@ impl Runtime {
 
     fn without_poller() -> Result<Self> {
         let core = Core::new().map_err(|cause| Error::io("make", "a runtime", cause))?;
-        let root = Rc::new(TaskSet::root(&core.executor));
+        let (root, root_key) = TaskSet::root(&core.executor);
         Ok(Self {
-            root,
+            root: Rc::new(root),
+            root_key,
             core: Rc::new(core),
             inbox: Inbox::default(),
             watch: None,
@@ -167,17 +170,19 @@ impl Runtime {
     pub fn block_on<F: IntoFuture>(&mut self, future: F) -> F::Output {
         refuse_nesting();
         let _entered = context::enter(&self.core);
+        let awake = Awake(self);
+        let this = &mut *awake.0;
         let mut main = pin!(future.into_future());
-        let root = Rc::clone(&self.root);
+        let root = Rc::clone(&this.root);
         let _body = Body::new(&root);
         loop {
-            if let Poll::Ready(output) = self.run(|cx| main.as_mut().poll(cx)) {
+            if let Poll::Ready(output) = this.run(|cx| main.as_mut().poll(cx)) {
                 return output;
             }
-            if self.core.has_failed() && !self.root.has_ready() {
-                panic!("soloio: {}", self.core.failure());
+            if this.core.has_failed() && !this.has_ready() {
+                panic!("soloio: {}", this.core.failure());
             }
-            self.wait(None);
+            this.wait(None);
         }
     }
 
@@ -196,10 +201,11 @@ impl Runtime {
     /// With the panic of a spawned task.
     pub fn turn(&mut self, max_wait: Option<Duration>) -> Result<()> {
         let _entered = context::enter(&self.core);
-        self.wait(max_wait.map(clock::after));
-        let done = self.run(|_| Poll::<Infallible>::Pending);
+        let awake = Awake(self);
+        awake.0.wait(max_wait.map(clock::after));
+        let done = awake.0.run(|_| Poll::<Infallible>::Pending);
         debug_assert!(done.is_pending(), "there is no main future in a turn");
-        self.fall_asleep();
+        drop(awake);
         if self.core.has_failed() {
             Err(self.core.failure())
         } else {
@@ -211,18 +217,22 @@ impl Runtime {
     /// [`turn`](Self::turn): zero if a task is woken, `None` if no deadline is set.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Duration> {
-        if self.root.has_ready() || self.core.remote().has_queued() {
+        if self.has_ready() || self.core.remote().has_queued() {
             return Some(Duration::ZERO);
         }
         let earliest = self.core.reactor_ref().timers.earliest()?;
         Some(Duration::from_nanos(earliest.saturating_sub(clock::now())))
     }
 
+    fn has_ready(&self) -> bool {
+        self.core.executor.has_ready(self.root_key)
+    }
+
     /// Polls woken tasks until none is left, the budget is used, or `main` is done.
     fn run<T>(&self, mut main: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
         self.core.executor.refill();
         loop {
-            match self.root.step(&self.core.executor) {
+            match self.root.step(&self.core.executor, self.root_key) {
                 Step::Polled => {}
                 Step::Idle | Step::Spent => return Poll::Pending,
                 Step::Body(id) => {
@@ -246,20 +256,25 @@ impl Runtime {
             waited
         };
         if let Err(cause) = waited {
-            self.core.fail(cause);
+            self.inbox.woken.extend(self.core.fail(cause));
         }
         self.core
             .remote()
             .drain(&mut self.inbox.wakes, &mut self.inbox.posts);
         let mut woken = mem::take(&mut self.inbox.woken);
+        let taken_in = self.take_in();
+        let executor = &self.core.executor;
         let panics = [
-            wake_each(woken.drain(..)),
-            self.take_in(),
-            wake_each(Due {
-                core: &self.core,
-                left: TIMERS_PER_TURN,
-                now: None,
-            }),
+            wake_each(executor, woken.drain(..)),
+            taken_in,
+            wake_each(
+                executor,
+                Due {
+                    core: &self.core,
+                    left: TIMERS_PER_TURN,
+                    now: None,
+                },
+            ),
         ];
         self.inbox.woken = woken;
         if let Some(payload) = panics.into_iter().flatten().next() {
@@ -270,11 +285,11 @@ impl Runtime {
     /// When the wait has to end: 0 for at once, `None` for never. Other threads ring from here on
     /// if it is not at once.
     fn sleep_until(&mut self, limit: Option<Nanos>) -> Option<Nanos> {
-        if self.root.has_ready() || self.core.has_failed() {
+        if self.has_ready() || self.core.has_failed() {
             return Some(0);
         }
         if let Err(cause) = self.install_bell() {
-            self.core.fail(cause);
+            self.inbox.woken.extend(self.core.fail(cause));
             return Some(0);
         }
         if !self
@@ -303,55 +318,72 @@ impl Runtime {
 
     /// Between turns the runtime counts as asleep: whoever wakes a task rings. If one is woken
     /// already there is no need to: [`next_timeout`](Self::next_timeout) says so.
-    fn fall_asleep(&mut self) {
+    fn fall_asleep(&mut self) -> Option<Payload> {
+        let mut first = None;
         while !self
             .core
             .remote()
             .try_sleep(&mut self.inbox.wakes, &mut self.inbox.posts)
         {
             if let Some(payload) = self.take_in() {
-                resume_unwind(payload);
+                first.get_or_insert(payload);
             }
-            if self.root.has_ready() {
-                return;
+            if self.has_ready() {
+                break;
             }
         }
+        first
     }
 
     /// Does what other threads asked for; gives back a panic of a waker.
     fn take_in(&mut self) -> Option<Payload> {
         let mut woken = mem::take(&mut self.inbox.woken);
+        let mut unused = Vec::new();
         for post in self.inbox.posts.drain(..) {
             match post {
                 Post::Source(key) => {
                     let source = self.core.reactor().deregister(key, None);
                     woken.extend(source.into_iter().flat_map(|s| s.into_waiters()).flatten());
                 }
-                Post::Timer(key) => {
-                    let waker = self.core.reactor().timers.cancel(key);
-                    drop(waker);
-                }
+                Post::Timer(key) => unused.extend(self.core.reactor().timers.cancel(key)),
             }
         }
         let executor = &self.core.executor;
+        // Listed first: what a foreign waker does must not lose the wakes that come after it.
         for number in self.inbox.wakes.drain(..) {
-            executor.wake(TaskId::from_number(number));
+            woken.extend(executor.list(TaskId::from_number(number)));
         }
-        let panic = wake_each(woken.drain(..));
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(unused)));
+        let panic = wake_each(executor, woken.drain(..));
         self.inbox.woken = woken;
-        panic
+        dropped.err().or(panic)
     }
 }
 
 /// Calls wakers, which may be the user's code: goes on after a panic and gives back the first.
-fn wake_each(wakers: impl Iterator<Item = Waker>) -> Option<Payload> {
+fn wake_each(executor: &Executor, wakers: impl Iterator<Item = Waker>) -> Option<Payload> {
     let mut first = None;
-    for waker in wakers {
+    for waker in wakers.filter_map(|waker| executor.wake_own(waker)) {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
             first.get_or_insert(payload);
         }
     }
     first
+}
+
+/// A runtime that is being driven; when that is over, however, it counts as asleep again.
+struct Awake<'a>(&'a mut Runtime);
+
+impl Drop for Awake<'_> {
+    fn drop(&mut self) {
+        // Nobody could notice the bell of a runtime that was not given out.
+        let guest = self.0.watch.is_some();
+        if let Some(payload) = guest.then(|| self.0.fall_asleep()).flatten() {
+            if !std::thread::panicking() {
+                resume_unwind(payload);
+            }
+        }
+    }
 }
 
 /// The timers that are due; reads the clock once, and not at all if there is no timer.

@@ -63,9 +63,7 @@ impl Sleep {
     }
 
     fn poll_in(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<()>> {
-        if core.admit(cx)?.is_pending() {
-            return Poll::Pending;
-        }
+        core.admit_wait()?;
         // Cloned, and the old one dropped, while no cell is borrowed: it may be foreign.
         match self.set {
             Some((serial, key)) if serial == core.serial() => {
@@ -85,6 +83,8 @@ impl Sleep {
                     cancel(serial, key);
                 }
                 let (deadline, waker) = (self.when.deadline(), cx.waker().clone());
+                // Under another runtime it goes on, instead of starting anew.
+                self.when = When::Deadline(deadline);
                 let key = core.reactor().timers.insert(deadline, waker);
                 self.set = Some((core.serial(), key));
             }

@@ -28,11 +28,11 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::task::{Context, Poll};
 
-use super::context::{self, Core};
+use super::context::{self, Core, Gate};
 use crate::error::{Error, Result};
 use crate::executor::{remote::Post, waker};
 use crate::reactor::SourceKey;
-pub(crate) use crate::reactor::{Direction, Trigger};
+pub(crate) use crate::reactor::{After, Direction, Trigger};
 use crate::sys;
 
 /// A descriptor and its place in a loop.
@@ -86,7 +86,7 @@ impl Socket {
 
     /// Makes the socket this runtime's, if it is nobody else's.
     #[inline]
-    fn bind(&self, core: &Core) -> Result<()> {
+    fn bind(&self, core: &Core) -> std::result::Result<(), Refusal> {
         let owner = self.owner.load(Acquire);
         if owner == core.serial() {
             Ok(())
@@ -96,32 +96,28 @@ impl Socket {
     }
 
     #[cold]
-    fn bind_anew(&self, core: &Core, owner: u64) -> Result<()> {
+    fn bind_anew(&self, core: &Core, owner: u64) -> std::result::Result<(), Refusal> {
         if owner != 0 && waker::by_serial(owner).is_some() {
-            return Err(Error::OtherLoop);
+            return Err(Refusal::OtherLoop);
         }
-        let serial = core.serial();
-        self.owner
-            .compare_exchange(owner, serial, AcqRel, Relaxed)
-            .map_err(|_| Error::OtherLoop)?;
+        let bound = self
+            .owner
+            .compare_exchange(owner, core.serial(), AcqRel, Relaxed);
+        bound.map_err(|_| Refusal::OtherLoop)?;
         // What the dead owner left: its slot went with it, and so did who waited.
         self.slot.store(0, Relaxed);
         self.busy.iter().for_each(|busy| busy.store(false, Relaxed));
         Ok(())
     }
 
-    /// Registers the socket if it is not.
-    fn registered(&self, core: &Core) -> io::Result<SourceKey> {
-        match self.slot.load(Relaxed) {
-            0 => {
-                let key = core
-                    .reactor()
-                    .register(self.fd(), self.trigger, core.bell())?;
-                self.slot.store(key, Relaxed);
-                Ok(key)
-            }
-            key => Ok(key),
-        }
+    /// Registers the socket with the loop it is bound to.
+    #[cold]
+    fn register(&self, core: &Core) -> io::Result<SourceKey> {
+        let key = core
+            .reactor()
+            .register(self.fd(), self.trigger, core.bell())?;
+        self.slot.store(key, Relaxed);
+        Ok(key)
     }
 
     /// Ends the socket although others still hold it: its address and peer are released now,
@@ -190,23 +186,33 @@ pub(crate) enum First {
     Wait,
 }
 
-/// What a successful call says about the next one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum After {
-    /// Nothing.
-    Ready,
-    /// It gave less than was asked for.
-    Short,
-    /// It took what the event was about (a listener's).
-    Taken,
+/// Why an operation may not begin; small, so that asking costs nothing.
+#[derive(Debug, Clone, Copy)]
+enum Refusal {
+    NoRuntime,
+    OtherLoop,
+    Closed,
+    Busy,
 }
 
-/// One operation under way: claims its direction at the first poll, gives it back when dropped.
+#[cold]
+fn refused<T>(refusal: Refusal) -> Poll<Result<T>> {
+    Poll::Ready(Err(match refusal {
+        Refusal::NoRuntime => Error::NoRuntime,
+        Refusal::OtherLoop => Error::OtherLoop,
+        Refusal::Closed => Error::Closed,
+        Refusal::Busy => Error::Busy,
+    }))
+}
+
+/// One operation under way: claims its direction at the first poll, gives it back at its end.
 #[derive(Debug)]
 pub(crate) struct Operation<'a> {
     socket: &'a Socket,
     direction: Direction,
     claimed: bool,
+    /// A waker of this operation may be with the source.
+    parked: bool,
 }
 
 impl<'a> Operation<'a> {
@@ -215,6 +221,7 @@ impl<'a> Operation<'a> {
             socket,
             direction,
             claimed: false,
+            parked: false,
         }
     }
 
@@ -225,80 +232,103 @@ impl<'a> Operation<'a> {
         &mut self,
         cx: &Context<'_>,
         first: First,
-        mut call: impl FnMut(&Core, BorrowedFd<'_>) -> io::Result<(T, After)>,
+        call: impl FnMut(&Core, BorrowedFd<'_>) -> io::Result<(T, After)>,
         error: impl FnOnce(io::Error) -> Error,
     ) -> Poll<Result<T>> {
-        context::poll_with(|core| {
-            if core.admit(cx)?.is_pending() {
+        let Some(core) = context::current() else {
+            return refused(Refusal::NoRuntime);
+        };
+        match core.gate() {
+            Gate::Open => {}
+            Gate::Yield => {
+                cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            self.claim(core)?;
-            match self.attempt(core, first, &mut call) {
-                Ok(Some(value)) => {
-                    core.finished();
-                    Poll::Ready(Ok(value))
-                }
-                Ok(None) => self.wait(core, cx).map_err(error),
-                Err(cause) => Poll::Ready(Err(error(cause))),
+            Gate::Failed => return Poll::Ready(Err(core.failure())),
+        }
+        if !self.claimed || self.socket.is_closed() {
+            if let Err(refusal) = self.claim(&core) {
+                return refused(refusal);
             }
-        })
+        }
+        match self.attempt(&core, cx, first, call) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(value)) => {
+                core.finished();
+                Poll::Ready(Ok(value))
+            }
+            Poll::Ready(Err(cause)) => Poll::Ready(Err(error(cause))),
+        }
     }
 
     #[inline]
-    fn claim(&mut self, core: &Core) -> Result<()> {
+    fn claim(&mut self, core: &Core) -> std::result::Result<(), Refusal> {
         if self.socket.is_closed() {
-            return Err(Error::Closed);
+            return Err(Refusal::Closed);
         }
         self.socket.bind(core)?;
-        if !self.claimed {
-            let busy = self.socket.busy(self.direction);
-            if busy.load(Acquire) {
-                return Err(Error::Busy);
-            }
-            busy.store(true, Relaxed);
-            self.claimed = true;
+        let busy = self.socket.busy(self.direction);
+        if busy.load(Acquire) {
+            return Err(Refusal::Busy);
         }
+        busy.store(true, Relaxed);
+        self.claimed = true;
         Ok(())
     }
 
-    /// Makes the call while the socket may be ready; `None` if it has to wait.
+    /// Makes the call while the socket may be ready, else waits for it.
     #[inline]
     fn attempt<T>(
         &mut self,
         core: &Core,
+        cx: &Context<'_>,
         first: First,
-        call: &mut impl FnMut(&Core, BorrowedFd<'_>) -> io::Result<(T, After)>,
-    ) -> io::Result<Option<T>> {
+        mut call: impl FnMut(&Core, BorrowedFd<'_>) -> io::Result<(T, After)>,
+    ) -> Poll<io::Result<T>> {
         let slot = self.socket.slot.load(Relaxed);
-        if slot == 0 && first == First::Wait {
-            return Ok(None);
+        let ready = match slot {
+            0 => first == First::Try,
+            _ => core.reactor().is_ready(slot, self.direction),
+        };
+        if !ready {
+            return self.wait(core, cx, slot);
         }
-        while slot == 0 || core.reactor().is_ready(slot, self.direction) {
+        loop {
             match call(core, self.socket.fd()) {
                 Ok((value, after)) => {
-                    match after {
-                        After::Ready => {}
-                        After::Short => core.reactor().short_receive(slot),
-                        After::Taken => core.reactor().clear(slot, self.direction),
+                    if slot != 0 && (self.parked || after != After::Ready) {
+                        self.done(core, slot, after);
                     }
-                    return Ok(Some(value));
+                    return Poll::Ready(Ok(value));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     core.reactor().clear(slot, self.direction);
-                    return Ok(None);
+                    return self.wait(core, cx, slot);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(error) => return Poll::Ready(Err(error)),
             }
         }
-        Ok(None)
     }
 
-    fn wait<T>(&mut self, core: &Core, cx: &Context<'_>) -> Poll<io::Result<T>> {
-        let key = self.socket.registered(core)?;
+    /// The call succeeded: notes what that says, and waits no more.
+    #[inline]
+    fn done(&mut self, core: &Core, slot: SourceKey, after: After) {
+        let waker = core.reactor().done(slot, self.direction, after);
+        self.parked = false;
+        drop(waker);
+    }
+
+    fn wait<T>(&mut self, core: &Core, cx: &Context<'_>, slot: SourceKey) -> Poll<io::Result<T>> {
+        let key = if slot == 0 {
+            self.socket.register(core)?
+        } else {
+            slot
+        };
         // Cloned before, and the old one dropped after, the reactor is borrowed.
         let waker = cx.waker().clone();
         let old = core.reactor().park(key, self.direction, waker)?;
+        self.parked = true;
         drop(old);
         Poll::Pending
     }
@@ -306,15 +336,16 @@ impl<'a> Operation<'a> {
 
 impl Drop for Operation<'_> {
     fn drop(&mut self) {
-        if !self.claimed {
-            return;
+        if self.parked {
+            let owner = self.socket.owner.load(Relaxed);
+            let waker = context::with_serial(owner, |core| {
+                let slot = self.socket.slot.load(Relaxed);
+                core.reactor().unpark(slot, self.direction)
+            });
+            drop(waker);
         }
-        let owner = self.socket.owner.load(Relaxed);
-        let waker = context::with_serial(owner, |core| {
-            core.reactor()
-                .unpark(self.socket.slot.load(Relaxed), self.direction)
-        });
-        drop(waker);
-        self.socket.busy(self.direction).store(false, Release);
+        if self.claimed {
+            self.socket.busy(self.direction).store(false, Release);
+        }
     }
 }

@@ -128,8 +128,14 @@ impl Ends {
 
     async fn receive_max(&self, max: usize) -> Result<Vec<u8>> {
         let max = max.min(super::RECEIVE_MAX);
-        self.receive_with(max, |bytes| bytes.drain(..bytes.len().min(max)).collect())
-            .await
+        self.receive_with(max, |bytes| {
+            let got = bytes.len().min(max);
+            // Collecting would make room for eight bytes at least.
+            let mut taken = Vec::with_capacity(got);
+            taken.extend(bytes.drain(..got));
+            taken
+        })
+        .await
     }
 
     /// Waits for bytes and lets `take` have some of them.
@@ -310,6 +316,9 @@ impl Data for &mut &mut [IoSlice<'_>] {
     fn hand_over(&mut self, room: usize, to: &mut VecDeque<u8>) -> usize {
         let mut sent = 0;
         for part in &***self {
+            if sent == room {
+                break;
+            }
             let now = part.len().min(room - sent);
             to.extend(&part[..now]);
             sent += now;

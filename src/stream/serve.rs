@@ -11,7 +11,7 @@ use std::fmt;
 use std::future::{Future, IntoFuture, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::listener::Listener;
@@ -151,8 +151,17 @@ where
             };
             let place = places.take();
             group.spawn(async {
-                let connection = async { handler(begun.await?).await.into_result() };
-                if let Err(error) = caught(connection).await {
+                let place = place;
+                let ended = match begun.await {
+                    // Pinned where it is made: passed on to a function it would be in the task
+                    // twice, and an idle connection is mostly its task.
+                    Ok(stream) => {
+                        let mut served = pin!(handler(stream));
+                        poll_fn(|cx| poll_caught(served.as_mut(), cx)).await
+                    }
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = ended {
                     report.tell(error);
                 }
                 drop(place);
@@ -178,14 +187,15 @@ async fn pass_over(error: Error, report: &Report<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Turns a panic of a connection into an error.
-async fn caught(connection: impl Future<Output = Result<()>>) -> Result<()> {
-    let mut connection = pin!(connection);
-    poll_fn(|cx| {
-        let poll = AssertUnwindSafe(|| connection.as_mut().poll(cx));
-        catch_unwind(poll).unwrap_or_else(|payload| Poll::Ready(Err(panicked(&*payload))))
-    })
-    .await
+/// Polls a handler, whose panic is the error of its own connection.
+fn poll_caught<F>(served: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<Result<()>>
+where
+    F: Future<Output: Outcome<Error, Value = ()>>,
+{
+    match catch_unwind(AssertUnwindSafe(|| served.poll(cx))) {
+        Ok(polled) => polled.map(Outcome::into_result),
+        Err(payload) => Poll::Ready(Err(panicked(&*payload))),
+    }
 }
 
 fn panicked(payload: &(dyn Any + Send)) -> Error {

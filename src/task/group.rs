@@ -59,6 +59,10 @@ where
     F: Future<Output: Outcome<E>>,
 {
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
+        if self.join.is_cancelled() {
+            self.cancel();
+            return Poll::Ready(Ok(()));
+        }
         let mut place = self.future.borrow_mut();
         let Some(future) = place.as_mut() else {
             return Poll::Ready(Ok(()));
@@ -84,31 +88,25 @@ where
     }
 
     fn cancel(&self) {
-        let publish = Publish(&self.join);
-        // A future that cancels itself from inside its own poll is dropped when that is over.
-        if let Ok(mut place) = self.future.try_borrow_mut() {
-            *place = None;
+        let dropped = catch_unwind(AssertUnwindSafe(|| {
+            // A future that cancels itself from inside its own poll is dropped when that is over.
+            if let Ok(mut place) = self.future.try_borrow_mut() {
+                *place = None;
+            }
+        }));
+        // The joiner's wait ends, whatever the future's drop did; its waker may panic in turn.
+        let woken = catch_unwind(AssertUnwindSafe(|| {
+            if !self.join.is_finished() {
+                self.join.publish(None);
+            }
+        }));
+        if let Err(payload) = dropped.and(woken) {
+            resume_unwind(payload);
         }
-        drop(publish);
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.join.is_cancelled()
     }
 
     fn set_id(&self, id: TaskId) {
         self.join.set_id(id);
-    }
-}
-
-/// Ends the joiner's wait, also when the future's drop panics.
-struct Publish<'a, T>(&'a Join<T>);
-
-impl<T> Drop for Publish<'_, T> {
-    fn drop(&mut self) {
-        if !self.0.is_finished() {
-            self.0.publish(None);
-        }
     }
 }
 
@@ -315,9 +313,9 @@ where
             Err(error) => return Poll::Ready(Err(error.into())),
         };
         let this = &mut *self;
-        this.set.look(&executor, cx.waker());
+        let set = this.set.look(&executor, cx.waker());
         loop {
-            match this.set.step(&executor) {
+            match this.set.step(&executor, set) {
                 Step::Polled => {}
                 Step::Body(id) => {
                     if let Err(error) = this.poll_body(id) {
@@ -326,8 +324,9 @@ where
                 }
                 Step::Failed(error) => return this.end(Err(error)),
                 Step::Panicked(payload) => {
-                    this.tear_down(Some(payload));
-                    unreachable!("the panic went on");
+                    // What the others' drops add to it is dropped with them.
+                    drop(this.tear_down());
+                    resume_unwind(payload);
                 }
                 Step::Spent => {
                     cx.waker().wake_by_ref();
@@ -367,27 +366,29 @@ impl<B, V, E> Run<'_, B, V, E> {
     }
 
     fn end(&mut self, result: Result<V, E>) -> Poll<Result<V, E>> {
-        self.tear_down(None);
-        Poll::Ready(result)
+        match self.tear_down() {
+            Some(payload) => resume_unwind(payload),
+            None => Poll::Ready(result),
+        }
     }
 
-    /// Drops the body, then every child, going on after a panic; the first panic goes on at the
-    /// end, unless one is on its way already.
-    fn tear_down(&mut self, panic: Option<Payload>) {
+    /// Drops the body, then every child, going on after a panic; gives back the first.
+    fn tear_down(&mut self) -> Option<Payload> {
         self.set.close();
         let body = catch_unwind(AssertUnwindSafe(|| self.body.set(None))).err();
         let children = self.set.teardown();
-        if let Some(payload) = panic.or(body).or(children) {
-            if !thread::panicking() {
-                resume_unwind(payload);
-            }
-        }
+        body.or(children)
     }
 }
 
 impl<B, V, E> Drop for Run<'_, B, V, E> {
     fn drop(&mut self) {
-        self.tear_down(None);
+        if let Some(payload) = self.tear_down() {
+            // Unless one is on its way already.
+            if !thread::panicking() {
+                resume_unwind(payload);
+            }
+        }
     }
 }
 

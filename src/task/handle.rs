@@ -107,9 +107,7 @@ impl<T> Future for TaskHandle<'_, T> {
             return Poll::Ready(join.result.take().ok_or(Error::Cancelled));
         }
         context::poll_with(|core| {
-            if core.admit(cx)?.is_pending() {
-                return Poll::Pending;
-            }
+            core.admit_wait()?;
             let old = join.joiner.replace(Some(cx.waker().clone()));
             drop(old);
             Poll::Pending

@@ -49,9 +49,7 @@ pub async fn yield_now() -> Result<()> {
     let mut yielded = false;
     poll_fn(|cx| {
         context::poll_with(|core| {
-            if core.admit(cx)?.is_pending() {
-                return Poll::Pending;
-            }
+            core.admit_wait()?;
             if !std::mem::replace(&mut yielded, true) {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;

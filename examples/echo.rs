@@ -1,0 +1,227 @@
+//! Echoes on any number of TCP, UNIX and UDP endpoints until SIGTERM or ctrl-c.
+//!
+//! ```text
+//! cargo run --example echo -- --tcp 127.0.0.1:0 --unix /tmp/echo --udp 127.0.0.1:0
+//! ```
+//!
+//! Prints a line for each endpoint when it is ready. A signal stops accepting at once; connections
+//! under way have 5 seconds to finish. A second signal ends the process at once.
+
+use std::ffi::OsString;
+use std::future::poll_fn;
+use std::io::{self, Write};
+use std::process::{self, ExitCode};
+use std::sync::{Mutex, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+use std::{env, fs, thread};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use soloio::{
+    ByteStream, Error, Listener, Result, TaskGroup, TcpListener, UdpSocket, UnixListener, block_on,
+    create_tcp_listener, create_udp_socket, create_unix_listener, move_on_after, task_group,
+};
+
+const DRAIN: Duration = Duration::from_secs(5);
+const USAGE: &str = "usage: echo [--tcp HOST:PORT] [--unix PATH] [--udp HOST:PORT]
+each may be given several times, at least one must be; port 0 is any free port";
+
+fn main() -> ExitCode {
+    let Some(wanted) = arguments(env::args_os().skip(1)) else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    match watch_signals().and_then(|()| block_on(run(&wanted))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("echo: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+enum Endpoint {
+    Tcp(String, u16),
+    Unix(OsString),
+    Udp(String, u16),
+}
+
+/// What to listen on; `None` if that cannot be told.
+fn arguments(mut args: impl Iterator<Item = OsString>) -> Option<Vec<Endpoint>> {
+    let mut wanted = Vec::new();
+    while let Some(option) = args.next() {
+        let value = args.next()?;
+        let address = || {
+            let (host, port) = value.to_str()?.rsplit_once(':')?;
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            Some((host.to_owned(), port.parse().ok()?))
+        };
+        wanted.push(match (option.to_str()?, address()) {
+            ("--tcp", Some((host, port))) => Endpoint::Tcp(host, port),
+            ("--udp", Some((host, port))) => Endpoint::Udp(host, port),
+            ("--unix", _) => Endpoint::Unix(value),
+            _ => return None,
+        });
+    }
+    (!wanted.is_empty()).then_some(wanted)
+}
+
+/// Everything that is listened on.
+#[derive(Default)]
+struct Endpoints {
+    tcp: Vec<TcpListener>,
+    unix: Vec<UnixListener>,
+    udp: Vec<UdpSocket>,
+}
+
+impl Endpoints {
+    async fn open(&mut self, wanted: &[Endpoint]) -> Result<()> {
+        let mut out = io::stdout();
+        for endpoint in wanted {
+            match endpoint {
+                Endpoint::Tcp(host, port) => {
+                    let make = create_tcp_listener().local_host(&**host).local_port(*port);
+                    let listener = make.await?;
+                    for address in listener.local_addrs() {
+                        writeln!(out, "tcp {address}")?;
+                    }
+                    self.tcp.push(listener);
+                }
+                Endpoint::Unix(path) => {
+                    let listener = create_unix_listener(path).await?;
+                    writeln!(out, "unix {}", listener.local_name())?;
+                    self.unix.push(listener);
+                }
+                Endpoint::Udp(host, port) => {
+                    let make = create_udp_socket().local_host(&**host).local_port(*port);
+                    let socket = make.await?;
+                    writeln!(out, "udp {}", socket.local_addr())?;
+                    self.udp.push(socket);
+                }
+            }
+            out.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Whoever connects from now on is refused; whoever has connected stays.
+    fn close(&self) {
+        self.tcp.iter().for_each(Listener::abort);
+        self.unix.iter().for_each(Listener::abort);
+        self.udp.iter().for_each(UdpSocket::abort);
+        for path in self.unix.iter().filter_map(|l| l.local_name().as_path()) {
+            if let Err(error) = fs::remove_file(path) {
+                eprintln!("echo: remove {}: {error}", path.display());
+            }
+        }
+    }
+}
+
+async fn run(wanted: &[Endpoint]) -> Result<()> {
+    let mut endpoints = Endpoints::default();
+    endpoints.open(wanted).await?;
+    task_group(async |group| {
+        let mut serving = group.spawn(serve(&endpoints));
+        signalled().await;
+        endpoints.close();
+        if move_on_after(DRAIN, &mut serving).await?.is_none() {
+            eprintln!("echo: connections cut off after {} s", DRAIN.as_secs());
+            serving.cancel();
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Ends when the endpoints are closed and the last connection has ended.
+async fn serve(endpoints: &Endpoints) -> Result<()> {
+    task_group(async |group| {
+        for listener in &endpoints.tcp {
+            group.spawn(accept(listener, group));
+        }
+        for listener in &endpoints.unix {
+            group.spawn(accept(listener, group));
+        }
+        for socket in &endpoints.udp {
+            group.spawn(echo_datagrams(socket));
+        }
+    })
+    .await
+}
+
+/// Hands every connection to `group`, so that it outlives the listener.
+async fn accept<'s, L>(listener: &'s L, group: &'s TaskGroup<'s, '_>) -> Result<()>
+where
+    L: Listener<Stream: ByteStream>,
+{
+    let server = listener.serve(async |client| {
+        group.spawn(async {
+            if let Err(error) = echo(client).await {
+                eprintln!("echo: {error}");
+            }
+        });
+    });
+    until_closed(server.on_error(|error| eprintln!("echo: {error}")).await)
+}
+
+async fn echo(client: impl ByteStream) -> Result<()> {
+    while let Some(data) = client.next().await? {
+        client.send(&data).await?;
+    }
+    client.close().await
+}
+
+async fn echo_datagrams(socket: &UdpSocket) -> Result<()> {
+    loop {
+        let (packet, from) = match socket.receive().await {
+            Ok(received) => received,
+            Err(error) => return until_closed(Err(error)),
+        };
+        if let Err(error) = socket.send_to(&packet, from).await {
+            eprintln!("echo: {error}");
+        }
+    }
+}
+
+/// Closing an endpoint is how its service is meant to end.
+fn until_closed(ended: Result<()>) -> Result<()> {
+    match ended {
+        Err(Error::Closed) => Ok(()),
+        other => other,
+    }
+}
+
+/// Whether a signal came, and who waits for it. The library's signal stream will take the place of
+/// this and of the thread behind it.
+static SIGNAL: Mutex<(bool, Option<Waker>)> = Mutex::new((false, None));
+
+async fn signalled() {
+    poll_fn(|cx| {
+        let mut signal = SIGNAL.lock().unwrap_or_else(PoisonError::into_inner);
+        if signal.0 {
+            return Poll::Ready(());
+        }
+        signal.1 = Some(cx.waker().clone());
+        Poll::Pending
+    })
+    .await;
+}
+
+fn watch_signals() -> Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    thread::spawn(move || {
+        for _ in signals.forever() {
+            let mut signal = SIGNAL.lock().unwrap_or_else(PoisonError::into_inner);
+            if std::mem::replace(&mut signal.0, true) {
+                process::exit(1);
+            }
+            let waiting = signal.1.take();
+            drop(signal);
+            if let Some(waiting) = waiting {
+                waiting.wake();
+            }
+        }
+    });
+    Ok(())
+}

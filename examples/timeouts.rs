@@ -1,0 +1,56 @@
+//! Time limits: `fail_after` makes running late an error, `move_on_after` takes what there is.
+//!
+//! ```text
+//! cargo run --example timeouts
+//! ```
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use soloio::{Error, Result, block_on, connect_tcp, create_tcp_listener};
+use soloio::{fail_after, move_on_after, sleep, task_group};
+
+const MS: Duration = Duration::from_millis(1);
+
+fn main() -> Result<()> {
+    block_on(async {
+        late_is_an_error().await?;
+        late_is_left_out().await
+    })
+}
+
+/// A server that takes its time: the limit ends the wait, and nothing is lost by that.
+async fn late_is_an_error() -> Result<()> {
+    let listener = create_tcp_listener().local_host("127.0.0.1").await?;
+    let client = connect_tcp("127.0.0.1", listener.local_addr().port()).await?;
+    let server = listener.accept().await?;
+
+    match fail_after(20 * MS, client.receive()).await {
+        Err(Error::TimedOut) => println!("no answer within 20 ms"),
+        other => println!("unexpected: {other:?}"),
+    }
+    server.send(b"here I am").await?;
+    let answer = fail_after(1000 * MS, client.receive()).await?;
+    println!("then: {}", String::from_utf8_lossy(&answer));
+    Ok(())
+}
+
+/// Three tasks under one limit write into a list that they borrow; the slow one is dropped.
+async fn late_is_left_out() -> Result<()> {
+    let finished = RefCell::new(Vec::new());
+    let jobs = task_group(async |group| {
+        for (name, time) in [("quick", MS), ("fair", 2 * MS), ("slow", 60_000 * MS)] {
+            let finished = &finished;
+            group.spawn(async move {
+                sleep(time).await?;
+                finished.borrow_mut().push(name);
+                Ok(())
+            });
+        }
+    });
+    match move_on_after(100 * MS, jobs).await? {
+        Some(()) => println!("all are done"),
+        None => println!("done within 100 ms: {}", finished.borrow().join(", ")),
+    }
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! A tour of what there is, in one process: TCP, UNIX and UDP services and a client for each.
+//!
+//! ```text
+//! cargo run --release --example tour
+//! ```
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use std::{env, fs, io, process};
+
+use soloio::{
+    ByteReceiveStream, ByteSendStream, ByteStream, Family, Listener, Result, TaskHandle,
+    TcpListener, UdpSocket, UnixListener, block_on, connect_tcp, connect_unix,
+    create_connected_udp_socket, create_tcp_listener, create_udp_socket, create_unix_listener,
+    fail_after, task_group,
+};
+
+/// Nothing here takes long, so whatever does has failed.
+const LIMIT: Duration = Duration::from_secs(5);
+const LOCALHOST: &str = "127.0.0.1";
+const CROWD: usize = 100;
+
+fn main() -> ExitCode {
+    match block_on(tour()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tour: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn tour() -> Result<()> {
+    let begin = Instant::now();
+    let dir = TempDir::new()?;
+    let greeting = String::from("Hello, "); // every handler borrows it
+    let tcp = create_tcp_listener().local_host(LOCALHOST).await?;
+    let unix = create_unix_listener(dir.0.join("hello"))
+        .mode(0o600)
+        .await?;
+    let udp = create_udp_socket()
+        .family(Family::V4)
+        .local_host(LOCALHOST)
+        .await?;
+
+    println!("Three hello services and their clients, on one thread:\n");
+    println!("  tcp   {}", tcp.local_addr());
+    println!("  unix  {}", unix.local_name());
+    println!("  udp   {}\n", udp.local_addr());
+
+    task_group(async |group| {
+        let services = [
+            group.spawn(serve(&tcp, &greeting)),
+            group.spawn(serve(&unix, &greeting)),
+            group.spawn(serve_udp(&udp, &greeting)),
+        ];
+        fail_after(LIMIT, visit(&tcp, &unix, &udp)).await?;
+        services.iter().for_each(TaskHandle::cancel);
+        Ok(())
+    })
+    .await?;
+
+    drop((tcp, unix, udp));
+    dir.remove()?;
+    println!("\nAll stopped and cleaned up after {}.", time(begin).trim());
+    Ok(())
+}
+
+/// One handler serves every kind of byte stream.
+async fn serve<L: Listener<Stream: ByteStream>>(listener: &L, greeting: &str) -> Result<()> {
+    let server = listener.serve(async |client| {
+        let name = client.receive_max(1024).await?;
+        client.send(&[greeting.as_bytes(), &name].concat()).await?;
+        client.close().await
+    });
+    server.on_error(|error| eprintln!("tour: {error}")).await
+}
+
+async fn serve_udp(udp: &UdpSocket, greeting: &str) -> Result<()> {
+    while let Some((packet, from)) = udp.next().await? {
+        let answer = [greeting.as_bytes(), &packet].concat();
+        udp.send_to(&answer, from).await?;
+    }
+    Ok(())
+}
+
+/// The clients, one after the other.
+async fn visit(tcp: &TcpListener, unix: &UnixListener, udp: &UdpSocket) -> Result<()> {
+    let (tcp_port, udp_port) = (tcp.local_addr().port(), udp.local_addr().port());
+    let path = unix.local_name().as_path().unwrap_or_else(|| Path::new(""));
+
+    for name in ["Ada", "Grace"] {
+        let begin = Instant::now();
+        let answer = hello_tcp(tcp_port, name).await?;
+        told("tcp", name, &answer, begin);
+    }
+    for name in ["Barbara", "Frances"] {
+        let begin = Instant::now();
+        let client = connect_unix(path).await?;
+        client.send(name.as_bytes()).await?;
+        told("unix", name, &client.receive().await?, begin);
+    }
+    let client = create_connected_udp_socket(LOCALHOST, udp_port).await?;
+    for name in ["Margaret", "Radia"] {
+        let begin = Instant::now();
+        client.send(name.as_bytes()).await?;
+        told("udp", name, &client.receive().await?, begin);
+    }
+
+    let begin = Instant::now();
+    let crowd: Vec<String> = (1..=CROWD).map(|n| format!("client {n}")).collect();
+    let answers = task_group(async |group| {
+        let clients = crowd
+            .iter()
+            .map(|name| group.spawn(hello_tcp(tcp_port, name)));
+        let mut answers = Vec::new();
+        for client in clients.collect::<Vec<_>>() {
+            answers.push(client.await?);
+        }
+        Ok(answers)
+    });
+    let answers = answers.await?;
+    let last = answers.last().map_or(&b""[..], Vec::as_slice);
+    told("tcp", &format!("{CROWD} clients at once"), last, begin);
+    Ok(())
+}
+
+async fn hello_tcp(port: u16, name: &str) -> Result<Vec<u8>> {
+    let client = connect_tcp(LOCALHOST, port).await?;
+    client.send(name.as_bytes()).await?;
+    client.receive().await
+}
+
+/// One line of the transcript.
+fn told(kind: &str, said: &str, answer: &[u8], begin: Instant) {
+    let answer = String::from_utf8_lossy(answer);
+    println!("  {kind:4}  {said:>22}  ->  {answer:18} {}", time(begin));
+}
+
+fn time(begin: Instant) -> String {
+    format!("{:7.3} ms", begin.elapsed().as_secs_f64() * 1000.0)
+}
+
+/// A fresh directory that only we may enter; removed with all that is in it.
+struct TempDir(PathBuf);
+
+impl TempDir {
+    fn new() -> io::Result<Self> {
+        let name = |n| format!("soloio-tour-{}-{n}", process::id());
+        for path in (0..100).map(|n| env::temp_dir().join(name(n))) {
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => return made.map(|()| Self(path)),
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    fn remove(self) -> io::Result<()> {
+        fs::remove_dir_all(&self.0)
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        // Only after an error that is already on its way out; else it is gone.
+        drop(fs::remove_dir_all(&self.0));
+    }
+}

@@ -1,0 +1,25 @@
+//! Sends datagrams to one peer through a connected UDP socket, and prints its answer.
+//!
+//! ```text
+//! cargo run --example udp_connected [HOST [PORT]]     (127.0.0.1 1234)
+//! ```
+
+use std::time::Duration;
+
+use soloio::{Error, Result, block_on, create_connected_udp_socket, fail_after};
+
+fn main() -> Result<()> {
+    let mut args = std::env::args().skip(1);
+    let host = args.next().unwrap_or_else(|| "127.0.0.1".into());
+    let port = args.next().unwrap_or_else(|| "1234".into());
+    let port = port.parse().map_err(Error::other)?;
+
+    block_on(async {
+        let udp = create_connected_udp_socket(host, port).await?;
+        udp.send(b"Hi there!\n").await?;
+        // A datagram may be lost, or nobody is there: an answer is hoped for, not waited for.
+        let answer = fail_after(Duration::from_secs(1), udp.receive()).await?;
+        print!("{}", String::from_utf8_lossy(&answer));
+        Ok(())
+    })
+}

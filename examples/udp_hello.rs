@@ -1,0 +1,28 @@
+//! Answers every datagram with "Hello, " and what it said.
+//!
+//! ```text
+//! cargo run --example udp_hello [PORT]     (1234; 0 for any free port)
+//! ```
+
+use soloio::{Error, Family, Result, block_on, create_udp_socket};
+
+fn main() -> Result<()> {
+    let port = std::env::args().nth(1).unwrap_or_else(|| "1234".into());
+    let port = port.parse().map_err(Error::other)?;
+
+    block_on(async {
+        let udp = create_udp_socket()
+            .family(Family::V4)
+            .local_port(port)
+            .await?;
+        println!("udp {}", udp.local_addr());
+        while let Some((packet, from)) = udp.next().await? {
+            let answer = [b"Hello, ", &packet[..]].concat();
+            // What one peer's network says is no reason to leave the others.
+            if let Err(error) = udp.send_to(&answer, from).await {
+                eprintln!("{error}");
+            }
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,341 @@
+//! Runs the built examples as their users do: against each other, with files, pipes, signals.
+//!
+//! `cargo test` builds the examples; to run this file alone, `cargo build --examples` first.
+
+mod running;
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::thread;
+use std::time::Instant;
+
+use crate::running::{GUARD, TempDir, start, start_with};
+
+/// Bytes without a pattern that a shuffled or doubled chunk would keep.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 1_u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()[0]
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+fn nc_tcp(address: SocketAddr) -> [String; 2] {
+    [address.ip().to_string(), address.port().to_string()]
+}
+
+fn nc_udp(address: SocketAddr) -> [String; 3] {
+    let [host, port] = nc_tcp(address);
+    ["--udp".into(), host, port]
+}
+
+const NONE: [&str; 0] = [];
+
+#[test]
+fn tour_tells_every_exchange() {
+    let text = start("tour", &NONE).ended().said();
+    let exchanges: Vec<&str> = text.lines().filter(|line| line.contains("->")).collect();
+    for (kind, name) in [
+        ("tcp", "Ada"),
+        ("tcp", "Grace"),
+        ("unix", "Barbara"),
+        ("unix", "Frances"),
+        ("udp", "Margaret"),
+        ("udp", "Radia"),
+        ("tcp", "client 100"),
+    ] {
+        let tells = |line: &&&str| {
+            line.trim_start().starts_with(kind)
+                && line.contains(&format!("->  Hello, {name} "))
+                && line.ends_with(" ms")
+        };
+        assert_eq!(
+            exchanges.iter().filter(tells).count(),
+            1,
+            "{kind} {name}: {text}"
+        );
+    }
+    let path = text
+        .lines()
+        .find_map(|line| line.trim_start().strip_prefix("unix  /"));
+    let path = PathBuf::from(format!("/{}", path.expect("the socket's path").trim()));
+    assert!(
+        !path.parent().expect("a directory").exists(),
+        "{} is left",
+        path.display()
+    );
+}
+
+#[test]
+fn timeouts_tells_what_was_late() {
+    let said = start("timeouts", &NONE).ended().said();
+    let lines: Vec<&str> = said.lines().collect();
+    let expected = [
+        "no answer within 20 ms",
+        "then: here I am",
+        "done within 100 ms: quick, fair",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn foreign_loop_serves_both() {
+    let said = start("foreign_loop", &NONE).ended().said();
+    assert!(said.contains("the loop's own socket: ding\n"), "{said}");
+    let turns = said
+        .split_once("the runtime: Hello, foreign loop (")
+        .expect("an answer")
+        .1;
+    let turns: u32 = turns
+        .split(' ')
+        .next()
+        .expect("a number")
+        .parse()
+        .expect("a number");
+    assert!((2..100).contains(&turns), "the loop spins: {turns} turns");
+}
+
+#[test]
+fn hello_over_tcp() {
+    let mut server = start("hello_tcp_server", &["0"]);
+    let port = server.address("tcp").port().to_string();
+    for host in ["127.0.0.1", "localhost"] {
+        let client = start("hello_tcp_client", &[host, &port]);
+        assert_eq!(client.ended().well(), b"Hello, Client\n");
+    }
+}
+
+#[test]
+fn hello_over_unix() {
+    let dir = TempDir::new("hello");
+    let path = [dir.0.join("socket")];
+    let mut server = start("hello_unix_server", &path);
+    assert_eq!(server.line(), format!("unix {}", path[0].display()));
+    assert_eq!(
+        start("hello_unix_client", &path).ended().well(),
+        b"Hello, Client\n"
+    );
+}
+
+#[test]
+fn hello_over_udp() {
+    let mut server = start("udp_hello", &["0"]);
+    let port = server.address("udp").port().to_string();
+    for _ in 0..2 {
+        let client = start("udp_connected", &["127.0.0.1", &port]);
+        assert_eq!(client.ended().well(), b"Hello, Hi there!\n");
+    }
+}
+
+#[test]
+fn a_file_goes_round_over_tcp_and_unix() {
+    let dir = TempDir::new("file");
+    let (file, path) = (dir.0.join("file"), dir.0.join("socket"));
+    let data = noise(8 << 20);
+    fs::write(&file, &data).expect("a file");
+    let unix = path.to_str().expect("UTF-8");
+    let mut echo = start("echo", &["--tcp", "127.0.0.1:0", "--unix", unix]);
+    let tcp = echo.address("tcp");
+    assert_eq!(echo.line(), format!("unix {unix}"));
+
+    let input = || Stdio::from(File::open(&file).expect("the file"));
+    let over_tcp = start_with("nc", &nc_tcp(tcp), input());
+    let over_unix = start_with("nc", &["--unix", unix], input());
+    assert!(over_tcp.ended().well() == data, "something else came back");
+    assert!(over_unix.ended().well() == data, "something else came back");
+    echo.terminated();
+    assert!(!path.exists(), "the socket file is left");
+}
+
+#[test]
+fn a_pipe_and_an_empty_input_over_all_kinds() {
+    let dir = TempDir::new("pipe");
+    let unix = dir.0.join("socket");
+    let unix = unix.to_str().expect("UTF-8");
+    let every = [
+        "--udp",
+        "127.0.0.1:0",
+        "--unix",
+        unix,
+        "--tcp",
+        "127.0.0.1:0",
+        "--tcp",
+        "[::1]:0",
+    ];
+    // Without IPv6 the last one is left out.
+    let every = &every[..if TcpListener::bind("[::1]:0").is_ok() {
+        8
+    } else {
+        6
+    }];
+    let mut echo = start("echo", every);
+    let udp = echo.address("udp");
+    assert_eq!(echo.line(), format!("unix {unix}"));
+    let mut ways = vec![
+        nc_udp(udp).to_vec(),
+        vec!["--unix".to_owned(), unix.to_owned()],
+    ];
+    for _ in 0..every.len() / 2 - 2 {
+        ways.push(nc_tcp(echo.address("tcp")).to_vec());
+    }
+    let runs = ways
+        .iter()
+        .flat_map(|way| [(way, &b"one\ntwo\n"[..]), (way, b"")]);
+    let runs: Vec<_> = runs
+        .map(|(way, data)| {
+            let mut nc = start("nc", way);
+            nc.feed(data);
+            (nc, data)
+        })
+        .collect();
+    for (nc, data) in runs {
+        assert_eq!(nc.ended().well(), data);
+    }
+    echo.terminated();
+}
+
+#[test]
+fn nc_prints_while_its_input_is_silent() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let mut nc = start("nc", &nc_tcp(listener.local_addr().expect("bound")));
+    let (mut peer, _) = listener.accept().expect("nc connects");
+    peer.write_all(b"first\n").expect("nc reads");
+    assert_eq!(nc.line(), "first");
+    // A line typed at a terminal is sent before the next one.
+    let stdin = nc.stdin.as_mut().expect("piped");
+    stdin.write_all(b"typed\n").expect("nc reads");
+    let mut typed = [0; 6];
+    peer.read_exact(&mut typed).expect("nc sends");
+    assert_eq!(&typed, b"typed\n");
+    // The peer's end is the end, although the input is still open.
+    drop(peer);
+    assert_eq!(nc.ended().well(), b"");
+}
+
+#[test]
+fn nc_goes_on_receiving_after_its_own_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let mut nc = start("nc", &nc_tcp(listener.local_addr().expect("bound")));
+    nc.feed(b"question");
+    let (mut peer, _) = listener.accept().expect("nc connects");
+    let mut question = String::new();
+    peer.read_to_string(&mut question)
+        .expect("nc ends its direction");
+    assert_eq!(question, "question");
+    peer.write_all(b"answer").expect("nc reads");
+    drop(peer);
+    assert_eq!(nc.ended().well(), b"answer");
+}
+
+#[test]
+fn nc_names_host_and_port_when_it_fails() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let named = format!("{} port {}", address.ip(), address.port());
+
+    // A reset: closed with data that was not read.
+    let mut nc = start("nc", &nc_tcp(address));
+    nc.feed(b"unread");
+    let (peer, _) = listener.accept().expect("nc connects");
+    peer.peek(&mut [0]).expect("nc sends");
+    drop(peer);
+    let line = nc.ended().with_one_line(1);
+    assert!(line.contains(&named) && line.contains("broken"), "{line}");
+
+    drop(listener);
+    let line = start("nc", &nc_tcp(address)).ended().with_one_line(1);
+    assert!(line.contains(&named) && line.contains("refused"), "{line}");
+
+    let line = start("nc", &["127.0.0.1", "0"]).ended().with_one_line(1);
+    assert!(line.starts_with("nc: 127.0.0.1 port 0: "), "{line}");
+    let line = start("nc", &["", "80"]).ended().with_one_line(1);
+    assert!(
+        line.contains(" port 80: ") && line.contains("empty"),
+        "{line}"
+    );
+    let line = start("nc", &["--unix", "/nowhere/socket"])
+        .ended()
+        .with_one_line(1);
+    assert!(line.starts_with("nc: /nowhere/socket: "), "{line}");
+
+    // Nobody there over UDP: told by the kernel after the first datagram.
+    let free = UdpSocket::bind("127.0.0.1:0")
+        .expect("a port")
+        .local_addr()
+        .expect("bound");
+    let mut nc = start("nc", &nc_udp(free));
+    nc.feed(b"anybody?");
+    let line = nc.ended().with_one_line(1);
+    assert!(
+        line.contains(&format!("127.0.0.1 UDP port {}: ", free.port())),
+        "{line}"
+    );
+}
+
+#[test]
+fn what_cannot_be_used_is_told() {
+    for args in [
+        &["--tcp"][..],
+        &["--tcp", "1234"],
+        &["--what", "x"],
+        &["127.0.0.1:0"],
+        &[],
+    ] {
+        let ended = start("echo", args).ended();
+        assert_eq!(ended.code, Some(2), "{args:?}");
+        for option in ["--tcp", "--unix", "--udp"] {
+            assert!(ended.stderr.contains(option), "{}", ended.stderr);
+        }
+    }
+    for args in [
+        &["--udp", "host"][..],
+        &["host"],
+        &["host", "port"],
+        &["host", "70000"],
+        &[],
+    ] {
+        let line = start("nc", args).ended().with_one_line(2);
+        assert!(line.starts_with("usage: nc HOST PORT | "), "{line}");
+    }
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("bound").to_string();
+    let line = start("echo", &["--tcp", &address]).ended().with_one_line(1);
+    assert!(
+        line.starts_with(&format!("echo: listen on {address}: ")),
+        "{line}"
+    );
+    let dir = TempDir::new("told");
+    let line = start("echo", &["--unix", dir.0.to_str().expect("UTF-8")]).ended();
+    assert!(
+        line.with_one_line(1)
+            .starts_with(&format!("echo: listen on {}", dir.0.display()))
+    );
+}
+
+#[test]
+fn echo_stops_accepting_and_lets_connections_finish() {
+    let mut echo = start("echo", &["--tcp", "127.0.0.1:0"]);
+    let address = echo.address("tcp");
+    let mut client = TcpStream::connect(address).expect("it listens");
+    client.set_read_timeout(Some(GUARD)).expect("a timeout");
+    let mut answer = [0; 6];
+    client.write_all(b"before").expect("it reads");
+    client.read_exact(&mut answer).expect("it answers");
+    assert_eq!(&answer, b"before");
+
+    echo.terminate();
+    while TcpStream::connect(address).is_ok() {
+        assert!(Instant::now() < echo.deadline, "it goes on accepting");
+        thread::yield_now();
+    }
+    client.write_all(b"after!").expect("it reads");
+    client.read_exact(&mut answer).expect("it answers");
+    assert_eq!(&answer, b"after!");
+    client.shutdown(Shutdown::Write).expect("connected");
+    assert_eq!(client.read(&mut answer).expect("an orderly end"), 0);
+    echo.ended().well();
+}

@@ -1,0 +1,549 @@
+//! Cancels every operation at each of its waits, and looks at what is left.
+//!
+//! The driver runs a round for each count of polls: the operation is dropped after that many, once
+//! as soon as it waits again (`late: false`), and once when it was woken but not polled yet
+//! (`late: true`). The rounds go on until the operation comes to its end before its cut. Each round
+//! makes what it needs, lets a partner play its part, and checks that nothing is lost and that the
+//! object still works; the driver checks descriptors, threads, sources and timers. Long because
+//! every public operation has its round.
+
+use std::future::{Future, IntoFuture, poll_fn};
+use std::io::IoSlice;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::future::join;
+use soloio::{
+    ByteStream, Error, Runtime, connect_tcp, connect_unix, create_connected_udp_socket,
+    create_memory_byte_stream, create_tcp_listener, create_udp_socket, create_unix_listener,
+};
+use soloio::{fail_after, interval, move_on_after, sleep, sleep_until, task_group, yield_now};
+
+use crate::net_support::{
+    TempDir, check_numbered, clog, numbered, tcp_listener, tcp_pair, turns, udp, unix_pair,
+};
+use crate::support::{Counter, alone, deadline, fds, forever, threads};
+
+/// Where an operation is cut off.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cut {
+    polls: usize,
+    late: bool,
+}
+
+impl Cut {
+    const NEVER: Self = Self { polls: usize::MAX, late: false };
+
+    /// The operation's output, if it needs no more polls than it is given.
+    pub(crate) async fn apply<F: IntoFuture>(self, operation: F) -> Option<F::Output> {
+        let mut operation = std::pin::pin!(operation.into_future());
+        let mut polls = 0;
+        poll_fn(|cx| {
+            if polls == self.polls {
+                return Poll::Ready(None);
+            }
+            polls += 1;
+            match operation.as_mut().poll(cx) {
+                Poll::Ready(output) => Poll::Ready(Some(output)),
+                Poll::Pending if polls == self.polls && !self.late => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    }
+}
+
+/// Runs `round` with every cut; it says whether the operation came to its end.
+fn everywhere(test: &str, round: impl AsyncFn(Cut) -> bool) {
+    alone(&format!("cancel_everywhere::{test}"), || {
+        let _guard = deadline();
+        let mut runtime = Runtime::new().expect("a runtime");
+        assert!(runtime.block_on(round(Cut::NEVER)), "{test} comes to its end");
+        let mut cuts = 0;
+        for late in [false, true] {
+            for polls in 0.. {
+                assert!(polls < 1000, "{test} has no end");
+                let cut = Cut { polls, late };
+                let before = (fds(), threads());
+                let done = runtime.block_on(round(cut));
+                check_nothing_left(&mut runtime, before, &format!("{test}, {cut:?}"));
+                cuts += 1;
+                if done {
+                    break;
+                }
+            }
+        }
+        assert!(cuts >= 4, "{cuts} cuts");
+    });
+}
+
+fn check_nothing_left(runtime: &mut Runtime, before: (usize, usize), what: &str) {
+    // A lookup that was abandoned ends when the resolver does, and wakes a task that is gone.
+    while threads() > before.1 {
+        std::thread::yield_now();
+    }
+    runtime.turn(Some(Duration::ZERO)).expect("a turn");
+    assert_eq!(fds(), before.0, "descriptors after {what}");
+    let state = format!("{runtime:?}");
+    assert!(state.contains("sources: 0"), "{state} after {what}");
+    assert_eq!(runtime.next_timeout(), None, "a timer is left after {what}");
+}
+
+/// How a receive is called.
+#[derive(Clone, Copy)]
+enum Receive {
+    All,
+    Max,
+    Into,
+    Next,
+}
+
+async fn cancelled_receive<S: ByteStream>(cut: Cut, how: Receive, (a, b): (S, S)) -> bool {
+    let data = numbered(0, 20);
+    let partner = async {
+        for half in data.chunks(10) {
+            turns(2).await;
+            b.send(half).await.expect("sent");
+        }
+        b.send_eof().await.expect("ended");
+    };
+    let receive = async {
+        let mut room = [0; 7];
+        let got = match how {
+            Receive::All => cut.apply(a.receive()).await,
+            Receive::Max => cut.apply(a.receive_max(3)).await,
+            Receive::Next => {
+                let next = cut.apply(a.next()).await;
+                next.map(|next| next.map(|bytes| bytes.expect("no end yet")))
+            }
+            Receive::Into => {
+                let got = cut.apply(a.receive_into(&mut room)).await;
+                got.map(|got| got.map(|bytes| bytes.to_vec()))
+            }
+        };
+        let done = got.is_some();
+        let mut all = got.map_or_else(Vec::new, |got| got.expect("bytes"));
+        while let Some(more) = a.next().await.expect("an orderly end") {
+            all.extend(more);
+        }
+        assert_eq!(all, data, "nothing lost, nothing doubled");
+        a.send(b"!").await.expect("the other direction is not touched");
+        done
+    };
+    let (done, ()) = join(receive, partner).await;
+    assert_eq!(b.receive().await.expect("sent"), b"!");
+    done
+}
+
+/// How a send is called.
+#[derive(Clone, Copy)]
+enum Send {
+    Plain,
+    From,
+    Vectored,
+}
+
+async fn cancelled_send<S: ByteStream>(cut: Cut, how: Send, len: usize, (a, b): (S, S)) -> bool {
+    let taken = clog(&a, 0).await;
+    let data = numbered(taken, len);
+    let send = async {
+        let mut rest = &data[..];
+        let mut parts: Vec<_> = data.chunks(1 + len / 10).map(IoSlice::new).collect();
+        let mut parts = &mut parts[..];
+        let sent = match how {
+            Send::Plain => cut.apply(a.send(&data)).await,
+            Send::From => cut.apply(a.send_from(&mut rest)).await,
+            Send::Vectored => cut.apply(a.send_vectored(&mut parts)).await,
+        };
+        let left = match how {
+            Send::Plain => None,
+            Send::From => Some(rest.len()),
+            Send::Vectored => Some(parts.iter().map(|part| part.len()).sum()),
+        };
+        let done = sent.is_some();
+        if let Some(sent) = sent {
+            sent.expect("sent");
+        }
+        a.send(b"!").await.expect("the stream goes on");
+        a.send_eof().await.expect("ended");
+        (done, left)
+    };
+    let receive = async {
+        let mut all = Vec::new();
+        while let Some(bytes) = b.next().await.expect("an orderly end") {
+            all.extend(bytes);
+            turns(1).await;
+        }
+        all
+    };
+    let ((done, left), mut all) = join(send, receive).await;
+    assert_eq!(all.pop(), Some(b'!'));
+    check_numbered(0, &all);
+    let went = all.len() - taken;
+    match left {
+        Some(left) => assert_eq!(went + left, len, "what is left is what did not go"),
+        None => assert!(went <= len && (!done || went == len)),
+    }
+    done
+}
+
+#[test]
+fn receives() {
+    everywhere("receives", async |cut| {
+        let mut done = true;
+        for how in [Receive::All, Receive::Max, Receive::Into, Receive::Next] {
+            done &= cancelled_receive(cut, how, tcp_pair().await).await;
+            done &= cancelled_receive(cut, how, unix_pair().await).await;
+            done &= cancelled_receive(cut, how, create_memory_byte_stream(5)).await;
+        }
+        done
+    });
+}
+
+#[test]
+fn sends() {
+    everywhere("sends", async |cut| {
+        let mut done = true;
+        for how in [Send::Plain, Send::From, Send::Vectored] {
+            done &= cancelled_send(cut, how, 400_000, tcp_pair().await).await;
+            done &= cancelled_send(cut, how, 400_000, unix_pair().await).await;
+            done &= cancelled_send(cut, how, 23, create_memory_byte_stream(5)).await;
+        }
+        done
+    });
+}
+
+async fn cancelled_goodbye<S: ByteStream>(cut: Cut, (a, b): (S, S)) -> bool {
+    let taken = clog(&a, 0).await;
+    let said = cut.apply(a.send_eof()).await.is_some();
+    assert!(said || cut.polls == 0, "never suspends");
+    let partner = async move {
+        let mut all = 0;
+        while let Some(bytes) = b.next().await.expect("an orderly end") {
+            all += bytes.len();
+        }
+        assert_eq!(all, taken);
+        turns(3).await;
+    };
+    let close = async {
+        let closed = cut.apply(a.close()).await;
+        closed.map(|closed| closed.expect("closed")).is_some()
+    };
+    join(close, partner).await.0
+}
+
+#[test]
+fn goodbyes() {
+    everywhere("goodbyes", async |cut| {
+        cancelled_goodbye(cut, tcp_pair().await).await
+            & cancelled_goodbye(cut, unix_pair().await).await
+            & cancelled_goodbye(cut, create_memory_byte_stream(5)).await
+    });
+}
+
+#[test]
+fn tcp_accept() {
+    everywhere("tcp_accept", async |cut| {
+        let listener = tcp_listener().await;
+        let port = listener.local_addr().port();
+        let connect = async {
+            turns(2).await;
+            connect_tcp("127.0.0.1", port).await.expect("connects")
+        };
+        let (accepted, client) = join(cut.apply(listener.accept()), connect).await;
+        let done = accepted.is_some();
+        let server = match accepted {
+            Some(server) => server.expect("accepts"),
+            None => listener.accept().await.expect("the connection is still there"),
+        };
+        assert_eq!(server.peer_addr(), client.local_addr());
+        done
+    });
+}
+
+#[test]
+fn unix_accept() {
+    everywhere("unix_accept", async |cut| {
+        let dir = TempDir::new();
+        let path = dir.path("socket");
+        let listener = create_unix_listener(&path).await.expect("listens");
+        let connect = async {
+            turns(2).await;
+            let client = connect_unix(&path).await.expect("connects");
+            client.send(b"me").await.expect("sent");
+            client
+        };
+        let (accepted, _client) = join(cut.apply(listener.accept()), connect).await;
+        let done = accepted.is_some();
+        let server = match accepted {
+            Some(server) => server.expect("accepts"),
+            None => listener.accept().await.expect("the connection is still there"),
+        };
+        assert_eq!(server.receive().await.expect("sent"), b"me");
+        done
+    });
+}
+
+async fn cancelled_connect(cut: Cut, host: &str) -> bool {
+    // C17: a cancelled connect leaks a connected socket (anyio#1364).
+    let listener = tcp_listener().await;
+    let port = listener.local_addr().port();
+    let connected = cut.apply(connect_tcp(host, port)).await;
+    let done = connected.is_some();
+    let client = match connected {
+        Some(client) => client,
+        None => connect_tcp(host, port).await,
+    };
+    let client = client.expect("connects");
+    loop {
+        let server = listener.accept().await.expect("accepts");
+        if server.peer_addr() == client.local_addr() {
+            client.send(b"x").await.expect("sent");
+            assert_eq!(server.receive().await.expect("sent"), b"x");
+            return done;
+        }
+        let ended = server.next().await.expect("a cut connect is closed in order");
+        assert!(ended.is_none());
+    }
+}
+
+#[test]
+fn connects_to_an_address() {
+    everywhere("connects_to_an_address", async |cut| cancelled_connect(cut, "127.0.0.1").await);
+}
+
+#[test]
+fn connects_to_a_name() {
+    everywhere("connects_to_a_name", async |cut| cancelled_connect(cut, "localhost").await);
+}
+
+#[test]
+fn connects_to_a_full_backlog() {
+    everywhere("connects_to_a_full_backlog", async |cut| {
+        let dir = TempDir::new();
+        let path = dir.path("socket");
+        let listener = create_unix_listener(&path).backlog(0).await.expect("listens");
+        let filler = connect_unix(&path).await.expect("room for one");
+        let accept = async {
+            turns(3).await;
+            sleep(Duration::from_millis(2)).await.expect("inside a runtime");
+            listener.accept().await.expect("the filler")
+        };
+        let (connected, _server) = join(cut.apply(connect_unix(&path)), accept).await;
+        drop(filler);
+        let done = connected.is_some();
+        let client = match connected {
+            Some(client) => client,
+            None => connect_unix(&path).await,
+        };
+        client.expect("connects").send(b"me").await.expect("sent");
+        let server = listener.accept().await.expect("the client, and nobody before it");
+        assert_eq!(server.receive().await.expect("sent"), b"me");
+        done
+    });
+}
+
+#[test]
+fn makers() {
+    everywhere("makers", async |cut| {
+        let dir = TempDir::new();
+        let tcp = cut.apply(create_tcp_listener().local_host("localhost")).await;
+        let bound = cut.apply(create_udp_socket().local_host("localhost")).await;
+        let connected = cut.apply(create_connected_udp_socket("localhost", 9)).await;
+        let unix = cut.apply(create_unix_listener(dir.path("socket"))).await;
+        let client = cut.apply(connect_unix(dir.path("socket"))).await;
+        assert!(cut.polls == 0 || client.is_some(), "never suspends with room in the backlog");
+        let made = [
+            tcp.is_some_and(|made| made.is_ok()),
+            bound.is_some_and(|made| made.is_ok()),
+            connected.is_some_and(|made| made.is_ok()),
+            unix.is_some_and(|made| made.is_ok()),
+        ];
+        made.into_iter().all(|made| made)
+    });
+}
+
+#[test]
+fn datagrams() {
+    everywhere("datagrams", async |cut| {
+        let mut done = true;
+        for how in [Receive::All, Receive::Into, Receive::Next] {
+            let (receiver, sender) = (udp().await, udp().await);
+            let send = async {
+                for data in [b"one", b"two"] {
+                    turns(2).await;
+                    let to = receiver.local_addr();
+                    let cut = cut.apply(sender.send_to(data, to)).await;
+                    if cut.is_none() {
+                        sender.send_to(data, to).await.expect("sent");
+                    }
+                }
+            };
+            let receive = async {
+                let mut room = [0; 9];
+                let got = match how {
+                    Receive::Into => {
+                        let got = cut.apply(receiver.receive_into(&mut room)).await;
+                        got.map(|got| got.expect("a datagram").data.to_vec())
+                    }
+                    Receive::Next => {
+                        let got = cut.apply(receiver.next()).await;
+                        got.map(|got| got.expect("a datagram").expect("has no end").0)
+                    }
+                    _ => {
+                        let got = cut.apply(receiver.receive()).await;
+                        got.map(|got| got.expect("a datagram").0)
+                    }
+                };
+                let done = got.is_some();
+                let mut all: Vec<_> = got.into_iter().collect();
+                while all.len() < 2 {
+                    all.push(receiver.receive().await.expect("a datagram").0);
+                }
+                assert_eq!(all, [b"one", b"two"]);
+                done
+            };
+            done &= join(receive, send).await.0;
+        }
+        done
+    });
+}
+
+#[test]
+fn connected_datagrams() {
+    everywhere("connected_datagrams", async |cut| {
+        let mut done = true;
+        for how in [Receive::All, Receive::Into, Receive::Next] {
+            let server = udp().await;
+            let port = server.local_addr().port();
+            let client = create_connected_udp_socket("127.0.0.1", port).await.expect("a socket");
+            if cut.apply(client.send(b"hello")).await.is_none() {
+                client.send(b"hello").await.expect("sent");
+            }
+            let answer = async {
+                let (data, from) = server.receive().await.expect("a datagram");
+                assert_eq!(data, b"hello", "and once only");
+                turns(2).await;
+                server.send_to(b"answer", from).await.expect("sent");
+            };
+            let receive = async {
+                let mut room = [0; 9];
+                let got = match how {
+                    Receive::Into => {
+                        let got = cut.apply(client.receive_into(&mut room)).await;
+                        got.map(|got| got.expect("a datagram").data.to_vec())
+                    }
+                    Receive::Next => {
+                        let got = cut.apply(client.next()).await;
+                        got.map(|got| got.expect("a datagram").expect("has no end"))
+                    }
+                    _ => cut.apply(client.receive()).await.map(|got| got.expect("a datagram")),
+                };
+                let done = got.is_some();
+                let got = match got {
+                    Some(got) => got,
+                    None => client.receive().await.expect("a datagram"),
+                };
+                assert_eq!(got, b"answer");
+                done
+            };
+            done &= join(receive, answer).await.0;
+        }
+        done
+    });
+}
+
+#[test]
+fn waits_for_time() {
+    everywhere("waits_for_time", async |cut| {
+        let short = Duration::from_micros(50);
+        let slept = cut.apply(sleep(short)).await;
+        let until = cut.apply(sleep_until(std::time::Instant::now() + short)).await;
+        let yielded = cut.apply(yield_now()).await;
+        let mut interval = interval(short);
+        let ticked = cut.apply(interval.tick()).await;
+        interval.tick().await.expect("the interval goes on");
+        let limited = cut.apply(fail_after(short, sleep(Duration::MAX))).await;
+        let moved = cut.apply(move_on_after(short, sleep(Duration::MAX))).await;
+        for timed_out in limited.iter() {
+            assert!(matches!(timed_out, Err(Error::TimedOut)));
+        }
+        let plain = [slept, until, yielded, ticked];
+        assert!(plain.iter().flatten().all(Result::is_ok));
+        plain.iter().all(Option::is_some) && limited.is_some() && moved.is_some()
+    });
+}
+
+#[test]
+fn groups_and_handles() {
+    everywhere("groups_and_handles", async |cut| {
+        let alive = Counter::new();
+        let (a, b) = create_memory_byte_stream(1);
+        let group = task_group(async |group| {
+            for _ in 0..3 {
+                group.spawn(async {
+                    let _held = alive.hold();
+                    turns(3).await;
+                });
+            }
+            let child = group.spawn(async {
+                let _held = alive.hold();
+                turns(2).await;
+                Ok(a.receive().await.expect("sent"))
+            });
+            b.send(b"x").await?;
+            child.await
+        });
+        let ended = cut.apply(group).await;
+        assert_eq!(alive.get(), 0, "dropping the group has dropped its children");
+        let joined = task_group(async |group| {
+            let mut child = group.spawn(async {
+                turns(3).await;
+                Ok(7)
+            });
+            let early = cut.apply(&mut child).await;
+            let done = early.is_some();
+            let value = match early {
+                Some(value) => value?,
+                None => child.await?,
+            };
+            assert_eq!(value, 7, "a cut join loses no result");
+            Ok(done)
+        });
+        joined.await.expect("no error") & ended.is_some()
+    });
+}
+
+#[test]
+fn serve() {
+    everywhere("serve", async |cut| {
+        let listener = tcp_listener().await;
+        let port = listener.local_addr().port();
+        let handlers = Counter::new();
+        let serve = listener.serve(async |client| {
+            let _held = handlers.hold();
+            client.send(b"hi").await?;
+            forever().await;
+            Ok(())
+        });
+        let partner = async {
+            let mut clients = Vec::new();
+            for _ in 0..3 {
+                turns(2).await;
+                clients.push(connect_tcp("127.0.0.1", port).await.expect("connects"));
+            }
+            turns(10).await;
+            listener.abort();
+            clients
+        };
+        let (served, clients) = join(cut.apply(serve), partner).await;
+        assert_eq!(handlers.get(), 0, "its connections end with the server");
+        for client in clients {
+            while client.receive().await.is_ok() {}
+        }
+        if let Some(served) = &served {
+            assert!(matches!(served, Err(Error::Closed)), "{served:?}");
+        }
+        served.is_some()
+    });
+}

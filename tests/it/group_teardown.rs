@@ -1,0 +1,240 @@
+//! The end of a group: what drops do that spawn, wake and cancel, and groups that are forgotten.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::mem;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Mutex;
+use std::task::Waker;
+use std::thread;
+use std::time::Duration;
+
+use soloio::{Error, Result, Runtime, TaskHandle, block_on, sleep, task_group};
+
+use crate::support::{
+    Counter, Gate, OnDrop, counted, forever, give_way, own_waker, poll_once, quiet_panic,
+};
+
+/// S-2: dropping a group drops body and children before the drop is over.
+#[test]
+fn dropping_a_group_drops_its_children_at_once() {
+    let live = &Counter::new();
+    let group = || {
+        Box::pin(task_group(async move |group| {
+            for _ in 0..10 {
+                let held = live.hold();
+                group.spawn(async move {
+                    let _held = held;
+                    task_group(async move |inner| {
+                        let held = live.hold();
+                        inner.spawn(async move {
+                            let _held = held;
+                            forever().await;
+                        });
+                    })
+                    .await
+                });
+            }
+            let _held = live.hold();
+            forever().await;
+        }))
+    };
+    drop(group());
+    block_on(async {
+        let mut polled = group();
+        assert!(poll_once(polled.as_mut()).await.is_pending());
+        assert_eq!(live.get(), 21);
+        drop(polled);
+        assert_eq!(live.get(), 0);
+    });
+}
+
+/// Protocol 3: children are dropped before what they borrow, and one at a time: a drop may spawn,
+/// wake siblings, cancel them, and finds a group that is closed.
+#[test]
+fn a_drop_may_spawn_wake_and_cancel() {
+    let (dropped, refused) = (Counter::new(), Counter::new());
+    let borrowed = RefCell::new(Vec::new());
+    let ended: Result<()> = block_on(task_group(async |group| {
+        let handles: Rc<RefCell<Vec<TaskHandle<'_, ()>>>> = Rc::default();
+        let wakers: Rc<RefCell<Vec<Waker>>> = Rc::default();
+        for n in 0..5 {
+            let (handles, wakers) = (Rc::clone(&handles), Rc::clone(&wakers));
+            let (theirs, mine) = (Rc::clone(&handles), Rc::clone(&wakers));
+            let (dropped, refused, borrowed) = (&dropped, &refused, &borrowed);
+            let child = group.spawn(async move {
+                let _guard = OnDrop(|| {
+                    dropped.add();
+                    borrowed.borrow_mut().push(n);
+                    mine.borrow().iter().for_each(Waker::wake_by_ref);
+                    theirs.borrow().iter().for_each(TaskHandle::cancel);
+                    let late = group.spawn({
+                        let gone = OnDrop(|| refused.add());
+                        async move {
+                            let _gone = gone;
+                            quiet_panic("polled in a group that has ended");
+                        }
+                    });
+                    let late: &TaskHandle<'_, ()> = &late;
+                    assert!(late.is_finished(), "it is refused");
+                });
+                wakers.borrow_mut().push(own_waker().await);
+                forever().await;
+            });
+            handles.borrow_mut().push(child);
+        }
+        give_way().await;
+        Err(Error::other("the end"))
+    }));
+    assert_eq!(ended.expect_err("an error").to_string(), "the end");
+    assert_eq!((dropped.get(), refused.get()), (5, 5));
+    assert_eq!(*borrowed.borrow(), [0, 1, 2, 3, 4]);
+}
+
+/// The same while the group lives: a child's drop, when it ends or is cancelled, may spawn.
+#[test]
+fn a_drop_may_spawn_into_a_group_that_goes_on() {
+    let ran = Counter::new();
+    block_on(task_group(async |group| {
+        for cancelled in [false, true] {
+            let child = group.spawn(async {
+                let _guard = OnDrop(|| {
+                    group.spawn(async { ran.add() });
+                });
+                sleep(Duration::from_micros(50)).await
+            });
+            give_way().await;
+            if cancelled {
+                child.cancel();
+            }
+            assert_eq!(child.await.is_err(), cancelled);
+        }
+        Ok(())
+    }))
+    .expect("no child fails");
+    assert_eq!(ran.get(), 2);
+}
+
+/// Protocol 3: children that own their own handles and each other's are dropped all the same.
+#[test]
+fn a_child_that_owns_its_handle_is_dropped_with_the_group() {
+    let live = Counter::new();
+    block_on(async {
+        let mut group = Box::pin(task_group(async |group| {
+            let places: Rc<RefCell<Vec<TaskHandle<'_, ()>>>> = Rc::default();
+            for _ in 0..3 {
+                let (own, held) = (Rc::clone(&places), live.hold());
+                let child = group.spawn(async move {
+                    let _held = held;
+                    let _own = own;
+                    forever().await;
+                });
+                places.borrow_mut().push(child);
+            }
+            forever().await;
+        }));
+        assert!(poll_once(group.as_mut()).await.is_pending());
+        assert_eq!(live.get(), 3);
+        drop(group);
+        assert_eq!(live.get(), 0);
+    });
+}
+
+/// Results that nobody took are dropped with the group, and may do as they like meanwhile.
+#[test]
+fn results_that_nobody_takes_are_dropped() {
+    let live = Counter::new();
+    block_on(task_group(async |group| {
+        let mut kept = Vec::new();
+        for keep in [false, true, false] {
+            let held = live.hold();
+            let handle = group.spawn(async move {
+                Ok(OnDrop(move || {
+                    let _held = &held;
+                    group.spawn(async {});
+                }))
+            });
+            kept.extend(keep.then_some(handle));
+        }
+        give_way().await;
+        assert_eq!(live.get(), 1, "those without a handle are gone");
+        assert!(kept.iter().all(TaskHandle::is_finished));
+        Ok(())
+    }))
+    .expect("no child fails");
+    assert_eq!(live.get(), 0);
+}
+
+/// What is forgotten stays known, so that a leak checker doesn't take it for lost.
+fn forget<F: Future + ?Sized>(future: Pin<Box<F>>) {
+    static KEPT: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+    let address = (&raw const *future).addr();
+    KEPT.lock().expect("not poisoned").push(address);
+    mem::forget(future);
+}
+
+/// S-1, glommio#335, tokio#3162: a forgotten group is polled by nobody any more, and the wakers of
+/// its children meet nobody else.
+#[test]
+fn a_forgotten_group_is_harmless() {
+    let polls = Counter::new();
+    let (wakers, gate) = (Rc::new(RefCell::new(Vec::new())), Rc::new(Gate::default()));
+    let ended = block_on(async {
+        for _ in 0..10 {
+            let (wakers, gate, polls) = (&wakers, &gate, &polls);
+            let mut group = Box::pin(task_group(async move |group| {
+                for _ in 0..3 {
+                    group.spawn(async move {
+                        wakers.borrow_mut().push(own_waker().await);
+                        counted(polls.clone(), gate.wait()).await;
+                    });
+                }
+                forever().await;
+            }));
+            assert!(poll_once(group.as_mut()).await.is_pending());
+            forget(group);
+        }
+        assert_eq!(polls.get(), 30);
+        gate.open();
+        let others = wakers.take();
+        others.iter().for_each(Waker::wake_by_ref);
+        thread::spawn(move || others.into_iter().for_each(Waker::wake))
+            .join()
+            .expect("no panic");
+        // Others take part in what was theirs.
+        task_group(async |group| {
+            for _ in 0..100 {
+                group.spawn(sleep(Duration::from_micros(100)));
+            }
+        })
+        .await
+    });
+    ended.expect("the loop goes on");
+    assert_eq!(polls.get(), 30, "nobody polls what was forgotten");
+}
+
+/// A forgotten group in a runtime that ends, and a forgotten runtime's tasks.
+#[test]
+fn a_forgotten_group_outlives_its_runtime_as_memory_only() {
+    let live = Counter::new();
+    let mut runtime = Runtime::new().expect("a runtime");
+    let mut group = Box::pin(task_group(async |group| {
+        let held = live.hold();
+        group.spawn(async move {
+            let _held = held;
+            sleep(Duration::from_micros(1)).await
+        });
+    }));
+    let waker = runtime.block_on(async {
+        assert!(poll_once(group.as_mut()).await.is_pending());
+        own_waker().await
+    });
+    forget(group);
+    runtime
+        .turn(Some(Duration::from_millis(1)))
+        .expect("a turn");
+    drop(runtime);
+    waker.wake();
+    assert_eq!(live.get(), 1);
+}

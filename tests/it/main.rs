@@ -1,0 +1,19 @@
+//! Integration tests: one binary, so that it links once. `support.rs` has what they share.
+//!
+//! Tests that stand for a failure seen elsewhere name its number (E1, W4, T3 ..) and the public
+//! issue it was seen in.
+
+mod allocations;
+mod executor;
+//mod group_model;
+mod foreign_loop;
+mod group_teardown;
+//mod growth;
+//mod hostile;
+mod kernel;
+mod panics;
+mod runtime;
+mod support;
+mod task_group;
+//mod time;
+mod wakers;

@@ -1,0 +1,178 @@
+//! What the socket tests share: connected pairs, a stream of known bytes, temporary paths, limits
+//! on how often a future is polled.
+
+use std::fmt::Debug;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+
+use soloio::{
+    ByteReceiveStream, ByteSendStream, Error, Result, TcpListener, TcpStream, UdpSocket,
+    UnixStream, block_on, connect_tcp, connect_unix, create_tcp_listener, create_udp_socket,
+    create_unix_listener, yield_now,
+};
+
+use crate::support::{Random, deadline};
+
+/// Runs a test's future under the guard against hanging.
+pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
+    let _guard = deadline();
+    block_on(future)
+}
+
+/// Asserts that a result is an error of one kind.
+macro_rules! refused {
+    ($result:expr, $pattern:pat) => {
+        match &$result {
+            Err($pattern) => {}
+            other => panic!(
+                "{} instead of {}",
+                crate::net_support::shown(other),
+                stringify!($pattern)
+            ),
+        }
+    };
+}
+pub(crate) use refused;
+
+/// A result for a message: long values are not spelt out.
+pub(crate) fn shown<T: Debug, E: Debug>(result: &Result<T, E>) -> String {
+    let mut text = format!("{result:?}");
+    text.truncate(300);
+    text
+}
+
+pub(crate) async fn tcp_listener() -> TcpListener {
+    let listener = create_tcp_listener().local_host("127.0.0.1").await;
+    listener.expect("a listener on loopback")
+}
+
+/// The connecting end, and the accepted one.
+pub(crate) async fn tcp_pair() -> (TcpStream, TcpStream) {
+    let listener = tcp_listener().await;
+    let port = listener.local_addr().port();
+    let client = connect_tcp("127.0.0.1", port).await.expect("connects");
+    (client, listener.accept().await.expect("accepts"))
+}
+
+/// The connecting end, and the accepted one.
+pub(crate) async fn unix_pair() -> (UnixStream, UnixStream) {
+    let dir = TempDir::new();
+    let path = dir.path("pair");
+    let listener = create_unix_listener(&path).await.expect("listens");
+    let client = connect_unix(&path).await.expect("connects");
+    (client, listener.accept().await.expect("accepts"))
+}
+
+pub(crate) async fn udp() -> UdpSocket {
+    let socket = create_udp_socket().local_host("127.0.0.1").await;
+    socket.expect("a socket on loopback")
+}
+
+/// A folder of one test, removed when dropped.
+pub(crate) struct TempDir(PathBuf);
+
+impl TempDir {
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("soloio-it-{}-{number}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&dir).expect("a temporary folder");
+        Self(dir)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub(crate) fn all(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let removed: io::Result<()> = std::fs::remove_dir_all(&self.0);
+        drop(removed);
+    }
+}
+
+/// Length after which the known bytes repeat: a prime, so that no buffer size hides a shift.
+const PERIOD: usize = 65_521;
+
+/// `len` bytes of a stream that is known from its position alone.
+pub(crate) fn numbered(from: usize, len: usize) -> Vec<u8> {
+    static TABLE: OnceLock<Vec<u8>> = OnceLock::new();
+    let table = TABLE.get_or_init(|| {
+        let mut random = Random::new(0x5EED);
+        (0..PERIOD).map(|_| (random.next() >> 24) as u8).collect()
+    });
+    let mut bytes = Vec::with_capacity(len + PERIOD);
+    let mut at = from % PERIOD;
+    while bytes.len() < len {
+        bytes.extend_from_slice(&table[at..]);
+        at = 0;
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+/// Asserts that `got` stands at `from` in the known stream.
+pub(crate) fn check_numbered(from: usize, got: &[u8]) {
+    let good = numbered(from, got.len()) == got;
+    assert!(good, "bytes {from} to {} are not those sent", from + got.len());
+}
+
+/// Receives exactly the bytes `from..from + len` of the known stream.
+pub(crate) async fn receive_numbered<S: ByteReceiveStream>(stream: &S, from: usize, len: usize) {
+    let mut got = 0;
+    while got < len {
+        let bytes = stream.receive_max(len - got).await.expect("more bytes");
+        check_numbered(from + got, &bytes);
+        got += bytes.len();
+    }
+}
+
+/// Polls at most `polls` times, coming round the loop in between whether woken or not.
+pub(crate) async fn polled<F: Future>(polls: usize, future: F) -> Option<F::Output> {
+    let mut future = std::pin::pin!(future);
+    for _ in 0..polls {
+        let poll = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await;
+        if let Poll::Ready(output) = poll {
+            return Some(output);
+        }
+        yield_now().await.expect("inside a runtime");
+    }
+    None
+}
+
+/// Comes round the loop some times.
+pub(crate) async fn turns(count: usize) {
+    for _ in 0..count {
+        yield_now().await.expect("inside a runtime");
+    }
+}
+
+/// Sends the known stream from `from` on until no more is taken; tells how much was.
+pub(crate) async fn clog<S: ByteSendStream>(stream: &S, from: usize) -> usize {
+    let mut sent = 0;
+    loop {
+        let chunk = numbered(from + sent, 65_536);
+        let mut rest = &chunk[..];
+        let done = polled(8, stream.send_from(&mut rest)).await;
+        sent += chunk.len() - rest.len();
+        match done {
+            Some(result) => result.expect("sends"),
+            None => return sent,
+        }
+    }
+}
+
+/// True for the error of a receive or send that a reset has ended.
+pub(crate) fn is_broken<T>(result: &Result<T>) -> bool {
+    matches!(result, Err(Error::Broken(_)))
+}

@@ -1,0 +1,267 @@
+//! What the tests share: a deadline, counters of wakes, polls and drops, of descriptors and threads.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::panic::resume_unwind;
+use std::pin::Pin;
+use std::process::Command;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+use std::time::Duration;
+
+/// No test takes longer; one that hangs is to say so instead of standing still.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Aborts the process if it is not dropped within a minute.
+pub(crate) struct Deadline(#[expect(dead_code, reason = "its drop ends the guard")] Sender<()>);
+
+/// Guards the calling test against hanging.
+#[must_use = "the guard ends when it is dropped"]
+pub(crate) fn deadline() -> Deadline {
+    let name = thread::current().name().unwrap_or("a test").to_owned();
+    let (alive, watch) = channel();
+    thread::spawn(move || {
+        if watch.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("{name} hangs: it did not end within {LIMIT:?}");
+            std::process::abort();
+        }
+    });
+    Deadline(alive)
+}
+
+/// Runs `body` in a process of its own, where no other test opens descriptors or starts threads.
+/// `test` is the full name of the test that calls this.
+pub(crate) fn alone(test: &str, body: impl FnOnce()) {
+    const MARK: &str = "SOLOIO_TEST_ALONE";
+    if std::env::var_os(MARK).is_some_and(|name| name == test) {
+        return body();
+    }
+    let own = std::env::current_exe().expect("the path of the test binary");
+    let mut command = Command::new(own);
+    command
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .env(MARK, test);
+    let output = command.output().expect("the test binary starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{test} alone: {}\n{text}\n{errors}",
+        output.status
+    );
+    assert!(
+        text.contains("1 passed"),
+        "no test is called {test}:\n{text}"
+    );
+}
+
+/// How many descriptors this process has open.
+pub(crate) fn fds() -> usize {
+    std::fs::read_dir("/proc/self/fd").expect("procfs").count()
+}
+
+/// How many threads this process has.
+pub(crate) fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task")
+        .expect("procfs")
+        .count()
+}
+
+/// What this process keeps in memory, in bytes.
+pub(crate) fn resident() -> usize {
+    let text = std::fs::read_to_string("/proc/self/statm").expect("procfs");
+    let pages = text.split(' ').nth(1).expect("a second number");
+    pages.parse::<usize>().expect("a number") * 4096
+}
+
+/// `full` in release builds, a tenth of it in debug builds, which are ten times slower.
+pub(crate) fn rounds(full: usize) -> usize {
+    if cfg!(debug_assertions) {
+        full / 10
+    } else {
+        full
+    }
+}
+
+/// Panics without the message that a panic prints. The type does not say so: a task has to end
+/// with `()`, not with `!`.
+pub(crate) fn quiet_panic(message: &'static str) {
+    resume_unwind(Box::new(message))
+}
+
+/// What a [`quiet_panic`] or a plain `panic!` said.
+pub(crate) fn message(payload: &(dyn std::any::Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("?")
+}
+
+/// Reproducible random numbers: xorshift64.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        (self.next() % end as u64) as usize
+    }
+}
+
+/// A foreign waker that counts its wakes, and may pass them on.
+#[derive(Default)]
+pub(crate) struct Wakes {
+    count: AtomicUsize,
+    then: Option<Waker>,
+}
+
+impl Wakes {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Wraps a waker, as a combinator does.
+    pub(crate) fn around(waker: &Waker) -> Arc<Self> {
+        Arc::new(Self {
+            count: AtomicUsize::new(0),
+            then: Some(waker.clone()),
+        })
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(Ordering::SeqCst)
+    }
+}
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.count.fetch_add(1, Ordering::SeqCst);
+        if let Some(waker) = &self.then {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// Counts something on one thread.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Counter(Rc<Cell<usize>>);
+
+impl Counter {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn get(&self) -> usize {
+        self.0.get()
+    }
+
+    pub(crate) fn add(&self) {
+        self.0.set(self.0.get() + 1);
+    }
+
+    /// Counts one up now and down when the guard is dropped.
+    pub(crate) fn hold(&self) -> Held {
+        self.add();
+        Held(self.clone())
+    }
+}
+
+/// One of what a [`Counter`] counts.
+pub(crate) struct Held(Counter);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.0.set(self.0.get() - 1);
+    }
+}
+
+/// Runs a closure when it is dropped.
+pub(crate) struct OnDrop<F: FnMut()>(pub(crate) F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// Counts the polls of a future.
+pub(crate) async fn counted<F: Future>(polls: Counter, future: F) -> F::Output {
+    let mut future = std::pin::pin!(future);
+    poll_fn(|cx| {
+        polls.add();
+        future.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// Polls once and says what came of it.
+pub(crate) async fn poll_once<F: Future + ?Sized>(mut future: Pin<&mut F>) -> Poll<F::Output> {
+    poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
+}
+
+/// Polls outside any task, with the waker given.
+pub(crate) fn poll_with<F: Future + ?Sized>(future: Pin<&mut F>, waker: &Waker) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(waker))
+}
+
+/// Is woken at once and done at the second poll; unlike `yield_now` it needs no runtime.
+pub(crate) async fn give_way() {
+    let mut again = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut again, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// The waker of the task that asks.
+pub(crate) async fn own_waker() -> Waker {
+    poll_fn(|cx| Poll::Ready(cx.waker().clone())).await
+}
+
+/// Never done, and never woken by itself.
+pub(crate) async fn forever() {
+    std::future::pending().await
+}
+
+/// A place where tasks of one thread wait until it is opened.
+#[derive(Default)]
+pub(crate) struct Gate {
+    open: Cell<bool>,
+    waiting: Cell<Vec<Waker>>,
+}
+
+impl Gate {
+    pub(crate) async fn wait(&self) {
+        poll_fn(|cx| {
+            if self.open.get() {
+                return Poll::Ready(());
+            }
+            let mut waiting = self.waiting.take();
+            waiting.push(cx.waker().clone());
+            self.waiting.set(waiting);
+            Poll::Pending
+        })
+        .await;
+    }
+
+    pub(crate) fn open(&self) {
+        self.open.set(true);
+        self.waiting.take().into_iter().for_each(Waker::wake);
+    }
+}
