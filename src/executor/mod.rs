@@ -101,14 +101,27 @@ impl Executor {
         self.budget.set(BUDGET);
     }
 
-    /// Takes one from the budget; false if none is left.
-    pub(crate) fn charge(&self) -> bool {
-        match self.budget.get().checked_sub(1) {
-            Some(left) => {
-                self.budget.set(left);
-                true
-            }
-            None => false,
+    /// Takes one from the budget.
+    #[inline]
+    pub(crate) fn charge(&self) {
+        self.budget.set(self.budget.get().saturating_sub(1));
+    }
+
+    /// What is left of the budget, for [`settle`](Self::settle).
+    #[inline]
+    pub(crate) fn left(&self) -> u32 {
+        self.budget.get()
+    }
+
+    /// A task was polled, which takes one from the budget unless what it polled or did took from
+    /// it already.
+    ///
+    /// So it is the leaves that count. If every level did, a task below as many groups as the
+    /// budget allows polls would never have its turn.
+    #[inline]
+    pub(crate) fn settle(&self, before: u32) {
+        if self.budget.get() == before {
+            self.charge();
         }
     }
 

@@ -136,8 +136,7 @@ impl Slots {
     #[must_use = "the waker has to be called"]
     pub(crate) fn add_woken(&mut self, set: SetKey, member: u32) -> (TaskId, Option<Waker>) {
         let id = self.add_slot(set, member);
-        self.push(set.index, id.index());
-        (id, self.tell(set.index))
+        (id, self.wake(id))
     }
 
     /// A slot for a new task, not woken yet. The set must be alive.
@@ -176,56 +175,53 @@ impl Slots {
             .filter(|slot| id.has_generation(slot.generation))
     }
 
-    /// Wakes a task: lists it, and every set upwards that nobody looks at yet. Gives back a
-    /// foreign waker to be called once the borrow is over.
+    /// Wakes a task: lists it, and every task upwards that polls a set nobody looks at yet. Gives
+    /// back a foreign waker to be called once the borrow is over.
+    #[inline]
     #[must_use = "the waker has to be called"]
     pub(crate) fn wake(&mut self, id: TaskId) -> Option<Waker> {
-        let slot = self.slot(id)?;
-        if slot.queued {
-            return None;
+        match self.list(id)? {
+            true => None,
+            false => self.tell(id),
         }
-        let set = slot.set;
-        self.push(set, id.index());
-        self.tell(set)
     }
 
-    /// A list has grown: tells every set upwards that nobody looks at yet.
+    /// Puts a task on its set's list; `None` if it is gone or there already, else whether somebody
+    /// will look at the list.
     #[inline]
-    fn tell(&mut self, set: u32) -> Option<Waker> {
-        let set = &mut self.sets[set as usize];
-        if set.notified {
+    fn list(&mut self, id: TaskId) -> Option<bool> {
+        let index = id.index();
+        let slot = self.slots.get_mut(index as usize)?;
+        if slot.queued || !id.has_generation(slot.generation) {
             return None;
         }
-        set.notified = true;
-        match &set.parent {
-            Parent::Loop | Parent::Unknown => None,
-            Parent::Task(parent) => {
-                let parent = *parent;
-                self.tell_parents(parent)
-            }
-            Parent::Foreign(_) => set.take_foreign(),
+        let set = &mut self.sets[slot.set as usize];
+        let last = std::mem::replace(&mut set.last, index);
+        slot.queued = true;
+        slot.previous = last;
+        slot.next = NIL;
+        let notified = std::mem::replace(&mut set.notified, true);
+        match last {
+            NIL => set.first = index,
+            last => self.slots[last as usize].next = index,
         }
+        Some(notified)
     }
 
-    /// The same for a task that polls a group, and so on: iterative, since groups may be nested
-    /// as deep as the stack allows.
-    fn tell_parents(&mut self, mut id: TaskId) -> Option<Waker> {
+    /// The set of task `id` has work that nobody looks at: tells its parent, and so on upwards.
+    /// Iterative, since groups may be nested as deep as the stack allows.
+    fn tell(&mut self, id: TaskId) -> Option<Waker> {
+        let mut child = id;
         loop {
-            let slot = self.slot(id)?;
-            if slot.queued {
-                return None;
-            }
-            let set = slot.set;
-            self.push(set, id.index());
+            let set = self.slots[child.index() as usize].set;
             let set = &mut self.sets[set as usize];
-            if set.notified {
-                return None;
-            }
-            set.notified = true;
             match &set.parent {
-                Parent::Task(parent) => id = *parent,
                 Parent::Loop | Parent::Unknown => return None,
+                Parent::Task(parent) => child = *parent,
                 Parent::Foreign(_) => return set.take_foreign(),
+            }
+            if self.list(child)? {
+                return None;
             }
         }
     }
@@ -292,20 +288,6 @@ impl Slots {
     #[cfg(test)]
     pub(crate) fn len(&self) -> (usize, usize) {
         (self.slots.len(), self.sets.len())
-    }
-
-    #[inline]
-    fn push(&mut self, set: u32, index: u32) {
-        let set = &mut self.sets[set as usize];
-        let last = std::mem::replace(&mut set.last, index);
-        match last {
-            NIL => set.first = index,
-            last => self.slots[last as usize].next = index,
-        }
-        let slot = &mut self.slots[index as usize];
-        slot.queued = true;
-        slot.previous = last;
-        slot.next = NIL;
     }
 
     fn unlink(&mut self, slot: &Slot) {

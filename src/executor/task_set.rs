@@ -51,7 +51,7 @@ pub(crate) enum Step<E> {
     Idle,
     /// The budget of this turn is used; the list is not empty.
     Spent,
-    /// It is the body's turn, which has this number.
+    /// It is the body's turn, which has this number; who polls it has to [`settle`](Executor::settle).
     Body(TaskId),
     /// A task ended with an error.
     Failed(E),
@@ -210,13 +210,12 @@ impl<E> TaskSet<E> {
         };
         match next {
             None => Step::Idle,
-            Some((id, BODY)) => {
-                executor.charge();
-                Step::Body(id)
-            }
+            Some((id, BODY)) => Step::Body(id),
             Some((id, member)) => {
-                executor.charge();
-                self.poll_member(executor, id, member as usize)
+                let before = executor.left();
+                let step = self.poll_member(executor, id, member as usize);
+                executor.settle(before);
+                step
             }
         }
     }

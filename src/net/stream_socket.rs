@@ -150,6 +150,9 @@ impl<A: Display> StreamSocket<A> {
     /// Nothing will come any more: in order, unless a reset was seen before.
     #[cold]
     fn at_end(&self) -> Error {
+        if self.socket.is_closed() {
+            return Error::Closed;
+        }
         match self.end.load(Relaxed) {
             0 | ENDED => {
                 self.end.store(ENDED, Relaxed);

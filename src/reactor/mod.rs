@@ -14,16 +14,20 @@ mod sources;
 mod timers;
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::task::Waker;
 
 pub(crate) use readiness::{After, Direction};
 pub(crate) use sources::SourceKey;
 pub(crate) use timers::{TimerKey, Timers};
 
-use crate::sys::clock::Nanos;
+use crate::sys::clock::{self, Nanos};
 use crate::sys::poller::{Bell, Poller};
-use sources::{Listening, Source, Sources, token};
+pub(crate) use sources::Source;
+use sources::{Listening, Sources, token};
+
+/// How late a timer may be met for the sake of others that are due so soon after it.
+const SLACK: Nanos = 400_000;
 
 /// What is to be registered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,11 +55,6 @@ impl Reactor {
             self.poller = Some(poller);
         }
         Ok(self.poller.as_mut().expect("made above"))
-    }
-
-    /// The poller's descriptor, if there is one.
-    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.poller.as_ref().map(AsFd::as_fd)
     }
 
     /// Starts to watch `fd`. What it is ready for already is reported by the next wait.
@@ -176,6 +175,27 @@ impl Reactor {
                 }
             }
             source.readiness.event(bits, woken);
+        }
+    }
+
+    /// When the next wait has to end for the timers. A timer that has others near it is met
+    /// together with them, up to [`SLACK`] late: a busy server would else wake for each of
+    /// thousands; a lone one is met as exactly as the system can.
+    pub(crate) fn wake_at(&self) -> Option<Nanos> {
+        self.timers.wake_at(SLACK)
+    }
+
+    /// Collects who waited for a deadline that has come, at most `limit` of them.
+    pub(crate) fn expire(&mut self, limit: usize, woken: &mut Vec<Waker>) {
+        if self.timers.earliest().is_none() {
+            return;
+        }
+        let now = clock::now();
+        for _ in 0..limit {
+            let Some(waker) = self.timers.pop_due(now) else {
+                return;
+            };
+            woken.push(waker);
         }
     }
 

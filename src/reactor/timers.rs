@@ -139,6 +139,17 @@ impl Timers {
         self.heap.first().map(|entry| entry.deadline)
     }
 
+    /// When to look for due timers: at the earliest deadline, or `slack` after it if another one
+    /// comes within that time.
+    pub(crate) fn wake_at(&self, slack: u64) -> Option<u64> {
+        let first = self.heap.first()?.deadline;
+        let limit = first.saturating_add(slack);
+        // The second earliest is one of the first's children.
+        let children = self.heap.iter().skip(1).take(4);
+        let crowded = children.into_iter().any(|entry| entry.deadline <= limit);
+        Some(if crowded { limit } else { first })
+    }
+
     /// Fires the earliest timer if its deadline is not after `now`; the caller wakes the waker.
     ///
     /// One at a time, so that the caller decides how many a turn may take and wakes each with

@@ -36,7 +36,8 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::executor::remote::Post;
-use crate::executor::{Executor, Payload, SetKey, Step, TaskId, TaskSet, waker};
+use crate::executor::{Payload, SetKey, Step, TaskId, TaskSet, waker};
+use crate::reactor::Source;
 use crate::sys::clock::{self, Nanos};
 use context::Core;
 
@@ -109,6 +110,7 @@ pub struct Runtime {
     root_key: SetKey,
     core: Rc<Core>,
     inbox: Inbox,
+    bell_is_installed: bool,
     /// A second descriptor of the poller, for a foreign loop to watch.
     watch: Option<OwnedFd>,
 }
@@ -117,6 +119,8 @@ pub struct Runtime {
 #[derive(Debug, Default)]
 struct Inbox {
     woken: Vec<Waker>,
+    /// Of timers that were dropped elsewhere: to be dropped while nothing is borrowed.
+    unused: Vec<Waker>,
     wakes: Vec<usize>,
     posts: Vec<Post>,
 }
@@ -132,18 +136,13 @@ impl Runtime {
         let mut runtime = Self::without_poller()?;
         let watch = runtime.make_watch();
         runtime.watch = Some(watch.map_err(|cause| Error::io("make", "a runtime", cause))?);
-        let panic = runtime.fall_asleep();
-        debug_assert!(panic.is_none(), "nobody has given it a waker yet");
         Ok(runtime)
     }
 
     fn make_watch(&self) -> io::Result<OwnedFd> {
-        self.install_bell()?;
-        let reactor = self.core.reactor_ref();
-        reactor
-            .fd()
-            .expect("made with the bell")
-            .try_clone_to_owned()
+        let mut reactor = self.core.reactor();
+        let poller = reactor.poller(self.core.bell())?;
+        poller.as_fd().try_clone_to_owned()
     }
 
     fn without_poller() -> Result<Self> {
@@ -154,6 +153,7 @@ impl Runtime {
             root_key,
             core: Rc::new(core),
             inbox: Inbox::default(),
+            bell_is_installed: false,
             watch: None,
         })
     }
@@ -230,13 +230,17 @@ impl Runtime {
 
     /// Polls woken tasks until none is left, the budget is used, or `main` is done.
     fn run<T>(&self, mut main: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
-        self.core.executor.refill();
+        let executor = &*self.core.executor;
+        executor.refill();
         loop {
-            match self.root.step(&self.core.executor, self.root_key) {
+            match self.root.step(executor, self.root_key) {
                 Step::Polled => {}
                 Step::Idle | Step::Spent => return Poll::Pending,
                 Step::Body(id) => {
-                    if let Poll::Ready(output) = main(&mut Context::from_waker(&id.waker())) {
+                    let before = executor.left();
+                    let polled = main(&mut Context::from_waker(&id.waker()));
+                    executor.settle(before);
+                    if let Poll::Ready(output) = polled {
                         return Poll::Ready(output);
                     }
                 }
@@ -249,35 +253,18 @@ impl Runtime {
     /// One look at the kernel, the clock and the other threads.
     fn wait(&mut self, limit: Option<Nanos>) {
         let deadline = self.sleep_until(limit);
-        let waited = {
-            let mut reactor = self.core.reactor();
-            let waited = reactor.wait(deadline, self.core.bell());
-            reactor.collect(&mut self.inbox.woken);
-            waited
-        };
+        let core = &*self.core;
+        let waited = core.reactor().wait(deadline, core.bell());
         if let Err(cause) = waited {
-            self.inbox.woken.extend(self.core.fail(cause));
+            self.inbox.woken.extend(core.fail(cause));
         }
-        self.core
-            .remote()
+        core.remote()
             .drain(&mut self.inbox.wakes, &mut self.inbox.posts);
-        let mut woken = mem::take(&mut self.inbox.woken);
-        let taken_in = self.take_in();
-        let executor = &self.core.executor;
-        let panics = [
-            wake_each(executor, woken.drain(..)),
-            taken_in,
-            wake_each(
-                executor,
-                Due {
-                    core: &self.core,
-                    left: TIMERS_PER_TURN,
-                    now: None,
-                },
-            ),
-        ];
-        self.inbox.woken = woken;
-        if let Some(payload) = panics.into_iter().flatten().next() {
+        let mut reactor = core.reactor();
+        reactor.collect(&mut self.inbox.woken);
+        reactor.expire(TIMERS_PER_TURN, &mut self.inbox.woken);
+        drop(reactor);
+        if let Some(payload) = self.wake_gathered() {
             resume_unwind(payload);
         }
     }
@@ -292,83 +279,94 @@ impl Runtime {
             self.inbox.woken.extend(self.core.fail(cause));
             return Some(0);
         }
-        if !self
-            .core
-            .remote()
-            .try_sleep(&mut self.inbox.wakes, &mut self.inbox.posts)
-        {
-            if let Some(payload) = self.take_in() {
-                resume_unwind(payload);
-            }
+        let (core, inbox) = (&*self.core, &mut self.inbox);
+        if !core.remote().try_sleep(&mut inbox.wakes, &mut inbox.posts) {
+            self.take_in();
             return Some(0);
         }
-        let earliest = self.core.reactor_ref().timers.earliest();
-        match (earliest, limit) {
-            (Some(earliest), Some(limit)) => Some(earliest.min(limit)),
-            (earliest, limit) => earliest.or(limit),
+        let wake_at = core.reactor_ref().wake_at();
+        match (wake_at, limit) {
+            (Some(wake_at), Some(limit)) => Some(wake_at.min(limit)),
+            (wake_at, limit) => wake_at.or(limit),
         }
     }
 
     /// A sleep that nobody can end would be one too long.
-    fn install_bell(&self) -> io::Result<()> {
-        let mut reactor = self.core.reactor();
-        let bell = self.core.bell();
-        reactor.poller(bell)?.install(bell)
+    fn install_bell(&mut self) -> io::Result<()> {
+        if !self.bell_is_installed {
+            let (mut reactor, bell) = (self.core.reactor(), self.core.bell());
+            reactor.poller(bell)?.install(bell)?;
+            self.bell_is_installed = true;
+        }
+        Ok(())
     }
 
     /// Between turns the runtime counts as asleep: whoever wakes a task rings. If one is woken
     /// already there is no need to: [`next_timeout`](Self::next_timeout) says so.
     fn fall_asleep(&mut self) -> Option<Payload> {
         let mut first = None;
-        while !self
-            .core
-            .remote()
-            .try_sleep(&mut self.inbox.wakes, &mut self.inbox.posts)
-        {
-            if let Some(payload) = self.take_in() {
-                first.get_or_insert(payload);
+        while !self.has_ready() && !self.core.has_failed() {
+            let (installed, inbox) = (self.install_bell(), &mut self.inbox);
+            match installed {
+                Err(cause) => inbox.woken.extend(self.core.fail(cause)),
+                Ok(()) => {
+                    let remote = self.core.remote();
+                    if remote.try_sleep(&mut inbox.wakes, &mut inbox.posts) {
+                        break;
+                    }
+                }
             }
-            if self.has_ready() {
-                break;
+            if let Some(payload) = self.wake_gathered() {
+                first.get_or_insert(payload);
             }
         }
         first
     }
 
-    /// Does what other threads asked for; gives back a panic of a waker.
-    fn take_in(&mut self) -> Option<Payload> {
-        let mut woken = mem::take(&mut self.inbox.woken);
-        let mut unused = Vec::new();
-        for post in self.inbox.posts.drain(..) {
+    /// Adds those to be woken for what other threads did.
+    fn take_in(&mut self) {
+        let (core, inbox) = (&*self.core, &mut self.inbox);
+        for post in inbox.posts.drain(..) {
+            let mut reactor = core.reactor();
             match post {
                 Post::Source(key) => {
-                    let source = self.core.reactor().deregister(key, None);
-                    woken.extend(source.into_iter().flat_map(|s| s.into_waiters()).flatten());
+                    let source = reactor.deregister(key, None);
+                    let waiters = source.into_iter().flat_map(Source::into_waiters);
+                    inbox.woken.extend(waiters.flatten());
                 }
-                Post::Timer(key) => unused.extend(self.core.reactor().timers.cancel(key)),
+                Post::Timer(key) => inbox.unused.extend(reactor.timers.cancel(key)),
             }
         }
-        let executor = &self.core.executor;
-        // Listed first: what a foreign waker does must not lose the wakes that come after it.
-        for number in self.inbox.wakes.drain(..) {
-            woken.extend(executor.list(TaskId::from_number(number)));
+        for number in inbox.wakes.drain(..) {
+            inbox
+                .woken
+                .extend(core.executor.list(TaskId::from_number(number)));
         }
-        let dropped = catch_unwind(AssertUnwindSafe(|| drop(unused)));
-        let panic = wake_each(executor, woken.drain(..));
-        self.inbox.woken = woken;
-        dropped.err().or(panic)
     }
-}
 
-/// Calls wakers, which may be the user's code: goes on after a panic and gives back the first.
-fn wake_each(executor: &Executor, wakers: impl Iterator<Item = Waker>) -> Option<Payload> {
-    let mut first = None;
-    for waker in wakers.filter_map(|waker| executor.wake_own(waker)) {
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-            first.get_or_insert(payload);
+    /// Wakes all who are to be woken. Foreign wakers are the user's code: the others go on after
+    /// a panic of one, and the first is given back.
+    fn wake_gathered(&mut self) -> Option<Payload> {
+        self.take_in();
+        let mut woken = mem::take(&mut self.inbox.woken);
+        let executor = &self.core.executor;
+        let mut first = None;
+        for waker in woken.drain(..) {
+            let Some(foreign) = executor.wake_own(waker) else {
+                continue;
+            };
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| foreign.wake())) {
+                first.get_or_insert(payload);
+            }
         }
+        self.inbox.woken = woken;
+        for waker in self.inbox.unused.drain(..) {
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(waker))) {
+                first.get_or_insert(payload);
+            }
+        }
+        first
     }
-    first
 }
 
 /// A runtime that is being driven; when that is over, however, it counts as asleep again.
@@ -383,25 +381,6 @@ impl Drop for Awake<'_> {
                 resume_unwind(payload);
             }
         }
-    }
-}
-
-/// The timers that are due; reads the clock once, and not at all if there is no timer.
-struct Due<'a> {
-    core: &'a Core,
-    left: usize,
-    now: Option<Nanos>,
-}
-
-impl Iterator for Due<'_> {
-    type Item = Waker;
-
-    fn next(&mut self) -> Option<Waker> {
-        self.left = self.left.checked_sub(1)?;
-        let mut reactor = self.core.reactor();
-        reactor.timers.earliest()?;
-        let now = *self.now.get_or_insert_with(clock::now);
-        reactor.timers.pop_due(now)
     }
 }
 

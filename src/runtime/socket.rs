@@ -24,8 +24,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, fence};
 use std::task::{Context, Poll};
 
 use super::context::{self, Core, Gate};
@@ -117,6 +117,11 @@ impl Socket {
             .reactor()
             .register(self.fd(), self.trigger, core.bell())?;
         self.slot.store(key, Relaxed);
+        // With the fence of `abort`: either that sees the slot, or this sees the end.
+        fence(SeqCst);
+        if self.is_closed() {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
         Ok(key)
     }
 
@@ -126,6 +131,7 @@ impl Socket {
         if self.closed.swap(true, AcqRel) {
             return;
         }
+        fence(SeqCst);
         let owner = self.owner.load(Acquire);
         let at_home = context::with_serial(owner, |core| {
             let slot = self.slot.swap(0, Relaxed);
@@ -210,7 +216,8 @@ fn refused<T>(refusal: Refusal) -> Poll<Result<T>> {
 pub(crate) struct Operation<'a> {
     socket: &'a Socket,
     direction: Direction,
-    claimed: bool,
+    /// The runtime it claimed the direction under; 0 for none.
+    claimed: u64,
     /// A waker of this operation may be with the source.
     parked: bool,
 }
@@ -220,7 +227,7 @@ impl<'a> Operation<'a> {
         Self {
             socket,
             direction,
-            claimed: false,
+            claimed: 0,
             parked: false,
         }
     }
@@ -246,7 +253,7 @@ impl<'a> Operation<'a> {
             }
             Gate::Failed => return Poll::Ready(Err(core.failure())),
         }
-        if !self.claimed || self.socket.is_closed() {
+        if self.claimed != core.serial() || self.socket.is_closed() {
             if let Err(refusal) = self.claim(&core) {
                 return refused(refusal);
             }
@@ -257,7 +264,15 @@ impl<'a> Operation<'a> {
                 core.finished();
                 Poll::Ready(Ok(value))
             }
-            Poll::Ready(Err(cause)) => Poll::Ready(Err(error(cause))),
+            Poll::Ready(Err(cause)) => {
+                // It counts too: a call that goes on failing must not keep the loop to itself.
+                core.finished();
+                if self.socket.is_closed() {
+                    // Another thread's abort, between the look and the call.
+                    return refused(Refusal::Closed);
+                }
+                Poll::Ready(Err(error(cause)))
+            }
         }
     }
 
@@ -272,7 +287,9 @@ impl<'a> Operation<'a> {
             return Err(Refusal::Busy);
         }
         busy.store(true, Relaxed);
-        self.claimed = true;
+        self.claimed = core.serial();
+        // If it was claimed before, then under a runtime that is dead, and its wakers with it.
+        self.parked = false;
         Ok(())
     }
 
@@ -336,16 +353,17 @@ impl<'a> Operation<'a> {
 
 impl Drop for Operation<'_> {
     fn drop(&mut self) {
+        // If the socket is bound anew, what is busy there is another operation.
+        if self.claimed == 0 || self.socket.owner.load(Relaxed) != self.claimed {
+            return;
+        }
         if self.parked {
-            let owner = self.socket.owner.load(Relaxed);
-            let waker = context::with_serial(owner, |core| {
+            let waker = context::with_serial(self.claimed, |core| {
                 let slot = self.socket.slot.load(Relaxed);
                 core.reactor().unpark(slot, self.direction)
             });
             drop(waker);
         }
-        if self.claimed {
-            self.socket.busy(self.direction).store(false, Release);
-        }
+        self.socket.busy(self.direction).store(false, Release);
     }
 }

@@ -1,5 +1,6 @@
 //! Reads the one clock: monotonic nanoseconds, which never go back.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// Nanoseconds of the monotonic clock; [`NEVER`] is later than every deadline.
@@ -38,6 +39,18 @@ pub(crate) fn after(wait: Duration) -> Nanos {
 
 /// The deadline for an [`Instant`]; one that has passed is now.
 pub(crate) fn at(instant: Instant) -> Nanos {
+    // On Linux both are CLOCK_MONOTONIC, so the distance is measured once; elsewhere the two may
+    // differ in what they do while the machine sleeps.
+    if cfg!(any(target_os = "linux", target_os = "android")) {
+        static ANCHOR: OnceLock<(Instant, Nanos)> = OnceLock::new();
+        // In this order, so that the deadline may be a hair late but never early.
+        let (anchor, nanos) = ANCHOR.get_or_init(|| (Instant::now(), now()));
+        let later = instant.saturating_duration_since(*anchor);
+        return match Nanos::try_from(later.as_nanos()) {
+            Ok(later) => nanos.saturating_add(later),
+            Err(_) => NEVER,
+        };
+    }
     after(instant.saturating_duration_since(Instant::now()))
 }
 
@@ -51,5 +64,6 @@ mod tests {
         let before = now();
         assert!(after(Duration::ZERO) >= before);
         assert!(at(Instant::now()) >= before);
+        assert!(at(Instant::now() + Duration::from_secs(9)) >= before + 9_000_000_000);
     }
 }

@@ -318,7 +318,10 @@ where
             match this.set.step(&executor, set) {
                 Step::Polled => {}
                 Step::Body(id) => {
-                    if let Err(error) = this.poll_body(id) {
+                    let before = executor.left();
+                    let polled = this.poll_body(id);
+                    executor.settle(before);
+                    if let Err(error) = polled {
                         return this.end(Err(error));
                     }
                 }

@@ -17,9 +17,13 @@ fn check(result: i32) -> io::Result<i32> {
 
 /// Sets how many descriptors this process may have: only for a test that runs alone.
 pub(crate) fn limit_descriptors(max: u64) {
-    let limit = libc::rlimit { rlim_cur: max, rlim_max: max.max(4096) };
+    let limit = libc::rlimit {
+        rlim_cur: max,
+        rlim_max: max.max(4096),
+    };
     // SAFETY: the structure is valid for the length of the call.
-    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }).expect("a lower limit");
+    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })
+        .expect("a lower limit");
 }
 
 /// Gives a signal its default action: only for a test that runs alone.
@@ -62,7 +66,10 @@ impl Thread {
 
 /// The processor time this thread has used.
 pub(crate) fn thread_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: the structure is valid for the length of the call.
     check(unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) })
         .expect("a clock of the thread");
@@ -74,7 +81,10 @@ pub(crate) fn send_descriptors(socket: impl AsFd, data: &[u8], fds: &[BorrowedFd
     let size = (fds.len() * size_of::<i32>()) as u32;
     // SAFETY: pure arithmetic.
     let mut control = vec![0_u64; unsafe { libc::CMSG_SPACE(size) }.div_ceil(8) as usize];
-    let mut part = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
+    let mut part = libc::iovec {
+        iov_base: data.as_ptr().cast_mut().cast(),
+        iov_len: data.len(),
+    };
     // SAFETY: a msghdr is integers and pointers, valid as zeros.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = &raw mut part;
@@ -95,7 +105,11 @@ pub(crate) fn send_descriptors(socket: impl AsFd, data: &[u8], fds: &[BorrowedFd
     }
     // SAFETY: the message points at valid data and control buffers.
     let sent = unsafe {
-        libc::sendmsg(socket.as_fd().as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL)
+        libc::sendmsg(
+            socket.as_fd().as_raw_fd(),
+            &raw const message,
+            libc::MSG_NOSIGNAL,
+        )
     };
     assert_eq!(sent, data.len() as isize, "{}", io::Error::last_os_error());
 }
@@ -123,14 +137,26 @@ pub(crate) fn fail_call(call: libc::c_long, argument: u32, least: u32, errno: i3
         answer(libc::SECCOMP_RET_ERRNO | errno as u32),
         answer(libc::SECCOMP_RET_ALLOW),
     ];
-    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    let program = libc::sock_fprog {
+        len: program.len() as u16,
+        filter: program.as_mut_ptr(),
+    };
     // SAFETY: the program is valid for the length of the calls, and allows all calls but one.
     unsafe {
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
-            && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
+            && libc::prctl(
+                libc::PR_SET_SECCOMP,
+                libc::SECCOMP_MODE_FILTER,
+                &raw const program,
+            ) == 0
     }
 }
 
 fn filter(code: u32, yes: u8, no: u8, value: u32) -> libc::sock_filter {
-    libc::sock_filter { code: code as u16, jt: yes, jf: no, k: value }
+    libc::sock_filter {
+        code: code as u16,
+        jt: yes,
+        jf: no,
+        k: value,
+    }
 }

@@ -5,15 +5,15 @@
 
 mod allocations;
 mod executor;
-//mod group_model;
 mod foreign_loop;
+mod group_model;
 mod group_teardown;
-//mod growth;
+mod growth;
 //mod hostile;
 mod kernel;
 mod panics;
 mod runtime;
 mod support;
 mod task_group;
-//mod time;
+mod time;
 mod wakers;

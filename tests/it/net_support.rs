@@ -2,7 +2,7 @@
 //! on how often a future is polled.
 
 use std::fmt::Debug;
-use std::future::{Future, poll_fn};
+use std::future::{Future, IntoFuture, poll_fn};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -138,8 +138,8 @@ pub(crate) async fn receive_numbered<S: ByteReceiveStream>(stream: &S, from: usi
 }
 
 /// Polls at most `polls` times, coming round the loop in between whether woken or not.
-pub(crate) async fn polled<F: Future>(polls: usize, future: F) -> Option<F::Output> {
-    let mut future = std::pin::pin!(future);
+pub(crate) async fn polled<F: IntoFuture>(polls: usize, future: F) -> Option<F::Output> {
+    let mut future = std::pin::pin!(future.into_future());
     for _ in 0..polls {
         let poll = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await;
         if let Poll::Ready(output) = poll {

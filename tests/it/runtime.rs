@@ -16,6 +16,7 @@ use crate::foreign_loop::readable;
 use crate::kernel::{Thread, interrupt_by, limit_descriptors};
 use crate::support::{
     Counter, alone, counted, deadline, fds, forever, give_way, own_waker, poll_with, threads,
+    until_woken,
 };
 
 /// Waits as a foreign loop does, then turns the runtime; true if the descriptor was readable.
@@ -54,12 +55,7 @@ fn a_foreign_loop_drives_timers_groups_and_wakes_of_other_threads() {
         })
         .await?;
         to_firing.send(own_waker().await).expect("the thread lives");
-        let mut woken = false;
-        std::future::poll_fn(|_| match std::mem::replace(&mut woken, true) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
-        })
-        .await;
+        until_woken().await;
         firing.join().expect("no wake panics");
         Ok::<_, Error>(value + 1)
     });

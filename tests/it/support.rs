@@ -229,6 +229,16 @@ pub(crate) async fn give_way() {
     .await;
 }
 
+/// Is done at the second poll, which somebody else has to bring about.
+pub(crate) async fn until_woken() {
+    let mut again = false;
+    poll_fn(|_| match std::mem::replace(&mut again, true) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    })
+    .await;
+}
+
 /// The waker of the task that asks.
 pub(crate) async fn own_waker() -> Waker {
     poll_fn(|cx| Poll::Ready(cx.waker().clone())).await

@@ -17,7 +17,7 @@ use soloio::{Error, Runtime, block_on, sleep, task_group};
 use crate::foreign_loop::readable;
 use crate::support::{
     Counter, Gate, Wakes, counted, deadline, forever, give_way, own_waker, poll_once, poll_with,
-    rounds,
+    rounds, until_woken,
 };
 
 /// W1, smol#122, tokio#525 and #8222: a wake between "nothing to do" and the wait is not lost. The
@@ -169,12 +169,7 @@ fn w4_the_last_waker_is_the_one_that_is_woken() {
         assert_eq!(last.count(), 2, "the child of the handle is done");
         while last.count() < 3 {
             // Woken by the timer, through the last waker.
-            let mut again = false;
-            poll_fn(|_| match std::mem::replace(&mut again, true) {
-                true => Poll::Ready(()),
-                false => Poll::Pending,
-            })
-            .await;
+            until_woken().await;
         }
         assert_eq!(first.count(), 0);
         inner.await?;

@@ -1,0 +1,281 @@
+//! Random programs of tasks against a naive twin: a queue of names and nothing else.
+//!
+//! A program gives each task a list of steps. The twin runs them with a `VecDeque` and says in
+//! which order tasks have to be polled and how each ends; the group must do exactly that.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use proptest::prelude::*;
+use soloio::{Error, Result, TaskGroup, TaskHandle, block_on, task_group};
+
+use crate::support::{Counter, OnDrop, deadline, give_way};
+
+/// What a task does, one after the other.
+#[derive(Clone, Copy, Debug)]
+enum Action {
+    /// Wakes itself and waits.
+    GiveWay,
+    /// Starts the next task that was not started yet.
+    Spawn,
+    /// Cancels one of the tasks that were started, perhaps itself.
+    Cancel(usize),
+    /// Waits for a task that was started later than itself, unless somebody else does.
+    Join(usize),
+}
+
+/// What can be seen from outside.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Event {
+    Polled(usize),
+    Ended(usize),
+    /// Dropped before its end.
+    Dropped(usize),
+    /// Who waited, for whom, and whether there was a value.
+    Joined(usize, usize, bool),
+}
+
+type Program = Vec<Vec<Action>>;
+
+fn programs() -> impl Strategy<Value = Program> {
+    let action = prop_oneof![
+        3 => Just(Action::GiveWay),
+        3 => Just(Action::Spawn),
+        1 => (0..12_usize).prop_map(Action::Cancel),
+        2 => (0..12_usize).prop_map(Action::Join),
+    ];
+    prop::collection::vec(prop::collection::vec(action, 0..7), 12)
+}
+
+/// The twin's task.
+#[derive(Default)]
+struct Twin {
+    at: usize,
+    queued: bool,
+    cancelled: bool,
+    ended: bool,
+    /// Ended with a value that nobody took yet.
+    value: bool,
+    joiner: Option<usize>,
+    /// Somebody waits for it, or did.
+    awaited: bool,
+    /// In the middle of a `GiveWay` or `Join`.
+    waiting: bool,
+}
+
+#[derive(Default)]
+struct Oracle {
+    tasks: Vec<Twin>,
+    ready: VecDeque<usize>,
+    events: Vec<Event>,
+}
+
+impl Oracle {
+    fn spawn(&mut self) {
+        let name = self.tasks.len();
+        self.tasks.push(Twin::default());
+        self.wake(name);
+    }
+
+    fn wake(&mut self, name: usize) {
+        let task = &mut self.tasks[name];
+        if !task.ended && !std::mem::replace(&mut task.queued, true) {
+            self.ready.push_back(name);
+        }
+    }
+
+    fn end(&mut self, name: usize, event: Event) {
+        self.events.push(event);
+        let task = &mut self.tasks[name];
+        task.ended = true;
+        task.value = matches!(event, Event::Ended(_));
+        if let Some(joiner) = task.joiner.take() {
+            self.wake(joiner);
+        }
+    }
+
+    fn run(mut self, program: &Program) -> Vec<Event> {
+        self.spawn();
+        while let Some(name) = self.ready.pop_front() {
+            self.tasks[name].queued = false;
+            if self.tasks[name].cancelled {
+                self.end(name, Event::Dropped(name));
+                continue;
+            }
+            self.events.push(Event::Polled(name));
+            if self.poll(name, program) {
+                self.end(name, Event::Ended(name));
+                // It is off the list, even if it woke itself.
+                self.ready.retain(|other| *other != name);
+            }
+        }
+        self.events
+    }
+
+    /// True when the task has come to its end.
+    fn poll(&mut self, name: usize, program: &Program) -> bool {
+        while let Some(&action) = program[name].get(self.tasks[name].at) {
+            match action {
+                Action::GiveWay => {
+                    if !std::mem::replace(&mut self.tasks[name].waiting, true) {
+                        self.wake(name);
+                        return false;
+                    }
+                }
+                Action::Spawn if self.tasks.len() < program.len() => self.spawn(),
+                Action::Cancel(other) if other < self.tasks.len() => {
+                    if !self.tasks[other].ended && !self.tasks[other].cancelled {
+                        self.tasks[other].cancelled = true;
+                        self.wake(other);
+                    }
+                }
+                Action::Join(other) if self.may_join(name, other) => {
+                    let task = &mut self.tasks[other];
+                    task.awaited = true;
+                    if !task.ended {
+                        task.joiner = Some(name);
+                        self.tasks[name].waiting = true;
+                        return false;
+                    }
+                    self.events.push(Event::Joined(name, other, task.value));
+                }
+                _ => {}
+            }
+            self.tasks[name].waiting = false;
+            self.tasks[name].at += 1;
+        }
+        true
+    }
+
+    fn may_join(&self, name: usize, other: usize) -> bool {
+        self.tasks[name].waiting
+            || name < other && other < self.tasks.len() && !self.tasks[other].awaited
+    }
+}
+
+/// What the real tasks share. The handles are in cells, so that one may be cancelled while it is
+/// waited for.
+struct World<'s> {
+    program: Program,
+    handles: RefCell<Vec<Rc<RefCell<TaskHandle<'s, usize>>>>>,
+    awaited: RefCell<Vec<bool>>,
+    events: RefCell<Vec<Event>>,
+    live: Counter,
+}
+
+type Boxed<'s> = Pin<Box<dyn Future<Output = Result<usize>> + 's>>;
+
+fn spawn<'s>(world: &Rc<World<'s>>, group: &'s TaskGroup<'s, '_>) {
+    let name = world.handles.borrow().len();
+    if name == world.program.len() {
+        return;
+    }
+    let (polls, last, held) = (Rc::clone(world), Rc::clone(world), world.live.hold());
+    let ended = Rc::new(Cell::new(false));
+    let done = Rc::clone(&ended);
+    let guard = OnDrop(move || {
+        let event = if done.get() {
+            Event::Ended(name)
+        } else {
+            Event::Dropped(name)
+        };
+        last.events.borrow_mut().push(event);
+    });
+    let mut task: Boxed<'s> = Box::pin(task(name, Rc::clone(world), group));
+    let handle = group.spawn(poll_fn(move |cx| {
+        let _kept = (&guard, &held);
+        polls.events.borrow_mut().push(Event::Polled(name));
+        let polled = task.as_mut().poll(cx);
+        ended.set(polled.is_ready());
+        polled
+    }));
+    world.awaited.borrow_mut().push(false);
+    world
+        .handles
+        .borrow_mut()
+        .push(Rc::new(RefCell::new(handle)));
+}
+
+async fn task<'s>(
+    name: usize,
+    world: Rc<World<'s>>,
+    group: &'s TaskGroup<'s, '_>,
+) -> Result<usize> {
+    for action in world.program[name].clone() {
+        match action {
+            Action::GiveWay => give_way().await,
+            Action::Spawn => spawn(&world, group),
+            Action::Cancel(other) => {
+                let handle = world.handles.borrow().get(other).cloned();
+                if let Some(handle) = handle {
+                    handle.borrow().cancel();
+                }
+            }
+            Action::Join(other) => {
+                let handle = world.handles.borrow().get(other).cloned();
+                let Some(handle) = handle.filter(|_| name < other) else {
+                    continue;
+                };
+                if std::mem::replace(&mut world.awaited.borrow_mut()[other], true) {
+                    continue;
+                }
+                let joined = poll_fn(|cx| match handle.try_borrow_mut() {
+                    Ok(mut handle) => Pin::new(&mut *handle).poll(cx),
+                    Err(_) => Poll::Pending,
+                })
+                .await;
+                assert!(
+                    matches!(joined, Err(Error::Cancelled))
+                        || joined.as_ref().is_ok_and(|n| *n == other)
+                );
+                world
+                    .events
+                    .borrow_mut()
+                    .push(Event::Joined(name, other, joined.is_ok()));
+            }
+        }
+    }
+    Ok(name)
+}
+
+fn run(program: &Program) -> Vec<Event> {
+    let live = Counter::new();
+    let events = RefCell::new(Vec::new());
+    let ended = block_on(task_group(async |group| {
+        let world = Rc::new(World {
+            program: program.clone(),
+            handles: RefCell::default(),
+            awaited: RefCell::default(),
+            events: RefCell::default(),
+            live: live.clone(),
+        });
+        spawn(&world, group);
+        // The body waits for its turn until nothing moves any more.
+        let mut seen = usize::MAX;
+        while std::mem::replace(&mut seen, world.events.borrow().len())
+            != world.events.borrow().len()
+        {
+            give_way().await;
+        }
+        events.replace(world.events.take());
+        Ok(())
+    }));
+    ended.expect("no child fails");
+    assert_eq!(live.get(), 0, "all children are accounted for");
+    events.into_inner()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 2_000 } else { 20_000 }))]
+
+    #[test]
+    fn a_group_does_what_a_queue_of_names_does(program in programs()) {
+        let _deadline = deadline();
+        let expected = Oracle::default().run(&program);
+        prop_assert_eq!(run(&program), expected);
+    }
+}
