@@ -1,4 +1,80 @@
 //! AnyIO's networking for Rust, on a small runtime of its own.
+//!
+//! One thread, one loop: TCP, UNIX and UDP sockets, tasks that borrow, and cancellation that loses
+//! no byte. There is no runtime to configure and no outside async runtime below.
+//!
+//! ```text
+//!   your program     block_on(async { .. })
+//!                       │ connect_*, create_*, task_group, sleep, fail_after
+//!                       v
+//!   tasks            task groups own their children and poll those that were woken
+//!                       │ receive, send, accept            ^ wake (a number)
+//!                       v                                  │
+//!   sockets, timers  try the system call; if it would block, leave a waker
+//!                       │                                  ^ readiness, deadlines
+//!                       v                                  │
+//!   the loop         polls tasks, then waits in epoll or kqueue
+//! ```
+//!
+//! # A client
+//!
+//! ```no_run
+//! use soloio::{Result, block_on, connect_tcp};
+//!
+//! fn main() -> Result<()> {
+//!     block_on(async {
+//!         let client = connect_tcp("localhost", 1234).await?;
+//!         client.send(b"Client\n").await?;
+//!         let response = client.receive().await?;
+//!         println!("{}", String::from_utf8_lossy(&response));
+//!         Ok(())
+//!     })
+//! }
+//! ```
+//!
+//! # A server
+//!
+//! ```no_run
+//! use soloio::{Result, block_on, create_tcp_listener};
+//!
+//! fn main() -> Result<()> {
+//!     block_on(async {
+//!         let greeting = String::from("Hello, "); // all handlers borrow it
+//!         let listener = create_tcp_listener().local_port(1234).await?;
+//!         let server = listener.serve(async |client| {
+//!             let name = client.receive_max(1024).await?;
+//!             client.send(&[greeting.as_bytes(), &name].concat()).await
+//!         });
+//!         server.await
+//!     })
+//! }
+//! ```
+//!
+//! # The verbs
+//!
+//! * Enter a runtime: [`block_on`]; [`Runtime`] to keep one, or to drive it from another loop.
+//! * Connect: [`connect_tcp`], [`connect_unix`], [`create_connected_udp_socket`].
+//! * Listen: [`create_tcp_listener`], [`create_unix_listener`], [`create_udp_socket`].
+//! * Accept: [`Listener::serve`], with a task for each connection, or [`Listener::accept`].
+//! * Move bytes: [`ByteReceiveStream`], [`ByteSendStream`], [`ByteStream`]; each stream type has
+//!   the same methods itself, so that none of these need be imported.
+//! * Run tasks side by side: [`task_group`], [`TaskGroup::spawn`], [`TaskHandle`]; [`yield_now`].
+//! * Wait, or limit a wait: [`sleep`], [`sleep_until`], [`interval`], [`fail_after`],
+//!   [`move_on_after`].
+//! * Test without a kernel: [`create_memory_byte_stream`].
+//!
+//! What has options is a builder that is awaited: `create_udp_socket().local_host("::1").await?`.
+//! Nothing happens before the await. The types of the builders are in [`net`].
+//!
+//! # What always holds
+//!
+//! * Dropping a future cancels it. What that means stands under *Cancel safety* at each operation.
+//! * Operations take `&self`: one task may receive from a stream while another sends. A second
+//!   receiver, or sender, gets [`Error::Busy`].
+//! * The end of a stream is [`Error::EndOfStream`], never an empty read; `next()` turns it into
+//!   `Ok(None)`.
+//! * Outside a runtime an operation is [`Error::NoRuntime`]; making its future is no error.
+//! * What a peer, the network or a caller's data does is an [`Error`], never a panic.
 
 mod error;
 mod executor;
@@ -26,3 +102,12 @@ pub use task::{
     yield_now,
 };
 pub use time::{Interval, interval, sleep, sleep_until};
+
+/// The programs of the documents are compiled, and run where they can, by the documentation tests.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../docs/anyio.md")]
+    struct FromAnyio;
+}

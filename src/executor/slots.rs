@@ -100,6 +100,9 @@ impl Slots {
 
     fn next_generation(&mut self) -> u32 {
         self.generation = self.generation.wrapping_add(1);
+        if TaskId::new(0, self.generation, 0) == TaskId::NOBODY {
+            self.generation = self.generation.wrapping_add(1);
+        }
         self.generation
     }
 

@@ -47,6 +47,8 @@ pub(crate) trait Child<E> {
 pub(crate) enum Step<E> {
     /// A task was polled.
     Polled,
+    /// It is this task's turn.
+    Task(Task),
     /// The list is empty.
     Idle,
     /// The budget of this turn is used; the list is not empty.
@@ -57,6 +59,13 @@ pub(crate) enum Step<E> {
     Failed(E),
     /// A task panicked.
     Panicked(Payload),
+}
+
+/// A task of a set that is to be polled.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Task {
+    id: TaskId,
+    member: u32,
 }
 
 struct Member<E> {
@@ -177,7 +186,7 @@ impl<E> TaskSet<E> {
         let mut members = self.members.borrow_mut();
         let entry = members.vacant_entry();
         // Without a home the next `look` gives the numbers.
-        let (mut id, mut foreign) = (TaskId::from_number(0), None);
+        let (mut id, mut foreign) = (TaskId::NOBODY, None);
         if let Some(home) = &*self.home.borrow() {
             (id, foreign) = home
                 .executor
@@ -197,58 +206,77 @@ impl<E> TaskSet<E> {
         self.members.borrow().is_empty()
     }
 
-    /// Polls the next woken task of `set`, which is this set's key in `executor`.
+    /// Polls the next woken task of `set`, which is this set's key in `executor`, and catches its
+    /// panic. For a set that outlives a panic: a group ends by it, so it needs no catching there.
     #[inline]
     pub(crate) fn step(&self, executor: &Executor, set: SetKey) -> Step<E> {
-        let next = if executor.is_spent() {
-            if executor.slots().has_ready(set) {
-                return Step::Spent;
-            }
-            executor.slots().next(set)
-        } else {
-            executor.slots().next(set)
+        let next = self.next(executor, set);
+        let Step::Task(task) = next else {
+            return next;
         };
-        match next {
-            None => Step::Idle,
-            Some((id, BODY)) => Step::Body(id),
-            Some((id, member)) => {
-                let before = executor.left();
-                let step = self.poll_member(executor, id, member as usize);
-                executor.settle(before);
-                step
-            }
-        }
-    }
-
-    fn poll_member(&self, executor: &Executor, id: TaskId, key: usize) -> Step<E> {
-        let child = Rc::clone(&self.members.borrow()[key].child);
-        let waker = id.waker();
-        let mut cx = Context::from_waker(&waker);
-        match catch_unwind(AssertUnwindSafe(|| child.poll(&mut cx))) {
-            Ok(Poll::Pending) => Step::Polled,
-            Ok(Poll::Ready(result)) => {
-                self.forget(executor, key);
-                // The last owner drops the value that nobody asked for.
-                match (caught(|| drop(child)), result) {
-                    (Step::Polled, Err(error)) => Step::Failed(error),
-                    (step, _) => step,
-                }
-            }
+        match catch_unwind(AssertUnwindSafe(|| self.poll(executor, task))) {
+            Ok(step) => step,
             Err(payload) => {
-                self.forget(executor, key);
+                let member = self.forget(executor, task.member);
                 // A second panic, from the future's drop, adds nothing to the first.
-                drop(catch_unwind(AssertUnwindSafe(|| child.cancel())));
+                drop(catch_unwind(AssertUnwindSafe(|| {
+                    if let Some(member) = member {
+                        member.child.cancel();
+                    }
+                })));
                 Step::Panicked(payload)
             }
         }
     }
 
-    /// The task has ended: frees its slot and its place.
-    fn forget(&self, executor: &Executor, key: usize) {
-        let member = self.members.borrow_mut().try_remove(key);
-        if let Some(member) = member {
-            executor.slots().remove_slot(member.id);
+    /// The next woken task of `set`, to be polled.
+    #[inline]
+    pub(crate) fn next(&self, executor: &Executor, set: SetKey) -> Step<E> {
+        if executor.is_spent() && executor.slots().has_ready(set) {
+            return Step::Spent;
         }
+        match executor.slots().next(set) {
+            None => Step::Idle,
+            Some((id, BODY)) => Step::Body(id),
+            Some((id, member)) => Step::Task(Task { id, member }),
+        }
+    }
+
+    /// Polls a task that [`next`](Self::next) gave; its panic passes by.
+    ///
+    /// The task may be a group, and so come back here: what is not needed for that is in functions
+    /// of its own, since in debug builds each value of a frame costs stack at each level.
+    pub(crate) fn poll(&self, executor: &Executor, task: Task) -> Step<E> {
+        let child = Rc::clone(&self.members.borrow()[task.member as usize].child);
+        let before = executor.left();
+        let polled = child.poll(&mut Context::from_waker(&task.id.waker()));
+        executor.settle(before);
+        self.polled(executor, task, child, polled)
+    }
+
+    fn polled(
+        &self,
+        executor: &Executor,
+        task: Task,
+        child: Rc<dyn Child<E>>,
+        polled: Poll<Result<(), E>>,
+    ) -> Step<E> {
+        let Poll::Ready(result) = polled else {
+            return Step::Polled;
+        };
+        let member = self.forget(executor, task.member);
+        // The last owner drops the value that nobody asked for.
+        match (caught(|| drop((member, child))), result) {
+            (Step::Polled, Err(error)) => Step::Failed(error),
+            (step, _) => step,
+        }
+    }
+
+    /// The task has ended: frees its slot and its place.
+    fn forget(&self, executor: &Executor, member: u32) -> Option<Member<E>> {
+        let member = self.members.borrow_mut().try_remove(member as usize)?;
+        executor.slots().remove_slot(member.id);
+        Some(member)
     }
 
     /// No task is taken in from now on.

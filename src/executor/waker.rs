@@ -48,6 +48,9 @@ const MAX_RUNTIMES: u16 = 64;
 pub(crate) struct TaskId(usize);
 
 impl TaskId {
+    /// The number that no task has: generations begin at 1.
+    pub(crate) const NOBODY: Self = Self(0);
+
     pub(crate) fn new(runtime: u16, generation: u32, index: u32) -> Self {
         let generation = generation as usize & GENERATION_MASK;
         debug_assert!(

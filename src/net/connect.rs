@@ -81,7 +81,7 @@ impl ConnectTcp {
 
     async fn connect(self) -> Result<TcpStream> {
         if self.port == 0 {
-            return Err(Error::invalid("connect", "port 0 cannot be connected to"));
+            return Err(port_0(&self.host));
         }
         let locals = match &self.local_host {
             Some(host) => host.resolve(self.local_port).await?,
@@ -118,6 +118,12 @@ impl ConnectTcp {
             None => Some(any_address(address.is_ipv4(), self.local_port)),
         }
     }
+}
+
+/// Port 0 asks for any port where one is bound, and is none to connect to.
+pub(super) fn port_0(host: &Host) -> Error {
+    let cause = io::Error::new(io::ErrorKind::InvalidInput, "port 0 cannot be connected to");
+    Error::io("connect to", format_args!("{host} port 0"), cause)
 }
 
 /// The address that stands for all of this host.

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 
 use super::Family;
-use super::connect::any_address;
+use super::connect::{any_address, port_0};
 use super::resolve::Host;
 use super::udp::{ConnectedUdpSocket, UdpSocket};
 use crate::error::{Error, Result};
@@ -200,7 +200,7 @@ impl CreateConnectedUdpSocket {
 
     async fn create(self) -> Result<ConnectedUdpSocket> {
         if self.port == 0 {
-            return Err(Error::invalid("connect", "port 0 cannot be connected to"));
+            return Err(port_0(&self.host));
         }
         let mut peers = self.host.resolve(self.port).await?;
         if let Some(local) = self.local.host.as_ref().and_then(|host| host.literal(0)) {

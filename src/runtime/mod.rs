@@ -234,7 +234,7 @@ impl Runtime {
         executor.refill();
         loop {
             match self.root.step(executor, self.root_key) {
-                Step::Polled => {}
+                Step::Polled | Step::Task(_) => {}
                 Step::Idle | Step::Spent => return Poll::Pending,
                 Step::Body(id) => {
                     let before = executor.left();

@@ -151,17 +151,10 @@ where
             };
             let place = places.take();
             group.spawn(async {
-                let place = place;
-                let ended = match begun.await {
-                    // Pinned where it is made: passed on to a function it would be in the task
-                    // twice, and an idle connection is mostly its task.
-                    Ok(stream) => {
-                        let mut served = pin!(handler(stream));
-                        poll_fn(|cx| poll_caught(served.as_mut(), cx)).await
-                    }
-                    Err(error) => Err(error),
-                };
-                if let Err(error) = ended {
+                // Pinned where it is made: passed on to a function it would be in the task twice,
+                // and an idle connection is mostly its task.
+                let mut connection = pin!(async { handler(begun.await?).await.into_result() });
+                if let Err(error) = poll_fn(|cx| poll_caught(connection.as_mut(), cx)).await {
                     report.tell(error);
                 }
                 drop(place);
@@ -187,15 +180,13 @@ async fn pass_over(error: Error, report: &Report<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Polls a handler, whose panic is the error of its own connection.
-fn poll_caught<F>(served: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<Result<()>>
-where
-    F: Future<Output: Outcome<Error, Value = ()>>,
-{
-    match catch_unwind(AssertUnwindSafe(|| served.poll(cx))) {
-        Ok(polled) => polled.map(Outcome::into_result),
-        Err(payload) => Poll::Ready(Err(panicked(&*payload))),
-    }
+/// Polls a connection, whose panic is its own error.
+fn poll_caught(
+    connection: Pin<&mut impl Future<Output = Result<()>>>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<()>> {
+    catch_unwind(AssertUnwindSafe(|| connection.poll(cx)))
+        .unwrap_or_else(|payload| Poll::Ready(Err(panicked(&*payload))))
 }
 
 fn panicked(payload: &(dyn Any + Send)) -> Error {

@@ -33,6 +33,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -42,7 +43,7 @@ use std::thread;
 use super::handle::{Join, Joinable, TaskHandle};
 use super::outcome::Outcome;
 use crate::error::{Error, Result};
-use crate::executor::{Child, Payload, Step, TaskId, TaskSet};
+use crate::executor::{Child, Executor, Payload, Step, TaskId, TaskSet};
 use crate::runtime::{Runtime, context};
 
 /// A child: its future, and beside it what the handle sees.
@@ -70,19 +71,12 @@ where
         // SAFETY: the cell lives in an `Rc` that is never unwrapped, so the future does not move;
         // it leaves its place only by being overwritten, which drops it where it is.
         let polled = unsafe { Pin::new_unchecked(future) }.poll(cx);
-        let Poll::Ready(outcome) = polled else {
-            return Poll::Pending;
-        };
-        *place = None;
-        drop(place);
-        match outcome.into_result() {
-            Ok(value) => {
-                self.join.publish(Some(value));
-                Poll::Ready(Ok(()))
-            }
-            Err(error) => {
-                self.join.publish(None);
-                Poll::Ready(Err(error))
+        match polled {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(outcome) => {
+                *place = None;
+                drop(place);
+                Poll::Ready(self.join.take(outcome))
             }
         }
     }
@@ -234,12 +228,13 @@ impl<E> fmt::Debug for TaskGroup<'_, '_, E> {
 #[doc(alias = "create_task_group")]
 #[doc(alias = "nursery")]
 #[doc(alias = "scope")]
-pub async fn task_group<'env, B, O>(body: B) -> Result<O::Value>
+pub fn task_group<'env, B, O>(body: B) -> impl Future<Output = Result<O::Value>>
 where
     B: for<'s> AsyncFnOnce(&'s TaskGroup<'s, 'env>) -> O,
     O: Outcome<Error>,
 {
-    task_group_with::<Error, _, _>(body).await
+    // No async fn around the other one: its frame would be on the stack, too, at each level.
+    task_group_with::<Error, _, _>(body)
 }
 
 /// [`task_group`] with an error type of one's own.
@@ -315,33 +310,54 @@ where
         let this = &mut *self;
         let set = this.set.look(&executor, cx.waker());
         loop {
-            match this.set.step(&executor, set) {
-                Step::Polled => {}
-                Step::Body(id) => {
-                    let before = executor.left();
-                    let polled = this.poll_body(id);
-                    executor.settle(before);
-                    if let Err(error) = polled {
-                        return this.end(Err(error));
-                    }
-                }
-                Step::Failed(error) => return this.end(Err(error)),
-                Step::Panicked(payload) => {
-                    // What the others' drops add to it is dropped with them.
-                    drop(this.tear_down());
-                    resume_unwind(payload);
-                }
-                Step::Spent => {
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-                Step::Idle => return this.idle(),
+            let mut step = this.set.next(&executor, set);
+            if let Step::Task(task) = step {
+                step = this.set.poll(&executor, task);
+            }
+            if let ControlFlow::Break(polled) = this.stepped(step, &executor, cx) {
+                return polled;
             }
         }
     }
 }
 
 impl<B, V, E> Run<'_, B, V, E> {
+    /// What a step means for the group. Apart from `poll` for the sake of the stack: children that
+    /// are groups are polled inside a step.
+    fn stepped(
+        &mut self,
+        step: Step<E>,
+        executor: &Executor,
+        cx: &Context<'_>,
+    ) -> ControlFlow<Poll<Result<V, E>>>
+    where
+        B: Future<Output: Outcome<E, Value = V>>,
+    {
+        match step {
+            Step::Polled | Step::Task(_) => ControlFlow::Continue(()),
+            Step::Body(id) => {
+                let before = executor.left();
+                let polled = self.poll_body(id);
+                executor.settle(before);
+                match polled {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(error) => ControlFlow::Break(self.end(Err(error))),
+                }
+            }
+            Step::Failed(error) => ControlFlow::Break(self.end(Err(error))),
+            Step::Panicked(payload) => {
+                // What the others' drops add to it is dropped with them.
+                drop(self.tear_down());
+                resume_unwind(payload);
+            }
+            Step::Spent => {
+                cx.waker().wake_by_ref();
+                ControlFlow::Break(Poll::Pending)
+            }
+            Step::Idle => ControlFlow::Break(self.idle()),
+        }
+    }
+
     fn poll_body(&mut self, id: TaskId) -> Result<(), E>
     where
         B: Future<Output: Outcome<E, Value = V>>,

@@ -8,18 +8,19 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use super::outcome::Outcome;
 use crate::error::{Error, Result};
 use crate::executor::TaskId;
 use crate::runtime::context;
 
 /// Where a child leaves its result, beside (never inside) the cell of its future.
-#[derive(Default)]
 pub(super) struct Join<T> {
     result: Cell<Option<T>>,
     finished: Cell<bool>,
     cancelled: Cell<bool>,
     joiner: Cell<Option<Waker>>,
-    id: Cell<Option<TaskId>>,
+    /// That of nobody until it has a slot: waking it does nothing then.
+    id: Cell<TaskId>,
 }
 
 impl<T> Join<T> {
@@ -29,7 +30,7 @@ impl<T> Join<T> {
             finished: Cell::new(false),
             cancelled: Cell::new(false),
             joiner: Cell::new(None),
-            id: Cell::new(None),
+            id: Cell::new(TaskId::NOBODY),
         }
     }
 
@@ -42,6 +43,19 @@ impl<T> Join<T> {
         }
     }
 
+    /// The child ended by itself: its value goes to the handle, its error to the group.
+    pub(super) fn take<O, E>(&self, outcome: O) -> Result<(), E>
+    where
+        O: Outcome<E, Value = T>,
+    {
+        let (value, ended) = match outcome.into_result() {
+            Ok(value) => (Some(value), Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        self.publish(value);
+        ended
+    }
+
     pub(super) fn is_finished(&self) -> bool {
         self.finished.get()
     }
@@ -51,7 +65,7 @@ impl<T> Join<T> {
     }
 
     pub(super) fn set_id(&self, id: TaskId) {
-        self.id.set(Some(id));
+        self.id.set(id);
     }
 }
 
@@ -84,9 +98,7 @@ impl<'s, T> TaskHandle<'s, T> {
         if join.is_finished() || join.cancelled.replace(true) {
             return;
         }
-        if let Some(id) = join.id.get() {
-            id.wake();
-        }
+        join.id.get().wake();
     }
 
     /// True when the task has ended, one way or another.

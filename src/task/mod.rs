@@ -5,11 +5,14 @@
 //! | `group.rs` | `task_group`: owns and polls the children; the one lifetime erasure |
 //! | `handle.rs` | `TaskHandle`: a child's result |
 //! | `outcome.rs` | what a child may end with |
+//! | `rejected.rs` | programs that must not compile (documentation tests) |
 //! | `timeout.rs` | `fail_after`, `move_on_after` |
 
 mod group;
 mod handle;
 mod outcome;
+#[cfg(doctest)]
+mod rejected;
 mod timeout;
 
 use std::future::poll_fn;

@@ -3,8 +3,9 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::net::{TcpListener as StdListener, TcpStream as StdStream};
+use std::net::TcpListener as StdListener;
 use std::os::unix::net::UnixListener as StdUnixListener;
+use std::time::Duration;
 
 use soloio::{
     Error, Family, Result, Runtime, connect_tcp, connect_unix, create_connected_udp_socket,
@@ -44,9 +45,15 @@ fn unresolved<T: std::fmt::Debug>(result: Result<T>, parts: &[&str]) {
 fn port_0_cannot_be_connected_to() {
     run(async {
         let refused = connect_tcp("some.host", 0).await;
-        assert_eq!(kind(refused, &["some.host", "port 0"]), ErrorKind::InvalidInput);
+        assert_eq!(
+            kind(refused, &["some.host", "port 0"]),
+            ErrorKind::InvalidInput
+        );
         let refused = create_connected_udp_socket("some.host", 0).await;
-        assert_eq!(kind(refused, &["some.host", "port 0"]), ErrorKind::InvalidInput);
+        assert_eq!(
+            kind(refused, &["some.host", "port 0"]),
+            ErrorKind::InvalidInput
+        );
     });
 }
 
@@ -62,7 +69,10 @@ fn hosts_that_cannot_be_are_refused() {
             unresolved(create_connected_udp_socket(host, 9).await, &[why]);
         }
         // No such name, whatever the resolver says of it (RFC 6761).
-        unresolved(connect_tcp("nothing.invalid", 9).await, &["nothing.invalid"]);
+        unresolved(
+            connect_tcp("nothing.invalid", 9).await,
+            &["nothing.invalid"],
+        );
         unresolved(connect_tcp("127.0.0.1:80", 9).await, &["127.0.0.1:80"]);
         unresolved(connect_tcp("256.1.1.1", 9).await, &["256.1.1.1"]);
     });
@@ -71,14 +81,25 @@ fn hosts_that_cannot_be_are_refused() {
 #[test]
 fn families_that_do_not_fit_are_refused() {
     run(async {
-        let refused = create_tcp_listener().local_host("127.0.0.1").family(Family::V6).await;
+        let refused = create_tcp_listener()
+            .local_host("127.0.0.1")
+            .family(Family::V6)
+            .await;
         assert_eq!(kind(refused, &["family"]), ErrorKind::InvalidInput);
-        let refused = create_udp_socket().local_host("::1").family(Family::V4).await;
+        let refused = create_udp_socket()
+            .local_host("::1")
+            .family(Family::V4)
+            .await;
         assert_eq!(kind(refused, &["family"]), ErrorKind::InvalidInput);
-        let refused = create_connected_udp_socket("127.0.0.1", 9).family(Family::V6).await;
+        let refused = create_connected_udp_socket("127.0.0.1", 9)
+            .family(Family::V6)
+            .await;
         assert_eq!(kind(refused, &["family"]), ErrorKind::InvalidInput);
         let refused = create_udp_socket().await;
-        assert_eq!(kind(refused, &["family", "local_host"]), ErrorKind::InvalidInput);
+        assert_eq!(
+            kind(refused, &["family", "local_host"]),
+            ErrorKind::InvalidInput
+        );
         let listener = StdListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("bound").port();
         let refused = connect_tcp("127.0.0.1", port).local_host("::1").await;
@@ -92,11 +113,20 @@ fn paths_that_cannot_be_are_refused() {
         let long = format!("/tmp/{}", "x".repeat(103));
         let cases = [("", "empty"), ("/tmp/a\0b", "NUL"), (&*long, "too long")];
         for (path, why) in cases {
-            assert_eq!(kind(connect_unix(path).await, &[why]), ErrorKind::InvalidInput);
-            assert_eq!(kind(create_unix_listener(path).await, &[why]), ErrorKind::InvalidInput);
+            assert_eq!(
+                kind(connect_unix(path).await, &[why]),
+                ErrorKind::InvalidInput
+            );
+            assert_eq!(
+                kind(create_unix_listener(path).await, &[why]),
+                ErrorKind::InvalidInput
+            );
         }
         let name = format!("\0{}", "x".repeat(108));
-        assert_eq!(kind(connect_unix(&name).await, &["longer"]), ErrorKind::InvalidInput);
+        assert_eq!(
+            kind(connect_unix(&name).await, &["longer"]),
+            ErrorKind::InvalidInput
+        );
     });
 }
 
@@ -106,10 +136,22 @@ fn nothing_is_received_into_nothing() {
         let (tcp, _tcp_peer) = tcp_pair().await;
         let (unix, _unix_peer) = unix_pair().await;
         for _ in 0..2 {
-            assert_eq!(kind(tcp.receive_max(0).await, &["receive"]), ErrorKind::InvalidInput);
-            assert_eq!(kind(tcp.receive_into(&mut []).await, &[]), ErrorKind::InvalidInput);
-            assert_eq!(kind(unix.receive_max(0).await, &["receive"]), ErrorKind::InvalidInput);
-            assert_eq!(kind(unix.receive_into(&mut []).await, &[]), ErrorKind::InvalidInput);
+            assert_eq!(
+                kind(tcp.receive_max(0).await, &["receive"]),
+                ErrorKind::InvalidInput
+            );
+            assert_eq!(
+                kind(tcp.receive_into(&mut []).await, &[]),
+                ErrorKind::InvalidInput
+            );
+            assert_eq!(
+                kind(unix.receive_max(0).await, &["receive"]),
+                ErrorKind::InvalidInput
+            );
+            assert_eq!(
+                kind(unix.receive_into(&mut []).await, &[]),
+                ErrorKind::InvalidInput
+            );
         }
     });
 }
@@ -119,14 +161,29 @@ fn an_address_in_use_is_named() {
     run(async {
         let taken = StdListener::bind("127.0.0.1:0").expect("a port");
         let address = taken.local_addr().expect("bound");
-        let refused = create_tcp_listener().local_host("127.0.0.1").local_port(address.port()).await;
-        assert_eq!(kind(refused, &["listen on", &address.to_string()]), ErrorKind::AddrInUse);
+        let refused = create_tcp_listener()
+            .local_host("127.0.0.1")
+            .local_port(address.port())
+            .await;
+        assert_eq!(
+            kind(refused, &["listen on", &address.to_string()]),
+            ErrorKind::AddrInUse
+        );
         let refused = create_tcp_listener().local_port(address.port()).await;
-        assert_eq!(kind(refused, &[&address.port().to_string()]), ErrorKind::AddrInUse);
+        assert_eq!(
+            kind(refused, &[&address.port().to_string()]),
+            ErrorKind::AddrInUse
+        );
         let taken = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
         let address = taken.local_addr().expect("bound");
-        let refused = create_udp_socket().local_host("127.0.0.1").local_port(address.port()).await;
-        assert_eq!(kind(refused, &["bind to", &address.to_string()]), ErrorKind::AddrInUse);
+        let refused = create_udp_socket()
+            .local_host("127.0.0.1")
+            .local_port(address.port())
+            .await;
+        assert_eq!(
+            kind(refused, &["bind to", &address.to_string()]),
+            ErrorKind::AddrInUse
+        );
         let elsewhere = create_tcp_listener().local_host("192.0.2.1").await;
         assert_eq!(kind(elsewhere, &["192.0.2.1"]), ErrorKind::AddrNotAvailable);
         let elsewhere = create_udp_socket().local_host("192.0.2.1").await;
@@ -161,12 +218,21 @@ fn paths_that_are_taken_are_left_alone() {
         }
         let nowhere = dir.path("missing").join("socket");
         let text = nowhere.to_string_lossy();
-        assert_eq!(kind(create_unix_listener(&nowhere).await, &[&text]), ErrorKind::NotFound);
-        assert_eq!(kind(connect_unix(&nowhere).await, &[&text]), ErrorKind::NotFound);
+        assert_eq!(
+            kind(create_unix_listener(&nowhere).await, &[&text]),
+            ErrorKind::NotFound
+        );
+        assert_eq!(
+            kind(connect_unix(&nowhere).await, &[&text]),
+            ErrorKind::NotFound
+        );
         // A link is not followed to remove what it points to.
         let link = dir.path("link");
         std::os::unix::fs::symlink(&file, &link).expect("a link");
-        assert_eq!(kind(create_unix_listener(&link).await, &[]), ErrorKind::AddrInUse);
+        assert_eq!(
+            kind(create_unix_listener(&link).await, &[]),
+            ErrorKind::AddrInUse
+        );
         assert_eq!(fs::read_to_string(&file).expect("still there"), "precious");
     });
 }
@@ -193,69 +259,81 @@ fn a_peer_that_refuses_is_named_with_host_and_port() {
     });
 }
 
-#[test]
-fn running_out_of_descriptors_is_an_error_of_each_verb() {
-    alone("bad_input::running_out_of_descriptors_is_an_error_of_each_verb", || {
-        let _guard = deadline();
-        let dir = TempDir::new();
-        let path = dir.path("socket");
-        let _unix = StdUnixListener::bind(&path).expect("listens");
-        let listener = StdListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("bound");
-        let mut runtime = Runtime::new().expect("a runtime");
-        runtime.block_on(sleep(std::time::Duration::from_micros(10))).expect("slept");
-        let stream = runtime.block_on(async {
-            let stream = connect_tcp("127.0.0.1", address.port()).await.expect("connects");
-            assert!(polled(2, stream.receive()).await.is_none());
-            stream
-        });
-        let before = fds();
-        // The count itself takes one for a moment.
-        kernel::limit_descriptors(before as u64 - 1);
-        const OUT: i32 = libc::EMFILE;
-        let is_out = |error: &std::io::Error| assert_eq!(error.raw_os_error(), Some(OUT));
-        runtime.block_on(async {
-            match connect_tcp("127.0.0.1", address.port()).await {
-                Err(Error::ConnectFailed(failed)) => {
-                    is_out(&failed.attempts[0].cause);
-                    says(&failed.to_string(), &["127.0.0.1", &address.port().to_string()]);
-                }
-                other => panic!("{other:?}"),
+fn is_out(error: &std::io::Error) {
+    assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
+}
+
+/// What every verb says when there is no descriptor left.
+async fn all_are_refused(dir: &TempDir, port: u16) {
+    let text = port.to_string();
+    match connect_tcp("127.0.0.1", port).await {
+        Err(Error::ConnectFailed(failed)) => {
+            is_out(&failed.attempts[0].cause);
+            says(&failed.to_string(), &["127.0.0.1", &text]);
+        }
+        other => panic!("{other:?}"),
+    }
+    let (old, new) = (dir.path("socket"), dir.path("new"));
+    let tcp = create_tcp_listener().local_host("127.0.0.1").await;
+    let udp = create_udp_socket().local_host("127.0.0.1").await;
+    let connected = create_connected_udp_socket("127.0.0.1", 9).await;
+    let tried = [
+        (connect_unix(&old).await.err(), "socket"),
+        (create_unix_listener(&new).await.err(), "new"),
+        (tcp.err(), "127.0.0.1"),
+        (create_tcp_listener().await.err(), "listen on"),
+        (udp.err(), "127.0.0.1"),
+        (connected.err(), "bind to"),
+    ];
+    for (error, part) in tried {
+        match error {
+            Some(Error::Io(error)) => {
+                is_out(&error);
+                says(&error.to_string(), &[part]);
             }
-            let tried = [
-                (connect_unix(&path).await.err(), &*path.to_string_lossy()),
-                (create_unix_listener(dir.path("b")).await.err(), "b"),
-                (create_tcp_listener().local_host("127.0.0.1").await.err(), "127.0.0.1"),
-                (create_tcp_listener().await.err(), "listen on"),
-                (create_udp_socket().local_host("127.0.0.1").await.err(), "127.0.0.1"),
-                (create_connected_udp_socket("127.0.0.1", 9).await.err(), "bind to"),
-            ];
-            for (error, part) in tried {
-                match error {
-                    Some(Error::Io(error)) => {
-                        is_out(&error);
-                        says(&error.to_string(), &[part]);
-                    }
-                    other => panic!("{other:?}"),
-                }
-            }
-            assert!(!dir.path("b").exists(), "nothing is left");
-            // An abort has no descriptor to spare, and ends the stream all the same.
-            stream.abort();
-            assert!(matches!(stream.receive().await, Err(Error::Closed)));
-        });
-        match Runtime::new() {
-            Err(Error::Io(error)) => is_out(&error),
             other => panic!("{other:?}"),
         }
-        kernel::limit_descriptors(100);
-        assert_eq!(fds(), before);
-        let (mut peer, _) = listener.accept().expect("the first connection");
-        let end = std::io::Read::read(&mut peer, &mut [0; 1]);
-        assert_eq!(end.expect("the end"), 0);
-        drop(StdStream::connect(address));
-        runtime.block_on(async {
-            connect_tcp("127.0.0.1", address.port()).await.expect("there is room again");
-        });
+    }
+    assert!(!new.exists(), "nothing is left");
+}
+
+fn without_descriptors() {
+    let _guard = deadline();
+    let dir = TempDir::new();
+    let _unix = StdUnixListener::bind(dir.path("socket")).expect("listens");
+    let listener = StdListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    let mut runtime = Runtime::new().expect("a runtime");
+    let stream = runtime.block_on(async {
+        // The loop makes its own descriptors when it first sleeps.
+        sleep(Duration::from_micros(10)).await.expect("slept");
+        let stream = connect_tcp("127.0.0.1", port).await.expect("connects");
+        assert!(polled(2, stream.receive()).await.is_none());
+        stream
     });
+    let before = fds();
+    let fillers = kernel::use_up_descriptors();
+    runtime.block_on(async {
+        all_are_refused(&dir, port).await;
+        // An abort has no descriptor to spare, and ends the stream all the same.
+        stream.abort();
+        assert!(matches!(stream.receive().await, Err(Error::Closed)));
+    });
+    match Runtime::new() {
+        Err(Error::Io(error)) => is_out(&error),
+        other => panic!("{other:?}"),
+    }
+    drop(fillers);
+    assert_eq!(fds(), before);
+    let (mut peer, _) = listener.accept().expect("the first connection");
+    let end = std::io::Read::read(&mut peer, &mut [0; 1]);
+    assert_eq!(end.expect("the end"), 0);
+    let again = runtime.block_on(async { connect_tcp("127.0.0.1", port).await });
+    again.expect("there is room again");
+}
+
+#[test]
+fn running_out_of_descriptors_is_an_error_of_each_verb() {
+    let test = "bad_input::running_out_of_descriptors_is_an_error_of_each_verb";
+    alone(test, without_descriptors);
 }

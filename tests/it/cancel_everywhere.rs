@@ -32,7 +32,10 @@ pub(crate) struct Cut {
 }
 
 impl Cut {
-    const NEVER: Self = Self { polls: usize::MAX, late: false };
+    const NEVER: Self = Self {
+        polls: usize::MAX,
+        late: false,
+    };
 
     /// The operation's output, if it needs no more polls than it is given.
     pub(crate) async fn apply<F: IntoFuture>(self, operation: F) -> Option<F::Output> {
@@ -58,7 +61,10 @@ fn everywhere(test: &str, round: impl AsyncFn(Cut) -> bool) {
     alone(&format!("cancel_everywhere::{test}"), || {
         let _guard = deadline();
         let mut runtime = Runtime::new().expect("a runtime");
-        assert!(runtime.block_on(round(Cut::NEVER)), "{test} comes to its end");
+        assert!(
+            runtime.block_on(round(Cut::NEVER)),
+            "{test} comes to its end"
+        );
         let mut cuts = 0;
         for late in [false, true] {
             for polls in 0.. {
@@ -127,7 +133,9 @@ async fn cancelled_receive<S: ByteStream>(cut: Cut, how: Receive, (a, b): (S, S)
             all.extend(more);
         }
         assert_eq!(all, data, "nothing lost, nothing doubled");
-        a.send(b"!").await.expect("the other direction is not touched");
+        a.send(b"!")
+            .await
+            .expect("the other direction is not touched");
         done
     };
     let (done, ()) = join(receive, partner).await;
@@ -254,7 +262,10 @@ fn tcp_accept() {
         let done = accepted.is_some();
         let server = match accepted {
             Some(server) => server.expect("accepts"),
-            None => listener.accept().await.expect("the connection is still there"),
+            None => listener
+                .accept()
+                .await
+                .expect("the connection is still there"),
         };
         assert_eq!(server.peer_addr(), client.local_addr());
         done
@@ -277,7 +288,10 @@ fn unix_accept() {
         let done = accepted.is_some();
         let server = match accepted {
             Some(server) => server.expect("accepts"),
-            None => listener.accept().await.expect("the connection is still there"),
+            None => listener
+                .accept()
+                .await
+                .expect("the connection is still there"),
         };
         assert_eq!(server.receive().await.expect("sent"), b"me");
         done
@@ -302,19 +316,26 @@ async fn cancelled_connect(cut: Cut, host: &str) -> bool {
             assert_eq!(server.receive().await.expect("sent"), b"x");
             return done;
         }
-        let ended = server.next().await.expect("a cut connect is closed in order");
+        let ended = server
+            .next()
+            .await
+            .expect("a cut connect is closed in order");
         assert!(ended.is_none());
     }
 }
 
 #[test]
 fn connects_to_an_address() {
-    everywhere("connects_to_an_address", async |cut| cancelled_connect(cut, "127.0.0.1").await);
+    everywhere("connects_to_an_address", async |cut| {
+        cancelled_connect(cut, "127.0.0.1").await
+    });
 }
 
 #[test]
 fn connects_to_a_name() {
-    everywhere("connects_to_a_name", async |cut| cancelled_connect(cut, "localhost").await);
+    everywhere("connects_to_a_name", async |cut| {
+        cancelled_connect(cut, "localhost").await
+    });
 }
 
 #[test]
@@ -322,11 +343,16 @@ fn connects_to_a_full_backlog() {
     everywhere("connects_to_a_full_backlog", async |cut| {
         let dir = TempDir::new();
         let path = dir.path("socket");
-        let listener = create_unix_listener(&path).backlog(0).await.expect("listens");
+        let listener = create_unix_listener(&path)
+            .backlog(0)
+            .await
+            .expect("listens");
         let filler = connect_unix(&path).await.expect("room for one");
         let accept = async {
             turns(3).await;
-            sleep(Duration::from_millis(2)).await.expect("inside a runtime");
+            sleep(Duration::from_millis(2))
+                .await
+                .expect("inside a runtime");
             listener.accept().await.expect("the filler")
         };
         let (connected, _server) = join(cut.apply(connect_unix(&path)), accept).await;
@@ -337,7 +363,10 @@ fn connects_to_a_full_backlog() {
             None => connect_unix(&path).await,
         };
         client.expect("connects").send(b"me").await.expect("sent");
-        let server = listener.accept().await.expect("the client, and nobody before it");
+        let server = listener
+            .accept()
+            .await
+            .expect("the client, and nobody before it");
         assert_eq!(server.receive().await.expect("sent"), b"me");
         done
     });
@@ -347,12 +376,17 @@ fn connects_to_a_full_backlog() {
 fn makers() {
     everywhere("makers", async |cut| {
         let dir = TempDir::new();
-        let tcp = cut.apply(create_tcp_listener().local_host("localhost")).await;
+        let tcp = cut
+            .apply(create_tcp_listener().local_host("localhost"))
+            .await;
         let bound = cut.apply(create_udp_socket().local_host("localhost")).await;
         let connected = cut.apply(create_connected_udp_socket("localhost", 9)).await;
         let unix = cut.apply(create_unix_listener(dir.path("socket"))).await;
         let client = cut.apply(connect_unix(dir.path("socket"))).await;
-        assert!(cut.polls == 0 || client.is_some(), "never suspends with room in the backlog");
+        assert!(
+            cut.polls == 0 || client.is_some(),
+            "never suspends with room in the backlog"
+        );
         let made = [
             tcp.is_some_and(|made| made.is_ok()),
             bound.is_some_and(|made| made.is_ok()),
@@ -416,7 +450,9 @@ fn connected_datagrams() {
         for how in [Receive::All, Receive::Into, Receive::Next] {
             let server = udp().await;
             let port = server.local_addr().port();
-            let client = create_connected_udp_socket("127.0.0.1", port).await.expect("a socket");
+            let client = create_connected_udp_socket("127.0.0.1", port)
+                .await
+                .expect("a socket");
             if cut.apply(client.send(b"hello")).await.is_none() {
                 client.send(b"hello").await.expect("sent");
             }
@@ -437,7 +473,10 @@ fn connected_datagrams() {
                         let got = cut.apply(client.next()).await;
                         got.map(|got| got.expect("a datagram").expect("has no end"))
                     }
-                    _ => cut.apply(client.receive()).await.map(|got| got.expect("a datagram")),
+                    _ => cut
+                        .apply(client.receive())
+                        .await
+                        .map(|got| got.expect("a datagram")),
                 };
                 let done = got.is_some();
                 let got = match got {
@@ -458,7 +497,9 @@ fn waits_for_time() {
     everywhere("waits_for_time", async |cut| {
         let short = Duration::from_micros(50);
         let slept = cut.apply(sleep(short)).await;
-        let until = cut.apply(sleep_until(std::time::Instant::now() + short)).await;
+        let until = cut
+            .apply(sleep_until(std::time::Instant::now() + short))
+            .await;
         let yielded = cut.apply(yield_now()).await;
         let mut interval = interval(short);
         let ticked = cut.apply(interval.tick()).await;
@@ -495,7 +536,11 @@ fn groups_and_handles() {
             child.await
         });
         let ended = cut.apply(group).await;
-        assert_eq!(alive.get(), 0, "dropping the group has dropped its children");
+        assert_eq!(
+            alive.get(),
+            0,
+            "dropping the group has dropped its children"
+        );
         let joined = task_group(async |group| {
             let mut child = group.spawn(async {
                 turns(3).await;

@@ -83,7 +83,10 @@ async fn cancelled_sends<S: ByteStream>(count: usize, (a, b): (S, S)) {
         at
     };
     let (sent, received) = join(send, receive).await;
-    assert_eq!(sent, received, "the counts of send_from are those of the peer");
+    assert_eq!(
+        sent, received,
+        "the counts of send_from are those of the peer"
+    );
 }
 
 #[test]

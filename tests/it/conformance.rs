@@ -201,7 +201,10 @@ async fn a_second_sender_is_busy(a: impl ByteStream, b: impl ByteStream) {
         sent.expect("sent");
     }
     a.send(b"x").await.expect("free again");
-    assert_eq!(b.receive().await.expect("no byte of the refused ones"), b"x");
+    assert_eq!(
+        b.receive().await.expect("no byte of the refused ones"),
+        b"x"
+    );
 }
 
 async fn a_dropped_receive_loses_nothing(a: impl ByteStream, b: impl ByteStream) {
@@ -261,7 +264,10 @@ async fn a_send_waits_for_room_and_is_exact(a: impl ByteStream, b: impl ByteStre
     let taken = clog(&a, 0).await;
     let data = numbered(taken, LOT);
     let mut rest = &data[..];
-    assert!(polled(5, a.send_from(&mut rest)).await.is_none(), "there is no room");
+    assert!(
+        polled(5, a.send_from(&mut rest)).await.is_none(),
+        "there is no room"
+    );
     let (sent, ()) = join(a.send(rest), receive_numbered(&b, 0, taken + LOT)).await;
     sent.expect("sent once there was room");
     a.send(b"").await.expect("an empty send is fine");
@@ -278,8 +284,12 @@ async fn vectored_parts_go_as_one_piece(a: impl ByteStream, b: impl ByteStream) 
         a.send_vectored(&mut parts).await.expect("sent");
         let left: usize = parts.iter().map(|part| part.len()).sum();
         assert_eq!(left, 0);
-        a.send_vectored(&mut &mut [][..]).await.expect("nothing to send");
-        a.send_vectored(&mut &mut [IoSlice::new(b"")][..]).await.expect("nothing to send");
+        a.send_vectored(&mut &mut [][..])
+            .await
+            .expect("nothing to send");
+        a.send_vectored(&mut &mut [IoSlice::new(b"")][..])
+            .await
+            .expect("nothing to send");
         a.send_eof().await.expect("ended");
     };
     let ((), all) = join(send, receive_all(&b)).await;
@@ -320,7 +330,10 @@ async fn nothing_is_read_without_a_receiver(a: impl ByteStream, b: impl ByteStre
     assert!(polled(2, b.receive()).await.is_none());
     let taken = clog(&a, 0).await;
     let again = clog(&a, taken).await;
-    assert!(again < 65_536, "{again} bytes more were taken, and nobody receives");
+    assert!(
+        again < 65_536,
+        "{again} bytes more were taken, and nobody receives"
+    );
     receive_numbered(&b, 0, taken + again).await;
 }
 
@@ -353,7 +366,10 @@ async fn sees_the_end<S: ByteStream>(b: &S) {
             break end;
         }
     };
-    assert!(matches!(end, Error::EndOfStream | Error::Broken(_)), "{end:?}");
+    assert!(
+        matches!(end, Error::EndOfStream | Error::Broken(_)),
+        "{end:?}"
+    );
     for _ in 0..2 {
         let again = b.receive().await.expect_err("the end stays");
         assert_eq!(std::mem::discriminant(&again), std::mem::discriminant(&end));

@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code, reason = "system calls; each is explained")]
 
+use std::fs::File;
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -24,6 +25,12 @@ pub(crate) fn limit_descriptors(max: u64) {
     // SAFETY: the structure is valid for the length of the call.
     check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })
         .expect("a lower limit");
+}
+
+/// Takes all descriptors this process may have left: only for a test that runs alone.
+pub(crate) fn use_up_descriptors() -> Vec<File> {
+    limit_descriptors(crate::support::fds() as u64 + 10);
+    std::iter::from_fn(|| File::open("/dev/null").ok()).collect()
 }
 
 /// Gives a signal its default action: only for a test that runs alone.

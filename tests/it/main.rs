@@ -4,16 +4,27 @@
 //! issue it was seen in.
 
 mod allocations;
+mod bad_input;
+mod cancel_everywhere;
+mod cancel_random;
+mod conformance;
 mod executor;
 mod foreign_loop;
 mod group_model;
 mod group_teardown;
 mod growth;
-//mod hostile;
+mod hostile;
 mod kernel;
+mod net_support;
 mod panics;
+mod readiness;
 mod runtime;
+mod serve;
 mod support;
 mod task_group;
+mod tcp;
+mod threads;
 mod time;
+mod udp;
+mod unix;
 mod wakers;

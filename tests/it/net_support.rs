@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
+use std::time::Duration;
 
 use soloio::{
     ByteReceiveStream, ByteSendStream, Error, Result, TcpListener, TcpStream, UdpSocket,
     UnixStream, block_on, connect_tcp, connect_unix, create_tcp_listener, create_udp_socket,
-    create_unix_listener, yield_now,
+    create_unix_listener, sleep,
 };
 
 use crate::support::{Random, deadline};
@@ -124,7 +125,11 @@ pub(crate) fn numbered(from: usize, len: usize) -> Vec<u8> {
 /// Asserts that `got` stands at `from` in the known stream.
 pub(crate) fn check_numbered(from: usize, got: &[u8]) {
     let good = numbered(from, got.len()) == got;
-    assert!(good, "bytes {from} to {} are not those sent", from + got.len());
+    assert!(
+        good,
+        "bytes {from} to {} are not those sent",
+        from + got.len()
+    );
 }
 
 /// Receives exactly the bytes `from..from + len` of the known stream.
@@ -145,15 +150,16 @@ pub(crate) async fn polled<F: IntoFuture>(polls: usize, future: F) -> Option<F::
         if let Poll::Ready(output) = poll {
             return Some(output);
         }
-        yield_now().await.expect("inside a runtime");
+        turns(1).await;
     }
     None
 }
 
-/// Comes round the loop some times.
+/// Comes round the loop some times, with a look at the kernel each time: a mere yield may be
+/// polled again before that.
 pub(crate) async fn turns(count: usize) {
     for _ in 0..count {
-        yield_now().await.expect("inside a runtime");
+        sleep(Duration::ZERO).await.expect("inside a runtime");
     }
 }
 

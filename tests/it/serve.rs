@@ -15,7 +15,7 @@ use soloio::{
 
 use crate::kernel;
 use crate::net_support::{TempDir, polled, refused, run, tcp_listener, turns};
-use crate::support::{Counter, alone, deadline, fds};
+use crate::support::{Counter, alone, deadline};
 
 /// Says hello to a server that echoes.
 async fn echoes(listener: &TcpListener) -> Result<()> {
@@ -126,10 +126,14 @@ fn a_listener_at_its_connection_limit_costs_nothing() {
         client.set_nonblocking(true).expect("set");
         let mut answer = [0; 5];
         while client.read_exact(&mut answer).is_err() {
-            runtime.turn(Some(Duration::from_millis(10))).expect("a turn");
+            runtime
+                .turn(Some(Duration::from_millis(10)))
+                .expect("a turn");
         }
         assert_eq!(&answer, b"hello");
-        client.shutdown(std::net::Shutdown::Both).expect("shut down");
+        client
+            .shutdown(std::net::Shutdown::Both)
+            .expect("shut down");
     }
     drop((third, server));
 }
@@ -156,49 +160,55 @@ fn a_listener_that_nobody_accepts_from_costs_nothing() {
 #[test]
 fn c1_running_out_of_descriptors_neither_ends_the_server_nor_spins() {
     // tokio#3529, tokio#4782, asyncio#78, deno#10148: 100 % of a processor, or the end.
-    alone("serve::c1_running_out_of_descriptors_neither_ends_the_server_nor_spins", || {
-        kernel::limit_descriptors(32);
-        let told = Cell::new(0);
-        let start = Instant::now();
-        run(async {
-            let listener = tcp_listener().await;
-            let serve = listener.serve(echo).on_error(|error| {
-                assert!(error.to_string().contains("accept on 127.0.0.1"), "{error}");
-                told.set(told.get() + 1);
-            });
-            let serve = async { serve.await };
-            let talk = async {
-                // The loop makes its descriptors when it first sleeps.
-                sleep(Duration::from_micros(10)).await.expect("slept");
-                let mut clients = Vec::new();
-                while let Ok(client) = StdStream::connect(listener.local_addr()) {
-                    clients.push(client);
-                    turns(4).await;
-                }
-                let before = kernel::thread_time();
-                // Not for something to happen: to see that nothing does.
-                sleep(Duration::from_millis(350)).await.expect("slept");
-                assert!(kernel::thread_time() - before < Duration::from_millis(100), "it spins");
-                assert!(told.get() >= 1);
-                clients.drain(2..);
-                for _ in 0..3 {
-                    echoes(&listener).await.expect("it serves again");
-                }
-                // One of the connections that had to wait, or was served all the time.
-                for client in &mut clients {
-                    client.write_all(b"x").expect("written");
-                    client.set_nonblocking(true).expect("set");
-                    while client.read_exact(&mut [0; 1]).is_err() {
-                        yield_now().await.expect("inside a runtime");
+    alone(
+        "serve::c1_running_out_of_descriptors_neither_ends_the_server_nor_spins",
+        || {
+            kernel::limit_descriptors(32);
+            let told = Cell::new(0);
+            let start = Instant::now();
+            run(async {
+                let listener = tcp_listener().await;
+                let serve = listener.serve(echo).on_error(|error| {
+                    assert!(error.to_string().contains("accept on 127.0.0.1"), "{error}");
+                    told.set(told.get() + 1);
+                });
+                let serve = async { serve.await };
+                let talk = async {
+                    // The loop makes its descriptors when it first sleeps.
+                    sleep(Duration::from_micros(10)).await.expect("slept");
+                    let mut clients = Vec::new();
+                    while let Ok(client) = StdStream::connect(listener.local_addr()) {
+                        clients.push(client);
+                        turns(4).await;
                     }
-                }
-                listener.abort();
-            };
-            refused!(join(serve, talk).await.0, Error::Closed);
-        });
-        let most = 1 + start.elapsed().as_secs() as usize;
-        assert!(told.get() <= most, "told {} times", told.get());
-    });
+                    let before = kernel::thread_time();
+                    // Not for something to happen: to see that nothing does.
+                    sleep(Duration::from_millis(350)).await.expect("slept");
+                    assert!(
+                        kernel::thread_time() - before < Duration::from_millis(100),
+                        "it spins"
+                    );
+                    assert!(told.get() >= 1);
+                    clients.drain(2..);
+                    for _ in 0..3 {
+                        echoes(&listener).await.expect("it serves again");
+                    }
+                    // One of the connections that had to wait, or was served all the time.
+                    for client in &mut clients {
+                        client.write_all(b"x").expect("written");
+                        client.set_nonblocking(true).expect("set");
+                        while client.read_exact(&mut [0; 1]).is_err() {
+                            yield_now().await.expect("inside a runtime");
+                        }
+                    }
+                    listener.abort();
+                };
+                refused!(join(serve, talk).await.0, Error::Closed);
+            });
+            let most = 1 + start.elapsed().as_secs() as usize;
+            assert!(told.get() <= most, "told {} times", told.get());
+        },
+    );
 }
 
 /// Serves while each accept fails with `errno`; another task must still run. How often it is told.
@@ -208,12 +218,12 @@ fn served_with(errno: i32) -> Option<(usize, Result<()>)> {
     let filtered = Cell::new(true);
     run(async {
         let listener = tcp_listener().await;
-        let _waiting = StdStream::connect(listener.local_addr()).expect("connects");
         let serve = listener.serve(echo).on_error(|_| told.set(told.get() + 1));
         let other = async {
             if !kernel::fail_call(libc::SYS_accept4, 0, 0, errno) {
                 filtered.set(false);
             }
+            let _more = StdStream::connect(listener.local_addr()).expect("connects");
             turns(200).await;
             listener.abort();
         };
@@ -229,39 +239,51 @@ fn served_with(errno: i32) -> Option<(usize, Result<()>)> {
 #[test]
 fn c1_accepts_that_fail_for_good_leave_room_for_others() {
     // The error loop starves the tasks that would end it (tokio#4782).
-    alone("serve::c1_accepts_that_fail_for_good_leave_room_for_others", || {
-        if let Some((told, ended)) = served_with(libc::ECONNABORTED) {
-            assert!(told > 0);
-            refused!(ended, Error::Closed);
-        }
-    });
+    alone(
+        "serve::c1_accepts_that_fail_for_good_leave_room_for_others",
+        || {
+            if let Some((told, ended)) = served_with(libc::ECONNABORTED) {
+                assert!(told > 0);
+                refused!(ended, Error::Closed);
+            }
+        },
+    );
 }
 
 #[test]
 fn c1_a_listener_that_is_broken_ends_the_server() {
-    alone("serve::c1_a_listener_that_is_broken_ends_the_server", || {
-        if let Some((_, ended)) = served_with(libc::EINVAL) {
-            refused!(ended, Error::Io(_));
-        }
-    });
+    alone(
+        "serve::c1_a_listener_that_is_broken_ends_the_server",
+        || {
+            if let Some((_, ended)) = served_with(libc::EINVAL) {
+                refused!(ended, Error::Io(_));
+            }
+        },
+    );
 }
 
 #[test]
 fn c3_a_listener_accepts_on_after_an_error_of_accept() {
     // Exhaustion takes the edge, and no further one comes (libuv d428f2c).
-    alone("serve::c3_a_listener_accepts_on_after_an_error_of_accept", || {
-        run(async {
-            let listener = tcp_listener().await;
-            let client = StdStream::connect(listener.local_addr()).expect("connects");
-            turns(2).await;
-            kernel::limit_descriptors(fds() as u64 - 1);
-            refused!(listener.accept().await, Error::Io(_));
-            refused!(listener.accept().await, Error::Io(_));
-            kernel::limit_descriptors(100);
-            let accepted = listener.accept().await.expect("the same connection");
-            assert_eq!(accepted.peer_addr(), client.local_addr().expect("connected"));
-        });
-    });
+    alone(
+        "serve::c3_a_listener_accepts_on_after_an_error_of_accept",
+        || {
+            run(async {
+                let listener = tcp_listener().await;
+                let client = StdStream::connect(listener.local_addr()).expect("connects");
+                turns(2).await;
+                let fillers = kernel::use_up_descriptors();
+                refused!(listener.accept().await, Error::Io(_));
+                refused!(listener.accept().await, Error::Io(_));
+                drop(fillers);
+                let accepted = listener.accept().await.expect("the same connection");
+                assert_eq!(
+                    accepted.peer_addr(),
+                    client.local_addr().expect("connected")
+                );
+            });
+        },
+    );
 }
 
 #[test]

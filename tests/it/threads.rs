@@ -1,7 +1,8 @@
 //! Sockets that several threads and runtimes hold: who may use them when, and what an end from
-//! elsewhere does. Protocol: bound by the first operation, `OtherLoop` while that runtime lives.
+//! elsewhere does. Bound by the first operation, `OtherLoop` while that runtime lives. Long because
+//! each pair of holders has its race.
 
-use std::future::Future;
+use std::future::{Future, IntoFuture};
 use std::io::Write;
 use std::net::TcpStream as StdStream;
 use std::pin::pin;
@@ -48,8 +49,8 @@ fn futures_of_sockets_are_send() {
         travels(unix.send(b""));
         travels(listener.accept());
         travels(other.accept());
-        travels(std::future::IntoFuture::into_future(connect_tcp("", 1)));
-        travels(std::future::IntoFuture::into_future(create_tcp_listener()));
+        travels(IntoFuture::into_future(connect_tcp("", 1)));
+        travels(IntoFuture::into_future(create_tcp_listener()));
         travels(soloio::connect_unix(""));
     }
     #[allow(dead_code, reason = "it has to compile, not to run")]
@@ -77,13 +78,28 @@ fn an_operation_outside_a_runtime_says_so() {
     let listener = block_on(tcp_listener());
     let datagrams = block_on(udp());
     for _ in 0..2 {
-        assert!(matches!(polled_outside(tcp.receive()), Poll::Ready(Err(Error::NoRuntime))));
-        assert!(matches!(polled_outside(tcp.send(b"x")), Poll::Ready(Err(Error::NoRuntime))));
-        assert!(matches!(polled_outside(unix.receive()), Poll::Ready(Err(Error::NoRuntime))));
-        assert!(matches!(polled_outside(listener.accept()), Poll::Ready(Err(Error::NoRuntime))));
-        assert!(matches!(polled_outside(datagrams.receive()), Poll::Ready(Err(Error::NoRuntime))));
+        assert!(matches!(
+            polled_outside(tcp.receive()),
+            Poll::Ready(Err(Error::NoRuntime))
+        ));
+        assert!(matches!(
+            polled_outside(tcp.send(b"x")),
+            Poll::Ready(Err(Error::NoRuntime))
+        ));
+        assert!(matches!(
+            polled_outside(unix.receive()),
+            Poll::Ready(Err(Error::NoRuntime))
+        ));
+        assert!(matches!(
+            polled_outside(listener.accept()),
+            Poll::Ready(Err(Error::NoRuntime))
+        ));
+        assert!(matches!(
+            polled_outside(datagrams.receive()),
+            Poll::Ready(Err(Error::NoRuntime))
+        ));
     }
-    let mut connect = pin!(std::future::IntoFuture::into_future(connect_tcp("127.0.0.1", 1)));
+    let mut connect = pin!(IntoFuture::into_future(connect_tcp("127.0.0.1", 1)));
     let mut context = Context::from_waker(Waker::noop());
     match connect.as_mut().poll(&mut context) {
         Poll::Ready(Err(Error::NoRuntime | Error::ConnectFailed(_))) => {}
@@ -110,7 +126,10 @@ fn sockets_may_be_made_by_one_runtime_and_used_by_the_next() {
                 assert_eq!(got.expect("received"), [n]);
                 let client = StdStream::connect(address).expect("connects");
                 let accepted = listener.accept().await.expect("accepts");
-                assert_eq!(accepted.peer_addr(), client.local_addr().expect("connected"));
+                assert_eq!(
+                    accepted.peer_addr(),
+                    client.local_addr().expect("connected")
+                );
             });
         }
         let back = thread::scope(|scope| {
@@ -246,10 +265,24 @@ fn ended_from_elsewhere(count: usize, unix: bool) {
         let barrier = Barrier::new(2);
         if unix {
             let (a, b) = runtime.block_on(unix_pair());
-            round(&mut runtime, n, &barrier, &a, (|| a.receive(), || a.abort()), &b);
+            round(
+                &mut runtime,
+                n,
+                &barrier,
+                &a,
+                (|| a.receive(), || a.abort()),
+                &b,
+            );
         } else {
             let (a, b) = runtime.block_on(tcp_pair());
-            round(&mut runtime, n, &barrier, &a, (|| a.receive(), || a.abort()), &b);
+            round(
+                &mut runtime,
+                n,
+                &barrier,
+                &a,
+                (|| a.receive(), || a.abort()),
+                &b,
+            );
         }
     }
     // Takes in what the other threads left.
@@ -293,15 +326,20 @@ fn round<S: Sync, T, F: Future<Output = soloio::Result<T>>>(
 /// 100,000 rounds on request, else what fits.
 fn many() -> usize {
     let asked = std::env::var("SOLOIO_TEST_ROUNDS").ok();
-    asked.and_then(|count| count.parse().ok()).unwrap_or(rounds(10_000))
+    asked
+        .and_then(|count| count.parse().ok())
+        .unwrap_or_else(|| rounds(10_000))
 }
 
 #[test]
 fn an_abort_from_another_thread_ends_a_receive() {
-    alone("threads::an_abort_from_another_thread_ends_a_receive", || {
-        ended_from_elsewhere(many(), false);
-        ended_from_elsewhere(many(), true);
-    });
+    alone(
+        "threads::an_abort_from_another_thread_ends_a_receive",
+        || {
+            ended_from_elsewhere(many(), false);
+            ended_from_elsewhere(many(), true);
+        },
+    );
 }
 
 #[test]
@@ -388,30 +426,33 @@ fn listeners_are_aborted_from_another_thread() {
 
 #[test]
 fn a_runtime_that_ends_while_its_sockets_are_aborted_elsewhere() {
-    alone("threads::a_runtime_that_ends_while_its_sockets_are_aborted_elsewhere", || {
-        let _guard = deadline();
-        let before = fds();
-        for n in 0..rounds(3_000) {
-            let barrier = Barrier::new(2);
-            let mut runtime = Runtime::new().expect("a runtime");
-            let (a, b) = runtime.block_on(async {
-                let (a, b) = tcp_pair().await;
-                assert!(polled(1, join(a.receive(), b.receive())).await.is_none());
-                (a, b)
-            });
-            thread::scope(|scope| {
-                scope.spawn(|| {
-                    barrier.wait();
-                    a.abort();
-                    drop(b);
+    alone(
+        "threads::a_runtime_that_ends_while_its_sockets_are_aborted_elsewhere",
+        || {
+            let _guard = deadline();
+            let before = fds();
+            for n in 0..rounds(3_000) {
+                let barrier = Barrier::new(2);
+                let mut runtime = Runtime::new().expect("a runtime");
+                let (a, b) = runtime.block_on(async {
+                    let (a, b) = tcp_pair().await;
+                    assert!(polled(1, join(a.receive(), b.receive())).await.is_none());
+                    (a, b)
                 });
-                barrier.wait();
-                for _ in 0..n % 32 {
-                    std::hint::spin_loop();
-                }
-                drop(runtime);
-            });
-        }
-        assert_eq!(fds(), before);
-    });
+                thread::scope(|scope| {
+                    scope.spawn(|| {
+                        barrier.wait();
+                        a.abort();
+                        drop(b);
+                    });
+                    barrier.wait();
+                    for _ in 0..n % 32 {
+                        std::hint::spin_loop();
+                    }
+                    drop(runtime);
+                });
+            }
+            assert_eq!(fds(), before);
+        },
+    );
 }

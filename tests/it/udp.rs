@@ -6,9 +6,7 @@ use std::io::ErrorKind;
 use std::net::UdpSocket as StdSocket;
 
 use futures_util::future::join;
-use soloio::{
-    Error, Family, Result, create_connected_udp_socket, create_udp_socket, yield_now,
-};
+use soloio::{Error, Family, Result, create_connected_udp_socket, create_udp_socket, yield_now};
 
 use crate::net_support::{numbered, polled, refused, run, turns, udp};
 use crate::support::{poll_once, rounds};
@@ -20,11 +18,17 @@ fn d1_an_empty_datagram_is_a_datagram() {
         let (a, b) = (udp().await, udp().await);
         for data in [&b""[..], b"x", b""] {
             a.send_to(data, b.local_addr()).await.expect("sent");
-            assert_eq!(b.receive().await.expect("received"), (data.to_vec(), a.local_addr()));
+            assert_eq!(
+                b.receive().await.expect("received"),
+                (data.to_vec(), a.local_addr())
+            );
             a.send_to(data, b.local_addr()).await.expect("sent");
             let mut room = [0; 4];
             let got = b.receive_into(&mut room).await.expect("received");
-            assert_eq!((&*got.data, got.from, got.truncated), (data, a.local_addr(), false));
+            assert_eq!(
+                (&*got.data, got.from, got.truncated),
+                (data, a.local_addr(), false)
+            );
             a.send_to(data, b.local_addr()).await.expect("sent");
             let next = b.next().await.expect("received");
             assert_eq!(next, Some((data.to_vec(), a.local_addr())));
@@ -32,7 +36,10 @@ fn d1_an_empty_datagram_is_a_datagram() {
         let connected = create_connected_udp_socket("127.0.0.1", a.local_addr().port()).await;
         let connected = connected.expect("a socket");
         connected.send(b"").await.expect("sent");
-        assert_eq!(a.receive().await.expect("received"), (vec![], connected.local_addr()));
+        assert_eq!(
+            a.receive().await.expect("received"),
+            (vec![], connected.local_addr())
+        );
         a.send_to(b"", connected.local_addr()).await.expect("sent");
         assert_eq!(connected.next().await.expect("received"), Some(vec![]));
     });
@@ -87,10 +94,15 @@ fn d3_a_peer_that_is_gone_does_not_end_an_unconnected_server() {
             client.send_to(b"ask", server.local_addr()).expect("sent");
             let (data, from) = server.receive().await.expect("received");
             drop(client);
-            server.send_to(&data, from).await.expect("the kernel took it");
+            server
+                .send_to(&data, from)
+                .await
+                .expect("the kernel took it");
         }
         let client = StdSocket::bind("127.0.0.1:0").expect("a port");
-        client.send_to(b"alive?", server.local_addr()).expect("sent");
+        client
+            .send_to(b"alive?", server.local_addr())
+            .expect("sent");
         let next = server.next().await.expect("received").expect("has no end");
         assert_eq!(next.0, b"alive?");
     });
@@ -175,7 +187,11 @@ fn d6_a_flood_starves_nobody() {
         })
         .await
         .expect("no error");
-        assert!(ticks.get() > rounds(100_000) / 1000, "{} ticks", ticks.get());
+        assert!(
+            ticks.get() > rounds(100_000) / 1000,
+            "{} ticks",
+            ticks.get()
+        );
     });
 }
 
@@ -188,7 +204,9 @@ fn a_second_user_of_a_direction_is_busy() {
         refused!(a.receive().await, Error::Busy);
         refused!(a.receive_into(&mut [0; 1]).await, Error::Busy);
         refused!(a.next().await, Error::Busy);
-        a.send_to(b"x", a.local_addr()).await.expect("the other direction is free");
+        a.send_to(b"x", a.local_addr())
+            .await
+            .expect("the other direction is free");
         assert_eq!(receive.await.expect("received").0, b"x");
     });
 }
@@ -199,8 +217,13 @@ fn a_connected_socket_hears_its_peer_only() {
         let (peer, stranger) = (udp().await, udp().await);
         let socket = create_connected_udp_socket("127.0.0.1", peer.local_addr().port()).await;
         let socket = socket.expect("a socket");
-        stranger.send_to(b"psst", socket.local_addr()).await.expect("sent");
-        peer.send_to(b"hello", socket.local_addr()).await.expect("sent");
+        stranger
+            .send_to(b"psst", socket.local_addr())
+            .await
+            .expect("sent");
+        peer.send_to(b"hello", socket.local_addr())
+            .await
+            .expect("sent");
         assert_eq!(socket.receive().await.expect("received"), b"hello");
         assert_eq!(socket.peer_addr(), peer.local_addr());
     });
@@ -209,10 +232,15 @@ fn a_connected_socket_hears_its_peer_only() {
 #[test]
 fn a_dual_stack_socket_reaches_both_families_and_shows_ipv4_as_such() {
     run(async {
-        let both = create_udp_socket().family(Family::V6).await.expect("a socket");
+        let both = create_udp_socket()
+            .family(Family::V6)
+            .await
+            .expect("a socket");
         let four = udp().await;
         let port = both.local_addr().port();
-        four.send_to(b"x", ([127, 0, 0, 1], port).into()).await.expect("sent");
+        four.send_to(b"x", ([127, 0, 0, 1], port).into())
+            .await
+            .expect("sent");
         let (_, from) = both.receive().await.expect("received");
         assert_eq!(from, four.local_addr());
         both.send_to(b"y", from).await.expect("sent");
@@ -227,13 +255,22 @@ fn the_local_port_asked_for_is_the_one_bound() {
         let first = udp().await;
         let port = first.local_addr().port();
         drop(first);
-        let again = create_udp_socket().family(Family::V4).local_port(port).await;
+        let again = create_udp_socket()
+            .family(Family::V4)
+            .local_port(port)
+            .await;
         assert_eq!(again.expect("free").local_addr().port(), port);
         let shared = || create_udp_socket().local_host("127.0.0.1").reuse_port(true);
         let first = shared().await.expect("a socket");
         let port = first.local_addr().port();
         let second = shared().local_port(port).await.expect("both asked for it");
         assert_eq!(second.local_addr(), first.local_addr());
-        refused!(create_udp_socket().local_host("127.0.0.1").local_port(port).await, Error::Io(_));
+        refused!(
+            create_udp_socket()
+                .local_host("127.0.0.1")
+                .local_port(port)
+                .await,
+            Error::Io(_)
+        );
     });
 }

@@ -1,0 +1,318 @@
+//! Wakers whose clone, wake and drop do what code should not do there, at every place where the
+//! runtime touches a waker that is not its own (failure mode E4).
+
+#![allow(
+    unsafe_code,
+    reason = "a waker with a clone of its own is made by hand"
+)]
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use soloio::{Result, Runtime, TaskHandle, block_on, sleep, task_group};
+
+use crate::support::{Counter, Gate, OnDrop, deadline, forever, give_way, own_waker, quiet_panic};
+
+/// What was called.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Call {
+    Clone,
+    Wake,
+    Drop,
+}
+
+thread_local! {
+    /// What a hostile waker of this thread does. Taken out meanwhile: it does not meet itself.
+    static MISCHIEF: RefCell<Option<Box<dyn FnMut(Call)>>> = const { RefCell::new(None) };
+    static CALLS: Cell<usize> = const { Cell::new(0) };
+}
+
+fn called(call: Call) {
+    CALLS.set(CALLS.get() + 1);
+    let mischief = MISCHIEF.take();
+    if let Some(mut mischief) = mischief {
+        let panic = catch_unwind(AssertUnwindSafe(|| mischief(call)));
+        MISCHIEF.set(Some(mischief));
+        if let Err(payload) = panic {
+            std::panic::resume_unwind(payload);
+        }
+    }
+}
+
+static VTABLE: RawWakerVTable = RawWakerVTable::new(
+    |data| {
+        called(Call::Clone);
+        RawWaker::new(data, &VTABLE)
+    },
+    |_| {
+        // By value: it is gone afterwards, too.
+        called(Call::Wake);
+        called(Call::Drop);
+    },
+    |_| called(Call::Wake),
+    |_| called(Call::Drop),
+);
+
+/// A waker that does mischief on its thread, and nothing elsewhere.
+fn hostile() -> Waker {
+    // SAFETY: the functions ignore the data, and touch only locals of the calling thread.
+    unsafe { Waker::new(std::ptr::null(), &VTABLE) }
+}
+
+/// Sets the mischief for as long as the guard lives; counts the calls.
+fn mischief(what: impl FnMut(Call) + 'static) -> impl Drop {
+    MISCHIEF.set(Some(Box::new(what)));
+    CALLS.set(0);
+    OnDrop(|| MISCHIEF.set(None))
+}
+
+type Boxed<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
+
+/// What waits in each way there is, to be polled with a hostile waker.
+fn waits<'a>(gate: &'a Gate) -> Vec<Boxed<'a>> {
+    let group = || {
+        task_group(async |group| {
+            group.spawn(gate.wait());
+            group.spawn(sleep(Duration::from_micros(100)));
+            group.spawn(async {
+                give_way().await;
+                task_group(async |inner| inner.spawn(gate.wait()).await).await
+            });
+        })
+    };
+    vec![
+        Box::pin(sleep(Duration::from_micros(100))),
+        Box::pin(sleep(Duration::from_secs(3600))),
+        Box::pin(soloio::yield_now()),
+        Box::pin(group()),
+        Box::pin(soloio::fail_after(Duration::from_secs(3600), group())),
+        Box::pin(soloio::fail_after(Duration::from_micros(50), group())),
+    ]
+}
+
+fn poll(future: &mut Boxed<'_>, waker: &Waker) -> bool {
+    future
+        .as_mut()
+        .poll(&mut Context::from_waker(waker))
+        .is_ready()
+}
+
+/// Polls everything with hostile and with good wakers in turn, lets all be woken, drops it.
+async fn provoke(group: &soloio::TaskGroup<'_, '_>) -> Result<()> {
+    let gate = Rc::new(Gate::default());
+    let good = own_waker().await;
+    for round in 0..4 {
+        let mut all = waits(&gate);
+        for waker in [hostile(), good.clone(), hostile(), hostile()] {
+            all.retain_mut(|future| !poll(future, &waker));
+            sleep(Duration::from_micros(60)).await?;
+        }
+        if round % 2 == 1 {
+            gate.open();
+            give_way().await;
+        }
+        let waker = hostile();
+        all.retain_mut(|future| !poll(future, &waker));
+        sleep(Duration::from_micros(60)).await?;
+        drop(all);
+    }
+    let _group = group;
+    Ok(())
+}
+
+/// E4, tokio-core#190, tokio#5429: spawning, cancelling, sleeping, entering another runtime and
+/// dropping one from inside clone, wake and drop of a waker meet no borrow.
+#[test]
+fn e4_wakers_may_come_back_in_from_clone_wake_and_drop() {
+    let _deadline = deadline();
+    let mut runtime = Runtime::new().expect("a runtime");
+    let other = Rc::new(RefCell::new(Runtime::new().expect("a runtime")));
+    let handles: Rc<RefCell<Vec<TaskHandle<'static, ()>>>> = Rc::default();
+    let sleeps: Rc<RefCell<Vec<Boxed<'static>>>> = Rc::default();
+    let live = Counter::new();
+    let spawner = Rc::new(Runtime::new().expect("a runtime"));
+    let victims: Vec<_> = (0..200).map(|_| runtime.spawn(forever())).collect();
+    handles.borrow_mut().extend(victims);
+    let mut count = 0;
+    let (theirs, timers, held) = (Rc::clone(&handles), Rc::clone(&sleeps), live.clone());
+    let _mischief = mischief(move |_| {
+        count += 1;
+        match count % 6 {
+            // Cancels, and so wakes, tasks of the runtime that is running.
+            0 => drop(theirs.borrow_mut().pop().inspect(TaskHandle::cancel)),
+            1 => {
+                let mut long: Boxed<'static> = Box::pin(sleep(Duration::from_secs(3600)));
+                poll(&mut long, Waker::noop());
+                timers.borrow_mut().push(long);
+            }
+            2 => drop(timers.borrow_mut().pop()),
+            3 => {
+                let held = held.hold();
+                drop(spawner.spawn(async move { drop(held) }));
+            }
+            4 => {
+                let mut other = other.borrow_mut();
+                let child = task_group(async |group| group.spawn(async { Ok(1) }).await);
+                drop(other.spawn(child));
+                other.turn(Some(Duration::ZERO)).expect("a turn");
+            }
+            _ => {
+                let short = Runtime::new().expect("a runtime");
+                drop(short.spawn(sleep(Duration::from_secs(3600))));
+            }
+        }
+    });
+    runtime
+        .block_on(task_group(async |group| provoke(group).await))
+        .expect("no error");
+    assert!(CALLS.get() > 50, "{} calls", CALLS.get());
+    sleeps.take();
+    drop(runtime);
+}
+
+/// E7: wakers that panic lose nobody else's wake, and leave the runtime in order.
+#[test]
+fn e7_wakers_that_panic_lose_no_other_wake() {
+    let _deadline = deadline();
+    for bad in [Call::Clone, Call::Wake, Call::Drop] {
+        let mut runtime = Runtime::new().expect("a runtime");
+        let guard = mischief(move |call| {
+            // A second panic during the first would end the process, whoever drops the waker.
+            if call == bad && !std::thread::panicking() {
+                quiet_panic("in a waker");
+            }
+        });
+        for _ in 0..20 {
+            let turn =
+                AssertUnwindSafe(|| runtime.block_on(task_group(async |g| provoke(g).await)));
+            if let Err(payload) = catch_unwind(turn) {
+                assert_eq!(crate::support::message(&*payload), "in a waker");
+            }
+        }
+        drop(guard);
+        let value = runtime.block_on(async {
+            sleep(Duration::from_micros(10)).await?;
+            task_group(async |group| group.spawn(async { Ok(4) }).await).await
+        });
+        assert_eq!(value.expect("all is well again"), 4);
+    }
+}
+
+/// E7: wakes from another thread that stand in the queue behind one whose waker panics.
+#[test]
+fn e7_a_panicking_waker_does_not_lose_the_wakes_behind_it() {
+    let _deadline = deadline();
+    let mut runtime = Runtime::new().expect("a runtime");
+    let wakers: Rc<RefCell<Vec<Waker>>> = Rc::default();
+    let woken = Counter::new();
+    // The first waits inside a group whose waker panics, the others are plain tasks.
+    let own = Rc::clone(&wakers);
+    let mut group: Boxed<'static> = Box::pin(task_group(async move |group| {
+        group.spawn(async move {
+            own.borrow_mut().push(own_waker().await);
+            forever().await;
+        });
+        give_way().await;
+        forever().await;
+    }));
+    runtime.block_on(async {
+        assert!(!poll(&mut group, &hostile()));
+        assert!(!poll(&mut group, &hostile()));
+    });
+    for _ in 0..10 {
+        let (own, woken) = (Rc::clone(&wakers), woken.clone());
+        drop(runtime.spawn(async move {
+            own.borrow_mut().push(own_waker().await);
+            crate::support::until_woken().await;
+            woken.add();
+        }));
+    }
+    runtime.turn(Some(Duration::ZERO)).expect("a turn");
+    let all = wakers.take();
+    std::thread::spawn(move || all.iter().for_each(Waker::wake_by_ref))
+        .join()
+        .expect("no panic");
+    let guard = mischief(|call| {
+        if call == Call::Wake {
+            quiet_panic("in a waker");
+        }
+    });
+    let turn = catch_unwind(AssertUnwindSafe(|| runtime.turn(Some(Duration::ZERO))));
+    assert!(turn.is_err(), "the waker's panic goes on");
+    drop(guard);
+    for _ in 0..3 {
+        runtime.turn(Some(Duration::ZERO)).expect("a turn");
+    }
+    assert_eq!(woken.get(), 10);
+    drop(group);
+}
+
+/// A joiner's waker that panics while the drop of the cancelled task panics: no abort.
+#[test]
+fn e7_a_panicking_joiner_and_a_panicking_drop_do_not_abort() {
+    let mut runtime = Runtime::new().expect("a runtime");
+    let _mischief = mischief(|call| {
+        if call == Call::Wake {
+            quiet_panic("in a waker");
+        }
+    });
+    let mut task = runtime.spawn(async {
+        let _guard = OnDrop(|| quiet_panic("in drop"));
+        forever().await;
+    });
+    runtime.block_on(async {
+        give_way().await;
+        let polled = Pin::new(&mut task).poll(&mut Context::from_waker(&hostile()));
+        assert!(matches!(polled, Poll::Pending));
+    });
+    task.cancel();
+    let turned = catch_unwind(AssertUnwindSafe(|| runtime.turn(Some(Duration::ZERO))));
+    assert_eq!(
+        crate::support::message(&*turned.expect_err("a panic")),
+        "in drop"
+    );
+    assert!(task.is_finished());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 64 } else { 512 }))]
+
+    /// E4 with mischief in any order.
+    #[test]
+    fn e4_mischief_in_any_order(what in prop::collection::vec(0..5_u8, 1..20)) {
+        let _deadline = deadline();
+        let other = Rc::new(RefCell::new(Runtime::new().expect("a runtime")));
+        let timers: Rc<RefCell<Vec<Boxed<'static>>>> = Rc::default();
+        let (mine, mut at) = (Rc::clone(&timers), 0);
+        let _mischief = mischief(move |_| {
+            at += 1;
+            match what[at % what.len()] {
+                0 => {
+                    let mut long: Boxed<'static> = Box::pin(sleep(Duration::from_micros(30)));
+                    poll(&mut long, Waker::noop());
+                    mine.borrow_mut().push(long);
+                }
+                1 => drop(mine.borrow_mut().pop()),
+                2 => other.borrow_mut().turn(Some(Duration::ZERO)).expect("a turn"),
+                3 => drop(other.borrow().spawn(sleep(Duration::from_micros(20)))),
+                _ if std::thread::panicking() => {}
+                _ => quiet_panic("in a waker"),
+            }
+        });
+        for _ in 0..4 {
+            let run = AssertUnwindSafe(|| block_on(task_group(async |group| provoke(group).await)));
+            if let Ok(ended) = catch_unwind(run) {
+                prop_assert!(ended.is_ok());
+            }
+        }
+        timers.take();
+        let again = block_on(sleep(Duration::ZERO));
+        prop_assert!(again.is_ok());
+    }
+}
