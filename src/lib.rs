@@ -73,7 +73,7 @@
 //!   receiver, or sender, gets [`Error::Busy`].
 //! * The end of a stream is [`Error::EndOfStream`], never an empty read; `next()` turns it into
 //!   `Ok(None)`.
-//! * Outside a runtime an operation is [`Error::NoRuntime`]; making its future is no error.
+//! * What needs a runtime and finds none is [`Error::NoRuntime`]; making a future needs none.
 //! * What a peer, the network or a caller's data does is an [`Error`], never a panic.
 
 mod error;

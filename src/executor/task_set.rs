@@ -47,8 +47,6 @@ pub(crate) trait Child<E> {
 pub(crate) enum Step<E> {
     /// A task was polled.
     Polled,
-    /// It is this task's turn.
-    Task(Task),
     /// The list is empty.
     Idle,
     /// The budget of this turn is used; the list is not empty.
@@ -61,9 +59,28 @@ pub(crate) enum Step<E> {
     Panicked(Payload),
 }
 
+/// What the ready list says.
+enum Next {
+    Task(Task),
+    Body(TaskId),
+    Idle,
+    Spent,
+}
+
+impl Next {
+    fn step<E>(self) -> Step<E> {
+        match self {
+            Self::Task(_) => Step::Polled,
+            Self::Body(id) => Step::Body(id),
+            Self::Idle => Step::Idle,
+            Self::Spent => Step::Spent,
+        }
+    }
+}
+
 /// A task of a set that is to be polled.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Task {
+struct Task {
     id: TaskId,
     member: u32,
 }
@@ -206,13 +223,21 @@ impl<E> TaskSet<E> {
         self.members.borrow().is_empty()
     }
 
-    /// Polls the next woken task of `set`, which is this set's key in `executor`, and catches its
-    /// panic. For a set that outlives a panic: a group ends by it, so it needs no catching there.
-    #[inline]
+    /// Polls the next woken task of `set`, which is this set's key in `executor`. A panic passes by:
+    /// a group ends with it.
     pub(crate) fn step(&self, executor: &Executor, set: SetKey) -> Step<E> {
-        let next = self.next(executor, set);
-        let Step::Task(task) = next else {
-            return next;
+        match self.next(executor, set) {
+            Next::Task(task) => self.poll(executor, task),
+            other => other.step(),
+        }
+    }
+
+    /// The same for a set that outlives the panic of a task.
+    #[inline]
+    pub(crate) fn step_caught(&self, executor: &Executor, set: SetKey) -> Step<E> {
+        let task = match self.next(executor, set) {
+            Next::Task(task) => task,
+            other => return other.step(),
         };
         match catch_unwind(AssertUnwindSafe(|| self.poll(executor, task))) {
             Ok(step) => step,
@@ -229,41 +254,47 @@ impl<E> TaskSet<E> {
         }
     }
 
-    /// The next woken task of `set`, to be polled.
     #[inline]
-    pub(crate) fn next(&self, executor: &Executor, set: SetKey) -> Step<E> {
+    fn next(&self, executor: &Executor, set: SetKey) -> Next {
         if executor.is_spent() && executor.slots().has_ready(set) {
-            return Step::Spent;
+            return Next::Spent;
         }
         match executor.slots().next(set) {
-            None => Step::Idle,
-            Some((id, BODY)) => Step::Body(id),
-            Some((id, member)) => Step::Task(Task { id, member }),
+            None => Next::Idle,
+            Some((id, BODY)) => Next::Body(id),
+            Some((id, member)) => Next::Task(Task { id, member }),
         }
     }
 
-    /// Polls a task that [`next`](Self::next) gave; its panic passes by.
-    ///
-    /// The task may be a group, and so come back here: what is not needed for that is in functions
-    /// of its own, since in debug builds each value of a frame costs stack at each level.
-    pub(crate) fn poll(&self, executor: &Executor, task: Task) -> Step<E> {
-        let child = Rc::clone(&self.members.borrow()[task.member as usize].child);
+    /// Polls a task. It may be a group, and so come back here: what is not needed for that is in
+    /// functions of its own, since in debug builds each value of a frame costs stack at each level.
+    #[inline(always)]
+    fn poll(&self, executor: &Executor, task: Task) -> Step<E> {
+        let child = self.child(task);
         let before = executor.left();
-        let polled = child.poll(&mut Context::from_waker(&task.id.waker()));
-        executor.settle(before);
-        self.polled(executor, task, child, polled)
+        let waker = task.id.waker();
+        match child.poll(&mut Context::from_waker(&waker)) {
+            Poll::Pending => {
+                executor.settle(before);
+                Step::Polled
+            }
+            Poll::Ready(result) => self.ended(executor, task, child, result),
+        }
     }
 
-    fn polled(
+    #[inline]
+    fn child(&self, task: Task) -> Rc<dyn Child<E>> {
+        Rc::clone(&self.members.borrow()[task.member as usize].child)
+    }
+
+    fn ended(
         &self,
         executor: &Executor,
         task: Task,
         child: Rc<dyn Child<E>>,
-        polled: Poll<Result<(), E>>,
+        result: Result<(), E>,
     ) -> Step<E> {
-        let Poll::Ready(result) = polled else {
-            return Step::Polled;
-        };
+        executor.charge();
         let member = self.forget(executor, task.member);
         // The last owner drops the value that nobody asked for.
         match (caught(|| drop((member, child))), result) {

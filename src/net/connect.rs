@@ -12,6 +12,7 @@ use super::resolve::Host;
 use super::tcp::TcpStream;
 use super::unix::UnixStream;
 use crate::error::{ConnectAttempt, ConnectFailed, Error, Result};
+use crate::runtime::context;
 use crate::runtime::socket::{After, Direction, First, Operation, Socket, Trigger};
 use crate::sys::addr::UnixName;
 use crate::sys::socket::Kind;
@@ -147,6 +148,7 @@ impl IntoFuture for ConnectTcp {
 
 /// One attempt; its error is the kernel's, or one that ends all attempts.
 async fn attempt(address: SocketAddr, local: Option<SocketAddr>) -> Result<TcpStream> {
+    context::checkpoint().await?;
     let fd = prepare(&address, local)?;
     let socket = Socket::new(fd, Trigger::Edge);
     let begun = begin(&socket, &address);
@@ -238,6 +240,7 @@ pub async fn connect_unix(path: impl AsRef<OsStr>) -> Result<UnixStream> {
     let name = UnixName::new(path).map_err(failed)?;
     let mut pause = BACKLOG_PAUSE.0;
     loop {
+        context::checkpoint().await?;
         // A fresh socket each time: one whose connect was refused with EAGAIN reports itself
         // writable and is not connected.
         let fd = sys::socket::unix(Kind::Stream).map_err(failed)?;

@@ -11,6 +11,7 @@ use super::connect::{any_address, port_0};
 use super::resolve::Host;
 use super::udp::{ConnectedUdpSocket, UdpSocket};
 use crate::error::{Error, Result};
+use crate::runtime::context;
 use crate::sys;
 use crate::sys::socket::Kind;
 
@@ -157,6 +158,7 @@ impl CreateUdpSocket {
     local_options!();
 
     async fn create(self) -> Result<UdpSocket> {
+        context::checkpoint().await?;
         let address = self
             .local
             .address(self.local.family)
@@ -199,6 +201,7 @@ impl CreateConnectedUdpSocket {
     local_options!();
 
     async fn create(self) -> Result<ConnectedUdpSocket> {
+        context::checkpoint().await?;
         if self.port == 0 {
             return Err(port_0(&self.host));
         }

@@ -16,6 +16,7 @@ use super::resolve::Host;
 use super::tcp::TcpListener;
 use super::unix::UnixListener;
 use crate::error::{Error, Result};
+use crate::runtime::context;
 use crate::sys;
 use crate::sys::addr::UnixName;
 use crate::sys::socket::Kind;
@@ -104,6 +105,7 @@ impl CreateTcpListener {
     }
 
     async fn create(self) -> Result<TcpListener> {
+        context::checkpoint().await?;
         let mut addresses = match &self.local_host {
             Some(host) => host.resolve(self.local_port).await?,
             None => return self.everywhere(),
@@ -210,7 +212,7 @@ impl IntoFuture for CreateTcpListener {
 ///
 /// # Cancel safety
 ///
-/// Never suspends.
+/// Dropping the future before its end has done nothing.
 #[doc(alias = "bind")]
 pub fn create_unix_listener(path: impl AsRef<OsStr>) -> CreateUnixListener {
     CreateUnixListener {
@@ -283,9 +285,12 @@ fn remove_stale(path: &Path, name: &UnixName, in_use: io::Error) -> io::Result<(
 
 impl IntoFuture for CreateUnixListener {
     type Output = Result<UnixListener>;
-    type IntoFuture = std::future::Ready<Self::Output>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        std::future::ready(self.create())
+        Box::pin(async move {
+            context::checkpoint().await?;
+            self.create()
+        })
     }
 }

@@ -199,7 +199,10 @@ impl<A: Display> StreamSocket<A> {
         if self.eof_sent.swap(true, Relaxed) {
             return Ok(());
         }
-        match sys::socket::shutdown_write(self.fd()) {
+        let ended = sys::socket::shutdown_write(self.fd());
+        // A UNIX socket reports no event of its own shutdown to a send that waits.
+        self.socket.rouse(Direction::Write);
+        match ended {
             // The peer has reset the connection: there is no direction left to end.
             Err(error) if errno::is_not_connected(&error) => Ok(()),
             other => other.map_err(|cause| Error::io("send the end to", &self.peer, cause)),

@@ -7,6 +7,7 @@
 //! the loop failed, or (with cancel scopes) to end because its scope was cancelled.
 
 use std::cell::{Cell, Ref, RefCell, RefMut};
+use std::future::poll_fn;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
@@ -185,6 +186,21 @@ pub(crate) fn poll_with<T>(f: impl FnOnce(&Rc<Core>) -> Poll<Result<T>>) -> Poll
         Some(core) => f(&core),
         None => Poll::Ready(Err(Error::NoRuntime)),
     }
+}
+
+/// One pass through the gate, for verbs whose system calls never have to wait: called over and
+/// over they leave room for others all the same.
+pub(crate) async fn checkpoint() -> Result<()> {
+    poll_fn(|cx| {
+        poll_with(|core| {
+            let admitted = core.admit(cx);
+            if let Poll::Ready(Ok(())) = admitted {
+                core.finished();
+            }
+            admitted
+        })
+    })
+    .await
 }
 
 /// Calls `f` if the runtime with this serial runs on this thread.

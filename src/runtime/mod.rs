@@ -233,8 +233,8 @@ impl Runtime {
         let executor = &*self.core.executor;
         executor.refill();
         loop {
-            match self.root.step(executor, self.root_key) {
-                Step::Polled | Step::Task(_) => {}
+            match self.root.step_caught(executor, self.root_key) {
+                Step::Polled => {}
                 Step::Idle | Step::Spent => return Poll::Pending,
                 Step::Body(id) => {
                     let before = executor.left();

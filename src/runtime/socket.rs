@@ -148,6 +148,17 @@ impl Socket {
         }
     }
 
+    /// Wakes who waits in this direction, to look again.
+    pub(crate) fn rouse(&self, direction: Direction) {
+        let waker = context::with_serial(self.owner.load(Relaxed), |core| {
+            let slot = self.slot.load(Relaxed);
+            core.reactor().unpark(slot, direction)
+        });
+        if let Some(waker) = waker.flatten() {
+            waker.wake();
+        }
+    }
+
     /// Leaves the owner from elsewhere: taken out of the poller, `end`ed, and the key posted.
     fn leave(&self, owner: u64, end: impl FnOnce()) {
         let slot = self.slot.load(Acquire);

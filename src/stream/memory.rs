@@ -209,6 +209,7 @@ impl Ends {
         }
         self.outgoing.ended.set(true);
         self.outgoing.receiver.wake();
+        self.outgoing.sender.wake();
         Ok(())
     }
 

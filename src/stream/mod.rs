@@ -7,17 +7,7 @@
 //! | `serve.rs` | the server loop, written once |
 //! | `memory.rs` | a connected pair of streams without a kernel |
 //!
-//! # The laws of a byte stream
-//!
-//! 1. A receive gives at least one byte, or an error. Asking for none is an error.
-//! 2. The end is [`Error::EndOfStream`], a reset [`Error::Broken`]; both for good, and neither is
-//!    ever taken for the other. What came before is delivered first.
-//! 3. `send` returns when all was handed over. `send_from` tells what was not, whatever happens.
-//! 4. `send_eof` ends our direction and may be called again; receiving goes on.
-//! 5. `close` says goodbye and frees what the stream holds, also when it is dropped midway.
-//! 6. One receiver and one sender at a time; a second one gets [`Error::Busy`] before anything
-//!    else happens.
-//! 7. A receive that is dropped has lost nothing, and nothing is read without a receiver.
+//! The laws that every byte stream keeps stand at [`ByteStream`].
 
 mod face;
 mod listener;
@@ -37,7 +27,7 @@ use crate::error::{Error, Result};
 /// What a receive without a size of its own takes at most, in bytes.
 pub(crate) const RECEIVE_MAX: usize = crate::runtime::context::SCRATCH;
 
-/// The receiving half of a byte stream; its laws stand at the [module](self).
+/// The receiving half of a byte stream; its laws stand at [`ByteStream`].
 #[allow(
     async_fn_in_trait,
     reason = "one thread: no caller needs the future to be Send"
@@ -108,7 +98,7 @@ pub(crate) fn or_end<T>(received: Result<T>) -> Result<Option<T>> {
     }
 }
 
-/// The sending half of a byte stream; its laws stand at the [module](self).
+/// The sending half of a byte stream; its laws stand at [`ByteStream`].
 #[allow(
     async_fn_in_trait,
     reason = "one thread: no caller needs the future to be Send"
@@ -163,7 +153,17 @@ pub trait ByteSendStream {
     }
 }
 
-/// A byte stream of both directions; its laws stand at the [module](self).
+/// A byte stream of both directions. Every kind of it keeps these laws:
+///
+/// 1. A receive gives at least one byte, or an error. Asking for none is an error.
+/// 2. The end is [`Error::EndOfStream`], a reset [`Error::Broken`]; both for good, and neither is
+///    ever taken for the other. What came before is delivered first.
+/// 3. `send` returns when all was handed over. `send_from` tells what was not, whatever happens.
+/// 4. `send_eof` ends our direction and may be called again; receiving goes on.
+/// 5. `close` says goodbye and frees what the stream holds, also when it is dropped midway.
+/// 6. One receiver and one sender at a time; a second one gets [`Error::Busy`] before anything
+///    else happens.
+/// 7. A receive that is dropped has lost nothing, and nothing is read without a receiver.
 #[allow(
     async_fn_in_trait,
     reason = "one thread: no caller needs the future to be Send"

@@ -153,7 +153,10 @@ where
             group.spawn(async {
                 // Pinned where it is made: passed on to a function it would be in the task twice,
                 // and an idle connection is mostly its task.
-                let mut connection = pin!(async { handler(begun.await?).await.into_result() });
+                let mut connection = pin!(async {
+                    let stream = begun.await?;
+                    handler(stream).await.into_result()
+                });
                 if let Err(error) = poll_fn(|cx| poll_caught(connection.as_mut(), cx)).await {
                     report.tell(error);
                 }

@@ -28,12 +28,11 @@
     reason = "the one lifetime erasure, and pinning in a shared cell"
 )]
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::convert::Infallible;
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
-use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -43,7 +42,7 @@ use std::thread;
 use super::handle::{Join, Joinable, TaskHandle};
 use super::outcome::Outcome;
 use crate::error::{Error, Result};
-use crate::executor::{Child, Executor, Payload, Step, TaskId, TaskSet};
+use crate::executor::{Child, Executor, Payload, SetKey, Step, TaskId, TaskSet};
 use crate::runtime::{Runtime, context};
 
 /// A child: its future, and beside it what the handle sees.
@@ -60,24 +59,16 @@ where
     F: Future<Output: Outcome<E>>,
 {
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
-        if self.join.is_cancelled() {
-            self.cancel();
-            return Poll::Ready(Ok(()));
-        }
         let mut place = self.future.borrow_mut();
-        let Some(future) = place.as_mut() else {
-            return Poll::Ready(Ok(()));
+        let future = match place.as_mut() {
+            Some(future) if !self.join.is_cancelled() => future,
+            _ => return self.cancelled(place),
         };
         // SAFETY: the cell lives in an `Rc` that is never unwrapped, so the future does not move;
         // it leaves its place only by being overwritten, which drops it where it is.
-        let polled = unsafe { Pin::new_unchecked(future) }.poll(cx);
-        match polled {
+        match unsafe { Pin::new_unchecked(future) }.poll(cx) {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(outcome) => {
-                *place = None;
-                drop(place);
-                Poll::Ready(self.join.take(outcome))
-            }
+            Poll::Ready(outcome) => Poll::Ready(self.finish(place, outcome)),
         }
     }
 
@@ -104,6 +95,24 @@ where
     }
 }
 
+impl<F, E> TaskCell<F, <F::Output as Outcome<E>>::Value, E>
+where
+    F: Future<Output: Outcome<E>>,
+{
+    fn finish(&self, mut place: RefMut<'_, Option<F>>, outcome: F::Output) -> Result<(), E> {
+        *place = None;
+        drop(place);
+        self.join.take(outcome)
+    }
+
+    #[cold]
+    fn cancelled(&self, place: RefMut<'_, Option<F>>) -> Poll<Result<(), E>> {
+        drop(place);
+        self.cancel();
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<F, T, E> Joinable<T> for TaskCell<F, T, E> {
     fn join(&self) -> &Join<T> {
         &self.join
@@ -121,6 +130,14 @@ pub struct TaskGroup<'s, 'env: 's, E = Error> {
 }
 
 impl<'s, E> TaskGroup<'s, '_, E> {
+    fn new() -> Self {
+        Self {
+            set: TaskSet::new(),
+            scope: PhantomData,
+            env: PhantomData,
+        }
+    }
+
     /// Starts a child; it runs when the group is polled next, and may spawn further ones.
     ///
     /// Its error, if it ends with one, ends the group. In a group that is ending the future is
@@ -271,28 +288,53 @@ where
     B: for<'s> AsyncFnOnce(&'s TaskGroup<'s, 'env, E>) -> O,
     O: Outcome<E>,
 {
-    let group = TaskGroup {
-        set: TaskSet::new(),
-        scope: PhantomData,
-        env: PhantomData,
-    };
-    let body = pin!(Some(body(&group)));
+    let group = TaskGroup::new();
+    let body = pin!(start(body, &group));
     Run {
         set: &group.set,
         body,
-        value: None,
+        result: None,
     }
     .await
+}
+
+/// Makes the body's future. Not written out above, where copies of it would take stack.
+fn start<'s, 'env, E, B, O>(
+    body: B,
+    group: &'s TaskGroup<'s, 'env, E>,
+) -> Option<impl Future<Output = O>>
+where
+    B: AsyncFnOnce(&'s TaskGroup<'s, 'env, E>) -> O,
+{
+    Some(body(group))
 }
 
 /// The group's future, but for what it owns: polls body and children, and tears them down.
 struct Run<'a, B, V, E> {
     set: &'a TaskSet<E>,
     body: Pin<&'a mut Option<B>>,
-    value: Option<V>,
+    /// What the body ended with, or what ended the group.
+    result: Option<Result<V, E>>,
 }
 
-// The body is behind its own pin; the value is never pinned.
+/// How a poll of a group goes on.
+enum Next {
+    /// With another step.
+    Step,
+    /// Nothing is woken.
+    Wait,
+    /// The budget is used.
+    GiveWay,
+    /// The group has ended.
+    End,
+}
+
+fn give_way<T>(cx: &Context<'_>) -> Poll<T> {
+    cx.waker().wake_by_ref();
+    Poll::Pending
+}
+
+// The body is behind its own pin; what it ended with is never pinned.
 impl<B, V, E> Unpin for Run<'_, B, V, E> {}
 
 impl<B, V, E> Future for Run<'_, B, V, E>
@@ -303,59 +345,57 @@ where
     type Output = Result<V, E>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<V, E>> {
-        let executor = match context::with(|core| Rc::clone(&core.executor)) {
-            Ok(executor) => executor,
-            Err(error) => return Poll::Ready(Err(error.into())),
+        let Some((executor, set)) = self.look(cx) else {
+            return Poll::Ready(Err(Error::NoRuntime.into()));
         };
-        let this = &mut *self;
-        let set = this.set.look(&executor, cx.waker());
         loop {
-            let mut step = this.set.next(&executor, set);
-            if let Step::Task(task) = step {
-                step = this.set.poll(&executor, task);
-            }
-            if let ControlFlow::Break(polled) = this.stepped(step, &executor, cx) {
-                return polled;
+            let step = self.set.step(&executor, set);
+            match self.stepped(step, &executor) {
+                Next::Step => {}
+                Next::Wait => return Poll::Pending,
+                Next::GiveWay => return give_way(cx),
+                Next::End => return self.end(),
             }
         }
     }
 }
 
 impl<B, V, E> Run<'_, B, V, E> {
-    /// What a step means for the group. Apart from `poll` for the sake of the stack: children that
-    /// are groups are polled inside a step.
-    fn stepped(
-        &mut self,
-        step: Step<E>,
-        executor: &Executor,
-        cx: &Context<'_>,
-    ) -> ControlFlow<Poll<Result<V, E>>>
+    /// Takes notice of who polls, and where.
+    fn look(&self, cx: &Context<'_>) -> Option<(Rc<Executor>, SetKey)> {
+        let executor = context::with(|core| Rc::clone(&core.executor)).ok()?;
+        let set = self.set.look(&executor, cx.waker());
+        Some((executor, set))
+    }
+
+    /// Does what a step asks for. Apart from `poll` for the sake of the stack: children that are
+    /// groups are polled from there.
+    fn stepped(&mut self, step: Step<E>, executor: &Executor) -> Next
     where
         B: Future<Output: Outcome<E, Value = V>>,
     {
         match step {
-            Step::Polled | Step::Task(_) => ControlFlow::Continue(()),
+            Step::Polled => return Next::Step,
+            Step::Spent => return Next::GiveWay,
             Step::Body(id) => {
                 let before = executor.left();
                 let polled = self.poll_body(id);
                 executor.settle(before);
                 match polled {
-                    Ok(()) => ControlFlow::Continue(()),
-                    Err(error) => ControlFlow::Break(self.end(Err(error))),
+                    Ok(()) => return Next::Step,
+                    Err(error) => self.result = Some(Err(error)),
                 }
             }
-            Step::Failed(error) => ControlFlow::Break(self.end(Err(error))),
+            Step::Failed(error) => self.result = Some(Err(error)),
             Step::Panicked(payload) => {
                 // What the others' drops add to it is dropped with them.
                 drop(self.tear_down());
                 resume_unwind(payload);
             }
-            Step::Spent => {
-                cx.waker().wake_by_ref();
-                ControlFlow::Break(Poll::Pending)
-            }
-            Step::Idle => ControlFlow::Break(self.idle()),
+            Step::Idle if self.result.is_none() || !self.set.is_empty() => return Next::Wait,
+            Step::Idle => {}
         }
+        Next::End
     }
 
     fn poll_body(&mut self, id: TaskId) -> Result<(), E>
@@ -368,27 +408,16 @@ impl<B, V, E> Run<'_, B, V, E> {
         let waker = id.waker();
         if let Poll::Ready(outcome) = body.poll(&mut Context::from_waker(&waker)) {
             self.body.set(None);
-            self.value = Some(outcome.into_result()?);
+            self.result = Some(Ok(outcome.into_result()?));
         }
         Ok(())
     }
 
-    /// Nothing is woken: waits, unless all have ended.
-    fn idle(&mut self) -> Poll<Result<V, E>> {
-        if !self.set.is_empty() {
-            return Poll::Pending;
+    fn end(&mut self) -> Poll<Result<V, E>> {
+        if let Some(payload) = self.tear_down() {
+            resume_unwind(payload);
         }
-        match self.value.take() {
-            Some(value) => self.end(Ok(value)),
-            None => Poll::Pending,
-        }
-    }
-
-    fn end(&mut self, result: Result<V, E>) -> Poll<Result<V, E>> {
-        match self.tear_down() {
-            Some(payload) => resume_unwind(payload),
-            None => Poll::Ready(result),
-        }
+        self.result.take().map_or(Poll::Pending, Poll::Ready)
     }
 
     /// Drops the body, then every child, going on after a panic; gives back the first.

@@ -163,6 +163,21 @@ async fn send_eof_ends_one_direction_only(a: impl ByteStream, b: impl ByteStream
     refused!(a.send(b"x").await, Error::Closed);
 }
 
+async fn send_eof_ends_a_waiting_send(a: impl ByteStream, b: impl ByteStream) {
+    let taken = clog(&a, 0).await;
+    let mut rest = &b"not all of this"[..];
+    let end = async {
+        turns(5).await;
+        a.send_eof().await
+    };
+    let (sent, ended) = join(a.send_from(&mut rest), end).await;
+    refused!(sent, Error::Closed);
+    ended.expect("ended");
+    assert_eq!(rest, b"not all of this");
+    receive_numbered(&b, 0, taken).await;
+    refused!(b.receive().await, Error::EndOfStream);
+}
+
 async fn a_second_receiver_is_busy(a: impl ByteStream, b: impl ByteStream) {
     // W5: two tasks wait for one direction, and one of them is silently forgotten.
     let mut first = pin!(a.receive_max(1));
@@ -479,6 +494,7 @@ macro_rules! shared_laws {
         law!($how, $pair, a_buffer_of_exactly_the_data_sees_the_end_next);
         law!($how, $pair, the_end_ends_a_waiting_receive);
         law!($how, $pair, send_eof_ends_one_direction_only);
+        law!($how, $pair, send_eof_ends_a_waiting_send);
         law!($how, $pair, a_second_receiver_is_busy);
         law!($how, $pair, a_second_sender_is_busy);
         law!($how, $pair, a_dropped_receive_loses_nothing);

@@ -120,18 +120,14 @@ impl Oracle {
     fn poll(&mut self, name: usize, program: &Program) -> bool {
         while let Some(&action) = program[name].get(self.tasks[name].at) {
             match action {
-                Action::GiveWay => {
-                    if !std::mem::replace(&mut self.tasks[name].waiting, true) {
-                        self.wake(name);
-                        return false;
-                    }
+                Action::GiveWay if !std::mem::replace(&mut self.tasks[name].waiting, true) => {
+                    self.wake(name);
+                    return false;
                 }
                 Action::Spawn if self.tasks.len() < program.len() => self.spawn(),
-                Action::Cancel(other) if other < self.tasks.len() => {
-                    if !self.tasks[other].ended && !self.tasks[other].cancelled {
-                        self.tasks[other].cancelled = true;
-                        self.wake(other);
-                    }
+                Action::Cancel(other) if self.may_cancel(other) => {
+                    self.tasks[other].cancelled = true;
+                    self.wake(other);
                 }
                 Action::Join(other) if self.may_join(name, other) => {
                     let task = &mut self.tasks[other];
@@ -149,6 +145,12 @@ impl Oracle {
             self.tasks[name].at += 1;
         }
         true
+    }
+
+    fn may_cancel(&self, other: usize) -> bool {
+        self.tasks
+            .get(other)
+            .is_some_and(|task| !task.ended && !task.cancelled)
     }
 
     fn may_join(&self, name: usize, other: usize) -> bool {

@@ -79,7 +79,8 @@ fn a_drop_may_spawn_wake_and_cancel() {
                     let late: &TaskHandle<'_, ()> = &late;
                     assert!(late.is_finished(), "it is refused");
                 });
-                wakers.borrow_mut().push(own_waker().await);
+                let waker = own_waker().await;
+                wakers.borrow_mut().push(waker);
                 forever().await;
             });
             handles.borrow_mut().push(child);
@@ -186,7 +187,8 @@ fn a_forgotten_group_is_harmless() {
             let mut group = Box::pin(task_group(async move |group| {
                 for _ in 0..3 {
                     group.spawn(async move {
-                        wakers.borrow_mut().push(own_waker().await);
+                        let waker = own_waker().await;
+                        wakers.borrow_mut().push(waker);
                         counted(polls.clone(), gate.wait()).await;
                     });
                 }

@@ -27,9 +27,11 @@ enum Call {
     Drop,
 }
 
+type Mischief = Box<dyn FnMut(Call)>;
+
 thread_local! {
     /// What a hostile waker of this thread does. Taken out meanwhile: it does not meet itself.
-    static MISCHIEF: RefCell<Option<Box<dyn FnMut(Call)>>> = const { RefCell::new(None) };
+    static MISCHIEF: RefCell<Option<Mischief>> = const { RefCell::new(None) };
     static CALLS: Cell<usize> = const { Cell::new(0) };
 }
 
@@ -215,7 +217,8 @@ fn e7_a_panicking_waker_does_not_lose_the_wakes_behind_it() {
     let own = Rc::clone(&wakers);
     let mut group: Boxed<'static> = Box::pin(task_group(async move |group| {
         group.spawn(async move {
-            own.borrow_mut().push(own_waker().await);
+            let waker = own_waker().await;
+            own.borrow_mut().push(waker);
             forever().await;
         });
         give_way().await;
@@ -228,7 +231,8 @@ fn e7_a_panicking_waker_does_not_lose_the_wakes_behind_it() {
     for _ in 0..10 {
         let (own, woken) = (Rc::clone(&wakers), woken.clone());
         drop(runtime.spawn(async move {
-            own.borrow_mut().push(own_waker().await);
+            let waker = own_waker().await;
+            own.borrow_mut().push(waker);
             crate::support::until_woken().await;
             woken.add();
         }));

@@ -257,7 +257,6 @@ fn r6_a_storm_of_signals_neither_ends_nor_shortens_a_wait() {
     let (stop, sleeper) = (AtomicBool::new(false), Thread::current());
     let signals = thread::scope(|scope| {
         let storm = scope.spawn(|| {
-            let sleeper = sleeper;
             let mut sent = 0;
             while !stop.load(Ordering::Relaxed) {
                 sleeper.signal(libc::SIGUSR1);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join;
 use soloio::{
     Error, Result, Runtime, TcpListener, connect_tcp, connect_unix, create_tcp_listener,
-    create_unix_listener, sleep, task_group, yield_now,
+    create_udp_socket, create_unix_listener, sleep, task_group, yield_now,
 };
 
 use crate::kernel;
@@ -177,9 +177,9 @@ fn c1_running_out_of_descriptors_neither_ends_the_server_nor_spins() {
                     // The loop makes its descriptors when it first sleeps.
                     sleep(Duration::from_micros(10)).await.expect("slept");
                     let mut clients = Vec::new();
+                    // None is accepted meanwhile, so the server has none left.
                     while let Ok(client) = StdStream::connect(listener.local_addr()) {
                         clients.push(client);
-                        turns(4).await;
                     }
                     let before = kernel::thread_time();
                     // Not for something to happen: to see that nothing does.
@@ -343,5 +343,39 @@ fn several_addresses_are_served_by_one_listener() {
             listener.abort();
         };
         refused!(join(serve, talk).await.0, Error::Closed);
+    });
+}
+
+#[test]
+fn verbs_that_never_wait_leave_room_for_others() {
+    // E8: a task that is always ready starves I/O and timers (tokio#2160, monoio#3).
+    run(async {
+        let dir = TempDir::new();
+        let path = dir.path("socket");
+        let listener = create_unix_listener(&path).await.expect("listens");
+        let (ticks, over) = (Cell::new(0), Cell::new(false));
+        let tick = async {
+            while !over.get() {
+                ticks.set(ticks.get() + 1);
+                turns(1).await;
+            }
+        };
+        let busy = async {
+            for _ in 0..1000 {
+                drop(connect_unix(&path).await.expect("connects"));
+                drop(create_udp_socket().local_host("127.0.0.1").await);
+                drop(tcp_listener().await);
+                drop(create_unix_listener(dir.path("other")).await);
+            }
+            over.set(true);
+        };
+        task_group(async |group| {
+            group.spawn(tick);
+            group.spawn(busy);
+        })
+        .await
+        .expect("no error");
+        drop(listener);
+        assert!(ticks.get() >= 4, "{} turns meanwhile", ticks.get());
     });
 }

@@ -78,6 +78,14 @@ pub(crate) fn resident() -> usize {
     pages.parse::<usize>().expect("a number") * 4096
 }
 
+/// True under a sanitizer: its shadow memory takes terabytes of addresses. Stack frames are larger
+/// there, and freed memory is kept.
+pub(crate) fn sanitized() -> bool {
+    let text = std::fs::read_to_string("/proc/self/statm").expect("procfs");
+    let pages = text.split(' ').next().expect("a first number");
+    pages.parse::<usize>().expect("a number") > 1 << 28
+}
+
 /// `full` in release builds, a tenth of it in debug builds, which are ten times slower.
 pub(crate) fn rounds(full: usize) -> usize {
     if cfg!(debug_assertions) {

@@ -5,16 +5,19 @@
 use std::future::{Future, IntoFuture};
 use std::io::Write;
 use std::net::TcpStream as StdStream;
+use std::os::unix::net::UnixStream as StdUnixStream;
 use std::pin::pin;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::thread;
+use std::time::Duration;
 
 use futures_util::future::join;
+use socket2::SockRef;
 use soloio::{
-    ConnectedUdpSocket, Error, Runtime, TcpListener, TcpStream, UdpSocket, UnixListener,
-    UnixStream, block_on, connect_tcp, create_tcp_listener, create_unix_listener,
+    ByteStream, ConnectedUdpSocket, Error, Runtime, TcpListener, TcpStream, UdpSocket,
+    UnixListener, UnixStream, block_on, connect_tcp, create_tcp_listener, create_unix_listener,
 };
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 
@@ -256,71 +259,64 @@ fn an_old_stream_dropped_under_a_new_runtime_frees_none_of_its_sources() {
     assert!(format!("{second:?}").contains("sources: 1"), "{second:?}");
 }
 
-/// Ends of a stream that another thread brings about while the owner receives.
-fn ended_from_elsewhere(count: usize, unix: bool) {
-    let _guard = deadline();
-    let before = fds();
-    let mut runtime = Runtime::new().expect("a runtime");
-    for n in 0..count {
-        let barrier = Barrier::new(2);
-        if unix {
-            let (a, b) = runtime.block_on(unix_pair());
-            round(
-                &mut runtime,
-                n,
-                &barrier,
-                &a,
-                (|| a.receive(), || a.abort()),
-                &b,
-            );
-        } else {
-            let (a, b) = runtime.block_on(tcp_pair());
-            round(
-                &mut runtime,
-                n,
-                &barrier,
-                &a,
-                (|| a.receive(), || a.abort()),
-                &b,
-            );
-        }
-    }
-    // Takes in what the other threads left.
-    runtime.block_on(turns(2));
-    assert!(format!("{runtime:?}").contains("sources: 0"), "{runtime:?}");
-    drop(runtime);
-    assert_eq!(fds(), before);
+/// A stream and a peer that ends with a reset, which keeps no port in TIME_WAIT: there are fewer
+/// ports than rounds.
+async fn stream_of(listener: &TcpListener) -> (TcpStream, StdStream) {
+    let peer = StdStream::connect(listener.local_addr()).expect("connects");
+    let linger = SockRef::from(&peer).set_linger(Some(Duration::ZERO));
+    linger.expect("set");
+    (listener.accept().await.expect("accepts"), peer)
 }
 
 /// One abort from another thread, at a moment that depends on `n`.
-fn round<S: Sync, T, F: Future<Output = soloio::Result<T>>>(
-    runtime: &mut Runtime,
-    n: usize,
-    barrier: &Barrier,
-    stream: &S,
-    (receive, abort): (impl Fn() -> F, impl Fn() + Sync),
-    _peer: &S,
-) {
-    let _alive = stream;
+fn aborted_elsewhere<S: ByteStream + Sync>(runtime: &mut Runtime, n: usize, stream: &S) {
+    let barrier = Barrier::new(2);
     thread::scope(|scope| {
         let other = scope.spawn(|| {
             barrier.wait();
             for _ in 0..n % 64 {
                 std::hint::spin_loop();
             }
-            abort();
+            stream.abort();
         });
         runtime.block_on(async {
             if n % 4 == 0 {
-                // Registered and waiting already.
-                assert!(polled(1, receive()).await.is_none());
+                // Registered already.
+                assert!(polled(1, stream.receive()).await.is_none());
             }
             barrier.wait();
-            let ended = receive().await;
-            assert!(matches!(ended, Err(Error::Closed)), "{:?}", ended.err());
+            refused!(stream.receive().await, Error::Closed);
         });
         other.join().expect("no panic");
     });
+}
+
+fn all_aborted_elsewhere(count: usize) {
+    let before = fds();
+    let mut runtime = Runtime::new().expect("a runtime");
+    let dir = TempDir::new();
+    let path = dir.path("socket");
+    let (tcp, unix) = runtime.block_on(async {
+        let unix = create_unix_listener(&path).await.expect("listens");
+        (tcp_listener().await, unix)
+    });
+    let mut guard = deadline();
+    for n in 0..count {
+        if n % 10_000 == 0 {
+            guard = deadline();
+        }
+        let (stream, _peer) = runtime.block_on(stream_of(&tcp));
+        aborted_elsewhere(&mut runtime, n, &stream);
+        let _peer = StdUnixStream::connect(&path).expect("connects");
+        let stream = runtime.block_on(unix.accept()).expect("accepts");
+        aborted_elsewhere(&mut runtime, n, &stream);
+    }
+    drop((tcp, unix, guard));
+    // Takes in what the other threads left.
+    runtime.block_on(turns(2));
+    assert!(format!("{runtime:?}").contains("sources: 0"), "{runtime:?}");
+    drop(runtime);
+    assert_eq!(fds(), before);
 }
 
 /// 100,000 rounds on request, else what fits.
@@ -333,50 +329,52 @@ fn many() -> usize {
 
 #[test]
 fn an_abort_from_another_thread_ends_a_receive() {
-    alone(
-        "threads::an_abort_from_another_thread_ends_a_receive",
-        || {
-            ended_from_elsewhere(many(), false);
-            ended_from_elsewhere(many(), true);
-        },
-    );
+    let test = "threads::an_abort_from_another_thread_ends_a_receive";
+    alone(test, || all_aborted_elsewhere(many()));
+}
+
+fn all_dropped_elsewhere(count: usize) {
+    let before = fds();
+    let mut runtime = Runtime::new().expect("a runtime");
+    let listener = runtime.block_on(tcp_listener());
+    let ends = AtomicUsize::new(0);
+    let mut guard = deadline();
+    thread::scope(|scope| {
+        let (give, take) = std::sync::mpsc::sync_channel::<(TcpStream, StdStream)>(4);
+        let ends = &ends;
+        scope.spawn(move || {
+            for (stream, peer) in take {
+                // The owner's loop runs meanwhile, and may just be told of the peer's end.
+                drop(peer);
+                drop(stream);
+                ends.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        for n in 0..count {
+            if n % 10_000 == 0 {
+                guard = deadline();
+            }
+            let pair = runtime.block_on(async {
+                let (stream, peer) = stream_of(&listener).await;
+                assert!(polled(1, stream.receive()).await.is_none());
+                (stream, peer)
+            });
+            give.send(pair).expect("the other thread lives");
+            runtime.block_on(turns(2));
+        }
+    });
+    drop((listener, guard));
+    runtime.block_on(turns(2));
+    assert_eq!(ends.load(Ordering::Relaxed), count);
+    assert!(format!("{runtime:?}").contains("sources: 0"), "{runtime:?}");
+    drop(runtime);
+    assert_eq!(fds(), before);
 }
 
 #[test]
 fn a_drop_on_another_thread_leaves_nothing() {
-    alone("threads::a_drop_on_another_thread_leaves_nothing", || {
-        let _guard = deadline();
-        let before = fds();
-        let mut runtime = Runtime::new().expect("a runtime");
-        let ends = AtomicUsize::new(0);
-        thread::scope(|scope| {
-            let (give, take) = std::sync::mpsc::sync_channel::<(TcpStream, TcpStream)>(4);
-            let ends = &ends;
-            scope.spawn(move || {
-                for (stream, peer) in take {
-                    // The owner's loop runs meanwhile, and may just be told of the peer's end.
-                    drop(peer);
-                    drop(stream);
-                    ends.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-            for _ in 0..many() {
-                let pair = runtime.block_on(async {
-                    let (a, b) = tcp_pair().await;
-                    assert!(polled(1, a.receive()).await.is_none());
-                    (a, b)
-                });
-                give.send(pair).expect("the other thread lives");
-                runtime.block_on(turns(2));
-            }
-            drop(give);
-        });
-        runtime.block_on(turns(2));
-        assert_eq!(ends.load(Ordering::Relaxed), many());
-        assert!(format!("{runtime:?}").contains("sources: 0"), "{runtime:?}");
-        drop(runtime);
-        assert_eq!(fds(), before);
-    });
+    let test = "threads::a_drop_on_another_thread_leaves_nothing";
+    alone(test, || all_dropped_elsewhere(many()));
 }
 
 #[test]

@@ -153,7 +153,10 @@ async fn talks_at(name: OsString, is_path: bool) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(200)
+    })]
 
     // U4: names that are cut off or padded (tokio#6838, anyio#781, libuv's pipe_overlong_path).
     #[test]

@@ -131,7 +131,7 @@ fn w3_wakes_after_the_loop_is_gone_do_nothing() {
     drop(runtime);
     thread::scope(|scope| {
         for _ in 0..100 {
-            scope.spawn(|| wakers.iter().for_each(|waker| waker.clone().wake()));
+            scope.spawn(|| wakers.iter().for_each(|waker| waker.wake_by_ref()));
         }
     });
     wakers.into_iter().for_each(Waker::wake);

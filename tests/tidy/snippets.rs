@@ -96,6 +96,12 @@ fn sizes_have_limits() {
     );
     let rules = of(format!("//! It is long because of x.{}x", lines(600)));
     assert_eq!(rules, ["the file has 601 lines, more than 600"]);
+    let tests = format!(
+        "//! Head.{}#[cfg(test)]\nmod tests {{}}{}",
+        lines(400),
+        lines(400)
+    );
+    assert_eq!(of(tests), Vec::<String>::new());
 
     let function = |count: usize| {
         let body = "    work(); // why\n\n".repeat(count);
