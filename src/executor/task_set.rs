@@ -51,7 +51,8 @@ pub(crate) enum Step<E> {
     Idle,
     /// The budget of this turn is used; the list is not empty.
     Spent,
-    /// It is the body's turn, which has this number; who polls it has to [`settle`](Executor::settle).
+    /// It is the body's turn, which has this number; who polls it has to
+    /// [`settle`](Executor::settle).
     Body(TaskId),
     /// A task ended with an error.
     Failed(E),
@@ -223,8 +224,8 @@ impl<E> TaskSet<E> {
         self.members.borrow().is_empty()
     }
 
-    /// Polls the next woken task of `set`, which is this set's key in `executor`. A panic passes by:
-    /// a group ends with it.
+    /// Polls the next woken task of `set`, which is this set's key in `executor`. A panic passes
+    /// by: a group ends with it.
     pub(crate) fn step(&self, executor: &Executor, set: SetKey) -> Step<E> {
         match self.next(executor, set) {
             Next::Task(task) => self.poll(executor, task),

@@ -11,7 +11,7 @@
 
 use std::fmt::Display;
 use std::future::Future;
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::OnceLock;
@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::data::Data;
 use crate::error::{Error, OsError, Result};
 use crate::runtime::context::{Core, SCRATCH};
 use crate::runtime::sleep::within;
@@ -314,56 +315,6 @@ impl<A: Display> Future for ReceiveMax<'_, A> {
 #[cold]
 fn empty_buffer() -> Error {
     Error::invalid("receive", "a receive of at most 0 bytes can never give any")
-}
-
-/// What is to be sent, and how much of it is left.
-pub(crate) trait Data {
-    fn is_empty(&self) -> bool;
-    fn send(&self, fd: BorrowedFd<'_>) -> io::Result<usize>;
-    fn advance(&mut self, sent: usize);
-}
-
-impl Data for &[u8] {
-    fn is_empty(&self) -> bool {
-        (**self).is_empty()
-    }
-
-    fn send(&self, fd: BorrowedFd<'_>) -> io::Result<usize> {
-        sys::socket::send(fd, self)
-    }
-
-    fn advance(&mut self, sent: usize) {
-        *self = &self[sent..];
-    }
-}
-
-impl Data for &mut &[u8] {
-    fn is_empty(&self) -> bool {
-        (***self).is_empty()
-    }
-
-    fn send(&self, fd: BorrowedFd<'_>) -> io::Result<usize> {
-        sys::socket::send(fd, self)
-    }
-
-    fn advance(&mut self, sent: usize) {
-        **self = &self[sent..];
-    }
-}
-
-/// Pieces that are sent as if they stood in one: those that are done are left out.
-impl<'a> Data for &mut &mut [IoSlice<'a>] {
-    fn is_empty(&self) -> bool {
-        self.iter().all(|part| part.is_empty())
-    }
-
-    fn send(&self, fd: BorrowedFd<'_>) -> io::Result<usize> {
-        sys::socket::send_vectored(fd, self)
-    }
-
-    fn advance(&mut self, sent: usize) {
-        IoSlice::advance_slices(self, sent);
-    }
 }
 
 /// Sends all of `data`; what was taken by the kernel is no longer in it.

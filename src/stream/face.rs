@@ -1,8 +1,8 @@
 //! The inherent methods of our own byte streams: the contracts' names and signatures, so that
 //! programs need to import no trait.
 
-/// Gives `$type` the inherent methods and the contracts, by way of its field `$inner`; their futures
-/// are `$send`.
+/// Gives `$type` the inherent methods and the contracts, by way of its field `$inner`; their
+/// futures are `$send`.
 macro_rules! byte_stream_face {
     ($type:ty, $inner:ident $(, $send:ident)?) => {
         impl $type {
@@ -30,7 +30,10 @@ macro_rules! byte_stream_face {
             /// # Cancel safety
             ///
             /// As [`receive`](Self::receive).
-            pub fn receive_max(&self, max: usize) -> impl Future<Output = Result<Vec<u8>>> $(+ $send)? {
+            pub fn receive_max(
+                &self,
+                max: usize,
+            ) -> impl Future<Output = Result<Vec<u8>>> $(+ $send)? {
                 self.$inner.receive_max(max)
             }
 
@@ -89,7 +92,10 @@ macro_rules! byte_stream_face {
             /// # Cancel safety
             ///
             /// Exactly the bytes no longer in `rest` were handed over; the stream goes on.
-            pub fn send_from(&self, rest: &mut &[u8]) -> impl Future<Output = Result<()>> $(+ $send)? {
+            pub fn send_from(
+                &self,
+                rest: &mut &[u8],
+            ) -> impl Future<Output = Result<()>> $(+ $send)? {
                 self.$inner.send(rest)
             }
 

@@ -271,8 +271,15 @@ fn run(program: &Program) -> Vec<Event> {
     events.into_inner()
 }
 
+/// Random programs to try.
+const CASES: u32 = if cfg!(debug_assertions) {
+    2_000
+} else {
+    20_000
+};
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 2_000 } else { 20_000 }))]
+    #![proptest_config(ProptestConfig::with_cases(CASES))]
 
     #[test]
     fn a_group_does_what_a_queue_of_names_does(program in programs()) {

@@ -1,4 +1,4 @@
-//! What the tests share: a deadline, counters of wakes, polls and drops, of descriptors and threads.
+//! What the tests share: a deadline; counters of wakes, polls, drops, descriptors and threads.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};

@@ -246,7 +246,8 @@ fn t7_timers_end_beside_tasks_that_are_always_busy() {
     .expect("no operation fails");
 }
 
-/// T8, tokio#8093: many timers at one instant are spread over turns, each with a look at the kernel.
+/// T8, tokio#8093: many timers at one instant are spread over turns, each of which looks at the
+/// kernel.
 #[test]
 fn t8_timers_of_one_instant_do_not_make_one_long_turn() {
     let _deadline = deadline();
