@@ -144,13 +144,11 @@ impl From<Error> for io::Error {
             Error::TimedOut => Kind::TimedOut,
             Error::DelimiterNotFound => Kind::InvalidData,
             Error::ConnectFailed(failed) => failed.kind(),
-            Error::Broken(cause) | Error::Io(cause) => match cause.kind() {
-                Kind::Interrupted | Kind::WouldBlock => Kind::Other,
-                kind => kind,
-            },
+            Error::Broken(cause) | Error::Io(cause) => cause.kind(),
             _ => Kind::Other,
         };
-        Self::new(kind, error)
+        let retried = matches!(kind, Kind::Interrupted | Kind::WouldBlock);
+        Self::new(if retried { Kind::Other } else { kind }, error)
     }
 }
 
@@ -219,13 +217,10 @@ impl fmt::Display for OsError {
     }
 }
 
+/// Reads like the message: it is what a `main` that returns the error prints.
 impl fmt::Debug for OsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OsError")
-            .field("operation", &self.0.operation)
-            .field("address", &self.0.address)
-            .field("cause", &self.0.cause)
-            .finish()
+        write!(f, "{self}")
     }
 }
 

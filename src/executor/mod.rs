@@ -21,6 +21,7 @@ mod sync {
 }
 
 use std::cell::{Cell, RefCell, RefMut};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::task::Waker;
 
 pub(crate) use slots::{Parent, SetKey};
@@ -31,6 +32,19 @@ use slots::Slots;
 
 /// Polls of tasks and finished operations between two looks at the kernel.
 const BUDGET: u32 = 256;
+
+/// Calls wakers, which may be the user's code: goes on after a panic, and then with the first.
+pub(crate) fn wake_each(wakers: impl Iterator<Item = Waker>) {
+    let mut first = None;
+    for waker in wakers {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+            first.get_or_insert(payload);
+        }
+    }
+    if let Some(payload) = first {
+        resume_unwind(payload);
+    }
+}
 
 /// The slots of one runtime and the budget of its turn.
 #[derive(Debug)]

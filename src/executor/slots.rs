@@ -148,6 +148,12 @@ impl Slots {
             self.set(set).is_some(),
             "a task is added to a set that is gone"
         );
+        let room = self.slots.vacant_key() < TaskId::LIMIT;
+        assert!(
+            room,
+            "soloio: more tasks at a time than {} cannot be numbered",
+            TaskId::LIMIT
+        );
         let generation = self.next_generation();
         let index = self.slots.insert(Slot {
             generation,

@@ -51,12 +51,11 @@ impl TaskId {
     /// The number that no task has: generations begin at 1.
     pub(crate) const NOBODY: Self = Self(0);
 
+    /// How many tasks of one runtime can be numbered at a time.
+    pub(super) const LIMIT: usize = INDEX_MASK + 1;
+
     pub(crate) fn new(runtime: u16, generation: u32, index: u32) -> Self {
         let generation = generation as usize & GENERATION_MASK;
-        debug_assert!(
-            index as usize <= INDEX_MASK,
-            "more tasks than a waker can number"
-        );
         let high = usize::from(runtime) << GENERATION_BITS | generation;
         Self(high << INDEX_BITS | index as usize)
     }

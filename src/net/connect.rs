@@ -13,7 +13,8 @@ use super::tcp::TcpStream;
 use super::unix::UnixStream;
 use crate::error::{ConnectAttempt, ConnectFailed, Error, Result};
 use crate::runtime::context;
-use crate::runtime::socket::{After, Direction, First, Operation, Socket, Trigger};
+use crate::runtime::operation::{After, Direction, First, Operation};
+use crate::runtime::socket::{Socket, Trigger};
 use crate::sys::addr::UnixName;
 use crate::sys::socket::Kind;
 use crate::sys::{self, clock, errno};
@@ -26,8 +27,8 @@ use crate::time::sleep;
 ///
 /// # Errors
 ///
-/// [`Error::ConnectFailed`] with every attempt, [`Error::Resolve`], [`Error::Io`] for a local
-/// address that cannot be used; port 0 is `InvalidInput`.
+/// [`Error::ConnectFailed`] with every attempt, also if the local address cannot be used;
+/// [`Error::Resolve`]; port 0 is `InvalidInput`.
 ///
 /// # Cancel safety
 ///
@@ -151,15 +152,17 @@ async fn attempt(address: SocketAddr, local: Option<SocketAddr>) -> Result<TcpSt
     context::checkpoint().await?;
     let fd = prepare(&address, local)?;
     let socket = Socket::new(fd, Trigger::Edge);
-    let begun = begin(&socket, &address);
-    if let Err(error) = begun {
-        if !errno::is_in_progress(&error) {
+    if let Err(error) = sys::socket::connect(socket.fd(), &address) {
+        // Interrupted, it goes on in the background all the same (connect(2)).
+        if !errno::is_in_progress(&error) && error.kind() != io::ErrorKind::Interrupted {
             return Err(error.into());
         }
         connected(&socket).await?;
     }
-    let stream = TcpStream::connected(socket, address);
-    if stream.local_addr() == address {
+    // Not always what was asked for: the unspecified address stands for this host.
+    let peer = sys::socket::peer_addr(socket.fd()).unwrap_or(address);
+    let stream = TcpStream::connected(socket, peer);
+    if stream.local_addr() == peer {
         // Connecting to a free port of the ephemeral range may meet oneself.
         return Err(errno::refused().into());
     }
@@ -173,15 +176,6 @@ fn prepare(address: &SocketAddr, local: Option<SocketAddr>) -> io::Result<OwnedF
         sys::socket::bind(fd.as_fd(), &local)?;
     }
     Ok(fd)
-}
-
-fn begin(socket: &Socket, address: &SocketAddr) -> io::Result<()> {
-    loop {
-        match sys::socket::connect(socket.fd(), address) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => return other,
-        }
-    }
 }
 
 /// Waits until a connect that was begun has ended.

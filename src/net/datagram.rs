@@ -227,6 +227,8 @@ impl CreateConnectedUdpSocket {
         let fd = self.local.bind(local)?;
         let failed = |cause| Error::io("connect to", peer, cause);
         sys::socket::connect(fd.as_fd(), &peer).map_err(failed)?;
+        // Not always what was asked for: the unspecified address stands for this host.
+        let peer = sys::socket::peer_addr(fd.as_fd()).map_err(failed)?;
         let local = sys::socket::local_addr(fd.as_fd()).map_err(failed)?;
         Ok(ConnectedUdpSocket::new(fd, local, peer))
     }

@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::runtime::context;
 use crate::sys;
 use crate::sys::addr::UnixName;
+use crate::sys::errno;
 use crate::sys::socket::Kind;
 
 /// How many connections may wait to be accepted unless told otherwise; the kernel clamps it to its
@@ -131,9 +132,12 @@ impl CreateTcpListener {
         let bound = match self.family {
             Some(family) => self.bind(any(family == Family::V4), true),
             // One socket for both where the system has IPv6 and lets it take IPv4 too.
-            None => self
-                .bind(any(false), false)
-                .or_else(|_| self.bind(any(true), true)),
+            None => match self.bind(any(false), false) {
+                Err(Error::Io(error)) if errno::is_unsupported(&error) => {
+                    self.bind(any(true), true)
+                }
+                bound => bound,
+            },
         };
         Ok(TcpListener::new(vec![bound?]))
     }
@@ -262,23 +266,37 @@ impl CreateUnixListener {
             }
             (bound, _) => bound?,
         }
-        if let (Some(mode), Some(path)) = (self.mode, name.as_path()) {
+        let listens = self.listen(&fd, name.as_path());
+        if let (Err(_), Some(path)) = (&listens, name.as_path()) {
+            // The file is ours and nobody will ever listen there; the first error counts.
+            drop(fs::remove_file(path));
+        }
+        listens.map(|()| fd)
+    }
+
+    fn listen(&self, fd: &OwnedFd, path: Option<&Path>) -> io::Result<()> {
+        if let (Some(mode), Some(path)) = (self.mode, path) {
             // Before it listens: nobody can connect with wider permissions.
             fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
         }
-        sys::socket::listen(fd.as_fd(), self.backlog)?;
-        Ok(fd)
+        sys::socket::listen(fd.as_fd(), self.backlog)
     }
 }
 
 /// Removes the file if it is a socket that refuses connections, which one with an owner does not.
 fn remove_stale(path: &Path, name: &UnixName, in_use: io::Error) -> io::Result<()> {
-    if !fs::symlink_metadata(path)?.file_type().is_socket() {
+    let is_socket = match fs::symlink_metadata(path) {
+        Ok(file) => file.file_type().is_socket(),
+        Err(gone) if gone.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if !is_socket {
         return Err(in_use);
     }
     let probe = sys::socket::unix(Kind::Stream)?;
     match sys::socket::connect_unix(probe.as_fd(), name) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Err(gone) if gone.kind() == io::ErrorKind::NotFound => Ok(()),
         _ => Err(in_use),
     }
 }

@@ -6,7 +6,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::task::{Context, Poll};
 
 use crate::error::{Error, Result};
-use crate::runtime::socket::{After, Direction, First, Operation, Socket, Trigger};
+use crate::runtime::operation::{After, Direction, First, Operation};
+use crate::runtime::socket::{Socket, Trigger};
 use crate::sys;
 
 /// A listening socket.

@@ -138,13 +138,13 @@ async fn lookup(name: String, port: u16) -> Result<Answer> {
             }
             let (answer, asker) = match &running {
                 Some(running) => running,
-                None => match start(name.clone(), port, cx.waker().clone()) {
+                None => match start(name.clone(), port) {
                     Ok(started) => running.insert(started),
                     Err(error) => return Poll::Ready(Ok(Err(error))),
                 },
             };
             // Stored before the look, so that an answer in between wakes this task again.
-            asker.set(cx.waker().clone());
+            drop(asker.replace(Some(cx.waker().clone())));
             match answer.try_recv() {
                 Ok(answer) => {
                     core.finished();
@@ -161,29 +161,21 @@ async fn lookup(name: String, port: u16) -> Result<Answer> {
 }
 
 /// Who is woken by the answer: the last one who looked for it.
-#[derive(Clone)]
-struct Asker(Arc<Mutex<Waker>>);
+#[derive(Clone, Default)]
+struct Asker(Arc<Mutex<Option<Waker>>>);
 
 impl Asker {
-    fn set(&self, waker: Waker) {
-        let old = {
-            let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *place, waker)
-        };
-        drop(old);
-    }
-
-    fn get(&self) -> Waker {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    /// Puts a waker in place, or takes it away. It may be the user's code, so neither is it cloned
+    /// nor the old one dropped while the lock is held.
+    fn replace(&self, waker: Option<Waker>) -> Option<Waker> {
+        let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *place, waker)
     }
 }
 
-fn start(name: String, port: u16, waker: Waker) -> io::Result<(Receiver<Answer>, Asker)> {
+fn start(name: String, port: u16) -> io::Result<(Receiver<Answer>, Asker)> {
     let (sender, receiver) = bounded(1);
-    let asker = Asker(Arc::new(Mutex::new(waker)));
+    let asker = Asker::default();
     let thread_asker = asker.clone();
     thread::Builder::new()
         .name("soloio-resolve".into())
@@ -196,7 +188,9 @@ fn answer(name: &str, port: u16, sender: Sender<Answer>, asker: &Asker) {
     struct WakeAtEnd<'a>(&'a Asker);
     impl Drop for WakeAtEnd<'_> {
         fn drop(&mut self) {
-            self.0.get().wake();
+            if let Some(waker) = self.0.replace(None) {
+                waker.wake();
+            }
         }
     }
     let _wake = WakeAtEnd(asker);

@@ -23,8 +23,9 @@ use std::time::Duration;
 use super::data::Data;
 use crate::error::{Error, OsError, Result};
 use crate::runtime::context::{Core, SCRATCH};
+use crate::runtime::operation::{After, Direction, First, Operation};
 use crate::runtime::sleep::within;
-use crate::runtime::socket::{After, Direction, First, Operation, Socket, Trigger};
+use crate::runtime::socket::{Socket, Trigger};
 use crate::sys::{self, errno};
 
 /// Receiving ended in order.
@@ -194,9 +195,7 @@ impl<A: Display> StreamSocket<A> {
     }
 
     pub(super) fn send_eof(&self) -> Result<()> {
-        if self.socket.is_closed() {
-            return Err(Error::Closed);
-        }
+        self.socket.check()?;
         if self.eof_sent.swap(true, Relaxed) {
             return Ok(());
         }

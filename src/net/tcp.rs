@@ -10,7 +10,7 @@ use super::stream_socket::StreamSocket;
 use crate::error::{Error, Result};
 use crate::runtime::socket::Socket;
 use crate::stream::{Listener, Serve, byte_stream_face};
-use crate::sys;
+use crate::sys::{self, errno};
 use crate::task::Outcome;
 
 /// A TCP connection.
@@ -129,15 +129,13 @@ impl TcpListener {
         self.accept_any().await
     }
 
-    /// An accept on all sockets, which takes turns in beginning with each.
+    /// An accept on all sockets. None starves the others: it takes one connection, and the next
+    /// event is about whoever waits then.
     async fn accept_any(&self) -> Result<TcpStream> {
         let mut accepts: Vec<_> = self.sockets.iter().map(ListenSocket::accept).collect();
-        let mut first = 0;
         poll_fn(|cx| {
-            first = (first + 1) % accepts.len();
-            for n in 0..accepts.len() {
-                let n = (first + n) % accepts.len();
-                if let Poll::Ready(done) = self.poll_accept(&mut accepts[n], n, cx) {
+            for (n, accept) in accepts.iter_mut().enumerate() {
+                if let Poll::Ready(done) = self.poll_accept(accept, n, cx) {
                     return Poll::Ready(done);
                 }
             }
@@ -156,13 +154,12 @@ impl TcpListener {
         let failed = |cause| Error::io("accept on", address, cause);
         accept.poll(cx, failed).map(|accepted| {
             let (fd, peer) = accepted?;
-            let peer = peer.ok_or_else(|| {
-                failed(std::io::Error::other(
-                    "the connection was gone before it was accepted",
-                ))
-            })?;
+            // Some systems hand out a connection that has ended already, as one without an
+            // address or with options that cannot be set.
+            let gone = || failed(errno::aborted());
+            let peer = peer.ok_or_else(gone)?;
             if !sys::socket::NODELAY_IS_INHERITED {
-                sys::socket::set_nodelay(fd.as_fd()).map_err(failed)?;
+                sys::socket::set_nodelay(fd.as_fd()).map_err(|_| gone())?;
             }
             Ok(TcpStream::accepted(fd, peer))
         })

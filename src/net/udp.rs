@@ -13,7 +13,8 @@ use std::task::{Context, Poll};
 
 use crate::error::{Error, Result};
 use crate::runtime::context::Core;
-use crate::runtime::socket::{After, Direction, First, Operation, Socket, Trigger};
+use crate::runtime::operation::{After, Direction, First, Operation};
+use crate::runtime::socket::{Socket, Trigger};
 use crate::sys::socket::Received;
 use crate::sys::{self, errno};
 
@@ -267,10 +268,23 @@ impl ConnectedUdpSocket {
     pub async fn receive(&self) -> Result<Vec<u8>> {
         let receive = |core: &Core, fd: BorrowedFd<'_>| {
             let mut scratch = core.scratch();
-            let got = sys::socket::recv_from(fd, &mut scratch)?;
+            let got = self.receive_from_peer(fd, &mut scratch)?;
             Ok(scratch[..got.length].to_vec())
         };
         self.core.receive(false, receive).await
+    }
+
+    /// Receives one datagram, and passes over those of strangers: what came between bind and
+    /// connect is still in the queue. There are no more of them once that is through.
+    fn receive_from_peer(&self, fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<Received> {
+        let same =
+            |from: SocketAddr| (from.ip(), from.port()) == (self.peer.ip(), self.peer.port());
+        loop {
+            let got = sys::socket::recv_from(fd, buf)?;
+            if got.from.is_none_or(same) {
+                return Ok(got);
+            }
+        }
     }
 
     /// Receives one datagram into `buf`; allocates nothing.
@@ -284,7 +298,7 @@ impl ConnectedUdpSocket {
     /// As [`receive`](Self::receive).
     pub async fn receive_into<'b>(&self, buf: &'b mut [u8]) -> Result<Datagram<'b>> {
         let receive = |_: &Core, fd: BorrowedFd<'_>| {
-            let got = sys::socket::recv_from(fd, buf)?;
+            let got = self.receive_from_peer(fd, buf)?;
             Ok((got.length, got.truncated))
         };
         let (length, truncated) = self.core.receive(false, receive).await?;

@@ -47,12 +47,12 @@ pub(crate) struct Reactor {
 }
 
 impl Reactor {
-    /// The poller, made now if there was none.
+    /// The poller, made now if there was none, with the bell that ends its waits.
     pub(crate) fn poller(&mut self, bell: &Bell) -> io::Result<&mut Poller> {
         if self.poller.is_none() {
-            let poller = Poller::new()?;
-            poller.publish(bell);
-            self.poller = Some(poller);
+            // Without a bell it is dropped again: a sleep that nobody can end would be one too
+            // long.
+            self.poller = Some(Poller::new(bell)?);
         }
         Ok(self.poller.as_mut().expect("made above"))
     }
@@ -123,15 +123,10 @@ impl Reactor {
         self.sources.get(key)?.readiness.done(direction, after)
     }
 
-    /// Stores who waits; gives back who waited before.
-    pub(crate) fn park(
-        &mut self,
-        key: SourceKey,
-        direction: Direction,
-        waker: Waker,
-    ) -> io::Result<Option<Waker>> {
+    /// Lets a listener report, which stays quiet while nobody waits for it.
+    pub(crate) fn arm(&mut self, key: SourceKey) -> io::Result<()> {
         let Some(source) = self.sources.get(key) else {
-            return Ok(Some(waker));
+            return Ok(());
         };
         if let (Some(listener), Some(poller)) = (&mut source.listener, &self.poller) {
             if !listener.armed || !cfg!(any(target_os = "linux", target_os = "android")) {
@@ -139,7 +134,21 @@ impl Reactor {
                 listener.armed = true;
             }
         }
-        Ok(source.readiness.park(direction, waker))
+        Ok(())
+    }
+
+    /// Stores who waits; gives back who waited before.
+    #[must_use = "a foreign waker is dropped outside the borrow"]
+    pub(crate) fn park(
+        &mut self,
+        key: SourceKey,
+        direction: Direction,
+        waker: Waker,
+    ) -> Option<Waker> {
+        match self.sources.get(key) {
+            Some(source) => source.readiness.park(direction, waker),
+            None => Some(waker),
+        }
     }
 
     /// Nobody waits there any more.
@@ -197,6 +206,16 @@ impl Reactor {
             };
             woken.push(waker);
         }
+    }
+
+    /// Takes everybody who waits for anything.
+    pub(crate) fn take_waiters(&mut self, waiters: &mut Vec<Waker>) {
+        for source in self.sources.iter_mut() {
+            for direction in [Direction::Read, Direction::Write] {
+                waiters.extend(source.readiness.unpark(direction));
+            }
+        }
+        self.timers.take_wakers(waiters);
     }
 
     /// How many descriptors are registered.

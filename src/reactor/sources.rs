@@ -70,6 +70,10 @@ impl Sources {
         (token(key) == event).then_some(source)
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Source> {
+        self.slab.iter_mut().map(|(_, source)| source)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.slab.len()
     }

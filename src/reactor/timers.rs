@@ -139,6 +139,15 @@ impl Timers {
         self.heap.first().map(|entry| entry.deadline)
     }
 
+    /// Takes the wakers of all timers; whoever is polled then stores another.
+    pub(crate) fn take_wakers(&mut self, wakers: &mut Vec<Waker>) {
+        wakers.extend(
+            self.slots
+                .iter_mut()
+                .filter_map(|(_, slot)| slot.waker.take()),
+        );
+    }
+
     /// When to look for due timers: at the earliest deadline, or `slack` after it if another one
     /// comes within that time.
     pub(crate) fn wake_at(&self, slack: u64) -> Option<u64> {

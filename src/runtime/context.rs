@@ -81,6 +81,11 @@ impl Core {
         self.remote.bell()
     }
 
+    /// Makes the poller and its bell, if there are none yet.
+    pub(super) fn make_poller(&self) -> io::Result<()> {
+        self.reactor().poller(self.bell()).map(drop)
+    }
+
     /// The buffer that receives without a buffer of their own share: [`SCRATCH`] bytes, made at
     /// the first need, so that an idle connection holds none.
     pub(crate) fn scratch(&self) -> RefMut<'_, Vec<u8>> {
@@ -136,7 +141,15 @@ impl Core {
     pub(super) fn fail(&self, cause: io::Error) -> Vec<Waker> {
         self.failure.replace(Some(cause));
         self.failed.set(true);
-        self.executor.list_all()
+        let mut woken = self.executor.list_all();
+        // Their tasks may be inside combinators with wakers of their own.
+        self.reactor().take_waiters(&mut woken);
+        woken
+    }
+
+    /// What made the loop fail may have passed: the next wait will tell.
+    pub(super) fn recover(&self) {
+        self.failed.set(false);
     }
 
     pub(super) fn has_failed(&self) -> bool {

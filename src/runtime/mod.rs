@@ -13,12 +13,16 @@
 //! |---|---|
 //! | `mod.rs` | `block_on`, `Runtime`: the loop |
 //! | `context.rs` | which runtime runs on this thread; the gate that operations pass |
-//! | `socket.rs` | one descriptor's place in a loop; the poll of one operation on it |
+//! | `inbox.rs` | what a turn has gathered: who is to be woken |
+//! | `socket.rs` | one descriptor's place in a loop, and who uses it |
+//! | `operation.rs` | one operation on it: the gate, the claim, the call, the wait |
 //! | `sleep.rs` | one timer; the race of a future against it |
 //!
 //! This is the only place that knows both sides.
 
 pub(crate) mod context;
+mod inbox;
+pub(crate) mod operation;
 pub(crate) mod sleep;
 pub(crate) mod socket;
 
@@ -26,28 +30,27 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::IntoFuture;
 use std::io;
-use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::executor::remote::Post;
-use crate::executor::{Payload, SetKey, Step, TaskId, TaskSet, waker};
-use crate::reactor::Source;
+use crate::executor::{Payload, SetKey, Step, TaskSet, waker};
 use crate::sys::clock::{self, Nanos};
 use context::Core;
+use inbox::Inbox;
 
 /// How many timers one turn fires at most; the rest is due in the next.
 const TIMERS_PER_TURN: usize = 1024;
 
 /// Runs `future` to its end on this thread, and everything it waits for meanwhile.
 ///
-/// When it returns, no descriptor, thread or memory of the runtime is left. A runtime that never
-/// waits makes no system call.
+/// When it returns, no descriptor or thread of the runtime is left, and no memory but its place in
+/// a table, which the next one takes; only the lookup of a host name that nobody waits for any
+/// more may still be running on its thread. A runtime that never waits makes no system call.
 ///
 /// # Panics
 ///
@@ -110,19 +113,8 @@ pub struct Runtime {
     root_key: SetKey,
     core: Rc<Core>,
     inbox: Inbox,
-    bell_is_installed: bool,
     /// A second descriptor of the poller, for a foreign loop to watch.
     watch: Option<OwnedFd>,
-}
-
-/// Lists that are filled and emptied in each turn; kept for their capacity.
-#[derive(Debug, Default)]
-struct Inbox {
-    woken: Vec<Waker>,
-    /// Of timers that were dropped elsewhere: to be dropped while nothing is borrowed.
-    unused: Vec<Waker>,
-    wakes: Vec<usize>,
-    posts: Vec<Post>,
 }
 
 impl Runtime {
@@ -153,7 +145,6 @@ impl Runtime {
             root_key,
             core: Rc::new(core),
             inbox: Inbox::default(),
-            bell_is_installed: false,
             watch: None,
         })
     }
@@ -169,6 +160,7 @@ impl Runtime {
     /// As [`block_on`](fn@block_on); and with the panic of a spawned task.
     pub fn block_on<F: IntoFuture>(&mut self, future: F) -> F::Output {
         refuse_nesting();
+        self.core.recover();
         let _entered = context::enter(&self.core);
         let awake = Awake(self);
         let this = &mut *awake.0;
@@ -200,6 +192,7 @@ impl Runtime {
     ///
     /// With the panic of a spawned task.
     pub fn turn(&mut self, max_wait: Option<Duration>) -> Result<()> {
+        self.core.recover();
         let _entered = context::enter(&self.core);
         let awake = Awake(self);
         awake.0.wait(max_wait.map(clock::after));
@@ -253,18 +246,13 @@ impl Runtime {
     /// One look at the kernel, the clock and the other threads.
     fn wait(&mut self, limit: Option<Nanos>) {
         let deadline = self.sleep_until(limit);
-        let core = &*self.core;
+        let (core, inbox) = (&*self.core, &mut self.inbox);
         let waited = core.reactor().wait(deadline, core.bell());
         if let Err(cause) = waited {
-            self.inbox.woken.extend(core.fail(cause));
+            inbox.woken.extend(core.fail(cause));
         }
-        core.remote()
-            .drain(&mut self.inbox.wakes, &mut self.inbox.posts);
-        let mut reactor = core.reactor();
-        reactor.collect(&mut self.inbox.woken);
-        reactor.expire(TIMERS_PER_TURN, &mut self.inbox.woken);
-        drop(reactor);
-        if let Some(payload) = self.wake_gathered() {
+        inbox.gather(core, TIMERS_PER_TURN);
+        if let Some(payload) = inbox.wake_all(core) {
             resume_unwind(payload);
         }
     }
@@ -275,13 +263,12 @@ impl Runtime {
         if self.has_ready() || self.core.has_failed() {
             return Some(0);
         }
-        if let Err(cause) = self.install_bell() {
-            self.inbox.woken.extend(self.core.fail(cause));
+        let (core, inbox) = (&*self.core, &mut self.inbox);
+        if let Err(cause) = core.make_poller() {
+            inbox.woken.extend(core.fail(cause));
             return Some(0);
         }
-        let (core, inbox) = (&*self.core, &mut self.inbox);
-        if !core.remote().try_sleep(&mut inbox.wakes, &mut inbox.posts) {
-            self.take_in();
+        if !inbox.try_sleep(core) {
             return Some(0);
         }
         let wake_at = core.reactor_ref().wake_at();
@@ -291,77 +278,18 @@ impl Runtime {
         }
     }
 
-    /// A sleep that nobody can end would be one too long.
-    fn install_bell(&mut self) -> io::Result<()> {
-        if !self.bell_is_installed {
-            let (mut reactor, bell) = (self.core.reactor(), self.core.bell());
-            reactor.poller(bell)?.install(bell)?;
-            self.bell_is_installed = true;
-        }
-        Ok(())
-    }
-
     /// Between turns the runtime counts as asleep: whoever wakes a task rings. If one is woken
     /// already there is no need to: [`next_timeout`](Self::next_timeout) says so.
     fn fall_asleep(&mut self) -> Option<Payload> {
         let mut first = None;
         while !self.has_ready() && !self.core.has_failed() {
-            let (installed, inbox) = (self.install_bell(), &mut self.inbox);
-            match installed {
-                Err(cause) => inbox.woken.extend(self.core.fail(cause)),
-                Ok(()) => {
-                    let remote = self.core.remote();
-                    if remote.try_sleep(&mut inbox.wakes, &mut inbox.posts) {
-                        break;
-                    }
-                }
+            let (core, inbox) = (&*self.core, &mut self.inbox);
+            match core.make_poller() {
+                Err(cause) => inbox.woken.extend(core.fail(cause)),
+                Ok(()) if inbox.try_sleep(core) => break,
+                Ok(()) => {}
             }
-            if let Some(payload) = self.wake_gathered() {
-                first.get_or_insert(payload);
-            }
-        }
-        first
-    }
-
-    /// Adds those to be woken for what other threads did.
-    fn take_in(&mut self) {
-        let (core, inbox) = (&*self.core, &mut self.inbox);
-        for post in inbox.posts.drain(..) {
-            let mut reactor = core.reactor();
-            match post {
-                Post::Source(key) => {
-                    let source = reactor.deregister(key, None);
-                    let waiters = source.into_iter().flat_map(Source::into_waiters);
-                    inbox.woken.extend(waiters.flatten());
-                }
-                Post::Timer(key) => inbox.unused.extend(reactor.timers.cancel(key)),
-            }
-        }
-        for number in inbox.wakes.drain(..) {
-            inbox
-                .woken
-                .extend(core.executor.list(TaskId::from_number(number)));
-        }
-    }
-
-    /// Wakes all who are to be woken. Foreign wakers are the user's code: the others go on after
-    /// a panic of one, and the first is given back.
-    fn wake_gathered(&mut self) -> Option<Payload> {
-        self.take_in();
-        let mut woken = mem::take(&mut self.inbox.woken);
-        let executor = &self.core.executor;
-        let mut first = None;
-        for waker in woken.drain(..) {
-            let Some(foreign) = executor.wake_own(waker) else {
-                continue;
-            };
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| foreign.wake())) {
-                first.get_or_insert(payload);
-            }
-        }
-        self.inbox.woken = woken;
-        for waker in self.inbox.unused.drain(..) {
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(waker))) {
+            if let Some(payload) = inbox.wake_all(core) {
                 first.get_or_insert(payload);
             }
         }
@@ -401,7 +329,9 @@ impl Drop for Body<'_> {
 }
 
 impl AsFd for Runtime {
-    /// The poller's descriptor: readable when a turn has something to do. Watch it, nothing else.
+    /// The poller's descriptor: readable when an event or a wake from another thread has come.
+    /// Watch it for that, and do nothing else with it. It says nothing of deadlines and of tasks
+    /// that are woken already: [`next_timeout`](Self::next_timeout) does.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.watch
             .as_ref()

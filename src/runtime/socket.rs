@@ -1,4 +1,4 @@
-//! One socket of any kind: which loop it belongs to, who uses it, and the poll of one operation.
+//! One socket of any kind: which loop it belongs to, and who uses it.
 //!
 //! # Bound by its first operation, registered by its first wait
 //!
@@ -26,13 +26,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64, fence};
-use std::task::{Context, Poll};
 
-use super::context::{self, Core, Gate};
+use super::context::{self, Core};
 use crate::error::{Error, Result};
-use crate::executor::{remote::Post, waker};
+use crate::executor::{remote::Post, wake_each, waker};
+use crate::reactor::Direction;
 use crate::reactor::SourceKey;
-pub(crate) use crate::reactor::{After, Direction, Trigger};
+pub(crate) use crate::reactor::Trigger;
 use crate::sys;
 
 /// A descriptor and its place in a loop.
@@ -80,8 +80,44 @@ impl Socket {
         self.closed.load(Acquire)
     }
 
-    fn busy(&self, direction: Direction) -> &AtomicBool {
-        &self.busy[direction as usize]
+    pub(super) fn is_listener(&self) -> bool {
+        self.trigger == Trigger::Level
+    }
+
+    /// The runtime it is bound to; 0 for none.
+    pub(super) fn owner(&self) -> u64 {
+        self.owner.load(Relaxed)
+    }
+
+    /// Its source there; 0 for none.
+    #[inline]
+    pub(super) fn slot(&self) -> SourceKey {
+        self.slot.load(Relaxed)
+    }
+
+    /// Takes a direction for an operation that begins under this runtime.
+    #[inline]
+    pub(super) fn claim(
+        &self,
+        core: &Core,
+        direction: Direction,
+    ) -> std::result::Result<(), Refusal> {
+        if self.is_closed() {
+            return Err(Refusal::Closed);
+        }
+        self.bind(core)?;
+        let busy = &self.busy[direction as usize];
+        if busy.load(Acquire) {
+            return Err(Refusal::Busy);
+        }
+        busy.store(true, Relaxed);
+        Ok(())
+    }
+
+    /// The operation that had the direction is over.
+    #[inline]
+    pub(super) fn release(&self, direction: Direction) {
+        self.busy[direction as usize].store(false, Release);
     }
 
     /// Makes the socket this runtime's, if it is nobody else's.
@@ -110,9 +146,22 @@ impl Socket {
         Ok(())
     }
 
+    /// True words for a call that never waits: the errors an operation would get now.
+    pub(crate) fn check(&self) -> Result<()> {
+        let core = context::current().ok_or(Error::NoRuntime)?;
+        if self.is_closed() {
+            return Err(Error::Closed);
+        }
+        let owner = self.owner.load(Acquire);
+        if owner != 0 && owner != core.serial() && waker::by_serial(owner).is_some() {
+            return Err(Error::OtherLoop);
+        }
+        Ok(())
+    }
+
     /// Registers the socket with the loop it is bound to.
     #[cold]
-    fn register(&self, core: &Core) -> io::Result<SourceKey> {
+    pub(super) fn register(&self, core: &Core) -> io::Result<SourceKey> {
         let key = core
             .reactor()
             .register(self.fd(), self.trigger, core.bell())?;
@@ -120,6 +169,9 @@ impl Socket {
         // With the fence of `abort`: either that sees the slot, or this sees the end.
         fence(SeqCst);
         if self.is_closed() {
+            self.slot.store(0, Relaxed);
+            let source = core.reactor().deregister(key, Some(self.fd()));
+            drop(source);
             return Err(io::ErrorKind::NotConnected.into());
         }
         Ok(key)
@@ -136,16 +188,22 @@ impl Socket {
         let at_home = context::with_serial(owner, |core| {
             let slot = self.slot.swap(0, Relaxed);
             let source = core.reactor().deregister(slot, Some(self.fd()));
-            sys::socket::kill(self.fd());
+            self.kill();
             source
         });
         match at_home {
             Some(source) => {
                 let waiters = source.into_iter().flat_map(|source| source.into_waiters());
-                waiters.flatten().for_each(std::task::Waker::wake);
+                wake_each(waiters.flatten());
             }
-            None => self.leave(owner, || sys::socket::kill(self.fd())),
+            None => self.leave(owner, || self.kill()),
         }
+    }
+
+    /// A duplicate of a listener's descriptor goes on listening, one of a stream's does not go on.
+    fn kill(&self) {
+        let ends_others = self.trigger == Trigger::Edge;
+        sys::socket::kill(self.fd(), ends_others);
     }
 
     /// Wakes who waits in this direction, to look again.
@@ -194,187 +252,21 @@ impl Drop for Socket {
     }
 }
 
-/// Whether to make the call before the first wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum First {
-    /// It will most likely succeed: sending, connecting.
-    Try,
-    /// It will most likely not: receiving after an accept, accepting.
-    Wait,
-}
-
 /// Why an operation may not begin; small, so that asking costs nothing.
 #[derive(Debug, Clone, Copy)]
-enum Refusal {
-    NoRuntime,
+pub(super) enum Refusal {
     OtherLoop,
     Closed,
     Busy,
 }
 
-#[cold]
-fn refused<T>(refusal: Refusal) -> Poll<Result<T>> {
-    Poll::Ready(Err(match refusal {
-        Refusal::NoRuntime => Error::NoRuntime,
-        Refusal::OtherLoop => Error::OtherLoop,
-        Refusal::Closed => Error::Closed,
-        Refusal::Busy => Error::Busy,
-    }))
-}
-
-/// One operation under way: claims its direction at the first poll, gives it back at its end.
-#[derive(Debug)]
-pub(crate) struct Operation<'a> {
-    socket: &'a Socket,
-    direction: Direction,
-    /// The runtime it claimed the direction under; 0 for none.
-    claimed: u64,
-    /// A waker of this operation may be with the source.
-    parked: bool,
-}
-
-impl<'a> Operation<'a> {
-    pub(crate) fn new(socket: &'a Socket, direction: Direction) -> Self {
-        Self {
-            socket,
-            direction,
-            claimed: 0,
-            parked: false,
+impl From<Refusal> for Error {
+    #[cold]
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::OtherLoop => Self::OtherLoop,
+            Refusal::Closed => Self::Closed,
+            Refusal::Busy => Self::Busy,
         }
-    }
-
-    /// Polls the operation: passes the gate, then makes `call` until it succeeds, fails, or would
-    /// block; then waits for the socket. `call` says what its success means for the next one.
-    #[inline]
-    pub(crate) fn poll<T>(
-        &mut self,
-        cx: &Context<'_>,
-        first: First,
-        call: impl FnMut(&Core, BorrowedFd<'_>) -> io::Result<(T, After)>,
-        error: impl FnOnce(io::Error) -> Error,
-    ) -> Poll<Result<T>> {
-        let Some(core) = context::current() else {
-            return refused(Refusal::NoRuntime);
-        };
-        match core.gate() {
-            Gate::Open => {}
-            Gate::Yield => {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            Gate::Failed => return Poll::Ready(Err(core.failure())),
-        }
-        if self.claimed != core.serial() || self.socket.is_closed() {
-            if let Err(refusal) = self.claim(&core) {
-                return refused(refusal);
-            }
-        }
-        match self.attempt(&core, cx, first, call) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Ok(value)) => {
-                core.finished();
-                Poll::Ready(Ok(value))
-            }
-            Poll::Ready(Err(cause)) => {
-                // It counts too: a call that goes on failing must not keep the loop to itself.
-                core.finished();
-                if self.socket.is_closed() {
-                    // Another thread's abort, between the look and the call.
-                    return refused(Refusal::Closed);
-                }
-                Poll::Ready(Err(error(cause)))
-            }
-        }
-    }
-
-    #[inline]
-    fn claim(&mut self, core: &Core) -> std::result::Result<(), Refusal> {
-        if self.socket.is_closed() {
-            return Err(Refusal::Closed);
-        }
-        self.socket.bind(core)?;
-        let busy = self.socket.busy(self.direction);
-        if busy.load(Acquire) {
-            return Err(Refusal::Busy);
-        }
-        busy.store(true, Relaxed);
-        self.claimed = core.serial();
-        // If it was claimed before, then under a runtime that is dead, and its wakers with it.
-        self.parked = false;
-        Ok(())
-    }
-
-    /// Makes the call while the socket may be ready, else waits for it.
-    #[inline]
-    fn attempt<T>(
-        &mut self,
-        core: &Core,
-        cx: &Context<'_>,
-        first: First,
-        mut call: impl FnMut(&Core, BorrowedFd<'_>) -> io::Result<(T, After)>,
-    ) -> Poll<io::Result<T>> {
-        let slot = self.socket.slot.load(Relaxed);
-        let ready = match slot {
-            0 => first == First::Try,
-            _ => core.reactor().is_ready(slot, self.direction),
-        };
-        if !ready {
-            return self.wait(core, cx, slot);
-        }
-        loop {
-            match call(core, self.socket.fd()) {
-                Ok((value, after)) => {
-                    if slot != 0 && (self.parked || after != After::Ready) {
-                        self.done(core, slot, after);
-                    }
-                    return Poll::Ready(Ok(value));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    core.reactor().clear(slot, self.direction);
-                    return self.wait(core, cx, slot);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
-    }
-
-    /// The call succeeded: notes what that says, and waits no more.
-    #[inline]
-    fn done(&mut self, core: &Core, slot: SourceKey, after: After) {
-        let waker = core.reactor().done(slot, self.direction, after);
-        self.parked = false;
-        drop(waker);
-    }
-
-    fn wait<T>(&mut self, core: &Core, cx: &Context<'_>, slot: SourceKey) -> Poll<io::Result<T>> {
-        let key = if slot == 0 {
-            self.socket.register(core)?
-        } else {
-            slot
-        };
-        // Cloned before, and the old one dropped after, the reactor is borrowed.
-        let waker = cx.waker().clone();
-        let old = core.reactor().park(key, self.direction, waker)?;
-        self.parked = true;
-        drop(old);
-        Poll::Pending
-    }
-}
-
-impl Drop for Operation<'_> {
-    fn drop(&mut self) {
-        // If the socket is bound anew, what is busy there is another operation.
-        if self.claimed == 0 || self.socket.owner.load(Relaxed) != self.claimed {
-            return;
-        }
-        if self.parked {
-            let waker = context::with_serial(self.claimed, |core| {
-                let slot = self.socket.slot.load(Relaxed);
-                core.reactor().unpark(slot, self.direction)
-            });
-            drop(waker);
-        }
-        self.socket.busy(self.direction).store(false, Release);
     }
 }

@@ -14,6 +14,7 @@ use std::task::{Poll, Waker};
 
 use super::byte_stream_face;
 use crate::error::{Error, OsError, Result};
+use crate::executor::wake_each;
 use crate::runtime::context;
 
 /// Makes two connected streams; each holds at most `capacity` bytes (at least 1) that the other
@@ -229,10 +230,9 @@ impl Ends {
         self.incoming.broken.set(true);
         let lost = self.incoming.bytes.take();
         drop(lost);
-        for pipe in [&self.incoming, &self.outgoing] {
-            pipe.receiver.wake();
-            pipe.sender.wake();
-        }
+        let pipes = [&self.incoming, &self.outgoing];
+        let sides = pipes.iter().flat_map(|pipe| [&pipe.receiver, &pipe.sender]);
+        wake_each(sides.filter_map(|side| side.waiter.take()));
     }
 }
 
@@ -264,9 +264,9 @@ impl Claim<'_> {
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
         if self.held {
+            self.side.busy.set(false);
             let waiter = self.side.waiter.take();
             drop(waiter);
-            self.side.busy.set(false);
         }
     }
 }

@@ -139,7 +139,9 @@ pub trait ByteSendStream {
     ///
     /// # Cancel safety
     ///
-    /// Exactly the bytes no longer in `parts` were handed over; the stream goes on.
+    /// The bytes no longer in `parts` were handed over, and no others by our own streams. This
+    /// provided form sends piece by piece, and takes a piece off when it is done: dropped midway,
+    /// a prefix of the first piece that is left may have gone too.
     async fn send_vectored(&self, parts: &mut &mut [IoSlice<'_>]) -> Result<()> {
         while let Some(part) = parts.first() {
             let whole = part.len();

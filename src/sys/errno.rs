@@ -25,7 +25,14 @@ pub(crate) fn accept_failure(error: &io::Error) -> AcceptFailure {
         // ECONNABORTED, EPROTO, EPERM (a firewall), and the network errors that Linux passes on
         // from the new socket: they are about one connection.
         Some(_) => AcceptFailure::Connection,
-        None => AcceptFailure::Listener,
+        // Of a listener that is not ours.
+        None => match error.kind() {
+            io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::TimedOut => AcceptFailure::Connection,
+            _ => AcceptFailure::Listener,
+        },
     }
 }
 
@@ -58,6 +65,25 @@ pub(crate) fn is_not_connected(error: &io::Error) -> bool {
 /// The connect goes on in the background.
 pub(crate) fn is_in_progress(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EINPROGRESS)
+}
+
+/// The system has no such family, or does not let its sockets do what was asked.
+pub(crate) fn is_unsupported(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::EAFNOSUPPORT
+                | libc::EPROTONOSUPPORT
+                | libc::EADDRNOTAVAIL
+                | libc::ENOPROTOOPT
+                | libc::EINVAL
+        )
+    )
+}
+
+/// The connection was gone before it was accepted.
+pub(crate) fn aborted() -> io::Error {
+    io::Error::from_raw_os_error(libc::ECONNABORTED)
 }
 
 /// What a connect to oneself is turned into: nobody else listens there.

@@ -54,9 +54,15 @@ pub(crate) struct Poller {
 }
 
 impl Poller {
-    pub(crate) fn new() -> io::Result<Self> {
+    /// Makes a poller whose waits `bell` ends.
+    pub(crate) fn new(bell: &Bell) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = mio::Waker::new(poll.registry(), BELL)?;
+        // Only the loop's own thread makes pollers, and only one that is whole: nobody came first.
+        drop(bell.waker.set(waker));
+        bell.poller.store(poll.as_raw_fd(), Ordering::Relaxed);
         Ok(Self {
-            poll: Poll::new()?,
+            poll,
             events: Events::with_capacity(BATCH),
             #[cfg(any(target_os = "linux", target_os = "android"))]
             timer: None,
@@ -185,7 +191,8 @@ impl Poller {
     /// kqueue takes nanoseconds as they are.
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     fn timeout(&mut self, _deadline: Nanos, left: Nanos) -> Option<Duration> {
-        Some(Duration::from_nanos(left))
+        // Some systems refuse very long waits; coming back once a day costs nothing.
+        Some(Duration::from_nanos(left).min(Duration::from_secs(86_400)))
     }
 
     /// What the last wait brought: token and `ready` bits.
@@ -210,21 +217,6 @@ impl Poller {
                 }
                 (event.token().0, bits)
             })
-    }
-
-    /// The bell that ends a wait of this poller from another thread.
-    pub(crate) fn install(&self, bell: &Bell) -> io::Result<()> {
-        if bell.waker.get().is_none() {
-            let waker = mio::Waker::new(self.poll.registry(), BELL)?;
-            // Only the loop's own thread installs, so nobody came first.
-            drop(bell.waker.set(waker));
-        }
-        Ok(())
-    }
-
-    /// Tells the bell which poller descriptors can be taken out of.
-    pub(crate) fn publish(&self, bell: &Bell) {
-        bell.poller.store(self.poll.as_raw_fd(), Ordering::Relaxed);
     }
 }
 

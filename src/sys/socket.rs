@@ -221,8 +221,13 @@ pub(crate) fn shutdown_write(fd: BorrowedFd<'_>) -> io::Result<()> {
 
 /// Ends the connection at once and frees its address, while the descriptor number stays taken: a
 /// dead socket is put in its place. Without a descriptor to spare both directions are shut down,
-/// which ends the connection but leaves the address until the owner lets go.
-pub(crate) fn kill(fd: BorrowedFd<'_>) {
+/// which ends the connection but leaves the address until the owner lets go. With `ends_others`
+/// the connection ends for duplicates of the descriptor too.
+pub(crate) fn kill(fd: BorrowedFd<'_>, ends_others: bool) {
+    if ends_others {
+        // Fails on what is not connected, which then has nothing to end.
+        drop(SockRef::from(&fd).shutdown(Shutdown::Both));
+    }
     let replaced = unix(Kind::Stream).and_then(|dead| replace(fd, &dead));
     if replaced.is_err() {
         // Fails on what is not connected, which then has nothing to end.
@@ -246,6 +251,11 @@ fn replace(fd: BorrowedFd<'_>, with: &OwnedFd) -> io::Result<()> {
 /// The internet address the socket is bound to.
 pub(crate) fn local_addr(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
     internet_address(&SockRef::from(&fd).local_addr()?)
+}
+
+/// The internet address the socket is connected to.
+pub(crate) fn peer_addr(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+    internet_address(&SockRef::from(&fd).peer_addr()?)
 }
 
 fn internet_address(address: &SockAddr) -> io::Result<SocketAddr> {
@@ -327,7 +337,7 @@ mod tests {
         bind(fd.as_fd(), &any).expect("a free port");
         listen(fd.as_fd(), 1).expect("listens");
         let address = local_addr(fd.as_fd()).expect("bound");
-        kill(fd.as_fd());
+        kill(fd.as_fd(), false);
         let again = internet(&any, Kind::Stream).expect("a socket");
         bind(again.as_fd(), &address).expect("the port is free");
         assert!(local_addr(fd.as_fd()).is_err());

@@ -22,6 +22,8 @@
 //!                                  │                                       as a whole
 //!                                  └ cell: { future in place | result, joiner, cancel flag }
 //! ```
+//!
+//! The file is long because all that the `unsafe` in it relies on is to be read together.
 
 #![allow(
     unsafe_code,
@@ -289,13 +291,16 @@ where
     O: Outcome<E>,
 {
     let group = TaskGroup::new();
-    let body = pin!(start(body, &group));
-    Run {
+    let place = pin!(None);
+    // Made before the body, which may spawn and panic before there is a future of it: whatever
+    // happens from here on, `Run` tears the children down.
+    let mut run = Run {
         set: &group.set,
-        body,
+        body: place,
         result: None,
-    }
-    .await
+    };
+    run.body.set(start(body, &group));
+    run.await
 }
 
 /// Makes the body's future. Not written out above, where copies of it would take stack.

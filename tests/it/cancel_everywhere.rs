@@ -61,18 +61,19 @@ fn everywhere(test: &str, round: impl AsyncFn(Cut) -> bool) {
     alone(&format!("cancel_everywhere::{test}"), || {
         let _guard = deadline();
         let mut runtime = Runtime::new().expect("a runtime");
-        assert!(
-            runtime.block_on(round(Cut::NEVER)),
-            "{test} comes to its end"
-        );
+        let threads = threads();
+        let ended = runtime.block_on(round(Cut::NEVER));
+        assert!(ended, "{test} comes to its end");
+        wait_for_lookups(&mut runtime, threads);
         let mut cuts = 0;
         for late in [false, true] {
             for polls in 0.. {
                 assert!(polls < 1000, "{test} has no end");
                 let cut = Cut { polls, late };
-                let before = (fds(), threads());
+                let before = fds();
                 let done = runtime.block_on(round(cut));
-                check_nothing_left(&mut runtime, before, &format!("{test}, {cut:?}"));
+                wait_for_lookups(&mut runtime, threads);
+                check_nothing_left(&runtime, before, &format!("{test}, {cut:?}"));
                 cuts += 1;
                 if done {
                     break;
@@ -83,13 +84,16 @@ fn everywhere(test: &str, round: impl AsyncFn(Cut) -> bool) {
     });
 }
 
-fn check_nothing_left(runtime: &mut Runtime, before: (usize, usize), what: &str) {
-    // A lookup that was abandoned ends when the resolver does, and wakes a task that is gone.
-    while threads() > before.1 {
+/// A lookup that was abandoned ends when the resolver does, and wakes a task that is gone.
+fn wait_for_lookups(runtime: &mut Runtime, before: usize) {
+    while threads() > before {
         std::thread::yield_now();
     }
     runtime.turn(Some(Duration::ZERO)).expect("a turn");
-    assert_eq!(fds(), before.0, "descriptors after {what}");
+}
+
+fn check_nothing_left(runtime: &Runtime, before: usize, what: &str) {
+    assert_eq!(fds(), before, "descriptors after {what}");
     let state = format!("{runtime:?}");
     assert!(state.contains("sources: 0"), "{state} after {what}");
     assert_eq!(runtime.next_timeout(), None, "a timer is left after {what}");

@@ -18,6 +18,7 @@ mod kernel;
 mod net_support;
 mod panics;
 mod readiness;
+mod regressions;
 mod runtime;
 mod serve;
 mod support;

@@ -20,8 +20,8 @@ use soloio::{
 
 use crate::allocations;
 use crate::support::{
-    Counter, Random, Wakes, deadline, forever, give_way, own_waker, poll_once, poll_with, resident,
-    rounds, sanitized, until_woken,
+    Counter, Random, Wakes, deadline, forever, give_way, own_waker, poll_once, poll_with, rounds,
+    until_woken,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -280,12 +280,11 @@ fn t8_timers_of_one_instant_do_not_make_one_long_turn() {
 fn t9_dropped_timers_leave_nothing() {
     block_on(async {
         fail_after(HOUR, yield_now()).await?;
-        let (memory, before) = (resident(), allocations::made());
+        let before = allocations::made();
         for _ in 0..rounds(1_000_000) {
             fail_after(HOUR, yield_now()).await?;
         }
         assert_eq!(allocations::made() - before, 0);
-        assert!(sanitized() || resident() < memory + 8_000_000);
         Ok::<_, Error>(())
     })
     .expect("no operation fails");

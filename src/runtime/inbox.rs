@@ -1,0 +1,83 @@
+//! What a turn has gathered: who is to be woken, and what other threads asked for.
+//!
+//! Everything is gathered first and woken last, when no cell is borrowed: a foreign waker is the
+//! user's code.
+
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Waker;
+
+use super::context::Core;
+use crate::executor::remote::Post;
+use crate::executor::{Payload, TaskId};
+use crate::reactor::Source;
+
+/// Lists that are filled and emptied in each turn; kept for their capacity.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    pub(super) woken: Vec<Waker>,
+    /// Of timers that were dropped elsewhere: to be dropped while nothing is borrowed.
+    unused: Vec<Waker>,
+    wakes: Vec<usize>,
+    posts: Vec<Post>,
+}
+
+impl Inbox {
+    /// Lets other threads ring from here on; false if they have left something already.
+    pub(super) fn try_sleep(&mut self, core: &Core) -> bool {
+        core.remote().try_sleep(&mut self.wakes, &mut self.posts) || {
+            self.sort(core);
+            false
+        }
+    }
+
+    /// Takes in what other threads have left, and what the last wait brought.
+    pub(super) fn gather(&mut self, core: &Core, timers: usize) {
+        core.remote().drain(&mut self.wakes, &mut self.posts);
+        self.sort(core);
+        let mut reactor = core.reactor();
+        reactor.collect(&mut self.woken);
+        reactor.expire(timers, &mut self.woken);
+    }
+
+    /// Does what other threads asked for, but for the waking.
+    fn sort(&mut self, core: &Core) {
+        for post in self.posts.drain(..) {
+            let mut reactor = core.reactor();
+            match post {
+                Post::Source(key) => {
+                    let source = reactor.deregister(key, None);
+                    let waiters = source.into_iter().flat_map(Source::into_waiters);
+                    self.woken.extend(waiters.flatten());
+                }
+                Post::Timer(key) => self.unused.extend(reactor.timers.cancel(key)),
+            }
+        }
+        for number in self.wakes.drain(..) {
+            let id = TaskId::from_number(number);
+            self.woken.extend(core.executor.list(id));
+        }
+    }
+
+    /// Wakes all who are to be woken. The others go on after a panic of one, and the first is
+    /// given back.
+    pub(super) fn wake_all(&mut self, core: &Core) -> Option<Payload> {
+        let mut woken = mem::take(&mut self.woken);
+        let mut first = None;
+        for waker in woken.drain(..) {
+            let Some(foreign) = core.executor.wake_own(waker) else {
+                continue;
+            };
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| foreign.wake())) {
+                first.get_or_insert(payload);
+            }
+        }
+        self.woken = woken;
+        for waker in self.unused.drain(..) {
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(waker))) {
+                first.get_or_insert(payload);
+            }
+        }
+        first
+    }
+}

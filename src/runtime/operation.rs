@@ -1,0 +1,174 @@
+//! One operation on a socket: the gate, the claim, the call, the wait.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::task::{Context, Poll};
+
+use super::context::{self, Core, Gate};
+use super::socket::{Refusal, Socket};
+use crate::error::{Error, Result};
+use crate::reactor::SourceKey;
+pub(crate) use crate::reactor::{After, Direction};
+
+/// Whether to make the call before the first wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum First {
+    /// It will most likely succeed: sending, connecting.
+    Try,
+    /// It will most likely not: receiving after an accept, accepting.
+    Wait,
+}
+
+/// One operation under way: claims its direction at the first poll, gives it back at its end.
+#[derive(Debug)]
+pub(crate) struct Operation<'a> {
+    socket: &'a Socket,
+    direction: Direction,
+    /// The runtime it claimed the direction under; 0 for none.
+    claimed: u64,
+    /// A waker of this operation may be with the source.
+    parked: bool,
+}
+
+impl<'a> Operation<'a> {
+    pub(crate) fn new(socket: &'a Socket, direction: Direction) -> Self {
+        Self {
+            socket,
+            direction,
+            claimed: 0,
+            parked: false,
+        }
+    }
+
+    /// Polls the operation: passes the gate, then makes `call` until it succeeds, fails, or would
+    /// block; then waits for the socket. `call` says what its success means for the next one.
+    #[inline]
+    pub(crate) fn poll<T>(
+        &mut self,
+        cx: &Context<'_>,
+        first: First,
+        call: impl FnMut(&Core, BorrowedFd<'_>) -> io::Result<(T, After)>,
+        error: impl FnOnce(io::Error) -> Error,
+    ) -> Poll<Result<T>> {
+        let Some(core) = context::current() else {
+            return Poll::Ready(Err(Error::NoRuntime));
+        };
+        match core.gate() {
+            Gate::Open => {}
+            Gate::Yield => {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Gate::Failed => return Poll::Ready(Err(core.failure())),
+        }
+        if self.claimed != core.serial() || self.socket.is_closed() {
+            if let Err(refusal) = self.claim(&core) {
+                return Poll::Ready(Err(refusal.into()));
+            }
+        }
+        match self.attempt(&core, cx, first, call) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(value)) => {
+                core.finished();
+                Poll::Ready(Ok(value))
+            }
+            Poll::Ready(Err(cause)) => {
+                // It counts too: a call that goes on failing must not keep the loop to itself.
+                core.finished();
+                if self.socket.is_closed() {
+                    // Another thread's abort, between the look and the call.
+                    return Poll::Ready(Err(Error::Closed));
+                }
+                Poll::Ready(Err(error(cause)))
+            }
+        }
+    }
+
+    #[inline]
+    fn claim(&mut self, core: &Core) -> std::result::Result<(), Refusal> {
+        self.socket.claim(core, self.direction)?;
+        self.claimed = core.serial();
+        // If it was claimed before, then under a runtime that is dead, and its wakers with it.
+        self.parked = false;
+        Ok(())
+    }
+
+    /// Makes the call while the socket may be ready, else waits for it.
+    #[inline]
+    fn attempt<T>(
+        &mut self,
+        core: &Core,
+        cx: &Context<'_>,
+        first: First,
+        mut call: impl FnMut(&Core, BorrowedFd<'_>) -> io::Result<(T, After)>,
+    ) -> Poll<io::Result<T>> {
+        let slot = self.socket.slot();
+        let ready = match slot {
+            0 => first == First::Try,
+            _ => core.reactor().is_ready(slot, self.direction),
+        };
+        if !ready {
+            return self.wait(core, cx, slot);
+        }
+        loop {
+            match call(core, self.socket.fd()) {
+                Ok((value, after)) => {
+                    if slot != 0 && (self.parked || after != After::Ready) {
+                        self.done(core, slot, after);
+                    }
+                    return Poll::Ready(Ok(value));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    core.reactor().clear(slot, self.direction);
+                    return self.wait(core, cx, slot);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    /// The call succeeded: notes what that says, and waits no more.
+    #[inline]
+    fn done(&mut self, core: &Core, slot: SourceKey, after: After) {
+        let waker = core.reactor().done(slot, self.direction, after);
+        self.parked = false;
+        drop(waker);
+    }
+
+    fn wait<T>(&mut self, core: &Core, cx: &Context<'_>, slot: SourceKey) -> Poll<io::Result<T>> {
+        let key = if slot == 0 {
+            self.socket.register(core)?
+        } else {
+            slot
+        };
+        if self.socket.is_listener() {
+            core.reactor().arm(key)?;
+        }
+        // Cloned before, and the old one dropped after, the reactor is borrowed.
+        let waker = cx.waker().clone();
+        let old = core.reactor().park(key, self.direction, waker);
+        self.parked = true;
+        drop(old);
+        Poll::Pending
+    }
+}
+
+impl Drop for Operation<'_> {
+    fn drop(&mut self) {
+        // If the socket is bound anew, what is busy there is another operation.
+        if self.claimed == 0 || self.socket.owner() != self.claimed {
+            return;
+        }
+        let unpark = |core: &std::rc::Rc<Core>| {
+            let slot = self.socket.slot();
+            core.reactor().unpark(slot, self.direction)
+        };
+        let waker = self
+            .parked
+            .then(|| context::with_serial(self.claimed, unpark));
+        self.socket.release(self.direction);
+        // Last: it may be the user's code, and panic.
+        drop(waker);
+    }
+}
