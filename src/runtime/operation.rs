@@ -28,6 +28,8 @@ pub(crate) struct Operation<'a> {
     claimed: u64,
     /// A waker of this operation may be with the source.
     parked: bool,
+    /// It gave way at the last poll.
+    yielded: bool,
 }
 
 impl<'a> Operation<'a> {
@@ -37,6 +39,7 @@ impl<'a> Operation<'a> {
             direction,
             claimed: 0,
             parked: false,
+            yielded: false,
         }
     }
 
@@ -54,11 +57,14 @@ impl<'a> Operation<'a> {
             return Poll::Ready(Err(Error::NoRuntime));
         };
         match core.gate() {
-            Gate::Open => {}
-            Gate::Yield => {
+            // Once in a row only: what stands before it in the same task may use the budget of
+            // every turn.
+            Gate::Yield if !self.yielded => {
+                self.yielded = true;
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
+            Gate::Open | Gate::Yield => self.yielded = false,
             Gate::Failed => return Poll::Ready(Err(core.failure())),
         }
         if self.claimed != core.serial() || self.socket.is_closed() {

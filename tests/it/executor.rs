@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use futures_util::future::{join_all, select};
 use soloio::{
-    Error, Runtime, TaskGroup, TaskHandle, block_on, fail_after, move_on_after, sleep, task_group,
-    yield_now,
+    Error, Runtime, TaskGroup, TaskHandle, block_on, connect_tcp, create_tcp_listener, fail_after,
+    move_on_after, sleep, task_group, yield_now,
 };
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 
@@ -397,6 +397,11 @@ fn e13_a_time_limit_ends_what_is_always_busy() {
         assert!(move_on_after(limit, busy()).await?.is_none());
         // And so does a sleep that stands beside it in the same task, after it.
         select(pin!(busy()), pin!(sleep(limit))).await;
+        // Nor does it keep an operation there from its turn.
+        let listener = create_tcp_listener().local_host("127.0.0.1").await?;
+        let client = connect_tcp("127.0.0.1", listener.local_addr().port()).await?;
+        select(pin!(busy()), pin!(listener.accept())).await;
+        client.send_eof().await?;
         Ok::<_, Error>(())
     })
     .expect("no operation fails");
