@@ -1,12 +1,10 @@
 //! The verbs that listen: `create_tcp_listener` and `create_unix_listener`.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::future::{Future, IntoFuture};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::pin::Pin;
 
@@ -20,6 +18,7 @@ use crate::runtime::context;
 use crate::sys;
 use crate::sys::addr::UnixName;
 use crate::sys::errno;
+use crate::sys::file::Found;
 use crate::sys::socket::Kind;
 
 /// How many connections may wait to be accepted unless told otherwise; the kernel clamps it to its
@@ -269,7 +268,7 @@ impl CreateUnixListener {
         let listens = self.listen(&fd, name.as_path());
         if let (Err(_), Some(path)) = (&listens, name.as_path()) {
             // The file is ours and nobody will ever listen there; the first error counts.
-            drop(fs::remove_file(path));
+            drop(sys::file::remove(path));
         }
         listens.map(|()| fd)
     }
@@ -277,7 +276,7 @@ impl CreateUnixListener {
     fn listen(&self, fd: &OwnedFd, path: Option<&Path>) -> io::Result<()> {
         if let (Some(mode), Some(path)) = (self.mode, path) {
             // Before it listens: nobody can connect with wider permissions.
-            fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+            sys::file::set_mode(path, mode)?;
         }
         sys::socket::listen(fd.as_fd(), self.backlog)
     }
@@ -285,17 +284,14 @@ impl CreateUnixListener {
 
 /// Removes the file if it is a socket that refuses connections, which one with an owner does not.
 fn remove_stale(path: &Path, name: &UnixName, in_use: io::Error) -> io::Result<()> {
-    let is_socket = match fs::symlink_metadata(path) {
-        Ok(file) => file.file_type().is_socket(),
-        Err(gone) if gone.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    if !is_socket {
-        return Err(in_use);
+    match sys::file::look(path)? {
+        Found::Nothing => return Ok(()),
+        Found::Socket => {}
+        Found::Other => return Err(in_use),
     }
     let probe = sys::socket::unix(Kind::Stream)?;
     match sys::socket::connect_unix(probe.as_fd(), name) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => sys::file::remove(path),
         Err(gone) if gone.kind() == io::ErrorKind::NotFound => Ok(()),
         _ => Err(in_use),
     }

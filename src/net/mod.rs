@@ -3,7 +3,6 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `stream_socket.rs` | what TCP and UNIX streams share, and how they end |
-//! | `data.rs` | what a stream is given to send |
 //! | `listen_socket.rs` | what their listeners share |
 //! | `tcp.rs`, `unix.rs`, `udp.rs` | the types |
 //! | `connect.rs` | `connect_tcp`, `connect_unix` |
@@ -12,7 +11,6 @@
 //! | `resolve.rs` | host names, off the loop |
 
 mod connect;
-mod data;
 mod datagram;
 mod listen;
 mod listen_socket;

@@ -20,12 +20,12 @@ use std::sync::atomic::{AtomicBool, AtomicI32};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::data::Data;
 use crate::error::{Error, OsError, Result};
 use crate::runtime::context::{Core, SCRATCH};
 use crate::runtime::operation::{After, Direction, First, Operation};
 use crate::runtime::sleep::within;
 use crate::runtime::socket::{Socket, Trigger};
+use crate::stream::{Data, Rest};
 use crate::sys::{self, errno};
 
 /// Receiving ended in order.
@@ -316,6 +316,13 @@ fn empty_buffer() -> Error {
     Error::invalid("receive", "a receive of at most 0 bytes can never give any")
 }
 
+fn send_rest(fd: BorrowedFd<'_>, data: &impl Data) -> io::Result<usize> {
+    match data.rest() {
+        Rest::One(part) => sys::socket::send(fd, part),
+        Rest::Many(parts) => sys::socket::send_vectored(fd, parts),
+    }
+}
+
 /// Sends all of `data`; what was taken by the kernel is no longer in it.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless awaited"]
@@ -342,7 +349,11 @@ impl<A: Display, D: Data + Unpin> Future for Send<'_, A, D> {
             let data = &this.data;
             let call = |_: &_, fd: BorrowedFd<'_>| {
                 // An empty send looks at the state of this side and sends nothing.
-                let sent = if data.is_empty() { 0 } else { data.send(fd)? };
+                let sent = if data.is_empty() {
+                    0
+                } else {
+                    send_rest(fd, data)?
+                };
                 Ok((sent, After::Ready))
             };
             let polled = this

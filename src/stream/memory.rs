@@ -8,11 +8,11 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
-use std::io::{self, IoSlice, Read};
+use std::io::{self, Read};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-use super::byte_stream_face;
+use super::{Data, Rest, byte_stream_face};
 use crate::error::{Error, OsError, Result};
 use crate::executor::wake_each;
 use crate::runtime::context;
@@ -169,7 +169,7 @@ impl Ends {
             }
             let mut bytes = pipe.bytes.borrow_mut();
             let room = pipe.capacity - bytes.len();
-            let sent = data.hand_over(room, &mut bytes);
+            let sent = hand_over(&mut data, room, &mut bytes);
             drop(bytes);
             if sent > 0 {
                 pipe.receiver.wake();
@@ -271,55 +271,25 @@ impl Drop for Claim<'_> {
     }
 }
 
-/// What is to be sent, and how much of it is left.
-trait Data {
-    fn is_empty(&self) -> bool;
-
-    /// Moves at most `room` bytes over and tells how many.
-    fn hand_over(&mut self, room: usize, to: &mut VecDeque<u8>) -> usize;
-}
-
-impl Data for &[u8] {
-    fn is_empty(&self) -> bool {
-        (**self).is_empty()
-    }
-
-    fn hand_over(&mut self, room: usize, to: &mut VecDeque<u8>) -> usize {
-        let (now, later) = self.split_at(room.min(self.len()));
-        to.extend(now);
-        *self = later;
-        now.len()
-    }
-}
-
-impl Data for &mut &[u8] {
-    fn is_empty(&self) -> bool {
-        (***self).is_empty()
-    }
-
-    fn hand_over(&mut self, room: usize, to: &mut VecDeque<u8>) -> usize {
-        (**self).hand_over(room, to)
-    }
-}
-
-impl Data for &mut &mut [IoSlice<'_>] {
-    fn is_empty(&self) -> bool {
-        self.iter().all(|part| part.is_empty())
-    }
-
-    fn hand_over(&mut self, room: usize, to: &mut VecDeque<u8>) -> usize {
-        let mut sent = 0;
-        for part in &***self {
-            if sent == room {
-                break;
-            }
-            let now = part.len().min(room - sent);
-            to.extend(&part[..now]);
-            sent += now;
+/// Moves at most `room` bytes over and tells how many.
+fn hand_over(data: &mut impl Data, room: usize, to: &mut VecDeque<u8>) -> usize {
+    let mut sent = 0;
+    let mut take = |part: &[u8]| {
+        let now = part.len().min(room - sent);
+        to.extend(&part[..now]);
+        sent += now;
+        sent < room
+    };
+    match data.rest() {
+        Rest::One(part) => {
+            take(part);
         }
-        IoSlice::advance_slices(self, sent);
-        sent
+        Rest::Many(parts) => {
+            parts.iter().all(|part| take(part));
+        }
     }
+    data.advance(sent);
+    sent
 }
 
 byte_stream_face!(MemoryStream, ends);

@@ -2,6 +2,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | `data.rs` | what a stream is given to send |
 //! | `face.rs` | the inherent methods of our own streams, which mirror the contracts |
 //! | `listener.rs` | the contract of a listener |
 //! | `serve.rs` | the server loop, written once |
@@ -9,6 +10,7 @@
 //!
 //! The laws that every byte stream keeps stand at [`ByteStream`].
 
+mod data;
 mod face;
 mod listener;
 mod memory;
@@ -17,6 +19,7 @@ mod serve;
 use std::io::IoSlice;
 use std::rc::Rc;
 
+pub(crate) use data::{Data, Rest};
 pub(crate) use face::byte_stream_face;
 pub use listener::Listener;
 pub use memory::{MemoryStream, create_memory_byte_stream};

@@ -1,0 +1,57 @@
+//! What a stream is given to send: a slice, a slice that advances, or several pieces.
+
+use std::io::IoSlice;
+
+/// What is to be sent, and how much of it is left.
+pub(crate) trait Data {
+    /// All that is left.
+    fn rest(&self) -> Rest<'_>;
+
+    /// The first `sent` bytes are done.
+    fn advance(&mut self, sent: usize);
+
+    fn is_empty(&self) -> bool {
+        match self.rest() {
+            Rest::One(part) => part.is_empty(),
+            Rest::Many(parts) => parts.iter().all(|part| part.is_empty()),
+        }
+    }
+}
+
+/// What is left of some data.
+#[derive(Debug)]
+pub(crate) enum Rest<'a> {
+    One(&'a [u8]),
+    /// To be sent as if they stood in one piece.
+    Many(&'a [IoSlice<'a>]),
+}
+
+impl Data for &[u8] {
+    fn rest(&self) -> Rest<'_> {
+        Rest::One(self)
+    }
+
+    fn advance(&mut self, sent: usize) {
+        *self = &self[sent..];
+    }
+}
+
+impl Data for &mut &[u8] {
+    fn rest(&self) -> Rest<'_> {
+        Rest::One(self)
+    }
+
+    fn advance(&mut self, sent: usize) {
+        **self = &self[sent..];
+    }
+}
+
+impl Data for &mut &mut [IoSlice<'_>] {
+    fn rest(&self) -> Rest<'_> {
+        Rest::Many(self)
+    }
+
+    fn advance(&mut self, sent: usize) {
+        IoSlice::advance_slices(self, sent);
+    }
+}
