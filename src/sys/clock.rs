@@ -9,9 +9,6 @@ pub(crate) type Nanos = u64;
 /// A deadline that does not come.
 pub(crate) const NEVER: Nanos = Nanos::MAX;
 
-/// Nanoseconds in a millisecond.
-pub(crate) const MILLISECOND: Nanos = 1_000_000;
-
 /// Now.
 pub(crate) fn now() -> Nanos {
     let mut time = libc::timespec {

@@ -21,8 +21,6 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
-use super::clock::MILLISECOND;
 use super::clock::{self, Nanos};
 
 /// What an event said about a source, as bits.
@@ -40,6 +38,10 @@ pub(crate) mod ready {
 /// Tokens of our own; sources never reach them.
 const BELL: Token = Token(usize::MAX);
 const TIMER: Token = Token(usize::MAX - 1);
+
+/// Nanoseconds in what `epoll_wait` counts in.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const MILLISECOND: Nanos = 1_000_000;
 
 /// How many events one wait can bring; what is beyond comes with the next.
 const BATCH: usize = 1024;
