@@ -12,8 +12,10 @@
 //!                                                            Error::OtherLoop
 //! ```
 //!
-//! Once bound, all but `closed` is used by one thread only: loads and stores, no
-//! read-modify-write. Wakers and readiness live in the owner's source slot, not here.
+//! Once bound it is used by the owner's thread: loads and stores, no read-modify-write. What other
+//! threads may do is abort it (`closed`, with fences around the slot), drop it, and drop an
+//! operation that was under way (which gives its direction back). Wakers and readiness live in the
+//! owner's source slot, not here.
 //!
 //! # Dropping
 //!

@@ -1,5 +1,7 @@
 //! Every system call of the crate, behind plain functions from which nothing of libc leaks upward.
 //!
+//! (Two things are left to std: threads, and its name resolver, which runs on one.)
+//!
 //! What stands here is deliberately narrow, so that a simulated kernel can stand in its place:
 //!
 //! | file | what it wraps |

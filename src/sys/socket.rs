@@ -1,7 +1,7 @@
 //! The socket calls: make, connect, accept, receive, send, shut down, options.
 //!
 //! Every descriptor that is made here is non-blocking, close-on-exec and deaf to SIGPIPE. The
-//! four calls of the hot path (`recv`, `send`, `recv_from`, `send_to`) go straight to libc.
+//! calls of the hot path (receiving, sending, accepting) go straight to libc.
 
 use std::io::{self, IoSlice};
 use std::mem::size_of;

@@ -206,7 +206,7 @@ impl<E> fmt::Debug for TaskGroup<'_, '_, E> {
 /// the result. A panic in one does the same and goes on in the caller. Dropping the returned
 /// future drops all children before the drop is over.
 ///
-/// The children are polled inside this future, about 0.4 KB of stack a level in release builds:
+/// The children are polled inside this future, about 0.8 KB of stack a level in release builds:
 /// a thousand groups may be nested in 2 MB.
 ///
 /// # Errors
