@@ -52,6 +52,7 @@ struct Slot {
     set: u32,
     /// What the set's owner calls this task.
     member: u32,
+    /// Its neighbours in the ready list while `queued`; the first one's `previous` is stale.
     previous: u32,
     next: u32,
     queued: bool,
@@ -173,7 +174,7 @@ impl Slots {
         }
         let slot = self.slots.remove(id.index() as usize);
         if slot.queued {
-            self.unlink(&slot);
+            self.unlink(id.index(), &slot);
         }
     }
 
@@ -265,17 +266,17 @@ impl Slots {
             set.notified = false;
             return None;
         }
+        // The next one becomes the first, whose `previous` means nothing.
         let slot = &mut self.slots[index as usize];
-        let (next, member, generation) = (slot.next, slot.member, slot.generation);
         slot.queued = false;
-        slot.next = NIL;
-        let set = &mut self.sets[key.index as usize];
-        set.first = next;
-        match next {
-            NIL => set.last = NIL,
-            next => self.slots[next as usize].previous = NIL,
+        set.first = slot.next;
+        if slot.next == NIL {
+            set.last = NIL;
         }
-        Some((TaskId::new(self.runtime, generation, index), member))
+        Some((
+            TaskId::new(self.runtime, slot.generation, index),
+            slot.member,
+        ))
     }
 
     /// True if a task of the set is woken.
@@ -299,14 +300,16 @@ impl Slots {
         (self.slots.len(), self.sets.len())
     }
 
-    fn unlink(&mut self, slot: &Slot) {
+    fn unlink(&mut self, index: u32, slot: &Slot) {
         let set = &mut self.sets[slot.set as usize];
-        match slot.previous {
-            NIL => set.first = slot.next,
-            previous => self.slots[previous as usize].next = slot.next,
+        let is_first = set.first == index;
+        if is_first {
+            set.first = slot.next;
+        } else {
+            self.slots[slot.previous as usize].next = slot.next;
         }
         match slot.next {
-            NIL => set.last = slot.previous,
+            NIL => set.last = if is_first { NIL } else { slot.previous },
             next => self.slots[next as usize].previous = slot.previous,
         }
     }

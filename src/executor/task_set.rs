@@ -224,16 +224,21 @@ impl<E> TaskSet<E> {
         self.members.borrow().is_empty()
     }
 
-    /// Polls the next woken task of `set`, which is this set's key in `executor`. A panic passes
-    /// by: a group ends with it.
+    /// Polls woken tasks of `set`, which is this set's key in `executor`, until there is something
+    /// for the group to do. A panic passes by: a group ends with it.
     pub(crate) fn step(&self, executor: &Executor, set: SetKey) -> Step<E> {
-        match self.next(executor, set) {
-            Next::Task(task) => self.poll(executor, task),
-            other => other.step(),
+        loop {
+            match self.next(executor, set) {
+                Next::Task(task) => match self.poll(executor, task) {
+                    Step::Polled => {}
+                    step => return step,
+                },
+                other => return other.step(),
+            }
         }
     }
 
-    /// The same for a set that outlives the panic of a task.
+    /// Polls the next woken task of a set that outlives its panic.
     #[inline]
     pub(crate) fn step_caught(&self, executor: &Executor, set: SetKey) -> Step<E> {
         let task = match self.next(executor, set) {
