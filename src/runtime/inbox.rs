@@ -12,6 +12,9 @@ use crate::executor::remote::Post;
 use crate::executor::{Payload, TaskId};
 use crate::reactor::Source;
 
+/// Room for those that one turn wakes, before there have been more.
+const FIRST_ROOM: usize = 128;
+
 /// Lists that are filled and emptied in each turn; kept for their capacity.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
@@ -33,6 +36,10 @@ impl Inbox {
 
     /// Takes in what other threads have left, and what the last wait brought.
     pub(super) fn gather(&mut self, core: &Core, timers: usize) {
+        if self.woken.capacity() == 0 {
+            // So that a server in its steady state allocates nothing.
+            self.woken.reserve(FIRST_ROOM);
+        }
         core.remote().drain(&mut self.wakes, &mut self.posts);
         self.sort(core);
         let mut reactor = core.reactor();
