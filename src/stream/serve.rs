@@ -2,8 +2,9 @@
 //!
 //! Servers die in the accept loop. An error of one connection must not end it; running out of
 //! descriptors must neither end it nor let it spin. So errors are sorted: those about one
-//! connection are passed over, exhaustion waits [`BACK_OFF`] for connections to end, and only a
-//! broken listener ends the loop. All are reported, exhaustion at most once a second.
+//! connection are passed over, with a pause after [`GONE_IN_A_ROW`] of them; exhaustion waits
+//! [`BACK_OFF`] for connections to end; and only a broken listener ends the loop. All are
+//! reported, exhaustion at most once a second.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -21,8 +22,12 @@ use crate::sys::errno::{self, AcceptFailure};
 use crate::task::{Outcome, task_group};
 use crate::time::sleep;
 
-/// How long accepting pauses when descriptors or memory ran out.
+/// How long accepting pauses: when descriptors or memory ran out, or nothing else comes.
 const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// How many connections in a row may be gone before they are accepted until accepting pauses: an
+/// error that never ends, such as a filter's, must not keep a core busy.
+const GONE_IN_A_ROW: u32 = 100;
 
 /// How often exhaustion is reported at most.
 const REPORT_EVERY: Nanos = 1_000_000_000;
@@ -134,6 +139,7 @@ where
     let report = Report {
         hook: on_error,
         exhausted: Cell::new(None),
+        gone: Cell::new(0),
     };
     let places = Places {
         free: Cell::new(max_connections),
@@ -143,7 +149,10 @@ where
         loop {
             places.one_free().await;
             let begun = match listener.accept_begin().await {
-                Ok(begun) => begun,
+                Ok(begun) => {
+                    report.gone.set(0);
+                    begun
+                }
                 Err(error) => {
                     pass_over(error, &report).await?;
                     continue;
@@ -173,7 +182,14 @@ async fn pass_over(error: Error, report: &Report<'_>) -> Result<()> {
         return Err(error);
     };
     match errno::accept_failure(cause) {
-        AcceptFailure::Connection => report.tell(error),
+        AcceptFailure::Connection => {
+            report.tell(error);
+            report.gone.set(report.gone.get() + 1);
+            if report.gone.get() == GONE_IN_A_ROW {
+                report.gone.set(0);
+                sleep(BACK_OFF).await?;
+            }
+        }
         AcceptFailure::Exhausted => {
             report.tell_exhausted(error);
             sleep(BACK_OFF).await?;
@@ -206,6 +222,8 @@ struct Report<'a> {
     hook: Option<Box<dyn Fn(Error) + 'a>>,
     /// When exhaustion was last told.
     exhausted: Cell<Option<Nanos>>,
+    /// Errors about single connections since the last one that was accepted.
+    gone: Cell<u32>,
 }
 
 impl Report<'_> {

@@ -243,7 +243,8 @@ fn c1_accepts_that_fail_for_good_leave_room_for_others() {
         "serve::c1_accepts_that_fail_for_good_leave_room_for_others",
         || {
             if let Some((told, ended)) = served_with(libc::ECONNABORTED) {
-                assert!(told > 0);
+                // It pauses now and then, or a call that fails for ever would be made for ever.
+                assert!((1..=2_000).contains(&told), "told {told} times");
                 refused!(ended, Error::Closed);
             }
         },
