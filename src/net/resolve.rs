@@ -8,13 +8,14 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Poll, Waker};
+use std::task::{Poll, Waker, ready};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 
 use crate::error::{Error, ResolveError, Result};
 use crate::runtime::context;
+use crate::runtime::wait::Wait;
 
 /// A host: an address, or a name or an address in a string. An IPv6 address in a string may have
 /// a numeric scope, as in `fe80::1%2`.
@@ -131,11 +132,10 @@ type Answer = io::Result<Vec<SocketAddr>>;
 /// Asks the system's resolver on a thread, and waits for its answer.
 async fn lookup(name: String, port: u16) -> Result<Answer> {
     let mut running: Option<(Receiver<Answer>, Asker)> = None;
+    let mut wait = Wait::new("the address of a host");
     poll_fn(|cx| {
         context::poll_with(|core| {
-            if core.admit(cx)?.is_pending() {
-                return Poll::Pending;
-            }
+            ready!(wait.admit(core, cx))?;
             let (answer, asker) = match &running {
                 Some(running) => running,
                 None => match start(name.clone(), port) {
@@ -147,10 +147,10 @@ async fn lookup(name: String, port: u16) -> Result<Answer> {
             drop(asker.replace(Some(cx.waker().clone())));
             match answer.try_recv() {
                 Ok(answer) => {
-                    core.finished();
+                    wait.done(core);
                     Poll::Ready(Ok(answer))
                 }
-                Err(TryRecvError::Empty) => Poll::Pending,
+                Err(TryRecvError::Empty) => wait.pend(core, cx),
                 Err(TryRecvError::Disconnected) => {
                     Poll::Ready(Ok(Err(io::Error::other("the resolver panicked"))))
                 }

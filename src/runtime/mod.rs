@@ -16,6 +16,7 @@
 //! | `inbox.rs` | what a turn has gathered: who is to be woken |
 //! | `socket.rs` | one descriptor's place in a loop, and who uses it |
 //! | `operation.rs` | one operation on it: the gate, the claim, the call, the wait |
+//! | `wait.rs` | one waiting operation that is no socket's: the gate, the wait |
 //! | `sleep.rs` | one timer; the race of a future against it |
 //!
 //! This is the only place that knows both sides.
@@ -25,6 +26,7 @@ mod inbox;
 pub(crate) mod operation;
 pub(crate) mod sleep;
 pub(crate) mod socket;
+pub(crate) mod wait;
 
 use std::convert::Infallible;
 use std::fmt;

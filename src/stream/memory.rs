@@ -10,12 +10,13 @@ use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io::{self, Read};
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Poll, Waker, ready};
 
 use super::{Data, Rest, byte_stream_face};
 use crate::error::{Error, OsError, Result};
 use crate::executor::wake_each;
 use crate::runtime::context;
+use crate::runtime::wait::Wait;
 
 /// Makes two connected streams; each holds at most `capacity` bytes (at least 1) that the other
 /// has not received yet, and a send waits for room.
@@ -186,19 +187,18 @@ impl Ends {
         mut attempt: impl FnMut() -> Option<Result<T>>,
     ) -> Result<T> {
         let mut claim = Claim { side, held: false };
+        let mut wait = Wait::new("the other end of a memory stream");
         poll_fn(|cx| {
             context::poll_with(|core| {
-                if core.admit(cx)?.is_pending() {
-                    return Poll::Pending;
-                }
+                ready!(wait.admit(core, cx))?;
                 claim.take(self.aborted.get())?;
                 if let Some(outcome) = attempt() {
-                    core.finished();
+                    wait.done(core);
                     return Poll::Ready(outcome);
                 }
                 let old = side.waiter.replace(Some(cx.waker().clone()));
                 drop(old);
-                Poll::Pending
+                wait.pend(core, cx)
             })
         })
         .await
