@@ -33,6 +33,8 @@ pub enum Error {
     ConnectFailed(Box<ConnectFailed>),
     /// The host name could not be turned into addresses.
     Resolve(Box<ResolveError>),
+    /// TLS could not be set up or went wrong: a handshake, a certificate, a configuration.
+    Tls(Box<TlsError>),
     /// The stream ended inside an item of known size.
     IncompleteRead,
     /// The size limit was reached before the delimiter came.
@@ -89,6 +91,7 @@ impl fmt::Display for Error {
             Self::TimedOut => f.write_str("the time limit was reached"),
             Self::ConnectFailed(error) => error.fmt(f),
             Self::Resolve(error) => error.fmt(f),
+            Self::Tls(error) => error.fmt(f),
             Self::IncompleteRead => f.write_str("the stream ended inside an item"),
             Self::DelimiterNotFound => f.write_str("no delimiter within the size limit"),
             Self::NoRuntime => f.write_str(
@@ -107,6 +110,7 @@ impl StdError for Error {
             Self::Broken(error) | Self::Io(error) => Some(&error.0.cause),
             Self::ConnectFailed(error) => error.source(),
             Self::Resolve(error) => error.source(),
+            Self::Tls(error) => error.source(),
             Self::Other(error) => error.source(),
             _ => None,
         }
@@ -328,6 +332,57 @@ impl fmt::Display for ResolveError {
 impl StdError for ResolveError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         Some(&self.cause)
+    }
+}
+
+/// What went wrong with TLS: the message says what to do where something can be done, and
+/// [`source`](StdError::source) keeps what the TLS library or the operating system said.
+#[derive(Debug)]
+pub struct TlsError {
+    message: String,
+    cause: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl TlsError {
+    #[cfg(feature = "tls")]
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            cause: None,
+        }
+    }
+
+    /// Adds what the layer below said.
+    #[cfg(feature = "tls")]
+    pub(crate) fn caused_by(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+}
+
+#[cfg(feature = "tls")]
+impl From<TlsError> for Error {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(Box::new(error))
+    }
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.cause {
+            Some(cause) => write!(f, ": {cause}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl StdError for TlsError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &self.cause {
+            Some(cause) => Some(&**cause),
+            None => None,
+        }
     }
 }
 

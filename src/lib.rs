@@ -85,8 +85,10 @@ mod stream;
 mod sys;
 mod task;
 mod time;
+#[cfg(feature = "tls")]
+pub mod tls;
 
-pub use error::{ConnectAttempt, ConnectFailed, Error, OsError, ResolveError, Result};
+pub use error::{ConnectAttempt, ConnectFailed, Error, OsError, ResolveError, Result, TlsError};
 pub use net::{
     ConnectedUdpSocket, Datagram, Family, Host, TcpListener, TcpStream, UdpSocket, UnixListener,
     UnixName, UnixStream, connect_tcp, connect_unix, create_connected_udp_socket,

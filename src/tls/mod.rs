@@ -1,0 +1,3 @@
+//! TLS over any byte stream, by rustls.
+
+pub use rustls;
