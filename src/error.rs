@@ -345,6 +345,7 @@ pub struct TlsError {
 
 impl TlsError {
     #[cfg(feature = "tls")]
+    #[allow(dead_code, reason = "TLS comes in the next commits")]
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
@@ -354,6 +355,7 @@ impl TlsError {
 
     /// Adds what the layer below said.
     #[cfg(feature = "tls")]
+    #[allow(dead_code, reason = "TLS comes in the next commits")]
     pub(crate) fn caused_by(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.cause = Some(cause.into());
         self

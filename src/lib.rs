@@ -100,8 +100,8 @@ pub use stream::{
     create_memory_byte_stream,
 };
 pub use task::{
-    Outcome, TaskGroup, TaskHandle, fail_after, move_on_after, task_group, task_group_with,
-    yield_now,
+    CancelScope, Outcome, TaskGroup, TaskHandle, current_effective_deadline, fail_after, fail_at,
+    move_on_after, move_on_at, shield, task_group, task_group_with, yield_now,
 };
 pub use time::{Interval, interval, sleep, sleep_until};
 

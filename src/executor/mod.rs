@@ -24,7 +24,7 @@ use std::cell::{Cell, RefCell, RefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::task::Waker;
 
-pub(crate) use slots::{Parent, SetKey};
+pub(crate) use slots::{Base, Parent, SetKey};
 pub(crate) use task_set::{Child, Payload, Step, TaskSet};
 pub(crate) use waker::TaskId;
 
@@ -51,7 +51,27 @@ pub(crate) fn wake_each(wakers: impl Iterator<Item = Waker>) {
 pub(crate) struct Executor {
     number: u16,
     budget: Cell<u32>,
+    /// Who is being polled, and the scope around that: for what has to know who runs.
+    task: Cell<TaskId>,
+    scope: Cell<u64>,
     slots: RefCell<Slots>,
+}
+
+/// A task, or a part of it in a scope of its own, is being polled; at its end, also by a panic,
+/// what was polled before is again.
+#[derive(Debug)]
+pub(crate) struct Running<'a> {
+    executor: &'a Executor,
+    task: TaskId,
+    scope: u64,
+}
+
+impl Drop for Running<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.executor.task.set(self.task);
+        self.executor.scope.set(self.scope);
+    }
 }
 
 impl Executor {
@@ -59,6 +79,8 @@ impl Executor {
         Self {
             number,
             budget: Cell::new(BUDGET),
+            task: Cell::new(TaskId::NOBODY),
+            scope: Cell::new(0),
             slots: RefCell::new(Slots::new(number)),
         }
     }
@@ -110,6 +132,85 @@ impl Executor {
         all.into_iter().filter_map(|id| slots.wake(id)).collect()
     }
 
+    /// `task` is being polled, in `scope`, until the guard is dropped.
+    #[inline]
+    pub(crate) fn run(&self, task: TaskId, scope: u64) -> Running<'_> {
+        Running {
+            executor: self,
+            task: self.task.replace(task),
+            scope: self.scope.replace(scope),
+        }
+    }
+
+    /// The running task goes on in `scope` until the guard is dropped.
+    #[inline]
+    pub(crate) fn within(&self, scope: u64) -> Running<'_> {
+        self.run(self.task.get(), scope)
+    }
+
+    /// The running task goes on in `scope` until its poll is over.
+    pub(crate) fn go_on_in(&self, scope: u64) {
+        self.scope.set(scope);
+    }
+
+    /// True if `waker` is that of a task of this executor.
+    #[inline]
+    pub(crate) fn is_own(&self, waker: &Waker) -> bool {
+        TaskId::of(waker, self.number).is_some()
+    }
+
+    /// The task that is being polled.
+    pub(crate) fn task(&self) -> TaskId {
+        self.task.get()
+    }
+
+    /// The scope in which it is polled; 0 for none.
+    #[inline]
+    pub(crate) fn scope(&self) -> u64 {
+        self.scope.get()
+    }
+
+    /// Where the running task stands among the scopes.
+    pub(crate) fn base(&self) -> Option<Base> {
+        self.base_of(self.task.get())
+    }
+
+    /// Where a task stands among the scopes; `None` if it is not of this executor, or gone.
+    pub(crate) fn base_of(&self, task: TaskId) -> Option<Base> {
+        self.slots().base(task)
+    }
+
+    /// The scope that a task has of its own; 0 for none.
+    pub(crate) fn scope_of(&self, task: TaskId) -> u64 {
+        self.slots().base(task).map_or(0, |base| base.own)
+    }
+
+    /// Gives a task a scope of its own.
+    pub(crate) fn set_task_scope(&self, task: TaskId, scope: u64) {
+        self.slots().set_task_scope(task, scope);
+    }
+
+    /// Tells the scope that the tasks of a set are in.
+    pub(crate) fn set_scope(&self, set: SetKey, scope: u64) {
+        self.slots().set_scope(set, scope);
+    }
+
+    /// All tasks of a set are to be polled; a foreign waker that comes back is to be called.
+    #[must_use = "the waker has to be called"]
+    pub(crate) fn wake_set(&self, set: SetKey) -> Option<Waker> {
+        self.slots().wake_set(set)
+    }
+
+    /// How many of those have not been polled yet.
+    pub(crate) fn held(&self, set: SetKey) -> u64 {
+        self.slots().held(set)
+    }
+
+    /// The scopes of tasks that have ended since this was asked last.
+    pub(crate) fn take_retired(&self) -> Vec<u64> {
+        self.slots().take_retired()
+    }
+
     /// A new turn begins.
     pub(crate) fn refill(&self) {
         self.budget.set(BUDGET);
@@ -140,6 +241,7 @@ impl Executor {
     }
 
     /// True if operations should let the loop look at the kernel first.
+    #[inline]
     pub(crate) fn is_spent(&self) -> bool {
         self.budget.get() == 0
     }

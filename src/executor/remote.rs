@@ -79,6 +79,8 @@ pub(crate) enum Post {
     Source(u64),
     /// A timer.
     Timer(u64),
+    /// A scope whose future was dropped.
+    Scope(u64),
 }
 
 /// The half of a runtime that other threads may touch.

@@ -16,6 +16,8 @@
 //!   told and when the group starts to look ([`Slots::look`]), cleared when the group found the
 //!   list empty ([`Slots::next`]). So a wake walks up only as far as nobody looks yet.
 //! * Every key carries a generation: a stale one is a silent no-op.
+//!
+//! The file is long because every function relies on these.
 
 use std::task::Waker;
 
@@ -56,6 +58,8 @@ struct Slot {
     previous: u32,
     next: u32,
     queued: bool,
+    /// It has a scope of its own, which stands in `scopes`.
+    scoped: bool,
 }
 
 #[derive(Debug)]
@@ -64,7 +68,31 @@ struct Set {
     first: u32,
     last: u32,
     notified: bool,
+    /// All its tasks are to be listed by the next look.
+    all: bool,
+    /// How many of those listed so have not been polled since.
+    held: u32,
+    /// The scope its tasks are in.
+    scope: u64,
     parent: Parent,
+}
+
+/// A woken task, taken off its list.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Woken {
+    pub(crate) id: TaskId,
+    pub(crate) member: u32,
+    /// The scope it runs in: its own, else its set's.
+    pub(crate) scope: u64,
+}
+
+/// Where a task stands among the scopes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Base {
+    /// Its own scope; 0 for none.
+    pub(crate) own: u64,
+    /// That of its set.
+    pub(crate) set: u64,
 }
 
 impl Set {
@@ -87,6 +115,10 @@ pub(crate) struct Slots {
     generation: u32,
     slots: Slab<Slot>,
     sets: Slab<Set>,
+    /// The scopes of the slots that are `scoped`; shorter than `slots` where none are.
+    scopes: Vec<u64>,
+    /// Scopes of tasks that have ended, to be forgotten.
+    retired: Vec<u64>,
 }
 
 impl Slots {
@@ -96,6 +128,8 @@ impl Slots {
             generation: 0,
             slots: Slab::new(),
             sets: Slab::new(),
+            scopes: Vec::new(),
+            retired: Vec::new(),
         }
     }
 
@@ -115,6 +149,9 @@ impl Slots {
             first: NIL,
             last: NIL,
             notified: false,
+            all: false,
+            held: 0,
+            scope: 0,
             parent,
         };
         SetKey {
@@ -163,6 +200,7 @@ impl Slots {
             previous: NIL,
             next: NIL,
             queued: false,
+            scoped: false,
         });
         TaskId::new(self.runtime, generation, narrow(index))
     }
@@ -176,6 +214,82 @@ impl Slots {
         if slot.queued {
             self.unlink(id.index(), &slot);
         }
+        if slot.scoped {
+            self.retired.push(self.scopes[id.index() as usize]);
+        }
+    }
+
+    /// The scopes of tasks that have ended since this was asked last.
+    pub(crate) fn take_retired(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.retired)
+    }
+
+    /// Where a task stands among the scopes; `None` if it is of another runtime, or gone.
+    pub(crate) fn base(&mut self, id: TaskId) -> Option<Base> {
+        if id.runtime() != self.runtime {
+            return None;
+        }
+        let slot = self.slot(id)?;
+        let (set, scoped) = (slot.set, slot.scoped);
+        let own = if scoped {
+            self.scopes[id.index() as usize]
+        } else {
+            0
+        };
+        Some(Base {
+            own,
+            set: self.sets[set as usize].scope,
+        })
+    }
+
+    /// Gives a task a scope of its own.
+    pub(crate) fn set_task_scope(&mut self, id: TaskId, scope: u64) {
+        let Some(slot) = self.slot(id) else { return };
+        slot.scoped = true;
+        let index = id.index() as usize;
+        if self.scopes.len() <= index {
+            self.scopes.resize(index + 1, 0);
+        }
+        self.scopes[index] = scope;
+    }
+
+    /// Tells the scope that the tasks of a set are in.
+    pub(crate) fn set_scope(&mut self, key: SetKey, scope: u64) {
+        if let Some(set) = self.set(key) {
+            set.scope = scope;
+        }
+    }
+
+    /// All tasks of a set are to be polled: tells its parent, as a task's wake does.
+    #[must_use = "the waker has to be called"]
+    pub(crate) fn wake_set(&mut self, key: SetKey) -> Option<Waker> {
+        let set = self.set(key)?;
+        set.all = true;
+        // Told even if somebody looks right now: that look may be past its beginning.
+        set.notified = true;
+        self.tell(key.index)
+    }
+
+    /// The tasks listed now are those that [`held`](Self::held) counts down from.
+    pub(crate) fn hold(&mut self, key: SetKey) {
+        let mut count = 0;
+        let mut at = self.set(key).map_or(NIL, |set| set.first);
+        while at != NIL {
+            count += 1;
+            at = self.slots[at as usize].next;
+        }
+        if let Some(set) = self.set(key) {
+            set.held = count;
+        }
+    }
+
+    /// How many tasks of a set have not been polled since all were to be.
+    pub(crate) fn held(&self, key: SetKey) -> u64 {
+        let set = self.sets.get(key.index as usize);
+        set.filter(|set| set.generation == key.generation)
+            .map_or(0, |set| {
+                u64::from(set.held) + u64::from(set.all) * (1 << 32)
+            })
     }
 
     #[inline]
@@ -192,7 +306,7 @@ impl Slots {
     pub(crate) fn wake(&mut self, id: TaskId) -> Option<Waker> {
         match self.list(id)? {
             true => None,
-            false => self.tell(id),
+            false => self.tell(self.slots[id.index() as usize].set),
         }
     }
 
@@ -218,31 +332,34 @@ impl Slots {
         Some(notified)
     }
 
-    /// The set of task `id` has work that nobody looks at: tells its parent, and so on upwards.
-    /// Iterative, since groups may be nested as deep as the stack allows.
-    fn tell(&mut self, id: TaskId) -> Option<Waker> {
-        let mut child = id;
+    /// A set has work that nobody looks at: tells its parent, and so on upwards. Iterative, since
+    /// groups may be nested as deep as the stack allows.
+    fn tell(&mut self, set: u32) -> Option<Waker> {
+        let mut set = set;
         loop {
-            let set = self.slots[child.index() as usize].set;
-            let set = &mut self.sets[set as usize];
-            match &set.parent {
+            let parent = match &self.sets[set as usize].parent {
                 Parent::Loop | Parent::Unknown => return None,
-                Parent::Task(parent) => child = *parent,
-                Parent::Foreign(_) => return set.take_foreign(),
-            }
-            if self.list(child)? {
+                Parent::Task(parent) => *parent,
+                Parent::Foreign(_) => return self.sets[set as usize].take_foreign(),
+            };
+            if self.list(parent)? {
                 return None;
             }
+            set = self.slots[parent.index() as usize].set;
         }
     }
 
     /// The group starts to look at its list, polled by `parent`. `None` for a foreign waker that
-    /// is stored already. Gives back what the caller has to drop outside the borrow.
+    /// is stored already. Gives back what the caller has to drop outside the borrow, and whether
+    /// it has to list all its tasks.
     #[must_use = "a foreign waker is dropped outside the borrow"]
-    pub(crate) fn look(&mut self, key: SetKey, parent: Option<Parent>) -> Option<Parent> {
-        let set = self.set(key)?;
+    pub(crate) fn look(&mut self, key: SetKey, parent: Option<Parent>) -> (Option<Parent>, bool) {
+        let Some(set) = self.set(key) else {
+            return (None, false);
+        };
         set.notified = true;
-        parent.map(|parent| std::mem::replace(&mut set.parent, parent))
+        let old = parent.map(|parent| std::mem::replace(&mut set.parent, parent));
+        (old, std::mem::take(&mut set.all))
     }
 
     /// True if the set's stored parent is a foreign waker that wakes the same as `waker`.
@@ -255,7 +372,7 @@ impl Slots {
 
     /// Takes the next woken task off the list; an empty list ends the look. The set must be alive.
     #[inline]
-    pub(crate) fn next(&mut self, key: SetKey) -> Option<(TaskId, u32)> {
+    pub(crate) fn next(&mut self, key: SetKey) -> Option<Woken> {
         let set = &mut self.sets[key.index as usize];
         debug_assert_eq!(
             set.generation, key.generation,
@@ -273,10 +390,15 @@ impl Slots {
         if slot.next == NIL {
             set.last = NIL;
         }
-        Some((
-            TaskId::new(self.runtime, slot.generation, index),
-            slot.member,
-        ))
+        set.held = set.held.saturating_sub(1);
+        Some(Woken {
+            id: TaskId::new(self.runtime, slot.generation, index),
+            member: slot.member,
+            scope: match slot.scoped {
+                true => self.scopes[index as usize],
+                false => set.scope,
+            },
+        })
     }
 
     /// True if a task of the set is woken.
@@ -338,6 +460,10 @@ mod tests {
         usize::try_from(*state % 1_000_003).expect("small")
     }
 
+    fn taken(slots: &mut Slots, set: SetKey) -> Option<(TaskId, u32)> {
+        slots.next(set).map(|woken| (woken.id, woken.member))
+    }
+
     #[test]
     fn behaves_as_a_queue_per_set() {
         let mut slots = Slots::new(3);
@@ -374,7 +500,7 @@ mod tests {
                     assert!(slots.wake(stale[random(&mut seed) % stale.len()]).is_none());
                 }
                 _ => {
-                    let next = slots.next(keys[set]).map(|(_, member)| member);
+                    let next = slots.next(keys[set]).map(|woken| woken.member);
                     assert_eq!(next, naive.ready[set].pop_front());
                 }
             }
@@ -391,14 +517,14 @@ mod tests {
         let group = slots.add_set(Parent::Task(main));
         let child = slots.add_slot(group, 5);
         assert!(slots.wake(child).is_none());
-        assert_eq!(slots.next(root), Some((main, 0)));
-        assert!(slots.look(group, None).is_none());
-        assert_eq!(slots.next(group), Some((child, 5)));
+        assert_eq!(taken(&mut slots, root), Some((main, 0)));
+        assert!(slots.look(group, None).0.is_none());
+        assert_eq!(taken(&mut slots, group), Some((child, 5)));
         // The group still looks: a wake lists the child and goes no further.
         assert!(slots.wake(child).is_none());
         assert!(!slots.has_ready(root));
-        assert_eq!(slots.next(group), Some((child, 5)));
-        assert_eq!(slots.next(group), None);
+        assert_eq!(taken(&mut slots, group), Some((child, 5)));
+        assert_eq!(taken(&mut slots, group), None);
         assert!(slots.wake(child).is_none());
         assert!(slots.has_ready(root));
     }

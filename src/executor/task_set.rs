@@ -13,7 +13,7 @@
 //! ```
 //!
 //! No cell is borrowed while a future is polled or dropped: both are the user's code, and may
-//! spawn, wake, cancel, or panic.
+//! spawn, wake, cancel, or panic. The file is long because its parts are one task's life.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -24,6 +24,7 @@ use std::task::{Context, Poll, Waker};
 
 use slab::Slab;
 
+use super::slots::Woken;
 use super::waker::TaskId;
 use super::{Executor, Parent, SetKey};
 
@@ -51,11 +52,11 @@ pub(crate) enum Step<E> {
     Idle,
     /// The budget of this turn is used; the list is not empty.
     Spent,
-    /// It is the body's turn, which has this number; who polls it has to
+    /// It is the body's turn, which has this number and runs in this scope; who polls it has to
     /// [`settle`](Executor::settle).
-    Body(TaskId),
-    /// A task ended with an error.
-    Failed(E),
+    Body(TaskId, u64),
+    /// A task ended with an error; the scope of its own, if it had one.
+    Failed(E, u64),
     /// A task panicked.
     Panicked(Payload),
 }
@@ -63,7 +64,7 @@ pub(crate) enum Step<E> {
 /// What the ready list says.
 enum Next {
     Task(Task),
-    Body(TaskId),
+    Body(TaskId, u64),
     Idle,
     Spent,
 }
@@ -72,7 +73,7 @@ impl Next {
     fn step<E>(self) -> Step<E> {
         match self {
             Self::Task(_) => Step::Polled,
-            Self::Body(id) => Step::Body(id),
+            Self::Body(id, scope) => Step::Body(id, scope),
             Self::Idle => Step::Idle,
             Self::Spent => Step::Spent,
         }
@@ -80,10 +81,11 @@ impl Next {
 }
 
 /// A task of a set that is to be polled.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Task {
     id: TaskId,
     member: u32,
+    scope: u64,
 }
 
 struct Member<E> {
@@ -142,9 +144,26 @@ impl<E> TaskSet<E> {
             None if executor.slots().is_adopted(key, waker) => None,
             None => Some(Parent::Foreign(waker.clone())),
         };
-        let old = executor.slots().look(key, parent);
+        let (old, all) = executor.slots().look(key, parent);
         drop(old);
+        if all {
+            self.list_all(executor, key);
+        }
         key
+    }
+
+    /// Lists every task, body included: each is polled once before [`Executor::held`] is 0.
+    #[cold]
+    fn list_all(&self, executor: &Executor, key: SetKey) {
+        let mut slots = executor.slots();
+        let body = self.home.borrow().as_ref().and_then(|home| home.body);
+        let members = self.members.borrow();
+        for id in body.into_iter().chain(members.iter().map(|(_, m)| m.id)) {
+            // The set is being looked at, so nobody has to be told.
+            let told = slots.wake(id);
+            debug_assert!(told.is_none(), "a set that is looked at tells nobody");
+        }
+        slots.hold(key);
     }
 
     /// Gives every member a slot in `executor` and wakes it there.
@@ -195,6 +214,14 @@ impl<E> TaskSet<E> {
         }
     }
 
+    /// Wakes the body, wherever this is called.
+    pub(crate) fn wake_body(&self) {
+        let body = self.home.borrow().as_ref().and_then(|home| home.body);
+        if let Some(body) = body {
+            body.wake();
+        }
+    }
+
     /// Takes a task in, woken; or cancels it at once if the set is closed.
     pub(crate) fn insert(&self, child: Rc<dyn Child<E>>) {
         if self.closed.get() {
@@ -228,12 +255,12 @@ impl<E> TaskSet<E> {
     /// for the group to do. A panic passes by: a group ends with it.
     pub(crate) fn step(&self, executor: &Executor, set: SetKey) -> Step<E> {
         loop {
-            match self.next(executor, set) {
-                Next::Task(task) => match self.poll(executor, task) {
-                    Step::Polled => {}
-                    step => return step,
-                },
-                other => return other.step(),
+            let next = self.next(executor, set);
+            let Next::Task(task) = next else {
+                return next.step();
+            };
+            if let Some(step) = self.poll(executor, &task) {
+                return step;
             }
         }
     }
@@ -245,8 +272,8 @@ impl<E> TaskSet<E> {
             Next::Task(task) => task,
             other => return other.step(),
         };
-        match catch_unwind(AssertUnwindSafe(|| self.poll(executor, task))) {
-            Ok(step) => step,
+        match catch_unwind(AssertUnwindSafe(|| self.poll(executor, &task))) {
+            Ok(step) => step.unwrap_or(Step::Polled),
             Err(payload) => {
                 let member = self.forget(executor, task.member);
                 // A second panic, from the future's drop, adds nothing to the first.
@@ -267,45 +294,55 @@ impl<E> TaskSet<E> {
         }
         match executor.slots().next(set) {
             None => Next::Idle,
-            Some((id, BODY)) => Next::Body(id),
-            Some((id, member)) => Next::Task(Task { id, member }),
+            Some(Woken {
+                id,
+                member: BODY,
+                scope,
+            }) => Next::Body(id, scope),
+            Some(Woken { id, member, scope }) => Next::Task(Task { id, member, scope }),
         }
     }
 
     /// Polls a task. It may be a group, and so come back here: what is not needed for that is in
     /// functions of its own, since in debug builds each value of a frame costs stack at each level.
     #[inline(always)]
-    fn poll(&self, executor: &Executor, task: Task) -> Step<E> {
+    fn poll(&self, executor: &Executor, task: &Task) -> Option<Step<E>> {
         let child = self.child(task);
         let before = executor.left();
         let waker = task.id.waker();
-        match child.poll(&mut Context::from_waker(&waker)) {
-            Poll::Pending => {
-                executor.settle(before);
-                Step::Polled
-            }
-            Poll::Ready(result) => self.ended(executor, task, child, result),
+        let running = executor.run(task.id, task.scope);
+        let polled = child.poll(&mut Context::from_waker(&waker));
+        drop(running);
+        if polled.is_pending() {
+            executor.settle(before);
+            return None;
         }
+        self.ended(executor, task, child, polled)
     }
 
     #[inline]
-    fn child(&self, task: Task) -> Rc<dyn Child<E>> {
+    fn child(&self, task: &Task) -> Rc<dyn Child<E>> {
         Rc::clone(&self.members.borrow()[task.member as usize].child)
     }
 
     fn ended(
         &self,
         executor: &Executor,
-        task: Task,
+        task: &Task,
         child: Rc<dyn Child<E>>,
-        result: Result<(), E>,
-    ) -> Step<E> {
+        polled: Poll<Result<(), E>>,
+    ) -> Option<Step<E>> {
         executor.charge();
+        let scope = match polled {
+            Poll::Ready(Err(_)) => executor.scope_of(task.id),
+            _ => 0,
+        };
         let member = self.forget(executor, task.member);
         // The last owner drops the value that nobody asked for.
-        match (caught(|| drop((member, child))), result) {
-            (Step::Polled, Err(error)) => Step::Failed(error),
-            (step, _) => step,
+        match (caught(|| drop((member, child))), polled) {
+            (Step::Polled, Poll::Ready(Err(error))) => Some(Step::Failed(error, scope)),
+            (Step::Polled, _) => None,
+            (step, _) => Some(step),
         }
     }
 

@@ -65,7 +65,7 @@ impl TaskId {
         Self(number)
     }
 
-    fn runtime(self) -> u16 {
+    pub(super) fn runtime(self) -> u16 {
         u16::try_from(self.0 >> (GENERATION_BITS + INDEX_BITS)).expect("what is left: 16 bits")
     }
 

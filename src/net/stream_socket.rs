@@ -23,7 +23,8 @@ use std::time::Duration;
 use crate::error::{Error, OsError, Result};
 use crate::runtime::context::{Core, SCRATCH};
 use crate::runtime::operation::{After, Direction, First, Operation};
-use crate::runtime::sleep::within;
+use crate::runtime::scoped::{Ended, Nobody, scoped};
+use crate::runtime::sleep::When;
 use crate::runtime::socket::{Socket, Trigger};
 use crate::stream::{Data, Rest};
 use crate::sys::{self, errno};
@@ -213,12 +214,19 @@ impl<A: Display> StreamSocket<A> {
     /// [`LINGER`] and [`LINGER_BYTES`]), and closes, in any case and also when dropped midway.
     pub(super) async fn close(self: Box<Self>) -> Result<()> {
         self.send_eof()?;
-        let drained = within(LINGER, self.drain()).await;
+        let drained = scoped(When::After(LINGER), Nobody, self.drain()).await;
         drop(self);
-        drained.map(drop)
+        match drained {
+            // What is not the connection's: whoever cancelled the task wants to hear of it.
+            Ended::Done {
+                output: Err(error @ (Error::Cancelled | Error::NoRuntime)),
+                charged: false,
+            } => Err(error),
+            _ => Ok(()),
+        }
     }
 
-    async fn drain(&self) {
+    async fn drain(&self) -> Result<()> {
         let mut left = LINGER_BYTES;
         while left > 0 {
             let mut operation = self.operation(Direction::Read);
@@ -231,9 +239,10 @@ impl<A: Display> StreamSocket<A> {
             });
             match discard.await {
                 Ok(got) => left = left.saturating_sub(got),
-                Err(_) => return,
+                Err(error) => return Err(error),
             }
         }
+        Ok(())
     }
 
     pub(super) fn abort(&self) {

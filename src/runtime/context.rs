@@ -3,8 +3,8 @@
 //! The thread-local holds the runtime while `block_on` or `turn` is active, and nothing between
 //! turns. It is read by operations when they are polled, never when they are made.
 //!
-//! [`Core::admit`] is the one place where an operation is told to wait its turn, to fail because
-//! the loop failed, or (with cancel scopes) to end because its scope was cancelled.
+//! What an operation meets at its gate (`wait.rs`) is said here: whether all is calm, else whether
+//! the turn's budget is used, the loop failed, or some scope is cancelled.
 
 use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::future::poll_fn;
@@ -12,8 +12,10 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Poll, Waker, ready};
 
+use super::scopes::Scopes;
+use super::wait::Wait;
 use crate::error::{Error, Result};
 use crate::executor::remote::Remote;
 use crate::executor::{Executor, waker};
@@ -23,17 +25,6 @@ use crate::sys::poller::Bell;
 /// How much one receive without a buffer of the caller's takes at most, in bytes.
 pub(crate) const SCRATCH: usize = 65_536;
 
-/// What the gate says to an operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Gate {
-    /// Try.
-    Open,
-    /// Let the loop look at the kernel first.
-    Yield,
-    /// The loop failed: end with that error.
-    Failed,
-}
-
 /// One runtime, seen from inside.
 pub(crate) struct Core {
     serial: u64,
@@ -41,6 +32,11 @@ pub(crate) struct Core {
     reactor: RefCell<Reactor>,
     remote: Arc<Remote<Bell>>,
     scratch: RefCell<Vec<u8>>,
+    scopes: RefCell<Scopes>,
+    /// How many scopes are cancelled, and one more if the loop failed.
+    alarms: Cell<u32>,
+    /// How often an operation was told that it is cancelled.
+    pub(super) tellings: Cell<u64>,
     /// Set when the kernel refused to let the loop wait: every operation ends with this.
     failure: RefCell<Option<io::Error>>,
     failed: Cell<bool>,
@@ -55,6 +51,9 @@ impl Core {
             reactor: RefCell::default(),
             remote,
             scratch: RefCell::default(),
+            scopes: RefCell::default(),
+            alarms: Cell::new(0),
+            tellings: Cell::new(0),
             failure: RefCell::default(),
             failed: Cell::new(false),
         })
@@ -96,38 +95,33 @@ impl Core {
         scratch
     }
 
-    /// The gate that every operation passes at each poll.
+    pub(super) fn scopes(&self) -> RefMut<'_, Scopes> {
+        self.scopes.borrow_mut()
+    }
+
+    /// True if every operation may try: the gate's one look in the usual case.
     #[inline]
-    pub(crate) fn gate(&self) -> Gate {
-        if self.failed.get() {
-            Gate::Failed
-        } else if self.executor.is_spent() {
-            Gate::Yield
-        } else {
-            Gate::Open
-        }
+    pub(super) fn is_calm(&self) -> bool {
+        self.alarms.get() == 0 && !self.executor.is_spent()
     }
 
-    /// [`gate`](Self::gate) as a poll: `Pending` has woken the task already.
-    pub(crate) fn admit(&self, cx: &Context<'_>) -> Poll<Result<()>> {
-        match self.gate() {
-            Gate::Open => Poll::Ready(Ok(())),
-            Gate::Yield => {
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
-            Gate::Failed => Poll::Ready(Err(self.failure())),
-        }
+    /// True if operations should let the loop look at the kernel first.
+    pub(super) fn is_spent(&self) -> bool {
+        self.executor.is_spent()
     }
 
-    /// The gate for what does no work but waits, such as a timer. It needs no share of the turn,
-    /// or what is always busy would keep the time limit around it from being looked at.
-    pub(crate) fn admit_wait(&self) -> Result<()> {
-        if self.failed.get() {
-            Err(self.failure())
-        } else {
-            Ok(())
-        }
+    /// True if the loop failed or a scope is cancelled, so that an operation has to look closer.
+    #[inline]
+    pub(crate) fn is_alarmed(&self) -> bool {
+        self.alarms.get() > 0
+    }
+
+    pub(super) fn alarm(&self) {
+        self.alarms.set(self.alarms.get() + 1);
+    }
+
+    pub(super) fn calm_down(&self) {
+        self.alarms.set(self.alarms.get() - 1);
     }
 
     /// An operation is done: it counts against the turn's budget.
@@ -140,7 +134,9 @@ impl Core {
     #[must_use = "the wakers have to be called"]
     pub(super) fn fail(&self, cause: io::Error) -> Vec<Waker> {
         self.failure.replace(Some(cause));
-        self.failed.set(true);
+        if !self.failed.replace(true) {
+            self.alarm();
+        }
         let mut woken = self.executor.list_all();
         // Their tasks may be inside combinators with wakers of their own.
         self.reactor().take_waiters(&mut woken);
@@ -149,7 +145,9 @@ impl Core {
 
     /// What made the loop fail may have passed: the next wait will tell.
     pub(super) fn recover(&self) {
-        self.failed.set(false);
+        if self.failed.replace(false) {
+            self.calm_down();
+        }
     }
 
     pub(super) fn has_failed(&self) -> bool {
@@ -184,16 +182,8 @@ pub(crate) fn current() -> Option<Rc<Core>> {
     CURRENT.with(|current| current.borrow().clone())
 }
 
-/// Calls `f` with the runtime that runs on this thread.
-///
-/// # Errors
-///
-/// [`Error::NoRuntime`] if none does.
-pub(crate) fn with<R>(f: impl FnOnce(&Rc<Core>) -> R) -> Result<R> {
-    current().as_ref().map(f).ok_or(Error::NoRuntime)
-}
-
-/// The same for an operation's poll: the runtime's answer, or `NoRuntime`.
+/// Calls `f` with the runtime that runs on this thread, for an operation's poll; without one it is
+/// `NoRuntime`.
 pub(crate) fn poll_with<T>(f: impl FnOnce(&Rc<Core>) -> Poll<Result<T>>) -> Poll<Result<T>> {
     match current() {
         Some(core) => f(&core),
@@ -204,13 +194,12 @@ pub(crate) fn poll_with<T>(f: impl FnOnce(&Rc<Core>) -> Poll<Result<T>>) -> Poll
 /// One pass through the gate, for verbs whose system calls never have to wait: called over and
 /// over they leave room for others all the same.
 pub(crate) async fn checkpoint() -> Result<()> {
+    let mut wait = Wait::new("its turn");
     poll_fn(|cx| {
         poll_with(|core| {
-            let admitted = core.admit(cx);
-            if let Poll::Ready(Ok(())) = admitted {
-                core.finished();
-            }
-            admitted
+            ready!(wait.admit(core, cx))?;
+            wait.done(core);
+            Poll::Ready(Ok(()))
         })
     })
     .await

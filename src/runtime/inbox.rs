@@ -52,6 +52,10 @@ impl Inbox {
         for post in self.posts.drain(..) {
             let mut reactor = core.reactor();
             match post {
+                Post::Scope(key) => {
+                    drop(reactor);
+                    core.leave_scope(key);
+                }
                 Post::Source(key) => {
                     let source = reactor.deregister(key, None);
                     let waiters = source.into_iter().flat_map(Source::into_waiters);

@@ -16,14 +16,22 @@
 //! | `inbox.rs` | what a turn has gathered: who is to be woken |
 //! | `socket.rs` | one descriptor's place in a loop, and who uses it |
 //! | `operation.rs` | one operation on it: the gate, the claim, the call, the wait |
-//! | `wait.rs` | one waiting operation that is no socket's: the gate, the wait |
-//! | `sleep.rs` | one timer; the race of a future against it |
+//! | `wait.rs` | one waiting operation: the gate, the wait |
+//! | `sleep.rs` | one timer as a future |
+//! | `scopes.rs` | which scopes there are, and what a cancel reaches (a pure machine) |
+//! | `scope.rs` | scopes at run time: cancelling, telling, ending |
+//! | `control.rs` | what the owner of a scope sees and does of it |
+//! | `scoped.rs` | one body in a scope: a time limit, a shield, a run of an owned scope |
 //!
 //! This is the only place that knows both sides.
 
 pub(crate) mod context;
+mod control;
 mod inbox;
 pub(crate) mod operation;
+mod scope;
+pub(crate) mod scoped;
+pub(crate) mod scopes;
 pub(crate) mod sleep;
 pub(crate) mod socket;
 pub(crate) mod wait;
@@ -227,19 +235,22 @@ impl Runtime {
     fn run<T>(&self, mut main: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
         let executor = &*self.core.executor;
         executor.refill();
+        self.core.forget_scopes();
         loop {
             match self.root.step_caught(executor, self.root_key) {
                 Step::Polled => {}
                 Step::Idle | Step::Spent => return Poll::Pending,
-                Step::Body(id) => {
+                Step::Body(id, scope) => {
                     let before = executor.left();
+                    let running = executor.run(id, scope);
                     let polled = main(&mut Context::from_waker(&id.waker()));
+                    drop(running);
                     executor.settle(before);
                     if let Poll::Ready(output) = polled {
                         return Poll::Ready(output);
                     }
                 }
-                Step::Failed(never) => match never {},
+                Step::Failed(never, _) => match never {},
                 Step::Panicked(payload) => resume_unwind(payload),
             }
         }

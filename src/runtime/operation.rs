@@ -2,10 +2,11 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use super::context::{self, Core, Gate};
+use super::context::{self, Core};
 use super::socket::{Refusal, Socket};
+use super::wait::Wait;
 use crate::error::{Error, Result};
 use crate::reactor::SourceKey;
 pub(crate) use crate::reactor::{After, Direction};
@@ -28,8 +29,7 @@ pub(crate) struct Operation<'a> {
     claimed: u64,
     /// A waker of this operation may be with the source.
     parked: bool,
-    /// It gave way at the last poll.
-    yielded: bool,
+    wait: Wait,
 }
 
 impl<'a> Operation<'a> {
@@ -39,7 +39,7 @@ impl<'a> Operation<'a> {
             direction,
             claimed: 0,
             parked: false,
-            yielded: false,
+            wait: Wait::new("a socket"),
         }
     }
 
@@ -56,24 +56,14 @@ impl<'a> Operation<'a> {
         let Some(core) = context::current() else {
             return Poll::Ready(Err(Error::NoRuntime));
         };
-        match core.gate() {
-            // Once in a row only: what stands before it in the same task may use the budget of
-            // every turn.
-            Gate::Yield if !self.yielded => {
-                self.yielded = true;
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            Gate::Open | Gate::Yield => self.yielded = false,
-            Gate::Failed => return Poll::Ready(Err(core.failure())),
-        }
+        ready!(self.wait.admit(&core, cx))?;
         if self.claimed != core.serial() || self.socket.is_closed() {
             if let Err(refusal) = self.claim(&core) {
                 return Poll::Ready(Err(refusal.into()));
             }
         }
         match self.attempt(&core, cx, first, call) {
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => self.wait.pend(&core, cx),
             Poll::Ready(Ok(value)) => {
                 core.finished();
                 Poll::Ready(Ok(value))

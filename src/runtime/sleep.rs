@@ -1,11 +1,13 @@
-//! A timer as a future, and the race of a future against one.
+//! A timer as a future.
 
-use std::future::{Future, IntoFuture, poll_fn};
+use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use super::context::{self, Core};
+use super::scopes::Limit;
+use super::wait::Wait;
 use crate::error::Result;
 use crate::executor::{remote::Post, waker};
 use crate::reactor::TimerKey;
@@ -31,6 +33,17 @@ impl When {
             Self::Deadline(deadline) => deadline,
         }
     }
+
+    /// The same for a scope, which reads the clock when it first has to wait.
+    pub(super) fn limit(self) -> Limit {
+        match self {
+            Self::After(duration) => match Nanos::try_from(duration.as_nanos()) {
+                Ok(nanos) => Limit::After(nanos),
+                Err(_) => Limit::At(NEVER),
+            },
+            other => Limit::At(other.deadline()),
+        }
+    }
 }
 
 /// A timer that is set at the first poll.
@@ -38,18 +51,24 @@ impl When {
 #[must_use = "futures do nothing unless awaited"]
 pub(crate) struct Sleep {
     when: When,
+    wait: Wait,
     /// The runtime and the timer in it, once set.
     set: Option<(u64, TimerKey)>,
 }
 
 impl Sleep {
     pub(crate) fn new(when: When) -> Self {
-        Self { when, set: None }
+        Self {
+            when,
+            wait: Wait::new("a moment"),
+            set: None,
+        }
     }
 
     /// Waits for another moment from now on; the timer that is set is moved.
     pub(crate) fn reset(&mut self, when: When) {
         self.when = when;
+        self.wait = Wait::new("a moment");
         let Some((serial, key)) = self.set else {
             return;
         };
@@ -63,12 +82,12 @@ impl Sleep {
     }
 
     fn poll_in(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<()>> {
-        core.admit_wait()?;
+        ready!(self.wait.admit_wait(core, cx))?;
         // Cloned, and the old one dropped, while no cell is borrowed: it may be foreign.
         match self.set {
             Some((serial, key)) if serial == core.serial() => {
                 if core.reactor().timers.is_fired(key) {
-                    core.finished();
+                    self.wait.done(core);
                     return Poll::Ready(Ok(()));
                 }
                 let same = core.reactor().timers.would_wake(key, cx.waker());
@@ -89,7 +108,7 @@ impl Sleep {
                 self.set = Some((core.serial(), key));
             }
         }
-        Poll::Pending
+        self.wait.pend(core, cx)
     }
 }
 
@@ -110,7 +129,7 @@ impl Drop for Sleep {
 }
 
 /// Removes a timer, at home or from elsewhere.
-fn cancel(serial: u64, key: TimerKey) {
+pub(super) fn cancel(serial: u64, key: TimerKey) {
     let here = context::with_serial(serial, |core| {
         let waker = core.reactor().timers.cancel(key);
         drop(waker);
@@ -120,32 +139,4 @@ fn cancel(serial: u64, key: TimerKey) {
             remote.post(Post::Timer(key));
         }
     }
-}
-
-/// The outcome of [`within`].
-pub(crate) enum Within<T> {
-    /// The future was done first.
-    Done(T),
-    /// The time was over, and the future was dropped.
-    Over,
-}
-
-/// Polls `future` until it is done or `limit` is over. A future that is done at once sets no
-/// timer and reads no clock.
-///
-/// # Errors
-///
-/// Those of a sleep.
-pub(crate) async fn within<F: IntoFuture>(limit: Duration, future: F) -> Result<Within<F::Output>> {
-    let mut future = std::pin::pin!(future.into_future());
-    let mut sleep = Sleep::new(When::After(limit));
-    poll_fn(|cx| {
-        if let Poll::Ready(output) = future.as_mut().poll(cx) {
-            return Poll::Ready(Ok(Within::Done(output)));
-        }
-        Pin::new(&mut sleep)
-            .poll(cx)
-            .map(|slept| slept.map(|()| Within::Over))
-    })
-    .await
 }

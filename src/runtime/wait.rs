@@ -1,21 +1,32 @@
-//! One waiting operation that is no socket's: the gate at each poll, and the wait.
+//! One waiting operation: the gate at each poll, and the wait.
 //!
-//! Queues, locks, jobs and memory streams keep their own lists of who waits; what they share is
-//! here, so that there is one place where a poll is told to give way or to end:
+//! Sockets, timers, queues, locks, jobs and memory streams keep their own lists of who waits; what
+//! they share is here, so that there is one place where a poll is told to give way or to end:
 //!
 //! ```text
-//!   poll:  admit ──> try ──> done            (ready wins)
+//!   poll:  admit ──> try ──> done            (ready wins, also over a cancel)
 //!                      └───> pend            (the waker is in the operation's own list)
 //! ```
+//!
+//! An operation that begins in a cancelled scope ends before it has done anything. One that waits
+//! when the scope is cancelled tries once more, and then gives its place up.
 
 use std::task::{Context, Poll};
 
-use super::context::Core;
+use super::context::{self, Core};
+use super::scopes::WaiterKey;
 use crate::error::Result;
 
 /// The part of a waiting operation that the runtime knows of. Lives in the operation's future.
 #[derive(Debug)]
 pub(crate) struct Wait {
+    /// The runtime of `enlisted`.
+    serial: u64,
+    /// Its place among the waiters of a scope, if it has one: only wakers that are not a task's
+    /// have to.
+    enlisted: WaiterKey,
+    /// It passed the gate once.
+    begun: bool,
     /// It gave way at the last poll.
     yielded: bool,
 }
@@ -23,32 +34,106 @@ pub(crate) struct Wait {
 impl Wait {
     /// An operation that waits for `what`, such as "room in a memory object stream".
     pub(crate) const fn new(_what: &'static str) -> Self {
-        Self { yielded: false }
+        Self {
+            serial: 0,
+            enlisted: 0,
+            begun: false,
+            yielded: false,
+        }
     }
 
     /// The gate. Called first at each poll: `Pending` has woken the task already, an error ends
     /// the operation, which then leaves every list it is in.
+    #[inline]
     pub(crate) fn admit(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<()>> {
-        if self.yielded {
-            // Once in a row only: what stands before it in the same task may use the budget of
-            // every turn.
-            self.yielded = false;
-            return Poll::Ready(core.admit_wait());
+        if core.is_calm() {
+            self.begun = true;
+            return Poll::Ready(Ok(()));
         }
-        let admitted = core.admit(cx);
-        self.yielded = admitted.is_pending();
-        admitted
+        if let Some(told) = self.ask(core, cx) {
+            return told;
+        }
+        // Once in a row only: what stands before it in the same task may use the budget of every
+        // turn.
+        if core.is_spent() && !self.yielded {
+            self.yielded = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.yielded = false;
+        self.begun = true;
+        Poll::Ready(Ok(()))
+    }
+
+    /// The gate for what does no work but waits, such as a timer. It needs no share of the turn,
+    /// or what is always busy would keep the time limit around it from being looked at.
+    #[inline]
+    pub(crate) fn admit_wait(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<()>> {
+        if core.is_alarmed() {
+            if let Some(told) = self.ask(core, cx) {
+                return told;
+            }
+        }
+        self.begun = true;
+        Poll::Ready(Ok(()))
+    }
+
+    /// What there is to be told at the gate.
+    #[cold]
+    fn ask(&self, core: &Core, cx: &Context<'_>) -> Option<Poll<Result<()>>> {
+        if core.has_failed() {
+            return Some(Poll::Ready(Err(core.failure())));
+        }
+        if self.begun || !core.is_alarmed() {
+            return None;
+        }
+        core.tell(cx).map(|told| told.map(Err))
     }
 
     /// The operation has to wait: called at the end of each such poll, after its waker was put
     /// where it will be called. An error ends the operation instead, which then leaves every list
     /// it is in.
-    pub(crate) fn pend<T>(&mut self, _core: &Core, _cx: &Context<'_>) -> Poll<Result<T>> {
+    #[inline]
+    pub(crate) fn pend<T>(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<T>> {
+        if core.is_alarmed() {
+            if let Some(told) = core.tell(cx) {
+                return told.map(Err);
+            }
+        }
+        if !core.executor.is_own(cx.waker()) {
+            self.enlist(core, cx);
+        }
         Poll::Pending
     }
 
+    #[cold]
+    fn enlist(&mut self, core: &Core, cx: &Context<'_>) {
+        if self.serial != core.serial() {
+            self.delist();
+            self.serial = core.serial();
+        }
+        self.enlisted = core.enlist(self.enlisted, cx.waker());
+    }
+
+    #[cold]
+    fn delist(&mut self) {
+        let key = std::mem::take(&mut self.enlisted);
+        // Elsewhere the entry stays until its scope ends.
+        context::with_serial(self.serial, |core| core.delist(key)).unwrap_or_default();
+    }
+
     /// The operation succeeded: it counts against the turn's budget.
+    #[inline]
     pub(crate) fn done(&mut self, core: &Core) {
         core.finished();
+    }
+}
+
+impl Drop for Wait {
+    #[inline]
+    fn drop(&mut self) {
+        if self.enlisted != 0 {
+            self.delist();
+        }
     }
 }

@@ -12,11 +12,13 @@ use std::fmt;
 use std::future::{Future, IntoFuture, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use super::listener::Listener;
 use crate::error::{Error, Result};
+use crate::runtime::context;
+use crate::runtime::wait::Wait;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::errno::{self, AcceptFailure};
 use crate::task::{Outcome, task_group};
@@ -147,7 +149,7 @@ where
     };
     task_group(async |group| -> Result<()> {
         loop {
-            places.one_free().await;
+            places.one_free().await?;
             let begun = match listener.accept_begin().await {
                 Ok(begun) => {
                     report.gone.set(0);
@@ -228,6 +230,10 @@ struct Report<'a> {
 
 impl Report<'_> {
     fn tell(&self, error: Error) {
+        if let Error::Cancelled = error {
+            // The server's own end, or that of who runs it.
+            return;
+        }
         if let Some(hook) = &self.hook {
             hook(error);
         }
@@ -250,16 +256,20 @@ struct Places {
 }
 
 impl Places {
-    async fn one_free(&self) {
+    async fn one_free(&self) -> Result<()> {
+        let mut wait = Wait::new("the end of a connection");
         poll_fn(|cx| {
-            if self.free.get() > 0 {
-                return Poll::Ready(());
-            }
-            let old = self.waiting.replace(Some(cx.waker().clone()));
-            drop(old);
-            Poll::Pending
+            context::poll_with(|core| {
+                ready!(wait.admit_wait(core, cx))?;
+                if self.free.get() > 0 {
+                    return Poll::Ready(Ok(()));
+                }
+                let old = self.waiting.replace(Some(cx.waker().clone()));
+                drop(old);
+                wait.pend(core, cx)
+            })
         })
-        .await;
+        .await
     }
 
     fn take(&self) -> Place<'_> {

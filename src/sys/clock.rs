@@ -51,6 +51,13 @@ pub(crate) fn at(instant: Instant) -> Nanos {
     after(instant.saturating_duration_since(Instant::now()))
 }
 
+/// The [`Instant`] of a deadline, as seen from now.
+pub(crate) fn instant(deadline: Nanos) -> Instant {
+    let (now, nanos) = (Instant::now(), now());
+    let later = Duration::from_nanos(deadline.saturating_sub(nanos));
+    now.checked_add(later).unwrap_or(now)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

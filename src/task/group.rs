@@ -41,11 +41,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::thread;
 
+use super::ending::Ending;
 use super::handle::{Join, Joinable, TaskHandle};
 use super::outcome::Outcome;
 use crate::error::{Error, Result};
-use crate::executor::{Child, Executor, Payload, SetKey, Step, TaskId, TaskSet};
-use crate::runtime::{Runtime, context};
+use crate::executor::{Child, Payload, SetKey, Step, TaskId, TaskSet};
+use crate::runtime::Runtime;
+use crate::runtime::context::{self, Core};
+use crate::runtime::scopes::ScopeKey;
 
 /// A child: its future, and beside it what the handle sees.
 struct TaskCell<F, T, E> {
@@ -61,16 +64,17 @@ where
     F: Future<Output: Outcome<E>>,
 {
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
+        if self.join.is_cancelled() {
+            return self.poll_cancelled(cx);
+        }
+        self.join.start();
         let mut place = self.future.borrow_mut();
-        let future = match place.as_mut() {
-            Some(future) if !self.join.is_cancelled() => future,
-            _ => return self.cancelled(place),
-        };
-        // SAFETY: the cell lives in an `Rc` that is never unwrapped, so the future does not move;
-        // it leaves its place only by being overwritten, which drops it where it is.
-        match unsafe { Pin::new_unchecked(future) }.poll(cx) {
+        match Self::pinned(&mut place).poll(cx) {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(outcome) => Poll::Ready(self.finish(place, outcome)),
+            Poll::Ready(outcome) => {
+                let ended = self.finish(place, outcome);
+                Poll::Ready(ended.or_else(|error| self.forgive(error)))
+            }
         }
     }
 
@@ -101,15 +105,56 @@ impl<F, E> TaskCell<F, <F::Output as Outcome<E>>::Value, E>
 where
     F: Future<Output: Outcome<E>>,
 {
+    #[inline]
+    fn pinned<'p>(place: &'p mut RefMut<'_, Option<F>>) -> Pin<&'p mut F> {
+        let future = place.as_mut();
+        let future = future.expect("a task that has ended has left its set");
+        // SAFETY: the place is that of a cell, which lives in an `Rc` that is never unwrapped, so
+        // the future does not move; it leaves its place only by being overwritten, which drops it
+        // where it is.
+        unsafe { Pin::new_unchecked(future) }
+    }
+
+    /// The future is done: drops it where it is, then hands its outcome over.
     fn finish(&self, mut place: RefMut<'_, Option<F>>, outcome: F::Output) -> Result<(), E> {
         *place = None;
         drop(place);
         self.join.take(outcome)
     }
 
+    /// Its handle asked for its end: its operations end with `Cancelled`; then it is dropped.
     #[cold]
-    fn cancelled(&self, place: RefMut<'_, Option<F>>) -> Poll<Result<(), E>> {
-        drop(place);
+    fn poll_cancelled(&self, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
+        let core = context::current().filter(|_| self.join.has_started());
+        let Some(core) = core else {
+            return self.dropped();
+        };
+        let scope = core.cancel_running_task();
+        let tellings = core.tellings();
+        let mut place = self.future.borrow_mut();
+        let polled = Self::pinned(&mut place).poll(cx);
+        let Poll::Ready(outcome) = polled else {
+            drop(place);
+            return match core.is_over(scope, tellings, cx) {
+                true => self.dropped(),
+                false => Poll::Pending,
+            };
+        };
+        let ended = self.finish(place, outcome);
+        Poll::Ready(ended.or_else(|error| self.forgive(error)))
+    }
+
+    /// If its handle asked for its end and it was told so, its error is none of the group's.
+    #[cold]
+    fn forgive(&self, error: E) -> Result<(), E> {
+        let told = || context::current().is_some_and(|core| core.was_running_task_told());
+        match self.join.is_cancelled() && told() {
+            true => Ok(()),
+            false => Err(error),
+        }
+    }
+
+    fn dropped(&self) -> Poll<Result<(), E>> {
         self.cancel();
         Poll::Ready(Ok(()))
     }
@@ -126,15 +171,17 @@ impl<F, T, E> Joinable<T> for TaskCell<F, T, E> {
 /// `'env` is what children may borrow, `'s` the group's own time. Not `Send`: a group stays with
 /// its thread.
 pub struct TaskGroup<'s, 'env: 's, E = Error> {
-    set: TaskSet<E>,
+    pub(super) set: TaskSet<E>,
+    pub(super) ending: Ending<'env, E>,
     scope: PhantomData<Cell<&'s ()>>,
     env: PhantomData<Cell<&'env ()>>,
 }
 
-impl<'s, E> TaskGroup<'s, '_, E> {
+impl<'s, 'env, E> TaskGroup<'s, 'env, E> {
     fn new() -> Self {
         Self {
             set: TaskSet::new(),
+            ending: Ending::new(),
             scope: PhantomData,
             env: PhantomData,
         }
@@ -286,7 +333,7 @@ where
 /// ```
 pub async fn task_group_with<'env, E, B, O>(body: B) -> Result<O::Value, E>
 where
-    E: From<Error>,
+    E: From<Error> + 'env,
     B: for<'s> AsyncFnOnce(&'s TaskGroup<'s, 'env, E>) -> O,
     O: Outcome<E>,
 {
@@ -294,32 +341,21 @@ where
     let place = pin!(None);
     // Made before the body, which may spawn and panic before there is a future of it: whatever
     // happens from here on, `Run` tears the children down.
-    let mut run = Run {
-        set: &group.set,
-        body: place,
-        result: None,
-    };
-    run.body.set(start(body, &group));
-    run.await
-}
-
-/// Makes the body's future. Not written out above, where copies of it would take stack.
-fn start<'s, 'env, E, B, O>(
-    body: B,
-    group: &'s TaskGroup<'s, 'env, E>,
-) -> Option<impl Future<Output = O>>
-where
-    B: AsyncFnOnce(&'s TaskGroup<'s, 'env, E>) -> O,
-{
-    Some(body(group))
+    let mut run = Run::new(&group, place);
+    run.start(|| body(&group));
+    // By reference: moved into the await it would be on the stack once more.
+    (&mut run).await
 }
 
 /// The group's future, but for what it owns: polls body and children, and tears them down.
-struct Run<'a, B, V, E> {
+struct Run<'a, 'env, B, V, E> {
     set: &'a TaskSet<E>,
+    ending: &'a Ending<'env, E>,
     body: Pin<&'a mut Option<B>>,
     /// What the body ended with, or what ended the group.
     result: Option<Result<V, E>>,
+    /// The error of a child that ended because something around the group is cancelled.
+    told: Option<E>,
 }
 
 /// How a poll of a group goes on.
@@ -334,15 +370,10 @@ enum Next {
     End,
 }
 
-fn give_way<T>(cx: &Context<'_>) -> Poll<T> {
-    cx.waker().wake_by_ref();
-    Poll::Pending
-}
-
 // The body is behind its own pin; what it ended with is never pinned.
-impl<B, V, E> Unpin for Run<'_, B, V, E> {}
+impl<B, V, E> Unpin for Run<'_, '_, B, V, E> {}
 
-impl<B, V, E> Future for Run<'_, B, V, E>
+impl<B, V, E> Future for Run<'_, '_, B, V, E>
 where
     E: From<Error>,
     B: Future<Output: Outcome<E, Value = V>>,
@@ -350,60 +381,94 @@ where
     type Output = Result<V, E>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<V, E>> {
-        let Some((executor, set)) = self.look(cx) else {
+        let Some((core, set)) = self.look(cx) else {
             return Poll::Ready(Err(Error::NoRuntime.into()));
         };
+        let tellings = core.tellings();
         loop {
-            let step = self.set.step(&executor, set);
-            match self.stepped(step, &executor) {
+            let step = self.set.step(&core.executor, set);
+            match self.stepped(step, &core) {
                 Next::Step => {}
-                Next::Wait => return Poll::Pending,
-                Next::GiveWay => return give_way(cx),
                 Next::End => return self.end(),
+                next => return self.pause(next, &core, tellings, cx),
             }
         }
     }
 }
 
-impl<B, V, E> Run<'_, B, V, E> {
+impl<'a, 'env, B, V, E> Run<'a, 'env, B, V, E> {
+    fn new(group: &'a TaskGroup<'_, 'env, E>, body: Pin<&'a mut Option<B>>) -> Self {
+        Self {
+            set: &group.set,
+            ending: &group.ending,
+            body,
+            result: None,
+            told: None,
+        }
+    }
+
+    /// Makes the body's future. Not written out where it is called: copies of it take stack.
+    fn start(&mut self, body: impl FnOnce() -> B) {
+        self.body.set(Some(body()));
+    }
+
     /// Takes notice of who polls, and where.
-    fn look(&self, cx: &Context<'_>) -> Option<(Rc<Executor>, SetKey)> {
-        let executor = context::with(|core| Rc::clone(&core.executor)).ok()?;
-        let set = self.set.look(&executor, cx.waker());
-        Some((executor, set))
+    fn look(&self, cx: &Context<'_>) -> Option<(Rc<Core>, SetKey)> {
+        let core = context::current()?;
+        let set = self.set.look(&core.executor, cx.waker());
+        let (serial, mut scope) = self.ending.home.get();
+        if serial != core.serial() {
+            self.ending.leave();
+            scope = 0;
+        }
+        let entered = core.group_scope(scope, set);
+        if scope == 0 {
+            self.ending.home.set((core.serial(), entered));
+            if self.ending.cancelled.get() {
+                core.cancel_scope(entered);
+            }
+        }
+        Some((core, set))
     }
 
     /// Does what a step asks for. Apart from `poll` for the sake of the stack: children that are
     /// groups are polled from there.
-    fn stepped(&mut self, step: Step<E>, executor: &Executor) -> Next
+    fn stepped(&mut self, step: Step<E>, core: &Core) -> Next
     where
         B: Future<Output: Outcome<E, Value = V>>,
     {
         match step {
             Step::Polled => return Next::Step,
             Step::Spent => return Next::GiveWay,
-            Step::Body(id) => {
-                let before = executor.left();
-                let polled = self.poll_body(id);
-                executor.settle(before);
-                match polled {
-                    Ok(()) => return Next::Step,
-                    Err(error) => self.result = Some(Err(error)),
+            Step::Body(id, scope) => {
+                let before = core.executor.left();
+                let polled = self.poll_body(id, scope, core);
+                core.executor.settle(before);
+                if let Err(error) = polled {
+                    self.failed(error, core.executor.scope_of(id), core, true);
                 }
+                return Next::Step;
             }
-            Step::Failed(error) => self.result = Some(Err(error)),
+            Step::Failed(error, scope) => {
+                self.failed(error, scope, core, false);
+                return Next::Step;
+            }
             Step::Panicked(payload) => {
                 // What the others' drops add to it is dropped with them.
                 drop(self.tear_down());
                 resume_unwind(payload);
             }
-            Step::Idle if self.result.is_none() || !self.set.is_empty() => return Next::Wait,
+            Step::Idle if !self.has_ended() => return Next::Wait,
             Step::Idle => {}
         }
         Next::End
     }
 
-    fn poll_body(&mut self, id: TaskId) -> Result<(), E>
+    fn has_ended(&self) -> bool {
+        self.result.is_some() && self.body.is_none() && self.set.is_empty()
+    }
+
+    fn poll_body(&mut self, id: TaskId, scope: ScopeKey, core: &Core) -> Result<(), E>
     where
         B: Future<Output: Outcome<E, Value = V>>,
     {
@@ -411,18 +476,73 @@ impl<B, V, E> Run<'_, B, V, E> {
             return Ok(());
         };
         let waker = id.waker();
-        if let Poll::Ready(outcome) = body.poll(&mut Context::from_waker(&waker)) {
+        let running = core.executor.run(id, scope);
+        let polled = body.poll(&mut Context::from_waker(&waker));
+        drop(running);
+        if let Poll::Ready(outcome) = polled {
             self.body.set(None);
-            self.result = Some(Ok(outcome.into_result()?));
+            let value = outcome.into_result()?;
+            if self.result.is_none() {
+                self.result = Some(Ok(value));
+            }
         }
         Ok(())
+    }
+
+    /// The body or a child ended with an error; `scope` is its own, if it had one.
+    #[cold]
+    fn failed(&mut self, error: E, scope: ScopeKey, core: &Core, is_body: bool) {
+        let (_, group) = self.ending.home.get();
+        let told = core.was_told(scope);
+        if self.ending.cancelled.get() {
+            // Its end was asked for, unless it has found one of its own.
+            match &self.result {
+                None if is_body => self.result = Some(Err(error)),
+                _ if !told => self.ending.keep(error),
+                _ => {}
+            }
+        } else if told && !is_body && core.is_cancelled_around(group) {
+            self.told.get_or_insert(error);
+        } else {
+            self.result = Some(Err(error));
+            self.ending.cancelled.set(true);
+            core.cancel_scope(group);
+        }
+    }
+
+    /// Nothing more is to be done in this poll; drops what a cancel has left pending.
+    fn pause(
+        &mut self,
+        next: Next,
+        core: &Core,
+        tellings: u64,
+        cx: &Context<'_>,
+    ) -> Poll<Result<V, E>>
+    where
+        E: From<Error>,
+    {
+        let (_, scope) = self.ending.home.get();
+        if self.ending.cancelled.get() && core.is_over(scope, tellings, cx) {
+            self.result
+                .get_or_insert_with(|| Err(Error::Cancelled.into()));
+            return self.end();
+        }
+        if let Next::GiveWay = next {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
     }
 
     fn end(&mut self) -> Poll<Result<V, E>> {
         if let Some(payload) = self.tear_down() {
             resume_unwind(payload);
         }
-        self.result.take().map_or(Poll::Pending, Poll::Ready)
+        // What a child could not finish, the whole could not, even if the body could.
+        let result = match (self.result.take(), self.told.take()) {
+            (Some(Ok(_)), Some(told)) => Some(Err(told)),
+            (result, _) => result,
+        };
+        result.map_or(Poll::Pending, Poll::Ready)
     }
 
     /// Drops the body, then every child, going on after a panic; gives back the first.
@@ -430,11 +550,12 @@ impl<B, V, E> Run<'_, B, V, E> {
         self.set.close();
         let body = catch_unwind(AssertUnwindSafe(|| self.body.set(None))).err();
         let children = self.set.teardown();
+        self.ending.leave();
         body.or(children)
     }
 }
 
-impl<B, V, E> Drop for Run<'_, B, V, E> {
+impl<B, V, E> Drop for Run<'_, '_, B, V, E> {
     fn drop(&mut self) {
         if let Some(payload) = self.tear_down() {
             // Unless one is on its way already.

@@ -6,18 +6,20 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use super::outcome::Outcome;
 use crate::error::{Error, Result};
 use crate::executor::TaskId;
 use crate::runtime::context;
+use crate::runtime::wait::Wait;
 
 /// Where a child leaves its result, beside (never inside) the cell of its future.
 pub(super) struct Join<T> {
     result: Cell<Option<T>>,
     finished: Cell<bool>,
     cancelled: Cell<bool>,
+    started: Cell<bool>,
     joiner: Cell<Option<Waker>>,
     /// That of nobody until it has a slot: waking it does nothing then.
     id: Cell<TaskId>,
@@ -29,6 +31,7 @@ impl<T> Join<T> {
             result: Cell::new(None),
             finished: Cell::new(false),
             cancelled: Cell::new(false),
+            started: Cell::new(false),
             joiner: Cell::new(None),
             id: Cell::new(TaskId::NOBODY),
         }
@@ -56,12 +59,26 @@ impl<T> Join<T> {
         ended
     }
 
+    /// The value, once; after that, or if there is none, the task counts as cancelled.
+    fn take_result(&self) -> Result<T> {
+        self.result.take().ok_or(Error::Cancelled)
+    }
+
     pub(super) fn is_finished(&self) -> bool {
         self.finished.get()
     }
 
     pub(super) fn is_cancelled(&self) -> bool {
         self.cancelled.get()
+    }
+
+    /// The task is polled.
+    pub(super) fn start(&self) {
+        self.started.set(true);
+    }
+
+    pub(super) fn has_started(&self) -> bool {
+        self.started.get()
     }
 
     pub(super) fn set_id(&self, id: TaskId) {
@@ -79,6 +96,7 @@ pub(super) trait Joinable<T> {
 /// Dropping the handle does nothing to the task.
 pub struct TaskHandle<'s, T> {
     cell: Rc<dyn Joinable<T> + 's>,
+    wait: Wait,
     /// Invariant, as the group is.
     scope: PhantomData<Cell<&'s ()>>,
 }
@@ -87,18 +105,26 @@ impl<'s, T> TaskHandle<'s, T> {
     pub(super) fn new(cell: Rc<dyn Joinable<T> + 's>) -> Self {
         Self {
             cell,
+            wait: Wait::new("the end of a task"),
             scope: PhantomData,
         }
     }
 
-    /// Asks for the end of the task: its future is dropped when it is not being polled, at the
-    /// latest in the group's next turn. Nothing happens if it has ended already.
+    /// Cancels the task: its operations end with [`Error::Cancelled`], so that it unwinds and may
+    /// clean up in a [`shield`](crate::shield); what is still pending after that is dropped. A task
+    /// that has not run yet is dropped without running. That it was told to end is no error of its
+    /// group's. Nothing happens if it has ended already.
     pub fn cancel(&self) {
         let join = self.cell.join();
         if join.is_finished() || join.cancelled.replace(true) {
             return;
         }
-        join.id.get().wake();
+        let id = join.id.get();
+        // Told to its operations at once if it is this task that is running, or one around it.
+        if let Some(core) = context::current() {
+            core.cancel_task(id);
+        }
+        id.wake();
     }
 
     /// True when the task has ended, one way or another.
@@ -114,16 +140,21 @@ impl<T> Future for TaskHandle<'_, T> {
     type Output = Result<T>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
-        let join = self.cell.join();
+        let Self { cell, wait, .. } = self.get_mut();
+        let join = cell.join();
+        let Some(core) = context::current() else {
+            return match join.is_finished() {
+                true => Poll::Ready(join.take_result()),
+                false => Poll::Ready(Err(Error::NoRuntime)),
+            };
+        };
+        ready!(wait.admit_wait(&core, cx))?;
         if join.is_finished() {
-            return Poll::Ready(join.result.take().ok_or(Error::Cancelled));
+            return Poll::Ready(join.take_result());
         }
-        context::poll_with(|core| {
-            core.admit_wait()?;
-            let old = join.joiner.replace(Some(cx.waker().clone()));
-            drop(old);
-            Poll::Pending
-        })
+        let old = join.joiner.replace(Some(cx.waker().clone()));
+        drop(old);
+        wait.pend(&core, cx)
     }
 }
 

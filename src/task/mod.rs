@@ -3,28 +3,34 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `group.rs` | `task_group`: owns and polls the children; the one lifetime erasure |
+//! | `ending.rs` | how a group is cancelled, and where its later errors go |
 //! | `handle.rs` | `TaskHandle`: a child's result |
 //! | `outcome.rs` | what a child may end with |
 //! | `rejected.rs` | programs that must not compile (documentation tests) |
-//! | `timeout.rs` | `fail_after`, `move_on_after` |
+//! | `scope.rs` | `CancelScope`, `shield` |
+//! | `timeout.rs` | `fail_after`, `move_on_after`, and the same with a moment |
 
+mod ending;
 mod group;
 mod handle;
 mod outcome;
 #[cfg(doctest)]
 mod rejected;
+mod scope;
 mod timeout;
 
 use std::future::poll_fn;
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 pub use group::{TaskGroup, task_group, task_group_with};
 pub use handle::TaskHandle;
 pub use outcome::Outcome;
-pub use timeout::{fail_after, move_on_after};
+pub use scope::{CancelScope, current_effective_deadline, shield};
+pub use timeout::{fail_after, fail_at, move_on_after, move_on_at};
 
 use crate::error::Result;
 use crate::runtime::context;
+use crate::runtime::wait::Wait;
 
 /// Lets every other task that is ready run first.
 ///
@@ -50,14 +56,15 @@ use crate::runtime::context;
 #[doc(alias = "checkpoint")]
 pub async fn yield_now() -> Result<()> {
     let mut yielded = false;
+    let mut wait = Wait::new("its turn");
     poll_fn(|cx| {
         context::poll_with(|core| {
-            core.admit_wait()?;
+            ready!(wait.admit_wait(core, cx))?;
             if !std::mem::replace(&mut yielded, true) {
                 cx.waker().wake_by_ref();
-                return Poll::Pending;
+                return wait.pend(core, cx);
             }
-            core.finished();
+            wait.done(core);
             Poll::Ready(Ok(()))
         })
     })

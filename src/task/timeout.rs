@@ -1,15 +1,21 @@
-//! Time limits: `fail_after` and `move_on_after`.
+//! Time limits: `fail_after`, `move_on_after`, and the same with a moment.
 
 use std::future::IntoFuture;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::runtime::sleep::{Within, within};
+use crate::runtime::scoped::{Ended, Nobody, scoped};
+use crate::runtime::sleep::When;
 
-/// Gives `future` at most `limit`, counted from the moment it first has to wait; after that it is
-/// dropped, and the error is [`Error::TimedOut`]. One `?` is enough.
+/// Gives `future` at most `limit`, counted from the moment it first has to wait; then it is
+/// cancelled, and the error is [`Error::TimedOut`]. One `?` is enough.
 ///
-/// A future that is done at once costs no timer. `Duration::MAX` is no limit.
+/// Cancelled means that every operation inside ends with [`Error::Cancelled`], so that code
+/// unwinds through `?` and may say goodbye in a [`shield`](crate::shield); what is still pending
+/// then is dropped. A value that `future` ends with is handed on even if that was too late.
+///
+/// A future that is done at once costs no timer, so a limit of zero takes what is there already.
+/// `Duration::MAX` is no limit.
 ///
 /// # Errors
 ///
@@ -23,7 +29,7 @@ use crate::runtime::sleep::{Within, within};
 ///
 /// ```
 /// use soloio::{Error, fail_after, sleep};
-/// use std::time::Duration;
+/// use std::time::{Duration, Instant};
 ///
 /// soloio::block_on(async {
 ///     let slow = sleep(Duration::from_secs(60));
@@ -37,16 +43,14 @@ where
     F: IntoFuture<Output = Result<T, E>>,
     E: From<Error>,
 {
-    match within(limit, future).await? {
-        Within::Done(output) => output,
-        Within::Over => Err(Error::TimedOut.into()),
-    }
+    fail_in(When::After(limit), future).await
 }
 
-/// Gives `future` at most `limit`, counted from the moment it first has to wait; after that it is
-/// dropped, and the result is `Ok(None)`.
+/// Gives `future` at most `limit`, counted from the moment it first has to wait; then it is
+/// cancelled as by [`fail_after`], and the result is `Ok(None)`.
 ///
-/// A future that is done at once costs no timer. `Duration::MAX` is no limit.
+/// A future that is done at once costs no timer, so a limit of zero takes what is there already.
+/// `Duration::MAX` is no limit.
 ///
 /// # Errors
 ///
@@ -60,7 +64,7 @@ where
 ///
 /// ```
 /// use soloio::{move_on_after, sleep};
-/// use std::time::Duration;
+/// use std::time::{Duration, Instant};
 ///
 /// soloio::block_on(async {
 ///     let slow = sleep(Duration::from_secs(60));
@@ -74,8 +78,102 @@ where
     F: IntoFuture<Output = Result<T, E>>,
     E: From<Error>,
 {
-    match within(limit, future).await? {
-        Within::Done(output) => output.map(Some),
-        Within::Over => Ok(None),
+    move_on_in(When::After(limit), future).await
+}
+
+/// [`fail_after`] with a moment instead of a duration.
+///
+/// A moment that has passed lets through what is ready, and ends what has to wait.
+///
+/// # Errors
+///
+/// Those of [`fail_after`].
+///
+/// # Cancel safety
+///
+/// That of `future`, which is dropped with it.
+///
+/// # Examples
+///
+/// ```
+/// use soloio::{Error, fail_at, sleep};
+/// use std::time::{Duration, Instant};
+///
+/// soloio::block_on(async {
+///     let slow = sleep(Duration::from_secs(60));
+///     let ended = fail_at(Instant::now(), slow).await;
+///     assert!(matches!(ended, Err(Error::TimedOut)));
+/// });
+/// ```
+pub async fn fail_at<F, T, E>(deadline: Instant, future: F) -> Result<T, E>
+where
+    F: IntoFuture<Output = Result<T, E>>,
+    E: From<Error>,
+{
+    fail_in(When::At(deadline), future).await
+}
+
+/// [`move_on_after`] with a moment instead of a duration.
+///
+/// A moment that has passed lets through what is ready, and ends what has to wait.
+///
+/// # Errors
+///
+/// Those of [`move_on_after`].
+///
+/// # Cancel safety
+///
+/// That of `future`, which is dropped with it.
+///
+/// # Examples
+///
+/// ```
+/// use soloio::{move_on_at, sleep};
+/// use std::time::{Duration, Instant};
+///
+/// soloio::block_on(async {
+///     let slow = sleep(Duration::from_secs(60));
+///     assert!(move_on_at(Instant::now(), slow).await?.is_none());
+///     Ok::<_, soloio::Error>(())
+/// })?;
+/// # Ok::<_, soloio::Error>(())
+/// ```
+pub async fn move_on_at<F, T, E>(deadline: Instant, future: F) -> Result<Option<T>, E>
+where
+    F: IntoFuture<Output = Result<T, E>>,
+    E: From<Error>,
+{
+    move_on_in(When::At(deadline), future).await
+}
+
+async fn fail_in<F, T, E>(when: When, future: F) -> Result<T, E>
+where
+    F: IntoFuture<Output = Result<T, E>>,
+    E: From<Error>,
+{
+    match scoped(when, Nobody, future).await {
+        Ended::Done {
+            output: Err(_),
+            charged: true,
+        }
+        | Ended::Dropped => Err(Error::TimedOut.into()),
+        Ended::NoRuntime => Err(Error::NoRuntime.into()),
+        Ended::Done { output, .. } => output,
+    }
+}
+
+async fn move_on_in<F, T, E>(when: When, future: F) -> Result<Option<T>, E>
+where
+    F: IntoFuture<Output = Result<T, E>>,
+    E: From<Error>,
+{
+    match scoped(when, Nobody, future).await {
+        Ended::Done {
+            output: Err(_),
+            charged: true,
+        }
+        | Ended::Dropped => Ok(None),
+        Ended::NoRuntime => Err(Error::NoRuntime.into()),
+        Ended::Done { output, .. } => output.map(Some),
     }
 }

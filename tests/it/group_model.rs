@@ -65,6 +65,10 @@ struct Twin {
     awaited: bool,
     /// In the middle of a `GiveWay` or `Join`.
     waiting: bool,
+    /// It was polled before.
+    started: bool,
+    /// In this poll: it was told that it is cancelled.
+    told: bool,
 }
 
 #[derive(Default)]
@@ -102,16 +106,27 @@ impl Oracle {
         self.spawn();
         while let Some(name) = self.ready.pop_front() {
             self.tasks[name].queued = false;
-            if self.tasks[name].cancelled {
+            let cancelled = self.tasks[name].cancelled;
+            if cancelled && !self.tasks[name].started {
                 self.end(name, Event::Dropped(name));
                 continue;
             }
+            self.tasks[name].started = true;
+            self.tasks[name].told = false;
             self.events.push(Event::Polled(name));
             if self.poll(name, program) {
                 self.end(name, Event::Ended(name));
-                // It is off the list, even if it woke itself.
-                self.ready.retain(|other| *other != name);
+            } else if !cancelled {
+                continue;
+            } else if self.tasks[name].told {
+                // What it waits for now is none of ours: it is looked at once more.
+                self.wake(name);
+                continue;
+            } else {
+                self.end(name, Event::Dropped(name));
             }
+            // It is off the list, even if it woke itself.
+            self.ready.retain(|other| *other != name);
         }
         self.events
     }
@@ -130,14 +145,22 @@ impl Oracle {
                     self.wake(other);
                 }
                 Action::Join(other) if self.may_join(name, other) => {
+                    let cancelled = self.tasks[name].cancelled;
+                    let begun = self.tasks[name].waiting;
                     let task = &mut self.tasks[other];
                     task.awaited = true;
-                    if !task.ended {
+                    let value = task.value;
+                    if cancelled && (!begun || !task.ended) {
+                        // Cancelled before it began, or while it waits.
+                        self.tasks[name].told = true;
+                        self.events.push(Event::Joined(name, other, false));
+                    } else if !task.ended {
                         task.joiner = Some(name);
                         self.tasks[name].waiting = true;
                         return false;
+                    } else {
+                        self.events.push(Event::Joined(name, other, value));
                     }
-                    self.events.push(Event::Joined(name, other, task.value));
                 }
                 _ => {}
             }

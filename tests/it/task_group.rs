@@ -74,7 +74,13 @@ fn the_first_error_cancels_the_others_and_is_the_result() {
             Err::<(), _>(Error::other("the second"))
         });
         let first = group.spawn(async { Err::<(), _>(Error::other("the first")) });
-        drop(first.await);
+        assert!(matches!(first.await, Err(Error::Cancelled)));
+        // The body is told to end, too, and cannot wait any more.
+        assert!(matches!(
+            sleep(Duration::from_secs(3600)).await,
+            Err(Error::Cancelled)
+        ));
+        forever().await;
         quiet_panic("the body went on after the group had ended");
     }));
     assert_eq!(ended.expect_err("an error").to_string(), "the first");
@@ -156,15 +162,20 @@ fn a_task_can_be_cancelled_in_every_state() {
         give_way().await;
         woken.cancel();
         assert!(matches!(woken.await, Err(Error::Cancelled)));
-        assert_eq!(ran.get(), 1, "a cancelled task is polled no more");
+        assert_eq!(
+            ran.get(),
+            2,
+            "a cancelled task is polled once more, to be told"
+        );
 
         // While it runs: by itself.
         let place = Rc::new(RefCell::new(None::<soloio::TaskHandle<'_, ()>>));
         let own = Rc::clone(&place);
         let running = group.spawn(counted(ran.clone(), async move {
             own.borrow().as_ref().expect("put there below").cancel();
-            give_way().await;
-            quiet_panic("polled after its cancel");
+            assert!(matches!(yield_now().await, Err(Error::Cancelled)));
+            forever().await;
+            quiet_panic("it went on after its cancel");
         }));
         place.replace(Some(running));
         give_way().await;
@@ -190,7 +201,7 @@ fn a_task_can_be_cancelled_in_every_state() {
     .expect("a cancelled child is no error");
     assert_eq!(
         (ran.get(), live.get()),
-        (4, 0),
+        (6, 0),
         "a dropped handle cancels nothing"
     );
 }
@@ -248,7 +259,7 @@ fn a_child_that_wakes_itself_and_ends_wakes_nobody_else() {
         }
     }))
     .expect("no child fails");
-    assert_eq!(polls.get(), 100, "each is polled once");
+    assert_eq!(polls.get(), 200, "each is polled once, and once to be told");
 }
 
 /// Protocol 1: a group may be moved after its first poll, and polled by another task.

@@ -1,0 +1,345 @@
+//! One body in a scope: a time limit, a shield, or a run of a scope that somebody owns.
+//!
+//! A body that is ready at once costs an entry in a slab; the clock is read, and a timer set, when
+//! it first has to wait.
+
+use std::future::{Future, IntoFuture, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use super::context::{self, Core};
+pub(crate) use super::control::{Control, Nobody, Owner};
+use super::scopes::{Kind, Limit, ScopeKey};
+use super::sleep::{self, When};
+use crate::executor::remote::Post;
+use crate::executor::waker;
+use crate::reactor::TimerKey;
+use crate::sys::clock::{self, NEVER};
+
+/// How a body in a scope came to its end.
+pub(crate) enum Ended<T> {
+    /// By itself; `charged` if something in it was told to end because of this scope.
+    Done { output: T, charged: bool },
+    /// It was dropped.
+    Dropped,
+    /// It had to wait outside a runtime, and was dropped.
+    NoRuntime,
+}
+
+/// Polls `future` in a scope of its own until it ends or is dropped. One that is ready at once
+/// sets no timer and reads no clock.
+pub(crate) async fn scoped<F: IntoFuture>(
+    limit: When,
+    owner: impl Owner,
+    future: F,
+) -> Ended<F::Output> {
+    let mut body = pin!(Some(future.into_future()));
+    let mut scope = Scope::new(Bounds::Scope(limit), owner);
+    poll_fn(|cx| scope.poll(cx, body.as_mut())).await
+}
+
+/// Polls `future`, protected for `limit` from what cancels the scopes around it.
+pub(crate) async fn shielded<F: IntoFuture>(limit: Duration, future: F) -> F::Output {
+    let mut body = pin!(Some(future.into_future()));
+    let mut scope = Scope::new(Bounds::Shield(When::After(limit)), Nobody);
+    let ended = poll_fn(|cx| scope.poll(cx, body.as_mut())).await;
+    match ended {
+        Ended::Done { output, .. } => output,
+        Ended::Dropped | Ended::NoRuntime => unreachable!("nobody can cancel a shield itself"),
+    }
+}
+
+/// What a run is for, and when that is over.
+#[derive(Debug, Clone, Copy)]
+enum Bounds {
+    /// The body is cancelled then.
+    Scope(When),
+    /// The body is protected until then.
+    Shield(When),
+}
+
+/// A run's timer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Timer {
+    /// The body has not had to wait yet.
+    Unset,
+    Set(TimerKey),
+    /// There is nothing to wait for.
+    Never,
+    /// The time is over.
+    Over,
+}
+
+/// One run of a body in a scope.
+struct Scope<O: Owner> {
+    bounds: Bounds,
+    owner: O,
+    /// The runtime and the scope in it, once polled.
+    serial: u64,
+    key: ScopeKey,
+    timer: Timer,
+    /// The deadline of the control that is in force.
+    applied: Option<Instant>,
+}
+
+impl<O: Owner> Scope<O> {
+    fn new(bounds: Bounds, owner: O) -> Self {
+        Self {
+            bounds,
+            owner,
+            serial: 0,
+            key: 0,
+            timer: Timer::Unset,
+            applied: None,
+        }
+    }
+
+    fn poll<F: Future>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut body: Pin<&mut Option<F>>,
+    ) -> Poll<Ended<F::Output>> {
+        let Some(core) = context::current() else {
+            return self.poll_outside(cx, body);
+        };
+        self.enter(&core);
+        loop {
+            if core.is_alarmed() {
+                core.scopes().begin(self.key);
+            }
+            let tellings = core.tellings();
+            let running = core.executor.within(self.key);
+            let polled = poll_body(&mut body, cx);
+            drop(running);
+            if let Poll::Ready(output) = polled {
+                let charged = self.leave_in(&core);
+                return Poll::Ready(Ended::Done { output, charged });
+            }
+            if self.wait(&core, cx) {
+                continue;
+            }
+            if core.is_cancelled(self.key) && core.is_over(self.key, tellings, cx) {
+                return self.drop_body(&core, body);
+            }
+            return Poll::Pending;
+        }
+    }
+
+    /// Outside a runtime there is no time, so nothing that waits can be limited.
+    #[cold]
+    fn poll_outside<F: Future>(
+        &self,
+        cx: &mut Context<'_>,
+        mut body: Pin<&mut Option<F>>,
+    ) -> Poll<Ended<F::Output>> {
+        match (poll_body(&mut body, cx), self.bounds) {
+            (Poll::Ready(output), _) => Poll::Ready(Ended::Done {
+                output,
+                charged: false,
+            }),
+            (Poll::Pending, Bounds::Shield(_)) => Poll::Pending,
+            (Poll::Pending, Bounds::Scope(_)) => {
+                body.set(None);
+                Poll::Ready(Ended::NoRuntime)
+            }
+        }
+    }
+
+    #[cold]
+    fn drop_body<F: Future>(
+        &mut self,
+        core: &Core,
+        mut body: Pin<&mut Option<F>>,
+    ) -> Poll<Ended<F::Output>> {
+        // With the scope still there: it is not the drop that ends it.
+        let running = core.executor.within(self.key);
+        body.set(None);
+        drop(running);
+        self.leave_in(core);
+        if let Some(control) = self.owner.control() {
+            control.catch();
+        }
+        Poll::Ready(Ended::Dropped)
+    }
+
+    /// Takes notice of where it is polled, and of what has happened meanwhile.
+    #[inline]
+    fn enter(&mut self, core: &Core) {
+        if self.serial == core.serial() {
+            let task = core.executor.task();
+            let around = core.executor.scope();
+            core.scopes().moved(self.key, around, task);
+            self.apply_deadline(core);
+            if let Timer::Set(timer) = self.timer {
+                if core.reactor().timers.is_fired(timer) {
+                    self.time_is_over(core);
+                }
+            }
+        } else {
+            self.enter_anew(core);
+        }
+        if let Some(control) = self.owner.control() {
+            if control.is_cancelled() && !core.is_cancelled(self.key) {
+                core.cancel_scope(self.key);
+            }
+        }
+    }
+
+    #[inline]
+    fn enter_anew(&mut self, core: &Core) {
+        if self.key != 0 {
+            self.leave();
+        }
+        if let Some(control) = self.owner.control() {
+            self.applied = control.deadline();
+            let when = self.applied.map_or(When::Deadline(NEVER), When::At);
+            self.bounds = Bounds::Scope(when);
+        }
+        self.serial = core.serial();
+        self.timer = Timer::Unset;
+        self.key = match self.bounds {
+            Bounds::Scope(when) => core.enter_scope(Kind::Scope, when.limit()),
+            Bounds::Shield(when) => {
+                let until = when.deadline();
+                self.bounds = Bounds::Shield(When::Deadline(until));
+                core.enter_scope(Kind::Shield(until), Limit::At(NEVER))
+            }
+        };
+    }
+
+    /// The deadline may have been moved.
+    fn apply_deadline(&mut self, core: &Core) {
+        let Some(control) = self.owner.control() else {
+            return;
+        };
+        let wanted = control.deadline();
+        if wanted == self.applied {
+            return;
+        }
+        self.applied = wanted;
+        let at = wanted.map_or(NEVER, clock::at);
+        core.scopes().set_limit(self.key, Limit::At(at));
+        match self.timer {
+            Timer::Set(timer) => {
+                core.reactor().timers.rearm(timer, at);
+            }
+            Timer::Never => self.timer = Timer::Unset,
+            Timer::Unset | Timer::Over => {}
+        }
+    }
+
+    /// The body has to wait: sees to it that somebody wakes it in time. True if its time is over
+    /// already, which it has not noticed yet.
+    fn wait(&mut self, core: &Core, cx: &Context<'_>) -> bool {
+        // Moved from inside the body.
+        self.apply_deadline(core);
+        if let Some(control) = self.owner.control() {
+            control.wait(self.serial, self.key, cx.waker());
+        }
+        match self.timer {
+            Timer::Unset => self.set_timer(core, cx),
+            Timer::Set(timer) => {
+                let same = core.reactor().timers.would_wake(timer, cx.waker());
+                if !same {
+                    let waker = cx.waker().clone();
+                    let old = core.reactor().timers.set_waker(timer, waker);
+                    drop(old);
+                }
+                false
+            }
+            Timer::Never | Timer::Over => false,
+        }
+    }
+
+    fn set_timer(&mut self, core: &Core, cx: &Context<'_>) -> bool {
+        let now = clock::now();
+        let deadline = match self.bounds {
+            Bounds::Scope(_) => core.scopes().deadline(self.key, || now),
+            Bounds::Shield(until) => until.deadline(),
+        };
+        match deadline {
+            NEVER => self.timer = Timer::Never,
+            past if past <= now => {
+                self.time_is_over(core);
+                return true;
+            }
+            deadline => {
+                let waker = cx.waker().clone();
+                let timer = core.reactor().timers.insert(deadline, waker);
+                self.timer = Timer::Set(timer);
+            }
+        }
+        false
+    }
+
+    fn time_is_over(&mut self, core: &Core) {
+        self.drop_timer();
+        self.timer = Timer::Over;
+        if let Bounds::Shield(_) = self.bounds {
+            core.scopes().expose(self.key);
+            if core.outermost(self.key).is_some() {
+                core.wake_below(self.key);
+            }
+            return;
+        }
+        if let Some(control) = self.owner.control() {
+            control.time_is_over();
+        }
+        core.cancel_scope(self.key);
+    }
+
+    fn drop_timer(&mut self) {
+        if let Timer::Set(timer) = std::mem::replace(&mut self.timer, Timer::Over) {
+            sleep::cancel(self.serial, timer);
+        }
+    }
+
+    /// The run is over; true if something in it was told to end because of it.
+    #[inline]
+    fn leave_in(&mut self, core: &Core) -> bool {
+        if let Timer::Set(_) = self.timer {
+            self.drop_timer();
+        }
+        let key = std::mem::take(&mut self.key);
+        let charged = core.leave_scope(key).charged;
+        if let Some(control) = self.owner.control() {
+            control.leave(self.serial, key);
+            if charged {
+                control.catch();
+            }
+        }
+        charged
+    }
+
+    /// The same from wherever it is dropped.
+    #[cold]
+    fn leave(&mut self) {
+        let here = context::current().filter(|core| core.serial() == self.serial);
+        if let Some(core) = here {
+            self.leave_in(&core);
+            return;
+        }
+        self.drop_timer();
+        let key = std::mem::take(&mut self.key);
+        if let Some(control) = self.owner.control() {
+            control.leave(self.serial, key);
+        }
+        if let Some(remote) = waker::by_serial(self.serial) {
+            remote.post(Post::Scope(key));
+        }
+    }
+}
+
+impl<O: Owner> Drop for Scope<O> {
+    fn drop(&mut self) {
+        if self.key != 0 {
+            self.leave();
+        }
+    }
+}
+
+fn poll_body<F: Future>(body: &mut Pin<&mut Option<F>>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    let body = body.as_mut().as_pin_mut();
+    body.expect("it ends the run when it is dropped").poll(cx)
+}

@@ -1,0 +1,219 @@
+//! Cancel scopes: `CancelScope`, `shield`, `current_effective_deadline`.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::fmt;
+use std::future::IntoFuture;
+use std::marker::PhantomData;
+use std::time::{Duration, Instant};
+
+use crate::runtime::context;
+use crate::runtime::scoped::{Control, Ended, scoped, shielded};
+use crate::runtime::sleep::When;
+use crate::sys::clock::{self, NEVER};
+
+/// Something that can be cancelled as a whole, or by a deadline.
+///
+/// What runs in [`run`](Self::run) is cancelled by [`cancel`](Self::cancel), called from inside or
+/// from any other task of the same thread, or when the deadline has come. Then
+///
+/// 1. every operation inside ends with [`Error::Cancelled`](crate::Error::Cancelled): the one that
+///    waits, and each later one at its beginning, so that code unwinds through `?` and may clean up
+///    inside a [`shield`]. An operation that is ready in the same turn wins.
+/// 2. What is still pending after that, because it waits for something that is not of this crate,
+///    or goes on in spite of the errors, is dropped.
+///
+/// Scopes nest; a task group is one, too. A scope may be run several times, also at the same time:
+/// a cancel ends every run, and those that begin later begin cancelled. It may be cancelled before
+/// it is run. Not `Send`.
+///
+/// # Examples
+///
+/// ```
+/// use soloio::{CancelScope, Error, sleep, task_group};
+/// use std::time::Duration;
+///
+/// soloio::block_on(async {
+///     let scope = CancelScope::new();
+///     task_group(async |group| {
+///         group.spawn(async {
+///             let ended = scope.run(sleep(Duration::from_secs(60))).await;
+///             assert!(matches!(ended, Some(Err(Error::Cancelled))));
+///             Ok(())
+///         });
+///         group.spawn(async {
+///             scope.cancel("there is no need any more");
+///             Ok(())
+///         });
+///         Ok(())
+///     })
+///     .await?;
+///     assert!(scope.cancelled_caught());
+///     Ok::<_, Error>(())
+/// })?;
+/// # Ok::<_, Error>(())
+/// ```
+pub struct CancelScope {
+    control: Control,
+    reason: RefCell<Option<Cow<'static, str>>>,
+    thread: PhantomData<*const ()>,
+}
+
+impl CancelScope {
+    /// A scope without a deadline.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            control: Control::default(),
+            reason: RefCell::new(None),
+            thread: PhantomData,
+        }
+    }
+
+    /// A scope that is cancelled at `deadline`. If that has passed already, what is ready is let
+    /// through, and what has to wait is cancelled.
+    #[must_use]
+    pub fn with_deadline(deadline: Instant) -> Self {
+        let scope = Self::new();
+        scope.set_deadline(Some(deadline));
+        scope
+    }
+
+    /// Runs `future` in this scope. `None` if it was dropped because of a cancel, or because it had
+    /// to wait outside a runtime; whatever it ends with, as an error because of a cancel may be, is
+    /// handed on.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of `future`, which is dropped with it.
+    pub async fn run<F: IntoFuture>(&self, future: F) -> Option<F::Output> {
+        match scoped(When::Deadline(NEVER), &self.control, future).await {
+            Ended::Done { output, .. } => Some(output),
+            Ended::Dropped | Ended::NoRuntime => None,
+        }
+    }
+
+    /// Cancels everything in the scope. The reason is for people ([`reason`](Self::reason)); the
+    /// first one is kept. Cancelling again does nothing, and so does cancelling what has ended.
+    pub fn cancel(&self, reason: impl Into<Cow<'static, str>>) {
+        if !self.control.is_cancelled() {
+            self.reason.replace(Some(reason.into()));
+        }
+        self.control.cancel();
+    }
+
+    /// Why the scope was cancelled; `None` if it was not, or by its deadline.
+    #[must_use]
+    pub fn reason(&self) -> Option<Cow<'static, str>> {
+        self.reason.borrow().clone()
+    }
+
+    /// When the scope is cancelled by itself.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.control.deadline()
+    }
+
+    /// Moves the deadline, also while the scope runs; `None` takes it away. One that has passed
+    /// already cancels what has to wait. Moving it does not undo a cancel.
+    pub fn set_deadline(&self, deadline: Option<Instant>) {
+        self.control.set_deadline(deadline);
+    }
+
+    /// True if [`cancel`](Self::cancel) was called or the deadline has ended something.
+    #[must_use]
+    pub fn cancel_called(&self) -> bool {
+        self.control.is_cancelled()
+    }
+
+    /// True if something ended because of this scope: an operation was told
+    /// [`Error::Cancelled`](crate::Error::Cancelled), or a future was dropped. False if all was
+    /// done before the cancel could stop it.
+    #[must_use]
+    pub fn cancelled_caught(&self) -> bool {
+        self.control.has_caught()
+    }
+}
+
+impl Default for CancelScope {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for CancelScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CancelScope")
+            .field("cancel_called", &self.cancel_called())
+            .field("cancelled_caught", &self.cancelled_caught())
+            .field("reason", &self.reason())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Protects `future` from the scopes around it for `limit`, counted from the first poll: clean-up
+/// that has to run, such as saying goodbye to a peer.
+///
+/// When the limit is over the protection ends: if a scope around it is cancelled by then, the
+/// operations inside end with [`Error::Cancelled`](crate::Error::Cancelled) as everywhere. Scopes
+/// inside `future` work as usual. A shield that is leaked or not polled any more ends by its limit,
+/// too. One of `Duration::MAX` makes a cancelled scope wait for as long as it takes: there is no
+/// other way to make a time limit wait for ever, so give a limit wherever you can.
+///
+/// # Cancel safety
+///
+/// Nobody but who drops the returned future can cut `future` short before the limit.
+///
+/// # Examples
+///
+/// ```
+/// use soloio::{Error, fail_after, shield, sleep};
+/// use std::time::Duration;
+///
+/// soloio::block_on(async {
+///     let mut said_goodbye = false;
+///     let ended = fail_after(Duration::from_millis(1), async {
+///         let ended = sleep(Duration::from_secs(60)).await;
+///         shield(Duration::from_secs(1), async {
+///             sleep(Duration::from_millis(1)).await?; // waits, although all is cancelled
+///             said_goodbye = true;
+///             Ok::<_, Error>(())
+///         })
+///         .await?;
+///         ended
+///     })
+///     .await;
+///     assert!(matches!(ended, Err(Error::TimedOut)));
+///     assert!(said_goodbye);
+/// });
+/// ```
+pub async fn shield<F: IntoFuture>(limit: Duration, future: F) -> F::Output {
+    shielded(limit, future).await
+}
+
+/// The earliest deadline that is in effect here, as far up as the next [`shield`]; a moment that is
+/// not in the future if a scope is cancelled already; `None` if there is no deadline.
+///
+/// # Examples
+///
+/// ```
+/// use soloio::{CancelScope, current_effective_deadline};
+/// use std::time::{Duration, Instant};
+///
+/// soloio::block_on(async {
+///     assert!(current_effective_deadline().is_none());
+///     let deadline = Instant::now() + Duration::from_secs(60);
+///     let scope = CancelScope::with_deadline(deadline);
+///     let inside = scope.run(async { current_effective_deadline() }).await;
+///     let left = inside.flatten().unwrap().duration_since(Instant::now());
+///     assert!(left > Duration::from_secs(50) && left <= Duration::from_secs(60));
+/// });
+/// ```
+#[must_use]
+pub fn current_effective_deadline() -> Option<Instant> {
+    let core = context::current()?;
+    match core.effective_deadline() {
+        NEVER => None,
+        deadline => Some(clock::instant(deadline)),
+    }
+}
