@@ -375,6 +375,7 @@ impl fmt::Debug for Runtime {
             .field("serial", &self.core.serial())
             .field("tasks", &self.root)
             .field("sources", &self.core.reactor_ref().source_count())
+            .field("scopes", &self.core.scopes().len())
             .finish()
     }
 }

@@ -1,11 +1,12 @@
 //! Cancels every operation at each of its waits, and looks at what is left.
 //!
-//! The driver runs a round for each count of polls: the operation is dropped after that many, once
+//! The driver runs a round for each count of polls: the operation is cut off after that many, once
 //! as soon as it waits again (`late: false`), and once when it was woken but not polled yet
-//! (`late: true`). The rounds go on until the operation comes to its end before its cut. Each round
-//! makes what it needs, lets a partner play its part, and checks that nothing is lost and that the
-//! object still works; the driver checks descriptors, threads, sources and timers. Long because
-//! every public operation has its round.
+//! (`late: true`); once by being dropped, and once by a scope around it (`gently`), where it ends
+//! with `Cancelled` or, if it is ready, with its value. The rounds go on until the operation comes
+//! to its end before its cut. Each round makes what it needs, lets a partner play its part, and
+//! checks that nothing is lost and that the object still works; the driver checks descriptors,
+//! threads, sources, timers and scopes. Long because every public operation has its round.
 
 use std::future::{Future, IntoFuture, poll_fn};
 use std::io::IoSlice;
@@ -14,8 +15,9 @@ use std::time::Duration;
 
 use futures_util::future::join;
 use soloio::{
-    ByteStream, Error, Runtime, connect_tcp, connect_unix, create_connected_udp_socket,
-    create_memory_byte_stream, create_tcp_listener, create_udp_socket, create_unix_listener,
+    ByteStream, CancelScope, Error, Result, Runtime, connect_tcp, connect_unix,
+    create_connected_udp_socket, create_memory_byte_stream, create_tcp_listener, create_udp_socket,
+    create_unix_listener,
 };
 use soloio::{fail_after, interval, move_on_after, sleep, sleep_until, task_group, yield_now};
 
@@ -29,16 +31,24 @@ use crate::support::{Counter, alone, deadline, fds, forever, threads};
 pub(crate) struct Cut {
     polls: usize,
     late: bool,
+    gently: bool,
 }
 
 impl Cut {
     const NEVER: Self = Self {
         polls: usize::MAX,
         late: false,
+        gently: false,
     };
 
     /// The operation's output, if it needs no more polls than it is given.
-    pub(crate) async fn apply<F: IntoFuture>(self, operation: F) -> Option<F::Output> {
+    pub(crate) async fn apply<F, T>(self, operation: F) -> Option<Result<T>>
+    where
+        F: IntoFuture<Output = Result<T>>,
+    {
+        if self.gently {
+            return self.apply_gently(operation).await;
+        }
         let mut operation = std::pin::pin!(operation.into_future());
         let mut polls = 0;
         poll_fn(|cx| {
@@ -53,6 +63,33 @@ impl Cut {
             }
         })
         .await
+    }
+
+    /// The same with a scope that is cancelled instead of a drop.
+    async fn apply_gently<F, T>(self, operation: F) -> Option<Result<T>>
+    where
+        F: IntoFuture<Output = Result<T>>,
+    {
+        let scope = CancelScope::new();
+        let mut run = std::pin::pin!(scope.run(operation));
+        let mut polls = 0;
+        let ended = poll_fn(|cx| {
+            if polls == self.polls {
+                scope.cancel("the cut");
+            }
+            polls += 1;
+            let polled = run.as_mut().poll(cx);
+            if polled.is_pending() && polls == self.polls && !self.late {
+                scope.cancel("the cut");
+            }
+            polled
+        })
+        .await;
+        match ended {
+            None => panic!("an operation of ours was dropped instead of being told"),
+            Some(Err(Error::Cancelled)) => None,
+            Some(output) => Some(output),
+        }
     }
 }
 
@@ -69,18 +106,25 @@ fn everywhere(test: &str, round: impl AsyncFn(Cut) -> bool) {
         for late in [false, true] {
             for polls in 0.. {
                 assert!(polls < 1000, "{test} has no end");
-                let cut = Cut { polls, late };
                 let before = fds();
-                let done = runtime.block_on(round(cut));
-                wait_for_lookups(&mut runtime, threads);
-                check_nothing_left(&runtime, before, &format!("{test}, {cut:?}"));
-                cuts += 1;
+                let mut done = false;
+                for gently in [true, false] {
+                    let cut = Cut {
+                        polls,
+                        late,
+                        gently,
+                    };
+                    done = runtime.block_on(round(cut));
+                    wait_for_lookups(&mut runtime, threads);
+                    check_nothing_left(&runtime, before, &format!("{test}, {cut:?}"));
+                    cuts += 1;
+                }
                 if done {
                     break;
                 }
             }
         }
-        assert!(cuts >= 4, "{cuts} cuts");
+        assert!(cuts >= 8, "{cuts} cuts");
     });
 }
 
@@ -96,6 +140,7 @@ fn check_nothing_left(runtime: &Runtime, before: usize, what: &str) {
     assert_eq!(fds(), before, "descriptors after {what}");
     let state = format!("{runtime:?}");
     assert!(state.contains("sources: 0"), "{state} after {what}");
+    assert!(state.contains("scopes: 0"), "{state} after {what}");
     assert_eq!(runtime.next_timeout(), None, "a timer is left after {what}");
 }
 
@@ -528,23 +573,23 @@ fn groups_and_handles() {
             for _ in 0..3 {
                 group.spawn(async {
                     let _held = alive.hold();
-                    turns(3).await;
+                    for _ in 0..3 {
+                        sleep(Duration::ZERO).await?;
+                    }
+                    Ok(())
                 });
             }
             let child = group.spawn(async {
                 let _held = alive.hold();
-                turns(2).await;
-                Ok(a.receive().await.expect("sent"))
+                sleep(Duration::ZERO).await?;
+                sleep(Duration::ZERO).await?;
+                a.receive().await
             });
             b.send(b"x").await?;
             child.await
         });
         let ended = cut.apply(group).await;
-        assert_eq!(
-            alive.get(),
-            0,
-            "dropping the group has dropped its children"
-        );
+        assert_eq!(alive.get(), 0, "with the group its children have ended");
         let joined = task_group(async |group| {
             let mut child = group.spawn(async {
                 turns(3).await;
