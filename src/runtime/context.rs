@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker, ready};
 
+use super::scope::Told;
 use super::scopes::Scopes;
 use super::wait::Wait;
 use crate::error::{Error, Result};
@@ -35,8 +36,7 @@ pub(crate) struct Core {
     scopes: RefCell<Scopes>,
     /// How many scopes are cancelled, and one more if the loop failed.
     alarms: Cell<u32>,
-    /// How often an operation was told that it is cancelled.
-    pub(super) tellings: Cell<u64>,
+    pub(super) told: Cell<Told>,
     /// Set when the kernel refused to let the loop wait: every operation ends with this.
     failure: RefCell<Option<io::Error>>,
     failed: Cell<bool>,
@@ -53,7 +53,7 @@ impl Core {
             scratch: RefCell::default(),
             scopes: RefCell::default(),
             alarms: Cell::new(0),
-            tellings: Cell::new(0),
+            told: Cell::default(),
             failure: RefCell::default(),
             failed: Cell::new(false),
         })

@@ -15,13 +15,13 @@ pub(crate) struct Control {
     deadline: Cell<Option<Instant>>,
     cancelled: Cell<bool>,
     caught: Cell<bool>,
-    /// The runs that wait.
-    runs: RefCell<Vec<Waiting>>,
+    /// The runs under way.
+    runs: RefCell<Vec<Run>>,
 }
 
-/// One run that waits.
+/// One run.
 #[derive(Debug, Clone)]
-struct Waiting {
+struct Run {
     serial: u64,
     key: ScopeKey,
     waker: Waker,
@@ -76,18 +76,18 @@ impl Control {
     }
 
     pub(super) fn wait(&self, serial: u64, key: ScopeKey, waker: &Waker) {
-        let find = |run: &Waiting| run.key == key && run.serial == serial;
+        let find = |run: &Run| run.key == key && run.serial == serial;
         let place = self.runs.borrow().iter().position(find);
-        let waiting = |waker| Waiting { serial, key, waker };
+        let run = |waker| Run { serial, key, waker };
         match place {
             Some(at) if self.runs.borrow()[at].waker.will_wake(waker) => {}
             Some(at) => {
-                let new = waiting(waker.clone());
+                let new = run(waker.clone());
                 let old = std::mem::replace(&mut self.runs.borrow_mut()[at], new);
                 drop(old);
             }
             None => {
-                let new = waiting(waker.clone());
+                let new = run(waker.clone());
                 self.runs.borrow_mut().push(new);
             }
         }
@@ -95,7 +95,7 @@ impl Control {
 
     pub(super) fn leave(&self, serial: u64, key: ScopeKey) {
         let mut runs = self.runs.borrow_mut();
-        let find = |run: &Waiting| run.key == key && run.serial == serial;
+        let find = |run: &Run| run.key == key && run.serial == serial;
         let gone = runs.iter().position(find).map(|at| runs.swap_remove(at));
         drop(runs);
         drop(gone);

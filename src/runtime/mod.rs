@@ -29,7 +29,7 @@ pub(crate) mod context;
 mod control;
 mod inbox;
 pub(crate) mod operation;
-mod scope;
+pub(crate) mod scope;
 pub(crate) mod scoped;
 pub(crate) mod scopes;
 pub(crate) mod sleep;

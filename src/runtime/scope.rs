@@ -27,6 +27,15 @@ use crate::sys::clock::{self, NEVER, Nanos};
 /// How often the body of a cancelled scope is polled at most before it is dropped.
 const POLLS: u8 = 16;
 
+/// How often operations were told that they are cancelled.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Told {
+    all: u64,
+    /// Those that had begun before, but for those in a shield that came after the cancel: a loop
+    /// can begin any number of these.
+    waited: u64,
+}
+
 impl Core {
     /// The current scope; the running task is given a node of its own if it has none, so that a
     /// cancel of the task alone finds what is below.
@@ -175,24 +184,28 @@ impl Core {
     }
 
     /// Tells the operation that asks if it is cancelled: `Some(Pending)` gives way first, and has
-    /// woken the task.
+    /// woken the task. `waited` if it waited before, `false` if it has not begun.
     #[cold]
-    pub(super) fn tell(&self, cx: &Context<'_>) -> Option<Poll<Error>> {
+    pub(super) fn tell(&self, cx: &Context<'_>, waited: bool) -> Option<Poll<Error>> {
         let by = self.outermost(self.executor.scope())?;
         if self.executor.is_spent() {
             cx.waker().wake_by_ref();
             return Some(Poll::Pending);
         }
         self.finished();
-        self.tellings.set(self.tellings.get() + 1);
         let from = self.anchor();
-        self.scopes().charge(from, by);
+        let shielded = self.scopes().charge(from, by);
+        let mut told = self.told.get();
+        told.all += 1;
+        told.waited += u64::from(waited && !shielded);
+        self.told.set(told);
         Some(Poll::Ready(Error::Cancelled))
     }
 
-    /// How often an operation was told that it is cancelled.
-    pub(crate) fn tellings(&self) -> u64 {
-        self.tellings.get()
+    /// How often operations were told that they are cancelled.
+    #[inline]
+    pub(crate) fn told(&self) -> Told {
+        self.told.get()
     }
 
     /// An operation waits with a waker that is not a task's: a cancel has to call it.
@@ -218,9 +231,10 @@ impl Core {
         drop(waker);
     }
 
-    /// The body of a cancelled scope was polled and is pending, `tellings` from before that: true
+    /// The body of a cancelled scope was polled and is pending, `before` being what was
+    /// told until then: true
     /// if it has to be dropped now. Else it is polled again when something has changed.
-    pub(crate) fn is_over(&self, key: ScopeKey, tellings: u64, cx: &Context<'_>) -> bool {
+    pub(crate) fn is_over(&self, key: ScopeKey, before: Told, cx: &Context<'_>) -> bool {
         if self.scopes().is_fresh(key) {
             // The cancel came in the middle, when not all of what is below could be found.
             self.wake_below(key);
@@ -237,13 +251,17 @@ impl Core {
             Hold::Tasks(tasks) => tasks,
             Hold::None => 0,
         };
-        let (polls, changed) = self.scopes().count(key, tasks);
+        let told = self.told.get();
+        // Operations that waited are as many as they are, and may take several turns; those that
+        // begin now may be begun for ever.
+        let in_order = told.waited != before.waited;
+        let (polls, changed) = self.scopes().count(key, tasks, in_order);
         if polls >= POLLS {
             return true;
         }
-        let told = self.tellings.get() != tellings;
         // Tasks that nobody polls, in a combinator that has lost interest, hold nothing.
-        let go_on = told || self.executor.is_spent() || (tasks > 0 && changed);
+        let waits_for_tasks = tasks > 0 && changed;
+        let go_on = told.all != before.all || self.executor.is_spent() || waits_for_tasks;
         if go_on {
             cx.waker().wake_by_ref();
         }

@@ -6,7 +6,7 @@
 use std::future::{Future, IntoFuture, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::context::{self, Core};
 pub(crate) use super::control::{Control, Nobody, Owner};
@@ -27,32 +27,24 @@ pub(crate) enum Ended<T> {
     NoRuntime,
 }
 
-/// Polls `future` in a scope of its own until it ends or is dropped. One that is ready at once
-/// sets no timer and reads no clock.
-pub(crate) async fn scoped<F: IntoFuture>(
-    limit: When,
+/// Polls `future` in a scope of its own until it ends or is dropped, and makes what `end` makes of
+/// that. One that is ready at once sets no timer and reads no clock.
+///
+/// One async fn for all: each more of them around the body would take stack at each level.
+pub(crate) async fn scoped<F: IntoFuture, R>(
+    bounds: Bounds,
     owner: impl Owner,
     future: F,
-) -> Ended<F::Output> {
+    end: impl FnOnce(Ended<F::Output>) -> R,
+) -> R {
     let mut body = pin!(Some(future.into_future()));
-    let mut scope = Scope::new(Bounds::Scope(limit), owner);
-    poll_fn(|cx| scope.poll(cx, body.as_mut())).await
-}
-
-/// Polls `future`, protected for `limit` from what cancels the scopes around it.
-pub(crate) async fn shielded<F: IntoFuture>(limit: Duration, future: F) -> F::Output {
-    let mut body = pin!(Some(future.into_future()));
-    let mut scope = Scope::new(Bounds::Shield(When::After(limit)), Nobody);
-    let ended = poll_fn(|cx| scope.poll(cx, body.as_mut())).await;
-    match ended {
-        Ended::Done { output, .. } => output,
-        Ended::Dropped | Ended::NoRuntime => unreachable!("nobody can cancel a shield itself"),
-    }
+    let mut scope = Scope::new(bounds, owner);
+    end(poll_fn(|cx| scope.poll(cx, body.as_mut())).await)
 }
 
 /// What a run is for, and when that is over.
 #[derive(Debug, Clone, Copy)]
-enum Bounds {
+pub(crate) enum Bounds {
     /// The body is cancelled then.
     Scope(When),
     /// The body is protected until then.
@@ -103,12 +95,12 @@ impl<O: Owner> Scope<O> {
         let Some(core) = context::current() else {
             return self.poll_outside(cx, body);
         };
-        self.enter(&core);
+        self.enter(&core, cx);
         loop {
             if core.is_alarmed() {
                 core.scopes().begin(self.key);
             }
-            let tellings = core.tellings();
+            let told = core.told();
             let running = core.executor.within(self.key);
             let polled = poll_body(&mut body, cx);
             drop(running);
@@ -119,7 +111,7 @@ impl<O: Owner> Scope<O> {
             if self.wait(&core, cx) {
                 continue;
             }
-            if core.is_cancelled(self.key) && core.is_over(self.key, tellings, cx) {
+            if core.is_cancelled(self.key) && core.is_over(self.key, told, cx) {
                 return self.drop_body(&core, body);
             }
             return Poll::Pending;
@@ -165,7 +157,7 @@ impl<O: Owner> Scope<O> {
 
     /// Takes notice of where it is polled, and of what has happened meanwhile.
     #[inline]
-    fn enter(&mut self, core: &Core) {
+    fn enter(&mut self, core: &Core, cx: &Context<'_>) {
         if self.serial == core.serial() {
             let task = core.executor.task();
             let around = core.executor.scope();
@@ -180,6 +172,7 @@ impl<O: Owner> Scope<O> {
             self.enter_anew(core);
         }
         if let Some(control) = self.owner.control() {
+            control.wait(self.serial, self.key, cx.waker());
             if control.is_cancelled() && !core.is_cancelled(self.key) {
                 core.cancel_scope(self.key);
             }
@@ -234,9 +227,6 @@ impl<O: Owner> Scope<O> {
     fn wait(&mut self, core: &Core, cx: &Context<'_>) -> bool {
         // Moved from inside the body.
         self.apply_deadline(core);
-        if let Some(control) = self.owner.control() {
-            control.wait(self.serial, self.key, cx.waker());
-        }
         match self.timer {
             Timer::Unset => self.set_timer(core, cx),
             Timer::Set(timer) => {

@@ -46,6 +46,8 @@ pub(crate) enum Kind {
     Scope,
     /// Protects what is below until a moment.
     Shield(Nanos),
+    /// A shield whose time is over.
+    Exposed,
     /// A task group, with the set of its tasks.
     Group(SetKey),
     /// A task.
@@ -371,17 +373,20 @@ impl Scopes {
         self.get(key).map_or(0, |node| node.parent)
     }
 
-    /// An operation at `from` ends because of `by`, which is above it or the same.
-    pub(crate) fn charge(&mut self, from: ScopeKey, by: ScopeKey) {
-        let mut key = from;
+    /// An operation at `from` ends because of `by`, which is above it or the same. True if there
+    /// was a shield in between.
+    pub(crate) fn charge(&mut self, from: ScopeKey, by: ScopeKey) -> bool {
+        let (mut key, mut shielded) = (from, false);
         while let Some(node) = self.get_mut(key) {
             if key == by {
                 node.charged = true;
-                return;
+                break;
             }
             node.told = true;
+            shielded |= matches!(node.kind, Kind::Shield(_) | Kind::Exposed);
             key = node.parent;
         }
+        shielded
     }
 
     /// True if something in the scope, or the scope's task, was told to end because of a scope
@@ -473,14 +478,14 @@ impl Scopes {
         }
     }
 
-    /// Counts a poll since the cancel, in which `tasks` were left to be polled; tells how many
-    /// polls there were and whether that number of tasks has changed.
-    pub(crate) fn count(&mut self, key: ScopeKey, tasks: u64) -> (u8, bool) {
+    /// Counts a poll since the cancel, after which `tasks` are left to be polled, unless it is `in
+    /// order`; tells how many polls there were and whether that number of tasks has changed.
+    pub(crate) fn count(&mut self, key: ScopeKey, tasks: u64, in_order: bool) -> (u8, bool) {
         let Some(node) = self.get_mut(key) else {
             return (u8::MAX, false);
         };
         let changed = std::mem::replace(&mut node.held, tasks) != tasks;
-        if tasks == 0 || !changed {
+        if !in_order && (tasks == 0 || !changed) {
             node.polls = node.polls.saturating_add(1);
         }
         (node.polls, changed)
@@ -538,7 +543,7 @@ impl Scopes {
     /// The shield of `key` ends now.
     pub(crate) fn expose(&mut self, key: ScopeKey) {
         if let Some(node) = self.get_mut(key) {
-            node.kind = Kind::Scope;
+            node.kind = Kind::Exposed;
         }
     }
 

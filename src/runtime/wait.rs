@@ -87,7 +87,7 @@ impl Wait {
         if self.begun || !core.is_alarmed() {
             return None;
         }
-        core.tell(cx).map(|told| told.map(Err))
+        core.tell(cx, false).map(|told| told.map(Err))
     }
 
     /// The operation has to wait: called at the end of each such poll, after its waker was put
@@ -96,7 +96,7 @@ impl Wait {
     #[inline]
     pub(crate) fn pend<T>(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<T>> {
         if core.is_alarmed() {
-            if let Some(told) = core.tell(cx) {
+            if let Some(told) = core.tell(cx, true) {
                 return told.map(Err);
             }
         }

@@ -48,6 +48,7 @@ use crate::error::{Error, Result};
 use crate::executor::{Child, Payload, SetKey, Step, TaskId, TaskSet};
 use crate::runtime::Runtime;
 use crate::runtime::context::{self, Core};
+use crate::runtime::scope::Told;
 use crate::runtime::scopes::ScopeKey;
 
 /// A child: its future, and beside it what the handle sees.
@@ -130,12 +131,12 @@ where
             return self.dropped();
         };
         let scope = core.cancel_running_task();
-        let tellings = core.tellings();
+        let told = core.told();
         let mut place = self.future.borrow_mut();
         let polled = Self::pinned(&mut place).poll(cx);
         let Poll::Ready(outcome) = polled else {
             drop(place);
-            return match core.is_over(scope, tellings, cx) {
+            return match core.is_over(scope, told, cx) {
                 true => self.dropped(),
                 false => Poll::Pending,
             };
@@ -384,13 +385,13 @@ where
         let Some((core, set)) = self.look(cx) else {
             return Poll::Ready(Err(Error::NoRuntime.into()));
         };
-        let tellings = core.tellings();
+        let told = core.told();
         loop {
             let step = self.set.step(&core.executor, set);
             match self.stepped(step, &core) {
                 Next::Step => {}
                 Next::End => return self.end(),
-                next => return self.pause(next, &core, tellings, cx),
+                next => return self.pause(next, &core, told, cx),
             }
         }
     }
@@ -511,18 +512,12 @@ impl<'a, 'env, B, V, E> Run<'a, 'env, B, V, E> {
     }
 
     /// Nothing more is to be done in this poll; drops what a cancel has left pending.
-    fn pause(
-        &mut self,
-        next: Next,
-        core: &Core,
-        tellings: u64,
-        cx: &Context<'_>,
-    ) -> Poll<Result<V, E>>
+    fn pause(&mut self, next: Next, core: &Core, told: Told, cx: &Context<'_>) -> Poll<Result<V, E>>
     where
         E: From<Error>,
     {
         let (_, scope) = self.ending.home.get();
-        if self.ending.cancelled.get() && core.is_over(scope, tellings, cx) {
+        if self.ending.cancelled.get() && core.is_over(scope, told, cx) {
             self.result
                 .get_or_insert_with(|| Err(Error::Cancelled.into()));
             return self.end();

@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
-use std::future::IntoFuture;
+use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
 use crate::runtime::context;
-use crate::runtime::scoped::{Control, Ended, scoped, shielded};
+use crate::runtime::scoped::{Bounds, Control, Ended, Nobody, scoped};
 use crate::runtime::sleep::When;
 use crate::sys::clock::{self, NEVER};
 
@@ -86,11 +86,12 @@ impl CancelScope {
     /// # Cancel safety
     ///
     /// That of `future`, which is dropped with it.
-    pub async fn run<F: IntoFuture>(&self, future: F) -> Option<F::Output> {
-        match scoped(When::Deadline(NEVER), &self.control, future).await {
+    pub fn run<F: IntoFuture>(&self, future: F) -> impl Future<Output = Option<F::Output>> {
+        let bounds = Bounds::Scope(When::Deadline(NEVER));
+        scoped(bounds, &self.control, future, |ended| match ended {
             Ended::Done { output, .. } => Some(output),
             Ended::Dropped | Ended::NoRuntime => None,
-        }
+        })
     }
 
     /// Cancels everything in the scope. The reason is for people ([`reason`](Self::reason)); the
@@ -187,8 +188,12 @@ impl fmt::Debug for CancelScope {
 ///     assert!(said_goodbye);
 /// });
 /// ```
-pub async fn shield<F: IntoFuture>(limit: Duration, future: F) -> F::Output {
-    shielded(limit, future).await
+pub fn shield<F: IntoFuture>(limit: Duration, future: F) -> impl Future<Output = F::Output> {
+    let bounds = Bounds::Shield(When::After(limit));
+    scoped(bounds, Nobody, future, |ended| match ended {
+        Ended::Done { output, .. } => output,
+        Ended::Dropped | Ended::NoRuntime => unreachable!("nobody can cancel a shield itself"),
+    })
 }
 
 /// The earliest deadline that is in effect here, as far up as the next [`shield`]; a moment that is

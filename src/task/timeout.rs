@@ -1,10 +1,10 @@
 //! Time limits: `fail_after`, `move_on_after`, and the same with a moment.
 
-use std::future::IntoFuture;
+use std::future::{Future, IntoFuture};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::runtime::scoped::{Ended, Nobody, scoped};
+use crate::runtime::scoped::{Bounds, Ended, Nobody, scoped};
 use crate::runtime::sleep::When;
 
 /// Gives `future` at most `limit`, counted from the moment it first has to wait; then it is
@@ -38,12 +38,12 @@ use crate::runtime::sleep::When;
 /// });
 /// ```
 #[doc(alias = "timeout")]
-pub async fn fail_after<F, T, E>(limit: Duration, future: F) -> Result<T, E>
+pub fn fail_after<F, T, E>(limit: Duration, future: F) -> impl Future<Output = Result<T, E>>
 where
     F: IntoFuture<Output = Result<T, E>>,
     E: From<Error>,
 {
-    fail_in(When::After(limit), future).await
+    fail_in(When::After(limit), future)
 }
 
 /// Gives `future` at most `limit`, counted from the moment it first has to wait; then it is
@@ -73,12 +73,15 @@ where
 /// })?;
 /// # Ok::<_, soloio::Error>(())
 /// ```
-pub async fn move_on_after<F, T, E>(limit: Duration, future: F) -> Result<Option<T>, E>
+pub fn move_on_after<F, T, E>(
+    limit: Duration,
+    future: F,
+) -> impl Future<Output = Result<Option<T>, E>>
 where
     F: IntoFuture<Output = Result<T, E>>,
     E: From<Error>,
 {
-    move_on_in(When::After(limit), future).await
+    move_on_in(When::After(limit), future)
 }
 
 /// [`fail_after`] with a moment instead of a duration.
@@ -105,12 +108,12 @@ where
 ///     assert!(matches!(ended, Err(Error::TimedOut)));
 /// });
 /// ```
-pub async fn fail_at<F, T, E>(deadline: Instant, future: F) -> Result<T, E>
+pub fn fail_at<F, T, E>(deadline: Instant, future: F) -> impl Future<Output = Result<T, E>>
 where
     F: IntoFuture<Output = Result<T, E>>,
     E: From<Error>,
 {
-    fail_in(When::At(deadline), future).await
+    fail_in(When::At(deadline), future)
 }
 
 /// [`move_on_after`] with a moment instead of a duration.
@@ -138,20 +141,23 @@ where
 /// })?;
 /// # Ok::<_, soloio::Error>(())
 /// ```
-pub async fn move_on_at<F, T, E>(deadline: Instant, future: F) -> Result<Option<T>, E>
+pub fn move_on_at<F, T, E>(
+    deadline: Instant,
+    future: F,
+) -> impl Future<Output = Result<Option<T>, E>>
 where
     F: IntoFuture<Output = Result<T, E>>,
     E: From<Error>,
 {
-    move_on_in(When::At(deadline), future).await
+    move_on_in(When::At(deadline), future)
 }
 
-async fn fail_in<F, T, E>(when: When, future: F) -> Result<T, E>
+fn fail_in<F, T, E>(when: When, future: F) -> impl Future<Output = Result<T, E>>
 where
     F: IntoFuture<Output = Result<T, E>>,
     E: From<Error>,
 {
-    match scoped(when, Nobody, future).await {
+    scoped(Bounds::Scope(when), Nobody, future, |ended| match ended {
         Ended::Done {
             output: Err(_),
             charged: true,
@@ -159,15 +165,15 @@ where
         | Ended::Dropped => Err(Error::TimedOut.into()),
         Ended::NoRuntime => Err(Error::NoRuntime.into()),
         Ended::Done { output, .. } => output,
-    }
+    })
 }
 
-async fn move_on_in<F, T, E>(when: When, future: F) -> Result<Option<T>, E>
+fn move_on_in<F, T, E>(when: When, future: F) -> impl Future<Output = Result<Option<T>, E>>
 where
     F: IntoFuture<Output = Result<T, E>>,
     E: From<Error>,
 {
-    match scoped(when, Nobody, future).await {
+    scoped(Bounds::Scope(when), Nobody, future, |ended| match ended {
         Ended::Done {
             output: Err(_),
             charged: true,
@@ -175,5 +181,5 @@ where
         | Ended::Dropped => Ok(None),
         Ended::NoRuntime => Err(Error::NoRuntime.into()),
         Ended::Done { output, .. } => output.map(Some),
-    }
+    })
 }

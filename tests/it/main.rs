@@ -20,6 +20,7 @@ mod panics;
 mod readiness;
 mod regressions;
 mod runtime;
+mod scopes;
 mod serve;
 mod support;
 mod task_group;

@@ -1,0 +1,816 @@
+//! Cancel scopes, time limits and shields: who is told, who may go on, who is dropped.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, pending, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use futures_util::future::{join, join_all};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use soloio::{
+    CancelScope, Error, Result, Runtime, block_on, create_memory_byte_stream,
+    current_effective_deadline, fail_after, fail_at, interval, move_on_after, move_on_at, shield,
+    sleep, task_group, task_group_with, yield_now,
+};
+
+use crate::net_support::{run, tcp_listener, tcp_pair};
+use crate::support::{Counter, deadline, forever, give_way, poll_once, poll_with, sanitized};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const SOON: Duration = Duration::from_millis(1);
+
+/// Waits for the end of time, as an operation of ours.
+async fn long() -> Result<()> {
+    sleep(HOUR).await
+}
+
+/// The same that says so in its type.
+async fn result_of(future: impl Future<Output = ()>) -> Result<()> {
+    future.await;
+    Ok(())
+}
+
+fn is_cancelled<T>(result: &Result<T>) -> bool {
+    matches!(result, Err(Error::Cancelled))
+}
+
+#[test]
+fn a_cancelled_scope_tells_every_operation_each_time() {
+    run(async {
+        let (a, _b) = tcp_pair().await;
+        let listener = tcp_listener().await;
+        let scope = CancelScope::new();
+        let ended = scope.run(async {
+            scope.cancel("enough");
+            assert!(is_cancelled(&yield_now().await));
+            assert!(is_cancelled(&sleep(Duration::ZERO).await));
+            assert!(is_cancelled(&a.send(b"x").await), "nothing is sent");
+            assert!(is_cancelled(&a.receive().await));
+            assert!(is_cancelled(&listener.accept().await));
+            assert!(is_cancelled(&interval(SOON).tick().await));
+            7
+        });
+        assert_eq!(ended.await, Some(7), "its value is handed on");
+        assert!(scope.cancel_called() && scope.cancelled_caught());
+        assert_eq!(scope.reason().as_deref(), Some("enough"));
+        a.send(b"y").await.expect("it is over");
+        assert_eq!(_b.receive().await.expect("bytes"), b"y", "x was not sent");
+    });
+}
+
+#[test]
+fn what_is_ready_wins_over_the_cancel() {
+    run(async {
+        let (a, b) = create_memory_byte_stream(8);
+        let scope = CancelScope::new();
+        let receive = scope.run(a.receive());
+        let cancel = async {
+            b.send(b"in time").await.expect("sent");
+            scope.cancel("at the same time");
+        };
+        let (received, ()) = join(receive, cancel).await;
+        assert_eq!(received.expect("not dropped").expect("bytes"), b"in time");
+        assert!(scope.cancel_called() && !scope.cancelled_caught());
+    });
+}
+
+#[test]
+fn what_is_not_ours_is_dropped_and_what_ignores_the_errors_too() {
+    let _deadline = deadline();
+    block_on(async {
+        let live = Counter::new();
+        let foreign = async {
+            let _held = live.hold();
+            forever().await;
+        };
+        let ended = fail_after(SOON, async {
+            foreign.await;
+            Ok::<_, Error>(())
+        });
+        assert!(matches!(ended.await, Err(Error::TimedOut)));
+        assert_eq!(live.get(), 0);
+
+        let told = Cell::new(0_u64);
+        let deaf = async {
+            loop {
+                let ended = sleep(HOUR).await;
+                told.set(told.get() + u64::from(is_cancelled(&ended)));
+            }
+        };
+        assert!(matches!(
+            fail_after(SOON, result_of(deaf)).await,
+            Err(Error::TimedOut)
+        ));
+        assert!(told.get() > 0);
+
+        let after_each = async {
+            loop {
+                drop(sleep(HOUR).await);
+                give_way().await;
+            }
+        };
+        let scope = CancelScope::with_deadline(Instant::now() + SOON);
+        assert!(scope.run(after_each).await.is_none());
+        assert!(scope.cancelled_caught());
+
+        let shields = async {
+            loop {
+                drop(shield(SOON / 10, sleep(HOUR)).await);
+            }
+        };
+        assert!(move_on_after(SOON, result_of(shields)).await?.is_none());
+
+        let groups = async {
+            loop {
+                drop(task_group(async |_| long().await).await);
+            }
+        };
+        assert!(move_on_after(SOON, result_of(groups)).await?.is_none());
+        Ok::<_, Error>(())
+    })
+    .expect("all end");
+}
+
+/// A combinator polls only those that were woken through its own wakers.
+#[test]
+fn leaves_inside_combinators_are_told() {
+    run(async {
+        for by_deadline in [true, false] {
+            let (streams, _ends): (Vec<_>, Vec<_>) =
+                (0..5).map(|_| create_memory_byte_stream(4)).unzip();
+            let (tcp, _tcp_end) = tcp_pair().await;
+            let scope = CancelScope::new();
+            if by_deadline {
+                scope.set_deadline(Some(Instant::now() + SOON));
+            }
+            let all = scope.run(async {
+                let mut all = FuturesUnordered::new();
+                for stream in &streams {
+                    all.push(async { stream.receive().await.map(drop) }.boxed_local());
+                }
+                all.push(async { tcp.receive().await.map(drop) }.boxed_local());
+                all.push(long().boxed_local());
+                all.push(fail_after(HOUR, long()).boxed_local());
+                all.push(task_group(async |_| long().await).boxed_local());
+                all.push(task_group(async |group| group.spawn(long()).await).boxed_local());
+                let mut told = 0;
+                while let Some(ended) = all.next().await {
+                    told += usize::from(is_cancelled(&ended));
+                }
+                told
+            });
+            let cancel = async {
+                if !by_deadline {
+                    sleep(SOON).await.expect("slept");
+                    scope.cancel("enough");
+                }
+            };
+            let (told, ()) = join(all, cancel).await;
+            assert_eq!(told, Some(10));
+        }
+    });
+}
+
+/// The same by a task's handle, and by the first error of a group.
+#[test]
+fn leaves_inside_combinators_of_children_are_told() {
+    run(async {
+        let told = Cell::new(0);
+        let waits = async || {
+            let both: FuturesUnordered<_> = (0..3).map(|_| long().boxed_local()).collect();
+            both.for_each(async |ended| told.set(told.get() + i32::from(is_cancelled(&ended))))
+                .await;
+            Ok(())
+        };
+        task_group(async |group| {
+            let child = group.spawn(waits());
+            let other = group.spawn(waits());
+            sleep(SOON).await?;
+            child.cancel();
+            assert!(matches!(child.await, Ok(())), "its value is handed on");
+            assert_eq!(told.get(), 3, "the other one goes on");
+            assert!(!other.is_finished());
+            other.cancel();
+            other.await
+        })
+        .await
+        .expect("no error");
+        assert_eq!(told.take(), 6);
+
+        let ended: Result<()> = task_group(async |group| {
+            group.spawn(waits());
+            group.spawn(async {
+                sleep(SOON).await?;
+                Err::<(), _>(Error::other("no luck"))
+            });
+            Ok(())
+        })
+        .await;
+        assert_eq!(ended.expect_err("an error").to_string(), "no luck");
+        assert_eq!(told.get(), 3);
+    });
+}
+
+#[test]
+fn a_shield_lets_clean_up_run_and_ends_by_its_limit() {
+    run(async {
+        let (a, b) = create_memory_byte_stream(64);
+        let ended = fail_after(SOON, async {
+            let ended = a.receive().await;
+            shield(HOUR, async {
+                sleep(SOON).await?;
+                a.send(b"goodbye").await
+            })
+            .await?;
+            ended
+        });
+        assert!(matches!(ended.await, Err(Error::TimedOut)));
+        assert_eq!(b.receive().await.expect("bytes"), b"goodbye");
+
+        // The limit ends what takes too long, gently, and then for good.
+        let told = Cell::new(false);
+        let ended = move_on_after(SOON, async {
+            let clean_up = async {
+                told.set(is_cancelled(&long().await));
+                forever().await;
+            };
+            shield(SOON, clean_up).await;
+            Ok::<_, Error>(())
+        });
+        assert!(ended.await.expect("no error").is_none());
+        assert!(told.get());
+
+        // Without a cancel around it the limit does nothing.
+        let slow = shield(Duration::ZERO, sleep(SOON)).await;
+        assert!(slow.is_ok());
+
+        // Scopes inside work as usual.
+        let inner = shield(HOUR, fail_after(SOON, long())).await;
+        assert!(matches!(inner, Err(Error::TimedOut)));
+    });
+}
+
+#[test]
+fn a_leaked_or_parked_shield_ends_by_its_limit() {
+    let _deadline = deadline();
+    block_on(async {
+        let leaks = async {
+            let mut shielded = Box::pin(shield(10 * SOON, long()));
+            assert!(poll_once(shielded.as_mut()).await.is_pending());
+            std::mem::forget(shielded);
+            long().await
+        };
+        assert!(matches!(
+            fail_after(SOON, leaks).await,
+            Err(Error::TimedOut)
+        ));
+        let start = Instant::now();
+        let parks = async {
+            let mut shielded = Box::pin(shield(10 * SOON, long()));
+            assert!(poll_once(shielded.as_mut()).await.is_pending());
+            forever().await;
+            shielded.await
+        };
+        assert!(matches!(
+            fail_after(SOON, parks).await,
+            Err(Error::TimedOut)
+        ));
+        assert!(
+            start.elapsed() >= 10 * SOON,
+            "the shield held as long as that"
+        );
+        // The same in a group whose sibling fails, and in a child whose handle cancels it.
+        let parks = async || {
+            let mut shielded = Box::pin(shield(10 * SOON, long()));
+            assert!(poll_once(shielded.as_mut()).await.is_pending());
+            forever().await;
+            shielded.await
+        };
+        let ended: Result<()> = task_group(async |group| {
+            let child = group.spawn(parks());
+            sleep(SOON).await?;
+            child.cancel();
+            assert!(is_cancelled(&child.await));
+            group.spawn(parks());
+            sleep(SOON).await?;
+            Err(Error::other("no luck"))
+        })
+        .await;
+        assert_eq!(ended.expect_err("an error").to_string(), "no luck");
+    });
+}
+
+/// A group that nobody polls any more holds nobody up.
+#[test]
+fn a_parked_group_holds_nothing() {
+    let _deadline = deadline();
+    block_on(async {
+        let parks = async {
+            let mut group = Box::pin(task_group(async |group| {
+                group.spawn(long());
+                long().await
+            }));
+            assert!(poll_once(group.as_mut()).await.is_pending());
+            forever().await;
+            group.await
+        };
+        assert!(matches!(
+            fail_after(SOON, parks).await,
+            Err(Error::TimedOut)
+        ));
+    });
+}
+
+#[test]
+fn who_caught_it_in_nested_scopes() {
+    run(async {
+        let (outer, inner) = (CancelScope::new(), CancelScope::new());
+        let ended = outer.run(inner.run(async {
+            inner.cancel("first");
+            outer.cancel("second");
+            long().await
+        }));
+        assert!(is_cancelled(&ended.await.flatten().expect("handed on")));
+        assert!(outer.cancelled_caught(), "the outermost is charged");
+        assert!(inner.cancel_called() && !inner.cancelled_caught());
+
+        let (outer, inner) = (CancelScope::new(), CancelScope::new());
+        let ended = outer.run(async {
+            let ended = inner.run(async {
+                inner.cancel("only this");
+                long().await
+            });
+            assert!(is_cancelled(&ended.await.expect("handed on")));
+            yield_now().await.expect("the outer one goes on");
+        });
+        ended.await.expect("not dropped");
+        assert!(inner.cancelled_caught() && !outer.cancel_called());
+
+        // An inner limit that is over does not take an outer one's place.
+        let ended = fail_after(HOUR, async {
+            let inner: Result<Option<()>> = move_on_after(SOON, long()).await;
+            assert!(inner?.is_none());
+            Ok::<_, Error>(1)
+        });
+        assert_eq!(ended.await.expect("in time"), 1);
+    });
+}
+
+#[test]
+fn errors_and_values_of_a_limited_body() {
+    run(async {
+        let own = fail_after(SOON, async {
+            sleep(Duration::ZERO).await?;
+            Err::<(), _>(Error::other("my own"))
+        });
+        assert_eq!(own.await.expect_err("an error").to_string(), "my own");
+        let value = fail_after(SOON, async {
+            let told = long().await;
+            assert!(is_cancelled(&told));
+            Ok::<_, Error>("rescued")
+        });
+        assert_eq!(value.await.expect("a value is handed on"), "rescued");
+        let value = move_on_after(SOON, async {
+            drop(long().await);
+            Ok::<_, Error>("rescued")
+        });
+        assert_eq!(value.await.expect("a value is handed on"), Some("rescued"));
+        let own = move_on_after(HOUR, async { Err::<(), _>(Error::other("my own")) });
+        assert_eq!(own.await.expect_err("an error").to_string(), "my own");
+        // What became of the error on its way doesn't matter, only that it was told.
+        let wrapped = fail_after(SOON, async {
+            let told = long().await;
+            told.map_err(|error| Error::other(format!("it said: {error}")))
+        });
+        assert!(matches!(wrapped.await, Err(Error::TimedOut)));
+    });
+}
+
+#[test]
+fn deadlines_past_moved_and_without_end() {
+    run(async {
+        let past = Instant::now();
+        assert!(fail_at(past, async { Ok::<_, Error>(()) }).await.is_ok());
+        assert!(matches!(fail_at(past, long()).await, Err(Error::TimedOut)));
+        assert!(move_on_at(past, long()).await.expect("no error").is_none());
+        assert!(matches!(
+            fail_after(Duration::ZERO, long()).await,
+            Err(Error::TimedOut)
+        ));
+        assert!(fail_after(Duration::MAX, sleep(SOON)).await.is_ok());
+
+        let scope = CancelScope::with_deadline(past);
+        assert!(is_cancelled(&scope.run(long()).await.expect("handed on")));
+        assert!(scope.cancel_called() && scope.reason().is_none());
+
+        // Moved away, while it runs, from inside and from another task.
+        let scope = CancelScope::with_deadline(Instant::now() + 5 * SOON);
+        let ended = scope.run(async {
+            scope.set_deadline(None);
+            sleep(10 * SOON).await
+        });
+        assert!(ended.await.expect("not dropped").is_ok());
+        let scope = CancelScope::new();
+        let move_it = async {
+            sleep(SOON).await.expect("slept");
+            scope.set_deadline(Some(Instant::now() + SOON));
+            assert!(scope.deadline().is_some());
+        };
+        let (ended, ()) = join(scope.run(long()), move_it).await;
+        assert!(is_cancelled(&ended.expect("handed on")));
+        let move_it = async {
+            sleep(SOON).await.expect("slept");
+            scope.set_deadline(Some(past));
+        };
+        let scope = CancelScope::with_deadline(Instant::now() + HOUR);
+        let (ended, ()) = join(scope.run(long()), async {
+            sleep(SOON).await.expect("slept");
+            scope.set_deadline(Some(past));
+        })
+        .await;
+        assert!(is_cancelled(&ended.expect("handed on")));
+        drop(move_it);
+    });
+}
+
+#[test]
+fn the_effective_deadline_is_the_earliest_up_to_a_shield() {
+    run(async {
+        assert!(current_effective_deadline().is_none());
+        let near = Instant::now() + 60 * Duration::from_secs(1);
+        let close = |at: Option<Instant>| {
+            let at = at.expect("a deadline");
+            at.max(near) - at.min(near) < Duration::from_secs(30)
+        };
+        let nested = fail_at(near, async {
+            assert!(close(current_effective_deadline()));
+            fail_after(HOUR, async {
+                assert!(close(current_effective_deadline()));
+                shield(HOUR, async {
+                    assert!(current_effective_deadline().is_none())
+                })
+                .await;
+                Ok::<_, Error>(())
+            })
+            .await
+        });
+        nested.await.expect("in time");
+        let scope = CancelScope::new();
+        scope.cancel("before");
+        let inside = scope.run(async { current_effective_deadline() }).await;
+        assert!(inside.flatten().expect("a deadline") <= Instant::now());
+    });
+    assert!(current_effective_deadline().is_none(), "outside a runtime");
+}
+
+#[test]
+fn a_scope_may_be_cancelled_before_and_run_again_and_twice_at_once() {
+    run(async {
+        let scope = CancelScope::new();
+        scope.cancel("early");
+        scope.cancel("late");
+        assert_eq!(scope.reason().as_deref(), Some("early"));
+        assert_eq!(scope.run(async { 3 }).await, Some(3), "what does not wait");
+        assert!(!scope.cancelled_caught());
+        for _ in 0..2 {
+            assert!(is_cancelled(&scope.run(long()).await.expect("handed on")));
+        }
+        let scope = CancelScope::new();
+        let cancel = async {
+            sleep(SOON).await.expect("slept");
+            scope.cancel("both");
+        };
+        let ((one, two), ()) = join(join(scope.run(long()), scope.run(long())), cancel).await;
+        assert!(is_cancelled(&one.expect("handed on")) && is_cancelled(&two.expect("handed on")));
+        // What has ended is not cancelled by it.
+        scope.cancel("again");
+        yield_now().await.expect("outside the scope");
+    });
+}
+
+#[test]
+fn a_scope_outside_a_runtime_and_between_runtimes() {
+    let scope = CancelScope::new();
+    let mut ended = pin!(scope.run(async { 5 }));
+    assert_eq!(
+        poll_with(ended.as_mut(), Waker::noop()),
+        Poll::Ready(Some(5))
+    );
+    let mut waits = pin!(scope.run(pending::<()>()));
+    assert_eq!(poll_with(waits.as_mut(), Waker::noop()), Poll::Ready(None));
+    let mut limited = Box::pin(fail_after(HOUR, long()));
+    assert!(matches!(
+        poll_with(limited.as_mut(), Waker::noop()),
+        Poll::Ready(Err(Error::NoRuntime))
+    ));
+
+    // Begun under one runtime, cancelled outside, ended under another.
+    let scope = Rc::new(CancelScope::new());
+    let held = Rc::clone(&scope);
+    let mut wandering: Pin<Box<dyn Future<Output = Option<Result<()>>>>> =
+        Box::pin(async move { held.run(long()).await });
+    for _ in 0..2 {
+        let mut runtime = Runtime::new().expect("a runtime");
+        assert!(runtime.block_on(poll_once(wandering.as_mut())).is_pending());
+    }
+    scope.cancel("outside");
+    let ended = block_on(wandering);
+    assert!(is_cancelled(&ended.expect("handed on")));
+
+    // Dropped outside: its runtime forgets the scope and the timer.
+    let mut runtime = Runtime::new().expect("a runtime");
+    let mut limited = Box::pin(fail_after(HOUR, long()));
+    assert!(runtime.block_on(poll_once(limited.as_mut())).is_pending());
+    assert!(format!("{runtime:?}").contains("scopes: 1"));
+    drop(limited);
+    runtime.turn(Some(Duration::ZERO)).expect("a turn");
+    assert!(format!("{runtime:?}").contains("scopes: 0"));
+    assert_eq!(runtime.next_timeout(), None);
+}
+
+/// Cancelled between the turns of a guest, a waiting run is woken.
+#[test]
+fn a_guest_is_woken_by_a_cancel_between_its_turns() {
+    let mut runtime = Runtime::new().expect("a runtime");
+    let scope = Rc::new(CancelScope::new());
+    let inside = Rc::clone(&scope);
+    let task = runtime.spawn(async move { inside.run(long()).await });
+    runtime.turn(Some(Duration::ZERO)).expect("a turn");
+    scope.cancel("between");
+    while !task.is_finished() {
+        runtime.turn(None).expect("a turn");
+    }
+    let ended = runtime.block_on(task).expect("a value");
+    assert!(is_cancelled(&ended.expect("handed on")));
+}
+
+#[test]
+fn the_first_error_lets_the_others_clean_up() {
+    run(async {
+        let cleaned = Cell::new(0);
+        let others = RefCell::new(Vec::new());
+        let ended: Result<()> = task_group(async |group| {
+            group.keep_errors_in(&others);
+            for n in 0..3 {
+                let cleaned = &cleaned;
+                group.spawn(async move {
+                    let ended = long().await;
+                    shield(HOUR, sleep(SOON)).await?;
+                    cleaned.set(cleaned.get() + 1);
+                    match n {
+                        0 => ended,
+                        1 => Err(Error::other("while cleaning up")),
+                        _ => Ok(()),
+                    }
+                });
+            }
+            group.spawn(async {
+                sleep(SOON).await?;
+                Err::<(), _>(Error::other("first"))
+            });
+            let told = long().await;
+            assert!(is_cancelled(&told), "the body, too");
+            told
+        })
+        .await;
+        assert_eq!(ended.expect_err("an error").to_string(), "first");
+        assert_eq!(cleaned.get(), 3);
+        assert!(
+            others.borrow().is_empty(),
+            "those that were told are no news"
+        );
+    });
+}
+
+/// Errors that are no answer to the cancel are kept.
+#[test]
+fn the_errors_after_the_first_are_kept_where_asked() {
+    let others = RefCell::new(Vec::new());
+    let ended: Result<(), Error> = block_on(task_group_with(async |group| {
+        group.keep_errors_in(&others);
+        for name in ["first", "second", "third"] {
+            group.spawn(async move { Err::<(), _>(Error::other(name)) });
+        }
+        Ok::<_, Error>(())
+    }));
+    assert_eq!(ended.expect_err("an error").to_string(), "first");
+    let others: Vec<_> = others.borrow().iter().map(ToString::to_string).collect();
+    assert_eq!(others, ["second", "third"]);
+}
+
+#[test]
+fn a_group_can_be_cancelled_and_its_body_says_how_it_ends() {
+    run(async {
+        let value = task_group(async |group| {
+            group.spawn(long());
+            group.spawn(async {
+                forever().await;
+                Ok(())
+            });
+            sleep(SOON).await?;
+            group.cancel();
+            let late = group.spawn(async { yield_now().await });
+            assert!(is_cancelled(&late.await));
+            Ok(4)
+        });
+        assert_eq!(value.await.expect("the body's value"), 4);
+        let cut: Result<()> = task_group(async |group| {
+            group.spawn(async { group.cancel() });
+            long().await
+        })
+        .await;
+        assert!(is_cancelled(&cut));
+        let early: Result<()> = task_group(async |group| {
+            group.cancel();
+            long().await
+        })
+        .await;
+        assert!(is_cancelled(&early));
+    });
+}
+
+/// A cancel from outside is the outside's: no first error, but no success either.
+#[test]
+fn a_group_that_was_cut_short_from_outside_does_not_succeed() {
+    run(async {
+        let ended = move_on_after(SOON, async {
+            task_group(async |group| {
+                group.spawn(long());
+                Ok("the body is done")
+            })
+            .await
+        });
+        assert!(ended.await.expect("no error").is_none());
+        let scope = CancelScope::new();
+        let cleaned = Cell::new(false);
+        let ended = scope.run(task_group(async |group| {
+            group.spawn(async {
+                let ended = long().await;
+                shield(HOUR, sleep(SOON)).await?;
+                cleaned.set(true);
+                ended
+            });
+            group.spawn(async {
+                scope.cancel("from inside");
+                long().await
+            });
+            Ok(())
+        }));
+        assert!(is_cancelled(&ended.await.expect("handed on")));
+        assert!(
+            cleaned.get(),
+            "the other's end does not cut its shield short"
+        );
+    });
+}
+
+#[test]
+fn ten_thousand_children_are_each_told_once() {
+    run(async {
+        let told = Cell::new(0);
+        let ended = fail_after(SOON, async {
+            task_group(async |group| {
+                for _ in 0..10_000 {
+                    group.spawn(async {
+                        let ended = long().await;
+                        told.set(told.get() + i32::from(is_cancelled(&ended)));
+                        ended
+                    });
+                }
+                Ok(())
+            })
+            .await
+        });
+        assert!(matches!(ended.await, Err(Error::TimedOut)));
+        assert_eq!(told.get(), 10_000);
+    });
+}
+
+/// So many limits inside each other, without other futures in between: those take stack, too.
+fn nested<'a>(depth: usize, polls: &'a Counter) -> Pin<Box<dyn Future<Output = Result<()>> + 'a>> {
+    polls.add();
+    if depth == 0 {
+        return Box::pin(long());
+    }
+    Box::pin(fail_after(HOUR, nested(depth - 1, polls)))
+}
+
+#[test]
+fn a_thousand_nested_scopes_fit_on_two_megabytes() {
+    let _deadline = deadline();
+    let size = if sanitized() { 16 } else { 2 } * 1024 * 1024;
+    let run = || {
+        let polls = Counter::new();
+        let ended = block_on(fail_after(10 * SOON, nested(1_000, &polls)));
+        assert!(matches!(ended, Err(Error::TimedOut)));
+        // The error went through a thousand limits of which none was over.
+        assert_eq!(polls.get(), 1_001);
+    };
+    let thread = thread::Builder::new().stack_size(size).spawn(run);
+    thread.expect("a thread").join().expect("no overflow");
+}
+
+#[test]
+fn a_hundred_thousand_scopes_in_sequence_and_side_by_side() {
+    let _deadline = deadline();
+    block_on(async {
+        for _ in 0..100_000 {
+            fail_after(HOUR, async { Ok::<_, Error>(()) }).await?;
+        }
+        let scope = CancelScope::new();
+        let many = async {
+            let many = (0..100_000).map(|_| fail_after(HOUR, long()));
+            let ended: Vec<Result<()>> = join_all(many).await;
+            ended.iter().filter(|ended| is_cancelled(ended)).count()
+        };
+        let cancel = async {
+            yield_now().await.expect("outside the scope");
+            scope.cancel("all");
+        };
+        let (told, ()) = join(scope.run(many), cancel).await;
+        assert_eq!(told, Some(100_000));
+        Ok::<_, Error>(())
+    })
+    .expect("all end");
+}
+
+/// The scope that counts is the one around the poll, also after a panic passed through it.
+#[test]
+fn a_panic_leaves_no_scope_behind() {
+    run(async {
+        let scope = CancelScope::new();
+        let panics = scope.run(async {
+            scope.cancel("and then");
+            crate::support::quiet_panic("out of the scope");
+        });
+        let caught = std::panic::AssertUnwindSafe(panics).catch_unwind().await;
+        assert!(caught.is_err());
+        yield_now().await.expect("outside the scope");
+        let caught = std::panic::AssertUnwindSafe(task_group(async |group| {
+            group.spawn(async { crate::support::quiet_panic("out of a child") });
+            Ok(())
+        }));
+        assert!(caught.catch_unwind().await.is_err());
+        yield_now().await.expect("outside the group");
+    });
+}
+
+/// A future that is polled inside a scope once, and outside later, belongs where it is polled.
+#[test]
+fn the_scope_that_counts_is_the_one_around_the_poll() {
+    run(async {
+        let scope = CancelScope::new();
+        let mut wanders = Box::pin(sleep(SOON));
+        let begun = scope.run(poll_once(wanders.as_mut())).await;
+        assert!(begun.expect("not dropped").is_pending());
+        scope.cancel("it is not in there any more");
+        wanders.await.expect("it is not cancelled");
+        let mut stays = Box::pin(fail_after(HOUR, long()));
+        assert!(poll_once(stays.as_mut()).await.is_pending());
+        let ended = scope.run(stays).await;
+        assert!(is_cancelled(&ended.expect("handed on")));
+    });
+}
+
+/// Woken by the cancel of a scope, a waker may do anything.
+#[test]
+fn foreign_wakers_are_called_with_nothing_borrowed() {
+    run(async {
+        let scope = Rc::new(CancelScope::new());
+        let again = Rc::clone(&scope);
+        let waker = futures_util::task::waker(std::sync::Arc::new(Cancels));
+        WOKEN.set(Some(again));
+        let ended = {
+            let mut inner = pin!(long());
+            let mut run = pin!(scope.run(poll_fn(|_| {
+                inner
+                    .as_mut()
+                    .poll(&mut std::task::Context::from_waker(&waker))
+            })));
+            assert!(poll_once(run.as_mut()).await.is_pending());
+            scope.cancel("once");
+            run.await
+        };
+        assert!(is_cancelled(&ended.expect("handed on")));
+        assert!(WOKEN.take().is_none(), "it was called");
+    });
+}
+
+thread_local! {
+    static WOKEN: Cell<Option<Rc<CancelScope>>> = const { Cell::new(None) };
+}
+
+struct Cancels;
+
+impl futures_util::task::ArcWake for Cancels {
+    fn wake_by_ref(_: &std::sync::Arc<Self>) {
+        if let Some(scope) = WOKEN.take() {
+            scope.cancel("from a waker");
+            scope.set_deadline(Some(Instant::now()));
+        }
+    }
+}
