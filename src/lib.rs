@@ -94,14 +94,14 @@ pub use net::{
     UnixName, UnixStream, connect_tcp, connect_unix, create_connected_udp_socket,
     create_tcp_listener, create_udp_socket, create_unix_listener,
 };
-pub use runtime::{Runtime, block_on};
+pub use runtime::{Dump, Runtime, TaskState, block_on, dump};
 pub use stream::{
     ByteReceiveStream, ByteSendStream, ByteStream, Listener, MemoryStream, Serve,
     create_memory_byte_stream,
 };
 pub use task::{
-    CancelScope, Outcome, TaskGroup, TaskHandle, current_effective_deadline, fail_after, fail_at,
-    move_on_after, move_on_at, shield, task_group, task_group_with, yield_now,
+    CancelScope, Outcome, Ready, TaskGroup, TaskHandle, current_effective_deadline, fail_after,
+    fail_at, move_on_after, move_on_at, shield, task_group, task_group_with, yield_now,
 };
 pub use time::{Interval, interval, sleep, sleep_until};
 

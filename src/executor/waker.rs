@@ -69,7 +69,7 @@ impl TaskId {
         u16::try_from(self.0 >> (GENERATION_BITS + INDEX_BITS)).expect("what is left: 16 bits")
     }
 
-    pub(super) fn index(self) -> u32 {
+    pub(crate) fn index(self) -> u32 {
         u32::try_from(self.0 & INDEX_MASK).expect("28 bits")
     }
 

@@ -194,7 +194,7 @@ pub(crate) fn poll_with<T>(f: impl FnOnce(&Rc<Core>) -> Poll<Result<T>>) -> Poll
 /// One pass through the gate, for verbs whose system calls never have to wait: called over and
 /// over they leave room for others all the same.
 pub(crate) async fn checkpoint() -> Result<()> {
-    let mut wait = Wait::new("its turn");
+    let mut wait = Wait::unnamed();
     poll_fn(|cx| {
         poll_with(|core| {
             ready!(wait.admit(core, cx))?;

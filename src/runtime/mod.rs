@@ -20,6 +20,7 @@
 //! | `sleep.rs` | one timer as a future |
 //! | `scopes.rs` | which scopes there are, and what a cancel reaches (a pure machine) |
 //! | `scope.rs` | scopes at run time: cancelling, telling, ending |
+//! | `dump.rs` | what everybody waits for |
 //! | `control.rs` | what the owner of a scope sees and does of it |
 //! | `scoped.rs` | one body in a scope: a time limit, a shield, a run of an owned scope |
 //!
@@ -27,6 +28,7 @@
 
 pub(crate) mod context;
 mod control;
+mod dump;
 mod inbox;
 pub(crate) mod operation;
 pub(crate) mod scope;
@@ -35,6 +37,8 @@ pub(crate) mod scopes;
 pub(crate) mod sleep;
 pub(crate) mod socket;
 pub(crate) mod wait;
+
+pub use dump::{Dump, TaskState, dump};
 
 use std::convert::Infallible;
 use std::fmt;
@@ -234,7 +238,7 @@ impl Runtime {
     /// Polls woken tasks until none is left, the budget is used, or `main` is done.
     fn run<T>(&self, mut main: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
         let executor = &*self.core.executor;
-        executor.refill();
+        executor.refill(clock::coarse_millis());
         self.core.forget_scopes();
         loop {
             match self.root.step_caught(executor, self.root_key) {

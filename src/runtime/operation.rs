@@ -39,7 +39,7 @@ impl<'a> Operation<'a> {
             direction,
             claimed: 0,
             parked: false,
-            wait: Wait::new("a socket"),
+            wait: Wait::unnamed(),
         }
     }
 

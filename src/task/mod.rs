@@ -8,6 +8,7 @@
 //! | `outcome.rs` | what a child may end with |
 //! | `rejected.rs` | programs that must not compile (documentation tests) |
 //! | `scope.rs` | `CancelScope`, `shield` |
+//! | `start.rs` | `TaskGroup::start`: waits until a child is ready |
 //! | `timeout.rs` | `fail_after`, `move_on_after`, and the same with a moment |
 
 mod ending;
@@ -17,6 +18,7 @@ mod outcome;
 #[cfg(doctest)]
 mod rejected;
 mod scope;
+mod start;
 mod timeout;
 
 use std::future::poll_fn;
@@ -26,6 +28,7 @@ pub use group::{TaskGroup, task_group, task_group_with};
 pub use handle::TaskHandle;
 pub use outcome::Outcome;
 pub use scope::{CancelScope, current_effective_deadline, shield};
+pub use start::Ready;
 pub use timeout::{fail_after, fail_at, move_on_after, move_on_at};
 
 use crate::error::Result;
@@ -56,7 +59,7 @@ use crate::runtime::wait::Wait;
 #[doc(alias = "checkpoint")]
 pub async fn yield_now() -> Result<()> {
     let mut yielded = false;
-    let mut wait = Wait::new("its turn");
+    let mut wait = Wait::unnamed();
     poll_fn(|cx| {
         context::poll_with(|core| {
             ready!(wait.admit_wait(core, cx))?;
