@@ -82,6 +82,7 @@ pub mod net;
 mod reactor;
 mod runtime;
 mod stream;
+pub mod sync;
 mod sys;
 mod task;
 mod time;
@@ -96,12 +97,15 @@ pub use net::{
 };
 pub use runtime::{Runtime, block_on};
 pub use stream::{
-    ByteReceiveStream, ByteSendStream, ByteStream, Listener, MemoryStream, Serve,
-    create_memory_byte_stream,
+    ByteReceiveStream, ByteSendStream, ByteStream, Listener, MemoryStream, ObjectReceiver,
+    ObjectSender, ObjectStreamStatistics, Serve, TrySendError, create_memory_byte_stream,
+    create_memory_object_stream,
 };
+pub use sync::{CapacityLimiter, Condition, Event, Lock, LockGuard, RateLimiter, Semaphore};
 pub use task::{
-    CancelScope, Outcome, TaskGroup, TaskHandle, current_effective_deadline, fail_after, fail_at,
-    move_on_after, move_on_at, shield, task_group, task_group_with, yield_now,
+    CancelScope, Join, Outcome, Race, TaskGroup, TaskHandle, TryJoin, Winner,
+    current_effective_deadline, fail_after, fail_at, join, move_on_after, move_on_at, race, shield,
+    task_group, task_group_with, try_join, yield_now,
 };
 pub use time::{Interval, interval, sleep, sleep_until};
 
