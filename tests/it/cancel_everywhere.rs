@@ -8,6 +8,8 @@
 //! checks that nothing is lost and that the object still works; the driver checks descriptors,
 //! threads, sources, timers and scopes. Long because every public operation has its round.
 
+mod sync;
+
 use std::future::{Future, IntoFuture, poll_fn};
 use std::io::IoSlice;
 use std::task::Poll;
