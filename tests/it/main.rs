@@ -16,6 +16,7 @@ mod growth;
 mod hostile;
 mod kernel;
 mod net_support;
+mod object_model;
 mod panics;
 mod readiness;
 mod regressions;

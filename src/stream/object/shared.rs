@@ -181,6 +181,8 @@ impl<T> Shared<T> {
             // Nobody can receive them any more.
             let lost = self.items.take();
             drop(lost);
+            // Receives that are under way are those of closed ends: nobody waits any more.
+            wake_each(std::iter::from_fn(|| self.receivers.borrow_mut().call()).flatten());
             self.wake_senders();
         }
     }
