@@ -2,7 +2,7 @@
 //!
 //! Sends and receives are polled by hand, one at a time, in any order, and dropped in any state.
 //! The twin says after each step what is in the stream, who waits, what each poll gives, and whose
-//! waker has to have been called.
+//! waker has to have been called. Long because the twin stands beside what it is compared with.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -58,7 +58,7 @@ fn programs() -> impl Strategy<Value = (usize, Vec<Step>)> {
 enum End {
     Sent,
     Received(u32),
-    EndOfStream,
+    Over,
     Closed,
     Broken,
     WouldBlock,
@@ -67,7 +67,7 @@ enum End {
 fn end_of<T>(result: Result<T>, well: impl FnOnce(T) -> End) -> End {
     match result {
         Ok(value) => well(value),
-        Err(Error::EndOfStream) => End::EndOfStream,
+        Err(Error::EndOfStream) => End::Over,
         Err(Error::Closed) => End::Closed,
         Err(Error::Broken(_)) => End::Broken,
         Err(Error::WouldBlock) => End::WouldBlock,
@@ -166,7 +166,7 @@ impl Twin {
         } else if waiter.called {
             End::Received(self.items.pop_front().expect("reserved"))
         } else if !self.has_senders() && self.items.is_empty() {
-            End::EndOfStream
+            End::Over
         } else {
             return None;
         };
