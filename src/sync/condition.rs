@@ -100,7 +100,7 @@ impl Condition {
         })
         .await?;
         // Until the lock is ours the notification can still go to somebody else.
-        let guard = lock.acquire_as(&mut wait).await?;
+        let guard = lock.acquire_as(wait).await?;
         own.leave();
         Ok(guard)
     }

@@ -79,8 +79,8 @@ impl Event {
     ///
     /// Nothing happens but the waiting.
     pub async fn wait(&self) -> Result<()> {
-        let mut wait = Wait::new("an event");
-        wait_in_line(&self.line, &mut wait, |_, _| self.is_set().then_some(())).await
+        let wait = Wait::new("an event");
+        wait_in_line(&self.line, wait, |_, _| self.is_set().then_some(())).await
     }
 
     /// Who waits.

@@ -74,8 +74,8 @@ impl CapacityLimiter {
     /// No token is borrowed, and the place in the line is given up; if one had been handed over
     /// already, the next one gets it.
     pub async fn acquire(&self) -> Result<LimiterToken<'_>> {
-        let mut wait = Wait::new("a token of a capacity limiter");
-        permits::take(&self.permits, &mut wait).await?;
+        let wait = Wait::new("a token of a capacity limiter");
+        permits::take(&self.permits, wait).await?;
         Ok(LimiterToken::new(self, None))
     }
 

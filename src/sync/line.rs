@@ -7,7 +7,7 @@
 //! ```
 
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use super::wait_queue::{Place, WaitQueue};
@@ -100,8 +100,13 @@ impl<'a, L: Line> InLine<'a, L> {
     }
 
     /// Leaves for good; what it was called for goes to the next.
+    #[inline]
     pub(crate) fn give_up(&mut self) -> Option<L::Value> {
         let place = self.place.take()?;
+        Some(self.pass_on(place))
+    }
+
+    fn pass_on(&mut self, place: Place) -> L::Value {
         let mut line = self.line.borrow_mut();
         let left = line.queue().leave(place);
         let next = if left.called { line.pass_on() } else { None };
@@ -109,11 +114,12 @@ impl<'a, L: Line> InLine<'a, L> {
         if let Some(next) = next {
             next.wake();
         }
-        Some(left.value)
+        left.value
     }
 }
 
 impl<L: Line> Drop for InLine<'_, L> {
+    #[inline]
     fn drop(&mut self) {
         drop(self.give_up());
     }
@@ -121,17 +127,44 @@ impl<L: Line> Drop for InLine<'_, L> {
 
 /// Waits in line until `attempt` has an outcome, which it takes for good: what it was called for
 /// is not passed on. `attempt` is told how far the waiter has come.
-pub(crate) async fn wait_in_line<L: Line<Value = ()>, T>(
+pub(crate) fn wait_in_line<L, T, F>(
     line: &RefCell<L>,
-    wait: &mut Wait,
-    mut attempt: impl FnMut(&mut L, Turn) -> Option<T>,
-) -> Result<T> {
-    let mut own = InLine::new(line);
-    poll_fn(|cx| {
+    wait: Wait,
+    attempt: F,
+) -> WaitInLine<'_, L, F>
+where
+    L: Line<Value = ()>,
+    F: FnMut(&mut L, Turn) -> Option<T>,
+{
+    WaitInLine {
+        own: InLine::new(line),
+        wait,
+        attempt,
+    }
+}
+
+/// See [`wait_in_line`]. Written by hand, so that what awaits it is not a future within a future
+/// within a future.
+#[must_use = "futures do nothing unless awaited"]
+pub(crate) struct WaitInLine<'a, L: Line, F> {
+    own: InLine<'a, L>,
+    wait: Wait,
+    attempt: F,
+}
+
+impl<L, T, F> Future for WaitInLine<'_, L, F>
+where
+    L: Line<Value = ()>,
+    F: FnMut(&mut L, Turn) -> Option<T> + Unpin,
+{
+    type Output = Result<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
+        let Self { own, wait, attempt } = self.get_mut();
         context::poll_with(|core| {
             ready!(wait.admit(core, cx))?;
             let turn = own.turn();
-            let outcome = attempt(&mut line.borrow_mut(), turn);
+            let outcome = attempt(&mut own.line.borrow_mut(), turn);
             if let Some(outcome) = outcome {
                 own.leave();
                 wait.done(core);
@@ -140,6 +173,5 @@ pub(crate) async fn wait_in_line<L: Line<Value = ()>, T>(
             own.stand(cx, || ());
             wait.pend(core, cx)
         })
-    })
-    .await
+    }
 }

@@ -86,11 +86,12 @@ impl<T> Lock<T> {
     /// already, the next one gets it.
     #[doc(alias = "lock")]
     pub async fn acquire(&self) -> Result<LockGuard<'_, T>> {
-        self.acquire_as(&mut Wait::new("a lock")).await
+        permits::take(&self.permits, Wait::new("a lock")).await?;
+        Ok(self.guard())
     }
 
-    /// The same as a part of a longer operation.
-    pub(super) async fn acquire_as(&self, wait: &mut Wait) -> Result<LockGuard<'_, T>> {
+    /// The same as the end of a longer operation.
+    pub(super) async fn acquire_as(&self, wait: Wait) -> Result<LockGuard<'_, T>> {
         permits::take(&self.permits, wait).await?;
         Ok(self.guard())
     }

@@ -77,7 +77,7 @@ impl Permits {
     /// Hands a free permit to the first in line.
     #[must_use = "the waker has to be called"]
     pub(super) fn call(&mut self) -> Option<Waker> {
-        if self.free() == 0 {
+        if self.queue.is_empty() || self.free() == 0 {
             return None;
         }
         let (_, waker) = self.queue.call()?;
@@ -99,13 +99,15 @@ impl Line for Permits {
 }
 
 /// Waits for a permit and takes it.
-pub(super) async fn take(permits: &RefCell<Permits>, wait: &mut Wait) -> Result<()> {
-    wait_in_line(permits, wait, |permits, turn| match turn {
+pub(super) fn take(
+    permits: &RefCell<Permits>,
+    wait: Wait,
+) -> impl Future<Output = Result<()>> + '_ {
+    wait_in_line(permits, wait, |permits: &mut Permits, turn| match turn {
         Turn::Arrived => permits.try_take().then_some(()),
         Turn::Waiting => None,
         Turn::Called => Some(()),
     })
-    .await
 }
 
 /// Gives a permit back and wakes whom it goes to.

@@ -164,8 +164,8 @@ impl RateLimiter {
     ///
     /// No token is taken, and the place in the line is given up.
     pub async fn acquire(&self) -> Result<()> {
-        let mut wait = Wait::new("a token of a rate limiter");
-        permits::take(&self.first, &mut wait).await?;
+        let wait = Wait::new("a token of a rate limiter");
+        permits::take(&self.first, wait).await?;
         let _first = First(&self.first);
         loop {
             // What the match looks at would be borrowed as long as it lasts.

@@ -91,7 +91,7 @@ impl Semaphore {
     /// No permit is taken, and the place in the line is given up; if one had been handed over
     /// already, the next one gets it.
     pub async fn acquire(&self) -> Result<SemaphorePermit<'_>> {
-        permits::take(&self.permits, &mut Wait::new("a semaphore")).await?;
+        permits::take(&self.permits, Wait::new("a semaphore")).await?;
         Ok(SemaphorePermit { semaphore: self })
     }
 

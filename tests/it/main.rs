@@ -28,6 +28,7 @@ mod scopes;
 mod serve;
 mod support;
 mod sync;
+mod sync_model;
 mod task_group;
 mod tcp;
 mod threads;

@@ -158,6 +158,7 @@ impl<T> Offer<'_, T> {
 }
 
 impl<T> Drop for Offer<'_, T> {
+    #[inline]
     fn drop(&mut self) {
         if let Some(Some(item)) = self.place.give_up() {
             *self.item = Some(item);

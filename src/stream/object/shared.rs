@@ -29,6 +29,9 @@ pub(super) struct Senders<T>(WaitQueue<Option<T>>);
 impl<T> Senders<T> {
     /// Takes the item of the first in line.
     fn call(&mut self) -> Option<(T, Option<Waker>)> {
+        if self.0.is_empty() {
+            return None;
+        }
         let (item, waker) = self.0.call()?;
         let item = item.take().expect("who is in line has its item");
         Some((item, waker))
@@ -48,23 +51,33 @@ impl<T> Line for Senders<T> {
     }
 }
 
-/// Receivers in line.
-pub(super) struct Receivers {
+/// The items, and receivers in line.
+pub(super) struct Receivers<T> {
+    items: VecDeque<T>,
     queue: WaitQueue<()>,
     /// How many were called and have not come yet: so many items are reserved.
     called: usize,
 }
 
-impl Receivers {
+impl<T> Receivers<T> {
+    /// How many items are not reserved. None are left when the receivers are gone, not even for
+    /// those that were called.
+    fn free(&self) -> usize {
+        self.items.len().saturating_sub(self.called)
+    }
+
     /// Reserves an item for the first in line.
     fn call(&mut self) -> Option<Option<Waker>> {
+        if self.queue.is_empty() {
+            return None;
+        }
         let (_, waker) = self.queue.call()?;
         self.called += 1;
         Some(waker)
     }
 }
 
-impl Line for Receivers {
+impl<T> Line for Receivers<T> {
     type Value = ();
 
     fn queue(&mut self) -> &mut WaitQueue<()> {
@@ -80,9 +93,8 @@ impl Line for Receivers {
 /// What the ends share.
 pub(super) struct Shared<T> {
     max: usize,
-    items: RefCell<VecDeque<T>>,
     pub(super) senders: RefCell<Senders<T>>,
-    pub(super) receivers: RefCell<Receivers>,
+    pub(super) receivers: RefCell<Receivers<T>>,
     pub(super) open_senders: Cell<usize>,
     pub(super) open_receivers: Cell<usize>,
 }
@@ -92,9 +104,9 @@ impl<T> Shared<T> {
     pub(super) fn new(max: usize) -> Self {
         Self {
             max,
-            items: RefCell::default(),
             senders: RefCell::new(Senders(WaitQueue::new())),
             receivers: RefCell::new(Receivers {
+                items: VecDeque::new(),
                 queue: WaitQueue::new(),
                 called: 0,
             }),
@@ -105,32 +117,32 @@ impl<T> Shared<T> {
 
     /// Puts an item in, if there is a receiver or room for it; the waker is to be called.
     pub(super) fn put(&self, item: T) -> Result<Option<Waker>, T> {
-        let (mut items, mut receivers) = (self.items.borrow_mut(), self.receivers.borrow_mut());
+        let mut receivers = self.receivers.borrow_mut();
         let receiver = receivers.call();
-        if receiver.is_none() && items.len() - receivers.called >= self.max {
+        if receiver.is_none() && receivers.free() >= self.max {
             return Err(item);
         }
-        items.push_back(item);
+        receivers.items.push_back(item);
         Ok(receiver.flatten())
     }
 
     /// Takes an item out that is not reserved, or the one that is reserved for the caller; the
     /// waker is to be called.
     fn take(&self, reserved: bool) -> Option<(T, Option<Waker>)> {
-        let (mut items, mut senders) = (self.items.borrow_mut(), self.senders.borrow_mut());
         let mut receivers = self.receivers.borrow_mut();
         receivers.called -= usize::from(reserved);
+        let mut senders = self.senders.borrow_mut();
         let mut sender = None;
-        if items.len() == receivers.called {
+        if receivers.free() == 0 {
             // So somebody waits to send only if the stream keeps nothing.
             let (item, waker) = senders.call()?;
-            items.push_back(item);
+            receivers.items.push_back(item);
             sender = waker;
         }
-        let item = items.pop_front()?;
-        if items.len() - receivers.called < self.max {
+        let item = receivers.items.pop_front()?;
+        if receivers.free() < self.max {
             if let Some((item, waker)) = senders.call() {
-                items.push_back(item);
+                receivers.items.push_back(item);
                 sender = waker;
             }
         }
@@ -153,7 +165,7 @@ impl<T> Shared<T> {
     /// Nothing is left, and nothing will come. An item that is reserved is left: who was called for
     /// it may yet be cancelled.
     pub(super) fn is_over(&self) -> bool {
-        self.open_senders.get() == 0 && self.items.borrow().is_empty()
+        self.open_senders.get() == 0 && self.receivers.borrow().items.is_empty()
     }
 
     pub(super) fn wake_receivers(&self) {
@@ -179,7 +191,7 @@ impl<T> Shared<T> {
         self.open_receivers.set(self.open_receivers.get() - 1);
         if self.open_receivers.get() == 0 {
             // Nobody can receive them any more.
-            let lost = self.items.take();
+            let lost = std::mem::take(&mut self.receivers.borrow_mut().items);
             drop(lost);
             // Receives that are under way are those of closed ends: nobody waits any more.
             wake_each(std::iter::from_fn(|| self.receivers.borrow_mut().call()).flatten());
@@ -190,8 +202,7 @@ impl<T> Shared<T> {
     pub(super) fn statistics(&self) -> ObjectStreamStatistics {
         let receivers = self.receivers.borrow();
         ObjectStreamStatistics {
-            // All items are gone when the receivers are.
-            current_buffer_used: self.items.borrow().len().saturating_sub(receivers.called),
+            current_buffer_used: receivers.free(),
             max_buffer_size: self.max,
             open_send_streams: self.open_senders.get(),
             open_receive_streams: self.open_receivers.get(),
