@@ -59,6 +59,9 @@
 //! * Move bytes: [`ByteReceiveStream`], [`ByteSendStream`], [`ByteStream`]; each stream type has
 //!   the same methods itself, so that none of these need be imported.
 //! * Run tasks side by side: [`task_group`], [`TaskGroup::spawn`], [`TaskHandle`]; [`yield_now`].
+//! * Several futures in one task: [`race`], [`join`], [`try_join`].
+//! * Between tasks: [`create_memory_object_stream`]; [`Event`], [`Lock`], [`Condition`],
+//!   [`Semaphore`], [`CapacityLimiter`], [`RateLimiter`], all of [`sync`].
 //! * Wait, or limit a wait: [`sleep`], [`sleep_until`], [`interval`], [`fail_after`],
 //!   [`move_on_after`].
 //! * Test without a kernel: [`create_memory_byte_stream`].
