@@ -1,7 +1,7 @@
-//! A chat: every line goes to everybody else. The room is a plain `RefCell` that all handlers borrow.
+//! A chat: each line goes to everybody else. The room is a plain `RefCell` that all handlers borrow.
 //!
-//! Each client has a bounded queue of lines to be written. Who reads too slowly misses lines, and is
-//! told how many; nobody else waits for that.
+//! Each client has a bounded queue of lines to be written. Who reads too slowly misses lines, and
+//! is told how many; nobody else waits for that.
 //!
 //! ```text
 //! cargo run --example chat [PORT]     (7000; 0 for any free port)
