@@ -1,4 +1,4 @@
-//! A chat: each line goes to everybody else. The room is a plain `RefCell` that all handlers borrow.
+//! A chat: each line goes to all others. The room is a plain `RefCell` that all handlers borrow.
 //!
 //! Each client has a bounded queue of lines to be written. Who reads too slowly misses lines, and
 //! is told how many; nobody else waits for that.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures_util::future::{join, join3};
 use soloio::{
-    CapacityLimiter, Condition, Error, Event, Lock, RateLimiter, Semaphore,
-    create_memory_object_stream, race, sleep, try_join,
+    CapacityLimiter, Condition, Error, Event, Lock, RateLimiter, Result, Semaphore, Winner,
+    create_memory_object_stream, join as join_all, race, sleep, try_join,
 };
 
 use super::{Cut, everywhere};
@@ -244,33 +244,40 @@ fn races_and_joins() {
         let (lock, alive) = (Lock::new(()), Counter::new());
         let work = async |until: usize| {
             let _held = alive.hold();
-            turns(until).await;
+            for _ in 0..until {
+                sleep(Duration::ZERO).await?;
+            }
             let guard = lock.acquire().await?;
-            turns(1).await;
+            sleep(Duration::ZERO).await?;
             drop(guard);
             Ok::<_, Error>(until)
         };
-        let raced = cut
-            .apply(race((work(2), work(4), sleep(Duration::MAX))))
-            .await;
+        let raced = async {
+            match race((work(2), work(4), sleep(Duration::MAX))).await {
+                Winner::First(done) | Winner::Second(done) => done,
+                Winner::Third(slept) => slept.map(|()| 0),
+            }
+        };
+        let raced = cut.apply(raced).await;
         assert_eq!(alive.get(), 0, "losers are dropped");
-        let listed = cut.apply(race(vec![work(4), work(2)])).await;
-        let joined = cut.apply(soloio::join([work(3), work(1)])).await;
+        let listed = async {
+            let (place, done) = race(vec![work(4), work(2)]).await;
+            done.map(|done| (place, done))
+        };
+        let listed = cut.apply(listed).await;
+        let joined = async { join_all([work(3), work(1)]).await.into_iter().collect() };
+        let joined: Option<Result<Vec<_>>> = cut.apply(joined).await;
         let failing = async {
-            turns(2).await;
+            sleep(Duration::from_micros(50)).await?;
             Err::<(), _>(Error::Busy)
         };
         let tried = cut.apply(try_join((work(1), work(9), failing))).await;
         assert_eq!(alive.get(), 0, "an error drops the others");
         assert!(!lock.is_locked(), "what they held is free");
-        let ended = raced.is_some() && joined.is_some() && tried.is_some();
-        if let Some((place, value)) = &listed {
-            assert!(matches!((place, value), (1, Ok(2))));
-        }
-        for values in joined.into_iter().flatten() {
-            values.expect("no error");
-        }
+        assert!(raced.iter().all(|raced| matches!(raced, Ok(2))));
+        assert!(listed.iter().all(|listed| matches!(listed, Ok((1, 2)))));
+        assert!(joined.iter().flatten().all(|joined| *joined == [3, 1]));
         assert!(tried.iter().all(|tried| matches!(tried, Err(Error::Busy))));
-        ended && listed.is_some()
+        raced.is_some() && listed.is_some() && joined.is_some() && tried.is_some()
     });
 }
