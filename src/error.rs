@@ -25,6 +25,8 @@ pub enum Error {
     Broken(OsError),
     /// Another task uses the same direction of this object right now.
     Busy,
+    /// Nothing was ready, and the operation (one of those called `_nowait`) does not wait.
+    WouldBlock,
     /// The operation, or the task waited for, was cancelled.
     Cancelled,
     /// The time given by [`fail_after`](crate::fail_after) was over first.
@@ -87,6 +89,7 @@ impl fmt::Display for Error {
             Self::Closed => f.write_str("this side has already been closed"),
             Self::Broken(error) => write!(f, "the connection is broken: {error}"),
             Self::Busy => f.write_str("another task is already using this direction"),
+            Self::WouldBlock => f.write_str("it would have to wait"),
             Self::Cancelled => f.write_str("the operation was cancelled"),
             Self::TimedOut => f.write_str("the time limit was reached"),
             Self::ConnectFailed(error) => error.fmt(f),

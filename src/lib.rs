@@ -59,6 +59,9 @@
 //! * Move bytes: [`ByteReceiveStream`], [`ByteSendStream`], [`ByteStream`]; each stream type has
 //!   the same methods itself, so that none of these need be imported.
 //! * Run tasks side by side: [`task_group`], [`TaskGroup::spawn`], [`TaskHandle`]; [`yield_now`].
+//! * Several futures in one task: [`race`], [`join`], [`try_join`].
+//! * Between tasks: [`create_memory_object_stream`]; [`Event`], [`Lock`], [`Condition`],
+//!   [`Semaphore`], [`CapacityLimiter`], [`RateLimiter`], all of [`sync`].
 //! * Wait, or limit a wait: [`sleep`], [`sleep_until`], [`interval`], [`fail_after`],
 //!   [`move_on_after`].
 //! * Test without a kernel: [`create_memory_byte_stream`].
@@ -82,6 +85,7 @@ pub mod net;
 mod reactor;
 mod runtime;
 mod stream;
+pub mod sync;
 mod sys;
 mod task;
 mod time;
@@ -96,12 +100,15 @@ pub use net::{
 };
 pub use runtime::{Dump, Runtime, TaskState, block_on, dump};
 pub use stream::{
-    ByteReceiveStream, ByteSendStream, ByteStream, Listener, MemoryStream, Serve,
-    create_memory_byte_stream,
+    ByteReceiveStream, ByteSendStream, ByteStream, Listener, MemoryStream, ObjectReceiver,
+    ObjectSender, ObjectStreamStatistics, Serve, TrySendError, create_memory_byte_stream,
+    create_memory_object_stream,
 };
+pub use sync::{CapacityLimiter, Condition, Event, Lock, LockGuard, RateLimiter, Semaphore};
 pub use task::{
-    CancelScope, Outcome, Ready, TaskGroup, TaskHandle, current_effective_deadline, fail_after,
-    fail_at, move_on_after, move_on_at, shield, task_group, task_group_with, yield_now,
+    CancelScope, Join, Outcome, Race, Ready, TaskGroup, TaskHandle, TryJoin, Winner,
+    current_effective_deadline, fail_after, fail_at, join, move_on_after, move_on_at, race, shield,
+    task_group, task_group_with, try_join, yield_now,
 };
 pub use time::{Interval, interval, sleep, sleep_until};
 

@@ -7,6 +7,7 @@
 //! | `listener.rs` | the contract of a listener |
 //! | `serve.rs` | the server loop, written once |
 //! | `memory.rs` | a connected pair of streams without a kernel |
+//! | `object/` | memory object streams: a bounded queue of values between tasks |
 //!
 //! The laws that every byte stream keeps stand at [`ByteStream`].
 
@@ -14,6 +15,7 @@ mod data;
 mod face;
 mod listener;
 mod memory;
+mod object;
 mod serve;
 
 use std::io::IoSlice;
@@ -23,6 +25,9 @@ pub(crate) use data::{Data, Rest};
 pub(crate) use face::byte_stream_face;
 pub use listener::Listener;
 pub use memory::{MemoryStream, create_memory_byte_stream};
+pub use object::{
+    ObjectReceiver, ObjectSender, ObjectStreamStatistics, TrySendError, create_memory_object_stream,
+};
 pub use serve::Serve;
 
 use crate::error::{Error, Result};

@@ -2,6 +2,7 @@
 //!
 //! `cargo test` builds the examples; to run this file alone, `cargo build --examples` first.
 
+mod chat;
 mod running;
 
 use std::fs::{self, File};
@@ -80,6 +81,13 @@ fn timeouts_tells_what_was_late() {
         "done within 100 ms: quick, fair",
     ];
     assert_eq!(lines, expected);
+}
+
+#[test]
+fn workers_do_each_job_once() {
+    let said = start("worker", &NONE).ended().said();
+    let expected = (1..=12).map(|number| format!("{number} squared is {}", number * number));
+    assert!(said.lines().eq(expected), "{said}");
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //!
 //! The driver is in `cut.rs`. Long because every public operation has its round.
 
+mod sync;
+
 use std::io::IoSlice;
 use std::time::Duration;
 

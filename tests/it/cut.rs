@@ -85,7 +85,14 @@ impl Cut {
 
 /// Runs `round` with every cut; it says whether the operation came to its end.
 pub(crate) fn everywhere(test: &str, round: impl AsyncFn(Cut) -> bool) {
-    alone(&format!("cancel_everywhere::{test}"), || {
+    // The name of a test there, or the full name of one elsewhere.
+    let module = ["cancel_everywhere::", ""][usize::from(test.contains("::"))];
+    everywhere_alone(&format!("{module}{test}"), round);
+}
+
+/// The same with the test's full name.
+pub(crate) fn everywhere_alone(test: &str, round: impl AsyncFn(Cut) -> bool) {
+    alone(test, || {
         let _guard = deadline();
         let mut runtime = Runtime::new().expect("a runtime");
         let threads = threads();

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use soloio::{
-    Dump, Error, Result, Runtime, TaskGroup, TaskState, create_memory_byte_stream, dump,
+    Dump, Error, Lock, Result, Runtime, TaskGroup, TaskState, create_memory_byte_stream, dump,
     fail_after, sleep, task_group,
 };
 
@@ -83,12 +83,20 @@ fn sockets_and_moments_are_named() {
 fn other_waits_are_named_and_those_of_combinators_counted() {
     run(async {
         let (memory, _peer) = create_memory_byte_stream(1);
+        let lock = Lock::new(());
         let dump = dump_of(async |group| {
             drop(
                 group
                     .spawn(async { memory.receive().await.map(drop) })
                     .named("memory"),
             );
+            let holds = async {
+                let _held = lock.acquire().await?;
+                sleep(HOUR).await
+            };
+            drop(group.spawn(holds).named("has the lock"));
+            let wants = async { lock.acquire().await.map(drop) };
+            drop(group.spawn(wants).named("wants the lock"));
             let mut slow = group.spawn(sleep(HOUR));
             let joins = group.spawn(async move { slow.wait().await });
             drop(joins.named("joins"));

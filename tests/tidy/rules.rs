@@ -11,7 +11,7 @@ pub(crate) const ROWS: &[&[&str]] = &[
     &["sys"],
     &["executor", "reactor"],
     &["runtime"],
-    &["time"],
+    &["time", "sync"],
     &["task"],
     &["stream"],
     &["tls"],
