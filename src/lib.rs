@@ -81,6 +81,7 @@ mod executor;
 pub mod net;
 mod reactor;
 mod runtime;
+mod signal;
 mod stream;
 mod sys;
 mod task;
@@ -95,6 +96,7 @@ pub use net::{
     create_tcp_listener, create_udp_socket, create_unix_listener,
 };
 pub use runtime::{Runtime, block_on};
+pub use signal::{Signal, SignalReceiver, ctrl_c, open_signal_receiver};
 pub use stream::{
     ByteReceiveStream, ByteSendStream, ByteStream, Listener, MemoryStream, Serve,
     create_memory_byte_stream,

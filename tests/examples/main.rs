@@ -339,3 +339,22 @@ fn echo_stops_accepting_and_lets_connections_finish() {
     assert_eq!(client.read(&mut answer).expect("an orderly end"), 0);
     echo.ended().well();
 }
+
+#[test]
+fn echo_ends_at_once_at_the_second_signal() {
+    let mut echo = start("echo", &["--tcp", "127.0.0.1:0"]);
+    let address = echo.address("tcp");
+    let _client = TcpStream::connect(address).expect("it listens");
+    echo.terminate();
+    while TcpStream::connect(address).is_ok() {
+        assert!(Instant::now() < echo.deadline, "it goes on accepting");
+        thread::yield_now();
+    }
+    echo.terminate();
+    let ended = echo.ended();
+    assert_eq!(
+        (ended.code, &*ended.stderr),
+        (None, ""),
+        "not by the signal"
+    );
+}

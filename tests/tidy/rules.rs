@@ -12,6 +12,7 @@ pub(crate) const ROWS: &[&[&str]] = &[
     &["executor", "reactor"],
     &["runtime"],
     &["time"],
+    &["signal"],
     &["task"],
     &["stream"],
     &["tls"],
