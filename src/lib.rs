@@ -85,11 +85,14 @@ mod signal;
 mod stream;
 mod sys;
 mod task;
+mod threads;
 mod time;
 #[cfg(feature = "tls")]
 pub mod tls;
 
-pub use error::{ConnectAttempt, ConnectFailed, Error, OsError, ResolveError, Result, TlsError};
+pub use error::{
+    ConnectAttempt, ConnectFailed, Error, OsError, Panicked, ResolveError, Result, TlsError,
+};
 pub use net::{
     ConnectedUdpSocket, Datagram, Family, Host, TcpListener, TcpStream, UdpSocket, UnixListener,
     UnixName, UnixStream, connect_tcp, connect_unix, create_connected_udp_socket,
@@ -104,6 +107,10 @@ pub use stream::{
 pub use task::{
     CancelScope, Outcome, TaskGroup, TaskHandle, current_effective_deadline, fail_after, fail_at,
     move_on_after, move_on_at, shield, task_group, task_group_with, yield_now,
+};
+pub use threads::{
+    LoopHandle, RunInThread, ThreadEvent, ThreadStatistics, loop_handle, run_in_thread,
+    thread_statistics,
 };
 pub use time::{Interval, interval, sleep, sleep_until};
 

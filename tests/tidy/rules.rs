@@ -12,7 +12,7 @@ pub(crate) const ROWS: &[&[&str]] = &[
     &["executor", "reactor"],
     &["runtime"],
     &["time"],
-    &["signal"],
+    &["signal", "threads"],
     &["task"],
     &["stream"],
     &["tls"],
