@@ -12,6 +12,8 @@
 //!
 //! The numbers in names and comments (E1, W1, ...) are those of the crate's list of failures seen
 //! in other runtimes. No model bounds preemptions: all run to the end of their state space.
+//!
+//! Long because the models of both files share the loop below.
 #![cfg(loom)]
 
 use std::sync::Arc as StdArc;

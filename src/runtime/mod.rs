@@ -273,8 +273,8 @@ impl Runtime {
             inbox.woken.extend(core.fail(cause));
         }
         inbox.gather(core, TIMERS_PER_TURN);
-        let panic = inbox.wake_all(core);
-        if let Some(payload) = panic.or(core.calls().run()) {
+        let (woken, called) = (inbox.wake_all(core), core.calls().run());
+        if let Some(payload) = woken.or(called) {
             resume_unwind(payload);
         }
     }

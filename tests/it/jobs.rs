@@ -19,7 +19,7 @@ use crate::cancel_everywhere::everywhere;
 use crate::kernel;
 use crate::net_support::turns;
 use crate::support::{
-    OnDrop, alone, deadline, fds, message, poll_once, poll_with, rounds, threads,
+    CountedDrop, OnDrop, alone, deadline, fds, message, poll_once, poll_with, rounds, threads,
 };
 
 /// Waits, without a runtime, until something on other threads is so.
@@ -32,7 +32,9 @@ fn until(mut is_so: impl FnMut() -> bool) {
 /// A job that runs until the sender is dropped.
 fn held() -> (Sender<()>, impl FnOnce() + Send) {
     let (sender, receiver): (_, Receiver<()>) = channel();
-    (sender, move || drop(receiver.recv()))
+    (sender, move || {
+        assert!(receiver.recv().is_err(), "nothing is sent")
+    })
 }
 
 #[test]
@@ -205,7 +207,7 @@ fn a_job_that_waits_never_runs_once_cancelled() {
             let (ran, gone) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
             for _ in 0..rounds(100_000) {
                 let (ran, gone) = (Arc::clone(&ran), Arc::clone(&gone));
-                let gone = OnDrop(move || drop(gone.fetch_add(1, SeqCst)));
+                let gone = CountedDrop(gone);
                 let mut job = pin!(
                     run_in_thread(move || {
                         ran.fetch_add(1, SeqCst);
@@ -236,7 +238,7 @@ fn cancelled_everywhere() {
         let job = run_in_thread({
             let ran = Arc::clone(&ran);
             let gone = Arc::clone(&gone);
-            let held = OnDrop(move || drop(gone.fetch_add(1, SeqCst)));
+            let held = CountedDrop(gone);
             move || {
                 ran.fetch_add(1, SeqCst);
                 held

@@ -18,7 +18,9 @@ use static_assertions::assert_impl_all;
 
 use crate::cancel_everywhere::everywhere;
 use crate::net_support::turns;
-use crate::support::{OnDrop, Wakes, alone, deadline, fds, message, poll_once, poll_with, rounds};
+use crate::support::{
+    CountedDrop, OnDrop, Wakes, alone, deadline, fds, message, poll_once, poll_with, rounds,
+};
 
 assert_impl_all!(LoopHandle: Send, Sync, Clone);
 assert_impl_all!(ThreadEvent: Send, Sync, Clone);
@@ -137,7 +139,7 @@ fn a_thread_is_released_when_the_loop_ends() {
                         let mut posted = 0;
                         loop {
                             let gone = Arc::clone(&gone);
-                            let gone = OnDrop(move || drop(gone.fetch_add(1, SeqCst)));
+                            let gone = CountedDrop(gone);
                             posted += 1;
                             // Either way it goes, the loop ends under one of these.
                             let result = match posted % 2 {
