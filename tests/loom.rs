@@ -122,6 +122,14 @@ impl Loop {
         self.posts.append(&mut posts);
     }
 
+    /// One turn that has something to do, and so doesn't sleep.
+    fn turn_awake(&mut self) {
+        let (mut wakes, mut posts) = (Vec::new(), Vec::new());
+        self.remote.drain(&mut wakes, &mut posts);
+        self.wakes.append(&mut wakes);
+        self.posts.append(&mut posts);
+    }
+
     /// Runs until so many wakes and posts came. A lost one is a sleep that loom finds endless.
     fn run_until(&mut self, count: usize) {
         while self.wakes.len() + self.posts.len() < count {
@@ -431,7 +439,10 @@ fn all_are_run<const THREADS: usize>(counts: [usize; THREADS]) {
     let mut owner = Loop::new(&remote);
     let all = counts.iter().sum();
     while ran.load(Relaxed) < all {
-        if !queue.has_left() {
+        // As the loop does it: what was left over is no reason not to take in the wakes.
+        if queue.has_left() {
+            owner.turn_awake();
+        } else {
             owner.turn_with(Eventfd::wait);
         }
         assert!(queue.run().is_none());
