@@ -94,10 +94,13 @@ impl Cut {
 }
 
 /// Runs `round` with every cut; it says whether the operation came to its end.
-pub(crate) fn everywhere(test: &str, round: impl AsyncFn(Cut) -> bool) {
-    // The name of a test here, or the full name of one elsewhere.
-    let module = ["cancel_everywhere::", ""][usize::from(test.contains("::"))];
-    alone(&format!("{module}{test}"), || {
+fn everywhere(test: &str, round: impl AsyncFn(Cut) -> bool) {
+    everywhere_alone(&format!("cancel_everywhere::{test}"), round);
+}
+
+/// The same for a test of another module; `test` is its full name.
+pub(crate) fn everywhere_alone(test: &str, round: impl AsyncFn(Cut) -> bool) {
+    alone(test, || {
         let _guard = deadline();
         let mut runtime = Runtime::new().expect("a runtime");
         let threads = threads();
@@ -130,7 +133,6 @@ pub(crate) fn everywhere(test: &str, round: impl AsyncFn(Cut) -> bool) {
     });
 }
 
-/// An abandoned lookup ends when the resolver does, and wakes nobody. Threads of jobs stay a while.
 fn wait_for_lookups(runtime: &mut Runtime, before: usize) {
     while threads() > before + soloio::thread_statistics().threads {
         std::thread::yield_now();
@@ -146,7 +148,6 @@ fn check_nothing_left(runtime: &Runtime, before: usize, what: &str) {
     assert_eq!(runtime.next_timeout(), None, "a timer is left after {what}");
 }
 
-/// How a receive is called.
 #[derive(Clone, Copy)]
 enum Receive {
     All,
@@ -637,9 +638,8 @@ fn serve() {
         for client in clients {
             while client.receive().await.is_ok() {}
         }
-        if let Some(served) = &served {
-            assert!(matches!(served, Err(Error::Closed)), "{served:?}");
-        }
+        let closed = |served: &_| matches!(served, Err(Error::Closed));
+        assert!(served.as_ref().is_none_or(closed), "{served:?}");
         served.is_some()
     });
 }

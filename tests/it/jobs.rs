@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use soloio::{Error, block_on, run_in_thread, sleep, task_group, thread_statistics};
 
-use crate::cancel_everywhere::everywhere;
+use crate::cancel_everywhere::everywhere_alone;
 use crate::kernel;
 use crate::net_support::turns;
 use crate::support::{
@@ -232,7 +232,7 @@ fn a_job_that_waits_never_runs_once_cancelled() {
 
 #[test]
 fn cancelled_everywhere() {
-    everywhere("jobs::cancelled_everywhere", async |cut| {
+    everywhere_alone("jobs::cancelled_everywhere", async |cut| {
         let ran = Arc::new(AtomicUsize::new(0));
         let gone = Arc::new(AtomicUsize::new(0));
         let job = run_in_thread({

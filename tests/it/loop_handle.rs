@@ -16,7 +16,7 @@ use soloio::{
 };
 use static_assertions::assert_impl_all;
 
-use crate::cancel_everywhere::everywhere;
+use crate::cancel_everywhere::everywhere_alone;
 use crate::net_support::turns;
 use crate::support::{
     CountedDrop, OnDrop, Wakes, alone, deadline, fds, message, poll_once, poll_with, rounds,
@@ -340,7 +340,7 @@ fn an_event_forgets_who_no_longer_waits() {
 #[test]
 fn waiting_for_an_event_cancelled_everywhere() {
     let name = "loop_handle::waiting_for_an_event_cancelled_everywhere";
-    everywhere(name, async |cut| {
+    everywhere_alone(name, async |cut| {
         let event = ThreadEvent::new();
         let setter = event.clone();
         let partner = async {

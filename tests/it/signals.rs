@@ -14,7 +14,7 @@ use std::thread;
 use soloio::{Error, Signal, SignalReceiver, block_on, ctrl_c, open_signal_receiver};
 use static_assertions::assert_impl_all;
 
-use crate::cancel_everywhere::everywhere;
+use crate::cancel_everywhere::everywhere_alone;
 use crate::kernel_signals::{
     action, count_on_top, counted, errno, forked, raise, send, set_action, set_errno,
 };
@@ -302,7 +302,7 @@ fn ctrl_c_is_its_own_again_afterwards() {
 #[test]
 fn receiving_a_signal_cancelled_everywhere() {
     let name = "signals::receiving_a_signal_cancelled_everywhere";
-    everywhere(name, async |cut| {
+    everywhere_alone(name, async |cut| {
         let signals = open(&[Signal::User1]);
         let receive = async {
             let done = cut.apply(signals.receive()).await;
@@ -324,7 +324,7 @@ fn receiving_a_signal_cancelled_everywhere() {
 #[test]
 fn waiting_for_ctrl_c_cancelled_everywhere() {
     let name = "signals::waiting_for_ctrl_c_cancelled_everywhere";
-    everywhere(name, async |cut| {
+    everywhere_alone(name, async |cut| {
         set_action(libc::SIGINT, libc::SIG_IGN);
         let partner = async {
             turns(2).await;
