@@ -7,12 +7,14 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Poll, Waker};
 use std::thread;
+use std::time::Duration;
 
 use super::pool::{POOL, Ticket, Work};
 use crate::error::{Error, Panicked, Result};
-use crate::runtime::context::{self, Core};
+use crate::runtime::context;
+use crate::runtime::scoped::shielded;
 use crate::runtime::wait::Wait;
 
 /// Runs `job`, which may block, on another thread, and waits for what it returns.
@@ -23,10 +25,11 @@ use crate::runtime::wait::Wait;
 /// The threads are made when they are needed, and end after 10 seconds without a job. The end of
 /// the program, or of the loop, doesn't wait for them.
 ///
-/// A job that has started cannot be stopped. A cancelled scope therefore waits for it, and a job
-/// that has not started never runs; with
-/// [`abandon_on_cancel`](RunInThread::abandon_on_cancel) the scope goes on at once. When the
-/// *future* is dropped nothing can wait: the job is abandoned in either case.
+/// A job that has started cannot be stopped. A cancelled scope, a time limit too, therefore waits
+/// for it, and then goes on with its result; that it does for as long as it takes, unless
+/// [`abandon_after`](RunInThread::abandon_after) or
+/// [`abandon_on_cancel`](RunInThread::abandon_on_cancel) says otherwise. A job that has not started
+/// never runs. When the *future* is dropped nothing can wait: the job is abandoned in any case.
 ///
 /// # Errors
 ///
@@ -61,7 +64,7 @@ where
 {
     RunInThread {
         job,
-        abandon: false,
+        patience: Duration::MAX,
     }
 }
 
@@ -69,14 +72,21 @@ where
 #[must_use = "nothing happens before it is awaited"]
 pub struct RunInThread<F> {
     job: F,
-    abandon: bool,
+    /// How long a cancelled scope waits for it; `Duration::MAX` for ever.
+    patience: Duration,
 }
 
 impl<F> RunInThread<F> {
     /// Lets a cancelled scope go on at once, instead of waiting for the job if it has started. It
     /// runs on, and what it returns is dropped.
-    pub fn abandon_on_cancel(mut self) -> Self {
-        self.abandon = true;
+    pub fn abandon_on_cancel(self) -> Self {
+        self.abandon_after(Duration::ZERO)
+    }
+
+    /// Lets a cancelled scope go on after it has waited this long, counted from the cancel. The job
+    /// runs on, and what it returns is dropped.
+    pub fn abandon_after(mut self, limit: Duration) -> Self {
+        self.patience = limit;
         self
     }
 }
@@ -84,7 +94,7 @@ impl<F> RunInThread<F> {
 impl<F> fmt::Debug for RunInThread<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RunInThread")
-            .field("abandon_on_cancel", &self.abandon)
+            .field("abandon_after", &self.patience)
             .finish_non_exhaustive()
     }
 }
@@ -98,37 +108,23 @@ where
     type IntoFuture = Pin<Box<dyn Future<Output = Result<T>> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(run(self.job, self.abandon, true))
+        Box::pin(run(self.job, self.patience, true))
     }
 }
 
 /// Gives the job to the pool at the first poll, and waits for it.
-async fn run<F, T>(job: F, abandon: bool, bounded: bool) -> Result<T>
+async fn run<F, T>(job: F, patience: Duration, bounded: bool) -> Result<T>
 where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    let mut wait = Wait::new("a job on a thread");
-    let mut given: Option<Given<T>> = None;
-    let mut job = Some(job);
-    poll_fn(|cx| {
-        context::poll_with(|core| {
-            match (&given, ready!(wait.admit(core, cx))) {
-                (None, admitted) => {
-                    admitted?;
-                    let job = job.take().expect("given once");
-                    given = Some(Given::new(job, bounded));
-                }
-                (Some(given), Err(error)) => given.ends_by(error, abandon)?,
-                (Some(_), Ok(())) => {}
-            }
-            given
-                .as_mut()
-                .expect("it was given")
-                .poll(core, cx, &mut wait, abandon)
-        })
-    })
-    .await
+    context::checkpoint().await?;
+    let given = Given::new(job, bounded);
+    if let Some(output) = given.output(patience > Duration::ZERO).await? {
+        return Ok(output);
+    }
+    let output = shielded(patience, given.output(false)).await?;
+    Ok(output.expect("it does not stay a second time"))
 }
 
 /// A job that the pool has, seen by who waits for it. Dropped, it is withdrawn or abandoned.
@@ -149,56 +145,70 @@ impl<T: Send + 'static> Given<T> {
         Self { ticket, shared }
     }
 
-    fn poll(
-        &mut self,
-        core: &Core,
-        cx: &Context<'_>,
-        wait: &mut Wait,
-        abandon: bool,
-    ) -> Poll<Result<T>> {
-        // Made before the lock, and the old one dropped after it: wakers may be the user's code.
-        let waker = cx.waker().clone();
+    /// Waits for what comes of the job. If that is to be waited for in spite of a cancel (`stays`),
+    /// a job that has started makes it `None`.
+    async fn output(&self, stays: bool) -> Result<Option<T>> {
+        let (mut wait, mut withdrawn) = (Wait::new("a job on a thread"), false);
+        poll_fn(|cx| {
+            context::poll_with(|core| {
+                if withdrawn {
+                    return wait.pend(core, cx);
+                }
+                // The gate was passed before there was a job.
+                if let Some(done) = self.look(cx.waker().clone()) {
+                    wait.done(core);
+                    return Poll::Ready(done.map(Some));
+                }
+                if stays && Wait::would_end(core) {
+                    withdrawn = self.withdraw();
+                    if !withdrawn {
+                        return Poll::Ready(Ok(None));
+                    }
+                }
+                wait.pend(core, cx)
+            })
+        })
+        .await
+    }
+
+    /// Takes the result if it is there, or else leaves the waker to be called.
+    fn look(&self, waker: Waker) -> Option<Result<T>> {
         let mut progress = self.shared.lock();
         if let Progress::Going(place) = &mut *progress {
             let old = place.replace(waker);
             drop(progress);
+            // Both may be the user's code.
             drop(old);
-            return match wait.pend(core, cx) {
-                Poll::Ready(Err(error)) => match self.ends_by(error, abandon) {
-                    Ok(()) => Poll::Pending,
-                    Err(error) => Poll::Ready(Err(error)),
-                },
-                other => other,
-            };
+            return None;
         }
-        let done = mem::replace(&mut *progress, Progress::Taken);
+        let before = mem::replace(&mut *progress, Progress::Over);
         drop(progress);
-        wait.done(core);
-        match done {
-            Progress::Done(output) => Poll::Ready(output),
-            _ => unreachable!("going, then done, then taken, and polled no more"),
+        match before {
+            Progress::Done(output) => Some(output),
+            _ => unreachable!("whoever has the result looks no more"),
         }
     }
 
-    /// Whether an error of the gate ends the wait: a cancelled scope does so only if the job is
-    /// abandoned or can be withdrawn.
-    fn ends_by(&self, error: Error, abandon: bool) -> Result<()> {
-        if matches!(error, Error::Cancelled) && !abandon && POOL.withdraw(self.ticket).is_none() {
-            return Ok(());
+    /// Sees to it that the job never runs; false if it has started.
+    fn withdraw(&self) -> bool {
+        let withdrawn = POOL.withdraw(self.ticket);
+        if withdrawn.is_some() {
+            let before = mem::replace(&mut *self.shared.lock(), Progress::Over);
+            drop(before);
         }
-        Err(error)
+        withdrawn.is_some()
     }
 }
 
 impl<T> Drop for Given<T> {
     fn drop(&mut self) {
-        if matches!(*self.shared.lock(), Progress::Taken) {
+        if matches!(*self.shared.lock(), Progress::Over) {
             return;
         }
         let withdrawn = POOL.withdraw(self.ticket);
         let mut progress = self.shared.lock();
         let runs = withdrawn.is_none() && matches!(*progress, Progress::Going(_));
-        let left = mem::replace(&mut *progress, Progress::Abandoned);
+        let left = mem::replace(&mut *progress, Progress::Over);
         if runs {
             POOL.count_abandoned();
         }
@@ -218,10 +228,8 @@ enum Progress<T> {
     /// It waits or runs; and who is to be woken.
     Going(Option<Waker>),
     Done(Result<T>),
-    /// Whoever waited has it.
-    Taken,
-    /// Nobody waits for it any more.
-    Abandoned,
+    /// Whoever waited has it, or waits no more.
+    Over,
 }
 
 impl<T> Shared<T> {

@@ -45,7 +45,8 @@ use crate::runtime::context;
 #[doc(alias = "from_thread")]
 #[doc(alias = "BlockingPortal")]
 pub fn loop_handle() -> Result<LoopHandle> {
-    context::with(|core| LoopHandle {
+    let core = context::current().ok_or(Error::NoRuntime)?;
+    Ok(LoopHandle {
         runtime: core.serial(),
         calls: core.calls().shared(),
     })

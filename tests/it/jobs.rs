@@ -1,6 +1,6 @@
 //! Jobs on other threads: their bound, their panics, what a cancel leaves of them, and the threads.
 //!
-//! What counts threads runs in a process of its own.
+//! What counts threads runs in a process of its own. Long because each way to end has its test.
 
 use std::cell::Cell;
 use std::future::IntoFuture;
@@ -13,7 +13,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use soloio::{Error, block_on, run_in_thread, sleep, task_group, thread_statistics};
+use soloio::{
+    CancelScope, Error, block_on, fail_after, run_in_thread, sleep, task_group, thread_statistics,
+};
 
 use crate::cancel_everywhere::everywhere_alone;
 use crate::kernel;
@@ -196,7 +198,7 @@ fn a_job_that_waits_never_runs_once_cancelled() {
         block_on(task_group(async |group| {
             let holding: Vec<_> = holds
                 .into_iter()
-                .map(|hold| group.spawn(run_in_thread(hold).into_future()))
+                .map(|hold| group.spawn(run_in_thread(hold).abandon_on_cancel().into_future()))
                 .collect();
             turns(2).await;
             until(|| thread_statistics().running == 40);
@@ -355,4 +357,121 @@ fn a_panic_goes_on_here_if_it_is_resumed() {
     };
     let here = std::panic::catch_unwind(|| std::panic::resume_unwind(panicked.into_payload()));
     assert_eq!(message(&*here.expect_err("it panicked")), "there");
+}
+
+/// Starts a job that is held, in a scope, and cancels the scope once the job runs.
+async fn cancelled_while_it_runs(
+    job: impl IntoFuture<Output = soloio::Result<&'static str>>,
+    release: Sender<()>,
+    hold_on: bool,
+) -> Option<soloio::Result<&'static str>> {
+    let scope = CancelScope::new();
+    let mut release = Some(release);
+    let partner = async {
+        turns(2).await;
+        until(|| thread_statistics().running == 1);
+        scope.cancel("for the test");
+        for _ in 0..100 {
+            turns(1).await;
+        }
+        if hold_on {
+            release.take();
+        }
+    };
+    let (ended, ()) = futures_util::future::join(scope.run(job), partner).await;
+    assert!(scope.cancel_called());
+    assert_eq!(scope.cancelled_caught(), !hold_on);
+    drop(release);
+    until(|| thread_statistics().running == 0);
+    assert_eq!(thread_statistics().abandoned, 0);
+    ended
+}
+
+#[test]
+fn a_cancelled_scope_waits_or_not_as_the_caller_says() {
+    let name = "jobs::a_cancelled_scope_waits_or_not_as_the_caller_says";
+    alone(name, || {
+        let _guard = deadline();
+        let job = || {
+            let (release, hold) = held();
+            let work = move || {
+                hold();
+                "done"
+            };
+            (run_in_thread(work), release)
+        };
+        block_on(async {
+            // It waits, and what the job returned is handed on.
+            let (waits, release) = job();
+            let ended = cancelled_while_it_runs(waits, release, true).await;
+            assert!(matches!(ended, Some(Ok("done"))), "{ended:?}");
+            let (waits, release) = job();
+            let waits = waits.abandon_after(Duration::from_secs(3600));
+            let ended = cancelled_while_it_runs(waits, release, true).await;
+            assert!(matches!(ended, Some(Ok("done"))), "{ended:?}");
+            // It goes on, at once or after a while.
+            let (abandoned, release) = job();
+            let abandoned = abandoned.abandon_on_cancel();
+            let ended = cancelled_while_it_runs(abandoned, release, false).await;
+            assert!(matches!(ended, Some(Err(Error::Cancelled))), "{ended:?}");
+            let (abandoned, release) = job();
+            let abandoned = abandoned.abandon_after(Duration::from_millis(2));
+            let ended = cancelled_while_it_runs(abandoned, release, false).await;
+            assert!(matches!(ended, Some(Err(Error::Cancelled))), "{ended:?}");
+        });
+    });
+}
+
+#[test]
+fn a_time_limit_around_a_job_is_told_in_the_end() {
+    alone("jobs::a_time_limit_around_a_job_is_told_in_the_end", || {
+        let _guard = deadline();
+        block_on(async {
+            let (release, hold) = held();
+            let job = run_in_thread(hold).abandon_on_cancel();
+            let limited = fail_after(Duration::from_millis(1), job).await;
+            assert!(matches!(limited, Err(Error::TimedOut)), "{limited:?}");
+            drop(release);
+            until(|| thread_statistics().running == 0);
+        });
+    });
+}
+
+/// In a scope that is cancelled already, or before its turn came: it never runs, and is counted
+/// nowhere, whether or not the scope would have waited for it.
+#[test]
+fn a_job_that_has_not_started_ends_with_its_scope() {
+    let name = "jobs::a_job_that_has_not_started_ends_with_its_scope";
+    alone(name, || {
+        let _guard = deadline();
+        let ran = Arc::new(AtomicUsize::new(0));
+        let job = || {
+            let ran = Arc::clone(&ran);
+            run_in_thread(move || ran.fetch_add(1, SeqCst))
+        };
+        let (releases, holds): (Vec<_>, Vec<_>) = (0..40).map(|_| held()).unzip();
+        block_on(task_group(async |group| {
+            let cancelled = CancelScope::new();
+            cancelled.cancel("before it began");
+            let ended = cancelled.run(job()).await;
+            assert!(matches!(ended, Some(Err(Error::Cancelled))), "{ended:?}");
+            assert_eq!(thread_statistics().threads, 0, "it was not even given");
+
+            for hold in holds {
+                group.spawn(async { run_in_thread(hold).await.expect("no panic") });
+            }
+            turns(2).await;
+            until(|| thread_statistics().running == 40);
+            for patience in [Duration::ZERO, Duration::from_secs(1), Duration::MAX] {
+                let job = job().abandon_after(patience);
+                let limited = fail_after(Duration::from_millis(1), job).await;
+                assert!(matches!(limited, Err(Error::TimedOut)), "{limited:?}");
+                let statistics = thread_statistics();
+                assert_eq!((statistics.waiting, statistics.abandoned), (0, 0));
+            }
+            drop(releases);
+        }))
+        .expect("no error");
+        assert_eq!(ran.load(SeqCst), 0);
+    });
 }
