@@ -263,6 +263,8 @@ fn a_flood_loses_nothing_and_writes_nowhere_else() {
                     drop(other);
                 }
                 over.store(true, SeqCst);
+                // Whoever waits now waits for the last one.
+                raise(libc::SIGUSR1);
             });
             block_on(async {
                 let (a, b) = tcp_pair().await;
@@ -338,35 +340,37 @@ fn waiting_for_ctrl_c_cancelled_everywhere() {
 
 #[test]
 fn what_cannot_be_received_is_told() {
-    let _guard = deadline();
-    let refused = |signals: &[Signal]| match open_signal_receiver(signals) {
-        Err(Error::Io(error)) => {
-            assert_eq!(error.kind(), ErrorKind::InvalidInput);
-            error.to_string()
+    alone("signals::what_cannot_be_received_is_told", || {
+        let _guard = deadline();
+        let refused = |signals: &[Signal]| match open_signal_receiver(signals) {
+            Err(Error::Io(error)) => {
+                assert_eq!(error.kind(), ErrorKind::InvalidInput);
+                error.to_string()
+            }
+            other => panic!("{other:?}"),
+        };
+        for (number, said) in [
+            (libc::SIGKILL, "SIGKILL cannot be caught"),
+            (libc::SIGSTOP, "SIGSTOP cannot be caught"),
+            (libc::SIGSEGV, "SIGSEGV is about the thread"),
+            (libc::SIGBUS, "SIGBUS is about the thread"),
+            (0, "no signal of that number"),
+            (-5, "no signal of that number"),
+            (65, "no signal of that number"),
+            (i32::MAX, "no signal of that number"),
+        ] {
+            let message = refused(&[Signal::User1, Signal::Number(number)]);
+            assert!(message.contains(said), "{message}");
+            assert_eq!(action(libc::SIGUSR1), libc::SIG_DFL, "none is received");
         }
-        other => panic!("{other:?}"),
-    };
-    for (number, said) in [
-        (libc::SIGKILL, "SIGKILL cannot be caught"),
-        (libc::SIGSTOP, "SIGSTOP cannot be caught"),
-        (libc::SIGSEGV, "SIGSEGV is about the thread"),
-        (libc::SIGBUS, "SIGBUS is about the thread"),
-        (0, "no signal of that number"),
-        (-5, "no signal of that number"),
-        (65, "no signal of that number"),
-        (i32::MAX, "no signal of that number"),
-    ] {
-        let message = refused(&[Signal::User1, Signal::Number(number)]);
-        assert!(message.contains(said), "{message}");
-        assert_eq!(action(libc::SIGUSR1), libc::SIG_DFL, "none is received");
-    }
-    assert!(refused(&[]).contains("no signal is named"));
-    // Kept by the C library for itself: refused by it, and told with its number.
-    let message = open_signal_receiver(&[Signal::User2, Signal::Number(33)])
-        .expect_err("not for us")
-        .to_string();
-    assert!(message.starts_with("receive signal 33: "), "{message}");
-    assert_eq!(action(libc::SIGUSR2), libc::SIG_DFL, "none is received");
+        assert!(refused(&[]).contains("no signal is named"));
+        // Kept by the C library for itself: refused by it, and told with its number.
+        let message = open_signal_receiver(&[Signal::User2, Signal::Number(33)])
+            .expect_err("not for us")
+            .to_string();
+        assert!(message.starts_with("receive signal 33: "), "{message}");
+        assert_eq!(action(libc::SIGUSR2), libc::SIG_DFL, "none is received");
+    });
 }
 
 #[test]
