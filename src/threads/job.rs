@@ -14,8 +14,8 @@ use std::time::Duration;
 use super::pool::{POOL, Ticket, Work};
 use crate::error::{Error, Panicked, Result};
 use crate::runtime::context;
-use crate::runtime::scoped::shielded;
 use crate::runtime::wait::Wait;
+use crate::task::shield;
 
 /// Runs `job`, which may block, on another thread, and waits for what it returns.
 ///
@@ -123,7 +123,7 @@ where
     if let Some(output) = given.output(patience > Duration::ZERO).await? {
         return Ok(output);
     }
-    let output = shielded(patience, given.output(false)).await?;
+    let output = shield(patience, given.output(false)).await?;
     Ok(output.expect("it does not stay a second time"))
 }
 
