@@ -1,10 +1,14 @@
 //! Defines [`Error`], the few sharp words every operation ends with, and [`Result`].
 
+mod panicked;
+
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
+
+pub use panicked::Panicked;
 
 /// What every operation of this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -45,6 +49,8 @@ pub enum Error {
     NoRuntime,
     /// The socket belongs to another runtime that is still alive.
     OtherLoop,
+    /// Code that was waited for panicked, on a thread or on the loop.
+    Panicked(Panicked),
     /// A system call failed, or an argument was refused before one was made.
     Io(OsError),
     /// An error that is not of this crate; see [`Error::other`].
@@ -101,6 +107,7 @@ impl fmt::Display for Error {
                 "no runtime is running on this thread: enter one with `soloio::block_on`",
             ),
             Self::OtherLoop => f.write_str("the socket is in use by another runtime"),
+            Self::Panicked(panicked) => panicked.fmt(f),
             Self::Io(error) => error.fmt(f),
             Self::Other(error) => error.fmt(f),
         }

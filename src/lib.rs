@@ -84,21 +84,26 @@ mod executor;
 pub mod net;
 mod reactor;
 mod runtime;
+mod signal;
 mod stream;
 pub mod sync;
 mod sys;
 mod task;
+mod threads;
 mod time;
 #[cfg(feature = "tls")]
 pub mod tls;
 
-pub use error::{ConnectAttempt, ConnectFailed, Error, OsError, ResolveError, Result, TlsError};
+pub use error::{
+    ConnectAttempt, ConnectFailed, Error, OsError, Panicked, ResolveError, Result, TlsError,
+};
 pub use net::{
     ConnectedUdpSocket, Datagram, Family, Host, TcpListener, TcpStream, UdpSocket, UnixListener,
     UnixName, UnixStream, connect_tcp, connect_unix, create_connected_udp_socket,
     create_tcp_listener, create_udp_socket, create_unix_listener,
 };
 pub use runtime::{Dump, Runtime, TaskState, block_on, dump};
+pub use signal::{Signal, SignalReceiver, ctrl_c, open_signal_receiver};
 pub use stream::{
     ByteReceiveStream, ByteSendStream, ByteStream, Listener, MemoryStream, ObjectReceiver,
     ObjectSender, ObjectStreamStatistics, Serve, TrySendError, create_memory_byte_stream,
@@ -109,6 +114,10 @@ pub use task::{
     CancelScope, Join, Outcome, Race, Ready, TaskGroup, TaskHandle, TryJoin, Winner,
     current_effective_deadline, fail_after, fail_at, join, move_on_after, move_on_at, race, shield,
     task_group, task_group_with, try_join, yield_now,
+};
+pub use threads::{
+    LoopHandle, RunInThread, ThreadEvent, ThreadStatistics, loop_handle, run_in_thread,
+    thread_statistics,
 };
 pub use time::{Interval, interval, sleep, sleep_until};
 

@@ -65,6 +65,11 @@ impl TaskId {
         Self(number)
     }
 
+    /// The number as it goes to another thread's queue.
+    pub(crate) fn number(self) -> usize {
+        self.0
+    }
+
     pub(super) fn runtime(self) -> u16 {
         u16::try_from(self.0 >> (GENERATION_BITS + INDEX_BITS)).expect("what is left: 16 bits")
     }

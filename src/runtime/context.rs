@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker, ready};
 
+use super::calls::CallQueue;
 use super::scope::Told;
 use super::scopes::Scopes;
 use super::wait::Wait;
@@ -37,6 +38,7 @@ pub(crate) struct Core {
     /// How many scopes are cancelled, and one more if the loop failed.
     alarms: Cell<u32>,
     pub(super) told: Cell<Told>,
+    calls: CallQueue,
     /// Set when the kernel refused to let the loop wait: every operation ends with this.
     failure: RefCell<Option<io::Error>>,
     failed: Cell<bool>,
@@ -54,6 +56,7 @@ impl Core {
             scopes: RefCell::default(),
             alarms: Cell::new(0),
             told: Cell::default(),
+            calls: CallQueue::default(),
             failure: RefCell::default(),
             failed: Cell::new(false),
         })
@@ -74,6 +77,11 @@ impl Core {
 
     pub(super) fn remote(&self) -> &Remote<Bell> {
         &self.remote
+    }
+
+    /// What other threads have left for the loop to run.
+    pub(crate) fn calls(&self) -> &CallQueue {
+        &self.calls
     }
 
     pub(crate) fn bell(&self) -> &Bell {

@@ -131,6 +131,12 @@ impl Wait {
         Poll::Pending
     }
 
+    /// True if an operation that has to wait here would be told that it is cancelled: for what
+    /// would rather wait on, in a shield.
+    pub(crate) fn would_end(core: &Core) -> bool {
+        core.is_alarmed() && core.outermost(core.executor.scope()).is_some()
+    }
+
     #[cold]
     fn enlist(&mut self, core: &Core, cx: &Context<'_>) {
         if self.serial != core.serial() {

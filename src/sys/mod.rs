@@ -11,6 +11,7 @@
 //! | `socket.rs` | making, connecting, accepting, receiving, sending, options |
 //! | `addr.rs` | socket addresses to and from the kernel's form, UNIX names |
 //! | `file.rs` | the file of a UNIX listener |
+//! | `signal.rs` | the handler of signals, who wants which, what was there before |
 //! | `errno.rs` | what an error number means to the layers above |
 
 #![allow(unsafe_code, reason = "this is the layer that talks to the kernel")]
@@ -20,6 +21,7 @@ pub(crate) mod clock;
 pub(crate) mod errno;
 pub(crate) mod file;
 pub(crate) mod poller;
+pub(crate) mod signal;
 pub(crate) mod socket;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod timerfd;

@@ -14,7 +14,7 @@ use soloio::{
 };
 use soloio::{fail_after, interval, move_on_after, sleep, sleep_until, task_group, yield_now};
 
-pub(crate) use crate::cut::{Cut, everywhere};
+pub(crate) use crate::cut::{Cut, everywhere, everywhere_alone};
 use crate::net_support::{
     TempDir, check_numbered, clog, numbered, tcp_listener, tcp_pair, turns, udp, unix_pair,
 };

@@ -13,6 +13,7 @@ pub(crate) const ROWS: &[&[&str]] = &[
     &["runtime"],
     &["time", "sync"],
     &["task"],
+    &["signal", "threads"],
     &["stream"],
     &["tls"],
     &["net"],

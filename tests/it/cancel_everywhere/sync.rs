@@ -15,7 +15,7 @@ use crate::support::Counter;
 
 #[test]
 fn event() {
-    everywhere("sync::event", async |cut| {
+    everywhere("cancel_everywhere::sync::event", async |cut| {
         let event = Event::new();
         let partner = async {
             turns(2).await;
@@ -31,7 +31,7 @@ fn event() {
 
 #[test]
 fn lock() {
-    everywhere("sync::lock", async |cut| {
+    everywhere("cancel_everywhere::sync::lock", async |cut| {
         let lock = Lock::new(0);
         let held = lock.acquire().await.expect("free");
         let holder = async {
@@ -61,42 +61,45 @@ fn lock() {
 
 #[test]
 fn semaphore_and_limiter() {
-    everywhere("sync::semaphore_and_limiter", async |cut| {
-        let (semaphore, limiter) = (Semaphore::new(1), CapacityLimiter::new(1));
-        let held = (semaphore.acquire_nowait(), limiter.acquire_nowait());
-        let partner = async {
-            turns(2).await;
-            drop(held);
-        };
-        let first = async {
-            let permit = cut.apply(semaphore.acquire()).await.map(drop);
-            let token = cut.apply(limiter.acquire_on_behalf_of(1)).await.map(drop);
-            let other = cut.apply(limiter.acquire()).await.map(drop);
-            permit.and(token).and(other).is_some()
-        };
-        let second = async {
-            drop(semaphore.acquire().await.expect("handed over"));
-            drop(limiter.acquire().await.expect("handed over"));
-        };
-        let (done, (), ()) = join3(first, second, partner).await;
-        assert_eq!(
-            (semaphore.value(), semaphore.statistics().tasks_waiting),
-            (1, 0)
-        );
-        let statistics = limiter.statistics();
-        assert_eq!(
-            (statistics.borrowed_tokens, statistics.tasks_waiting),
-            (0, 0)
-        );
-        assert_eq!(statistics.borrowers, []);
-        done
-    });
+    everywhere(
+        "cancel_everywhere::sync::semaphore_and_limiter",
+        async |cut| {
+            let (semaphore, limiter) = (Semaphore::new(1), CapacityLimiter::new(1));
+            let held = (semaphore.acquire_nowait(), limiter.acquire_nowait());
+            let partner = async {
+                turns(2).await;
+                drop(held);
+            };
+            let first = async {
+                let permit = cut.apply(semaphore.acquire()).await.map(drop);
+                let token = cut.apply(limiter.acquire_on_behalf_of(1)).await.map(drop);
+                let other = cut.apply(limiter.acquire()).await.map(drop);
+                permit.and(token).and(other).is_some()
+            };
+            let second = async {
+                drop(semaphore.acquire().await.expect("handed over"));
+                drop(limiter.acquire().await.expect("handed over"));
+            };
+            let (done, (), ()) = join3(first, second, partner).await;
+            assert_eq!(
+                (semaphore.value(), semaphore.statistics().tasks_waiting),
+                (1, 0)
+            );
+            let statistics = limiter.statistics();
+            assert_eq!(
+                (statistics.borrowed_tokens, statistics.tasks_waiting),
+                (0, 0)
+            );
+            assert_eq!(statistics.borrowers, []);
+            done
+        },
+    );
 }
 
 /// The partner notifies once: if the first is cut, that has to reach the second.
 #[test]
 fn condition() {
-    everywhere("sync::condition", async |cut| {
+    everywhere("cancel_everywhere::sync::condition", async |cut| {
         let (lock, condition) = (Lock::new(()), Condition::new());
         let awake = Counter::new();
         let first = async {
@@ -133,7 +136,7 @@ fn condition() {
 
 #[test]
 fn rate_limiter() {
-    everywhere("sync::rate_limiter", async |cut| {
+    everywhere("cancel_everywhere::sync::rate_limiter", async |cut| {
         let limiter = RateLimiter::new(1, Duration::from_micros(200));
         limiter.acquire().await.expect("it is full at first");
         let first = cut.apply(limiter.acquire());
@@ -186,7 +189,7 @@ async fn cancelled_object_receive(cut: Cut, size: usize) -> bool {
 
 #[test]
 fn object_receives() {
-    everywhere("sync::object_receives", async |cut| {
+    everywhere("cancel_everywhere::sync::object_receives", async |cut| {
         cancelled_object_receive(cut, 0).await & cancelled_object_receive(cut, 2).await
     });
 }
@@ -228,7 +231,7 @@ async fn cancelled_object_send(cut: Cut, size: usize, tell: bool) -> bool {
 
 #[test]
 fn object_sends() {
-    everywhere("sync::object_sends", async |cut| {
+    everywhere("cancel_everywhere::sync::object_sends", async |cut| {
         let mut done = true;
         for size in [0, 1, 3] {
             done &= cancelled_object_send(cut, size, false).await;
@@ -240,7 +243,7 @@ fn object_sends() {
 
 #[test]
 fn races_and_joins() {
-    everywhere("sync::races_and_joins", async |cut| {
+    everywhere("cancel_everywhere::sync::races_and_joins", async |cut| {
         let (lock, alive) = (Lock::new(()), Counter::new());
         let work = async |until: usize| {
             let _held = alive.hold();
