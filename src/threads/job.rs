@@ -15,13 +15,14 @@ use super::pool::{POOL, Ticket, Work};
 use crate::error::{Error, Panicked, Result};
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
+use crate::sync::CapacityLimiter;
 use crate::task::shield;
 
 /// Runs `job`, which may block, on another thread, and waits for what it returns.
 ///
 /// For calls that block or take long, such as files, databases, passwords: on the loop's own thread
 /// all other tasks would have to wait for them. At most 40 jobs of the process run at a time; more
-/// wait, first come, first served.
+/// wait, first come, first served; [`limiter`](RunInThread::limiter) sets a limit of one's own.
 /// The threads are made when they are needed, and end after 10 seconds without a job. The end of
 /// the program, or of the loop, doesn't wait for them.
 ///
@@ -65,18 +66,44 @@ where
     RunInThread {
         job,
         patience: Duration::MAX,
+        limiter: (),
     }
 }
 
 /// A job to be run on another thread; made by [`run_in_thread`], started by awaiting it.
 #[must_use = "nothing happens before it is awaited"]
-pub struct RunInThread<F> {
+pub struct RunInThread<F, L = ()> {
     job: F,
     /// How long a cancelled scope waits for it; `Duration::MAX` for ever.
     patience: Duration,
+    /// What limits it; `()` for the bound of the process.
+    limiter: L,
 }
 
 impl<F> RunInThread<F> {
+    /// Limits the job by a limiter of the caller's instead of the 40 of the process, which it does
+    /// not count among then. Its token is given back when the job is done or abandoned.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use soloio::{CapacityLimiter, block_on, run_in_thread};
+    ///
+    /// let one_at_a_time = CapacityLimiter::new(1);
+    /// let answer = block_on(run_in_thread(|| 6 * 7).limiter(&one_at_a_time))?;
+    /// assert_eq!(answer, 42);
+    /// # Ok::<_, soloio::Error>(())
+    /// ```
+    pub fn limiter(self, limiter: &CapacityLimiter) -> RunInThread<F, &CapacityLimiter> {
+        RunInThread {
+            job: self.job,
+            patience: self.patience,
+            limiter,
+        }
+    }
+}
+
+impl<F, L> RunInThread<F, L> {
     /// Lets a cancelled scope go on at once, instead of waiting for the job if it has started. It
     /// runs on, and what it returns is dropped.
     pub fn abandon_on_cancel(self) -> Self {
@@ -91,7 +118,7 @@ impl<F> RunInThread<F> {
     }
 }
 
-impl<F> fmt::Debug for RunInThread<F> {
+impl<F, L> fmt::Debug for RunInThread<F, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RunInThread")
             .field("abandon_after", &self.patience)
@@ -109,6 +136,24 @@ where
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(run(self.job, self.patience, true))
+    }
+}
+
+impl<'a, F, T> IntoFuture for RunInThread<F, &'a CapacityLimiter>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    type Output = Result<T>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Result<T>> + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let token = self.limiter.acquire().await?;
+            let output = run(self.job, self.patience, false).await;
+            drop(token);
+            output
+        })
     }
 }
 

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use soloio::{
-    CancelScope, Error, block_on, fail_after, run_in_thread, sleep, task_group, thread_statistics,
+    CancelScope, CapacityLimiter, Error, block_on, fail_after, run_in_thread, sleep, task_group,
+    thread_statistics,
 };
 
 use crate::cancel_everywhere::everywhere_alone;
@@ -100,6 +101,56 @@ fn a_thousand_jobs_run_forty_at_a_time() {
         let statistics = thread_statistics();
         assert_eq!((statistics.running, statistics.waiting), (0, 0));
         assert_eq!(statistics.abandoned, 0);
+    });
+}
+
+#[test]
+fn a_limiter_of_ones_own_takes_the_place_of_the_bound() {
+    let name = "jobs::a_limiter_of_ones_own_takes_the_place_of_the_bound";
+    alone(name, || {
+        let _guard = deadline();
+        let (two, fifty) = (CapacityLimiter::new(2), CapacityLimiter::new(50));
+        block_on(task_group(async |group| {
+            // More than the process's bound, all at a time.
+            let (releases, holds): (Vec<_>, Vec<_>) = (0..50).map(|_| held()).unzip();
+            for hold in holds {
+                let job = run_in_thread(hold).limiter(&fifty).into_future();
+                group.spawn(async { job.await.expect("no panic") });
+            }
+            turns(2).await;
+            until(|| thread_statistics().running == 50);
+            run_in_thread(|| ())
+                .await
+                .expect("the bound is not touched");
+            assert_eq!(fifty.borrowed_tokens(), 50);
+            drop(releases);
+
+            // Two at a time; one that is abandoned gives its token back.
+            let (release, hold) = held();
+            let mut hung = Box::pin(run_in_thread(hold).limiter(&two).into_future());
+            assert!(poll_once(hung.as_mut()).await.is_pending());
+            assert_eq!(two.borrowed_tokens(), 1);
+            drop(hung);
+            assert_eq!(two.borrowed_tokens(), 0);
+            drop(release);
+            let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+            let all = (0..100).map(|_| {
+                let (now, most) = (Arc::clone(&now), Arc::clone(&most));
+                let job = run_in_thread(move || {
+                    most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
+                    thread::yield_now();
+                    now.fetch_sub(1, SeqCst);
+                });
+                job.limiter(&two).abandon_on_cancel().into_future()
+            });
+            join_all(all)
+                .await
+                .into_iter()
+                .for_each(|done| done.expect("no panic"));
+            assert!((1..=2).contains(&most.load(SeqCst)));
+            assert_eq!(two.borrowed_tokens(), 0);
+        }))
+        .expect("no error");
     });
 }
 
