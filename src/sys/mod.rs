@@ -11,6 +11,7 @@
 //! | `socket.rs` | making, connecting, accepting, receiving, sending, options |
 //! | `addr.rs` | socket addresses to and from the kernel's form, UNIX names |
 //! | `file.rs` | the file of a UNIX listener |
+//! | `interface.rs` | network interfaces by name |
 //! | `errno.rs` | what an error number means to the layers above |
 
 #![allow(unsafe_code, reason = "this is the layer that talks to the kernel")]
@@ -19,6 +20,7 @@ pub(crate) mod addr;
 pub(crate) mod clock;
 pub(crate) mod errno;
 pub(crate) mod file;
+pub(crate) mod interface;
 pub(crate) mod poller;
 pub(crate) mod socket;
 #[cfg(any(target_os = "linux", target_os = "android"))]
