@@ -15,6 +15,8 @@ mod group_teardown;
 mod growth;
 mod hostile;
 mod kernel;
+mod names;
+mod namespace;
 mod net_support;
 mod panics;
 mod readiness;
