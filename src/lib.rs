@@ -96,8 +96,8 @@ pub use net::{
 };
 pub use runtime::{Runtime, block_on};
 pub use stream::{
-    ByteReceiveStream, ByteSendStream, ByteStream, Listener, MemoryStream, Serve,
-    create_memory_byte_stream,
+    AnyByteStream, ByteReceiveStream, ByteSendStream, ByteStream, Listener, MemoryStream,
+    MultiListener, Serve, create_memory_byte_stream,
 };
 pub use task::{
     CancelScope, Outcome, TaskGroup, TaskHandle, current_effective_deadline, fail_after, fail_at,

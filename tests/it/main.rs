@@ -3,9 +3,11 @@
 //! Tests that stand for a failure seen elsewhere name its number (E1, W4, T3 ..) and the public
 //! issue it was seen in.
 
+mod adopt;
 mod allocations;
 mod bad_input;
 mod cancel_everywhere;
+mod cancel_names;
 mod cancel_random;
 mod conformance;
 mod executor;
@@ -15,10 +17,12 @@ mod group_teardown;
 mod growth;
 mod hostile;
 mod kernel;
+mod name_server;
 mod names;
 mod namespace;
 mod net_support;
 mod panics;
+mod passed_on;
 mod readiness;
 mod regressions;
 mod runtime;
