@@ -1,5 +1,5 @@
-//! Names, addresses and ports in a network of the test's own: a name server that is told what to do,
-//! a black hole, two ports to choose from, no IPv6.
+//! Names and ports in a network of the test's own: a name server that is told what to do, a black
+//! hole, two ports to choose from, no IPv6.
 
 use std::collections::BTreeSet;
 use std::future::IntoFuture;
