@@ -139,7 +139,24 @@ fn b7_a_hundred_connects_to_one_name_make_one_lookup() {
 
 #[test]
 fn b1_b2_a_name_server_that_never_answers() {
-    let test = "name_server::b1_b2_a_name_server_that_never_answers";
+    never_answered("name_server::b1_b2_a_name_server_that_never_answers", false);
+}
+
+#[test]
+fn b2_the_program_ends_while_threads_hang_in_the_resolver() {
+    let begun = Instant::now();
+    never_answered(
+        "name_server::b2_the_program_ends_while_threads_hang_in_the_resolver",
+        true,
+    );
+    assert!(
+        begun.elapsed() < Duration::from_secs(4),
+        "the resolver takes five"
+    );
+}
+
+/// 200 names and no answer. With `leave` the process ends with threads inside the resolver.
+fn never_answered(test: &str, leave: bool) {
     in_namespace(test, "", || {
         let _guard = deadline();
         let server = NameServer::start();
@@ -172,8 +189,14 @@ fn b1_b2_a_name_server_that_never_answers() {
         println!("200 names, no answer: block_on took {took:?}, timers at most {late:?} late");
         assert!(took < Duration::from_secs(4), "the resolver takes five");
         assert!(threads() <= before + 8, "what hung hangs on, and no more");
+        if leave {
+            return;
+        }
+        server.open.store(true, SeqCst);
+        while threads() > before {
+            std::thread::yield_now();
+        }
         assert!(server.questions() <= 16, "what nobody wants is not begun");
-        // The process ends now, with eight threads inside the resolver.
     });
 }
 
@@ -268,5 +291,72 @@ sysctl -qw net.ipv6.conf.lo.disable_ipv6=1";
             let host = Fixed::host(&["::1", "127.0.0.1"]);
             connect_tcp(host, port).await.expect("connects");
         });
+    });
+}
+
+#[test]
+fn c20_a_link_local_address_has_its_scope() {
+    let test = "name_server::c20_a_link_local_address_has_its_scope";
+    in_namespace(test, "ip -6 addr add fe80::1/64 dev hole nodad", || {
+        let _guard = deadline();
+        block_on(async {
+            let listener = create_tcp_listener().local_host("fe80::1%hole").await;
+            let listener = listener.expect("listens");
+            let local = listener.local_addr();
+            let SocketAddr::V6(v6) = local else {
+                panic!("{local}");
+            };
+            assert_ne!(v6.scope_id(), 0);
+            for host in ["fe80::1%hole", &format!("fe80::1%{}", v6.scope_id())] {
+                let client = connect_tcp(host, local.port()).await.expect("connects");
+                assert_eq!(client.peer_addr(), local);
+                let server = listener.accept().await.expect("accepts");
+                assert_eq!(server.peer_addr(), client.local_addr());
+            }
+            // Without its scope the address is none that can be reached.
+            let refused = connect_tcp("fe80::1", local.port()).await;
+            refused!(refused, Error::ConnectFailed(_));
+            let elsewhere = create_tcp_listener().local_host("fe80::1%lo").await;
+            refused!(elsewhere, Error::Io(_));
+        });
+    });
+}
+
+#[test]
+fn b5_without_a_thread_a_lookup_is_an_error() {
+    const MARK: &str = "SOLOIO_TEST_NO_THREADS";
+    if std::env::var_os(MARK).is_none() {
+        let _guard = deadline();
+        let own = std::env::current_exe().expect("the path of the test binary");
+        let test = "name_server::b5_without_a_thread_a_lookup_is_an_error";
+        let output = std::process::Command::new(own)
+            .args(["--exact", test, "--nocapture", "--test-threads=1"])
+            // A stack that no system has room for.
+            .env("RUST_MIN_STACK", (1_u64 << 46).to_string())
+            .env(MARK, "1")
+            .output();
+        let output = output.expect("the test binary starts");
+        let text = String::from_utf8_lossy(&output.stdout);
+        return assert!(
+            output.status.success() && text.contains("1 passed"),
+            "{text}"
+        );
+    }
+    let spawned = std::thread::Builder::new().spawn(|| ());
+    assert!(spawned.is_err(), "there is no room for a thread");
+    block_on(async {
+        for _ in 0..3 {
+            let looked = join_all(
+                ["a.example", "b.example", "a.example"]
+                    .map(|name| connect_tcp(name, 1).into_future()),
+            );
+            for looked in looked.await {
+                refused!(looked, Error::Resolve(_));
+            }
+        }
+        let listener = create_tcp_listener().local_host("127.0.0.1").await;
+        let port = listener.expect("listens").local_addr().port();
+        let refused = connect_tcp("127.0.0.1", port).await;
+        refused!(refused, Error::ConnectFailed(_));
     });
 }

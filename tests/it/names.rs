@@ -394,3 +394,25 @@ fn names_that_cannot_be_are_refused() {
         refused!(connect_tcp(host, 9).await, Error::ConnectFailed(_));
     });
 }
+
+#[test]
+fn c20_several_listeners_share_a_port_if_each_asks_for_it() {
+    run(async {
+        let listen = |port, share| {
+            let listener = create_tcp_listener().local_host("127.0.0.1");
+            listener.local_port(port).reuse_port(share).into_future()
+        };
+        let first = listen(0, true).await.expect("listens");
+        let port = first.local_addr().port();
+        refused!(listen(port, false).await, Error::Io(_));
+        let second = listen(port, true).await.expect("listens too");
+        let both = soloio::MultiListener::new().with(first).with(second);
+        for _ in 0..20 {
+            connect_tcp("127.0.0.1", port).await.expect("connects");
+            both.accept().await.expect("whichever it went to");
+        }
+        let alone = listen(0, false).await.expect("listens");
+        let refused = listen(alone.local_addr().port(), true).await;
+        refused!(refused, Error::Io(_));
+    });
+}
