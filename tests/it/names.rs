@@ -1,5 +1,5 @@
 //! Connecting by name: which address is tried when (RFC 8305), against resolvers that are told what
-//! to answer and real sockets; and the system's resolver, against a name server of the test's own.
+//! to answer and real sockets. Long because each rule has sockets of its own.
 
 use std::future::IntoFuture;
 use std::io::ErrorKind;
