@@ -15,6 +15,7 @@
 
 use std::collections::HashSet;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::task::Poll;
@@ -116,15 +117,23 @@ where
     async fn news(&mut self, limit: Option<Duration>) -> Result<Option<S>> {
         let mut over = pin!(sleep(limit.unwrap_or(Duration::MAX)));
         poll_fn(|cx| {
+            // Ends them all, unless another is connected just now.
+            let mut last_word = None;
             for n in 0..self.running.len() {
                 match self.running[n].attempt.as_mut().poll(cx) {
                     Poll::Pending => {}
                     Poll::Ready(Ok(winner)) => return Poll::Ready(Ok(Some(winner))),
-                    Poll::Ready(Err(error)) => {
-                        self.failed(n, error)?;
+                    Poll::Ready(Err(Error::Io(cause))) if last_word.is_none() => {
+                        self.failed(n, cause.into_cause());
                         return Poll::Ready(Ok(None));
                     }
+                    Poll::Ready(Err(error)) => {
+                        last_word.get_or_insert(error);
+                    }
                 }
+            }
+            if let Some(error) = last_word {
+                return Poll::Ready(Err(error));
             }
             match limit {
                 Some(_) => over.as_mut().poll(cx).map_ok(|()| None),
@@ -134,16 +143,12 @@ where
         .await
     }
 
-    /// Notes why an attempt failed, and drops it. An error that is not the kernel's ends them all.
-    fn failed(&mut self, n: usize, error: Error) -> Result<()> {
-        let Error::Io(cause) = error else {
-            return Err(error);
-        };
+    /// Notes why an attempt failed, and drops it.
+    fn failed(&mut self, n: usize, cause: io::Error) {
         let ended = self.running.remove(n);
         let elapsed = Duration::from_nanos(clock::now() - ended.begun);
-        let attempt = ConnectAttempt::new(ended.address, cause.into_cause(), elapsed);
+        let attempt = ConnectAttempt::new(ended.address, cause, elapsed);
         self.failed.push((ended.place, attempt));
-        Ok(())
     }
 
     fn causes(mut self) -> Vec<ConnectAttempt> {
@@ -160,7 +165,6 @@ mod tests {
     use super::*;
     use std::cell::RefCell;
     use std::future::ready;
-    use std::io;
     use std::net::{Ipv4Addr, Ipv6Addr};
     use std::rc::Rc;
     use std::task::Waker;
@@ -374,8 +378,18 @@ mod tests {
         let result = raced(3, Duration::ZERO, async |attempts| {
             a_turn().await;
             attempts.end(1, Err(Error::Cancelled));
+            attempts.fail(2);
         });
         assert!(matches!(result, Err(Error::Cancelled)));
+        let result = raced(3, Duration::ZERO, async |attempts| {
+            a_turn().await;
+            attempts.end(0, Err(Error::Cancelled));
+            attempts.end(2, Ok(2));
+        });
+        assert!(
+            matches!(result, Ok(Ok(2))),
+            "what is there is not thrown away"
+        );
     }
 
     #[test]
