@@ -167,15 +167,17 @@ async fn attempt(address: SocketAddr, local: Option<SocketAddr>) -> Result<TcpSt
     context::checkpoint().await?;
     let fd = prepare(&address, local)?;
     let socket = Socket::new(fd, Trigger::Edge);
-    if let Err(error) = sys::socket::connect(socket.fd(), &address) {
-        // Interrupted, it goes on in the background all the same (connect(2)).
-        if !errno::is_in_progress(&error) && error.kind() != io::ErrorKind::Interrupted {
-            return Err(error.into());
-        }
-        connected(&socket).await?;
-    }
     // Not always what was asked for: the unspecified address stands for this host.
-    let peer = sys::socket::peer_addr(socket.fd()).unwrap_or(address);
+    let peer = match sys::socket::connect(socket.fd(), &address) {
+        Ok(()) => sys::socket::peer_addr(socket.fd()).unwrap_or(address),
+        // Interrupted, it goes on in the background all the same (connect(2)).
+        Err(error)
+            if errno::is_in_progress(&error) || error.kind() == io::ErrorKind::Interrupted =>
+        {
+            connected(&socket).await?
+        }
+        Err(error) => return Err(error.into()),
+    };
     let stream = TcpStream::connected(socket, peer);
     if stream.local_addr() == peer {
         // Connecting to a free port of the ephemeral range may meet oneself.
@@ -197,8 +199,8 @@ fn prepare(address: &SocketAddr, local: Option<SocketAddr>) -> io::Result<OwnedF
     Ok(fd)
 }
 
-/// Waits until a connect that was begun has ended.
-async fn connected(socket: &Socket) -> Result<()> {
+/// Waits until a connect that was begun has ended: with whom.
+async fn connected(socket: &Socket) -> Result<SocketAddr> {
     let mut operation = Operation::new(socket, Direction::Write);
     let check = |_: &_, fd: BorrowedFd<'_>| Ok((sys::socket::connect_result(fd)?, After::Ready));
     poll_fn(|cx| operation.poll(cx, First::Wait, check, Error::from)).await
