@@ -56,6 +56,9 @@
 //! * Connect: [`connect_tcp`], [`connect_unix`], [`create_connected_udp_socket`].
 //! * Listen: [`create_tcp_listener`], [`create_unix_listener`], [`create_udp_socket`].
 //! * Accept: [`Listener::serve`], with a task for each connection, or [`Listener::accept`].
+//!   Several listeners as one: [`MultiListener`]; any kind of stream: [`AnyByteStream`].
+//! * Names: looked up off the loop, by a [`net::Resolver`] of one's own where there is one.
+//!   Sockets made elsewhere: `TcpStream::try_from(fd)` and its like, [`net::inherited_sockets`].
 //! * Move bytes: [`ByteReceiveStream`], [`ByteSendStream`], [`ByteStream`]; each stream type has
 //!   the same methods itself, so that none of these need be imported.
 //! * Run tasks side by side: [`task_group`], [`TaskGroup::spawn`], [`TaskHandle`]; [`yield_now`].
