@@ -239,7 +239,9 @@ impl TryFrom<OwnedFd> for ConnectedUdpSocket {
 /// aborted one has another in its place.
 fn give_away(wanted: Wanted, fd: BorrowedFd<'_>) -> Result<OwnedFd> {
     let facts = look(fd).map_err(|cause| wanted.failed(cause))?;
-    if wanted.mismatch(&facts).is_some() {
+    let is_unix_stream = wanted.domain == Domain::Unix && !wanted.listens;
+    let never_connected = is_unix_stream && sys::socket::peer_name(fd).is_err();
+    if wanted.mismatch(&facts).is_some() || never_connected {
         return Err(Error::Closed);
     }
     fd.try_clone_to_owned()

@@ -18,7 +18,7 @@ use soloio::{
     create_tcp_listener, create_unix_listener, task_group,
 };
 
-use crate::net_support::{TempDir, refused, run, tcp_listener, tcp_pair, turns, udp};
+use crate::net_support::{TempDir, refused, run, tcp_listener, tcp_pair, turns, udp, unix_pair};
 use crate::support::{alone, deadline, fds};
 
 fn std_pair() -> (StdStream, StdStream) {
@@ -216,6 +216,12 @@ fn what_was_aborted_is_not_given_away() {
         let (client, _server) = tcp_pair().await;
         client.abort();
         refused!(StdStream::try_from(client), Error::Closed);
+        let (a, b) = unix_pair().await;
+        a.abort();
+        refused!(StdUnixStream::try_from(a), Error::Closed);
+        refused!(b.receive().await, Error::EndOfStream);
+        let std = StdUnixStream::try_from(b).expect("it was connected");
+        std.set_nonblocking(true).expect("an option");
         let listener = tcp_listener().await;
         listener.abort();
         refused!(Vec::<OwnedFd>::try_from(listener), Error::Closed);
