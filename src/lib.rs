@@ -56,6 +56,9 @@
 //! * Connect: [`connect_tcp`], [`connect_unix`], [`create_connected_udp_socket`].
 //! * Listen: [`create_tcp_listener`], [`create_unix_listener`], [`create_udp_socket`].
 //! * Accept: [`Listener::serve`], with a task for each connection, or [`Listener::accept`].
+//!   Several listeners as one: [`MultiListener`]; any kind of stream: [`AnyByteStream`].
+//! * Names: looked up off the loop, by a [`net::Resolver`] of one's own where there is one.
+//!   Sockets made elsewhere: `TcpStream::try_from(fd)` and its like, [`net::inherited_sockets`].
 //! * Move bytes: [`ByteReceiveStream`], [`ByteSendStream`], [`ByteStream`]; each stream type has
 //!   the same methods itself, so that none of these need be imported.
 //! * Run tasks side by side: [`task_group`], [`TaskGroup::spawn`], [`TaskHandle`]; [`yield_now`].
@@ -105,9 +108,9 @@ pub use net::{
 pub use runtime::{Dump, Runtime, TaskState, block_on, dump};
 pub use signal::{Signal, SignalReceiver, ctrl_c, open_signal_receiver};
 pub use stream::{
-    ByteReceiveStream, ByteSendStream, ByteStream, Listener, MemoryStream, ObjectReceiver,
-    ObjectSender, ObjectStreamStatistics, Serve, TrySendError, create_memory_byte_stream,
-    create_memory_object_stream,
+    AnyByteStream, ByteReceiveStream, ByteSendStream, ByteStream, Listener, MemoryStream,
+    MultiListener, ObjectReceiver, ObjectSender, ObjectStreamStatistics, Serve, TrySendError,
+    create_memory_byte_stream, create_memory_object_stream,
 };
 pub use sync::{CapacityLimiter, Condition, Event, Lock, LockGuard, RateLimiter, Semaphore};
 pub use task::{

@@ -8,27 +8,34 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::time::Duration;
 
+use super::happy_eyeballs;
 use super::resolve::Host;
 use super::tcp::TcpStream;
 use super::unix::UnixStream;
-use crate::error::{ConnectAttempt, ConnectFailed, Error, Result};
+use crate::error::{ConnectFailed, Error, Result};
 use crate::runtime::context;
 use crate::runtime::operation::{After, Direction, First, Operation};
 use crate::runtime::socket::{Socket, Trigger};
 use crate::sys::addr::UnixName;
 use crate::sys::socket::Kind;
-use crate::sys::{self, clock, errno};
+use crate::sys::{self, errno};
 use crate::time::sleep;
 
 /// Connects to a TCP port of a host: a name, an address in a string, or an address.
 ///
-/// The addresses of a name are tried one after the other, in the resolver's order. A name is
-/// looked up on a thread; an address starts none.
+/// The addresses of a name are tried in the resolver's order, the families in turn. The next
+/// attempt begins after [a delay](ConnectTcp::happy_eyeballs_delay), or as soon as one has failed;
+/// the first that succeeds wins, and the others are closed (RFC 8305). There is no time limit but
+/// the kernel's: set one with [`fail_after`](crate::fail_after).
+///
+/// A name is looked up off the loop, by the [`Resolver`](crate::net::Resolver) of the host; it has
+/// to be encoded already if it is an international one (IDNA). An address starts no thread.
 ///
 /// # Errors
 ///
 /// [`Error::ConnectFailed`] with every attempt, also if the local address cannot be used;
-/// [`Error::Resolve`]; port 0 is `InvalidInput`.
+/// [`Error::Resolve`]; port 0, and a local host that has no address of the host's families, are
+/// `InvalidInput`.
 ///
 /// # Cancel safety
 ///
@@ -55,6 +62,7 @@ pub fn connect_tcp(host: impl Into<Host>, port: u16) -> ConnectTcp {
         port,
         local_host: None,
         local_port: 0,
+        delay: happy_eyeballs::DELAY,
     }
 }
 
@@ -66,6 +74,7 @@ pub struct ConnectTcp {
     port: u16,
     local_host: Option<Host>,
     local_port: u16,
+    delay: Duration,
 }
 
 impl ConnectTcp {
@@ -81,45 +90,51 @@ impl ConnectTcp {
         self
     }
 
+    /// How long an attempt runs before the next address is tried too (250 ms by default). Zero
+    /// tries all at once, `Duration::MAX` one after the other.
+    pub fn happy_eyeballs_delay(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
     async fn connect(self) -> Result<TcpStream> {
         if self.port == 0 {
             return Err(port_0(&self.host));
         }
         let locals = match &self.local_host {
-            Some(host) => host.resolve(self.local_port).await?,
-            None => Vec::new(),
+            Some(host) => Some(host.resolve(self.local_port).await?),
+            None => None,
         };
-        let mut attempts = Vec::new();
-        for address in self.host.resolve(self.port).await? {
-            let start = clock::now();
-            let local = self.local_for(&address, &locals);
-            match attempt(address, local).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => match into_cause(error) {
-                    Ok(cause) => {
-                        attempts.push(ConnectAttempt::new(
-                            address,
-                            cause,
-                            Duration::from_nanos(clock::now() - start),
-                        ));
-                    }
-                    Err(error) => return Err(error),
-                },
+        let mut addresses = happy_eyeballs::order(self.host.resolve(self.port).await?);
+        if let Some(locals) = &locals {
+            addresses.retain(|address| of_family(address, locals).is_some());
+            if addresses.is_empty() {
+                let message = "the host and the local host have no addresses of one family";
+                return Err(Error::invalid("connect", message));
             }
         }
-        let failed = ConnectFailed::new(self.host.to_string(), self.port, attempts);
-        Err(Error::ConnectFailed(Box::new(failed)))
+        let begin = |address| attempt(address, self.local_for(&address, locals.as_deref()));
+        let raced = happy_eyeballs::race(addresses, self.delay, begin).await?;
+        raced.map_err(|attempts| {
+            let failed = ConnectFailed::new(self.host.to_string(), self.port, attempts);
+            Error::ConnectFailed(Box::new(failed))
+        })
     }
 
     /// What to bind to before connecting to `address`.
-    fn local_for(&self, address: &SocketAddr, locals: &[SocketAddr]) -> Option<SocketAddr> {
-        let same_family = |local: &&SocketAddr| local.is_ipv4() == address.is_ipv4();
-        match locals.iter().find(same_family).or_else(|| locals.first()) {
-            Some(local) => Some(*local),
+    fn local_for(&self, address: &SocketAddr, locals: Option<&[SocketAddr]>) -> Option<SocketAddr> {
+        match locals {
+            Some(locals) => of_family(address, locals),
             None if self.local_port == 0 => None,
             None => Some(any_address(address.is_ipv4(), self.local_port)),
         }
     }
+}
+
+/// The first of `locals` that can connect to `address`.
+fn of_family(address: &SocketAddr, locals: &[SocketAddr]) -> Option<SocketAddr> {
+    let same = |local: &&SocketAddr| local.is_ipv4() == address.is_ipv4();
+    locals.iter().find(same).copied()
 }
 
 /// Port 0 asks for any port where one is bound, and is none to connect to.
@@ -152,15 +167,17 @@ async fn attempt(address: SocketAddr, local: Option<SocketAddr>) -> Result<TcpSt
     context::checkpoint().await?;
     let fd = prepare(&address, local)?;
     let socket = Socket::new(fd, Trigger::Edge);
-    if let Err(error) = sys::socket::connect(socket.fd(), &address) {
-        // Interrupted, it goes on in the background all the same (connect(2)).
-        if !errno::is_in_progress(&error) && error.kind() != io::ErrorKind::Interrupted {
-            return Err(error.into());
-        }
-        connected(&socket).await?;
-    }
     // Not always what was asked for: the unspecified address stands for this host.
-    let peer = sys::socket::peer_addr(socket.fd()).unwrap_or(address);
+    let peer = match sys::socket::connect(socket.fd(), &address) {
+        Ok(()) => sys::socket::peer_addr(socket.fd()).unwrap_or(address),
+        // Interrupted, it goes on in the background all the same (connect(2)).
+        Err(error)
+            if errno::is_in_progress(&error) || error.kind() == io::ErrorKind::Interrupted =>
+        {
+            connected(&socket).await?
+        }
+        Err(error) => return Err(error.into()),
+    };
     let stream = TcpStream::connected(socket, peer);
     if stream.local_addr() == peer {
         // Connecting to a free port of the ephemeral range may meet oneself.
@@ -173,24 +190,20 @@ fn prepare(address: &SocketAddr, local: Option<SocketAddr>) -> io::Result<OwnedF
     let fd = sys::socket::internet(address, Kind::Stream)?;
     sys::socket::set_nodelay(fd.as_fd())?;
     if let Some(local) = local {
+        if local.port() != 0 {
+            // For attempts side by side, and again while an earlier connection is in TIME_WAIT.
+            sys::socket::set_reuse_addr(fd.as_fd())?;
+        }
         sys::socket::bind(fd.as_fd(), &local)?;
     }
     Ok(fd)
 }
 
-/// Waits until a connect that was begun has ended.
-async fn connected(socket: &Socket) -> Result<()> {
+/// Waits until a connect that was begun has ended: with whom.
+async fn connected(socket: &Socket) -> Result<SocketAddr> {
     let mut operation = Operation::new(socket, Direction::Write);
     let check = |_: &_, fd: BorrowedFd<'_>| Ok((sys::socket::connect_result(fd)?, After::Ready));
     poll_fn(|cx| operation.poll(cx, First::Wait, check, Error::from)).await
-}
-
-/// What the kernel said of one attempt; any other error ends them all.
-fn into_cause(error: Error) -> std::result::Result<io::Error, Error> {
-    match error {
-        Error::Io(cause) => Ok(cause.into_cause()),
-        other => Err(other),
-    }
 }
 
 /// The first and the longest pause before a full backlog is tried again.

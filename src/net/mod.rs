@@ -8,27 +8,40 @@
 //! | `connect.rs` | `connect_tcp`, `connect_unix` |
 //! | `listen.rs` | `create_tcp_listener`, `create_unix_listener` |
 //! | `datagram.rs` | `create_udp_socket`, `create_connected_udp_socket` |
-//! | `resolve.rs` | host names, off the loop |
+//! | `adopt.rs` | sockets that were made elsewhere, and ours given away |
+//! | `inherited.rs` | sockets from whoever started this process |
+//! | `happy_eyeballs.rs` | which address of a name first, and several at a time |
+//! | `resolve.rs` | hosts to addresses |
+//! | `resolver.rs` | who looks names up, off the loop |
+//! | `lookups.rs` | which names are being looked up, and who waits |
 
+mod adopt;
 mod connect;
 mod datagram;
+mod happy_eyeballs;
+mod inherited;
 mod listen;
 mod listen_socket;
+mod lookups;
 mod resolve;
+mod resolver;
 mod stream_socket;
 mod tcp;
 mod udp;
 mod unix;
 
 pub use crate::sys::addr::UnixName;
+pub use adopt::adopt_listeners;
 pub use connect::{ConnectTcp, connect_tcp, connect_unix};
 pub use datagram::{
     CreateConnectedUdpSocket, CreateUdpSocket, create_connected_udp_socket, create_udp_socket,
 };
+pub use inherited::{InheritedSocket, inherited_sockets};
 pub use listen::{
     CreateTcpListener, CreateUnixListener, create_tcp_listener, create_unix_listener,
 };
 pub use resolve::Host;
+pub use resolver::{Resolver, Resolving, SystemResolver};
 pub use tcp::{TcpListener, TcpStream};
 pub use udp::{ConnectedUdpSocket, Datagram, UdpSocket};
 pub use unix::{UnixListener, UnixStream};

@@ -1,45 +1,68 @@
-//! Turns hosts into addresses: literals at once, names on a thread of their own.
-//!
-//! The system's resolver blocks, for seconds at times. Each lookup runs on a detached thread that
-//! is never waited for: whoever asked may leave at any time, and the answer is dropped then.
+//! Turns hosts into addresses: literals at once, names by way of their resolver.
 
 use std::fmt;
-use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, SocketAddr, SocketAddrV6, ToSocketAddrs};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Poll, Waker, ready};
-use std::thread;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
-
+use super::resolver::{self, Resolver};
 use crate::error::{Error, ResolveError, Result};
-use crate::runtime::context;
-use crate::runtime::wait::Wait;
+use crate::sys;
 
 /// A host: an address, or a name or an address in a string. An IPv6 address in a string may have
-/// a numeric scope, as in `fe80::1%2`.
+/// a scope, by number or by the interface's name, as in `fe80::1%2` and `fe80::1%eth0`.
 ///
-/// Made by `into()` from `&str`, `String` and the address types.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Host(Kind);
+/// Made by `into()` from `&str`, `String` and the address types. An address is never looked up and
+/// starts no thread. A name is, by [`SystemResolver`](crate::net::SystemResolver) unless
+/// [`resolved_by`](Self::resolved_by) hands in another.
+///
+/// # Examples
+///
+/// ```
+/// use soloio::Host;
+/// use std::net::Ipv4Addr;
+///
+/// assert_eq!(Host::from("127.0.0.1"), Host::from(Ipv4Addr::LOCALHOST));
+/// assert_eq!(Host::from("server.example").to_string(), "server.example");
+/// ```
+#[derive(Clone)]
+pub struct Host {
+    kind: Kind,
+    resolver: Option<Arc<dyn Resolver>>,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
     /// With its IPv6 scope, 0 for none.
     Address(IpAddr, u32),
+    /// With the interface that its IPv6 scope names.
+    Interface(Ipv6Addr, String),
     Name(String),
 }
 
 impl Host {
-    /// The address, if it is one; no lookup is needed then.
+    fn of(kind: Kind) -> Self {
+        Self {
+            kind,
+            resolver: None,
+        }
+    }
+
+    /// Has the name looked up by `resolver` instead of the system's, wherever this host is given.
+    #[must_use]
+    pub fn resolved_by(mut self, resolver: Arc<dyn Resolver>) -> Self {
+        self.resolver = Some(resolver);
+        self
+    }
+
+    /// The address, if it is one that the text says in full.
     pub(super) fn literal(&self, port: u16) -> Option<SocketAddr> {
-        match self.0 {
+        match self.kind {
             Kind::Address(IpAddr::V6(ip), scope) => {
                 Some(SocketAddrV6::new(ip, port, 0, scope).into())
             }
             Kind::Address(ip, _) => Some(SocketAddr::new(ip, port)),
-            Kind::Name(_) => None,
+            Kind::Interface(..) | Kind::Name(_) => None,
         }
     }
 
@@ -48,45 +71,86 @@ impl Host {
         if let Some(address) = self.literal(port) {
             return Ok(vec![address]);
         }
-        let failed = |cause| Error::Resolve(Box::new(ResolveError::new(self.to_string(), cause)));
-        let name = self.name().map_err(failed)?;
-        let addresses = lookup(name.to_owned(), port).await?.map_err(failed)?;
-        if addresses.is_empty() {
-            let cause = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-            return Err(failed(cause));
-        }
-        Ok(addresses)
+        let found = self.look_up(port).await;
+        let cause = match found {
+            Ok(addresses) if addresses.is_empty() => {
+                io::Error::new(io::ErrorKind::NotFound, "the name has no address")
+            }
+            Ok(addresses) => return Ok(addresses),
+            Err(Error::Io(error)) => error.into_cause(),
+            // These are not the resolver's words.
+            Err(error @ (Error::Cancelled | Error::NoRuntime | Error::Resolve(_))) => {
+                return Err(error);
+            }
+            Err(error) => error.into(),
+        };
+        let error = ResolveError::new(self.to_string(), cause);
+        Err(Error::Resolve(Box::new(error)))
     }
 
-    /// The name, if it can be one at all.
-    fn name(&self) -> io::Result<&str> {
-        let invalid = |message| Err(io::Error::new(io::ErrorKind::InvalidInput, message));
-        match &self.0 {
-            Kind::Address(..) => invalid("an address is not looked up"),
-            Kind::Name(name) if name.is_empty() => invalid("the host is empty"),
-            Kind::Name(name) if name.contains('\0') => invalid("the host holds a NUL byte"),
-            Kind::Name(name) if name.len() > 255 => {
-                invalid("the host is longer than the 255 bytes a name can have (RFC 1035)")
+    async fn look_up(&self, port: u16) -> Result<Vec<SocketAddr>> {
+        let name = match &self.kind {
+            Kind::Interface(ip, interface) => {
+                let scope = sys::interface::index(interface)?;
+                return Ok(vec![SocketAddrV6::new(*ip, port, 0, scope).into()]);
             }
-            Kind::Name(name) => Ok(name),
+            Kind::Address(..) => return Ok(self.literal(port).into_iter().collect()),
+            Kind::Name(name) => checked(name)?,
+        };
+        match &self.resolver {
+            Some(resolver) => resolver.resolve(name, port).await,
+            None => resolver::system(name, port).await,
         }
+    }
+}
+
+/// The name, if it can be one at all.
+fn checked(name: &str) -> io::Result<&str> {
+    let invalid = |message| Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    match name {
+        "" => invalid("the host is empty"),
+        _ if name.contains('\0') => invalid("the host holds a NUL byte"),
+        _ if name.len() > 255 => {
+            invalid("the host is longer than the 255 bytes a name can have (RFC 1035)")
+        }
+        _ => Ok(name),
+    }
+}
+
+impl PartialEq for Host {
+    /// The same text or address, and the very same resolver.
+    fn eq(&self, other: &Self) -> bool {
+        let resolvers = match (&self.resolver, &other.resolver) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (None, None) => true,
+            _ => false,
+        };
+        resolvers && self.kind == other.kind
+    }
+}
+
+impl Eq for Host {}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Host").field(&self.kind).finish()
     }
 }
 
 impl From<IpAddr> for Host {
     fn from(ip: IpAddr) -> Self {
-        Self(Kind::Address(ip, 0))
+        Self::of(Kind::Address(ip, 0))
     }
 }
 
-impl From<std::net::Ipv4Addr> for Host {
-    fn from(ip: std::net::Ipv4Addr) -> Self {
+impl From<Ipv4Addr> for Host {
+    fn from(ip: Ipv4Addr) -> Self {
         IpAddr::from(ip).into()
     }
 }
 
-impl From<std::net::Ipv6Addr> for Host {
-    fn from(ip: std::net::Ipv6Addr) -> Self {
+impl From<Ipv6Addr> for Host {
+    fn from(ip: Ipv6Addr) -> Self {
         IpAddr::from(ip).into()
     }
 }
@@ -94,14 +158,17 @@ impl From<std::net::Ipv6Addr> for Host {
 impl From<&str> for Host {
     fn from(text: &str) -> Self {
         let (address, scope) = match text.split_once('%') {
-            Some((address, scope)) => (address, scope.parse().ok()),
-            None => (text, Some(0)),
+            Some((address, scope)) => (address, Some(scope)),
+            None => (text, None),
         };
-        match (address.parse(), scope) {
-            (Ok(ip @ IpAddr::V6(_)), Some(scope)) => Self(Kind::Address(ip, scope)),
-            (Ok(ip), Some(0)) => Self(Kind::Address(ip, 0)),
-            _ => Self(Kind::Name(text.to_owned())),
-        }
+        Self::of(match (address.parse(), scope) {
+            (Ok(ip), None) => Kind::Address(ip, 0),
+            (Ok(IpAddr::V6(ip)), Some(scope)) => match scope.parse() {
+                Ok(number) => Kind::Address(ip.into(), number),
+                Err(_) => Kind::Interface(ip, scope.to_owned()),
+            },
+            _ => Kind::Name(text.to_owned()),
+        })
     }
 }
 
@@ -119,91 +186,19 @@ impl From<&String> for Host {
 
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        match &self.kind {
             Kind::Address(ip, 0) => ip.fmt(f),
+            Kind::Interface(ip, interface) => write!(f, "{ip}%{interface}"),
             Kind::Address(ip, scope) => write!(f, "{ip}%{scope}"),
             Kind::Name(name) => f.write_str(name),
         }
     }
 }
 
-type Answer = io::Result<Vec<SocketAddr>>;
-
-/// Asks the system's resolver on a thread, and waits for its answer.
-async fn lookup(name: String, port: u16) -> Result<Answer> {
-    let mut running: Option<(Receiver<Answer>, Asker)> = None;
-    let mut wait = Wait::new(&"the address of a host");
-    poll_fn(|cx| {
-        context::poll_with(|core| {
-            ready!(wait.admit(core, cx))?;
-            let (answer, asker) = match &running {
-                Some(running) => running,
-                None => match start(name.clone(), port) {
-                    Ok(started) => running.insert(started),
-                    Err(error) => return Poll::Ready(Ok(Err(error))),
-                },
-            };
-            // Stored before the look, so that an answer in between wakes this task again.
-            drop(asker.replace(Some(cx.waker().clone())));
-            match answer.try_recv() {
-                Ok(answer) => {
-                    wait.done(core);
-                    Poll::Ready(Ok(answer))
-                }
-                Err(TryRecvError::Empty) => wait.pend(core, cx),
-                Err(TryRecvError::Disconnected) => {
-                    Poll::Ready(Ok(Err(io::Error::other("the resolver panicked"))))
-                }
-            }
-        })
-    })
-    .await
-}
-
-/// Who is woken by the answer: the last one who looked for it.
-#[derive(Clone, Default)]
-struct Asker(Arc<Mutex<Option<Waker>>>);
-
-impl Asker {
-    /// Puts a waker in place, or takes it away. It may be the user's code, so neither is it cloned
-    /// nor the old one dropped while the lock is held.
-    fn replace(&self, waker: Option<Waker>) -> Option<Waker> {
-        let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *place, waker)
-    }
-}
-
-fn start(name: String, port: u16) -> io::Result<(Receiver<Answer>, Asker)> {
-    let (sender, receiver) = bounded(1);
-    let asker = Asker::default();
-    let thread_asker = asker.clone();
-    thread::Builder::new()
-        .name("soloio-resolve".into())
-        .spawn(move || answer(&name, port, sender, &thread_asker))?;
-    Ok((receiver, asker))
-}
-
-fn answer(name: &str, port: u16, sender: Sender<Answer>, asker: &Asker) {
-    // Wakes also if the resolver panics: the channel is closed by then.
-    struct WakeAtEnd<'a>(&'a Asker);
-    impl Drop for WakeAtEnd<'_> {
-        fn drop(&mut self) {
-            if let Some(waker) = self.0.replace(None) {
-                waker.wake();
-            }
-        }
-    }
-    let _wake = WakeAtEnd(asker);
-    let sender = sender;
-    let addresses = (name, port).to_socket_addrs().map(Iterator::collect);
-    if sender.send(addresses).is_err() {
-        // Whoever asked has left: nobody needs the answer.
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::block_on;
 
     #[test]
     fn literals_are_not_looked_up() {
@@ -213,7 +208,24 @@ mod tests {
         assert_eq!(literal("fe80::1%3").as_deref(), Some("[fe80::1%3]:7"));
         assert_eq!(literal("localhost"), None);
         assert_eq!(literal("127.0.0.1%3"), None);
+        assert_eq!(literal("fe80::1%lo"), None);
         assert_eq!(literal(""), None);
         assert_eq!(Host::from("fe80::1%3").to_string(), "fe80::1%3");
+        assert_eq!(Host::from("fe80::1%lo").to_string(), "fe80::1%lo");
+    }
+
+    #[test]
+    fn a_scope_may_be_an_interface() {
+        let name = if cfg!(target_os = "linux") {
+            "lo"
+        } else {
+            "lo0"
+        };
+        let index = sys::interface::index(name).expect("loopback is always there");
+        let resolve = |text: &str| block_on(Host::from(text).resolve(7));
+        let found = resolve(&format!("fe80::1%{name}")).expect("an address");
+        assert_eq!(found[0].to_string(), format!("[fe80::1%{index}]:7"));
+        let error = resolve("fe80::1%nowhere9").expect_err("no such interface");
+        assert!(error.to_string().contains("fe80::1%nowhere9"), "{error}");
     }
 }

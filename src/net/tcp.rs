@@ -36,6 +36,17 @@ impl TcpStream {
         }
     }
 
+    /// A connection that was made elsewhere. What is not plain TCP may cut a receive short without
+    /// being empty, as a UNIX stream does.
+    pub(super) fn adopted(fd: OwnedFd, peer: SocketAddr, is_tcp: bool) -> Self {
+        let socket = if is_tcp {
+            StreamSocket::tcp(fd, peer)
+        } else {
+            StreamSocket::unix(fd, peer)
+        };
+        Self { socket }
+    }
+
     /// A connection that was made by an operation on `socket`.
     pub(super) fn connected(socket: Socket, peer: SocketAddr) -> Self {
         Self {
@@ -82,7 +93,6 @@ impl AsFd for TcpStream {
 /// It may be several sockets, one for each address of the host; [`serve`](Self::serve) and
 /// [`accept`](Self::accept) take connections from all of them.
 #[doc(alias = "SocketListener")]
-#[doc(alias = "MultiListener")]
 #[derive(Debug)]
 pub struct TcpListener {
     sockets: Vec<ListenSocket>,
@@ -176,6 +186,12 @@ impl TcpListener {
         O: Outcome<Error, Value = ()>,
     {
         Listener::serve(self, handler)
+    }
+
+    /// The descriptors of the sockets, one for each address: to pass the listener on to another
+    /// process, say.
+    pub fn as_fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.sockets.iter().map(|socket| socket.socket().lend())
     }
 
     /// Stops listening at once although others still hold the listener: the port is free, and an

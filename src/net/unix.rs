@@ -122,6 +122,12 @@ impl UnixListener {
     }
 }
 
+impl AsFd for UnixListener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.socket().lend()
+    }
+}
+
 impl Listener for UnixListener {
     type Stream = UnixStream;
 

@@ -6,25 +6,31 @@
 //! | `face.rs` | the inherent methods of our own streams, which mirror the contracts |
 //! | `listener.rs` | the contract of a listener |
 //! | `serve.rs` | the server loop, written once |
+//! | `any.rs` | a byte stream of whatever kind |
+//! | `multi.rs` | several listeners, of whatever kinds, as one |
 //! | `memory.rs` | a connected pair of streams without a kernel |
 //! | `object/` | memory object streams: a bounded queue of values between tasks |
 //!
 //! The laws that every byte stream keeps stand at [`ByteStream`].
 
+mod any;
 mod data;
 mod face;
 mod listener;
 mod memory;
+mod multi;
 mod object;
 mod serve;
 
 use std::io::IoSlice;
 use std::rc::Rc;
 
+pub use any::AnyByteStream;
 pub(crate) use data::{Data, Rest};
 pub(crate) use face::byte_stream_face;
 pub use listener::Listener;
 pub use memory::{MemoryStream, create_memory_byte_stream};
+pub use multi::MultiListener;
 pub use object::{
     ObjectReceiver, ObjectSender, ObjectStreamStatistics, TrySendError, create_memory_object_stream,
 };

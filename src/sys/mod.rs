@@ -9,17 +9,21 @@
 //! | `clock.rs` | the one clock |
 //! | `poller.rs` | mio's `Poll`, the level-triggered listener and the timerfd beside it, the bell |
 //! | `socket.rs` | making, connecting, accepting, receiving, sending, options |
+//! | `adopt.rs` | sockets that were made elsewhere |
 //! | `addr.rs` | socket addresses to and from the kernel's form, UNIX names |
 //! | `file.rs` | the file of a UNIX listener |
 //! | `signal.rs` | the handler of signals, who wants which, what was there before |
+//! | `interface.rs` | network interfaces by name |
 //! | `errno.rs` | what an error number means to the layers above |
 
 #![allow(unsafe_code, reason = "this is the layer that talks to the kernel")]
 
 pub(crate) mod addr;
+pub(crate) mod adopt;
 pub(crate) mod clock;
 pub(crate) mod errno;
 pub(crate) mod file;
+pub(crate) mod interface;
 pub(crate) mod poller;
 pub(crate) mod signal;
 pub(crate) mod socket;

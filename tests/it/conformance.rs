@@ -13,7 +13,9 @@ use std::pin::pin;
 use std::rc::Rc;
 
 use futures_util::future::{join, join4};
-use soloio::{ByteReceiveStream, ByteStream, Error, Result, create_memory_byte_stream};
+use soloio::{
+    AnyByteStream, ByteReceiveStream, ByteStream, Error, Result, create_memory_byte_stream,
+};
 
 use crate::net_support::{
     check_numbered, clog, is_broken, numbered, polled, receive_numbered, refused, run, tcp_pair,
@@ -549,6 +551,14 @@ async fn turned<S>(pair: impl Future<Output = (S, S)>) -> (S, S) {
     (b, a)
 }
 
+/// A pair whose kind is forgotten.
+async fn any<S: ByteStream + 'static>(
+    pair: impl Future<Output = (S, S)>,
+) -> (AnyByteStream<'static>, AnyByteStream<'static>) {
+    let (a, b) = pair.await;
+    (AnyByteStream::new(a), AnyByteStream::new(b))
+}
+
 all_laws!(tcp, tcp_pair());
 all_laws!(tcp_turned, turned(tcp_pair()));
 all_laws!(unix, unix_pair());
@@ -559,6 +569,9 @@ all_laws!(memory_of_65536, memory_pair(65_536));
 all_laws!(counted_tcp, counted(tcp_pair()));
 all_laws!(counted_unix, counted(unix_pair()));
 all_laws!(counted_memory, counted(memory_pair(7)));
+all_laws!(any_tcp, any(tcp_pair()));
+all_laws!(any_unix, any(unix_pair()));
+all_laws!(any_memory, any(memory_pair(7)));
 laws_of_references!(borrowed_tcp, tcp_pair());
 laws_of_references!(borrowed_unix, unix_pair());
 laws_of_references!(borrowed_memory, memory_pair(7));

@@ -3,9 +3,11 @@
 //! Tests that stand for a failure seen elsewhere name its number (E1, W4, T3 ..) and the public
 //! issue it was seen in.
 
+mod adopt;
 mod allocations;
 mod bad_input;
 mod cancel_everywhere;
+mod cancel_names;
 mod cancel_random;
 mod conformance;
 mod cut;
@@ -21,10 +23,14 @@ mod kernel;
 mod kernel_signals;
 mod limits;
 mod loop_handle;
+mod name_server;
+mod names;
+mod namespace;
 mod net_support;
 mod object_model;
 mod object_stream;
 mod panics;
+mod passed_on;
 mod race;
 mod readiness;
 mod regressions;

@@ -1,0 +1,363 @@
+//! Sockets that were made elsewhere become ours, and ours somebody else's.
+//!
+//! From std's types, from descriptors, and from whoever started this process; each checked for
+//! what it is. We make them non-blocking, which every duplicate of the descriptor notices, in other
+//! processes too.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net as unix;
+
+use super::tcp::{TcpListener, TcpStream};
+use super::udp::{ConnectedUdpSocket, UdpSocket};
+use super::unix::{UnixListener, UnixStream};
+use crate::error::{Error, Result};
+use crate::stream::MultiListener;
+use crate::sys;
+use crate::sys::addr::UnixName;
+use crate::sys::adopt::{Carries, Domain, Facts};
+
+/// What is looked for in a descriptor.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    operation: &'static str,
+    domain: Domain,
+    carries: Carries,
+    listens: bool,
+}
+
+const TCP_STREAM: Wanted = Wanted {
+    operation: "adopt a TCP stream",
+    domain: Domain::Internet,
+    carries: Carries::Stream,
+    listens: false,
+};
+const TCP_LISTENER: Wanted = Wanted {
+    operation: "adopt a TCP listener",
+    listens: true,
+    ..TCP_STREAM
+};
+const UNIX_STREAM: Wanted = Wanted {
+    operation: "adopt a UNIX stream",
+    domain: Domain::Unix,
+    ..TCP_STREAM
+};
+const UNIX_LISTENER: Wanted = Wanted {
+    operation: "adopt a UNIX listener",
+    listens: true,
+    ..UNIX_STREAM
+};
+const UDP_SOCKET: Wanted = Wanted {
+    operation: "adopt a UDP socket",
+    carries: Carries::Datagrams,
+    ..TCP_STREAM
+};
+const CONNECTED_UDP: Wanted = Wanted {
+    operation: "adopt a connected UDP socket",
+    ..UDP_SOCKET
+};
+
+impl Wanted {
+    fn failed(self, cause: io::Error) -> Error {
+        Error::io(self.operation, "from a descriptor", cause)
+    }
+
+    /// Checks the descriptor, and makes it one like those that are made here.
+    fn check(self, fd: BorrowedFd<'_>) -> Result<Facts> {
+        let facts = look(fd).map_err(|cause| self.failed(cause))?;
+        if let Some(message) = self.mismatch(&facts) {
+            return Err(Error::invalid(self.operation, message));
+        }
+        sys::adopt::make_ours(fd).map_err(|cause| self.failed(cause))?;
+        Ok(facts)
+    }
+
+    fn mismatch(self, found: &Facts) -> Option<String> {
+        let domain = |domain| match domain {
+            Domain::Internet => "internet (IPv4 or IPv6)",
+            Domain::Unix => "UNIX",
+            Domain::Other => "unknown",
+        };
+        let carries = |carries| match carries {
+            Carries::Stream => "bytes",
+            Carries::Datagrams => "datagrams",
+            Carries::Other => "something else",
+        };
+        if found.domain != self.domain {
+            let (found, wanted) = (domain(found.domain), domain(self.domain));
+            return Some(format!("the socket's family is {found}, not {wanted}"));
+        }
+        if found.carries != self.carries {
+            let (found, wanted) = (carries(found.carries), carries(self.carries));
+            return Some(format!("the socket carries {found}, not {wanted}"));
+        }
+        if found.listens != self.listens {
+            let not = if self.listens {
+                "does not listen"
+            } else {
+                "listens"
+            };
+            return Some(format!("the socket {not}"));
+        }
+        None
+    }
+
+    fn peer(self, fd: BorrowedFd<'_>) -> Result<SocketAddr> {
+        sys::socket::peer_addr(fd).map_err(|cause| self.no_peer(cause))
+    }
+
+    fn no_peer(self, cause: io::Error) -> Error {
+        if sys::errno::is_not_connected(&cause) {
+            return Error::invalid(self.operation, "the socket is not connected");
+        }
+        self.failed(cause)
+    }
+
+    /// The address a socket is bound to, which has a port then.
+    fn local(self, fd: BorrowedFd<'_>) -> Result<SocketAddr> {
+        let local = sys::socket::local_addr(fd).map_err(|cause| self.failed(cause))?;
+        if local.port() == 0 {
+            return Err(Error::invalid(
+                self.operation,
+                "the socket is not bound to a port",
+            ));
+        }
+        Ok(local)
+    }
+}
+
+fn look(fd: BorrowedFd<'_>) -> io::Result<Facts> {
+    sys::adopt::look(fd).map_err(|error| {
+        if sys::errno::is_no_socket(&error) {
+            let message = "the descriptor is no socket";
+            return io::Error::new(io::ErrorKind::InvalidInput, message);
+        }
+        error
+    })
+}
+
+impl TryFrom<OwnedFd> for TcpStream {
+    type Error = Error;
+
+    /// Adopts a connected TCP socket. On an error the descriptor is closed.
+    fn try_from(fd: OwnedFd) -> Result<Self> {
+        let facts = TCP_STREAM.check(fd.as_fd())?;
+        let peer = TCP_STREAM.peer(fd.as_fd())?;
+        let nodelay = sys::socket::set_nodelay(fd.as_fd());
+        nodelay.map_err(|cause| TCP_STREAM.failed(cause))?;
+        Ok(Self::adopted(fd, peer, facts.is_tcp))
+    }
+}
+
+impl TryFrom<OwnedFd> for TcpListener {
+    type Error = Error;
+
+    /// Adopts a listening TCP socket. On an error the descriptor is closed.
+    fn try_from(fd: OwnedFd) -> Result<Self> {
+        Self::try_from(vec![fd])
+    }
+}
+
+impl TryFrom<Vec<OwnedFd>> for TcpListener {
+    type Error = Error;
+
+    /// Adopts listening TCP sockets, at least one, as one listener. On an error all descriptors
+    /// are closed.
+    fn try_from(fds: Vec<OwnedFd>) -> Result<Self> {
+        if fds.is_empty() {
+            return Err(Error::invalid(
+                TCP_LISTENER.operation,
+                "there is no descriptor",
+            ));
+        }
+        let adopt = |fd: OwnedFd| {
+            TCP_LISTENER.check(fd.as_fd())?;
+            // Accepted connections inherit it where they do.
+            let nodelay = sys::socket::set_nodelay(fd.as_fd());
+            nodelay.map_err(|cause| TCP_LISTENER.failed(cause))?;
+            let local = TCP_LISTENER.local(fd.as_fd())?;
+            Ok((fd, local))
+        };
+        let bound: Result<Vec<_>> = fds.into_iter().map(adopt).collect();
+        Ok(Self::new(bound?))
+    }
+}
+
+impl TryFrom<OwnedFd> for UnixStream {
+    type Error = Error;
+
+    /// Adopts a connected UNIX stream socket. On an error the descriptor is closed.
+    fn try_from(fd: OwnedFd) -> Result<Self> {
+        UNIX_STREAM.check(fd.as_fd())?;
+        let peer = sys::socket::peer_name(fd.as_fd());
+        let peer = peer.map_err(|cause| UNIX_STREAM.no_peer(cause))?;
+        Ok(Self::new(fd, peer))
+    }
+}
+
+impl TryFrom<OwnedFd> for UnixListener {
+    type Error = Error;
+
+    /// Adopts a listening UNIX socket. On an error the descriptor is closed.
+    fn try_from(fd: OwnedFd) -> Result<Self> {
+        UNIX_LISTENER.check(fd.as_fd())?;
+        let name = sys::socket::local_name(fd.as_fd());
+        let name: UnixName = name.map_err(|cause| UNIX_LISTENER.failed(cause))?;
+        Ok(Self::new(fd, name))
+    }
+}
+
+impl TryFrom<OwnedFd> for UdpSocket {
+    type Error = Error;
+
+    /// Adopts a bound UDP socket. On an error the descriptor is closed.
+    fn try_from(fd: OwnedFd) -> Result<Self> {
+        UDP_SOCKET.check(fd.as_fd())?;
+        if sys::socket::peer_addr(fd.as_fd()).is_ok() {
+            let message = "the socket is connected: adopt it as a connected one";
+            return Err(Error::invalid(UDP_SOCKET.operation, message));
+        }
+        let local = UDP_SOCKET.local(fd.as_fd())?;
+        Ok(Self::new(fd, local))
+    }
+}
+
+impl TryFrom<OwnedFd> for ConnectedUdpSocket {
+    type Error = Error;
+
+    /// Adopts a connected UDP socket. On an error the descriptor is closed.
+    fn try_from(fd: OwnedFd) -> Result<Self> {
+        CONNECTED_UDP.check(fd.as_fd())?;
+        let peer = CONNECTED_UDP.peer(fd.as_fd())?;
+        let local = CONNECTED_UDP.local(fd.as_fd())?;
+        Ok(Self::new(fd, local, peer))
+    }
+}
+
+/// A descriptor of one's own for the socket behind `fd`, which must be what `wanted` says: an
+/// aborted one has another in its place.
+fn give_away(wanted: Wanted, fd: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let facts = look(fd).map_err(|cause| wanted.failed(cause))?;
+    let is_unix_stream = wanted.domain == Domain::Unix && !wanted.listens;
+    let never_connected = is_unix_stream && sys::socket::peer_name(fd).is_err();
+    if wanted.mismatch(&facts).is_some() || never_connected {
+        return Err(Error::Closed);
+    }
+    fd.try_clone_to_owned()
+        .map_err(|cause| wanted.failed(cause))
+}
+
+fn give_away_blocking(wanted: Wanted, fd: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let fd = give_away(wanted, fd)?;
+    sys::adopt::make_blocking(fd.as_fd()).map_err(|cause| wanted.failed(cause))?;
+    Ok(fd)
+}
+
+/// The ways between one of our types, std's, and a descriptor.
+macro_rules! conversions {
+    ($ours:ty, $std:ty, $wanted:expr) => {
+        impl TryFrom<$std> for $ours {
+            type Error = Error;
+
+            /// Adopts std's socket, which becomes non-blocking.
+            fn try_from(socket: $std) -> Result<Self> {
+                OwnedFd::from(socket).try_into()
+            }
+        }
+
+        impl TryFrom<$ours> for OwnedFd {
+            type Error = Error;
+
+            /// Leaves the runtime. The socket is still non-blocking. [`Error::Closed`] if it was
+            /// aborted.
+            fn try_from(socket: $ours) -> Result<Self> {
+                give_away($wanted, socket.as_fd())
+            }
+        }
+
+        impl TryFrom<$ours> for $std {
+            type Error = Error;
+
+            /// Leaves the runtime, and blocks again as std expects. [`Error::Closed`] if it was
+            /// aborted.
+            fn try_from(socket: $ours) -> Result<Self> {
+                give_away_blocking($wanted, socket.as_fd()).map(Self::from)
+            }
+        }
+    };
+}
+
+conversions!(TcpStream, std::net::TcpStream, TCP_STREAM);
+conversions!(UnixStream, unix::UnixStream, UNIX_STREAM);
+conversions!(UnixListener, unix::UnixListener, UNIX_LISTENER);
+conversions!(UdpSocket, std::net::UdpSocket, UDP_SOCKET);
+conversions!(ConnectedUdpSocket, std::net::UdpSocket, CONNECTED_UDP);
+
+impl TryFrom<std::net::TcpListener> for TcpListener {
+    type Error = Error;
+
+    /// Adopts std's listener, which becomes non-blocking.
+    fn try_from(socket: std::net::TcpListener) -> Result<Self> {
+        OwnedFd::from(socket).try_into()
+    }
+}
+
+impl TryFrom<TcpListener> for Vec<OwnedFd> {
+    type Error = Error;
+
+    /// Leaves the runtime: one descriptor for each address, still non-blocking.
+    /// [`Error::Closed`] if the listener was aborted.
+    fn try_from(listener: TcpListener) -> Result<Self> {
+        let fds = listener.as_fds();
+        fds.map(|fd| give_away(TCP_LISTENER, fd)).collect()
+    }
+}
+
+impl TryFrom<TcpListener> for std::net::TcpListener {
+    type Error = Error;
+
+    /// Leaves the runtime, and blocks again as std expects. `InvalidInput` if the listener has
+    /// several sockets, [`Error::Closed`] if it was aborted.
+    fn try_from(listener: TcpListener) -> Result<Self> {
+        let mut fds = listener.as_fds();
+        match (fds.next(), fds.next()) {
+            (Some(fd), None) => give_away_blocking(TCP_LISTENER, fd).map(Self::from),
+            _ => {
+                let message = "the listener has several sockets, which std knows nothing of";
+                Err(Error::invalid("give a TCP listener away", message))
+            }
+        }
+    }
+}
+
+/// Makes one listener of listening sockets of any kind, TCP and UNIX: those that
+/// [`inherited_sockets`](super::inherited_sockets) gives, or that another process has sent.
+///
+/// Needs no runtime. The sockets become non-blocking, also for other processes that have them.
+///
+/// # Errors
+///
+/// [`Error::Io`] with `InvalidInput`, which says what is wrong: no socket, one that does not
+/// listen, one of another kind. All descriptors are closed then.
+///
+/// # Examples
+///
+/// ```
+/// let std = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// let listener = soloio::net::adopt_listeners([std.into()])?;
+/// assert_eq!(listener.len(), 1);
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+#[doc(alias = "from_socket")]
+pub fn adopt_listeners(fds: impl IntoIterator<Item = OwnedFd>) -> Result<MultiListener<'static>> {
+    let mut all = MultiListener::new();
+    for fd in fds {
+        let facts = look(fd.as_fd()).map_err(|cause| TCP_LISTENER.failed(cause))?;
+        match facts.domain {
+            Domain::Unix => all.push(UnixListener::try_from(fd)?),
+            Domain::Internet | Domain::Other => all.push(TcpListener::try_from(fd)?),
+        }
+    }
+    Ok(all)
+}

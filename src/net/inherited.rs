@@ -1,0 +1,157 @@
+//! Sockets from whoever started this process: socket activation.
+
+use std::env;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::process;
+use std::sync::atomic::{AtomicBool, Ordering::AcqRel};
+
+use crate::error::{Error, Result};
+use crate::sys;
+
+/// A socket that was passed on to this process.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct InheritedSocket {
+    /// What it is called in the service's configuration (`LISTEN_FDNAMES`).
+    pub name: Option<String>,
+    /// To be adopted: `TcpListener::try_from(socket.fd)`, or
+    /// [`adopt_listeners`](super::adopt_listeners).
+    pub fd: OwnedFd,
+}
+
+/// Takes the sockets that a service manager, or the process before this one, has passed on by the
+/// rules of `sd_listen_fds(3)`: `LISTEN_FDS` descriptors from number 3 on, if `LISTEN_PID` is this
+/// process; `LISTEN_FDNAMES` names them. Without these variables, and from the second call on,
+/// there are none.
+///
+/// They are close-on-exec from here on. The environment is left as it is: children see another
+/// `LISTEN_PID`.
+///
+/// Call it before anything else in the program opens descriptors or takes those.
+///
+/// # Errors
+///
+/// [`Error::Io`] if the variables hold something else, or the descriptors are not open or no
+/// sockets. None is taken then.
+///
+/// # Examples
+///
+/// ```
+/// use soloio::net::{adopt_listeners, inherited_sockets};
+///
+/// let inherited = inherited_sockets()?;
+/// if inherited.is_empty() {
+///     println!("nobody has passed a socket on");
+/// } else {
+///     let listener = adopt_listeners(inherited.into_iter().map(|socket| socket.fd))?;
+///     soloio::block_on(listener.serve(async |client| client.send(b"hello").await))?;
+/// }
+/// # Ok::<_, soloio::Error>(())
+/// ```
+#[doc(alias = "LISTEN_FDS")]
+#[doc(alias = "sd_listen_fds")]
+pub fn inherited_sockets() -> Result<Vec<InheritedSocket>> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    let text = |name| env::var(name).ok();
+    let passed = Passed::parse(
+        text("LISTEN_PID").as_deref(),
+        text("LISTEN_FDS").as_deref(),
+        text("LISTEN_FDNAMES").as_deref(),
+        process::id(),
+    )?;
+    if passed.count == 0 || TAKEN.swap(true, AcqRel) {
+        return Ok(Vec::new());
+    }
+    let taken = sys::adopt::take_passed(passed.count).inspect_err(|_| {
+        // None was taken; the caller may mend it and ask again.
+        TAKEN.store(false, std::sync::atomic::Ordering::Release);
+    });
+    let failed = |cause| Error::io("inherit", format_args!("{} sockets", passed.count), cause);
+    let names = passed
+        .names
+        .into_iter()
+        .map(Some)
+        .chain(std::iter::repeat(None));
+    let sockets = taken.map_err(failed)?.into_iter().zip(names);
+    Ok(sockets
+        .map(|(fd, name)| InheritedSocket { name, fd })
+        .collect())
+}
+
+/// What the environment says.
+#[derive(Debug, PartialEq, Eq)]
+struct Passed {
+    count: usize,
+    /// As many as there are descriptors, or none.
+    names: Vec<String>,
+}
+
+impl Passed {
+    fn parse(
+        pid: Option<&str>,
+        count: Option<&str>,
+        names: Option<&str>,
+        own: u32,
+    ) -> Result<Self> {
+        let nothing = Self {
+            count: 0,
+            names: Vec::new(),
+        };
+        let (Some(pid), Some(count)) = (pid, count) else {
+            return Ok(nothing);
+        };
+        let number = |name, text: &str| {
+            text.parse::<u32>().map_err(|_| {
+                let message = format!("{name} is {text:?} instead of a number");
+                let cause = io::Error::new(io::ErrorKind::InvalidInput, message);
+                Error::io("inherit", "sockets", cause)
+            })
+        };
+        if number("LISTEN_PID", pid)? != own {
+            return Ok(nothing);
+        }
+        let count = number("LISTEN_FDS", count)? as usize;
+        let names: Vec<_> = match names {
+            Some(names) => names.split(':').map(str::to_owned).collect(),
+            None => Vec::new(),
+        };
+        if !names.is_empty() && names.len() != count {
+            let message = format!(
+                "LISTEN_FDNAMES has {} names for {count} sockets",
+                names.len()
+            );
+            return Err(Error::invalid("inherit sockets", message));
+        }
+        Ok(Self { count, names })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_is_read_as_the_manual_says() {
+        let parse = |pid, count, names| Passed::parse(pid, count, names, 7);
+        let count = |pid, fds, names| parse(pid, fds, names).expect("fits").count;
+        assert_eq!(count(None, None, None), 0);
+        assert_eq!(count(None, Some("2"), None), 0);
+        assert_eq!(count(Some("7"), None, None), 0);
+        assert_eq!(count(Some("8"), Some("2"), None), 0, "for somebody else");
+        assert_eq!(count(Some("8"), Some("bad"), None), 0, "for somebody else");
+        assert_eq!(count(Some("7"), Some("2"), None), 2);
+        let named = parse(Some("7"), Some("2"), Some("web:admin")).expect("fits");
+        assert_eq!(named.names, ["web", "admin"]);
+        for (pid, fds, names) in [
+            (Some("x"), Some("1"), None),
+            (Some("7"), Some("-1"), None),
+            (Some("7"), Some(""), None),
+            (Some("7"), Some("99999999999"), None),
+            (Some("7"), Some("1"), Some("a:b")),
+        ] {
+            let error = parse(pid, fds, names).expect_err("nonsense");
+            assert!(error.to_string().contains("LISTEN_"), "{error}");
+        }
+    }
+}

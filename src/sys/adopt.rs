@@ -1,0 +1,171 @@
+//! Sockets that were made elsewhere: what they are, and making them ours.
+
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use socket2::{SockAddr, SockRef};
+
+use super::check;
+
+/// The family of a socket's addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Domain {
+    Internet,
+    Unix,
+    Other,
+}
+
+/// How a socket carries data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Carries {
+    Stream,
+    Datagrams,
+    Other,
+}
+
+/// What is known of a descriptor.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub(crate) domain: Domain,
+    pub(crate) carries: Carries,
+    pub(crate) listens: bool,
+    /// Plain TCP, and no other protocol that carries a stream.
+    pub(crate) is_tcp: bool,
+}
+
+/// Looks at a descriptor. What is no socket is `ENOTSOCK`.
+pub(crate) fn look(fd: BorrowedFd<'_>) -> io::Result<Facts> {
+    let local = SockRef::from(&fd).local_addr()?;
+    let carries = match option(fd, libc::SOL_SOCKET, libc::SO_TYPE)? {
+        libc::SOCK_STREAM => Carries::Stream,
+        libc::SOCK_DGRAM => Carries::Datagrams,
+        _ => Carries::Other,
+    };
+    let domain = domain(&local);
+    let is_inet_stream = domain == Domain::Internet && carries == Carries::Stream;
+    Ok(Facts {
+        domain,
+        carries,
+        // A datagram socket is never asked: some systems refuse.
+        listens: carries == Carries::Stream
+            && option(fd, libc::SOL_SOCKET, libc::SO_ACCEPTCONN)? != 0,
+        is_tcp: is_inet_stream && protocol(fd)? == libc::IPPROTO_TCP,
+    })
+}
+
+fn domain(address: &SockAddr) -> Domain {
+    match i32::from(address.family()) {
+        libc::AF_INET | libc::AF_INET6 => Domain::Internet,
+        libc::AF_UNIX => Domain::Unix,
+        _ => Domain::Other,
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+fn protocol(fd: BorrowedFd<'_>) -> io::Result<i32> {
+    option(fd, libc::SOL_SOCKET, libc::SO_PROTOCOL)
+}
+
+/// Elsewhere nothing depends on it.
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+fn protocol(_fd: BorrowedFd<'_>) -> io::Result<i32> {
+    Ok(libc::IPPROTO_TCP)
+}
+
+fn option(fd: BorrowedFd<'_>, level: i32, name: i32) -> io::Result<i32> {
+    let mut value: i32 = 0;
+    #[allow(clippy::cast_possible_truncation, reason = "4 bytes")]
+    let mut length = size_of::<i32>() as libc::socklen_t;
+    // SAFETY: pointer and length are those of one valid integer.
+    check(unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            level,
+            name,
+            (&raw mut value).cast(),
+            &raw mut length,
+        )
+    })?;
+    Ok(value)
+}
+
+/// Gives a socket what those have that are made here: non-blocking, close-on-exec, no SIGPIPE.
+pub(crate) fn make_ours(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let socket = SockRef::from(&fd);
+    socket.set_nonblocking(true)?;
+    #[cfg(target_vendor = "apple")]
+    socket.set_nosigpipe(true)?;
+    socket.set_cloexec(true)
+}
+
+/// Lets calls on the socket block again, as std expects it.
+pub(crate) fn make_blocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    SockRef::from(&fd).set_nonblocking(false)
+}
+
+/// The descriptors that a service manager passes on begin here (`sd_listen_fds(3)`).
+const FIRST_PASSED: RawFd = 3;
+
+/// Takes the `count` descriptors from 3 on, which the environment says are this process's to use.
+/// Each must be open and a socket; otherwise none is taken. Nobody else may own them: the caller
+/// asks once only.
+pub(crate) fn take_passed(count: usize) -> io::Result<Vec<OwnedFd>> {
+    let end = i32::try_from(count)
+        .ok()
+        .and_then(|n| FIRST_PASSED.checked_add(n));
+    let end = end.ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))?;
+    for number in FIRST_PASSED..end {
+        // SAFETY: the call only asks; a number that is not open is an error.
+        check(unsafe { libc::fcntl(number, libc::F_GETFD) })?;
+        // SAFETY: it was open just now, and the borrow ends with this statement.
+        look(unsafe { BorrowedFd::borrow_raw(number) })?;
+    }
+    // SAFETY: open, and by the rule of sd_listen_fds(3) nobody else's; see above.
+    Ok((FIRST_PASSED..end)
+        .map(|number| unsafe { OwnedFd::from_raw_fd(number) })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn sockets_are_told_apart() {
+        let look = |fd: BorrowedFd<'_>| {
+            let facts = look(fd).expect("a socket");
+            (facts.domain, facts.carries, facts.listens, facts.is_tcp)
+        };
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let internet = (Domain::Internet, Carries::Stream, true, true);
+        assert_eq!(look(tcp.as_fd()), internet);
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let datagrams = (Domain::Internet, Carries::Datagrams, false, false);
+        assert_eq!(look(udp.as_fd()), datagrams);
+        let (unix, _other) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        let stream = (Domain::Unix, Carries::Stream, false, false);
+        assert_eq!(look(unix.as_fd()), stream);
+    }
+
+    #[test]
+    fn what_is_no_socket_is_an_error() {
+        let file = std::fs::File::open("/dev/null").expect("a file");
+        let error = look(file.as_fd()).expect_err("no socket");
+        assert_eq!(error.raw_os_error(), Some(libc::ENOTSOCK));
+        assert!(take_passed(usize::MAX).is_err());
+        assert!(take_passed(100_000).is_err(), "not that many are open");
+    }
+
+    #[test]
+    fn a_blocking_socket_becomes_ours_and_blocking_again() {
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+        make_ours(udp.as_fd()).expect("options");
+        let error = udp.recv(&mut [0; 9]).expect_err("nothing came");
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        make_blocking(udp.as_fd()).expect("an option");
+        let flags = SockRef::from(&udp).nonblocking().expect("a flag");
+        assert!(!flags);
+    }
+}
