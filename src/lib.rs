@@ -90,9 +90,9 @@ pub mod tls;
 
 pub use error::{ConnectAttempt, ConnectFailed, Error, OsError, ResolveError, Result, TlsError};
 pub use net::{
-    ConnectedUdpSocket, Datagram, Family, Host, TcpListener, TcpStream, UdpSocket, UnixListener,
-    UnixName, UnixStream, connect_tcp, connect_unix, create_connected_udp_socket,
-    create_tcp_listener, create_udp_socket, create_unix_listener,
+    ConnectedUdpSocket, Datagram, DatagramBuffer, Datagrams, Family, Host, Interface, TcpListener,
+    TcpStream, UdpFault, UdpSocket, UnixListener, UnixName, UnixStream, connect_tcp, connect_unix,
+    create_connected_udp_socket, create_tcp_listener, create_udp_socket, create_unix_listener,
 };
 pub use runtime::{Runtime, block_on};
 pub use stream::{

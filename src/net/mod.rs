@@ -7,17 +7,26 @@
 //! | `tcp.rs`, `unix.rs`, `udp.rs` | the types |
 //! | `connect.rs` | `connect_tcp`, `connect_unix` |
 //! | `listen.rs` | `create_tcp_listener`, `create_unix_listener` |
+//! | `udp_core.rs` | what both UDP types are made of: datagrams ahead, the choice of the call |
+//! | `udp_operations.rs` | their operations as futures |
+//! | `udp_options.rs`, `udp_fault.rs` | what they can be told; what their errors are about |
+//! | `datagrams.rs` | the buffer for whole batches |
 //! | `datagram.rs` | `create_udp_socket`, `create_connected_udp_socket` |
 //! | `resolve.rs` | host names, off the loop |
 
 mod connect;
 mod datagram;
+mod datagrams;
 mod listen;
 mod listen_socket;
 mod resolve;
 mod stream_socket;
 mod tcp;
 mod udp;
+mod udp_core;
+mod udp_fault;
+mod udp_operations;
+mod udp_options;
 mod unix;
 
 pub use crate::sys::addr::UnixName;
@@ -25,12 +34,15 @@ pub use connect::{ConnectTcp, connect_tcp, connect_unix};
 pub use datagram::{
     CreateConnectedUdpSocket, CreateUdpSocket, create_connected_udp_socket, create_udp_socket,
 };
+pub use datagrams::{DatagramBuffer, Datagrams};
 pub use listen::{
     CreateTcpListener, CreateUnixListener, create_tcp_listener, create_unix_listener,
 };
 pub use resolve::Host;
 pub use tcp::{TcpListener, TcpStream};
 pub use udp::{ConnectedUdpSocket, Datagram, UdpSocket};
+pub use udp_fault::UdpFault;
+pub use udp_options::Interface;
 pub use unix::{UnixListener, UnixStream};
 
 /// The family of internet addresses to use.

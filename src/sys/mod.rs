@@ -9,6 +9,9 @@
 //! | `clock.rs` | the one clock |
 //! | `poller.rs` | mio's `Poll`, the level-triggered listener and the timerfd beside it, the bell |
 //! | `socket.rs` | making, connecting, accepting, receiving, sending, options |
+//! | `udp.rs` | many datagrams in one call, and plain calls in its place |
+//! | `batch.rs` | the room they are received into |
+//! | `udp_options.rs` | broadcast, multicast, hop limits, buffer sizes of datagram sockets |
 //! | `addr.rs` | socket addresses to and from the kernel's form, UNIX names |
 //! | `file.rs` | the file of a UNIX listener |
 //! | `errno.rs` | what an error number means to the layers above |
@@ -16,6 +19,7 @@
 #![allow(unsafe_code, reason = "this is the layer that talks to the kernel")]
 
 pub(crate) mod addr;
+pub(crate) mod batch;
 pub(crate) mod clock;
 pub(crate) mod errno;
 pub(crate) mod file;
@@ -23,6 +27,8 @@ pub(crate) mod poller;
 pub(crate) mod socket;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod timerfd;
+pub(crate) mod udp;
+pub(crate) mod udp_options;
 
 use std::io;
 
