@@ -8,7 +8,7 @@
 //! | `connect.rs` | `connect_tcp`, `connect_unix` |
 //! | `listen.rs` | `create_tcp_listener`, `create_unix_listener` |
 //! | `udp_core.rs` | what both UDP types are made of: datagrams ahead, the choice of the call |
-//! | `udp_operations.rs` | their operations as futures |
+//! | `udp_receive.rs`, `udp_send.rs` | their operations as futures |
 //! | `udp_options.rs`, `udp_fault.rs` | what they can be told; what their errors are about |
 //! | `datagrams.rs` | the buffer for whole batches |
 //! | `datagram.rs` | `create_udp_socket`, `create_connected_udp_socket` |
@@ -25,8 +25,9 @@ mod tcp;
 mod udp;
 mod udp_core;
 mod udp_fault;
-mod udp_operations;
 mod udp_options;
+mod udp_receive;
+mod udp_send;
 mod unix;
 
 pub use crate::sys::addr::UnixName;

@@ -4,6 +4,8 @@
 //! reports about one peer (a port that nobody listens on) come once, on whatever call is next, and
 //! never break the socket: an unconnected socket passes over them when it receives, since they say
 //! nothing about the other peers.
+//!
+//! The file is long because it is the documentation of two types; the code is elsewhere.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -13,7 +15,8 @@ use super::connect::port_0;
 use super::datagrams::{DatagramBuffer, Datagrams};
 use super::resolve::Host;
 use super::udp_core::UdpCore;
-use super::udp_operations::{Each, Pieces, Receive, ReceiveInto, ReceiveMany, Send, SendMany};
+use super::udp_receive::{Receive, ReceiveInto, ReceiveMany};
+use super::udp_send::{Each, Pieces, Send, SendMany};
 #[allow(unused_imports, reason = "for the documentation")]
 use crate::error::Error;
 use crate::error::Result;

@@ -34,7 +34,7 @@ use crate::runtime::operation::{After, First};
 use crate::runtime::socket::{Socket, Trigger};
 use crate::sys::batch::{Batch, SLOTS};
 use crate::sys::socket::Received;
-use crate::sys::udp::{self, Chunk, Filled, Segments};
+use crate::sys::udp::{self, Filled, Segments};
 use crate::sys::{self, errno};
 
 /// Datagrams received without a wait before one call takes several.
@@ -55,8 +55,8 @@ pub(super) struct UdpCore {
     /// The inbox holds datagrams. Changed with the receiving direction claimed.
     queued: AtomicBool,
     /// One datagram a call: asked for, or the system has no other.
-    plain: AtomicBool,
-    segments: Segments,
+    pub(super) plain: AtomicBool,
+    pub(super) segments: Segments,
     inbox: Mutex<Inbox>,
 }
 
@@ -381,43 +381,4 @@ impl Inbox {
 
 fn same(a: &SocketAddr, b: &SocketAddr) -> bool {
     (a.ip(), a.port()) == (b.ip(), b.port())
-}
-
-impl UdpCore {
-    /// Sends a prefix of a chunk that is not empty, and tells how many datagrams went.
-    pub(super) fn send_chunk(&self, fd: BorrowedFd<'_>, chunk: &Chunk<'_>) -> io::Result<usize> {
-        if !self.plain.load(Relaxed) {
-            match udp::send(fd, chunk, &self.segments) {
-                Err(error) if errno::is_missing_call(&error) => self.plain.store(true, Relaxed),
-                other => return other,
-            }
-        }
-        chunk.send_plain(fd)
-    }
-
-    /// The size of segments, checked.
-    pub(super) fn segment(&self, size: usize) -> Result<usize> {
-        // What the length field of UDP leaves; that of IPv4 counts its own header too (RFC 768,
-        // RFC 791).
-        let most = if self.local.is_ipv4() { 65_507 } else { 65_527 };
-        let refused = |why| Err(Error::invalid("send segments", why));
-        match size {
-            0 => refused("segments of 0 bytes have no end".to_owned()),
-            _ if size > most => refused(format!("no datagram here is longer than {most} bytes")),
-            _ => Ok(size),
-        }
-    }
-
-    /// Where to send for this address: an IPv4 peer of a dual-stack socket was shown as IPv4, and
-    /// is reached as mapped IPv6. `None` if the socket cannot reach that family.
-    #[inline]
-    pub(super) fn reachable(&self, to: SocketAddr) -> Option<SocketAddr> {
-        match (self.local, to) {
-            (SocketAddr::V6(_), SocketAddr::V4(v4)) => {
-                Some(SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()))
-            }
-            (SocketAddr::V4(_), SocketAddr::V6(_)) => None,
-            _ => Some(to),
-        }
-    }
 }

@@ -29,6 +29,16 @@ impl Interface {
         let index = index.map_err(|cause| Error::io("look up the interface", name, cause))?;
         Ok(Self(Via::Index(index)))
     }
+
+    /// Its index, unless it is the default or was given by address. It is also the scope of the
+    /// interface's IPv6 addresses ([`SocketAddrV6::scope_id`](std::net::SocketAddrV6::scope_id)).
+    #[must_use]
+    pub fn index(self) -> Option<u32> {
+        match self.0 {
+            Via::Index(index) => Some(index),
+            Via::Any | Via::Address(_) => None,
+        }
+    }
 }
 
 impl From<u32> for Interface {

@@ -9,7 +9,7 @@
 //! | `clock.rs` | the one clock |
 //! | `poller.rs` | mio's `Poll`, the level-triggered listener and the timerfd beside it, the bell |
 //! | `socket.rs` | making, connecting, accepting, receiving, sending, options |
-//! | `udp.rs` | many datagrams in one call, and plain calls in its place |
+//! | `udp.rs`, `udp_linux.rs` | many datagrams in one call, and plain calls in its place |
 //! | `batch.rs` | the room they are received into |
 //! | `udp_options.rs` | broadcast, multicast, hop limits, buffer sizes of datagram sockets |
 //! | `addr.rs` | socket addresses to and from the kernel's form, UNIX names |
@@ -28,6 +28,8 @@ pub(crate) mod socket;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod timerfd;
 pub(crate) mod udp;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod udp_linux;
 pub(crate) mod udp_options;
 
 use std::io;

@@ -50,10 +50,28 @@ pub(crate) fn interface_index(name: &str) -> io::Result<u32> {
 
 pub(crate) fn join(fd: BorrowedFd<'_>, group: IpAddr, via: Via) -> io::Result<()> {
     let socket = SockRef::from(&fd);
+    own_groups_only(&socket, group.is_ipv4())?;
     match group {
         IpAddr::V4(group) => socket.join_multicast_v4_n(&group, &via.v4()),
         IpAddr::V6(group) => socket.join_multicast_v6(&group, via.v6()?),
     }
+}
+
+/// On Linux a socket hears all groups that any program of the host has joined, unless told not to
+/// (`IP_MULTICAST_ALL`, ip(7)).
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn own_groups_only(socket: &SockRef<'_>, v4: bool) -> io::Result<()> {
+    if v4 {
+        return socket.set_multicast_all_v4(false);
+    }
+    // Kernels before 4.20 have no such option, and no harm is done.
+    drop(socket.set_multicast_all_v6(false));
+    Ok(())
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn own_groups_only(_socket: &SockRef<'_>, _v4: bool) -> io::Result<()> {
+    Ok(())
 }
 
 pub(crate) fn leave(fd: BorrowedFd<'_>, group: IpAddr, via: Via) -> io::Result<()> {

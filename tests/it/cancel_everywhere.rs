@@ -94,8 +94,14 @@ impl Cut {
 }
 
 /// Runs `round` with every cut; it says whether the operation came to its end.
-fn everywhere(test: &str, round: impl AsyncFn(Cut) -> bool) {
-    alone(&format!("cancel_everywhere::{test}"), || {
+pub(crate) fn everywhere(test: &str, round: impl AsyncFn(Cut) -> bool) {
+    // Those of other files bring their module's name.
+    let module = if test.contains("::") {
+        ""
+    } else {
+        "cancel_everywhere::"
+    };
+    alone(&format!("{module}{test}"), || {
         let _guard = deadline();
         let mut runtime = Runtime::new().expect("a runtime");
         let threads = threads();

@@ -1,8 +1,5 @@
-//! The operations of UDP sockets as futures, written by hand: each is polled straight through to
-//! its system call.
-//!
-//! None of them holds a datagram. What was received is with the caller or with the socket; what
-//! went is taken off what the caller gave, before anything else can happen.
+//! Sending on UDP sockets, as futures written by hand: each is polled straight through to its
+//! system call. What went is taken off what the caller gave before anything else can happen.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -11,120 +8,18 @@ use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::pin::Pin;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 
-use super::datagrams::{DatagramBuffer, Datagrams};
-use super::udp::Datagram;
 use super::udp_core::UdpCore;
 use crate::error::{Error, Result};
 use crate::runtime::context::Core;
 use crate::runtime::operation::{After, Direction, First, Operation};
-use crate::sys;
-use crate::sys::udp::Chunk;
+use crate::sys::udp::{self, Chunk};
+use crate::sys::{self, errno};
 
 /// Sent datagrams that count as one finished operation of the turn's budget.
 const PER_CHARGE: usize = 8;
-
-/// Receives one datagram into a buffer of the caller's.
-#[derive(Debug)]
-pub(super) struct ReceiveInto<'s, 'b> {
-    udp: &'s UdpCore,
-    operation: Operation<'s>,
-    /// Empty once it was given back.
-    buf: &'b mut [u8],
-}
-
-impl<'s, 'b> ReceiveInto<'s, 'b> {
-    pub(super) fn new(udp: &'s UdpCore, buf: &'b mut [u8]) -> Self {
-        Self {
-            udp,
-            operation: Operation::new(&udp.socket, Direction::Read),
-            buf,
-        }
-    }
-}
-
-impl<'b> Future for ReceiveInto<'_, 'b> {
-    type Output = Result<Datagram<'b>>;
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self {
-            udp,
-            operation,
-            buf,
-        } = self.get_mut();
-        let call = |core: &Core, fd: BorrowedFd<'_>| udp.receive_one(core, fd, buf);
-        let one = ready!(operation.poll(cx, udp.first(), call, |cause| udp.not_received(cause)))?;
-        Poll::Ready(Ok(Datagram {
-            data: &mut std::mem::take(buf)[..one.length],
-            from: one.from,
-            truncated: one.truncated,
-        }))
-    }
-}
-
-/// Receives one datagram as a vector.
-#[derive(Debug)]
-pub(super) struct Receive<'s> {
-    udp: &'s UdpCore,
-    operation: Operation<'s>,
-}
-
-impl<'s> Receive<'s> {
-    pub(super) fn new(udp: &'s UdpCore) -> Self {
-        Self {
-            udp,
-            operation: Operation::new(&udp.socket, Direction::Read),
-        }
-    }
-}
-
-impl Future for Receive<'_> {
-    type Output = Result<(Vec<u8>, SocketAddr)>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { udp, operation } = self.get_mut();
-        let call = |core: &Core, fd: BorrowedFd<'_>| udp.receive_vec(core, fd);
-        operation.poll(cx, udp.first(), call, |cause| udp.not_received(cause))
-    }
-}
-
-/// Receives a batch.
-#[derive(Debug)]
-pub(super) struct ReceiveMany<'s, 'b> {
-    udp: &'s UdpCore,
-    operation: Operation<'s>,
-    /// `None` once it was given back.
-    buffer: Option<&'b mut DatagramBuffer>,
-}
-
-impl<'s, 'b> ReceiveMany<'s, 'b> {
-    pub(super) fn new(udp: &'s UdpCore, buffer: &'b mut DatagramBuffer) -> Self {
-        Self {
-            udp,
-            operation: Operation::new(&udp.socket, Direction::Read),
-            buffer: Some(buffer),
-        }
-    }
-}
-
-impl<'b> Future for ReceiveMany<'_, 'b> {
-    type Output = Result<Datagrams<'b>>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self {
-            udp,
-            operation,
-            buffer,
-        } = self.get_mut();
-        let room = buffer.as_mut().expect("not polled after its end").room();
-        let call = |core: &Core, fd: BorrowedFd<'_>| udp.receive_batch(core, fd, room);
-        ready!(operation.poll(cx, udp.first(), call, |cause| udp.not_received(cause)))?;
-        let buffer: &'b DatagramBuffer = buffer.take().expect("as above");
-        Poll::Ready(Ok(buffer.datagrams()))
-    }
-}
 
 /// Sends one datagram.
 #[derive(Debug)]
@@ -302,9 +197,41 @@ impl<'d, O: Outgoing<'d> + Unpin> Future for SendMany<'_, 'd, O> {
 }
 
 impl UdpCore {
-    #[cold]
-    fn not_received(&self, cause: io::Error) -> Error {
-        Error::io("receive on", self.local, cause)
+    /// Sends a prefix of a chunk that is not empty, and tells how many datagrams went.
+    pub(super) fn send_chunk(&self, fd: BorrowedFd<'_>, chunk: &Chunk<'_>) -> io::Result<usize> {
+        if !self.plain.load(Relaxed) {
+            match udp::send(fd, chunk, &self.segments) {
+                Err(error) if errno::is_missing_call(&error) => self.plain.store(true, Relaxed),
+                other => return other,
+            }
+        }
+        chunk.send_plain(fd)
+    }
+
+    /// The size of segments, checked.
+    pub(super) fn segment(&self, size: usize) -> Result<usize> {
+        // What the length field of UDP leaves; that of IPv4 counts its own header too (RFC 768,
+        // RFC 791).
+        let most = if self.local.is_ipv4() { 65_507 } else { 65_527 };
+        let refused = |why| Err(Error::invalid("send segments", why));
+        match size {
+            0 => refused("segments of 0 bytes have no end".to_owned()),
+            _ if size > most => refused(format!("no datagram here is longer than {most} bytes")),
+            _ => Ok(size),
+        }
+    }
+
+    /// Where to send for this address: an IPv4 peer of a dual-stack socket was shown as IPv4, and
+    /// is reached as mapped IPv6. `None` if the socket cannot reach that family.
+    #[inline]
+    pub(super) fn reachable(&self, to: SocketAddr) -> Option<SocketAddr> {
+        match (self.local, to) {
+            (SocketAddr::V6(_), SocketAddr::V4(v4)) => {
+                Some(SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()))
+            }
+            (SocketAddr::V4(_), SocketAddr::V6(_)) => None,
+            _ => Some(to),
+        }
     }
 
     #[cold]
