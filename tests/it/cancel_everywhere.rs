@@ -96,11 +96,7 @@ impl Cut {
 /// Runs `round` with every cut; it says whether the operation came to its end.
 pub(crate) fn everywhere(test: &str, round: impl AsyncFn(Cut) -> bool) {
     // Those of other files bring their module's name.
-    let module = if test.contains("::") {
-        ""
-    } else {
-        "cancel_everywhere::"
-    };
+    let module = ["cancel_everywhere::", ""][usize::from(test.contains("::"))];
     alone(&format!("{module}{test}"), || {
         let _guard = deadline();
         let mut runtime = Runtime::new().expect("a runtime");

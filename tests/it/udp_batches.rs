@@ -5,12 +5,13 @@
     unsafe_code,
     reason = "a socket option that makes the kernel refuse segments"
 )]
+#![allow(unsafe_code, reason = "asks the kernel for a socket option")]
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket as StdSocket};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::task::Poll;
 
 use soloio::{
@@ -319,5 +320,47 @@ fn a_flood_of_batches_starves_nobody() {
         .await;
         // 8 sent datagrams count as one operation, and a turn has 256.
         assert!(turns > rounds(5_000) * 8 / 256, "{turns} turns");
+    });
+}
+
+/// Whether the kernel was asked to hand out several datagrams as one.
+fn is_coalesced(socket: &UdpSocket) -> bool {
+    let (mut on, mut length) = (0_i32, 4);
+    // SAFETY: pointer and length are those of one integer.
+    let got = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_UDP,
+            libc::UDP_GRO,
+            (&raw mut on).cast(),
+            &raw mut length,
+        )
+    };
+    assert_eq!(got, 0);
+    on != 0
+}
+
+#[test]
+fn long_bursts_of_one_sender_come_together_also_in_ordinary_receives() {
+    run(async {
+        let [usual, lent, plain] = [udp().await, udp().await, socket(false).await];
+        assert!(!is_coalesced(&lent), "which lends the descriptor");
+        let from = udp().await;
+        let data = numbered(0, 60 * 100 + 50);
+        for _ in 0..20 {
+            for at in [&usual, &lent, &plain] {
+                let mut rest = &data[..];
+                from.send_segments(&mut rest, 100, at.local_addr())
+                    .await
+                    .expect("sent");
+                for piece in data.chunks(100) {
+                    let mut room = [0; 101];
+                    let got = at.receive_into(&mut room).await.expect("received");
+                    assert_eq!((&*got.data, got.truncated), (piece, false));
+                }
+            }
+        }
+        assert!(is_coalesced(&usual));
+        assert!(!is_coalesced(&lent) && !is_coalesced(&plain));
     });
 }
