@@ -1,10 +1,6 @@
 //! UDP many at a time: nothing is lost, doubled, joined or put out of order by what is taken and
 //! given in one system call, whichever calls are mixed, cancelled, or missing in the system.
 
-#![allow(
-    unsafe_code,
-    reason = "a socket option that makes the kernel refuse segments"
-)]
 #![allow(unsafe_code, reason = "asks the kernel for a socket option")]
 
 use std::collections::VecDeque;
