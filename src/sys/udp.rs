@@ -9,7 +9,9 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::AtomicU32;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::batch::{Batch, Message, ROOM};
 use super::socket::{self, Received};
@@ -106,6 +108,10 @@ impl<'d> Chunk<'d> {
 /// What is known of a socket's sending of segments: the largest that may be tried.
 #[derive(Debug)]
 pub(crate) struct Segments {
+    #[cfg_attr(
+        not(any(target_os = "linux", target_os = "android")),
+        allow(dead_code, reason = "no other system cuts")
+    )]
     limit: AtomicU32,
 }
 
