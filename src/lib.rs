@@ -101,9 +101,9 @@ pub use error::{
     ConnectAttempt, ConnectFailed, Error, OsError, Panicked, ResolveError, Result, TlsError,
 };
 pub use net::{
-    ConnectedUdpSocket, Datagram, Family, Host, TcpListener, TcpStream, UdpSocket, UnixListener,
-    UnixName, UnixStream, connect_tcp, connect_unix, create_connected_udp_socket,
-    create_tcp_listener, create_udp_socket, create_unix_listener,
+    ConnectedUdpSocket, Datagram, DatagramBuffer, Datagrams, Family, Host, Interface, TcpListener,
+    TcpStream, UdpFault, UdpSocket, UnixListener, UnixName, UnixStream, connect_tcp, connect_unix,
+    create_connected_udp_socket, create_tcp_listener, create_udp_socket, create_unix_listener,
 };
 pub use runtime::{Dump, Runtime, TaskState, block_on, dump};
 pub use signal::{Signal, SignalReceiver, ctrl_c, open_signal_receiver};

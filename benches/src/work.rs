@@ -9,6 +9,12 @@ pub enum Work {
     TcpEchoTimeout,
     TcpRequest,
     UdpEcho,
+    UdpEchoPlain,
+    UdpEchoMany,
+    UdpPair,
+    UdpPairPlain,
+    UdpSink,
+    UdpBulk,
 }
 
 impl Work {
@@ -17,7 +23,11 @@ impl Work {
             // A request on a connection of its own is an echo that ends early.
             Self::TcpEcho | Self::TcpRequest => Kind::TcpEcho,
             Self::TcpEchoTimeout => Kind::TcpEchoTimeout,
-            Self::UdpEcho => Kind::UdpEcho,
+            Self::UdpEcho | Self::UdpPair => Kind::UdpEcho,
+            Self::UdpEchoPlain | Self::UdpPairPlain => Kind::UdpEchoPlain,
+            Self::UdpEchoMany => Kind::UdpEchoMany,
+            Self::UdpSink => Kind::UdpSink,
+            Self::UdpBulk => Kind::UdpBulk,
         }
     }
 }
@@ -32,6 +42,14 @@ pub enum Kind {
     /// Echo that holds no buffer while it waits.
     TcpIdle,
     UdpEcho,
+    /// Without any batching of soloio's.
+    UdpEchoPlain,
+    /// A batch at a time where the side can.
+    UdpEchoMany,
+    /// Receives, and acknowledges each burst.
+    UdpSink,
+    /// Sends a burst when asked.
+    UdpBulk,
 }
 
 impl Kind {
@@ -42,6 +60,10 @@ impl Kind {
             Self::TcpEchoTimeout => "tcp-echo-timeout",
             Self::TcpIdle => "tcp-idle",
             Self::UdpEcho => "udp-echo",
+            Self::UdpEchoPlain => "udp-echo-plain",
+            Self::UdpEchoMany => "udp-echo-many",
+            Self::UdpSink => "udp-sink",
+            Self::UdpBulk => "udp-bulk",
         }
     }
 }

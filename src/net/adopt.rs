@@ -219,7 +219,7 @@ impl TryFrom<OwnedFd> for UdpSocket {
             return Err(Error::invalid(UDP_SOCKET.operation, message));
         }
         let local = UDP_SOCKET.local(fd.as_fd())?;
-        Ok(Self::new(fd, local))
+        Ok(Self::new(fd, local, false))
     }
 }
 
@@ -231,7 +231,7 @@ impl TryFrom<OwnedFd> for ConnectedUdpSocket {
         CONNECTED_UDP.check(fd.as_fd())?;
         let peer = CONNECTED_UDP.peer(fd.as_fd())?;
         let local = CONNECTED_UDP.local(fd.as_fd())?;
-        Ok(Self::new(fd, local, peer))
+        Ok(Self::new(fd, local, peer, false))
     }
 }
 

@@ -77,6 +77,7 @@ struct Local {
     port: u16,
     reuse_port: bool,
     reuse_addr: bool,
+    plain: bool,
 }
 
 impl Local {
@@ -144,6 +145,14 @@ macro_rules! local_options {
             self.local.reuse_addr = reuse;
             self
         }
+
+        /// Whether one system call may take or give several datagrams; it may by default, where
+        /// the system can. Without it nothing is received ahead, and the descriptor can be read
+        /// by other means.
+        pub fn batching(mut self, batching: bool) -> Self {
+            self.local.plain = !batching;
+            self
+        }
     };
 }
 
@@ -174,6 +183,7 @@ impl CreateUdpSocket {
         Ok(UdpSocket::new(
             fd,
             local.map_err(|cause| Error::io("bind to", address, cause))?,
+            self.local.plain,
         ))
     }
 }
@@ -230,7 +240,7 @@ impl CreateConnectedUdpSocket {
         // Not always what was asked for: the unspecified address stands for this host.
         let peer = sys::socket::peer_addr(fd.as_fd()).map_err(failed)?;
         let local = sys::socket::local_addr(fd.as_fd()).map_err(failed)?;
-        Ok(ConnectedUdpSocket::new(fd, local, peer))
+        Ok(ConnectedUdpSocket::new(fd, local, peer, self.local.plain))
     }
 }
 

@@ -7,6 +7,10 @@
 //! | `tcp.rs`, `unix.rs`, `udp.rs` | the types |
 //! | `connect.rs` | `connect_tcp`, `connect_unix` |
 //! | `listen.rs` | `create_tcp_listener`, `create_unix_listener` |
+//! | `udp_core.rs` | what both UDP types are made of: datagrams ahead, the choice of the call |
+//! | `udp_receive.rs`, `udp_send.rs` | their operations as futures |
+//! | `udp_options.rs`, `udp_fault.rs` | what they can be told; what their errors are about |
+//! | `datagrams.rs` | the buffer for whole batches |
 //! | `datagram.rs` | `create_udp_socket`, `create_connected_udp_socket` |
 //! | `adopt.rs` | sockets that were made elsewhere, and ours given away |
 //! | `inherited.rs` | sockets from whoever started this process |
@@ -18,6 +22,7 @@
 mod adopt;
 mod connect;
 mod datagram;
+mod datagrams;
 mod happy_eyeballs;
 mod inherited;
 mod listen;
@@ -28,6 +33,11 @@ mod resolver;
 mod stream_socket;
 mod tcp;
 mod udp;
+mod udp_core;
+mod udp_fault;
+mod udp_options;
+mod udp_receive;
+mod udp_send;
 mod unix;
 
 pub use crate::sys::addr::UnixName;
@@ -36,6 +46,7 @@ pub use connect::{ConnectTcp, connect_tcp, connect_unix};
 pub use datagram::{
     CreateConnectedUdpSocket, CreateUdpSocket, create_connected_udp_socket, create_udp_socket,
 };
+pub use datagrams::{DatagramBuffer, Datagrams};
 pub use inherited::{InheritedSocket, inherited_sockets};
 pub use listen::{
     CreateTcpListener, CreateUnixListener, create_tcp_listener, create_unix_listener,
@@ -44,6 +55,8 @@ pub use resolve::Host;
 pub use resolver::{Resolver, Resolving, SystemResolver};
 pub use tcp::{TcpListener, TcpStream};
 pub use udp::{ConnectedUdpSocket, Datagram, UdpSocket};
+pub use udp_fault::UdpFault;
+pub use udp_options::Interface;
 pub use unix::{UnixListener, UnixStream};
 
 /// The family of internet addresses to use.

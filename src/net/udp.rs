@@ -4,19 +4,22 @@
 //! reports about one peer (a port that nobody listens on) come once, on whatever call is next, and
 //! never break the socket: an unconnected socket passes over them when it receives, since they say
 //! nothing about the other peers.
+//!
+//! The file is long because it is the documentation of two types; the code is elsewhere.
 
-use std::future::poll_fn;
-use std::io;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::task::{Context, Poll};
 
-use crate::error::{Error, Result};
-use crate::runtime::context::Core;
-use crate::runtime::operation::{After, Direction, First, Operation};
-use crate::runtime::socket::{Socket, Trigger};
-use crate::sys::socket::Received;
-use crate::sys::{self, errno};
+use super::connect::port_0;
+use super::datagrams::{DatagramBuffer, Datagrams};
+use super::resolve::Host;
+use super::udp_core::UdpCore;
+use super::udp_receive::{Receive, ReceiveInto, ReceiveMany};
+use super::udp_send::{Each, Pieces, Send, SendMany};
+#[allow(unused_imports, reason = "for the documentation")]
+use crate::error::Error;
+use crate::error::Result;
 
 /// A received datagram in a buffer of the caller's.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,70 +33,17 @@ pub struct Datagram<'b> {
     pub truncated: bool,
 }
 
-/// What both kinds share.
-#[derive(Debug)]
-struct UdpCore {
-    socket: Socket,
-    local: SocketAddr,
-}
-
-impl UdpCore {
-    fn new(fd: OwnedFd, local: SocketAddr) -> Self {
-        Self {
-            socket: Socket::new(fd, Trigger::Edge),
-            local,
-        }
-    }
-
-    /// Receives one datagram by `receive`.
-    async fn receive<T>(
-        &self,
-        pass_over_peers: bool,
-        mut receive: impl FnMut(&Core, BorrowedFd<'_>) -> io::Result<T>,
-    ) -> Result<T> {
-        let mut operation = Operation::new(&self.socket, Direction::Read);
-        let call = |core: &Core, fd: BorrowedFd<'_>| loop {
-            match receive(core, fd) {
-                Err(error) if pass_over_peers && errno::is_about_a_peer(&error) => {}
-                other => return other.map(|value| (value, After::Ready)),
-            }
-        };
-        let mut call = call;
-        poll_fn(|cx| {
-            let failed = |cause| Error::io("receive on", self.local, cause);
-            operation.poll(cx, First::Wait, &mut call, failed)
-        })
-        .await
-    }
-
-    /// Sends one datagram by `send`, all of it or nothing.
-    async fn send(
-        &self,
-        to: &SocketAddr,
-        mut send: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
-    ) -> Result<()> {
-        let mut operation = Operation::new(&self.socket, Direction::Write);
-        poll_fn(|cx| self.poll_send(&mut operation, cx, to, &mut send)).await
-    }
-
-    fn poll_send(
-        &self,
-        operation: &mut Operation<'_>,
-        cx: &Context<'_>,
-        to: &SocketAddr,
-        send: &mut impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
-    ) -> Poll<Result<()>> {
-        let call = |_: &Core, fd: BorrowedFd<'_>| send(fd).map(|_| ((), After::Ready));
-        operation.poll(cx, First::Try, call, |cause| {
-            Error::io("send to", to, cause)
-        })
-    }
-}
-
 /// A UDP socket that talks to anybody; made by
 /// [`create_udp_socket`](crate::create_udp_socket).
 ///
 /// Receiving and sending take `&self` and may go on at the same time.
+///
+/// When datagrams come in quick succession, a receive takes several out of the kernel's queue at
+/// once and keeps what was not asked for yet, at most 32 messages. So what is read from the
+/// descriptor by other means may come out of order; and, on Linux, the descriptor may give several
+/// datagrams as one (`UDP_GRO`) once [`receive_many`](Self::receive_many) was called, or equal
+/// datagrams of one sender had come in long bursts before it was lent out.
+/// [`batching(false)`](crate::net::CreateUdpSocket::batching) keeps to one datagram per call.
 #[doc(alias = "UDPSocket")]
 #[derive(Debug)]
 pub struct UdpSocket {
@@ -101,10 +51,14 @@ pub struct UdpSocket {
 }
 
 impl UdpSocket {
-    pub(super) fn new(fd: OwnedFd, local: SocketAddr) -> Self {
+    pub(super) fn new(fd: OwnedFd, local: SocketAddr, plain: bool) -> Self {
         Self {
-            core: UdpCore::new(fd, local),
+            core: UdpCore::new(fd, local, None, plain),
         }
+    }
+
+    pub(super) fn core(&self) -> &UdpCore {
+        &self.core
     }
 
     /// The address it is bound to.
@@ -123,15 +77,9 @@ impl UdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future has received nothing: the datagram stays in the kernel's queue.
+    /// Dropping the future has received nothing: the next receive gets the datagram.
     pub async fn receive(&self) -> Result<(Vec<u8>, SocketAddr)> {
-        let receive = |core: &Core, fd: BorrowedFd<'_>| {
-            let mut scratch = core.scratch();
-            let got = sys::socket::recv_from(fd, &mut scratch)?;
-            let from = sender(&got)?;
-            Ok((scratch[..got.length].to_vec(), from))
-        };
-        self.core.receive(true, receive).await
+        Receive::new(&self.core).await
     }
 
     /// Receives one datagram into `buf`; allocates nothing.
@@ -143,18 +91,11 @@ impl UdpSocket {
     /// # Cancel safety
     ///
     /// As [`receive`](Self::receive).
-    pub async fn receive_into<'b>(&self, buf: &'b mut [u8]) -> Result<Datagram<'b>> {
-        let receive = |_: &Core, fd: BorrowedFd<'_>| {
-            let got = sys::socket::recv_from(fd, buf)?;
-            let from = sender(&got)?;
-            Ok((got.length, from, got.truncated))
-        };
-        let (length, from, truncated) = self.core.receive(true, receive).await?;
-        Ok(Datagram {
-            data: &mut buf[..length],
-            from,
-            truncated,
-        })
+    pub fn receive_into<'b>(
+        &self,
+        buf: &'b mut [u8],
+    ) -> impl Future<Output = Result<Datagram<'b>>> {
+        ReceiveInto::new(&self.core, buf)
     }
 
     /// [`receive`](Self::receive) for loops. A UDP socket has no end: `None` never comes.
@@ -170,33 +111,147 @@ impl UdpSocket {
         self.receive().await.map(Some)
     }
 
+    /// Receives what has come, at least one datagram, into a buffer that is used again for the
+    /// next batch; allocates nothing. On Linux this is the way to receive at line rate: one system
+    /// call takes up to 32 messages, and the kernel may put several datagrams of one sender into
+    /// one of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`receive`](Self::receive).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`receive`](Self::receive); what the buffer held before is still there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use soloio::{DatagramBuffer, create_udp_socket};
+    ///
+    /// soloio::block_on(async {
+    ///     let udp = create_udp_socket().local_host("127.0.0.1").await?;
+    ///     let client = create_udp_socket().local_host("127.0.0.1").await?;
+    ///     let all = [(&b"one"[..], udp.local_addr()), (b"two", udp.local_addr())];
+    ///     client.send_many(&mut all.into_iter()).await?;
+    ///
+    ///     let mut buffer = DatagramBuffer::new();
+    ///     let mut received = 0;
+    ///     while received < 2 {
+    ///         let mut batch = udp.receive_many(&mut buffer).await?;
+    ///         received += batch.len();
+    ///         udp.send_many(&mut batch).await?; // an echo: bytes and sender as they came
+    ///     }
+    ///     assert_eq!(client.receive().await?.0, b"one");
+    ///     Ok::<_, soloio::Error>(())
+    /// })?;
+    /// # Ok::<_, soloio::Error>(())
+    /// ```
+    pub async fn receive_many<'b>(&self, buffer: &'b mut DatagramBuffer) -> Result<Datagrams<'b>> {
+        ReceiveMany::new(&self.core, buffer).await
+    }
+
     /// Sends one datagram; `Ok` means that the kernel took it.
     ///
     /// # Errors
     ///
     /// [`Error::Io`]: too large (`EMSGSIZE`), out of buffers (`ENOBUFS`), an unreachable network,
-    /// or what an earlier datagram met. The socket is still good. [`Error::Busy`] while another
-    /// task sends, [`Error::Closed`] after [`abort`](Self::abort).
+    /// an IPv6 destination on an IPv4 socket, or what an earlier datagram met. The socket is still
+    /// good. [`Error::Busy`] while another task sends, [`Error::Closed`] after
+    /// [`abort`](Self::abort).
     ///
     /// # Cancel safety
     ///
     /// Dropping the future has sent nothing.
     #[doc(alias = "sendto")]
-    pub async fn send_to(&self, data: &[u8], to: SocketAddr) -> Result<()> {
-        let to = self.reachable(to);
-        self.core
-            .send(&to, |fd| sys::socket::send_to(fd, data, &to))
-            .await
+    pub fn send_to(&self, data: &[u8], to: SocketAddr) -> impl Future<Output = Result<()>> {
+        Send::new(&self.core, data, Some(to))
     }
 
-    /// An IPv4 peer of a dual-stack socket was shown as IPv4, and is reached as mapped IPv6.
-    fn reachable(&self, to: SocketAddr) -> SocketAddr {
-        match (self.core.local, to) {
-            (SocketAddr::V6(_), SocketAddr::V4(v4)) => {
-                SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port())
-            }
-            _ => to,
+    /// Sends one datagram to a host, which is looked up first, off the loop's thread. Of several
+    /// addresses it is the first that the socket's family can reach.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_to`](Self::send_to), and [`Error::Resolve`]; port 0 is `InvalidInput`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has sent nothing. A lookup is abandoned, not waited for.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use soloio::{Family, create_udp_socket};
+    ///
+    /// soloio::block_on(async {
+    ///     let udp = create_udp_socket().family(Family::V4).await?;
+    ///     udp.send_to_host(b"to myself", "localhost", udp.local_addr().port()).await?;
+    ///     assert_eq!(udp.receive().await?.0, b"to myself");
+    ///     Ok::<_, soloio::Error>(())
+    /// })?;
+    /// # Ok::<_, soloio::Error>(())
+    /// ```
+    #[doc(alias = "sendto")]
+    pub async fn send_to_host(&self, data: &[u8], host: impl Into<Host>, port: u16) -> Result<()> {
+        let host = host.into();
+        if port == 0 {
+            return Err(port_0(&host));
         }
+        let addresses = host.resolve(port).await?;
+        let fits = |to: &SocketAddr| self.core.reachable(*to).is_some();
+        // If none fits, the first makes the error that says so.
+        let to = addresses.iter().copied().find(fits).unwrap_or(addresses[0]);
+        self.send_to(data, to).await
+    }
+
+    /// Sends all datagrams that `rest` gives, in order, many per system call where the system can
+    /// (Linux: `sendmmsg`, and `UDP_SEGMENT` for those of equal size to one destination).
+    ///
+    /// `rest` is advanced past those that the kernel took, and past no other, whatever happens:
+    /// after an error the datagram it is about is the next one, and can be skipped or tried again.
+    /// The iterator is cloned to look ahead, so it should be a cheap view, such as
+    /// [`Datagrams`] or an iterator over a slice.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_to`](Self::send_to), about the first datagram that is left.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has sent exactly what `rest` was advanced past.
+    pub async fn send_many<'d, I>(&self, rest: &mut I) -> Result<()>
+    where
+        I: Iterator<Item = (&'d [u8], SocketAddr)> + Clone,
+    {
+        let turn = |(data, to): (&'d [u8], SocketAddr)| (data, Some(to));
+        SendMany::new(&self.core, Each { rest, turn }).await
+    }
+
+    /// Sends `rest` to one destination, cut into datagrams of `segment` bytes; the last may be
+    /// shorter. On Linux the kernel or the network card does the cutting (`UDP_SEGMENT`) where
+    /// they can. Segments should fit into the packets of the way: larger ones go too, but one by
+    /// one and in fragments.
+    ///
+    /// `rest` is cut short at its beginning by what the kernel took, whatever happens.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_to`](Self::send_to); segments of 0 bytes, or longer than a datagram can be, are
+    /// `InvalidInput`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has sent exactly what is missing from `rest`, in whole datagrams.
+    pub async fn send_segments(
+        &self,
+        rest: &mut &[u8],
+        segment: usize,
+        to: SocketAddr,
+    ) -> Result<()> {
+        let size = self.core.segment(segment)?;
+        let to = Some(to);
+        SendMany::new(&self.core, Pieces { rest, size, to }).await
     }
 
     /// Ends the socket at once although others still hold it: its port is free, and operations
@@ -204,15 +259,6 @@ impl UdpSocket {
     pub fn abort(&self) {
         self.core.socket.abort();
     }
-}
-
-fn sender(got: &Received) -> io::Result<SocketAddr> {
-    got.from.ok_or_else(|| {
-        io::Error::new(
-            io::ErrorKind::InvalidData,
-            "a datagram without an internet address",
-        )
-    })
 }
 
 impl AsFd for UdpSocket {
@@ -224,7 +270,8 @@ impl AsFd for UdpSocket {
 /// A UDP socket that talks to one peer; made by
 /// [`create_connected_udp_socket`](crate::create_connected_udp_socket).
 ///
-/// Datagrams of others are not received.
+/// Datagrams of others are not received. What [`UdpSocket`] says of taking several datagrams at
+/// once holds here too.
 #[doc(alias = "ConnectedUDPSocket")]
 #[derive(Debug)]
 pub struct ConnectedUdpSocket {
@@ -233,11 +280,15 @@ pub struct ConnectedUdpSocket {
 }
 
 impl ConnectedUdpSocket {
-    pub(super) fn new(fd: OwnedFd, local: SocketAddr, peer: SocketAddr) -> Self {
+    pub(super) fn new(fd: OwnedFd, local: SocketAddr, peer: SocketAddr, plain: bool) -> Self {
         Self {
-            core: UdpCore::new(fd, local),
+            core: UdpCore::new(fd, local, Some(peer), plain),
             peer,
         }
+    }
+
+    pub(super) fn core(&self) -> &UdpCore {
+        &self.core
     }
 
     /// The address it is bound to.
@@ -264,27 +315,9 @@ impl ConnectedUdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future has received nothing: the datagram stays in the kernel's queue.
+    /// Dropping the future has received nothing: the next receive gets the datagram.
     pub async fn receive(&self) -> Result<Vec<u8>> {
-        let receive = |core: &Core, fd: BorrowedFd<'_>| {
-            let mut scratch = core.scratch();
-            let got = self.receive_from_peer(fd, &mut scratch)?;
-            Ok(scratch[..got.length].to_vec())
-        };
-        self.core.receive(false, receive).await
-    }
-
-    /// Receives one datagram, and passes over those of strangers: what came between bind and
-    /// connect is still in the queue. There are no more of them once that is through.
-    fn receive_from_peer(&self, fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<Received> {
-        let same =
-            |from: SocketAddr| (from.ip(), from.port()) == (self.peer.ip(), self.peer.port());
-        loop {
-            let got = sys::socket::recv_from(fd, buf)?;
-            if got.from.is_none_or(same) {
-                return Ok(got);
-            }
-        }
+        Ok(Receive::new(&self.core).await?.0)
     }
 
     /// Receives one datagram into `buf`; allocates nothing.
@@ -296,17 +329,11 @@ impl ConnectedUdpSocket {
     /// # Cancel safety
     ///
     /// As [`receive`](Self::receive).
-    pub async fn receive_into<'b>(&self, buf: &'b mut [u8]) -> Result<Datagram<'b>> {
-        let receive = |_: &Core, fd: BorrowedFd<'_>| {
-            let got = self.receive_from_peer(fd, buf)?;
-            Ok((got.length, got.truncated))
-        };
-        let (length, truncated) = self.core.receive(false, receive).await?;
-        Ok(Datagram {
-            data: &mut buf[..length],
-            from: self.peer,
-            truncated,
-        })
+    pub fn receive_into<'b>(
+        &self,
+        buf: &'b mut [u8],
+    ) -> impl Future<Output = Result<Datagram<'b>>> {
+        ReceiveInto::new(&self.core, buf)
     }
 
     /// [`receive`](Self::receive) for loops. A UDP socket has no end: `None` never comes.
@@ -322,6 +349,19 @@ impl ConnectedUdpSocket {
         self.receive().await.map(Some)
     }
 
+    /// Receives what has come, at least one datagram: see [`UdpSocket::receive_many`].
+    ///
+    /// # Errors
+    ///
+    /// As [`receive`](Self::receive).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`receive`](Self::receive); what the buffer held before is still there.
+    pub async fn receive_many<'b>(&self, buffer: &'b mut DatagramBuffer) -> Result<Datagrams<'b>> {
+        ReceiveMany::new(&self.core, buffer).await
+    }
+
     /// Sends one datagram; `Ok` means that the kernel took it.
     ///
     /// # Errors
@@ -333,10 +373,42 @@ impl ConnectedUdpSocket {
     /// # Cancel safety
     ///
     /// Dropping the future has sent nothing.
-    pub async fn send(&self, data: &[u8]) -> Result<()> {
-        self.core
-            .send(&self.peer, |fd| sys::socket::send(fd, data))
-            .await
+    pub fn send(&self, data: &[u8]) -> impl Future<Output = Result<()>> {
+        Send::new(&self.core, data, None)
+    }
+
+    /// Sends all datagrams that `rest` gives: see [`UdpSocket::send_many`].
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send), about the first datagram that is left. (An error about the peer
+    /// that comes up between two datagrams of one system call may be dropped by the kernel.)
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has sent exactly what `rest` was advanced past.
+    pub async fn send_many<'d, I>(&self, rest: &mut I) -> Result<()>
+    where
+        I: Iterator<Item = &'d [u8]> + Clone,
+    {
+        let turn = |data: &'d [u8]| (data, None);
+        SendMany::new(&self.core, Each { rest, turn }).await
+    }
+
+    /// Sends `rest` cut into datagrams of `segment` bytes: see [`UdpSocket::send_segments`].
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send); segments of 0 bytes, or longer than a datagram can be, are
+    /// `InvalidInput`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has sent exactly what is missing from `rest`, in whole datagrams.
+    pub async fn send_segments(&self, rest: &mut &[u8], segment: usize) -> Result<()> {
+        let size = self.core.segment(segment)?;
+        let to = None;
+        SendMany::new(&self.core, Pieces { rest, size, to }).await
     }
 
     /// Ends the socket at once although others still hold it: its port is free, and operations

@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::executor::remote::Remote;
 use crate::executor::{Executor, waker};
 use crate::reactor::Reactor;
+use crate::sys::batch::Batch;
 use crate::sys::poller::Bell;
 
 /// How much one receive without a buffer of the caller's takes at most, in bytes.
@@ -39,6 +40,8 @@ pub(crate) struct Core {
     alarms: Cell<u32>,
     pub(super) told: Cell<Told>,
     calls: CallQueue,
+    /// Room for many datagrams that no socket uses at the moment.
+    batch: RefCell<Option<Box<Batch>>>,
     /// Set when the kernel refused to let the loop wait: every operation ends with this.
     failure: RefCell<Option<io::Error>>,
     failed: Cell<bool>,
@@ -57,6 +60,7 @@ impl Core {
             alarms: Cell::new(0),
             told: Cell::default(),
             calls: CallQueue::default(),
+            batch: RefCell::default(),
             failure: RefCell::default(),
             failed: Cell::new(false),
         })
@@ -105,6 +109,18 @@ impl Core {
 
     pub(super) fn scopes(&self) -> RefMut<'_, Scopes> {
         self.scopes.borrow_mut()
+    }
+
+    /// Room for many datagrams, empty.
+    pub(crate) fn take_batch(&self) -> Box<Batch> {
+        let spare = self.batch.take();
+        spare.unwrap_or_else(|| Box::new(Batch::new()))
+    }
+
+    /// Takes back what [`take_batch`](Self::take_batch) gave; one is kept for the next who asks.
+    pub(crate) fn put_batch(&self, mut batch: Box<Batch>) {
+        batch.clear();
+        self.batch.replace(Some(batch));
     }
 
     /// True if every operation may try: the gate's one look in the usual case.

@@ -18,6 +18,8 @@ pub(crate) enum First {
     Try,
     /// It will most likely not: receiving after an accept, accepting.
     Wait,
+    /// What the call will give is at hand: the socket need not be ready.
+    AtHand,
 }
 
 /// One operation under way: claims its direction at the first poll, gives it back at its end.
@@ -100,6 +102,7 @@ impl<'a> Operation<'a> {
     ) -> Poll<io::Result<T>> {
         let slot = self.socket.slot();
         let ready = match slot {
+            _ if first == First::AtHand => true,
             0 => first == First::Try,
             _ => core.reactor().is_ready(slot, self.direction),
         };

@@ -78,6 +78,11 @@ impl Socket {
         self.fd.as_fd()
     }
 
+    /// True if the descriptor was shown to the user.
+    pub(crate) fn is_lent(&self) -> bool {
+        self.lent.load(Relaxed)
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Acquire)
     }

@@ -114,6 +114,30 @@ pub(crate) fn is_about_a_peer(error: &io::Error) -> bool {
     )
 }
 
+/// The errors of a datagram socket that are about one datagram: it is too large for the socket or
+/// the way (`EMSGSIZE`), or there was no room for it just then.
+pub(crate) fn is_about_a_datagram(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMSGSIZE | libc::ENOBUFS | libc::ENOMEM)
+    )
+}
+
+/// A message that was to be cut into datagrams was refused, perhaps because of that: the device
+/// cannot compute their checksums (`EIO`), or they are larger than its packets.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn is_about_segments(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE)
+    )
+}
+
+/// The system has no such call, or a sandbox forbids it.
+pub(crate) fn is_missing_call(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSYS))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

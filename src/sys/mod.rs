@@ -10,6 +10,9 @@
 //! | `poller.rs` | mio's `Poll`, the level-triggered listener and the timerfd beside it, the bell |
 //! | `socket.rs` | making, connecting, accepting, receiving, sending, options |
 //! | `adopt.rs` | sockets that were made elsewhere |
+//! | `udp.rs`, `udp_linux.rs` | many datagrams in one call, and plain calls in its place |
+//! | `batch.rs` | the room they are received into |
+//! | `udp_options.rs` | broadcast, multicast, hop limits, buffer sizes of datagram sockets |
 //! | `addr.rs` | socket addresses to and from the kernel's form, UNIX names |
 //! | `file.rs` | the file of a UNIX listener |
 //! | `signal.rs` | the handler of signals, who wants which, what was there before |
@@ -20,6 +23,7 @@
 
 pub(crate) mod addr;
 pub(crate) mod adopt;
+pub(crate) mod batch;
 pub(crate) mod clock;
 pub(crate) mod errno;
 pub(crate) mod file;
@@ -29,6 +33,10 @@ pub(crate) mod signal;
 pub(crate) mod socket;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod timerfd;
+pub(crate) mod udp;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod udp_linux;
+pub(crate) mod udp_options;
 
 use std::io;
 

@@ -24,10 +24,10 @@ pub(crate) enum Kind {
 
 /// Set on each send, so that a closed peer is an error and not a signal.
 #[cfg(not(target_vendor = "apple"))]
-const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
+pub(super) const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
 /// Apple's systems have a socket option instead, which socket2 sets when it makes the socket.
 #[cfg(target_vendor = "apple")]
-const NO_SIGNAL: i32 = 0;
+pub(super) const NO_SIGNAL: i32 = 0;
 
 /// A socket of the family of `address`.
 pub(crate) fn internet(address: &SocketAddr, kind: Kind) -> io::Result<OwnedFd> {

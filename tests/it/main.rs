@@ -48,5 +48,8 @@ mod tcp;
 mod threads;
 mod time;
 mod udp;
+mod udp_batches;
+mod udp_options;
+mod udp_sends;
 mod unix;
 mod wakers;

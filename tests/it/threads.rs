@@ -16,8 +16,9 @@ use std::time::Duration;
 use futures_util::future::join;
 use socket2::SockRef;
 use soloio::{
-    ByteStream, ConnectedUdpSocket, Error, Runtime, TcpListener, TcpStream, UdpSocket,
-    UnixListener, UnixStream, block_on, connect_tcp, create_tcp_listener, create_unix_listener,
+    ByteStream, ConnectedUdpSocket, DatagramBuffer, Error, Runtime, TcpListener, TcpStream,
+    UdpSocket, UnixListener, UnixStream, block_on, connect_tcp, create_tcp_listener,
+    create_unix_listener,
 };
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 
@@ -62,7 +63,12 @@ fn futures_of_sockets_are_send() {
         travels(udp.receive_into(&mut [0]));
         travels(udp.next());
         travels(udp.send_to(b"", ([127, 0, 0, 1], 1).into()));
+        travels(udp.send_to_host(b"", "localhost", 1));
+        travels(udp.receive_many(&mut DatagramBuffer::new()));
+        travels(udp.send_many(&mut [(&b""[..], udp.local_addr())].into_iter()));
+        travels(udp.send_segments(&mut &b""[..], 1, udp.local_addr()));
         travels(connected.receive());
+        travels(connected.receive_into(&mut [0]));
         travels(connected.send(b""));
         travels(stream.close());
     }

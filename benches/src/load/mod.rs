@@ -3,11 +3,13 @@
 mod idle;
 mod tcp_echo;
 mod tcp_requests;
+mod udp_bursts;
 mod udp_echo;
 
 pub use idle::Idle;
 pub use tcp_echo::TcpEcho;
 pub use tcp_requests::TcpRequests;
+pub use udp_bursts::{BULK, BURST, BURSTS, Shape, UdpBursts};
 pub use udp_echo::UdpEcho;
 
 use std::io;
@@ -28,14 +30,21 @@ pub enum Load {
     Echo(TcpEcho),
     Requests(TcpRequests),
     Udp(UdpEcho),
+    Bursts(UdpBursts),
 }
 
 impl Load {
     pub fn open(work: Work, server: SocketAddr) -> io::Result<Self> {
+        let bursts = |shape| UdpBursts::open(server, shape).map(Self::Bursts);
         match work {
             Work::TcpEcho | Work::TcpEchoTimeout => TcpEcho::open(server).map(Self::Echo),
             Work::TcpRequest => TcpRequests::open(server).map(Self::Requests),
-            Work::UdpEcho => UdpEcho::open(server).map(Self::Udp),
+            Work::UdpEcho | Work::UdpEchoPlain | Work::UdpEchoMany => {
+                UdpEcho::open(server).map(Self::Udp)
+            }
+            Work::UdpPair | Work::UdpPairPlain => bursts(Shape::Pair),
+            Work::UdpSink => bursts(Shape::Sink),
+            Work::UdpBulk => bursts(Shape::Bulk),
         }
     }
 
@@ -45,6 +54,7 @@ impl Load {
             Self::Echo(load) => load.run(count),
             Self::Requests(load) => load.run(count),
             Self::Udp(load) => load.run(count),
+            Self::Bursts(load) => load.run(count),
         }
     }
 }

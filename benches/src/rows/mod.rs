@@ -125,7 +125,12 @@ fn servers() -> Vec<Row> {
         row("tcp-echo", "tcp echo, server CPU", ns, R(1.0), [60 * K, 2 * K], server::echo),
         row("tcp-echo-timeout", "  with a timeout", ns, R(1.0), [60 * K, 2 * K], server::timeout),
         row("tcp-request", "request, server CPU", ns, R(0.87), [15 * K, 500], server::request),
-        row("udp-echo", "udp echo, server CPU", ns, R(1.0), [60 * K, 2 * K], server::udp),
+        row("udp-echo", "udp echo, server CPU", ns, R(0.93), [60 * K, 2 * K], server::udp),
+        row("udp-plain", "  without batching", ns, R(1.0), [60 * K, 2 * K], server::udp_plain),
+        row("udp-many", "  a batch at a time", ns, R(0.8), [60 * K, 2 * K], server::udp_many),
+        row("udp-pair", "  2 at a time, to plain", ns, R(1.05), [20 * K, 2 * K], server::udp_pair),
+        row("udp-sink", "udp from a GSO sender", ns, R(0.12), [384 * K, 3_840], server::udp_sink),
+        row("udp-bulk", "udp, 1,200 B segments", ns, R(0.25), [128 * K, 6_400], server::udp_bulk),
         row("memory", "memory, idle connection", "B", R(0.35), [5 * K, K], server::memory),
         row("allocations", "allocs per echo", "", Value(0.0), [20 * K, 2 * K], server::allocations),
     ]

@@ -2,10 +2,15 @@
 
 use std::io;
 
-use soloio::net::TcpStream;
-use soloio::{Error, Family, Result, block_on, create_tcp_listener, create_udp_socket, fail_after};
+use soloio::net::{TcpStream, UdpSocket};
+use soloio::{
+    DatagramBuffer, Error, Family, Result, block_on, create_tcp_listener, create_udp_socket,
+    fail_after,
+};
 
 use super::{BUFFER, RECEIVE_LIMIT, announce};
+use crate::load::{BULK, BURST, BURSTS};
+use crate::sys::socket_option;
 use crate::work::Kind;
 
 pub fn run(kind: Kind) -> io::Result<()> {
@@ -14,7 +19,11 @@ pub fn run(kind: Kind) -> io::Result<()> {
             Kind::TcpEcho => serve(echo).await,
             Kind::TcpEchoTimeout => serve(echo_with_timeout).await,
             Kind::TcpIdle => serve(echo_without_buffer).await,
-            Kind::UdpEcho => udp_echo().await,
+            Kind::UdpEcho => udp_echo(true).await,
+            Kind::UdpEchoPlain => udp_echo(false).await,
+            Kind::UdpEchoMany => udp_echo_many().await,
+            Kind::UdpSink => udp_sink().await,
+            Kind::UdpBulk => udp_bulk().await,
         }
     });
     ended.map_err(io::Error::from)
@@ -50,15 +59,56 @@ async fn echo_without_buffer(client: TcpStream) -> Result<()> {
     }
 }
 
-async fn udp_echo() -> Result<()> {
+async fn udp_socket(batching: bool) -> Result<UdpSocket> {
     let socket = create_udp_socket()
         .family(Family::V4)
         .local_host("127.0.0.1")
+        .batching(batching)
         .await?;
     announce(socket.local_addr())?;
+    Ok(socket)
+}
+
+async fn udp_echo(batching: bool) -> Result<()> {
+    let socket = udp_socket(batching).await?;
     let mut buffer = [0; BUFFER];
     loop {
         let datagram = socket.receive_into(&mut buffer).await?;
         socket.send_to(datagram.data, datagram.from).await?;
+    }
+}
+
+async fn udp_echo_many() -> Result<()> {
+    let socket = udp_socket(true).await?;
+    let mut buffer = DatagramBuffer::new();
+    loop {
+        let mut datagrams = socket.receive_many(&mut buffer).await?;
+        socket.send_many(&mut datagrams).await?;
+    }
+}
+
+async fn udp_sink() -> Result<()> {
+    let socket = udp_socket(true).await?;
+    socket_option::receive_room(&socket)?;
+    let mut buffer = DatagramBuffer::new();
+    let mut received = 0;
+    loop {
+        for (_, from) in socket.receive_many(&mut buffer).await? {
+            received += 1;
+            if received == BURST * BURSTS {
+                received = 0;
+                socket.send_to(b"+", from).await?;
+            }
+        }
+    }
+}
+
+async fn udp_bulk() -> Result<()> {
+    let socket = udp_socket(true).await?;
+    let data = vec![7; BURST * BULK];
+    let mut buffer = [0; BUFFER];
+    loop {
+        let from = socket.receive_into(&mut buffer).await?.from;
+        socket.send_segments(&mut &data[..], BULK, from).await?;
     }
 }

@@ -9,6 +9,8 @@ use tokio::time::timeout;
 
 use super::{BUFFER, RECEIVE_LIMIT, announce};
 use crate::flavour::Flavour;
+use crate::load::{BULK, BURST, BURSTS};
+use crate::sys::socket_option;
 use crate::work::Kind;
 
 pub fn run<F: Flavour>(kind: Kind) -> io::Result<()> {
@@ -20,7 +22,9 @@ pub fn run<F: Flavour>(kind: Kind) -> io::Result<()> {
                 Kind::TcpEcho => serve::<F>(echo).await,
                 Kind::TcpEchoTimeout => serve::<F>(echo_with_timeout).await,
                 Kind::TcpIdle => serve::<F>(echo_without_buffer).await,
-                Kind::UdpEcho => udp_echo().await,
+                Kind::UdpEcho | Kind::UdpEchoPlain | Kind::UdpEchoMany => udp_echo().await,
+                Kind::UdpSink => udp_sink().await,
+                Kind::UdpBulk => udp_bulk().await,
             }
         });
         server.await.map_err(io::Error::other)?
@@ -78,12 +82,44 @@ fn take(stream: &TcpStream) -> io::Result<Vec<u8>> {
     Ok(buffer[..count].to_vec())
 }
 
-async fn udp_echo() -> io::Result<()> {
+async fn udp_socket() -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     announce(socket.local_addr()?)?;
+    Ok(socket)
+}
+
+async fn udp_echo() -> io::Result<()> {
+    let socket = udp_socket().await?;
     let mut buffer = [0; BUFFER];
     loop {
         let (count, from) = socket.recv_from(&mut buffer).await?;
         socket.send_to(&buffer[..count], from).await?;
+    }
+}
+
+async fn udp_sink() -> io::Result<()> {
+    let socket = udp_socket().await?;
+    socket_option::receive_room(&socket)?;
+    let mut buffer = [0; BUFFER];
+    let mut received = 0;
+    loop {
+        let (_, from) = socket.recv_from(&mut buffer).await?;
+        received += 1;
+        if received == BURST * BURSTS {
+            received = 0;
+            socket.send_to(b"+", from).await?;
+        }
+    }
+}
+
+async fn udp_bulk() -> io::Result<()> {
+    let socket = udp_socket().await?;
+    let data = vec![7; BURST * BULK];
+    let mut buffer = [0; BUFFER];
+    loop {
+        let (_, from) = socket.recv_from(&mut buffer).await?;
+        for datagram in data.chunks(BULK) {
+            socket.send_to(datagram, from).await?;
+        }
     }
 }

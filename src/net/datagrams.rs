@@ -1,0 +1,96 @@
+//! The buffer that whole batches of datagrams are received into, and the view of one batch.
+
+use std::fmt;
+use std::iter::FusedIterator;
+use std::net::SocketAddr;
+
+use crate::sys::batch::{Batch, Cursor};
+
+/// Room for a batch of datagrams, used again for each: see
+/// [`receive_many`](crate::UdpSocket::receive_many).
+///
+/// It has room for 32 messages of 64 KiB, each of which is one datagram, or several of one sender
+/// that the kernel put together. That is 2.2 MB of address space, and real memory as far as the
+/// largest messages so far have reached: a page each for small ones.
+pub struct DatagramBuffer {
+    batch: Box<Batch>,
+}
+
+impl DatagramBuffer {
+    /// Makes an empty one: the only allocation there is.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            batch: Box::new(Batch::new()),
+        }
+    }
+
+    /// What the last [`receive_many`](crate::UdpSocket::receive_many) brought.
+    #[must_use]
+    pub fn datagrams(&self) -> Datagrams<'_> {
+        Datagrams {
+            batch: &self.batch,
+            cursor: self.batch.cursor(),
+        }
+    }
+
+    pub(super) fn room(&mut self) -> &mut Box<Batch> {
+        &mut self.batch
+    }
+}
+
+impl Default for DatagramBuffer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for DatagramBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("DatagramBuffer")
+            .field(&self.datagrams().len())
+            .finish()
+    }
+}
+
+/// A received batch: an iterator over the bytes and the sender of each datagram, in order of
+/// arrival. Nothing is cut off.
+///
+/// It is a view, so a clone of it costs nothing and begins where the original stands.
+#[derive(Clone)]
+pub struct Datagrams<'b> {
+    batch: &'b Batch,
+    cursor: Cursor,
+}
+
+impl Datagrams<'_> {
+    /// True if none is left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<'b> Iterator for Datagrams<'b> {
+    type Item = (&'b [u8], SocketAddr);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        self.batch.at(&mut self.cursor)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.batch.left(self.cursor);
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for Datagrams<'_> {}
+impl FusedIterator for Datagrams<'_> {}
+
+impl fmt::Debug for Datagrams<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sizes = self.clone().map(|(data, from)| (data.len(), from));
+        f.debug_list().entries(sizes).finish()
+    }
+}

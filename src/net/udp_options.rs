@@ -1,0 +1,233 @@
+//! What UDP sockets can be told: broadcast, multicast, hop limits, room for what waits.
+
+use std::fmt::Display;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::udp::{ConnectedUdpSocket, UdpSocket};
+use crate::error::{Error, Result};
+use crate::sys::udp_options::{self, Via};
+
+/// A network interface, as multicast names it.
+///
+/// Made by `into()` from an index (0 is the default), or from one of the interface's IPv4
+/// addresses; [`Interface::named`] asks the system for the index of a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interface(Via);
+
+impl Interface {
+    /// The one the system's routes lead to.
+    pub const DEFAULT: Self = Self(Via::Any);
+
+    /// The interface with this name, such as `eth0` (if_nametoindex(3)).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if there is none.
+    pub fn named(name: &str) -> Result<Self> {
+        let index = udp_options::interface_index(name);
+        let index = index.map_err(|cause| Error::io("look up the interface", name, cause))?;
+        Ok(Self(Via::Index(index)))
+    }
+
+    /// Its index, unless it is the default or was given by address. It is also the scope of the
+    /// interface's IPv6 addresses ([`SocketAddrV6::scope_id`](std::net::SocketAddrV6::scope_id)).
+    #[must_use]
+    pub fn index(self) -> Option<u32> {
+        match self.0 {
+            Via::Index(index) => Some(index),
+            Via::Any | Via::Address(_) => None,
+        }
+    }
+}
+
+impl From<u32> for Interface {
+    fn from(index: u32) -> Self {
+        match index {
+            0 => Self::DEFAULT,
+            index => Self(Via::Index(index)),
+        }
+    }
+}
+
+impl From<Ipv4Addr> for Interface {
+    fn from(address: Ipv4Addr) -> Self {
+        if address.is_unspecified() {
+            Self::DEFAULT
+        } else {
+            Self(Via::Address(address))
+        }
+    }
+}
+
+/// What both kinds of sockets have.
+macro_rules! options {
+    () => {
+        /// The most hops a datagram to one peer may take (`IP_TTL`, `IPV6_UNICAST_HOPS`).
+        ///
+        /// # Errors
+        ///
+        /// [`Error::Closed`] after [`abort`](Self::abort); 0 is `InvalidInput`.
+        pub fn set_ttl(&self, hops: u8) -> Result<()> {
+            if hops == 0 {
+                return Err(Error::invalid(
+                    "set the hop limit",
+                    "a datagram needs 1 hop at least",
+                ));
+            }
+            self.set(
+                "set the hop limit",
+                udp_options::set_hops(self.open()?, hops),
+            )
+        }
+
+        /// Room for what waits in the kernel's queue, in bytes as the kernel counts them: each
+        /// datagram takes more than its data (`SO_RCVBUF`; Linux shows twice what was set).
+        ///
+        /// # Errors
+        ///
+        /// [`Error::Closed`] after [`abort`](Self::abort).
+        pub fn receive_buffer(&self) -> Result<usize> {
+            self.set(
+                "ask for the buffer",
+                udp_options::receive_buffer(self.open()?),
+            )
+        }
+
+        /// Sets the room for what waits in the kernel's queue, where datagrams are dropped when it
+        /// is full. The system has a limit, and keeps to it without an error.
+        ///
+        /// # Errors
+        ///
+        /// [`Error::Closed`] after [`abort`](Self::abort).
+        pub fn set_receive_buffer(&self, bytes: usize) -> Result<()> {
+            let set = udp_options::set_receive_buffer(self.open()?, bytes);
+            self.set("set the buffer", set)
+        }
+
+        fn open(&self) -> Result<std::os::fd::BorrowedFd<'_>> {
+            self.core().open_fd()
+        }
+
+        fn set<T>(&self, what: &'static str, result: io::Result<T>) -> Result<T> {
+            result.map_err(|cause| Error::io(what, self.local_addr(), cause))
+        }
+    };
+}
+
+impl ConnectedUdpSocket {
+    options!();
+}
+
+impl UdpSocket {
+    options!();
+
+    /// Lets the socket send to broadcast addresses (`SO_BROADCAST`); off unless asked for, and
+    /// such a send is refused then. IPv6 has none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] after [`abort`](Self::abort).
+    pub fn set_broadcast(&self, on: bool) -> Result<()> {
+        let set = udp_options::set_broadcast(self.open()?, on);
+        self.set("set broadcast", set)
+    }
+
+    /// Joins a multicast group: the socket receives what is sent to it, and to its own port,
+    /// through `interface`. Left by [`leave_multicast`](Self::leave_multicast), or with the socket.
+    ///
+    /// Several programs can share the port if each sets
+    /// [`reuse_addr`](crate::net::CreateUdpSocket::reuse_addr).
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for an address that is no group, a group of the other family than the
+    /// socket's, or an IPv6 group with an interface given by address; [`Error::Io`] for an
+    /// interface that is not there and a group that was joined already.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::net::Ipv4Addr;
+    /// use soloio::{Family, create_udp_socket};
+    ///
+    /// soloio::block_on(async {
+    ///     let udp = create_udp_socket().family(Family::V4).reuse_addr(true).await?;
+    ///     let group = Ipv4Addr::new(239, 255, 7, 7);
+    ///     udp.join_multicast(group, Ipv4Addr::LOCALHOST)?;
+    ///     udp.set_multicast_interface(Ipv4Addr::LOCALHOST)?;
+    ///     udp.send_to(b"everybody", (group, udp.local_addr().port()).into()).await?;
+    ///     assert_eq!(udp.receive().await?.0, b"everybody");
+    ///     udp.leave_multicast(group, Ipv4Addr::LOCALHOST)?;
+    ///     Ok::<_, soloio::Error>(())
+    /// })?;
+    /// # Ok::<_, soloio::Error>(())
+    /// ```
+    pub fn join_multicast(
+        &self,
+        group: impl Into<IpAddr>,
+        interface: impl Into<Interface>,
+    ) -> Result<()> {
+        let group = self.group("join", group.into())?;
+        let joined = udp_options::join(self.open()?, group, interface.into().0);
+        joined.map_err(|cause| Error::io("join", group, cause))
+    }
+
+    /// Leaves a multicast group; `interface` as it was joined.
+    ///
+    /// # Errors
+    ///
+    /// As [`join_multicast`](Self::join_multicast); [`Error::Io`] if it was not joined.
+    pub fn leave_multicast(
+        &self,
+        group: impl Into<IpAddr>,
+        interface: impl Into<Interface>,
+    ) -> Result<()> {
+        let group = self.group("leave", group.into())?;
+        let left = udp_options::leave(self.open()?, group, interface.into().0);
+        left.map_err(|cause| Error::io("leave", group, cause))
+    }
+
+    fn group(&self, operation: &'static str, group: IpAddr) -> Result<IpAddr> {
+        let refused =
+            |group: &dyn Display, why| Err(Error::invalid(operation, format!("{group} {why}")));
+        if !group.is_multicast() {
+            return refused(&group, "is no multicast group");
+        }
+        if group.is_ipv6() && self.local_addr().is_ipv4() {
+            return refused(&group, "is an IPv6 group, and the socket is of IPv4");
+        }
+        Ok(group)
+    }
+
+    /// The interface that what is sent to groups leaves by.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] for an interface that is not there; [`Error::Closed`] after
+    /// [`abort`](Self::abort).
+    pub fn set_multicast_interface(&self, interface: impl Into<Interface>) -> Result<()> {
+        let set = udp_options::set_multicast_interface(self.open()?, interface.into().0);
+        self.set("set the multicast interface", set)
+    }
+
+    /// Whether what this host sends to groups comes back to its own sockets; it does by default.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] after [`abort`](Self::abort).
+    pub fn set_multicast_loop(&self, on: bool) -> Result<()> {
+        let set = udp_options::set_multicast_loop(self.open()?, on);
+        self.set("set multicast loop", set)
+    }
+
+    /// The most hops a datagram to a group may take; 1 by default: it stays in this network.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] after [`abort`](Self::abort).
+    pub fn set_multicast_ttl(&self, hops: u8) -> Result<()> {
+        let set = udp_options::set_multicast_hops(self.open()?, hops);
+        self.set("set the multicast hop limit", set)
+    }
+}

@@ -1,0 +1,124 @@
+//! Receiving from UDP sockets, as futures written by hand: each is polled straight through to its
+//! system call. None of them holds a datagram: it is with the caller or still with the socket.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use super::datagrams::{DatagramBuffer, Datagrams};
+use super::udp::Datagram;
+use super::udp_core::UdpCore;
+use crate::error::{Error, Result};
+use crate::runtime::context::Core;
+use crate::runtime::operation::{Direction, Operation};
+
+/// Receives one datagram into a buffer of the caller's.
+#[derive(Debug)]
+pub(super) struct ReceiveInto<'s, 'b> {
+    udp: &'s UdpCore,
+    operation: Operation<'s>,
+    /// Empty once it was given back.
+    buf: &'b mut [u8],
+}
+
+impl<'s, 'b> ReceiveInto<'s, 'b> {
+    pub(super) fn new(udp: &'s UdpCore, buf: &'b mut [u8]) -> Self {
+        Self {
+            udp,
+            operation: Operation::new(&udp.socket, Direction::Read),
+            buf,
+        }
+    }
+}
+
+impl<'b> Future for ReceiveInto<'_, 'b> {
+    type Output = Result<Datagram<'b>>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self {
+            udp,
+            operation,
+            buf,
+        } = self.get_mut();
+        let call = |core: &Core, fd: BorrowedFd<'_>| udp.receive_one(core, fd, buf);
+        let one = ready!(operation.poll(cx, udp.first(), call, |cause| udp.not_received(cause)))?;
+        Poll::Ready(Ok(Datagram {
+            data: &mut std::mem::take(buf)[..one.length],
+            from: one.from,
+            truncated: one.truncated,
+        }))
+    }
+}
+
+/// Receives one datagram as a vector.
+#[derive(Debug)]
+pub(super) struct Receive<'s> {
+    udp: &'s UdpCore,
+    operation: Operation<'s>,
+}
+
+impl<'s> Receive<'s> {
+    pub(super) fn new(udp: &'s UdpCore) -> Self {
+        Self {
+            udp,
+            operation: Operation::new(&udp.socket, Direction::Read),
+        }
+    }
+}
+
+impl Future for Receive<'_> {
+    type Output = Result<(Vec<u8>, SocketAddr)>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { udp, operation } = self.get_mut();
+        let call = |core: &Core, fd: BorrowedFd<'_>| udp.receive_vec(core, fd);
+        operation.poll(cx, udp.first(), call, |cause| udp.not_received(cause))
+    }
+}
+
+/// Receives a batch.
+#[derive(Debug)]
+pub(super) struct ReceiveMany<'s, 'b> {
+    udp: &'s UdpCore,
+    operation: Operation<'s>,
+    /// `None` once it was given back.
+    buffer: Option<&'b mut DatagramBuffer>,
+}
+
+impl<'s, 'b> ReceiveMany<'s, 'b> {
+    pub(super) fn new(udp: &'s UdpCore, buffer: &'b mut DatagramBuffer) -> Self {
+        Self {
+            udp,
+            operation: Operation::new(&udp.socket, Direction::Read),
+            buffer: Some(buffer),
+        }
+    }
+}
+
+impl<'b> Future for ReceiveMany<'_, 'b> {
+    type Output = Result<Datagrams<'b>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self {
+            udp,
+            operation,
+            buffer,
+        } = self.get_mut();
+        let room = buffer.as_mut().expect("not polled after its end").room();
+        let call = |core: &Core, fd: BorrowedFd<'_>| udp.receive_batch(core, fd, room);
+        ready!(operation.poll(cx, udp.first(), call, |cause| udp.not_received(cause)))?;
+        let buffer: &'b DatagramBuffer = buffer.take().expect("as above");
+        Poll::Ready(Ok(buffer.datagrams()))
+    }
+}
+
+impl UdpCore {
+    #[cold]
+    fn not_received(&self, cause: io::Error) -> Error {
+        Error::io("receive on", self.local, cause)
+    }
+}

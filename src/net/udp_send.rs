@@ -1,0 +1,250 @@
+//! Sending on UDP sockets, as futures written by hand: each is polled straight through to its
+//! system call. What went is taken off what the caller gave before anything else can happen.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::io;
+use std::marker::PhantomData;
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
+use std::pin::Pin;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, ready};
+
+use super::udp_core::UdpCore;
+use crate::error::{Error, Result};
+use crate::runtime::context::Core;
+use crate::runtime::operation::{After, Direction, First, Operation};
+use crate::sys::udp::{self, Chunk};
+use crate::sys::{self, errno};
+
+/// Sent datagrams that count as one finished operation of the turn's budget.
+const PER_CHARGE: usize = 8;
+
+/// Sends one datagram.
+#[derive(Debug)]
+pub(super) struct Send<'s, 'd> {
+    udp: &'s UdpCore,
+    operation: Operation<'s>,
+    data: &'d [u8],
+    /// `None` on a connected socket.
+    to: Option<SocketAddr>,
+}
+
+impl<'s, 'd> Send<'s, 'd> {
+    pub(super) fn new(udp: &'s UdpCore, data: &'d [u8], to: Option<SocketAddr>) -> Self {
+        Self {
+            udp,
+            operation: Operation::new(&udp.socket, Direction::Write),
+            data,
+            to,
+        }
+    }
+}
+
+impl Future for Send<'_, '_> {
+    type Output = Result<()>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self {
+            udp,
+            operation,
+            data,
+            to,
+        } = self.get_mut();
+        let to = *to;
+        let call = |_: &Core, fd: BorrowedFd<'_>| {
+            match to {
+                Some(to) => {
+                    let to = udp.reachable(to).ok_or_else(|| other_family(to))?;
+                    sys::socket::send_to(fd, data, &to)?;
+                }
+                None => {
+                    sys::socket::send(fd, data)?;
+                }
+            }
+            Ok(((), After::Ready))
+        };
+        operation.poll(cx, First::Try, call, |cause| udp.not_sent(to, cause))
+    }
+}
+
+/// What many datagrams are taken from; it is advanced past those that went.
+pub(super) trait Outgoing<'d> {
+    /// Puts the next ones into an empty chunk. `true` if there are no more behind them.
+    fn gather(&self, udp: &UdpCore, chunk: &mut Chunk<'d>) -> io::Result<bool>;
+
+    /// So many of them went, at least one.
+    fn advance(&mut self, count: usize);
+}
+
+/// What an iterator gives, each item turned into bytes and, on an unconnected socket, where to.
+#[derive(Debug)]
+pub(super) struct Each<'i, I, F> {
+    pub(super) rest: &'i mut I,
+    pub(super) turn: F,
+}
+
+impl<'d, I, F> Outgoing<'d> for Each<'_, I, F>
+where
+    I: Iterator + Clone,
+    F: Fn(I::Item) -> (&'d [u8], Option<SocketAddr>),
+{
+    fn gather(&self, udp: &UdpCore, chunk: &mut Chunk<'d>) -> io::Result<bool> {
+        let mut ahead = self.rest.clone();
+        while !chunk.is_full() {
+            let Some((data, to)) = ahead.next().map(&self.turn) else {
+                return Ok(true);
+            };
+            match to.map(|to| udp.reachable(to).ok_or(to)) {
+                None => chunk.push(data, None),
+                Some(Ok(to)) => chunk.push(data, Some(to)),
+                // Those before it go first; then it is the first, and the error its own.
+                Some(Err(_)) if chunk.len() > 0 => break,
+                Some(Err(to)) => return Err(other_family(to)),
+            }
+        }
+        Ok(false)
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.rest.nth(count - 1);
+    }
+}
+
+/// One piece of memory, cut into datagrams of one size.
+#[derive(Debug)]
+pub(super) struct Pieces<'r, 'd> {
+    pub(super) rest: &'r mut &'d [u8],
+    /// Not 0.
+    pub(super) size: usize,
+    pub(super) to: Option<SocketAddr>,
+}
+
+impl<'d> Outgoing<'d> for Pieces<'_, 'd> {
+    fn gather(&self, udp: &UdpCore, chunk: &mut Chunk<'d>) -> io::Result<bool> {
+        let to = match self.to {
+            Some(to) => Some(udp.reachable(to).ok_or_else(|| other_family(to))?),
+            None => None,
+        };
+        let mut pieces = self.rest.chunks(self.size);
+        while !chunk.is_full() {
+            let Some(data) = pieces.next() else {
+                return Ok(true);
+            };
+            chunk.push(data, to);
+        }
+        Ok(pieces.len() == 0)
+    }
+
+    fn advance(&mut self, count: usize) {
+        let sent = self.rest.len().min(count * self.size);
+        *self.rest = &self.rest[sent..];
+    }
+}
+
+/// Sends many datagrams, as many at a time as the system takes.
+#[derive(Debug)]
+pub(super) struct SendMany<'s, 'd, O> {
+    udp: &'s UdpCore,
+    operation: Operation<'s>,
+    outgoing: O,
+    data: PhantomData<&'d [u8]>,
+}
+
+impl<'s, O> SendMany<'s, '_, O> {
+    pub(super) fn new(udp: &'s UdpCore, outgoing: O) -> Self {
+        Self {
+            udp,
+            operation: Operation::new(&udp.socket, Direction::Write),
+            outgoing,
+            data: PhantomData,
+        }
+    }
+}
+
+impl<'d, O: Outgoing<'d> + Unpin> Future for SendMany<'_, 'd, O> {
+    type Output = Result<()>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self {
+            udp,
+            operation,
+            outgoing,
+            ..
+        } = self.get_mut();
+        loop {
+            let to = Cell::new(None);
+            let call = |core: &Core, fd: BorrowedFd<'_>| {
+                let mut chunk = Chunk::new();
+                let ended = outgoing.gather(udp, &mut chunk)?;
+                to.set(chunk.first_to());
+                if chunk.len() == 0 {
+                    return Ok((ended, After::Ready));
+                }
+                let sent = udp.send_chunk(fd, &chunk)?;
+                outgoing.advance(sent);
+                (0..sent / PER_CHARGE).for_each(|_| core.finished());
+                Ok((ended && sent == chunk.len(), After::Ready))
+            };
+            let failed = |cause| udp.not_sent(to.get(), cause);
+            if ready!(operation.poll(cx, First::Try, call, failed))? {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl UdpCore {
+    /// Sends a prefix of a chunk that is not empty, and tells how many datagrams went.
+    pub(super) fn send_chunk(&self, fd: BorrowedFd<'_>, chunk: &Chunk<'_>) -> io::Result<usize> {
+        if !self.plain.load(Relaxed) {
+            match udp::send(fd, chunk, &self.segments) {
+                Err(error) if errno::is_missing_call(&error) => self.plain.store(true, Relaxed),
+                other => return other,
+            }
+        }
+        chunk.send_plain(fd)
+    }
+
+    /// The size of segments, checked.
+    pub(super) fn segment(&self, size: usize) -> Result<usize> {
+        // What the length field of UDP leaves; that of IPv4 counts its own header too (RFC 768,
+        // RFC 791).
+        let most = if self.local.is_ipv4() { 65_507 } else { 65_527 };
+        let refused = |why| Err(Error::invalid("send segments", why));
+        match size {
+            0 => refused("segments of 0 bytes have no end".to_owned()),
+            _ if size > most => refused(format!("no datagram here is longer than {most} bytes")),
+            _ => Ok(size),
+        }
+    }
+
+    /// Where to send for this address: an IPv4 peer of a dual-stack socket was shown as IPv4, and
+    /// is reached as mapped IPv6. `None` if the socket cannot reach that family.
+    #[inline]
+    pub(super) fn reachable(&self, to: SocketAddr) -> Option<SocketAddr> {
+        match (self.local, to) {
+            (SocketAddr::V6(_), SocketAddr::V4(v4)) => {
+                Some(SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()))
+            }
+            (SocketAddr::V4(_), SocketAddr::V6(_)) => None,
+            _ => Some(to),
+        }
+    }
+
+    #[cold]
+    fn not_sent(&self, to: Option<SocketAddr>, cause: io::Error) -> Error {
+        match to.or(self.peer) {
+            Some(to) => Error::io("send to", to, cause),
+            None => Error::io("send on", self.local, cause),
+        }
+    }
+}
+
+#[cold]
+fn other_family(to: SocketAddr) -> io::Error {
+    let message = format!("{to} is an IPv6 destination, and the socket is of IPv4");
+    io::Error::new(io::ErrorKind::InvalidInput, message)
+}

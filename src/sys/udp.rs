@@ -1,0 +1,213 @@
+//! Many datagrams in one system call (Linux), and the plain calls that stand in for it elsewhere.
+//!
+//! Receiving: recvmmsg(2), and UDP_GRO (udp(7)), by which one message holds several datagrams of a
+//! sender. Sending: sendmmsg(2), and UDP_SEGMENT, by which one message becomes several datagrams.
+//!
+//! The plain calls take one datagram each. They do not go on until the kernel says "would block":
+//! an error in between would have to be kept for later, or be lost.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::AtomicU32;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::batch::{Batch, Message, ROOM};
+use super::socket::{self, Received};
+
+/// How many datagrams one sending call takes at most.
+pub(crate) const CHUNK: usize = 64;
+
+/// What one receiving call gave.
+#[derive(Debug)]
+pub(crate) struct Filled {
+    /// What went to the caller's own buffer, if there was one.
+    pub(crate) direct: Option<Received>,
+    /// How many messages came, that one included.
+    pub(crate) count: usize,
+    /// The queue was empty then, and what comes later makes an event.
+    pub(crate) drained: bool,
+}
+
+/// Datagrams about to be sent, at most [`CHUNK`].
+#[derive(Debug)]
+pub(crate) struct Chunk<'d> {
+    pub(super) data: [&'d [u8]; CHUNK],
+    /// `None` on a connected socket.
+    pub(super) to: [Option<SocketAddr>; CHUNK],
+    pub(super) count: usize,
+}
+
+impl<'d> Chunk<'d> {
+    pub(crate) fn new() -> Self {
+        Self {
+            data: [&[]; CHUNK],
+            to: [None; CHUNK],
+            count: 0,
+        }
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.count == CHUNK
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Where the first is to go.
+    pub(crate) fn first_to(&self) -> Option<SocketAddr> {
+        self.to[0]
+    }
+
+    /// Adds one; there must be room.
+    pub(crate) fn push(&mut self, data: &'d [u8], to: Option<SocketAddr>) {
+        self.data[self.count] = data;
+        self.to[self.count] = to;
+        self.count += 1;
+    }
+
+    /// Sends the first one with a plain call, and tells that one went.
+    pub(crate) fn send_plain(&self, fd: BorrowedFd<'_>) -> io::Result<usize> {
+        let data = self.data[0];
+        match &self.to[0] {
+            Some(to) => socket::send_to(fd, data, to)?,
+            None => socket::send(fd, data)?,
+        };
+        Ok(1)
+    }
+
+    /// How many datagrams from `first` on can go as one message: of one size, which only the last
+    /// may fall short of, to one place. `limit` is the largest size that may be tried.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(super) fn run(&self, first: usize, limit: usize) -> usize {
+        // Kernels before 6.9 take 64 segments. The datagram they are cut from has to be a valid
+        // one itself; the margin is for IPv6, and what is saved beyond this is nothing.
+        const TOTAL: usize = 65_000;
+        let (size, to) = (self.data[first].len(), self.to[first]);
+        if size == 0 || size > limit {
+            return 1;
+        }
+        let (mut count, mut total) = (1, size);
+        for at in first + 1..self.count {
+            let next = self.data[at].len();
+            total += next;
+            if next == 0 || next > size || total > TOTAL || self.to[at] != to {
+                break;
+            }
+            count += 1;
+            if next < size {
+                break;
+            }
+        }
+        count
+    }
+}
+
+/// What is known of a socket's sending of segments: the largest that may be tried.
+#[derive(Debug)]
+pub(crate) struct Segments {
+    #[cfg_attr(
+        not(any(target_os = "linux", target_os = "android")),
+        allow(dead_code, reason = "no other system cuts")
+    )]
+    limit: AtomicU32,
+}
+
+impl Segments {
+    const UNKNOWN: u32 = u32::MAX;
+
+    pub(crate) const fn new() -> Self {
+        Self {
+            limit: AtomicU32::new(Self::UNKNOWN),
+        }
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(super) fn limit(&self, fd: BorrowedFd<'_>) -> usize {
+        let mut limit = self.limit.load(Relaxed);
+        if limit == Self::UNKNOWN {
+            // A kernel that does not know them would send one long datagram, without an error.
+            limit = if super::udp_linux::knows_segments(fd) {
+                65_535
+            } else {
+                0
+            };
+            self.limit.store(limit, Relaxed);
+        }
+        usize::try_from(limit).expect("16 bits")
+    }
+
+    /// The kernel refused segments of this size, and took them one by one. EIO means that the
+    /// device cannot; else they are larger than its packets, unless they are so small that they
+    /// can't be.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(super) fn refused(&self, size: usize, error: &io::Error) {
+        let device = error.raw_os_error() == Some(libc::EIO);
+        let limit = if device || size <= 512 { 0 } else { size - 1 };
+        self.limit
+            .store(u32::try_from(limit).expect("16 bits"), Relaxed);
+    }
+}
+
+/// Receives one datagram by a plain call, into `direct` or else into the batch.
+pub(crate) fn receive_plain(
+    fd: BorrowedFd<'_>,
+    direct: Option<&mut [u8]>,
+    batch: &mut Batch,
+) -> io::Result<Filled> {
+    batch.clear();
+    let direct = match direct {
+        Some(buf) => Some(socket::recv_from(fd, buf)?),
+        None => {
+            let got = socket::recv_from(fd, batch.room(0))?;
+            if let Some(from) = got.from {
+                batch.push(Message {
+                    slot: 0,
+                    length: got.length.min(ROOM),
+                    segment: 0,
+                    from,
+                });
+            }
+            None
+        }
+    };
+    Ok(Filled {
+        direct,
+        count: 1,
+        drained: false,
+    })
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) use super::udp_linux::{coalesce, receive, send};
+
+/// Receives up to `want` messages: the first into `direct` if there is one, the others into the
+/// batch, which is cleared before. Waits for none.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn receive(
+    fd: BorrowedFd<'_>,
+    direct: Option<&mut [u8]>,
+    batch: &mut Batch,
+    _want: usize,
+    _coalesced: bool,
+) -> io::Result<Filled> {
+    receive_plain(fd, direct, batch)
+}
+
+/// Sends a prefix of the chunk, which holds at least one, and tells how many went.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn send(
+    fd: BorrowedFd<'_>,
+    chunk: &Chunk<'_>,
+    _segments: &Segments,
+) -> io::Result<usize> {
+    chunk.send_plain(fd)
+}
+
+/// Lets the kernel hand out several datagrams as one message; tells whether it will.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn coalesce(_fd: BorrowedFd<'_>) -> bool {
+    false
+}

@@ -1,0 +1,205 @@
+//! What a datagram socket can be told: broadcast, multicast, hop limits, buffer sizes.
+
+use std::ffi::CString;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::BorrowedFd;
+
+use socket2::{InterfaceIndexOrAddress, SockRef};
+
+/// The interface multicast goes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Via {
+    /// Whatever the system's routes say.
+    Any,
+    Index(u32),
+    /// The one with this address.
+    Address(Ipv4Addr),
+}
+
+impl Via {
+    fn v4(self) -> InterfaceIndexOrAddress {
+        match self {
+            Self::Any => InterfaceIndexOrAddress::Index(0),
+            Self::Index(index) => InterfaceIndexOrAddress::Index(index),
+            Self::Address(address) => InterfaceIndexOrAddress::Address(address),
+        }
+    }
+
+    fn v6(self) -> io::Result<u32> {
+        match self {
+            Self::Any => Ok(0),
+            Self::Index(index) => Ok(index),
+            Self::Address(_) => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "with IPv6 an interface is named by its index, not by an IPv4 address",
+            )),
+        }
+    }
+}
+
+/// The number of the interface with this name.
+pub(crate) fn interface_index(name: &str) -> io::Result<u32> {
+    let name = CString::new(name)?;
+    // SAFETY: the name is a C string that outlives the call.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => Err(io::Error::last_os_error()),
+        index => Ok(index),
+    }
+}
+
+pub(crate) fn join(fd: BorrowedFd<'_>, group: IpAddr, via: Via) -> io::Result<()> {
+    let socket = SockRef::from(&fd);
+    own_groups_only(&socket, group.is_ipv4())?;
+    match group {
+        IpAddr::V4(group) => socket.join_multicast_v4_n(&group, &via.v4()),
+        IpAddr::V6(group) => socket.join_multicast_v6(&group, via.v6()?),
+    }
+}
+
+/// On Linux a socket hears all groups that any program of the host has joined, unless told not to
+/// (`IP_MULTICAST_ALL`, ip(7)).
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn own_groups_only(socket: &SockRef<'_>, v4: bool) -> io::Result<()> {
+    if v4 {
+        return socket.set_multicast_all_v4(false);
+    }
+    // Kernels before 4.20 have no such option, and no harm is done.
+    drop(socket.set_multicast_all_v6(false));
+    Ok(())
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn own_groups_only(_socket: &SockRef<'_>, _v4: bool) -> io::Result<()> {
+    Ok(())
+}
+
+pub(crate) fn leave(fd: BorrowedFd<'_>, group: IpAddr, via: Via) -> io::Result<()> {
+    let socket = SockRef::from(&fd);
+    match group {
+        IpAddr::V4(group) => socket.leave_multicast_v4_n(&group, &via.v4()),
+        IpAddr::V6(group) => socket.leave_multicast_v6(&group, via.v6()?),
+    }
+}
+
+/// Sets an option of the socket's family; of an IPv6 socket that of IPv4 too, for the peers it
+/// reaches by it. That fails where it has none, which is no loss.
+fn set_both(
+    fd: BorrowedFd<'_>,
+    v4: impl FnOnce(&SockRef<'_>) -> io::Result<()>,
+    v6: impl FnOnce(&SockRef<'_>) -> io::Result<()>,
+) -> io::Result<()> {
+    let socket = SockRef::from(&fd);
+    if socket.local_addr()?.is_ipv4() {
+        return v4(&socket);
+    }
+    v6(&socket)?;
+    drop(v4(&socket));
+    Ok(())
+}
+
+/// The interface that what is sent to groups leaves by.
+pub(crate) fn set_multicast_interface(fd: BorrowedFd<'_>, via: Via) -> io::Result<()> {
+    if let Via::Address(address) = via {
+        return SockRef::from(&fd).set_multicast_if_v4(&address);
+    }
+    let index = via.v6()?;
+    set_both(
+        fd,
+        |socket| set_multicast_index_v4(socket, index),
+        |socket| socket.set_multicast_if_v6(index),
+    )
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn set_multicast_index_v4(socket: &SockRef<'_>, index: u32) -> io::Result<()> {
+    use std::mem::size_of;
+    use std::os::fd::AsRawFd;
+
+    let request = libc::ip_mreqn {
+        imr_multiaddr: libc::in_addr { s_addr: 0 },
+        imr_address: libc::in_addr { s_addr: 0 },
+        imr_ifindex: i32::try_from(index).map_err(|_| io::ErrorKind::InvalidInput)?,
+    };
+    #[allow(clippy::cast_possible_truncation, reason = "12 bytes")]
+    let length = size_of::<libc::ip_mreqn>() as libc::socklen_t;
+    // SAFETY: pointer and length are those of one valid request.
+    super::check(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_MULTICAST_IF,
+            std::ptr::from_ref(&request).cast(),
+            length,
+        )
+    })
+    .map(drop)
+}
+
+/// The BSDs take an address of 0.0.0.0/8 for the number of an interface (ip(4)).
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn set_multicast_index_v4(socket: &SockRef<'_>, index: u32) -> io::Result<()> {
+    socket.set_multicast_if_v4(&Ipv4Addr::from(index))
+}
+
+pub(crate) fn set_multicast_loop(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
+    set_both(
+        fd,
+        |socket| socket.set_multicast_loop_v4(on),
+        |socket| socket.set_multicast_loop_v6(on),
+    )
+}
+
+pub(crate) fn set_multicast_hops(fd: BorrowedFd<'_>, hops: u8) -> io::Result<()> {
+    set_both(
+        fd,
+        |socket| socket.set_multicast_ttl_v4(hops.into()),
+        |socket| socket.set_multicast_hops_v6(hops.into()),
+    )
+}
+
+pub(crate) fn set_hops(fd: BorrowedFd<'_>, hops: u8) -> io::Result<()> {
+    set_both(
+        fd,
+        |socket| socket.set_ttl_v4(hops.into()),
+        |socket| socket.set_unicast_hops_v6(hops.into()),
+    )
+}
+
+pub(crate) fn set_broadcast(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
+    SockRef::from(&fd).set_broadcast(on)
+}
+
+/// Room of the kernel's receive queue in bytes, as the kernel counts them.
+pub(crate) fn receive_buffer(fd: BorrowedFd<'_>) -> io::Result<usize> {
+    SockRef::from(&fd).recv_buffer_size()
+}
+
+pub(crate) fn set_receive_buffer(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
+    SockRef::from(&fd).set_recv_buffer_size(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::socket::{Kind, bind, internet};
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn options_are_set_on_sockets_of_both_families() {
+        for any in ["127.0.0.1:0", "[::]:0"] {
+            let any = any.parse().expect("a literal");
+            let fd = internet(&any, Kind::Datagram).expect("a socket");
+            bind(fd.as_fd(), &any).expect("a free port");
+            let fd = fd.as_fd();
+            let lo = interface_index("lo").or_else(|_| interface_index("lo0"));
+            set_multicast_interface(fd, Via::Index(lo.expect("loopback"))).expect("set");
+            set_multicast_loop(fd, false).expect("set");
+            set_multicast_hops(fd, 3).expect("set");
+            set_hops(fd, 9).expect("set");
+            assert_eq!(SockRef::from(&fd).ttl_v4().expect("asked"), 9);
+            assert_eq!(SockRef::from(&fd).multicast_ttl_v4().expect("asked"), 3);
+        }
+        assert!(interface_index("no such name").is_err() && interface_index("a\0b").is_err());
+    }
+}

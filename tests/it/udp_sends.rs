@@ -1,0 +1,211 @@
+//! UDP sends of many: how far they went is told whatever stops them.
+
+#![allow(
+    unsafe_code,
+    reason = "a socket option that makes the kernel refuse segments"
+)]
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, UdpSocket as StdSocket};
+use std::os::fd::{AsFd, AsRawFd};
+
+use futures_util::future::join;
+use soloio::{DatagramBuffer, Error, UdpSocket, create_udp_socket};
+
+use crate::cancel_everywhere::everywhere;
+use crate::net_support::{numbered, polled, refused, run, turns, udp};
+use crate::udp_batches::{connected, socket};
+
+/// Has the kernel refuse segments, as it does for a device that cannot compute checksums.
+fn without_checksums(socket: &UdpSocket) {
+    let on: libc::c_int = 1;
+    // SAFETY: pointer and length are those of one integer.
+    let set = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NO_CHECK,
+            (&raw const on).cast(),
+            4,
+        )
+    };
+    assert_eq!(set, 0);
+}
+
+#[test]
+fn what_cannot_go_stops_the_others_there_and_no_earlier() {
+    for batching in [true, false] {
+        run(async {
+            let (at, from) = (socket(batching).await, socket(batching).await);
+            let long = vec![0; 70_000];
+            let v6: SocketAddr = "[::1]:9".parse().expect("a literal");
+            let to = at.local_addr();
+            let all = [
+                (&b"1"[..], to),
+                (b"2", to),
+                (&long, to),
+                (b"3", v6),
+                (b"4", to),
+            ];
+            let mut rest = all.iter().copied();
+            match from.send_many(&mut rest).await {
+                Err(Error::Io(error)) => {
+                    assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE));
+                    assert!(error.to_string().contains(&to.to_string()));
+                }
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(rest.len(), 3, "the long one is the next");
+            rest.next();
+            match from.send_many(&mut rest).await {
+                Err(Error::Io(error)) => {
+                    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+                    assert!(error.to_string().contains("[::1]:9"), "{error}");
+                }
+                other => panic!("{other:?}"),
+            }
+            rest.next();
+            from.send_many(&mut rest).await.expect("sent");
+            from.send_many(&mut rest).await.expect("nothing is sent");
+            for expected in [b"1", b"2", b"4"] {
+                assert_eq!(at.receive().await.expect("received").0, expected);
+            }
+            assert!(polled(3, at.receive()).await.is_none());
+        });
+    }
+}
+
+#[test]
+fn segments_of_no_size_or_too_large_a_size_are_refused() {
+    run(async {
+        let v4 = udp().await;
+        let v6 = create_udp_socket()
+            .local_host("::1")
+            .await
+            .expect("a socket");
+        for (at, most) in [(&v4, 65_507), (&v6, 65_527)] {
+            let data = vec![1; 70_000];
+            for size in [0, most + 1, usize::MAX] {
+                let mut rest = &data[..];
+                match at.send_segments(&mut rest, size, at.local_addr()).await {
+                    Err(Error::Io(error)) => assert_eq!(error.kind(), ErrorKind::InvalidInput),
+                    other => panic!("{other:?}"),
+                }
+                assert_eq!(rest.len(), data.len());
+            }
+            let mut rest = &data[..];
+            at.send_segments(&mut rest, most, at.local_addr())
+                .await
+                .expect("sent");
+            assert_eq!(at.receive().await.expect("received").0.len(), most);
+            assert_eq!(at.receive().await.expect("received").0.len(), 70_000 - most);
+            at.send_segments(&mut &[][..], 1, at.local_addr())
+                .await
+                .expect("nothing is sent");
+            assert!(polled(3, at.receive()).await.is_none());
+        }
+        let connected = connected(&v4, true).await;
+        refused!(
+            connected.send_segments(&mut &b"x"[..], 0).await,
+            Error::Io(_)
+        );
+    });
+}
+
+#[test]
+fn a_kernel_that_refuses_segments_gets_single_datagrams() {
+    run(async {
+        let (at, from) = (udp().await, udp().await);
+        without_checksums(&from);
+        let data = numbered(0, 10_000);
+        for size in [1_200, 1_000, 300, 200] {
+            for _ in 0..2 {
+                let mut rest = &data[..];
+                from.send_segments(&mut rest, size, at.local_addr())
+                    .await
+                    .expect("sent");
+                assert!(rest.is_empty());
+                for piece in data.chunks(size) {
+                    assert!(at.receive().await.expect("received").0 == piece);
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_refusal_between_many_is_told_and_the_socket_lives_on() {
+    for batching in [true, false] {
+        run(async {
+            let gone = udp().await;
+            let client = connected(&gone, batching).await;
+            let to = gone.local_addr();
+            drop(gone);
+            let mut told = 0;
+            let mut rest = [&b"a"[..], b"bb", b"c", b"dd"].into_iter();
+            for _ in 0..5 {
+                match client.send_many(&mut rest).await {
+                    Ok(()) => break,
+                    Err(Error::Io(error)) => {
+                        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+                        told += 1;
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert_eq!(rest.len(), 0, "all of them went");
+            refused!(client.receive().await, Error::Io(_));
+            assert!(batching || told > 0);
+            let back = StdSocket::bind(to).expect("the port is free");
+            client.send(b"hello").await.expect("sent");
+            assert_eq!(back.recv(&mut [0; 9]).expect("received"), 5);
+        });
+    }
+}
+
+#[test]
+fn many_datagrams() {
+    everywhere("udp_sends::many_datagrams", async |cut| {
+        let (receiver, sender) = (udp().await, udp().await);
+        let all: Vec<Vec<u8>> = (0..100)
+            .map(|number| numbered(number, number % 7))
+            .collect();
+        let to = receiver.local_addr();
+        let mut rest = all.iter().map(|data| (&data[..], to));
+        let (mut done, mut got) = (true, Vec::new());
+        let send = async {
+            turns(2).await;
+            let cut = cut.apply(sender.send_many(&mut rest)).await;
+            // Whatever was cut off, the rest is exactly what did not go.
+            sender.send_many(&mut rest).await.expect("sent");
+            cut.is_some()
+        };
+        let receive = async {
+            let mut buffer = DatagramBuffer::new();
+            let batch = cut.apply(receiver.receive_many(&mut buffer)).await;
+            let done = batch.is_some();
+            got.extend(
+                batch
+                    .into_iter()
+                    .flat_map(|batch| batch.expect("a batch"))
+                    .map(owned),
+            );
+            while got.len() < all.len() {
+                let batch = receiver.receive_many(&mut buffer).await;
+                got.extend(batch.expect("a batch").map(owned));
+            }
+            done
+        };
+        let (received, sent) = join(receive, send).await;
+        assert!(got == all);
+        done &= received && sent;
+        let name = cut
+            .apply(sender.send_to_host(b"x", "localhost", to.port()))
+            .await;
+        done && name.is_some_and(|sent| sent.is_ok())
+    });
+}
+
+fn owned((data, _): (&[u8], SocketAddr)) -> Vec<u8> {
+    data.to_vec()
+}
