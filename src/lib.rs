@@ -96,7 +96,7 @@ pub use net::{
 };
 pub use runtime::{Dump, Runtime, TaskState, block_on, dump};
 pub use stream::{
-    ByteReceiveStream, ByteSendStream, ByteStream, Listener, MemoryStream, Serve,
+    ByteReceiveStream, ByteSendStream, ByteStream, Listener, MemoryStream, Serve, ServeCounters,
     create_memory_byte_stream,
 };
 pub use task::{

@@ -5,16 +5,20 @@
 //! | `data.rs` | what a stream is given to send |
 //! | `face.rs` | the inherent methods of our own streams, which mirror the contracts |
 //! | `listener.rs` | the contract of a listener |
-//! | `serve.rs` | the server loop, written once |
+//! | `serve.rs` | the server: its options, its group, its end |
+//! | `accepting.rs` | the accept loop, written once |
+//! | `serving.rs` | what the loop and its connections share: places, counters, reports |
 //! | `memory.rs` | a connected pair of streams without a kernel |
 //!
 //! The laws that every byte stream keeps stand at [`ByteStream`].
 
+mod accepting;
 mod data;
 mod face;
 mod listener;
 mod memory;
 mod serve;
+mod serving;
 
 use std::io::IoSlice;
 use std::rc::Rc;
@@ -24,6 +28,7 @@ pub(crate) use face::byte_stream_face;
 pub use listener::Listener;
 pub use memory::{MemoryStream, create_memory_byte_stream};
 pub use serve::Serve;
+pub use serving::ServeCounters;
 
 use crate::error::{Error, Result};
 

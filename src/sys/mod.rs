@@ -11,6 +11,7 @@
 //! | `socket.rs` | making, connecting, accepting, receiving, sending, options |
 //! | `addr.rs` | socket addresses to and from the kernel's form, UNIX names |
 //! | `file.rs` | the file of a UNIX listener |
+//! | `spare.rs` | a descriptor kept in reserve |
 //! | `errno.rs` | what an error number means to the layers above |
 
 #![allow(unsafe_code, reason = "this is the layer that talks to the kernel")]
@@ -21,6 +22,7 @@ pub(crate) mod errno;
 pub(crate) mod file;
 pub(crate) mod poller;
 pub(crate) mod socket;
+pub(crate) mod spare;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod timerfd;
 

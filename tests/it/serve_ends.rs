@@ -1,0 +1,361 @@
+//! The ways a server ends: told to, with its connections running on; in a group of the caller's.
+
+use std::cell::{Cell, RefCell};
+use std::future::ready;
+use std::net::TcpStream as StdStream;
+use std::time::Duration;
+
+use futures_util::future::join;
+use soloio::{Error, Result, TcpListener, TcpStream, connect_tcp, sleep, task_group};
+
+use crate::cancel_everywhere::{Cut, everywhere_alone};
+use crate::net_support::{polled, refused, run, tcp_listener, turns};
+use crate::support::{Counter, Gate, OnDrop, forever};
+
+const LONG: Duration = Duration::from_secs(3600);
+
+async fn client_of(listener: &TcpListener) -> TcpStream {
+    let port = listener.local_addr().port();
+    connect_tcp("127.0.0.1", port).await.expect("connects")
+}
+
+/// Waits for a number to be reached, which the loop brings about.
+async fn until(done: impl Fn() -> bool) {
+    while !done() {
+        turns(1).await;
+    }
+}
+
+#[test]
+fn shutdown_closes_the_listener_first_and_lets_connections_end() {
+    run(async {
+        let listener = tcp_listener().await;
+        let (stop, running) = (Gate::default(), Counter::new());
+        let serve = listener.serve(async |client| {
+            let _held = running.hold();
+            let data = client.receive().await?;
+            client.send(&data).await
+        });
+        let counters = serve.counters();
+        let serve = async { serve.shutdown(stop.wait()).drain(LONG).await };
+        let talk = async {
+            let clients = [client_of(&listener).await, client_of(&listener).await];
+            until(|| running.get() == 2).await;
+            stop.open();
+            turns(3).await;
+            let refused = StdStream::connect(listener.local_addr());
+            assert!(refused.is_err(), "nobody listens there any more");
+            refused!(listener.accept().await, Error::Closed);
+            // They are answered all the same.
+            for client in clients {
+                client.send(b"late").await.expect("sent");
+                assert_eq!(client.receive().await.expect("an answer"), b"late");
+            }
+        };
+        let (ended, ()) = join(serve, talk).await;
+        ended.expect("it ended as it was told");
+        assert_eq!(counters.accepted(), 2);
+        assert_eq!((counters.active(), counters.failed()), (0, 0));
+    });
+}
+
+#[test]
+fn the_drain_limit_ends_connections_that_go_on() {
+    run(async {
+        for limit in [Duration::ZERO, Duration::from_millis(20)] {
+            let listener = tcp_listener().await;
+            let (ended, running) = (Cell::new(0), Counter::new());
+            let errors = RefCell::new(Vec::new());
+            let serve = listener
+                .serve(async |client| {
+                    let _held = running.hold();
+                    let _dropped = OnDrop(|| ended.set(ended.get() + 1));
+                    while let Some(data) = client.next().await? {
+                        client.send(&data).await?;
+                    }
+                    Ok(())
+                })
+                .on_error(|error| errors.borrow_mut().push(error.to_string()));
+            let serve = serve.shutdown(until(|| running.get() == 3)).drain(limit);
+            let talk = async {
+                let mut clients = Vec::new();
+                for _ in 0..3 {
+                    clients.push(client_of(&listener).await);
+                }
+                for client in clients {
+                    assert_eq!(client.next().await.expect("an orderly end"), None);
+                }
+            };
+            join(async { serve.await.expect("as it was told") }, talk).await;
+            assert_eq!(ended.get(), 3, "all have ended when it returns");
+            assert!(errors.into_inner().is_empty());
+        }
+    });
+}
+
+#[test]
+fn a_signal_is_heard_wherever_the_loop_waits() {
+    run(async {
+        // At the limit of connections.
+        let listener = tcp_listener().await;
+        let running = Counter::new();
+        let serve = listener.serve(async |_client| {
+            let _held = running.hold();
+            forever().await;
+            Ok::<_, Error>(())
+        });
+        let serve = serve
+            .max_connections(1)
+            .shutdown(until(|| running.get() == 1))
+            .drain(Duration::ZERO);
+        let clients = [client_of(&listener).await, client_of(&listener).await];
+        serve.await.expect("as it was told");
+        drop(clients);
+
+        // Before anything else: the signal counts, nobody is accepted.
+        let listener = tcp_listener().await;
+        let client = client_of(&listener).await;
+        let serve = listener.serve(async |_| ());
+        let counters = serve.counters();
+        serve
+            .shutdown(ready(Err::<(), _>("whatever")))
+            .await
+            .expect("as it was told");
+        assert_eq!(counters.accepted(), 0);
+        assert!(client.receive().await.is_err());
+    });
+}
+
+#[test]
+fn a_listener_that_is_aborted_elsewhere_is_an_error_still() {
+    run(async {
+        let listener = tcp_listener().await;
+        let serve = listener.serve(async |_| ()).shutdown(forever());
+        let abort = async {
+            turns(2).await;
+            listener.abort();
+        };
+        refused!(join(async { serve.await }, abort).await.0, Error::Closed);
+    });
+}
+
+#[test]
+fn connections_in_the_callers_group_outlive_the_accept_loop() {
+    run(async {
+        let listener = tcp_listener().await;
+        let served = Cell::new(0);
+        let answered = task_group(async |group| {
+            let serve = listener.serve(async |client| {
+                let data = client.receive().await?;
+                served.set(served.get() + 1);
+                client.send(&data).await
+            });
+            let counters = serve.counters();
+            let client = client_of(&listener).await;
+            {
+                let mut accepting = Box::pin(serve.in_group(group));
+                while counters.accepted() == 0 {
+                    assert!(polled(1, accepting.as_mut()).await.is_none());
+                }
+            }
+            // The accept loop is gone; the listener is as it was.
+            let second = client_of(&listener).await;
+            drop(listener.accept().await?);
+            drop(second);
+            client.send(b"hello").await?;
+            assert_eq!(client.receive().await?, b"hello");
+            assert_eq!(counters.accepted(), 1);
+            Ok(())
+        });
+        answered.await.expect("no error");
+        assert_eq!(served.get(), 1);
+    });
+}
+
+#[test]
+fn the_drain_limit_ends_connections_in_the_callers_group_and_no_others() {
+    run(async {
+        let listener = tcp_listener().await;
+        let (running, other) = (Counter::new(), Counter::new());
+        task_group(async |group| {
+            let bystander = group.spawn(async {
+                let _held = other.hold();
+                forever().await;
+            });
+            let serve = listener.serve(async |_client| {
+                let _held = running.hold();
+                forever().await;
+                Ok::<_, Error>(())
+            });
+            let clients = [client_of(&listener).await, client_of(&listener).await];
+            let serve = serve
+                .shutdown(until(|| running.get() == 2))
+                .drain(Duration::from_millis(5));
+            serve.in_group(group).await?;
+            assert_eq!((running.get(), other.get()), (0, 1));
+            for client in clients {
+                assert_eq!(client.next().await?, None);
+            }
+            bystander.cancel();
+            Ok(())
+        })
+        .await
+        .expect("no error");
+    });
+}
+
+#[test]
+fn a_handlers_error_does_not_end_the_callers_group() {
+    run(async {
+        let listener = tcp_listener().await;
+        let told = Cell::new(0);
+        task_group(async |group| {
+            let serve = listener
+                .serve(async |client| {
+                    client.receive().await?;
+                    Err::<(), _>(Error::other("no"))
+                })
+                .on_error(|_| told.set(told.get() + 1));
+            let counters = serve.counters();
+            let serve = serve.shutdown(until(|| told.get() == 2));
+            let clients = async {
+                for _ in 0..2 {
+                    let client = client_of(&listener).await;
+                    client.send(b"x").await?;
+                    drop(client.next().await);
+                }
+                Result::Ok(())
+            };
+            let (served, clients) = join(serve.in_group(group), clients).await;
+            assert_eq!(counters.failed(), 2);
+            served.and(clients)
+        })
+        .await
+        .expect("no error of the group");
+    });
+}
+
+#[test]
+fn counters_are_read_on_other_threads() {
+    run(async {
+        let listener = tcp_listener().await;
+        let serve = listener.serve(async |client| drop(client.next().await));
+        let counters = serve.counters();
+        let serve = serve.shutdown(sleep(Duration::ZERO));
+        std::thread::scope(|scope| {
+            let counters = counters.clone();
+            scope.spawn(move || assert_eq!(counters.accepted(), 0));
+        });
+        serve.await.expect("as it was told");
+        let text = format!("{counters:?}");
+        assert!(
+            text.contains("accepted: 0") && text.contains("shed: 0"),
+            "{text}"
+        );
+    });
+}
+
+async fn cut_server(cut: Cut, apart: bool) -> bool {
+    let listener = tcp_listener().await;
+    let (running, stop) = (Counter::new(), Cell::new(false));
+    let ended = task_group(async |group| {
+        let serve = listener
+            .serve(async |client| {
+                let _held = running.hold();
+                client.send(b"hi").await?;
+                forever().await;
+                Ok(())
+            })
+            .max_connections(2)
+            .shutdown(until(|| stop.get()))
+            .drain(Duration::from_millis(1));
+        let partner = async {
+            let mut clients = Vec::new();
+            for _ in 0..3 {
+                turns(2).await;
+                clients.push(client_of(&listener).await);
+            }
+            turns(10).await;
+            stop.set(true);
+            clients
+        };
+        let (ended, clients) = if apart {
+            join(cut.apply(serve.in_group(group)), partner).await
+        } else {
+            join(cut.apply(serve), partner).await
+        };
+        if ended.is_none() && apart {
+            // Its connections belong to the group: they have to be taken along with it.
+            return Err(Error::other("cut"));
+        }
+        assert_eq!(running.get(), 0, "its connections end with the server");
+        // After a cut some of them are still in the backlog.
+        for client in clients.into_iter().filter(|_| ended.is_some()) {
+            while client.receive().await.is_ok() {}
+        }
+        Ok(ended)
+    });
+    match ended.await {
+        Ok(Some(ended)) => {
+            ended.expect("as it was told");
+            true
+        }
+        Ok(None) | Err(Error::Other(_)) => {
+            assert_eq!(running.get(), 0, "nothing outlives the group");
+            match polled(1, listener.accept()).await {
+                // It was cut after the signal.
+                Some(Err(Error::Closed)) => assert!(stop.get()),
+                other => {
+                    drop((other, client_of(&listener).await));
+                    listener.accept().await.expect("the listener is as it was");
+                }
+            }
+            false
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn cancelled_everywhere() {
+    everywhere_alone("serve_ends::cancelled_everywhere", async |cut| {
+        cut_server(cut, false).await & cut_server(cut, true).await
+    });
+}
+
+#[test]
+fn cancelled_everywhere_while_it_accepts() {
+    everywhere_alone(
+        "serve_ends::cancelled_everywhere_while_it_accepts",
+        async |cut| {
+            let listener = tcp_listener().await;
+            let port = listener.local_addr().port();
+            let handlers = Counter::new();
+            let serve = listener.serve(async |client| {
+                let _held = handlers.hold();
+                client.send(b"hi").await?;
+                forever().await;
+                Ok(())
+            });
+            let partner = async {
+                let mut clients = Vec::new();
+                for _ in 0..3 {
+                    turns(2).await;
+                    clients.push(connect_tcp("127.0.0.1", port).await.expect("connects"));
+                }
+                turns(10).await;
+                listener.abort();
+                clients
+            };
+            let (served, clients) = join(cut.apply(serve), partner).await;
+            assert_eq!(handlers.get(), 0, "its connections end with the server");
+            for client in clients {
+                while client.receive().await.is_ok() {}
+            }
+            if let Some(served) = &served {
+                assert!(matches!(served, Err(Error::Closed)), "{served:?}");
+            }
+            served.is_some()
+        },
+    );
+}
