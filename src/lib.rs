@@ -90,9 +90,10 @@ pub mod tls;
 
 pub use error::{ConnectAttempt, ConnectFailed, Error, OsError, ResolveError, Result, TlsError};
 pub use net::{
-    ConnectedUdpSocket, Datagram, Family, Host, TcpListener, TcpStream, UdpSocket, UnixListener,
-    UnixName, UnixStream, connect_tcp, connect_unix, create_connected_udp_socket,
-    create_tcp_listener, create_udp_socket, create_unix_listener,
+    ConnectedUdpSocket, Datagram, Family, Host, Keepalive, TcpListener, TcpStream, UdpSocket,
+    UnixListener, UnixName, UnixStream, connect_tcp, connect_unix, create_connected_udp_socket,
+    create_tcp_listener, create_udp_socket, create_unix_listener, notify_closing, wait_readable,
+    wait_writable,
 };
 pub use runtime::{Dump, Runtime, TaskState, block_on, dump};
 pub use stream::{

@@ -29,6 +29,10 @@ impl ListenSocket {
         }
     }
 
+    pub(super) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
     pub(super) fn abort(&self) {
         self.socket.abort();
     }

@@ -8,12 +8,18 @@
 //! | `connect.rs` | `connect_tcp`, `connect_unix` |
 //! | `listen.rs` | `create_tcp_listener`, `create_unix_listener` |
 //! | `datagram.rs` | `create_udp_socket`, `create_connected_udp_socket` |
+//! | `foreign.rs` | waits for descriptors that are not ours |
+//! | `options.rs` | socket options, each given to the types that have it |
+//! | `hand_over.rs` | a socket's way to another loop |
 //! | `resolve.rs` | host names, off the loop |
 
 mod connect;
 mod datagram;
+mod foreign;
+mod hand_over;
 mod listen;
 mod listen_socket;
+mod options;
 mod resolve;
 mod stream_socket;
 mod tcp;
@@ -25,9 +31,11 @@ pub use connect::{ConnectTcp, connect_tcp, connect_unix};
 pub use datagram::{
     CreateConnectedUdpSocket, CreateUdpSocket, create_connected_udp_socket, create_udp_socket,
 };
+pub use foreign::{notify_closing, wait_readable, wait_writable};
 pub use listen::{
     CreateTcpListener, CreateUnixListener, create_tcp_listener, create_unix_listener,
 };
+pub use options::Keepalive;
 pub use resolve::Host;
 pub use tcp::{TcpListener, TcpStream};
 pub use udp::{ConnectedUdpSocket, Datagram, UdpSocket};

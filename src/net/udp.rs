@@ -11,6 +11,8 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll};
 
+use super::hand_over::{Movable, hand_over};
+use super::options::{HasOptions, buffer_options, ip_options};
 use crate::error::{Error, Result};
 use crate::runtime::context::Core;
 use crate::runtime::operation::{After, Direction, First, Operation};
@@ -215,6 +217,26 @@ fn sender(got: &Received) -> io::Result<SocketAddr> {
     })
 }
 
+buffer_options!(UdpSocket);
+ip_options!(UdpSocket);
+hand_over!(UdpSocket);
+
+impl HasOptions for UdpSocket {
+    fn socket(&self) -> &Socket {
+        &self.core.socket
+    }
+
+    fn called(&self) -> String {
+        self.core.local.to_string()
+    }
+}
+
+impl Movable for UdpSocket {
+    fn socket_mut(&mut self) -> &mut Socket {
+        &mut self.core.socket
+    }
+}
+
 impl AsFd for UdpSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.core.socket.lend()
@@ -343,6 +365,26 @@ impl ConnectedUdpSocket {
     /// under way get [`Error::Closed`].
     pub fn abort(&self) {
         self.core.socket.abort();
+    }
+}
+
+buffer_options!(ConnectedUdpSocket);
+ip_options!(ConnectedUdpSocket);
+hand_over!(ConnectedUdpSocket);
+
+impl HasOptions for ConnectedUdpSocket {
+    fn socket(&self) -> &Socket {
+        &self.core.socket
+    }
+
+    fn called(&self) -> String {
+        self.core.local.to_string()
+    }
+}
+
+impl Movable for ConnectedUdpSocket {
+    fn socket_mut(&mut self) -> &mut Socket {
+        &mut self.core.socket
     }
 }
 

@@ -8,10 +8,12 @@
 //! |---|---|
 //! | `clock.rs` | the one clock |
 //! | `poller.rs` | mio's `Poll`, the level-triggered listener and the timerfd beside it, the bell |
-//! | `socket.rs` | making, connecting, accepting, receiving, sending, options |
+//! | `socket.rs` | making, connecting, accepting, receiving, sending |
+//! | `options.rs` | socket options |
 //! | `addr.rs` | socket addresses to and from the kernel's form, UNIX names |
 //! | `file.rs` | the file of a UNIX listener |
 //! | `spare.rs` | a descriptor kept in reserve |
+//! | `foreign.rs` | descriptors that are not ours |
 //! | `errno.rs` | what an error number means to the layers above |
 
 #![allow(unsafe_code, reason = "this is the layer that talks to the kernel")]
@@ -20,6 +22,8 @@ pub(crate) mod addr;
 pub(crate) mod clock;
 pub(crate) mod errno;
 pub(crate) mod file;
+pub(crate) mod foreign;
+pub(crate) mod options;
 pub(crate) mod poller;
 pub(crate) mod socket;
 pub(crate) mod spare;
