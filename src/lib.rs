@@ -101,8 +101,9 @@ pub use stream::{
     create_memory_byte_stream,
 };
 pub use task::{
-    CancelScope, Outcome, Ready, TaskGroup, TaskHandle, current_effective_deadline, fail_after,
-    fail_at, move_on_after, move_on_at, shield, task_group, task_group_with, yield_now,
+    CancelScope, Core, Outcome, Ready, StopHandle, TaskGroup, TaskHandle,
+    current_effective_deadline, fail_after, fail_at, move_on_after, move_on_at, per_core, shield,
+    task_group, task_group_with, yield_now,
 };
 pub use time::{Interval, interval, sleep, sleep_until};
 

@@ -2,6 +2,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | `cores.rs` | `per_core`: one loop on each of several threads |
 //! | `group.rs` | `task_group`: owns and polls the children; the one lifetime erasure |
 //! | `ending.rs` | how a group is cancelled, and where its later errors go |
 //! | `handle.rs` | `TaskHandle`: a child's result |
@@ -11,6 +12,7 @@
 //! | `start.rs` | `TaskGroup::start`: waits until a child is ready |
 //! | `timeout.rs` | `fail_after`, `move_on_after`, and the same with a moment |
 
+mod cores;
 mod ending;
 mod group;
 mod handle;
@@ -24,6 +26,7 @@ mod timeout;
 use std::future::poll_fn;
 use std::task::{Poll, ready};
 
+pub use cores::{Core, StopHandle, per_core};
 pub use group::{TaskGroup, task_group, task_group_with};
 pub use handle::TaskHandle;
 pub use outcome::Outcome;

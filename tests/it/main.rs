@@ -10,6 +10,7 @@ mod cancel_random;
 mod conformance;
 mod cut;
 mod dump;
+mod cores;
 mod executor;
 mod foreign_fds;
 mod foreign_loop;
