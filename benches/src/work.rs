@@ -9,6 +9,8 @@ pub enum Work {
     TcpEchoTimeout,
     TcpRequest,
     UdpEcho,
+    CoresEcho,
+    CoresRequest,
 }
 
 impl Work {
@@ -18,6 +20,7 @@ impl Work {
             Self::TcpEcho | Self::TcpRequest => Kind::TcpEcho,
             Self::TcpEchoTimeout => Kind::TcpEchoTimeout,
             Self::UdpEcho => Kind::UdpEcho,
+            Self::CoresEcho | Self::CoresRequest => Kind::CoresEcho,
         }
     }
 }
@@ -32,6 +35,8 @@ pub enum Kind {
     /// Echo that holds no buffer while it waits.
     TcpIdle,
     UdpEcho,
+    /// `TcpEcho` on two cores: a loop on each, or a multi-threaded runtime.
+    CoresEcho,
 }
 
 impl Kind {
@@ -42,6 +47,7 @@ impl Kind {
             Self::TcpEchoTimeout => "tcp-echo-timeout",
             Self::TcpIdle => "tcp-idle",
             Self::UdpEcho => "udp-echo",
+            Self::CoresEcho => "cores-echo",
         }
     }
 }

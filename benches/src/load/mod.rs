@@ -33,8 +33,10 @@ pub enum Load {
 impl Load {
     pub fn open(work: Work, server: SocketAddr) -> io::Result<Self> {
         match work {
-            Work::TcpEcho | Work::TcpEchoTimeout => TcpEcho::open(server).map(Self::Echo),
-            Work::TcpRequest => TcpRequests::open(server).map(Self::Requests),
+            Work::TcpEcho | Work::TcpEchoTimeout | Work::CoresEcho => {
+                TcpEcho::open(server).map(Self::Echo)
+            }
+            Work::TcpRequest | Work::CoresRequest => TcpRequests::open(server).map(Self::Requests),
             Work::UdpEcho => UdpEcho::open(server).map(Self::Udp),
         }
     }

@@ -3,18 +3,24 @@
 use std::io;
 
 use soloio::net::TcpStream;
-use soloio::{Error, Family, Result, block_on, create_tcp_listener, create_udp_socket, fail_after};
+use soloio::{
+    Error, Family, Result, block_on, create_tcp_listener, create_udp_socket, fail_after, per_core,
+};
 
-use super::{BUFFER, RECEIVE_LIMIT, announce};
+use super::{BUFFER, CORES, RECEIVE_LIMIT, announce};
 use crate::work::Kind;
 
 pub fn run(kind: Kind) -> io::Result<()> {
+    if kind == Kind::CoresEcho {
+        return cores().map_err(io::Error::from);
+    }
     let ended = block_on(async {
         match kind {
             Kind::TcpEcho => serve(echo).await,
             Kind::TcpEchoTimeout => serve(echo_with_timeout).await,
             Kind::TcpIdle => serve(echo_without_buffer).await,
             Kind::UdpEcho => udp_echo().await,
+            Kind::CoresEcho => Err(Error::other("it has no loop of its own")),
         }
     });
     ended.map_err(io::Error::from)
@@ -25,6 +31,28 @@ async fn serve(handler: impl AsyncFn(TcpStream) -> Result<()>) -> Result<()> {
     announce(listener.local_addr())?;
     // An error ends the connection, as on the other side; the client checks every answer.
     listener.serve(handler).on_error(|_: Error| {}).await
+}
+
+/// A loop on each core, each with a listener on the same port.
+fn cores() -> Result<()> {
+    let listeners = block_on(async {
+        let listen = || {
+            create_tcp_listener()
+                .local_host("127.0.0.1")
+                .reuse_port(true)
+        };
+        let mut listeners = vec![listen().await?];
+        let port = listeners[0].local_addr().port();
+        for _ in 1..CORES {
+            listeners.push(listen().local_port(port).await?);
+        }
+        Ok::<_, Error>(listeners)
+    })?;
+    announce(listeners[0].local_addr())?;
+    per_core(CORES, async |core| {
+        listeners[core.index()].serve(echo).on_error(|_| {}).await
+    })?;
+    Ok(())
 }
 
 async fn echo(client: TcpStream) -> Result<()> {
