@@ -21,13 +21,12 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::listener::Listener;
-use super::serving::{Kind, Place, Serving};
+use super::serving::{Kind, Place, Serving, poll_caught};
 use crate::error::{Error, Result};
-use crate::runtime::sleep::{Within, within};
 use crate::sys::clock::{self, Nanos};
 use crate::sys::errno::{AcceptFailure, accept_failure};
 use crate::sys::spare::Spare;
-use crate::task::{Outcome, TaskGroup, yield_now};
+use crate::task::{Outcome, TaskGroup, move_on_after, yield_now};
 use crate::time::sleep;
 
 /// How long accepting pauses: when descriptors or memory ran out, or nothing else comes.
@@ -71,15 +70,22 @@ where
         let place = serving.begin();
         group.spawn(async move {
             let place: Place<'_, H> = place;
+            let serving = &*place.0;
             // Pinned where it is made: passed on to a function it would be in the task twice,
             // and an idle connection is mostly its task.
             let mut connection = pin!(async {
                 let stream = begun.await?;
-                (place.serving.handler)(stream).await.into_result()
+                (serving.handler)(stream).await.into_result()
             });
-            let ended = poll_fn(|cx| place.poll(connection.as_mut(), cx)).await;
+            let caught = poll_fn(|cx| poll_caught(connection.as_mut(), cx));
+            let ended = if serving.apart {
+                // In a box: a task that does without has no room for it.
+                Box::pin(serving.scope.run(caught)).await
+            } else {
+                Some(caught.await)
+            };
             if let Some(Err(error)) = ended {
-                place.serving.failed(error);
+                serving.failed(error);
             }
         });
         accepted += 1;
@@ -134,9 +140,7 @@ impl Trouble {
                     serving.shed_one();
                 }
                 // Over or not, the next accept tells.
-                if let Within::Done(ended) = within(BACK_OFF, serving.one_ended()).await? {
-                    ended?;
-                }
+                move_on_after(BACK_OFF, serving.one_ended()).await?;
             }
         }
         Ok(())

@@ -12,8 +12,7 @@ use super::accepting::accept_all;
 use super::listener::Listener;
 use super::serving::{Hook, ServeCounters, Serving};
 use crate::error::{Error, Result};
-use crate::runtime::sleep::{Within, within};
-use crate::task::{Outcome, TaskGroup, task_group};
+use crate::task::{Outcome, TaskGroup, move_on_after, task_group};
 
 /// A server that is about to run: await it.
 ///
@@ -139,7 +138,9 @@ impl<'a, L, H> Serve<'a, L, H> {
     }
 
     /// How long the connections that run may go on after [`shutdown`](Self::shutdown) said stop; 0
-    /// ends them at once. Those that are left then are dropped. Without it there is no limit.
+    /// ends them at once. Those that are left then are cancelled: their operations end with
+    /// [`Error::Cancelled`], so that a handler may say goodbye in a [`shield`](crate::shield), and
+    /// what goes on in spite of that is dropped. Without it there is no limit.
     pub fn drain(mut self, limit: Duration) -> Self {
         self.ending.limit = Some(limit);
         self
@@ -155,7 +156,7 @@ impl<'a, L, H> Serve<'a, L, H> {
     ///
     /// What is awaited here is the accept loop alone: when it ends by an error or is dropped, the
     /// connections go on as long as the group does. After [`shutdown`](Self::shutdown) it returns
-    /// when they have ended, or were dropped at the limit of [`drain`](Self::drain).
+    /// when they have ended, or were cancelled at the limit of [`drain`](Self::drain).
     ///
     /// # Errors
     ///
@@ -212,11 +213,7 @@ impl<'a, L, H> Serve<'a, L, H> {
         let accepting = accept_all(group, listener, Rc::clone(&serving));
         until(signal, accepting).await?;
         listener.abort();
-        let limit = limit.unwrap_or(Duration::MAX);
-        if let Within::Done(ended) = within(limit, serving.all_ended()).await? {
-            return ended;
-        }
-        serving.cut_off();
+        drained(&serving, limit).await?;
         serving.all_ended().await
     }
 }
@@ -261,26 +258,24 @@ where
         ending: Ending { signal, limit },
     } = serve;
     let serving = Serving::new(handler, max_connections, on_error, counters, false);
-    let mut outstayed = false;
-    let ended = task_group(async |group| -> Result<()> {
+    let running = task_group(async |group| -> Result<()> {
         let accepting = accept_all(group, listener, Rc::clone(&serving));
         until(signal, accepting).await?;
         listener.abort();
-        let Some(limit) = limit else {
-            // The group ends with the last connection.
-            return Ok(());
-        };
-        match within(limit, serving.all_ended()).await? {
-            Within::Done(ended) => ended,
-            Within::Over => {
-                // An error of the body ends the whole group.
-                outstayed = true;
-                Err(Error::Cancelled)
-            }
-        }
-    })
-    .await;
-    if outstayed { Ok(()) } else { ended }
+        // The group ends with the last connection.
+        drained(&serving, limit).await
+    });
+    // Dropped are only connections that outstayed the limit and did not end with the errors either.
+    serving.scope.run(running).await.unwrap_or(Ok(()))
+}
+
+/// Waits until all connections have ended, or cancels them when the limit is over.
+async fn drained<H>(serving: &Serving<'_, H>, limit: Option<Duration>) -> Result<()> {
+    let limit = limit.unwrap_or(Duration::MAX);
+    if move_on_after(limit, serving.all_ended()).await?.is_none() {
+        serving.scope.cancel("the server has drained long enough");
+    }
+    Ok(())
 }
 
 /// Accepts until `signal` is done, or accepting ends with an error.

@@ -12,12 +12,11 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker, ready};
 
-use slab::Slab;
-
 use crate::error::{Error, Result};
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
 use crate::sys::clock::{self, Nanos};
+use crate::task::CancelScope;
 
 /// How often errors of accepting are reported at most: in each of the two kinds, once in it.
 const REPORT_EVERY: Nanos = 1_000_000_000;
@@ -133,11 +132,10 @@ pub(super) struct Serving<'a, H> {
     ended: Cell<u64>,
     /// The loop, while it waits for one to end.
     waiting: RefCell<Option<Waker>>,
-    /// How to reach the connections that have outstayed the limit, where no group of the server's
-    /// own can be ended.
-    leaving: Option<RefCell<Slab<Waker>>>,
-    /// They have to end now.
-    cut: Cell<bool>,
+    /// What its connections run in, so that those that outstay the limit can be cancelled.
+    pub(super) scope: CancelScope,
+    /// Each connection has to enter the scope by itself: its group is somebody else's.
+    pub(super) apart: bool,
 }
 
 impl<'a, H> Serving<'a, H> {
@@ -157,8 +155,8 @@ impl<'a, H> Serving<'a, H> {
             told: [Cell::new(None), Cell::new(None)],
             ended: Cell::new(0),
             waiting: RefCell::new(None),
-            leaving: apart.then(RefCell::default),
-            cut: Cell::new(false),
+            scope: CancelScope::new(),
+            apart,
         })
     }
 
@@ -186,7 +184,7 @@ impl<'a, H> Serving<'a, H> {
         let mut wait = Wait::new("the end of a connection");
         poll_fn(|cx| {
             context::poll_with(|core| {
-                ready!(wait.admit(core, cx))?;
+                ready!(wait.admit_wait(core, cx))?;
                 if done() {
                     wait.done(core);
                     return Poll::Ready(Ok(()));
@@ -205,14 +203,15 @@ impl<'a, H> Serving<'a, H> {
     pub(super) fn begin(self: &Rc<Self>) -> Place<'a, H> {
         add(&self.counters.0.accepted, 1);
         add(&self.counters.0.active, 1);
-        Place {
-            serving: Rc::clone(self),
-            leaving: Cell::new(None),
-        }
+        Place(Rc::clone(self))
     }
 
     /// A handler ended with an error.
     pub(super) fn failed(&self, error: Error) {
+        if let Error::Cancelled = error {
+            // The server's own end, or that of who runs it.
+            return;
+        }
         add(&self.counters.0.failed, 1);
         self.tell(error);
     }
@@ -238,15 +237,6 @@ impl<'a, H> Serving<'a, H> {
         add(&self.counters.0.shed, 1);
     }
 
-    /// Ends all connections that are in somebody else's group.
-    pub(super) fn cut_off(&self) {
-        self.cut.set(true);
-        let wakers = self.leaving.as_ref().map(RefCell::take);
-        for (_, waker) in wakers.into_iter().flatten() {
-            waker.wake();
-        }
-    }
-
     fn notice_end(&self) {
         add(&self.counters.0.active, -1);
         self.ended.set(self.ended.get().wrapping_add(1));
@@ -258,65 +248,21 @@ impl<'a, H> Serving<'a, H> {
 }
 
 /// A connection's place, given back when the connection ends.
-pub(super) struct Place<'a, H> {
-    pub(super) serving: Rc<Serving<'a, H>>,
-    /// Where its waker is, if it may be cut off.
-    leaving: Cell<Option<usize>>,
-}
-
-impl<H> Place<'_, H> {
-    /// Polls the connection, whose panic is its own error. `None`: it was cut off.
-    pub(super) fn poll(
-        &self,
-        connection: Pin<&mut impl Future<Output = Result<()>>>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<()>>> {
-        if self.serving.cut.get() {
-            return Poll::Ready(None);
-        }
-        let polled = catch_unwind(AssertUnwindSafe(|| connection.poll(cx)))
-            .unwrap_or_else(|payload| Poll::Ready(Err(panicked(&*payload))));
-        if polled.is_pending() {
-            if let Some(leaving) = &self.serving.leaving {
-                self.list(leaving, cx.waker());
-            }
-        }
-        polled.map(Some)
-    }
-
-    /// Lists the connection among those that may be cut off.
-    fn list(&self, leaving: &RefCell<Slab<Waker>>, waker: &Waker) {
-        let listed = self.leaving.get();
-        let same = listed.is_some_and(|key| {
-            let leaving = leaving.borrow();
-            leaving.get(key).is_some_and(|old| old.will_wake(waker))
-        });
-        if same {
-            return;
-        }
-        let waker = waker.clone();
-        let old = match listed {
-            Some(key) => leaving
-                .borrow_mut()
-                .get_mut(key)
-                .map(|old| std::mem::replace(old, waker)),
-            None => {
-                self.leaving.set(Some(leaving.borrow_mut().insert(waker)));
-                None
-            }
-        };
-        drop(old);
-    }
-}
+pub(super) struct Place<'a, H>(pub(super) Rc<Serving<'a, H>>);
 
 impl<H> Drop for Place<'_, H> {
     fn drop(&mut self) {
-        if let (Some(leaving), Some(key)) = (&self.serving.leaving, self.leaving.get()) {
-            let waker = leaving.borrow_mut().try_remove(key);
-            drop(waker);
-        }
-        self.serving.notice_end();
+        self.0.notice_end();
     }
+}
+
+/// Polls a connection, whose panic is its own error.
+pub(super) fn poll_caught(
+    connection: Pin<&mut impl Future<Output = Result<()>>>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<()>> {
+    catch_unwind(AssertUnwindSafe(|| connection.poll(cx)))
+        .unwrap_or_else(|payload| Poll::Ready(Err(panicked(&*payload))))
 }
 
 fn panicked(payload: &(dyn Any + Send)) -> Error {

@@ -19,6 +19,7 @@ use std::thread;
 use slab::Slab;
 
 use super::outcome::Outcome;
+use super::scope::CancelScope;
 use crate::error::{Error, Result};
 use crate::runtime::wait::Wait;
 use crate::runtime::{block_on, context};
@@ -32,7 +33,7 @@ use crate::runtime::{block_on, context};
 /// borrows, which has to be `Sync`. One of the threads is the caller's. They are not tied to
 /// processors; `std::thread::available_parallelism` tells how many are of use.
 ///
-/// The first error ends all others, by dropping their futures, and is the result. To end in order,
+/// The first error cancels all others, as in a task group, and is the result. To end in order,
 /// [`Core::stop`] asks all of them to, and [`Core::stopped`] is where they hear of it.
 ///
 /// # Errors
@@ -158,23 +159,23 @@ where
     None
 }
 
-/// Polls `body` until it is done, or another core has failed, which drops it.
+/// Polls `body` until it is done; when another core has failed it is cancelled. `None`: it was
+/// dropped then.
 async fn unless_failed<F: Future>(core: &Core, body: F) -> Option<F::Output> {
-    let mut body = pin!(body);
+    let scope = CancelScope::new();
+    let mut body = pin!(scope.run(body));
     let mut known: Option<Waker> = None;
     poll_fn(|cx| {
-        if !known
-            .as_ref()
-            .is_some_and(|known| known.will_wake(cx.waker()))
-        {
+        let same = |known: &Waker| known.will_wake(cx.waker());
+        if !known.as_ref().is_some_and(same) {
             known = Some(cx.waker().clone());
             core.shared.notify(core.index, cx.waker());
         }
         // After the waker is in its place: whoever fails later finds it there.
         if core.shared.failed.load(SeqCst) {
-            return Poll::Ready(None);
+            scope.cancel("another core has failed");
         }
-        body.as_mut().poll(cx).map(Some)
+        body.as_mut().poll(cx)
     })
     .await
 }

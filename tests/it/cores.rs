@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use soloio::{
     Error, Result, StopHandle, TcpListener, block_on, connect_tcp, create_tcp_listener,
-    move_on_after, per_core, sleep, yield_now,
+    move_on_after, per_core, shield, sleep, yield_now,
 };
 
 use crate::cancel_everywhere::everywhere_alone;
@@ -117,6 +117,25 @@ fn the_first_failure_counts() {
         sleep(LONG).await
     });
     assert_eq!(ended.expect_err("one failed").to_string(), "first");
+}
+
+#[test]
+fn those_that_are_ended_may_clean_up() {
+    let _guard = deadline();
+    let cleaned = AtomicUsize::new(0);
+    let ended = per_core(3, async |core| -> Result<()> {
+        if core.index() == 1 {
+            turns(3).await;
+            return Err(Error::other("failed"));
+        }
+        let waited = sleep(LONG).await;
+        refused!(waited, Error::Cancelled);
+        shield(LONG, turns(3)).await;
+        cleaned.fetch_add(1, Ordering::SeqCst);
+        waited
+    });
+    assert_eq!(ended.expect_err("one failed").to_string(), "failed");
+    assert_eq!(cleaned.into_inner(), 2);
 }
 
 #[test]

@@ -6,7 +6,9 @@ use std::net::TcpStream as StdStream;
 use std::time::Duration;
 
 use futures_util::future::join;
-use soloio::{Error, Result, TcpListener, TcpStream, connect_tcp, sleep, task_group};
+use soloio::{
+    CancelScope, Error, Result, TcpListener, TcpStream, connect_tcp, shield, sleep, task_group,
+};
 
 use crate::cancel_everywhere::{Cut, everywhere_alone};
 use crate::net_support::{polled, refused, run, tcp_listener, turns};
@@ -201,6 +203,92 @@ fn the_drain_limit_ends_connections_in_the_callers_group_and_no_others() {
         })
         .await
         .expect("no error");
+    });
+}
+
+/// Echoes until it is cancelled, and says goodbye then.
+async fn polite(client: TcpStream) -> Result<()> {
+    client.send(b"hello").await?;
+    let ended = client.receive().await;
+    if let Err(Error::Cancelled) = ended {
+        shield(LONG, async {
+            turns(2).await;
+            client.send(b"bye").await
+        })
+        .await?;
+    }
+    ended.map(drop)
+}
+
+async fn said(client: TcpStream) -> Vec<u8> {
+    let mut all = Vec::new();
+    while let Some(data) = client.next().await.expect("an orderly end") {
+        all.extend(data);
+    }
+    all
+}
+
+#[test]
+fn the_drain_limit_lets_handlers_say_goodbye() {
+    run(async {
+        for apart in [false, true] {
+            let listener = tcp_listener().await;
+            let greeted = Cell::new(0);
+            let told = Cell::new(0);
+            let serve = listener
+                .serve(async |client| {
+                    greeted.set(greeted.get() + 1);
+                    polite(client).await
+                })
+                .on_error(|_| told.set(told.get() + 1));
+            let counters = serve.counters();
+            let serve = serve
+                .shutdown(until(|| greeted.get() == 2))
+                .drain(Duration::from_millis(1));
+            let clients = [client_of(&listener).await, client_of(&listener).await];
+            let clients = futures_util::future::join_all(clients.map(said));
+            let served = task_group(async |group| {
+                let ended = if apart {
+                    join(serve.in_group(group), clients).await
+                } else {
+                    join(async { serve.await }, clients).await
+                };
+                ended.0?;
+                Ok(ended.1)
+            });
+            assert_eq!(
+                served.await.expect("as it was told"),
+                [b"hellobye", b"hellobye"]
+            );
+            // A cancel is no failure of theirs.
+            assert_eq!(
+                (told.get(), counters.failed(), counters.active()),
+                (0, 0, 0)
+            );
+        }
+    });
+}
+
+#[test]
+fn a_cancelled_scope_around_the_server_ends_it() {
+    run(async {
+        let listener = tcp_listener().await;
+        let scope = CancelScope::new();
+        let serve = listener.serve(polite);
+        let clients = async {
+            let client = client_of(&listener).await;
+            assert_eq!(client.receive().await.expect("served"), b"hello");
+            scope.cancel("enough");
+            client.next().await
+        };
+        let (ended, client) = join(scope.run(serve), clients).await;
+        assert!(
+            matches!(ended, None | Some(Err(Error::Cancelled))),
+            "{ended:?}"
+        );
+        drop(client);
+        drop(client_of(&listener).await);
+        listener.accept().await.expect("the listener is as it was");
     });
 }
 
