@@ -21,7 +21,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::listener::Listener;
-use super::serving::{Kind, Place, Serving, poll_caught};
+use super::serving::{Kind, Serving, poll_caught};
 use crate::error::{Error, Result};
 use crate::sys::clock::{self, Nanos};
 use crate::sys::errno::{AcceptFailure, accept_failure};
@@ -69,7 +69,7 @@ where
         trouble.gone = 0;
         let place = serving.begin();
         group.spawn(async move {
-            let place: Place<'_, H> = place;
+            // Taken along whole, and given back at the end of the task.
             let serving = &*place.0;
             // Pinned where it is made: passed on to a function it would be in the task twice,
             // and an idle connection is mostly its task.
