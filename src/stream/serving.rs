@@ -181,7 +181,7 @@ impl<'a, H> Serving<'a, H> {
 
     /// Waits for what the end of a connection brings about; one waits at a time.
     async fn until(&self, done: impl Fn() -> bool) -> Result<()> {
-        let mut wait = Wait::new("the end of a connection");
+        let mut wait = Wait::new(&"the end of a connection");
         poll_fn(|cx| {
             context::poll_with(|core| {
                 ready!(wait.admit_wait(core, cx))?;

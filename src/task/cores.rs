@@ -9,20 +9,18 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::sync::{Arc, Mutex};
+use std::task::Waker;
 use std::thread;
-
-use slab::Slab;
 
 use super::outcome::Outcome;
 use super::scope::CancelScope;
+use super::stop::{Stop, StopHandle, Stopped, lock};
 use crate::error::{Error, Result};
-use crate::runtime::wait::Wait;
-use crate::runtime::{block_on, context};
+use crate::runtime::block_on;
 
 /// Runs `body` on each of `threads` threads, with a runtime of its own on each, and returns what
 /// they ended with, in the order of [`Core::index`].
@@ -215,11 +213,7 @@ impl Core {
     ///
     /// Dropping the future has done nothing.
     pub fn stopped(&self) -> impl Future<Output = Result<()>> + Send + use<> {
-        Stopped {
-            stop: Arc::clone(&self.shared.stop),
-            key: None,
-            wait: Wait::new("the cores to be stopped"),
-        }
+        Stopped::new(&self.shared.stop)
     }
 
     /// A handle with which another thread, such as one that waits for signals, can
@@ -236,31 +230,6 @@ impl fmt::Debug for Core {
             .field("index", &self.index)
             .field("count", &self.count())
             .field("stopped", &self.shared.stop.is_set())
-            .finish()
-    }
-}
-
-/// Stops the loops of [`per_core`] from anywhere; made by [`Core::stop_handle`].
-#[derive(Clone)]
-pub struct StopHandle(Arc<Stop>);
-
-impl StopHandle {
-    /// Asks all loops to stop, as [`Core::stop`]. Nothing happens if they have ended.
-    pub fn stop(&self) {
-        self.0.stop();
-    }
-
-    /// True once they were asked to.
-    #[must_use]
-    pub fn is_stopped(&self) -> bool {
-        self.0.is_set()
-    }
-}
-
-impl fmt::Debug for StopHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StopHandle")
-            .field("stopped", &self.is_stopped())
             .finish()
     }
 }
@@ -318,84 +287,4 @@ impl Shared {
     fn take_failure(&self) -> Option<Failure> {
         lock(&self.failure).take()
     }
-}
-
-/// A bit that is set once, and who waits for it.
-#[derive(Default)]
-struct Stop {
-    set: AtomicBool,
-    waiting: Mutex<Slab<Waker>>,
-}
-
-impl Stop {
-    fn is_set(&self) -> bool {
-        self.set.load(SeqCst)
-    }
-
-    fn stop(&self) {
-        self.set.store(true, SeqCst);
-        let waiting = std::mem::take(&mut *lock(&self.waiting));
-        for (_, waker) in waiting {
-            waker.wake();
-        }
-    }
-}
-
-/// Waits for the bit.
-struct Stopped {
-    stop: Arc<Stop>,
-    /// Where its waker is; stale once the bit is set.
-    key: Option<usize>,
-    wait: Wait,
-}
-
-impl Stopped {
-    fn list(&mut self, waker: &Waker) {
-        let waker = waker.clone();
-        let mut waiting = lock(&self.stop.waiting);
-        let old = match self.key.and_then(|key| waiting.get_mut(key)) {
-            Some(place) => Some(std::mem::replace(place, waker)),
-            None => {
-                self.key = Some(waiting.insert(waker));
-                None
-            }
-        };
-        drop(waiting);
-        drop(old);
-    }
-}
-
-impl Future for Stopped {
-    type Output = Result<()>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let this = &mut *self;
-        context::poll_with(|core| {
-            ready!(this.wait.admit_wait(core, cx))?;
-            if !this.stop.is_set() {
-                this.list(cx.waker());
-                // Once more, with the waker in its place.
-                if !this.stop.is_set() {
-                    return this.wait.pend(core, cx);
-                }
-            }
-            this.wait.done(core);
-            Poll::Ready(Ok(()))
-        })
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        let Some(key) = self.key else { return };
-        if !self.stop.is_set() {
-            let old = lock(&self.stop.waiting).try_remove(key);
-            drop(old);
-        }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing panics while one is locked; and if so, what is in it is whole.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

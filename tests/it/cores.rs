@@ -14,7 +14,7 @@ use soloio::{
     move_on_after, per_core, shield, sleep, yield_now,
 };
 
-use crate::cancel_everywhere::everywhere_alone;
+use crate::cut::everywhere_alone;
 use crate::net_support::{polled, refused, run, turns};
 use crate::support::{OnDrop, alone, deadline, fds, forever, message, quiet_panic, threads};
 

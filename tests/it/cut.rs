@@ -85,7 +85,12 @@ impl Cut {
 
 /// Runs `round` with every cut; it says whether the operation came to its end.
 pub(crate) fn everywhere(test: &str, round: impl AsyncFn(Cut) -> bool) {
-    alone(&format!("cancel_everywhere::{test}"), || {
+    everywhere_alone(&format!("cancel_everywhere::{test}"), round);
+}
+
+/// The same for a test of another module; `test` is its full name.
+pub(crate) fn everywhere_alone(test: &str, round: impl AsyncFn(Cut) -> bool) {
+    alone(test, || {
         let _guard = deadline();
         let mut runtime = Runtime::new().expect("a runtime");
         let threads = threads();

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use futures_util::future::{join, join_all};
 use soloio::{Error, Runtime, notify_closing, task_group, wait_readable, wait_writable, yield_now};
 
-use crate::cancel_everywhere::everywhere_alone;
+use crate::cut::everywhere_alone;
 use crate::kernel;
 use crate::net_support::{TempDir, polled, refused, run, tcp_pair, turns};
 use crate::support::{alone, deadline, fds};

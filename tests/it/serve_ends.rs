@@ -1,4 +1,4 @@
-//! The ways a server ends: told to, with its connections running on; in a group of the caller's.
+//! The ways a server ends: told to, with its connections running on; cancelled; dropped.
 
 use std::cell::{Cell, RefCell};
 use std::future::ready;
@@ -10,19 +10,19 @@ use soloio::{
     CancelScope, Error, Result, TcpListener, TcpStream, connect_tcp, shield, sleep, task_group,
 };
 
-use crate::cancel_everywhere::{Cut, everywhere_alone};
+use crate::cut::{Cut, everywhere_alone};
 use crate::net_support::{polled, refused, run, tcp_listener, turns};
 use crate::support::{Counter, Gate, OnDrop, forever};
 
 const LONG: Duration = Duration::from_secs(3600);
 
-async fn client_of(listener: &TcpListener) -> TcpStream {
+pub(crate) async fn client_of(listener: &TcpListener) -> TcpStream {
     let port = listener.local_addr().port();
     connect_tcp("127.0.0.1", port).await.expect("connects")
 }
 
 /// Waits for a number to be reached, which the loop brings about.
-async fn until(done: impl Fn() -> bool) {
+pub(crate) async fn until(done: impl Fn() -> bool) {
     while !done() {
         turns(1).await;
     }
@@ -141,71 +141,6 @@ fn a_listener_that_is_aborted_elsewhere_is_an_error_still() {
     });
 }
 
-#[test]
-fn connections_in_the_callers_group_outlive_the_accept_loop() {
-    run(async {
-        let listener = tcp_listener().await;
-        let served = Cell::new(0);
-        let answered = task_group(async |group| {
-            let serve = listener.serve(async |client| {
-                let data = client.receive().await?;
-                served.set(served.get() + 1);
-                client.send(&data).await
-            });
-            let counters = serve.counters();
-            let client = client_of(&listener).await;
-            {
-                let mut accepting = Box::pin(serve.in_group(group));
-                while counters.accepted() == 0 {
-                    assert!(polled(1, accepting.as_mut()).await.is_none());
-                }
-            }
-            // The accept loop is gone; the listener is as it was.
-            let second = client_of(&listener).await;
-            drop(listener.accept().await?);
-            drop(second);
-            client.send(b"hello").await?;
-            assert_eq!(client.receive().await?, b"hello");
-            assert_eq!(counters.accepted(), 1);
-            Ok(())
-        });
-        answered.await.expect("no error");
-        assert_eq!(served.get(), 1);
-    });
-}
-
-#[test]
-fn the_drain_limit_ends_connections_in_the_callers_group_and_no_others() {
-    run(async {
-        let listener = tcp_listener().await;
-        let (running, other) = (Counter::new(), Counter::new());
-        task_group(async |group| {
-            let bystander = group.spawn(async {
-                let _held = other.hold();
-                forever().await;
-            });
-            let serve = listener.serve(async |_client| {
-                let _held = running.hold();
-                forever().await;
-                Ok::<_, Error>(())
-            });
-            let clients = [client_of(&listener).await, client_of(&listener).await];
-            let serve = serve
-                .shutdown(until(|| running.get() == 2))
-                .drain(Duration::from_millis(5));
-            serve.in_group(group).await?;
-            assert_eq!((running.get(), other.get()), (0, 1));
-            for client in clients {
-                assert_eq!(client.next().await?, None);
-            }
-            bystander.cancel();
-            Ok(())
-        })
-        .await
-        .expect("no error");
-    });
-}
-
 /// Echoes until it is cancelled, and says goodbye then.
 async fn polite(client: TcpStream) -> Result<()> {
     client.send(b"hello").await?;
@@ -289,37 +224,6 @@ fn a_cancelled_scope_around_the_server_ends_it() {
         drop(client);
         drop(client_of(&listener).await);
         listener.accept().await.expect("the listener is as it was");
-    });
-}
-
-#[test]
-fn a_handlers_error_does_not_end_the_callers_group() {
-    run(async {
-        let listener = tcp_listener().await;
-        let told = Cell::new(0);
-        task_group(async |group| {
-            let serve = listener
-                .serve(async |client| {
-                    client.receive().await?;
-                    Err::<(), _>(Error::other("no"))
-                })
-                .on_error(|_| told.set(told.get() + 1));
-            let counters = serve.counters();
-            let serve = serve.shutdown(until(|| told.get() == 2));
-            let clients = async {
-                for _ in 0..2 {
-                    let client = client_of(&listener).await;
-                    client.send(b"x").await?;
-                    drop(client.next().await);
-                }
-                Result::Ok(())
-            };
-            let (served, clients) = join(serve.in_group(group), clients).await;
-            assert_eq!(counters.failed(), 2);
-            served.and(clients)
-        })
-        .await
-        .expect("no error of the group");
     });
 }
 
@@ -409,41 +313,4 @@ fn cancelled_everywhere() {
     everywhere_alone("serve_ends::cancelled_everywhere", async |cut| {
         cut_server(cut, false).await & cut_server(cut, true).await
     });
-}
-
-#[test]
-fn cancelled_everywhere_while_it_accepts() {
-    everywhere_alone(
-        "serve_ends::cancelled_everywhere_while_it_accepts",
-        async |cut| {
-            let listener = tcp_listener().await;
-            let port = listener.local_addr().port();
-            let handlers = Counter::new();
-            let serve = listener.serve(async |client| {
-                let _held = handlers.hold();
-                client.send(b"hi").await?;
-                forever().await;
-                Ok(())
-            });
-            let partner = async {
-                let mut clients = Vec::new();
-                for _ in 0..3 {
-                    turns(2).await;
-                    clients.push(connect_tcp("127.0.0.1", port).await.expect("connects"));
-                }
-                turns(10).await;
-                listener.abort();
-                clients
-            };
-            let (served, clients) = join(cut.apply(serve), partner).await;
-            assert_eq!(handlers.get(), 0, "its connections end with the server");
-            for client in clients {
-                while client.receive().await.is_ok() {}
-            }
-            if let Some(served) = &served {
-                assert!(matches!(served, Err(Error::Closed)), "{served:?}");
-            }
-            served.is_some()
-        },
-    );
 }

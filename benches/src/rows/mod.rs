@@ -118,9 +118,9 @@ fn servers() -> Vec<Row> {
     vec![
         row("tcp-echo", "tcp echo, server CPU", ns, R(1.0), [60 * K, 2 * K], server::echo),
         row("tcp-echo-timeout", "  with a timeout", ns, R(1.0), [60 * K, 2 * K], server::timeout),
-        row("tcp-request", "request, server CPU", ns, R(0.87), [15 * K, 500], server::request),
-        row("cores-echo", "tcp echo on two cores, CPU", ns, R(0.9), [60 * K, 2 * K], server::cores_echo),
-        row("cores-request", "  request on two cores, CPU", ns, R(0.85), [15 * K, 500], server::cores_request),
+        row("tcp-request", "request, server CPU", ns, R(0.85), [15 * K, 500], server::request),
+        row("cores-echo", "tcp echo, two cores", ns, R(0.9), [60 * K, 2 * K], server::cores_echo),
+        row("cores-request", "  request", ns, R(0.85), [15 * K, 500], server::cores_request),
         row("udp-echo", "udp echo, server CPU", ns, R(1.0), [60 * K, 2 * K], server::udp),
         row("memory", "memory, idle connection", "B", R(0.35), [5 * K, K], server::memory),
         row("allocations", "allocs per echo", "", Value(0.0), [20 * K, 2 * K], server::allocations),
