@@ -285,13 +285,14 @@ async fn until(
 ) -> Result<()> {
     let mut accepting = pin!(accepting);
     poll_fn(|cx| {
-        // First: after the signal nobody is accepted any more.
-        if let Some(signal) = &mut signal {
-            if signal.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Ok(()));
-            }
+        // First: in a scope that is cancelled both end, and that is no signal.
+        if let Poll::Ready(ended) = accepting.as_mut().poll(cx) {
+            return Poll::Ready(ended.map(|never| match never {}));
         }
-        accepting.as_mut().poll(cx).map_ok(|never| match never {})
+        match &mut signal {
+            Some(signal) => signal.as_mut().poll(cx).map(Ok),
+            None => Poll::Pending,
+        }
     })
     .await
 }

@@ -209,7 +209,8 @@ fn a_cancelled_scope_around_the_server_ends_it() {
     run(async {
         let listener = tcp_listener().await;
         let scope = CancelScope::new();
-        let serve = listener.serve(polite);
+        // A signal that is cancelled with the rest is none.
+        let serve = listener.serve(polite).shutdown(sleep(LONG));
         let clients = async {
             let client = client_of(&listener).await;
             assert_eq!(client.receive().await.expect("served"), b"hello");
@@ -259,7 +260,7 @@ async fn cut_server(cut: Cut, apart: bool) -> bool {
                 Ok(())
             })
             .max_connections(2)
-            .shutdown(until(|| stop.get()))
+            .shutdown(async { while !stop.get() && sleep(Duration::ZERO).await.is_ok() {} })
             .drain(Duration::from_millis(1));
         let partner = async {
             let mut clients = Vec::new();
