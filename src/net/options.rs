@@ -317,7 +317,8 @@ macro_rules! tcp_options {
                 crate::net::options::keepalive(self)
             }
 
-            /// Asks a silent peer whether it is still there; see [`Keepalive`].
+            /// Asks a silent peer whether it is still there; see
+            /// [`Keepalive`](crate::net::Keepalive).
             ///
             /// # Errors
             ///
