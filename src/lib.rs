@@ -101,22 +101,23 @@ pub use error::{
     ConnectAttempt, ConnectFailed, Error, OsError, Panicked, ResolveError, Result, TlsError,
 };
 pub use net::{
-    ConnectedUdpSocket, Datagram, DatagramBuffer, Datagrams, Family, Host, Interface, TcpListener,
-    TcpStream, UdpFault, UdpSocket, UnixListener, UnixName, UnixStream, connect_tcp, connect_unix,
-    create_connected_udp_socket, create_tcp_listener, create_udp_socket, create_unix_listener,
+    ConnectedUdpSocket, Datagram, DatagramBuffer, Datagrams, Family, Host, Interface, Keepalive,
+    TcpListener, TcpStream, UdpFault, UdpSocket, UnixListener, UnixName, UnixStream, connect_tcp,
+    connect_unix, create_connected_udp_socket, create_tcp_listener, create_udp_socket,
+    create_unix_listener, notify_closing, wait_readable, wait_writable,
 };
 pub use runtime::{Dump, Runtime, TaskState, block_on, dump};
 pub use signal::{Signal, SignalReceiver, ctrl_c, open_signal_receiver};
 pub use stream::{
     AnyByteStream, ByteReceiveStream, ByteSendStream, ByteStream, Listener, MemoryStream,
-    MultiListener, ObjectReceiver, ObjectSender, ObjectStreamStatistics, Serve, TrySendError,
-    create_memory_byte_stream, create_memory_object_stream,
+    MultiListener, ObjectReceiver, ObjectSender, ObjectStreamStatistics, Serve, ServeCounters,
+    TrySendError, create_memory_byte_stream, create_memory_object_stream,
 };
 pub use sync::{CapacityLimiter, Condition, Event, Lock, LockGuard, RateLimiter, Semaphore};
 pub use task::{
-    CancelScope, Join, Outcome, Race, Ready, TaskGroup, TaskHandle, TryJoin, Winner,
-    current_effective_deadline, fail_after, fail_at, join, move_on_after, move_on_at, race, shield,
-    task_group, task_group_with, try_join, yield_now,
+    CancelScope, Core, Join, Outcome, Race, Ready, StopHandle, TaskGroup, TaskHandle, TryJoin,
+    Winner, current_effective_deadline, fail_after, fail_at, join, move_on_after, move_on_at,
+    per_core, race, shield, task_group, task_group_with, try_join, yield_now,
 };
 pub use threads::{
     LoopHandle, RunInThread, ThreadEvent, ThreadStatistics, loop_handle, run_in_thread,

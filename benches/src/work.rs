@@ -15,6 +15,8 @@ pub enum Work {
     UdpPairPlain,
     UdpSink,
     UdpBulk,
+    CoresEcho,
+    CoresRequest,
 }
 
 impl Work {
@@ -28,6 +30,7 @@ impl Work {
             Self::UdpEchoMany => Kind::UdpEchoMany,
             Self::UdpSink => Kind::UdpSink,
             Self::UdpBulk => Kind::UdpBulk,
+            Self::CoresEcho | Self::CoresRequest => Kind::CoresEcho,
         }
     }
 }
@@ -50,6 +53,8 @@ pub enum Kind {
     UdpSink,
     /// Sends a burst when asked.
     UdpBulk,
+    /// `TcpEcho` on two cores: a loop on each, or a multi-threaded runtime.
+    CoresEcho,
 }
 
 impl Kind {
@@ -64,6 +69,7 @@ impl Kind {
             Self::UdpEchoMany => "udp-echo-many",
             Self::UdpSink => "udp-sink",
             Self::UdpBulk => "udp-bulk",
+            Self::CoresEcho => "cores-echo",
         }
     }
 }

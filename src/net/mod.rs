@@ -18,16 +18,23 @@
 //! | `resolve.rs` | hosts to addresses |
 //! | `resolver.rs` | who looks names up, off the loop |
 //! | `lookups.rs` | which names are being looked up, and who waits |
+//! | `foreign.rs` | waits for descriptors that are not ours |
+//! | `options.rs` | socket options, each given to the types that have it |
+//! | `hand_over.rs` | a socket's way to another loop |
+//! | `resolve.rs` | host names, off the loop |
 
 mod adopt;
 mod connect;
 mod datagram;
 mod datagrams;
+mod foreign;
+mod hand_over;
 mod happy_eyeballs;
 mod inherited;
 mod listen;
 mod listen_socket;
 mod lookups;
+mod options;
 mod resolve;
 mod resolver;
 mod stream_socket;
@@ -47,10 +54,12 @@ pub use datagram::{
     CreateConnectedUdpSocket, CreateUdpSocket, create_connected_udp_socket, create_udp_socket,
 };
 pub use datagrams::{DatagramBuffer, Datagrams};
+pub use foreign::{notify_closing, wait_readable, wait_writable};
 pub use inherited::{InheritedSocket, inherited_sockets};
 pub use listen::{
     CreateTcpListener, CreateUnixListener, create_tcp_listener, create_unix_listener,
 };
+pub use options::Keepalive;
 pub use resolve::Host;
 pub use resolver::{Resolver, Resolving, SystemResolver};
 pub use tcp::{TcpListener, TcpStream};

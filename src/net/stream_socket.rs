@@ -90,6 +90,14 @@ impl<A: Display> StreamSocket<A> {
         self.local.get_or_init(|| Box::new(ask(self.socket.fd())))
     }
 
+    pub(super) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    pub(super) fn socket_mut(&mut self) -> &mut Socket {
+        &mut self.socket
+    }
+
     fn fd(&self) -> BorrowedFd<'_> {
         self.socket.fd()
     }

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll};
 
+use super::hand_over::{Movable, hand_over};
 use super::listen_socket::{Accept, ListenSocket};
+use super::options::{HasOptions, buffer_options, ip_options, tcp_options};
 use super::stream_socket::StreamSocket;
 use crate::error::{Error, Result};
 use crate::runtime::socket::Socket;
@@ -27,6 +29,10 @@ pub struct TcpStream {
 }
 
 byte_stream_face!(TcpStream, socket, Send);
+buffer_options!(TcpStream);
+ip_options!(TcpStream);
+tcp_options!(TcpStream);
+hand_over!(TcpStream);
 
 impl TcpStream {
     /// An accepted connection.
@@ -82,6 +88,22 @@ impl TcpStream {
     }
 }
 
+impl HasOptions for TcpStream {
+    fn socket(&self) -> &Socket {
+        self.socket.socket()
+    }
+
+    fn called(&self) -> String {
+        self.peer_addr().to_string()
+    }
+}
+
+impl Movable for TcpStream {
+    fn socket_mut(&mut self) -> &mut Socket {
+        self.socket.socket_mut()
+    }
+}
+
 impl AsFd for TcpStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.lend()
@@ -97,6 +119,24 @@ impl AsFd for TcpStream {
 pub struct TcpListener {
     sockets: Vec<ListenSocket>,
     addresses: Vec<SocketAddr>,
+}
+
+buffer_options!(TcpListener);
+ip_options!(TcpListener);
+tcp_options!(TcpListener);
+
+impl HasOptions for TcpListener {
+    fn socket(&self) -> &Socket {
+        self.sockets[0].socket()
+    }
+
+    fn others(&self) -> &[ListenSocket] {
+        &self.sockets[1..]
+    }
+
+    fn called(&self) -> String {
+        self.local_addr().to_string()
+    }
 }
 
 impl TcpListener {

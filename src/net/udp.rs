@@ -13,6 +13,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::connect::port_0;
 use super::datagrams::{DatagramBuffer, Datagrams};
+use super::hand_over::{Movable, hand_over};
+use super::options::{HasOptions, buffer_options, ip_options};
 use super::resolve::Host;
 use super::udp_core::UdpCore;
 use super::udp_receive::{Receive, ReceiveInto, ReceiveMany};
@@ -20,6 +22,7 @@ use super::udp_send::{Each, Pieces, Send, SendMany};
 #[allow(unused_imports, reason = "for the documentation")]
 use crate::error::Error;
 use crate::error::Result;
+use crate::runtime::socket::Socket;
 
 /// A received datagram in a buffer of the caller's.
 #[derive(Debug, PartialEq, Eq)]
@@ -261,6 +264,26 @@ impl UdpSocket {
     }
 }
 
+buffer_options!(UdpSocket);
+ip_options!(UdpSocket);
+hand_over!(UdpSocket);
+
+impl HasOptions for UdpSocket {
+    fn socket(&self) -> &Socket {
+        &self.core.socket
+    }
+
+    fn called(&self) -> String {
+        self.core.local.to_string()
+    }
+}
+
+impl Movable for UdpSocket {
+    fn socket_mut(&mut self) -> &mut Socket {
+        &mut self.core.socket
+    }
+}
+
 impl AsFd for UdpSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.core.socket.lend()
@@ -285,10 +308,6 @@ impl ConnectedUdpSocket {
             core: UdpCore::new(fd, local, Some(peer), plain),
             peer,
         }
-    }
-
-    pub(super) fn core(&self) -> &UdpCore {
-        &self.core
     }
 
     /// The address it is bound to.
@@ -415,6 +434,26 @@ impl ConnectedUdpSocket {
     /// under way get [`Error::Closed`].
     pub fn abort(&self) {
         self.core.socket.abort();
+    }
+}
+
+buffer_options!(ConnectedUdpSocket);
+ip_options!(ConnectedUdpSocket);
+hand_over!(ConnectedUdpSocket);
+
+impl HasOptions for ConnectedUdpSocket {
+    fn socket(&self) -> &Socket {
+        &self.core.socket
+    }
+
+    fn called(&self) -> String {
+        self.core.local.to_string()
+    }
+}
+
+impl Movable for ConnectedUdpSocket {
+    fn socket_mut(&mut self) -> &mut Socket {
+        &mut self.core.socket
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::udp::{ConnectedUdpSocket, UdpSocket};
+use super::udp::UdpSocket;
 use crate::error::{Error, Result};
 use crate::sys::udp_options::{self, Via};
 
@@ -60,67 +60,14 @@ impl From<Ipv4Addr> for Interface {
     }
 }
 
-/// What both kinds of sockets have.
-macro_rules! options {
-    () => {
-        /// The most hops a datagram to one peer may take (`IP_TTL`, `IPV6_UNICAST_HOPS`).
-        ///
-        /// # Errors
-        ///
-        /// [`Error::Closed`] after [`abort`](Self::abort); 0 is `InvalidInput`.
-        pub fn set_ttl(&self, hops: u8) -> Result<()> {
-            if hops == 0 {
-                return Err(Error::invalid(
-                    "set the hop limit",
-                    "a datagram needs 1 hop at least",
-                ));
-            }
-            self.set(
-                "set the hop limit",
-                udp_options::set_hops(self.open()?, hops),
-            )
-        }
-
-        /// Room for what waits in the kernel's queue, in bytes as the kernel counts them: each
-        /// datagram takes more than its data (`SO_RCVBUF`; Linux shows twice what was set).
-        ///
-        /// # Errors
-        ///
-        /// [`Error::Closed`] after [`abort`](Self::abort).
-        pub fn receive_buffer(&self) -> Result<usize> {
-            self.set(
-                "ask for the buffer",
-                udp_options::receive_buffer(self.open()?),
-            )
-        }
-
-        /// Sets the room for what waits in the kernel's queue, where datagrams are dropped when it
-        /// is full. The system has a limit, and keeps to it without an error.
-        ///
-        /// # Errors
-        ///
-        /// [`Error::Closed`] after [`abort`](Self::abort).
-        pub fn set_receive_buffer(&self, bytes: usize) -> Result<()> {
-            let set = udp_options::set_receive_buffer(self.open()?, bytes);
-            self.set("set the buffer", set)
-        }
-
-        fn open(&self) -> Result<std::os::fd::BorrowedFd<'_>> {
-            self.core().open_fd()
-        }
-
-        fn set<T>(&self, what: &'static str, result: io::Result<T>) -> Result<T> {
-            result.map_err(|cause| Error::io(what, self.local_addr(), cause))
-        }
-    };
-}
-
-impl ConnectedUdpSocket {
-    options!();
-}
-
 impl UdpSocket {
-    options!();
+    fn open(&self) -> Result<std::os::fd::BorrowedFd<'_>> {
+        self.core().open_fd()
+    }
+
+    fn set<T>(&self, what: &'static str, result: io::Result<T>) -> Result<T> {
+        result.map_err(|cause| Error::io(what, self.local_addr(), cause))
+    }
 
     /// Lets the socket send to broadcast addresses (`SO_BROADCAST`); off unless asked for, and
     /// such a send is refused then. IPv6 has none.

@@ -3,9 +3,12 @@
 use std::future::{Future, poll_fn, ready};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use super::hand_over::{Movable, hand_over};
 use super::listen_socket::ListenSocket;
+use super::options::{HasOptions, buffer_options};
 use super::stream_socket::StreamSocket;
 use crate::error::{Error, Result};
+use crate::runtime::socket::Socket;
 use crate::stream::{Listener, Serve, byte_stream_face};
 use crate::sys;
 use crate::sys::addr::UnixName;
@@ -19,6 +22,8 @@ pub struct UnixStream {
 }
 
 byte_stream_face!(UnixStream, socket, Send);
+buffer_options!(UnixStream);
+hand_over!(UnixStream);
 
 impl UnixStream {
     pub(super) fn new(fd: OwnedFd, peer: UnixName) -> Self {
@@ -51,6 +56,22 @@ impl UnixStream {
     /// The kernel forgets it then.
     fn before_abort(&self) {
         self.known_local();
+    }
+}
+
+impl HasOptions for UnixStream {
+    fn socket(&self) -> &Socket {
+        self.socket.socket()
+    }
+
+    fn called(&self) -> String {
+        self.peer_name().to_string()
+    }
+}
+
+impl Movable for UnixStream {
+    fn socket_mut(&mut self) -> &mut Socket {
+        self.socket.socket_mut()
     }
 }
 

@@ -184,9 +184,37 @@ impl Socket {
         Ok(key)
     }
 
+    /// Leaves its loop, so that its next operation binds it anew. Nobody uses it now.
+    pub(crate) fn unbind(&mut self) {
+        let (owner, slot) = (*self.owner.get_mut(), *self.slot.get_mut());
+        if slot != 0 {
+            // Taken out of the poller, since the descriptor is not closed.
+            let at_home = context::with_serial(owner, |core| {
+                core.reactor().deregister(slot, Some(self.fd()))
+            });
+            match at_home {
+                Some(source) => drop(source),
+                None => self.leave(owner, || ()),
+            }
+        }
+        *self.owner.get_mut() = 0;
+        *self.slot.get_mut() = 0;
+        // An operation that was forgotten would have left its direction busy.
+        self.busy = [AtomicBool::new(false), AtomicBool::new(false)];
+    }
+
     /// Ends the socket although others still hold it: its address and peer are released now,
     /// whoever waits gets [`Error::Closed`], the descriptor's number goes with the last owner.
     pub(crate) fn abort(&self) {
+        self.end(|| self.kill());
+    }
+
+    /// Ends all waits on it with [`Error::Closed`], and does nothing to the file behind it.
+    pub(crate) fn retire(&self) {
+        self.end(|| ());
+    }
+
+    fn end(&self, kill: impl Fn()) {
         if self.closed.swap(true, AcqRel) {
             return;
         }
@@ -195,7 +223,7 @@ impl Socket {
         let at_home = context::with_serial(owner, |core| {
             let slot = self.slot.swap(0, Relaxed);
             let source = core.reactor().deregister(slot, Some(self.fd()));
-            self.kill();
+            kill();
             source
         });
         match at_home {
@@ -203,7 +231,7 @@ impl Socket {
                 let waiters = source.into_iter().flat_map(|source| source.into_waiters());
                 wake_each(waiters.flatten());
             }
-            None => self.leave(owner, || self.kill()),
+            None => self.leave(owner, kill),
         }
     }
 

@@ -8,11 +8,15 @@
 //! | `serve.rs` | the server loop, written once |
 //! | `any.rs` | a byte stream of whatever kind |
 //! | `multi.rs` | several listeners, of whatever kinds, as one |
+//! | `serve.rs` | the server: its options, its group, its end |
+//! | `accepting.rs` | the accept loop, written once |
+//! | `serving.rs` | what the loop and its connections share: places, counters, reports |
 //! | `memory.rs` | a connected pair of streams without a kernel |
 //! | `object/` | memory object streams: a bounded queue of values between tasks |
 //!
 //! The laws that every byte stream keeps stand at [`ByteStream`].
 
+mod accepting;
 mod any;
 mod data;
 mod face;
@@ -21,6 +25,7 @@ mod memory;
 mod multi;
 mod object;
 mod serve;
+mod serving;
 
 use std::io::IoSlice;
 use std::rc::Rc;
@@ -35,6 +40,7 @@ pub use object::{
     ObjectReceiver, ObjectSender, ObjectStreamStatistics, TrySendError, create_memory_object_stream,
 };
 pub use serve::Serve;
+pub use serving::ServeCounters;
 
 use crate::error::{Error, Result};
 

@@ -1,47 +1,33 @@
-//! The server loop, written once: accept, hand over, survive.
-//!
-//! Servers die in the accept loop. An error of one connection must not end it; running out of
-//! descriptors must neither end it nor let it spin. So errors are sorted: those about one
-//! connection are passed over, with a pause after [`GONE_IN_A_ROW`] of them; exhaustion waits
-//! [`BACK_OFF`] for connections to end; and only a broken listener ends the loop. All are
-//! reported, exhaustion at most once a second.
+//! The server: its options, the group its connections are in, and its end.
 
-use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
 use std::fmt;
 use std::future::{Future, IntoFuture, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker, ready};
+use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
+use super::accepting::accept_all;
 use super::listener::Listener;
+use super::serving::{Hook, ServeCounters, Serving};
 use crate::error::{Error, Result};
-use crate::runtime::context;
-use crate::runtime::wait::Wait;
-use crate::sys::clock::{self, Nanos};
-use crate::sys::errno::{self, AcceptFailure};
-use crate::task::{Outcome, task_group};
-use crate::time::sleep;
-
-/// How long accepting pauses: when descriptors or memory ran out, or nothing else comes.
-const BACK_OFF: Duration = Duration::from_millis(100);
-
-/// How many connections in a row may be gone before they are accepted until accepting pauses: an
-/// error that never ends, such as a filter's, must not keep a core busy.
-const GONE_IN_A_ROW: u32 = 100;
-
-/// How often exhaustion is reported at most.
-const REPORT_EVERY: Nanos = 1_000_000_000;
+use crate::task::{Outcome, TaskGroup, move_on_after, task_group};
 
 /// A server that is about to run: await it.
 ///
 /// Made by [`Listener::serve`] and the listeners' own `serve`. Each connection runs in a task of
 /// its own, which borrows the handler. An error or a panic of a handler ends its own connection
 /// and is told to [`on_error`](Self::on_error). Accepting goes on through the errors of single
-/// connections, and pauses for 100 ms when descriptors run out.
+/// connections. When descriptors or memory run out it pauses, until one of its connections ends or
+/// 100 ms are over; one descriptor is kept in reserve, on which one client in each such time is
+/// let in and closed at once.
 ///
-/// It ends by an error of the listener itself, or by being dropped, which drops all connections.
+/// It ends
+///
+/// * with `Ok` by [`shutdown`](Self::shutdown);
+/// * by an error of the listener itself, which drops all connections;
+/// * by being dropped, which drops all connections and leaves the listener as it was.
 ///
 /// # Errors
 ///
@@ -76,7 +62,16 @@ pub struct Serve<'a, L, H> {
     listener: &'a L,
     handler: H,
     max_connections: usize,
-    on_error: Option<Box<dyn Fn(Error) + 'a>>,
+    on_error: Option<Hook<'a>>,
+    counters: ServeCounters,
+    ending: Ending<'a>,
+}
+
+/// How the server is told to end, and how long its connections may go on then.
+#[derive(Default)]
+struct Ending<'a> {
+    signal: Option<Pin<Box<dyn Future<Output = ()> + 'a>>>,
+    limit: Option<Duration>,
 }
 
 impl<'a, L, H> Serve<'a, L, H> {
@@ -86,6 +81,8 @@ impl<'a, L, H> Serve<'a, L, H> {
             handler,
             max_connections: usize::MAX,
             on_error: None,
+            counters: ServeCounters::default(),
+            ending: Ending::default(),
         }
     }
 
@@ -97,10 +94,127 @@ impl<'a, L, H> Serve<'a, L, H> {
     }
 
     /// Is called with every error of a handler, its panic as [`Error::Other`], and with the errors
-    /// of accepting that do not end the server. Without it they are dropped.
+    /// of accepting that do not end the server: of those about single connections, and of those
+    /// about descriptors and memory, one a second each. Without it they are dropped, and only
+    /// [`counters`](Self::counters) tells of them.
     pub fn on_error(mut self, hook: impl Fn(Error) + 'a) -> Self {
         self.on_error = Some(Box::new(hook));
         self
+    }
+
+    /// Ends the server when `signal` is done, whatever it is done with: the listener is aborted
+    /// first, so that nobody connects to a server that will not answer, and the connections that
+    /// run go on to their end, for as long as [`drain`](Self::drain) allows.
+    ///
+    /// Connections that the kernel has established but the server has not accepted yet are reset,
+    /// unless others (another process, say) listen on a duplicate of the socket.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use soloio::{create_tcp_listener, sleep};
+    /// use std::time::Duration;
+    ///
+    /// soloio::block_on(async {
+    ///     let listener = create_tcp_listener().local_host("127.0.0.1").await?;
+    ///     listener
+    ///         .serve(async |client| client.send(b"hello").await)
+    ///         .shutdown(sleep(Duration::from_millis(1)))
+    ///         .drain(Duration::from_secs(10))
+    ///         .await
+    /// })?;
+    /// # Ok::<_, soloio::Error>(())
+    /// ```
+    #[doc(alias = "graceful")]
+    pub fn shutdown<F>(mut self, signal: F) -> Self
+    where
+        F: IntoFuture<IntoFuture: 'a>,
+    {
+        let signal = signal.into_future();
+        self.ending.signal = Some(Box::pin(async {
+            signal.await;
+        }));
+        self
+    }
+
+    /// How long the connections that run may go on after [`shutdown`](Self::shutdown) said stop; 0
+    /// ends them at once. Those that are left then are cancelled: their operations end with
+    /// [`Error::Cancelled`], so that a handler may say goodbye in a [`shield`](crate::shield), and
+    /// what goes on in spite of that is dropped. Without it there is no limit.
+    pub fn drain(mut self, limit: Duration) -> Self {
+        self.ending.limit = Some(limit);
+        self
+    }
+
+    /// Counters of this server, to be read while it runs.
+    #[must_use]
+    pub fn counters(&self) -> ServeCounters {
+        self.counters.clone()
+    }
+
+    /// Serves with the connections as children of `group`, a group of the caller's.
+    ///
+    /// What is awaited here is the accept loop alone: when it ends by an error or is dropped, the
+    /// connections go on as long as the group does. After [`shutdown`](Self::shutdown) it returns
+    /// when they have ended, or were cancelled at the limit of [`drain`](Self::drain).
+    ///
+    /// # Errors
+    ///
+    /// Those of awaiting a [`Serve`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future stops accepting; the listener is still good, and so is each connection.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use soloio::{connect_tcp, create_tcp_listener, fail_after, task_group, Error};
+    /// use std::time::Duration;
+    ///
+    /// soloio::block_on(async {
+    ///     let listener = create_tcp_listener().local_host("127.0.0.1").await?;
+    ///     let client = connect_tcp("127.0.0.1", listener.local_addr().port()).await?;
+    ///     task_group(async |group| {
+    ///         let serve = listener.serve(async |client| {
+    ///             let data = client.receive().await?;
+    ///             client.send(&data).await
+    ///         });
+    ///         let accepting = serve.in_group(group);
+    ///         let ended = fail_after(Duration::from_millis(50), accepting).await;
+    ///         assert!(matches!(ended, Err(Error::TimedOut)));
+    ///         // Accepting is over, the connection goes on.
+    ///         client.send(b"still there?").await?;
+    ///         assert_eq!(client.receive().await?, b"still there?");
+    ///         Ok(())
+    ///     })
+    ///     .await
+    /// })?;
+    /// # Ok::<_, soloio::Error>(())
+    /// ```
+    #[doc(alias = "task_group")]
+    pub async fn in_group<'s, E, O>(self, group: &'s TaskGroup<'s, '_, E>) -> Result<()>
+    where
+        'a: 's,
+        E: 's,
+        L: Listener,
+        H: AsyncFn(L::Stream) -> O + 's,
+        O: Outcome<Error, Value = ()> + 's,
+    {
+        let Self {
+            listener,
+            handler,
+            max_connections,
+            on_error,
+            counters,
+            ending: Ending { signal, limit },
+        } = self;
+        let serving = Serving::new(handler, max_connections, on_error, counters, true);
+        let accepting = accept_all(group, listener, Rc::clone(&serving));
+        until(signal, accepting).await?;
+        listener.abort();
+        drained(&serving, limit).await?;
+        serving.all_ended().await
     }
 }
 
@@ -108,6 +222,8 @@ impl<L, H> fmt::Debug for Serve<'_, L, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Serve")
             .field("max_connections", &self.max_connections)
+            .field("drain", &self.ending.limit)
+            .field("counters", &self.counters)
             .finish()
     }
 }
@@ -126,167 +242,57 @@ where
     }
 }
 
-async fn run<L, H, O>(serve: Serve<'_, L, H>) -> Result<()>
+/// Serves in a group of its own.
+async fn run<'a, L, H, O>(serve: Serve<'a, L, H>) -> Result<()>
 where
     L: Listener,
-    H: AsyncFn(L::Stream) -> O,
-    O: Outcome<Error, Value = ()>,
+    H: AsyncFn(L::Stream) -> O + 'a,
+    O: Outcome<Error, Value = ()> + 'a,
 {
     let Serve {
         listener,
         handler,
         max_connections,
         on_error,
+        counters,
+        ending: Ending { signal, limit },
     } = serve;
-    let report = Report {
-        hook: on_error,
-        exhausted: Cell::new(None),
-        gone: Cell::new(0),
-    };
-    let places = Places {
-        free: Cell::new(max_connections),
-        waiting: RefCell::new(None),
-    };
-    task_group(async |group| -> Result<()> {
-        loop {
-            places.one_free().await?;
-            let begun = match listener.accept_begin().await {
-                Ok(begun) => {
-                    report.gone.set(0);
-                    begun
-                }
-                Err(error) => {
-                    pass_over(error, &report).await?;
-                    continue;
-                }
-            };
-            let place = places.take();
-            group.spawn(async {
-                // Pinned where it is made: passed on to a function it would be in the task twice,
-                // and an idle connection is mostly its task.
-                let mut connection = pin!(async {
-                    let stream = begun.await?;
-                    handler(stream).await.into_result()
-                });
-                if let Err(error) = poll_fn(|cx| poll_caught(connection.as_mut(), cx)).await {
-                    report.tell(error);
-                }
-                drop(place);
-            });
-        }
-    })
-    .await
+    let serving = Serving::new(handler, max_connections, on_error, counters, false);
+    let running = task_group(async |group| -> Result<()> {
+        let accepting = accept_all(group, listener, Rc::clone(&serving));
+        until(signal, accepting).await?;
+        listener.abort();
+        // The group ends with the last connection.
+        drained(&serving, limit).await
+    });
+    // Dropped are only connections that outstayed the limit and did not end with the errors either.
+    serving.scope.run(running).await.unwrap_or(Ok(()))
 }
 
-/// Goes on after an error of accepting, or ends with it.
-async fn pass_over(error: Error, report: &Report<'_>) -> Result<()> {
-    let Error::Io(cause) = &error else {
-        return Err(error);
-    };
-    match errno::accept_failure(cause) {
-        AcceptFailure::Connection => {
-            report.tell(error);
-            report.gone.set(report.gone.get() + 1);
-            if report.gone.get() == GONE_IN_A_ROW {
-                report.gone.set(0);
-                sleep(BACK_OFF).await?;
-            }
-        }
-        AcceptFailure::Exhausted => {
-            report.tell_exhausted(error);
-            sleep(BACK_OFF).await?;
-        }
-        AcceptFailure::Listener => return Err(error),
+/// Waits until all connections have ended, or cancels them when the limit is over.
+async fn drained<H>(serving: &Serving<'_, H>, limit: Option<Duration>) -> Result<()> {
+    let limit = limit.unwrap_or(Duration::MAX);
+    if move_on_after(limit, serving.all_ended()).await?.is_none() {
+        serving.scope.cancel("the server has drained long enough");
     }
     Ok(())
 }
 
-/// Polls a connection, whose panic is its own error.
-fn poll_caught(
-    connection: Pin<&mut impl Future<Output = Result<()>>>,
-    cx: &mut Context<'_>,
-) -> Poll<Result<()>> {
-    catch_unwind(AssertUnwindSafe(|| connection.poll(cx)))
-        .unwrap_or_else(|payload| Poll::Ready(Err(panicked(&*payload))))
-}
-
-fn panicked(payload: &(dyn Any + Send)) -> Error {
-    let message = payload
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("with a value that is no text");
-    Error::other(format!("a connection's handler panicked: {message}"))
-}
-
-/// Tells the hook.
-struct Report<'a> {
-    hook: Option<Box<dyn Fn(Error) + 'a>>,
-    /// When exhaustion was last told.
-    exhausted: Cell<Option<Nanos>>,
-    /// Errors about single connections since the last one that was accepted.
-    gone: Cell<u32>,
-}
-
-impl Report<'_> {
-    fn tell(&self, error: Error) {
-        if let Error::Cancelled = error {
-            // The server's own end, or that of who runs it.
-            return;
+/// Accepts until `signal` is done, or accepting ends with an error.
+async fn until(
+    mut signal: Option<Pin<Box<dyn Future<Output = ()> + '_>>>,
+    accepting: impl Future<Output = Result<Infallible>>,
+) -> Result<()> {
+    let mut accepting = pin!(accepting);
+    poll_fn(|cx| {
+        // First: in a scope that is cancelled both end, and that is no signal.
+        if let Poll::Ready(ended) = accepting.as_mut().poll(cx) {
+            return Poll::Ready(ended.map(|never| match never {}));
         }
-        if let Some(hook) = &self.hook {
-            hook(error);
+        match &mut signal {
+            Some(signal) => signal.as_mut().poll(cx).map(Ok),
+            None => Poll::Pending,
         }
-    }
-
-    fn tell_exhausted(&self, error: Error) {
-        let told = self.exhausted.get();
-        let now = clock::now();
-        if told.is_none_or(|told| now - told >= REPORT_EVERY) {
-            self.exhausted.set(Some(now));
-            self.tell(error);
-        }
-    }
-}
-
-/// How many more connections may be served.
-struct Places {
-    free: Cell<usize>,
-    waiting: RefCell<Option<Waker>>,
-}
-
-impl Places {
-    async fn one_free(&self) -> Result<()> {
-        let mut wait = Wait::new(&"the end of a connection");
-        poll_fn(|cx| {
-            context::poll_with(|core| {
-                ready!(wait.admit_wait(core, cx))?;
-                if self.free.get() > 0 {
-                    return Poll::Ready(Ok(()));
-                }
-                let old = self.waiting.replace(Some(cx.waker().clone()));
-                drop(old);
-                wait.pend(core, cx)
-            })
-        })
-        .await
-    }
-
-    fn take(&self) -> Place<'_> {
-        self.free.set(self.free.get() - 1);
-        Place(self)
-    }
-}
-
-/// A connection's place, given back when the connection ends.
-struct Place<'a>(&'a Places);
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.free.set(self.0.free.get() + 1);
-        let waiting = self.0.waiting.take();
-        if let Some(waiting) = waiting {
-            waiting.wake();
-        }
-    }
+    })
+    .await
 }

@@ -7,23 +7,32 @@ use std::io;
 pub(crate) enum AcceptFailure {
     /// Only the one connection is gone: accept the next at once.
     Connection,
-    /// Descriptors or memory ran out: wait until some are freed.
-    Exhausted,
+    /// Descriptors ran out: wait until some are freed; one kept in reserve lets one client know.
+    Descriptors,
+    /// The kernel has no memory for another connection: wait until some is freed.
+    Memory,
     /// The listener itself is unusable.
     Listener,
 }
 
 /// Sorts the errors of accept4 (accept(2), "Error handling" and "ERRORS").
+///
+/// | numbers | class |
+/// |---|---|
+/// | EMFILE, ENFILE | descriptors |
+/// | ENOBUFS, ENOMEM | memory |
+/// | EBADF, EFAULT, EINVAL, ENOTSOCK | the listener |
+/// | ECONNABORTED, ECONNRESET, EPROTO, ETIMEDOUT, EPERM and EACCES (a firewall) | one connection |
+/// | ENETDOWN, ENETUNREACH, EHOSTDOWN, EHOSTUNREACH, ENONET, ENOPROTOOPT, EOPNOTSUPP | the same |
+/// | any other | the same |
+///
+/// Those of the fifth row are pending on the new socket, and Linux passes them on. An error that
+/// never ends is not told from one about each connection: the caller pauses after many in a row.
 pub(crate) fn accept_failure(error: &io::Error) -> AcceptFailure {
     match error.raw_os_error() {
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-            AcceptFailure::Exhausted
-        }
-        Some(libc::EBADF | libc::EFAULT | libc::EINVAL | libc::ENOTSOCK | libc::EOPNOTSUPP) => {
-            AcceptFailure::Listener
-        }
-        // ECONNABORTED, EPROTO, EPERM (a firewall), and the network errors that Linux passes on
-        // from the new socket: they are about one connection.
+        Some(libc::EMFILE | libc::ENFILE) => AcceptFailure::Descriptors,
+        Some(libc::ENOBUFS | libc::ENOMEM) => AcceptFailure::Memory,
+        Some(libc::EBADF | libc::EFAULT | libc::EINVAL | libc::ENOTSOCK) => AcceptFailure::Listener,
         Some(_) => AcceptFailure::Connection,
         // Of a listener that is not ours.
         None => match error.kind() {
@@ -31,6 +40,7 @@ pub(crate) fn accept_failure(error: &io::Error) -> AcceptFailure {
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::Interrupted
             | io::ErrorKind::TimedOut => AcceptFailure::Connection,
+            io::ErrorKind::OutOfMemory => AcceptFailure::Memory,
             _ => AcceptFailure::Listener,
         },
     }
@@ -143,9 +153,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accept_errors_fall_in_three_classes() {
+    fn accept_errors_fall_in_four_classes() {
         let class = |number| accept_failure(&io::Error::from_raw_os_error(number));
-        assert_eq!(class(libc::EMFILE), AcceptFailure::Exhausted);
+        assert_eq!(class(libc::EMFILE), AcceptFailure::Descriptors);
+        assert_eq!(class(libc::ENOMEM), AcceptFailure::Memory);
+        assert_eq!(class(libc::EOPNOTSUPP), AcceptFailure::Connection);
         assert_eq!(class(libc::ECONNABORTED), AcceptFailure::Connection);
         assert_eq!(class(libc::EHOSTUNREACH), AcceptFailure::Connection);
         assert_eq!(class(libc::EBADF), AcceptFailure::Listener);

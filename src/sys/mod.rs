@@ -17,6 +17,12 @@
 //! | `file.rs` | the file of a UNIX listener |
 //! | `signal.rs` | the handler of signals, who wants which, what was there before |
 //! | `interface.rs` | network interfaces by name |
+//! | `socket.rs` | making, connecting, accepting, receiving, sending |
+//! | `options.rs` | socket options |
+//! | `addr.rs` | socket addresses to and from the kernel's form, UNIX names |
+//! | `file.rs` | the file of a UNIX listener |
+//! | `spare.rs` | a descriptor kept in reserve |
+//! | `foreign.rs` | descriptors that are not ours |
 //! | `errno.rs` | what an error number means to the layers above |
 
 #![allow(unsafe_code, reason = "this is the layer that talks to the kernel")]
@@ -27,10 +33,13 @@ pub(crate) mod batch;
 pub(crate) mod clock;
 pub(crate) mod errno;
 pub(crate) mod file;
+pub(crate) mod foreign;
 pub(crate) mod interface;
+pub(crate) mod options;
 pub(crate) mod poller;
 pub(crate) mod signal;
 pub(crate) mod socket;
+pub(crate) mod spare;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod timerfd;
 pub(crate) mod udp;

@@ -158,25 +158,8 @@ pub(crate) fn set_multicast_hops(fd: BorrowedFd<'_>, hops: u8) -> io::Result<()>
     )
 }
 
-pub(crate) fn set_hops(fd: BorrowedFd<'_>, hops: u8) -> io::Result<()> {
-    set_both(
-        fd,
-        |socket| socket.set_ttl_v4(hops.into()),
-        |socket| socket.set_unicast_hops_v6(hops.into()),
-    )
-}
-
 pub(crate) fn set_broadcast(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
     SockRef::from(&fd).set_broadcast(on)
-}
-
-/// Room of the kernel's receive queue in bytes, as the kernel counts them.
-pub(crate) fn receive_buffer(fd: BorrowedFd<'_>) -> io::Result<usize> {
-    SockRef::from(&fd).recv_buffer_size()
-}
-
-pub(crate) fn set_receive_buffer(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
-    SockRef::from(&fd).set_recv_buffer_size(bytes)
 }
 
 #[cfg(test)]
@@ -196,8 +179,6 @@ mod tests {
             set_multicast_interface(fd, Via::Index(lo.expect("loopback"))).expect("set");
             set_multicast_loop(fd, false).expect("set");
             set_multicast_hops(fd, 3).expect("set");
-            set_hops(fd, 9).expect("set");
-            assert_eq!(SockRef::from(&fd).ttl_v4().expect("asked"), 9);
             assert_eq!(SockRef::from(&fd).multicast_ttl_v4().expect("asked"), 3);
         }
         assert!(interface_index("no such name").is_err() && interface_index("a\0b").is_err());

@@ -2,6 +2,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | `cores.rs` | `per_core`: one loop on each of several threads |
 //! | `group.rs` | `task_group`: owns and polls the children; the one lifetime erasure |
 //! | `ending.rs` | how a group is cancelled, and where its later errors go |
 //! | `handle.rs` | `TaskHandle`: a child's result |
@@ -11,8 +12,10 @@
 //! | `rejected.rs` | programs that must not compile (documentation tests) |
 //! | `scope.rs` | `CancelScope`, `shield` |
 //! | `start.rs` | `TaskGroup::start`: waits until a child is ready |
+//! | `stop.rs` | one bit that is set once and waited for on all threads |
 //! | `timeout.rs` | `fail_after`, `move_on_after`, and the same with a moment |
 
+mod cores;
 mod ending;
 mod group;
 mod handle;
@@ -23,11 +26,13 @@ mod race;
 mod rejected;
 mod scope;
 mod start;
+mod stop;
 mod timeout;
 
 use std::future::poll_fn;
 use std::task::{Poll, ready};
 
+pub use cores::{Core, per_core};
 pub use group::{TaskGroup, task_group, task_group_with};
 pub use handle::TaskHandle;
 pub use join::{Join, TryJoin, join, try_join};
@@ -35,6 +40,7 @@ pub use outcome::Outcome;
 pub use race::{Race, Winner, race};
 pub use scope::{CancelScope, current_effective_deadline, shield};
 pub use start::Ready;
+pub use stop::StopHandle;
 pub use timeout::{fail_after, fail_at, move_on_after, move_on_at};
 
 use crate::error::Result;

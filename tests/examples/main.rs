@@ -394,3 +394,46 @@ fn a_server_that_ends_in_order_answers_what_was_begun() {
     assert_eq!(client.read(&mut answer).expect("an orderly end"), 0);
     assert_eq!(server.ended().said(), "3 answers\n");
 }
+
+#[test]
+fn cores_share_a_port_and_stop_in_order() {
+    let mut server = start("cores", &["2"]);
+    let address = server.address("tcp");
+    let mut served = [0; 2];
+    for _ in 0..32 {
+        let mut client = TcpStream::connect(address).expect("connects");
+        client.write_all(b"hello").expect("written");
+        client.shutdown(Shutdown::Write).expect("ended");
+        let mut said = String::new();
+        client.read_to_string(&mut said).expect("an answer");
+        let (greeting, echoed) = said.split_once('\n').expect("a line");
+        assert_eq!(echoed, "hello");
+        let core = greeting
+            .strip_prefix("served by core ")
+            .expect("a greeting");
+        served[core.parse::<usize>().expect("a number")] += 1;
+    }
+    let under_way = TcpStream::connect(address).expect("connects");
+    let mut line = [0; 17];
+    (&under_way).read_exact(&mut line).expect("a greeting");
+    let core = usize::from(line[15] - b'0');
+    served[core] += 1;
+    server.terminate();
+    // It is served on after the signal.
+    while TcpStream::connect(address).is_ok() {
+        assert!(Instant::now() < server.deadline, "it goes on listening");
+    }
+    (&under_way).write_all(b"late").expect("written");
+    (&under_way).read_exact(&mut line[..4]).expect("an answer");
+    assert_eq!(&line[..4], b"late");
+    drop(under_way);
+    // Perhaps some more, which connected before it heard of the signal.
+    let said = server.ended().said();
+    for (core, (line, least)) in said.lines().zip(served).enumerate() {
+        let told = line
+            .strip_prefix(&format!("core {core}: "))
+            .expect("a line a core");
+        assert!(told.parse::<u32>().expect("a number") >= least, "{said}");
+    }
+    assert_eq!(said.lines().count(), 2);
+}

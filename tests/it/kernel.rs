@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io;
 use std::mem::size_of;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 fn check(result: i32) -> io::Result<i32> {
@@ -119,6 +119,31 @@ pub(crate) fn send_descriptors(socket: impl AsFd, data: &[u8], fds: &[BorrowedFd
         )
     };
     assert_eq!(sent, data.len() as isize, "{}", io::Error::last_os_error());
+}
+
+/// A pipe: where to read, where to write.
+pub(crate) fn pipe() -> (File, File) {
+    let mut ends = [0; 2];
+    // SAFETY: room for two descriptors.
+    check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) })
+        .expect("a pipe");
+    // SAFETY: the call above just made them, and nobody else knows them.
+    let own = |fd| File::from(unsafe { OwnedFd::from_raw_fd(fd) });
+    (own(ends[0]), own(ends[1]))
+}
+
+/// A descriptor that says what happens to a folder.
+pub(crate) fn inotify(folder: &std::path::Path) -> File {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(folder.as_os_str().as_bytes()).expect("no NUL");
+    // SAFETY: no memory is passed.
+    let fd = check(unsafe { libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK) });
+    // SAFETY: the call above just made it, and nobody else knows it.
+    let file = File::from(unsafe { OwnedFd::from_raw_fd(fd.expect("inotify")) });
+    // SAFETY: the path is a valid string for the length of the call.
+    check(unsafe { libc::inotify_add_watch(file.as_raw_fd(), path.as_ptr(), libc::IN_CREATE) })
+        .expect("a watch");
+    file
 }
 
 /// Puts another file in the place of a descriptor, behind its owner's back.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join;
 use soloio::{
     Error, Result, Runtime, TcpListener, connect_tcp, connect_unix, create_tcp_listener,
-    create_udp_socket, create_unix_listener, sleep, task_group, yield_now,
+    create_udp_socket, create_unix_listener, task_group,
 };
 
 use crate::kernel;
@@ -157,60 +157,6 @@ fn a_listener_that_nobody_accepts_from_costs_nothing() {
     });
 }
 
-#[test]
-fn c1_running_out_of_descriptors_neither_ends_the_server_nor_spins() {
-    // tokio#3529, tokio#4782, asyncio#78, deno#10148: 100 % of a processor, or the end.
-    alone(
-        "serve::c1_running_out_of_descriptors_neither_ends_the_server_nor_spins",
-        || {
-            kernel::limit_descriptors(32);
-            let told = Cell::new(0);
-            let start = Instant::now();
-            run(async {
-                let listener = tcp_listener().await;
-                let serve = listener.serve(echo).on_error(|error| {
-                    assert!(error.to_string().contains("accept on 127.0.0.1"), "{error}");
-                    told.set(told.get() + 1);
-                });
-                let serve = async { serve.await };
-                let talk = async {
-                    // The loop makes its descriptors when it first sleeps.
-                    sleep(Duration::from_micros(10)).await.expect("slept");
-                    let mut clients = Vec::new();
-                    // None is accepted meanwhile, so the server has none left.
-                    while let Ok(client) = StdStream::connect(listener.local_addr()) {
-                        clients.push(client);
-                    }
-                    let before = kernel::thread_time();
-                    // Not for something to happen: to see that nothing does.
-                    sleep(Duration::from_millis(350)).await.expect("slept");
-                    assert!(
-                        kernel::thread_time() - before < Duration::from_millis(100),
-                        "it spins"
-                    );
-                    assert!(told.get() >= 1);
-                    clients.drain(2..);
-                    for _ in 0..3 {
-                        echoes(&listener).await.expect("it serves again");
-                    }
-                    // One of the connections that had to wait, or was served all the time.
-                    for client in &mut clients {
-                        client.write_all(b"x").expect("written");
-                        client.set_nonblocking(true).expect("set");
-                        while client.read_exact(&mut [0; 1]).is_err() {
-                            yield_now().await.expect("inside a runtime");
-                        }
-                    }
-                    listener.abort();
-                };
-                refused!(join(serve, talk).await.0, Error::Closed);
-            });
-            let most = 1 + start.elapsed().as_secs() as usize;
-            assert!(told.get() <= most, "told {} times", told.get());
-        },
-    );
-}
-
 /// Serves while each accept fails with `errno`; another task must still run. How often it is told.
 fn served_with(errno: i32) -> Option<(usize, Result<()>)> {
     let told = Cell::new(0);
@@ -243,8 +189,8 @@ fn c1_accepts_that_fail_for_good_leave_room_for_others() {
         "serve::c1_accepts_that_fail_for_good_leave_room_for_others",
         || {
             if let Some((told, ended)) = served_with(libc::ECONNABORTED) {
-                // It pauses now and then, or a call that fails for ever would be made for ever.
-                assert!((1..=2_000).contains(&told), "told {told} times");
+                // At most once a second, however often it fails.
+                assert!((1..=60).contains(&told), "told {told} times");
                 refused!(ended, Error::Closed);
             }
         },

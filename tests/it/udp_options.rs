@@ -167,11 +167,13 @@ fn hops_and_room_are_set() {
         at.set_ttl(1).expect("set");
         connected.set_ttl(255).expect("set");
         invalid(connected.set_ttl(0), "1 hop at least");
-        let before = at.receive_buffer().expect("known");
-        at.set_receive_buffer(before / 4).expect("set");
-        assert!(at.receive_buffer().expect("known") < before);
-        connected.set_receive_buffer(usize::MAX / 2).unwrap_or(());
-        assert!(connected.receive_buffer().expect("known") > 0);
+        let before = at.receive_buffer_size().expect("known");
+        at.set_receive_buffer_size(before / 4).expect("set");
+        assert!(at.receive_buffer_size().expect("known") < before);
+        connected
+            .set_receive_buffer_size(usize::MAX / 2)
+            .unwrap_or(());
+        assert!(connected.receive_buffer_size().expect("known") > 0);
         connected.send(b"x").await.expect("one hop is enough here");
         assert_eq!(at.receive().await.expect("received").0, b"x");
     });

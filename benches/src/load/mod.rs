@@ -37,8 +37,10 @@ impl Load {
     pub fn open(work: Work, server: SocketAddr) -> io::Result<Self> {
         let bursts = |shape| UdpBursts::open(server, shape).map(Self::Bursts);
         match work {
-            Work::TcpEcho | Work::TcpEchoTimeout => TcpEcho::open(server).map(Self::Echo),
-            Work::TcpRequest => TcpRequests::open(server).map(Self::Requests),
+            Work::TcpEcho | Work::TcpEchoTimeout | Work::CoresEcho => {
+                TcpEcho::open(server).map(Self::Echo)
+            }
+            Work::TcpRequest | Work::CoresRequest => TcpRequests::open(server).map(Self::Requests),
             Work::UdpEcho | Work::UdpEchoPlain | Work::UdpEchoMany => {
                 UdpEcho::open(server).map(Self::Udp)
             }

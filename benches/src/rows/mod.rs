@@ -124,7 +124,9 @@ fn servers() -> Vec<Row> {
     vec![
         row("tcp-echo", "tcp echo, server CPU", ns, R(1.0), [60 * K, 2 * K], server::echo),
         row("tcp-echo-timeout", "  with a timeout", ns, R(1.0), [60 * K, 2 * K], server::timeout),
-        row("tcp-request", "request, server CPU", ns, R(0.87), [15 * K, 500], server::request),
+        row("tcp-request", "request, server CPU", ns, R(0.85), [15 * K, 500], server::request),
+        row("cores-echo", "tcp echo, two cores", ns, R(0.9), [60 * K, 2 * K], server::cores_echo),
+        row("cores-request", "  request", ns, R(0.85), [15 * K, 500], server::cores_request),
         row("udp-echo", "udp echo, server CPU", ns, R(0.93), [60 * K, 2 * K], server::udp),
         row("udp-plain", "  without batching", ns, R(1.0), [60 * K, 2 * K], server::udp_plain),
         row("udp-many", "  a batch at a time", ns, R(0.8), [60 * K, 2 * K], server::udp_many),

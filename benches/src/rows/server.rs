@@ -50,10 +50,20 @@ pub fn udp_bulk(side: Side, count: u64) -> io::Result<f64> {
     cpu(Work::UdpBulk, side, count)
 }
 
+pub fn cores_echo(side: Side, count: u64) -> io::Result<f64> {
+    cpu(Work::CoresEcho, side, count)
+}
+
+pub fn cores_request(side: Side, count: u64) -> io::Result<f64> {
+    cpu(Work::CoresRequest, side, count)
+}
+
 /// Nanoseconds of server CPU, user and system, per operation.
 fn cpu(work: Work, side: Side, count: u64) -> io::Result<f64> {
-    affinity::pin(affinity::helper_core())?;
+    // A server on all cores gets them from us.
+    affinity::free()?;
     let server = Child::start(side, work.kind(), None)?;
+    affinity::pin(affinity::helper_core())?;
     let mut load = Load::open(work, server.address())?;
     load.run(count / 10)?;
     let before = server.cpu()?;

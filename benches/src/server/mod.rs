@@ -19,12 +19,16 @@ use crate::work::Kind;
 const BUFFER: usize = 1024;
 /// The timeout of `Kind::TcpEchoTimeout`; it never strikes.
 const RECEIVE_LIMIT: Duration = Duration::from_secs(30);
+/// How many loops, or worker threads, `Kind::CoresEcho` has.
+const CORES: usize = 2;
 /// Descriptors a server may need: 5,000 connections and some.
 pub const OPEN_FILES: u64 = 6_000;
 
 /// The whole life of a server process, which ends by a signal.
 pub fn run(side: Side, kind: Kind, core: usize) -> io::Result<()> {
-    affinity::pin(core)?;
+    if kind != Kind::CoresEcho {
+        affinity::pin(core)?;
+    }
     limits::raise_open_files(OPEN_FILES)?;
     signals::install_in_server()?;
     match side {

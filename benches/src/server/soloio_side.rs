@@ -5,15 +5,18 @@ use std::io;
 use soloio::net::{TcpStream, UdpSocket};
 use soloio::{
     DatagramBuffer, Error, Family, Result, block_on, create_tcp_listener, create_udp_socket,
-    fail_after,
+    fail_after, per_core,
 };
 
-use super::{BUFFER, RECEIVE_LIMIT, announce};
+use super::{BUFFER, CORES, RECEIVE_LIMIT, announce};
 use crate::load::{BULK, BURST, BURSTS};
 use crate::sys::socket_option;
 use crate::work::Kind;
 
 pub fn run(kind: Kind) -> io::Result<()> {
+    if kind == Kind::CoresEcho {
+        return cores().map_err(io::Error::from);
+    }
     let ended = block_on(async {
         match kind {
             Kind::TcpEcho => serve(echo).await,
@@ -24,6 +27,7 @@ pub fn run(kind: Kind) -> io::Result<()> {
             Kind::UdpEchoMany => udp_echo_many().await,
             Kind::UdpSink => udp_sink().await,
             Kind::UdpBulk => udp_bulk().await,
+            Kind::CoresEcho => Err(Error::other("it has no loop of its own")),
         }
     });
     ended.map_err(io::Error::from)
@@ -34,6 +38,28 @@ async fn serve(handler: impl AsyncFn(TcpStream) -> Result<()>) -> Result<()> {
     announce(listener.local_addr())?;
     // An error ends the connection, as on the other side; the client checks every answer.
     listener.serve(handler).on_error(|_: Error| {}).await
+}
+
+/// A loop on each core, each with a listener on the same port.
+fn cores() -> Result<()> {
+    let listeners = block_on(async {
+        let listen = || {
+            create_tcp_listener()
+                .local_host("127.0.0.1")
+                .reuse_port(true)
+        };
+        let mut listeners = vec![listen().await?];
+        let port = listeners[0].local_addr().port();
+        for _ in 1..CORES {
+            listeners.push(listen().local_port(port).await?);
+        }
+        Ok::<_, Error>(listeners)
+    })?;
+    announce(listeners[0].local_addr())?;
+    per_core(CORES, async |core| {
+        listeners[core.index()].serve(echo).on_error(|_| {}).await
+    })?;
+    Ok(())
 }
 
 async fn echo(client: TcpStream) -> Result<()> {

@@ -5,15 +5,19 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::runtime::Builder;
 use tokio::time::timeout;
 
-use super::{BUFFER, RECEIVE_LIMIT, announce};
+use super::{BUFFER, CORES, RECEIVE_LIMIT, announce};
 use crate::flavour::Flavour;
 use crate::load::{BULK, BURST, BURSTS};
 use crate::sys::socket_option;
 use crate::work::Kind;
 
 pub fn run<F: Flavour>(kind: Kind) -> io::Result<()> {
+    if kind == Kind::CoresEcho {
+        return cores();
+    }
     let runtime = F::runtime()?;
     F::block_on(&runtime, async {
         // In a task, as a program that wants tokio's best would do it.
@@ -25,6 +29,7 @@ pub fn run<F: Flavour>(kind: Kind) -> io::Result<()> {
                 Kind::UdpEcho | Kind::UdpEchoPlain | Kind::UdpEchoMany => udp_echo().await,
                 Kind::UdpSink => udp_sink().await,
                 Kind::UdpBulk => udp_bulk().await,
+                Kind::CoresEcho => Err(io::Error::other("it has a runtime of its own")),
             }
         });
         server.await.map_err(io::Error::other)?
@@ -39,6 +44,26 @@ async fn serve<F: Flavour>(handler: impl AsyncFn(TcpStream) + Copy + 'static) ->
         stream.set_nodelay(true)?;
         F::spawn(async move { handler(stream).await });
     }
+}
+
+/// The multi-threaded runtime with a worker on each core, whichever flavour was asked for.
+fn cores() -> io::Result<()> {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(CORES)
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let server = tokio::spawn(async {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+            announce(listener.local_addr()?)?;
+            loop {
+                let (stream, _): (TcpStream, SocketAddr) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                tokio::spawn(echo(stream));
+            }
+        });
+        server.await.map_err(io::Error::other)?
+    })
 }
 
 /// An error ends the connection, as on the other side.

@@ -18,13 +18,24 @@ pub fn helper_core() -> usize {
 
 /// Ties the calling thread (and what it starts) to one core.
 pub fn pin(core: usize) -> io::Result<()> {
+    tie(&[core])
+}
+
+fn tie(cores: &[usize]) -> io::Result<()> {
     // SAFETY: a `cpu_set_t` is plain integers, for which zero is a value.
     let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
-    // SAFETY: `set` is a valid set; the macro checks `core` against its size.
-    unsafe { libc::CPU_SET(core, &mut set) };
+    for &core in cores {
+        // SAFETY: `set` is a valid set; the macro checks `core` against its size.
+        unsafe { libc::CPU_SET(core, &mut set) };
+    }
     // SAFETY: `set` is readable for the size given.
     check(unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) })?;
     Ok(())
+}
+
+/// Lets the calling thread (and what it starts) use every core the process was started with.
+pub fn free() -> io::Result<()> {
+    tie(allowed())
 }
 
 /// The cores the process was started with, read once: pinning narrows what the kernel reports.

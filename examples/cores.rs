@@ -1,0 +1,72 @@
+//! Serves on several cores: one loop on each, one port, nothing shared but what handlers borrow.
+//!
+//! ```text
+//! cargo run --release --example cores [THREADS [PORT]]
+//! ```
+//!
+//! Prints where it listens, and echoes. SIGTERM or ctrl-c stops accepting at once; connections
+//! under way have 5 seconds to finish; then it tells how many each loop has served.
+
+use std::num::NonZero;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use soloio::{
+    Error, Result, Signal, TcpListener, block_on, create_tcp_listener, open_signal_receiver,
+    per_core,
+};
+
+const DRAIN: Duration = Duration::from_secs(5);
+
+fn main() -> Result<()> {
+    let mut args = std::env::args().skip(1).map(|arg| arg.parse());
+    let threads = args.next().transpose().map_err(Error::other)?;
+    let threads = threads.map_or_else(
+        || available_parallelism().map_or(1, NonZero::get),
+        usize::from,
+    );
+    let port = args.next().transpose().map_err(Error::other)?;
+    let listeners = block_on(listen(threads, port.unwrap_or(0)))?;
+    // Before it says so: a signal that comes at once is heard, too. Each loop has its own ear.
+    let signals =
+        (0..threads).map(|_| open_signal_receiver(&[Signal::Interrupt, Signal::Terminate]));
+    let signals = signals.collect::<Result<Vec<_>>>()?;
+    println!("tcp {}", listeners[0].local_addr());
+
+    let greeting = String::from("served by core"); // borrowed by all loops
+    let served = per_core(threads, async |core| -> Result<u64> {
+        let serve = listeners[core.index()].serve(async |client| {
+            client
+                .send(format!("{greeting} {}\n", core.index()).as_bytes())
+                .await?;
+            while let Some(data) = client.next().await? {
+                client.send(&data).await?;
+            }
+            Ok(())
+        });
+        let counters = serve.counters();
+        let signal = signals[core.index()].receive();
+        serve.shutdown(signal).drain(DRAIN).await?;
+        Ok(counters.accepted())
+    })?;
+    for (core, served) in served.iter().enumerate() {
+        println!("core {core}: {served}");
+    }
+    Ok(())
+}
+
+/// One listener for each loop, all on one port. They are made before any of them accepts: the
+/// kernel gives each its share of the connections from the moment it listens.
+async fn listen(threads: usize, port: u16) -> Result<Vec<TcpListener>> {
+    let mut listeners: Vec<TcpListener> = Vec::new();
+    for _ in 0..threads {
+        let port = listeners
+            .first()
+            .map_or(port, |first| first.local_addr().port());
+        let make = create_tcp_listener()
+            .local_host("127.0.0.1")
+            .local_port(port);
+        listeners.push(make.reuse_port(true).await?);
+    }
+    Ok(listeners)
+}

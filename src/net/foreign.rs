@@ -1,0 +1,172 @@
+//! Waits for descriptors of others: pipes, terminals, inotify, another library's sockets.
+//!
+//! Each wait watches a duplicate. So a descriptor that is watched already, by one of our own
+//! sockets or by another wait, is no special case, and closing it behind our back confuses nobody:
+//! the number that is used anew is not the one that is watched. The price is a descriptor for each
+//! wait that is under way.
+//!
+//! The table is the process's, as descriptors are: closing is announced from any thread.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::error::{Error, Result};
+use crate::runtime::context;
+use crate::runtime::operation::{After, Direction, First, Operation};
+use crate::runtime::socket::{Socket, Trigger};
+use crate::sys::foreign;
+use crate::sys::poller::ready;
+
+/// Waits until a read from a foreign descriptor would not block: there is data, the end, or an
+/// error to be met.
+///
+/// For pipes, terminals, inotify, eventfds, sockets of other libraries: what poll(2) knows. The
+/// descriptor stays the caller's and need not be non-blocking, though only then a read is sure not
+/// to block, since somebody else may be faster. Any number of tasks may wait for one descriptor;
+/// all that are woken are told. While it waits, each wait takes one descriptor more.
+///
+/// # Errors
+///
+/// [`Error::Closed`] if [`notify_closing`] was called meanwhile. `InvalidInput` for a regular file
+/// or a directory, which is always ready. [`Error::Io`] if the descriptor cannot be watched, or no
+/// other is left.
+///
+/// # Cancel safety
+///
+/// Dropping the future has done nothing.
+///
+/// # Examples
+///
+/// ```
+/// use soloio::{task_group, wait_readable, yield_now};
+/// use std::io::{Read, Write};
+/// use std::os::unix::net::UnixStream;
+///
+/// let (mut reader, mut writer) = UnixStream::pair()?;
+/// soloio::block_on(task_group(async |group| {
+///     let waiting = group.spawn(wait_readable(&reader));
+///     yield_now().await?;
+///     writer.write_all(b"!").map_err(soloio::Error::from)?;
+///     waiting.await
+/// }))?;
+/// reader.read_exact(&mut [0; 1])?;
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+#[doc(alias = "wait_socket_readable")]
+#[doc(alias = "AsyncFd")]
+pub async fn wait_readable(fd: impl AsFd) -> Result<()> {
+    wait(fd.as_fd(), Direction::Read).await
+}
+
+/// Waits until a write to a foreign descriptor would not block: there is room, or an error to be
+/// met. See [`wait_readable`].
+///
+/// # Errors
+///
+/// As [`wait_readable`].
+///
+/// # Cancel safety
+///
+/// Dropping the future has done nothing.
+///
+/// # Examples
+///
+/// ```
+/// let (_reader, writer) = std::os::unix::net::UnixStream::pair()?;
+/// soloio::block_on(soloio::wait_writable(&writer))?;
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+#[doc(alias = "wait_socket_writable")]
+pub async fn wait_writable(fd: impl AsFd) -> Result<()> {
+    wait(fd.as_fd(), Direction::Write).await
+}
+
+/// Ends all waits for a foreign descriptor, on all threads, with [`Error::Closed`]: call it before
+/// the descriptor is closed.
+///
+/// # Examples
+///
+/// ```
+/// use soloio::{Error, notify_closing, task_group, wait_readable, yield_now};
+///
+/// let (reader, _writer) = std::os::unix::net::UnixStream::pair()?;
+/// let ended = soloio::block_on(task_group(async |group| {
+///     let waiting = group.spawn(async { Ok(wait_readable(&reader).await) });
+///     yield_now().await?;
+///     notify_closing(&reader);
+///     waiting.await
+/// }))?;
+/// assert!(matches!(ended, Err(Error::Closed)));
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+pub fn notify_closing(fd: impl AsFd) {
+    let number = fd.as_fd().as_raw_fd();
+    let sockets = waits().get(&number).cloned().unwrap_or_default();
+    // The lock is released: what is woken may be somebody else's code.
+    for socket in sockets {
+        socket.retire();
+    }
+}
+
+async fn wait(fd: BorrowedFd<'_>, direction: Direction) -> Result<()> {
+    context::checkpoint().await?;
+    let number = fd.as_raw_fd();
+    let failed = |cause: io::Error| Error::io("wait for descriptor", number, cause);
+    let way = match direction {
+        Direction::Read => ready::READ,
+        Direction::Write => ready::WRITE,
+    };
+    let watched = Watched::new(number, foreign::duplicate(fd).map_err(failed)?);
+    let mut operation = Operation::new(&watched.socket, direction);
+    let call = |_: &_, fd: BorrowedFd<'_>| match foreign::is_ready(fd, way)? {
+        true => Ok(((), After::Ready)),
+        false => Err(io::ErrorKind::WouldBlock.into()),
+    };
+    poll_fn(|cx| operation.poll(cx, First::Try, call, failed)).await
+}
+
+type Waits = BTreeMap<RawFd, Vec<Arc<Socket>>>;
+
+/// What is waited for: the numbers as the callers know them, and our duplicates.
+static WAITS: Mutex<Waits> = Mutex::new(Waits::new());
+
+fn waits() -> MutexGuard<'static, Waits> {
+    // Nothing panics while it is locked; and if so, each entry is whole.
+    WAITS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One wait in the table.
+struct Watched {
+    number: RawFd,
+    socket: Arc<Socket>,
+}
+
+impl Watched {
+    fn new(number: RawFd, duplicate: OwnedFd) -> Self {
+        let socket = Socket::new(duplicate, Trigger::Edge);
+        // Closing it does not take it out of the poller: the original is open still.
+        socket.lend();
+        let socket = Arc::new(socket);
+        waits().entry(number).or_default().push(Arc::clone(&socket));
+        Self { number, socket }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let mut waits = waits();
+        let Some(sockets) = waits.get_mut(&self.number) else {
+            return;
+        };
+        let own = |socket: &Arc<Socket>| Arc::ptr_eq(socket, &self.socket);
+        let place = sockets.iter().position(own);
+        // Another reference is `self.socket`: nothing is closed under the lock.
+        drop(place.map(|place| sockets.swap_remove(place)));
+        if sockets.is_empty() {
+            waits.remove(&self.number);
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! Socket options: each is written once here, and given to the types that have it.
+//!
+//! None of them waits or needs a runtime. They hold for the socket at once, also while operations
+//! are under way. What is not here is reached through `AsFd` and a package for socket options.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use super::listen_socket::ListenSocket;
+use crate::error::{Error, Result};
+use crate::runtime::socket::Socket;
+use crate::sys::options as sys;
+
+/// When a silent TCP peer is asked whether it is still there: after `idle` without a packet from
+/// it, then every `interval`; after `count` questions without an answer the connection is broken
+/// (`ETIMEDOUT`).
+///
+/// `idle` and `interval` are 1 to 32,767 s, rounded up to whole seconds; `count` is 1 to 127:
+/// Linux's limits (tcp(7)). The default is what most systems have: 2 h, 75 s, 9.
+///
+/// # Examples
+///
+/// ```
+/// use soloio::{Keepalive, connect_tcp, create_tcp_listener};
+/// use std::time::Duration;
+///
+/// soloio::block_on(async {
+///     let listener = create_tcp_listener().local_host("127.0.0.1").await?;
+///     let client = connect_tcp("127.0.0.1", listener.local_addr().port()).await?;
+///     assert_eq!(client.keepalive()?, None);
+///     let keepalive = Keepalive { idle: Duration::from_secs(60), ..Keepalive::default() };
+///     client.set_keepalive(Some(keepalive))?;
+///     assert_eq!(client.keepalive()?, Some(keepalive));
+///     Ok::<_, soloio::Error>(())
+/// })?;
+/// # Ok::<_, soloio::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keepalive {
+    /// The silence before the first question.
+    pub idle: Duration,
+    /// The time between two questions.
+    pub interval: Duration,
+    /// How many are asked.
+    pub count: u32,
+}
+
+impl Default for Keepalive {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(7200),
+            interval: Duration::from_secs(75),
+            count: 9,
+        }
+    }
+}
+
+/// A type with options: what they are set on.
+pub(super) trait HasOptions {
+    /// The socket; the first of several.
+    fn socket(&self) -> &Socket;
+
+    /// The rest, if there are several.
+    fn others(&self) -> &[ListenSocket] {
+        &[]
+    }
+
+    /// What an error calls it.
+    fn called(&self) -> String;
+}
+
+/// Reads an option.
+pub(super) fn get<T>(
+    of: &impl HasOptions,
+    what: &'static str,
+    read: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>,
+) -> Result<T> {
+    if of.socket().is_closed() {
+        return Err(Error::Closed);
+    }
+    read(of.socket().fd()).map_err(|cause| Error::io(what, of.called(), cause))
+}
+
+/// Sets an option on every socket there is.
+pub(super) fn set(
+    of: &impl HasOptions,
+    what: &'static str,
+    write: impl Fn(BorrowedFd<'_>) -> io::Result<()>,
+) -> Result<()> {
+    get(of, what, &write)?;
+    let others = of.others().iter().map(ListenSocket::socket);
+    for other in others {
+        write(other.fd()).map_err(|cause| Error::io(what, of.called(), cause))?;
+    }
+    Ok(())
+}
+
+pub(super) fn keepalive(of: &impl HasOptions) -> Result<Option<Keepalive>> {
+    let probes = get(of, "read the keepalive of", sys::keepalive)?;
+    Ok(probes.map(|(idle, interval, count)| Keepalive {
+        idle,
+        interval,
+        count,
+    }))
+}
+
+pub(super) fn set_keepalive(of: &impl HasOptions, keepalive: Option<Keepalive>) -> Result<()> {
+    const WHAT: &str = "set the keepalive of";
+    let Some(wanted) = keepalive else {
+        return set(of, WHAT, sys::no_keepalive);
+    };
+    let idle = whole(wanted.idle, SECOND, 32_767, "an idle time of 1 to 32,767 s")?;
+    let interval = whole(
+        wanted.interval,
+        SECOND,
+        32_767,
+        "an interval of 1 to 32,767 s",
+    )?;
+    if !(1..=127).contains(&wanted.count) {
+        return Err(out_of_range("a count of 1 to 127 probes", wanted.count));
+    }
+    set(of, WHAT, |fd| {
+        sys::set_keepalive(fd, idle, interval, wanted.count)
+    })
+}
+
+pub(super) fn set_ttl(of: &impl HasOptions, ttl: u8) -> Result<()> {
+    if ttl == 0 {
+        return Err(out_of_range("a TTL of 1 to 255", ttl));
+    }
+    set(of, "set the TTL of", |fd| sys::set_ttl(fd, ttl))
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn set_user_timeout(of: &impl HasOptions, timeout: Option<Duration>) -> Result<()> {
+    const RANGE: &str = "a user timeout of 1 ms to 2,147,483,647 ms (24 days)";
+    let whole = |timeout| whole(timeout, MILLISECOND, 2_147_483_647, RANGE);
+    let timeout = timeout.map(whole).transpose()?;
+    set(of, "set the user timeout of", |fd| {
+        sys::set_user_timeout(fd, timeout)
+    })
+}
+
+pub(super) fn set_buffer_size(
+    of: &impl HasOptions,
+    what: &'static str,
+    bytes: usize,
+    write: fn(BorrowedFd<'_>, usize) -> io::Result<()>,
+) -> Result<()> {
+    // What the kernel doubles has to fit in its integer.
+    if !(1..=0x3FFF_FFFF).contains(&bytes) {
+        return Err(out_of_range("a buffer of 1 to 1,073,741,823 bytes", bytes));
+    }
+    set(of, what, |fd| write(fd, bytes))
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// A time rounded up to whole units: 1 to `most` of them.
+fn whole(time: Duration, unit: Duration, most: u32, range: &'static str) -> Result<Duration> {
+    let units = time.as_nanos().div_ceil(unit.as_nanos());
+    match u32::try_from(units) {
+        Ok(units) if (1..=most).contains(&units) => Ok(unit * units),
+        _ => Err(out_of_range(range, format_args!("{time:?}"))),
+    }
+}
+
+#[cold]
+fn out_of_range(range: &'static str, got: impl std::fmt::Display) -> Error {
+    Error::invalid(
+        "set a socket option",
+        format!("{range} was expected, not {got}"),
+    )
+}
+
+/// The kernel's buffers: for every kind of socket.
+macro_rules! buffer_options {
+    ($type:ty) => {
+        impl $type {
+            /// The size of the kernel's receive buffer, in bytes as the kernel counts them: Linux
+            /// says twice what was set, since it counts its own books too (socket(7)).
+            ///
+            /// # Errors
+            ///
+            /// [`Error::Closed`] after an abort, else [`Error::Io`].
+            pub fn receive_buffer_size(&self) -> Result<usize> {
+                let what = "read the receive buffer size of";
+                crate::net::options::get(self, what, crate::sys::options::receive_buffer_size)
+            }
+
+            /// Asks for a receive buffer of 1 to 1,073,741,823 bytes; the kernel clamps it to its
+            /// own limits (`net.core.rmem_max` on Linux). A TCP socket whose buffer is set does not
+            /// have it grown by the kernel any more.
+            ///
+            /// # Errors
+            ///
+            /// `InvalidInput` for sizes out of range; [`Error::Closed`] after an abort, else
+            /// [`Error::Io`].
+            pub fn set_receive_buffer_size(&self, bytes: usize) -> Result<()> {
+                let what = "set the receive buffer size of";
+                let write = crate::sys::options::set_receive_buffer_size;
+                crate::net::options::set_buffer_size(self, what, bytes, write)
+            }
+
+            /// The size of the kernel's send buffer, in bytes as the kernel counts them.
+            ///
+            /// # Errors
+            ///
+            /// As [`receive_buffer_size`](Self::receive_buffer_size).
+            pub fn send_buffer_size(&self) -> Result<usize> {
+                let what = "read the send buffer size of";
+                crate::net::options::get(self, what, crate::sys::options::send_buffer_size)
+            }
+
+            /// Asks for a send buffer of 1 to 1,073,741,823 bytes; the kernel clamps it to its own
+            /// limits (`net.core.wmem_max` on Linux).
+            ///
+            /// # Errors
+            ///
+            /// As [`set_receive_buffer_size`](Self::set_receive_buffer_size).
+            pub fn set_send_buffer_size(&self, bytes: usize) -> Result<()> {
+                let what = "set the send buffer size of";
+                let write = crate::sys::options::set_send_buffer_size;
+                crate::net::options::set_buffer_size(self, what, bytes, write)
+            }
+        }
+    };
+}
+
+/// What goes into the IP header: for internet sockets.
+macro_rules! ip_options {
+    ($type:ty) => {
+        impl $type {
+            /// How many routers a packet may pass: the TTL of IPv4, the hop limit of IPv6.
+            ///
+            /// # Errors
+            ///
+            /// [`Error::Closed`] after an abort, else [`Error::Io`].
+            pub fn ttl(&self) -> Result<u8> {
+                let ttl =
+                    crate::net::options::get(self, "read the TTL of", crate::sys::options::ttl)?;
+                Ok(u8::try_from(ttl).unwrap_or(u8::MAX))
+            }
+
+            /// Sets how many routers a packet may pass, 1 to 255 (ip(7), `IP_TTL`; ipv6(7),
+            /// `IPV6_UNICAST_HOPS`).
+            ///
+            /// # Errors
+            ///
+            /// 0 is `InvalidInput`; [`Error::Closed`] after an abort, else [`Error::Io`].
+            pub fn set_ttl(&self, ttl: u8) -> Result<()> {
+                crate::net::options::set_ttl(self, ttl)
+            }
+
+            /// The byte of the IP header that says how packets are to be treated: six bits of DSCP
+            /// (RFC 2474) above two of ECN (RFC 3168).
+            ///
+            /// # Errors
+            ///
+            /// [`Error::Closed`] after an abort, else [`Error::Io`].
+            #[doc(alias = "dscp")]
+            #[doc(alias = "tclass")]
+            pub fn tos(&self) -> Result<u8> {
+                let tos =
+                    crate::net::options::get(self, "read the TOS of", crate::sys::options::tos)?;
+                Ok(u8::try_from(tos).unwrap_or(u8::MAX))
+            }
+
+            /// Sets the byte of the IP header that says how packets are to be treated, any value
+            /// (`IP_TOS`, `IPV6_TCLASS`). The kernel keeps the two ECN bits of TCP to itself.
+            ///
+            /// # Errors
+            ///
+            /// [`Error::Closed`] after an abort, else [`Error::Io`].
+            pub fn set_tos(&self, tos: u8) -> Result<()> {
+                let write = |fd: std::os::fd::BorrowedFd<'_>| crate::sys::options::set_tos(fd, tos);
+                crate::net::options::set(self, "set the TOS of", write)
+            }
+        }
+    };
+}
+
+/// What only TCP has. On a listener they hold for the connections that are accepted from then on.
+macro_rules! tcp_options {
+    ($type:ty) => {
+        impl $type {
+            /// Whether small packets are sent at once; they are, unless told otherwise.
+            ///
+            /// # Errors
+            ///
+            /// [`Error::Closed`] after an abort, else [`Error::Io`].
+            pub fn nodelay(&self) -> Result<bool> {
+                crate::net::options::get(self, "read TCP_NODELAY of", crate::sys::options::nodelay)
+            }
+
+            /// Sends small packets at once, or lets them wait for more while others are on their
+            /// way (RFC 896, Nagle's algorithm).
+            ///
+            /// # Errors
+            ///
+            /// [`Error::Closed`] after an abort, else [`Error::Io`].
+            pub fn set_nodelay(&self, on: bool) -> Result<()> {
+                let write =
+                    |fd: std::os::fd::BorrowedFd<'_>| crate::sys::options::set_nodelay(fd, on);
+                crate::net::options::set(self, "set TCP_NODELAY of", write)
+            }
+
+            /// When a silent peer is asked whether it is still there; `None`, the default: never.
+            ///
+            /// # Errors
+            ///
+            /// [`Error::Closed`] after an abort, else [`Error::Io`].
+            pub fn keepalive(&self) -> Result<Option<crate::net::Keepalive>> {
+                crate::net::options::keepalive(self)
+            }
+
+            /// Asks a silent peer whether it is still there; see
+            /// [`Keepalive`](crate::net::Keepalive).
+            ///
+            /// # Errors
+            ///
+            /// `InvalidInput` for values out of range; [`Error::Closed`] after an abort, else
+            /// [`Error::Io`].
+            pub fn set_keepalive(&self, keepalive: Option<crate::net::Keepalive>) -> Result<()> {
+                crate::net::options::set_keepalive(self, keepalive)
+            }
+
+            /// How long sent bytes may stay unacknowledged before the connection is broken; `None`,
+            /// the default: as long as the system retransmits, a quarter of an hour or so.
+            ///
+            /// # Errors
+            ///
+            /// [`Error::Closed`] after an abort, else [`Error::Io`].
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            pub fn user_timeout(&self) -> Result<Option<std::time::Duration>> {
+                let what = "read the user timeout of";
+                crate::net::options::get(self, what, crate::sys::options::user_timeout)
+            }
+
+            /// Sets how long sent bytes may stay unacknowledged, 1 ms to 24 days, rounded up to
+            /// whole milliseconds (RFC 5482; tcp(7), `TCP_USER_TIMEOUT`). Linux only.
+            ///
+            /// # Errors
+            ///
+            /// `InvalidInput` for times out of range; [`Error::Closed`] after an abort, else
+            /// [`Error::Io`].
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            pub fn set_user_timeout(&self, timeout: Option<std::time::Duration>) -> Result<()> {
+                crate::net::options::set_user_timeout(self, timeout)
+            }
+
+            /// Whether dropping the connection resets it.
+            ///
+            /// # Errors
+            ///
+            /// [`Error::Closed`] after an abort, else [`Error::Io`].
+            pub fn zero_linger(&self) -> Result<bool> {
+                let what = "read the linger time of";
+                crate::net::options::get(self, what, crate::sys::options::zero_linger)
+            }
+
+            /// Lets dropping the connection reset it: what the kernel has not sent yet is lost, the
+            /// peer sees a reset, and the port is free at once (socket(7), `SO_LINGER` of 0).
+            /// Other linger times, which would block the thread, cannot be set.
+            ///
+            /// # Errors
+            ///
+            /// [`Error::Closed`] after an abort, else [`Error::Io`].
+            pub fn set_zero_linger(&self, on: bool) -> Result<()> {
+                let write =
+                    |fd: std::os::fd::BorrowedFd<'_>| crate::sys::options::set_zero_linger(fd, on);
+                crate::net::options::set(self, "set the linger time of", write)
+            }
+        }
+    };
+}
+
+pub(super) use {buffer_options, ip_options, tcp_options};

@@ -1,0 +1,171 @@
+//! The accept loop, written once: accept, hand over, survive.
+//!
+//! Servers die in the accept loop. An error of one connection must not end it; running out of
+//! descriptors must neither end it nor let it spin. So errors are sorted ([`accept_failure`]):
+//!
+//! ```text
+//!   one connection is gone ──> accept the next; a pause after GONE_IN_A_ROW of them
+//!   no descriptors, memory ──> a pause, until a connection of ours ends or BACK_OFF is over;
+//!                              before it, no more often than that, one client is let in on the
+//!                              descriptor in reserve and closed: it knows, instead of waiting
+//!   the listener is broken ──> the end
+//! ```
+//!
+//! All are counted; each kind is reported at most once a second.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::listener::Listener;
+use super::serving::{Kind, Serving, poll_caught};
+use crate::error::{Error, Result};
+use crate::sys::clock::{self, Nanos};
+use crate::sys::errno::{AcceptFailure, accept_failure};
+use crate::sys::spare::Spare;
+use crate::task::{Outcome, TaskGroup, move_on_after, yield_now};
+use crate::time::sleep;
+
+/// How long accepting pauses: when descriptors or memory ran out, or nothing else comes.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// How often one client is let in to be closed, at most.
+const SHED_EVERY: Nanos = 100_000_000;
+
+/// How many connections in a row may be gone before they are accepted until accepting pauses: an
+/// error that never ends, such as a filter's, must not keep a core busy.
+const GONE_IN_A_ROW: u32 = 100;
+
+/// How many connections are accepted before others have their turn. (A socket's accept gives way
+/// by itself; a listener of the user's need not.)
+const BATCH: u32 = 64;
+
+/// Accepts, and starts a task in `group` for each connection, until an error of the listener.
+pub(super) async fn accept_all<'s, E, L, H, O>(
+    group: &'s TaskGroup<'s, '_, E>,
+    listener: &'s L,
+    serving: Rc<Serving<'s, H>>,
+) -> Result<Infallible>
+where
+    E: 's,
+    L: Listener,
+    H: AsyncFn(L::Stream) -> O + 's,
+    O: Outcome<Error, Value = ()> + 's,
+{
+    let mut trouble = Trouble::new();
+    let mut accepted = 0;
+    loop {
+        serving.one_free().await?;
+        let begun = match listener.accept_begin().await {
+            Ok(begun) => begun,
+            Err(error) => {
+                trouble.pass_over(error, listener, &serving).await?;
+                continue;
+            }
+        };
+        trouble.gone = 0;
+        let place = serving.begin();
+        group.spawn(async move {
+            // Taken along whole, and given back at the end of the task.
+            let serving = &*place.0;
+            // Pinned where it is made: passed on to a function it would be in the task twice,
+            // and an idle connection is mostly its task.
+            let mut connection = pin!(async {
+                let stream = begun.await?;
+                (serving.handler)(stream).await.into_result()
+            });
+            let caught = poll_fn(|cx| poll_caught(connection.as_mut(), cx));
+            let ended = if serving.apart {
+                // In a box: a task that does without has no room for it.
+                Box::pin(serving.scope.run(caught)).await
+            } else {
+                Some(caught.await)
+            };
+            if let Some(Err(error)) = ended {
+                serving.failed(error);
+            }
+        });
+        accepted += 1;
+        if accepted % BATCH == 0 {
+            yield_now().await?;
+        }
+    }
+}
+
+/// What the loop remembers of the errors it has met.
+struct Trouble {
+    /// Errors about single connections since the last one that was accepted.
+    gone: u32,
+    spare: Spare,
+    /// When one was last let in to be closed.
+    shed: Option<Nanos>,
+}
+
+impl Trouble {
+    fn new() -> Self {
+        Self {
+            gone: 0,
+            spare: Spare::new(),
+            shed: None,
+        }
+    }
+
+    /// Goes on after an error of accepting, or ends with it.
+    async fn pass_over<L: Listener, H>(
+        &mut self,
+        error: Error,
+        listener: &L,
+        serving: &Serving<'_, H>,
+    ) -> Result<()> {
+        let Error::Io(cause) = &error else {
+            return Err(error);
+        };
+        let failure = accept_failure(cause);
+        match failure {
+            AcceptFailure::Listener => return Err(error),
+            AcceptFailure::Connection => {
+                serving.accept_failed(Kind::Connection, error);
+                self.gone += 1;
+                if self.gone == GONE_IN_A_ROW {
+                    self.gone = 0;
+                    sleep(BACK_OFF).await?;
+                }
+            }
+            AcceptFailure::Descriptors | AcceptFailure::Memory => {
+                serving.accept_failed(Kind::Exhausted, error);
+                if failure == AcceptFailure::Descriptors && self.shed(listener).await {
+                    serving.shed_one();
+                }
+                // Over or not, the next accept tells.
+                move_on_after(BACK_OFF, serving.one_ended()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets one client in on the descriptor in reserve, and closes it; true if there was one.
+    async fn shed<L: Listener>(&mut self, listener: &L) -> bool {
+        let now = clock::now();
+        let early = self.shed.is_some_and(|then| now - then < SHED_EVERY);
+        // Whoever took the reserve when it was lent out may have given it back.
+        if early || !self.spare.refill() {
+            return false;
+        }
+        self.shed = Some(now);
+        self.spare.release();
+        let shed = {
+            let mut accept = pin!(listener.accept_begin());
+            // One poll, whatever it says: the reserve is not left open while others run.
+            poll_fn(|cx| {
+                let polled = accept.as_mut().poll(cx);
+                Poll::Ready(matches!(polled, Poll::Ready(Ok(_))))
+            })
+            .await
+        };
+        self.spare.refill();
+        shed
+    }
+}

@@ -1,0 +1,275 @@
+//! What the accept loop of a server and its connections share: places, counters, reports.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, Waker, ready};
+
+use crate::error::{Error, Result};
+use crate::runtime::context;
+use crate::runtime::wait::Wait;
+use crate::sys::clock::{self, Nanos};
+use crate::task::CancelScope;
+
+/// How often errors of accepting are reported at most: in each of the two kinds, once in it.
+const REPORT_EVERY: Nanos = 1_000_000_000;
+
+/// What a server has done so far, and does now; made by
+/// [`Serve::counters`](super::Serve::counters).
+///
+/// A handle: clones show the same server, on any thread, while it runs and afterwards.
+///
+/// # Examples
+///
+/// ```
+/// use soloio::{connect_tcp, create_tcp_listener, task_group};
+///
+/// soloio::block_on(async {
+///     let listener = create_tcp_listener().local_host("127.0.0.1").await?;
+///     let port = listener.local_addr().port();
+///     let serve = listener.serve(async |client| client.send(b"hello").await);
+///     let counters = serve.counters();
+///     task_group(async |group| {
+///         let server = group.spawn(serve);
+///         let client = connect_tcp("127.0.0.1", port).await?;
+///         assert_eq!(client.receive().await?, b"hello");
+///         assert_eq!(counters.accepted(), 1);
+///         server.cancel();
+///         Ok(())
+///     })
+///     .await
+/// })?;
+/// # Ok::<_, soloio::Error>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct ServeCounters(Arc<Counts>);
+
+/// Written by the server's thread alone.
+#[derive(Default)]
+struct Counts {
+    accepted: AtomicU64,
+    active: AtomicU64,
+    shed: AtomicU64,
+    failed: AtomicU64,
+    accept_errors: AtomicU64,
+}
+
+impl ServeCounters {
+    /// Connections that got a task of their own, so far.
+    #[must_use]
+    pub fn accepted(&self) -> u64 {
+        self.0.accepted.load(Relaxed)
+    }
+
+    /// Connections whose task is running.
+    #[must_use]
+    pub fn active(&self) -> u64 {
+        self.0.active.load(Relaxed)
+    }
+
+    /// Connections that were closed at once because descriptors had run out.
+    #[must_use]
+    pub fn shed(&self) -> u64 {
+        self.0.shed.load(Relaxed)
+    }
+
+    /// Connections whose handler, or second step of accepting, ended with an error or a panic.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        self.0.failed.load(Relaxed)
+    }
+
+    /// Accepts that failed without ending the server. Reports of them are limited, this is not.
+    #[must_use]
+    pub fn accept_errors(&self) -> u64 {
+        self.0.accept_errors.load(Relaxed)
+    }
+}
+
+/// One thread writes: a load and a store are enough.
+fn add(counter: &AtomicU64, what: i64) {
+    counter.store(counter.load(Relaxed).wrapping_add_signed(what), Relaxed);
+}
+
+impl fmt::Debug for ServeCounters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServeCounters")
+            .field("accepted", &self.accepted())
+            .field("active", &self.active())
+            .field("shed", &self.shed())
+            .field("failed", &self.failed())
+            .field("accept_errors", &self.accept_errors())
+            .finish()
+    }
+}
+
+/// What is told to a hook.
+pub(super) type Hook<'a> = Box<dyn Fn(Error) + 'a>;
+
+/// The kinds of accept errors, each with a limit of its own: a flood of one hides not the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Connection,
+    Exhausted,
+}
+
+/// A server that is running.
+pub(super) struct Serving<'a, H> {
+    pub(super) handler: H,
+    counters: ServeCounters,
+    max: u64,
+    hook: Option<Hook<'a>>,
+    /// When an accept error of each kind was last told.
+    told: [Cell<Option<Nanos>>; 2],
+    /// How many connections have ended.
+    ended: Cell<u64>,
+    /// The loop, while it waits for one to end.
+    waiting: RefCell<Option<Waker>>,
+    /// What its connections run in, so that those that outstay the limit can be cancelled.
+    pub(super) scope: CancelScope,
+    /// Each connection has to enter the scope by itself: its group is somebody else's.
+    pub(super) apart: bool,
+}
+
+impl<'a, H> Serving<'a, H> {
+    /// With `apart`, the connections are in a group of somebody else.
+    pub(super) fn new(
+        handler: H,
+        max: usize,
+        hook: Option<Hook<'a>>,
+        counters: ServeCounters,
+        apart: bool,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            handler,
+            counters,
+            max: u64::try_from(max).unwrap_or(u64::MAX),
+            hook,
+            told: [Cell::new(None), Cell::new(None)],
+            ended: Cell::new(0),
+            waiting: RefCell::new(None),
+            scope: CancelScope::new(),
+            apart,
+        })
+    }
+
+    /// Waits until fewer connections run than may.
+    pub(super) async fn one_free(&self) -> Result<()> {
+        if self.counters.active() < self.max {
+            return Ok(());
+        }
+        self.until(|| self.counters.active() < self.max).await
+    }
+
+    /// Waits until a connection ends.
+    pub(super) async fn one_ended(&self) -> Result<()> {
+        let before = self.ended.get();
+        self.until(|| self.ended.get() != before).await
+    }
+
+    /// Waits until no connection is left.
+    pub(super) async fn all_ended(&self) -> Result<()> {
+        self.until(|| self.counters.active() == 0).await
+    }
+
+    /// Waits for what the end of a connection brings about; one waits at a time.
+    async fn until(&self, done: impl Fn() -> bool) -> Result<()> {
+        let mut wait = Wait::new(&"the end of a connection");
+        poll_fn(|cx| {
+            context::poll_with(|core| {
+                ready!(wait.admit_wait(core, cx))?;
+                if done() {
+                    wait.done(core);
+                    return Poll::Ready(Ok(()));
+                }
+                // Cloned before, and the old one dropped after, the cell is borrowed.
+                let waker = cx.waker().clone();
+                let old = self.waiting.replace(Some(waker));
+                drop(old);
+                wait.pend(core, cx)
+            })
+        })
+        .await
+    }
+
+    /// Counts a connection that begins.
+    pub(super) fn begin(self: &Rc<Self>) -> Place<'a, H> {
+        add(&self.counters.0.accepted, 1);
+        add(&self.counters.0.active, 1);
+        Place(Rc::clone(self))
+    }
+
+    /// A handler ended with an error.
+    pub(super) fn failed(&self, error: Error) {
+        if let Error::Cancelled = error {
+            // The server's own end, or that of who runs it.
+            return;
+        }
+        add(&self.counters.0.failed, 1);
+        self.tell(error);
+    }
+
+    /// An accept failed that does not end the server.
+    pub(super) fn accept_failed(&self, kind: Kind, error: Error) {
+        add(&self.counters.0.accept_errors, 1);
+        let told = &self.told[kind as usize];
+        let now = clock::now();
+        if told.get().is_none_or(|then| now - then >= REPORT_EVERY) {
+            told.set(Some(now));
+            self.tell(error);
+        }
+    }
+
+    fn tell(&self, error: Error) {
+        if let Some(hook) = &self.hook {
+            hook(error);
+        }
+    }
+
+    pub(super) fn shed_one(&self) {
+        add(&self.counters.0.shed, 1);
+    }
+
+    fn notice_end(&self) {
+        add(&self.counters.0.active, -1);
+        self.ended.set(self.ended.get().wrapping_add(1));
+        let waiting = self.waiting.take();
+        if let Some(waiting) = waiting {
+            waiting.wake();
+        }
+    }
+}
+
+/// A connection's place, given back when the connection ends.
+pub(super) struct Place<'a, H>(pub(super) Rc<Serving<'a, H>>);
+
+impl<H> Drop for Place<'_, H> {
+    fn drop(&mut self) {
+        self.0.notice_end();
+    }
+}
+
+/// Polls a connection, whose panic is its own error.
+pub(super) fn poll_caught(
+    connection: Pin<&mut impl Future<Output = Result<()>>>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<()>> {
+    catch_unwind(AssertUnwindSafe(|| connection.poll(cx)))
+        .unwrap_or_else(|payload| Poll::Ready(Err(panicked(&*payload))))
+}
+
+fn panicked(payload: &(dyn Any + Send)) -> Error {
+    let message = payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("with a value that is no text");
+    Error::other(format!("a connection's handler panicked: {message}"))
+}

@@ -1,0 +1,68 @@
+//! Descriptors that are not ours: a duplicate to watch, and what it is ready for.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use super::check;
+use super::poller::ready;
+
+/// Duplicates a descriptor, so that it can be watched beside all others of the same file: a poller
+/// takes each number once.
+///
+/// # Errors
+///
+/// A regular file and a directory are `InvalidInput`: they are always ready, and no poller takes
+/// them. Out of descriptors, or a closed one.
+pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let file = File::from(fd.try_clone_to_owned()?);
+    let kind = file.metadata()?;
+    let always_ready = match (kind.is_file(), kind.is_dir()) {
+        (true, _) => "a regular file",
+        (_, true) => "a directory",
+        _ => return Ok(file.into()),
+    };
+    let message = format!("{always_ready} is always ready: it cannot be waited for");
+    Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+}
+
+/// True if a call in this direction (one of the bits of [`ready`]) would not block now.
+pub(crate) fn is_ready(fd: BorrowedFd<'_>, direction: u8) -> io::Result<bool> {
+    let asked = if direction == ready::WRITE {
+        libc::POLLOUT
+    } else {
+        libc::POLLIN
+    };
+    let mut entry = libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events: asked,
+        revents: 0,
+    };
+    // SAFETY: one valid entry; a timeout of 0 returns at once.
+    check(unsafe { libc::poll(&raw mut entry, 1, 0) })?;
+    if entry.revents & libc::POLLNVAL != 0 {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    Ok(entry.revents & (asked | libc::POLLERR | libc::POLLHUP) != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn it_is_ready_when_it_is() {
+        let (read, mut write) = UnixStream::pair().expect("a pair");
+        let ready = |fd: BorrowedFd<'_>, way| is_ready(fd, way).expect("an open descriptor");
+        assert!(!ready(read.as_fd(), ready::READ) && ready(write.as_fd(), ready::WRITE));
+        write.write_all(b"x").expect("written");
+        assert!(ready(read.as_fd(), ready::READ));
+        let copy = duplicate(read.as_fd()).expect("a duplicate");
+        assert!(ready(copy.as_fd(), ready::READ));
+        drop((read, copy));
+        assert!(ready(write.as_fd(), ready::WRITE), "the error is to be met");
+    }
+}

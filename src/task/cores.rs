@@ -1,0 +1,290 @@
+//! One loop per core: the same body on several threads, each with a runtime of its own.
+//!
+//! The threads are scoped, so the body may borrow from around the call, and nothing outlives it.
+//! What they share is one bit each way: "asked to stop", which the bodies look at when they like,
+//! and "one has failed", which ends the others. Neither is touched while a connection is served.
+
+use std::any::Any;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::pin;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, Mutex};
+use std::task::Waker;
+use std::thread;
+
+use super::outcome::Outcome;
+use super::scope::CancelScope;
+use super::stop::{Stop, StopHandle, Stopped, lock};
+use crate::error::{Error, Result};
+use crate::runtime::block_on;
+
+/// Runs `body` on each of `threads` threads, with a runtime of its own on each, and returns what
+/// they ended with, in the order of [`Core::index`].
+///
+/// For servers that need more than one core: each loop listens on the same port
+/// ([`reuse_port`](crate::net::CreateTcpListener::reuse_port)), the kernel spreads the connections,
+/// and a connection stays on the loop that accepted it. Nothing is shared but what the body
+/// borrows, which has to be `Sync`. One of the threads is the caller's. They are not tied to
+/// processors; `std::thread::available_parallelism` tells how many are of use.
+///
+/// The first error cancels all others, as in a task group, and is the result. To end in order,
+/// [`Core::stop`] asks all of them to, and [`Core::stopped`] is where they hear of it.
+///
+/// # Errors
+///
+/// The first error of a body. No threads at all are `InvalidInput`; [`Error::Io`] if a thread
+/// cannot be started.
+///
+/// # Panics
+///
+/// With the panic of a body, when the others have ended. Inside a task of a runtime.
+///
+/// # Examples
+///
+/// Two loops on one port. All listeners are made before any of them accepts: one that is bound but
+/// not served would get its share of the connections all the same.
+///
+/// ```
+/// use soloio::{Result, block_on, connect_tcp, create_tcp_listener, per_core};
+///
+/// let local = || create_tcp_listener().local_host("127.0.0.1").reuse_port(true);
+/// let listeners = block_on(async {
+///     let first = local().await?;
+///     let second = local().local_port(first.local_addr().port()).await?;
+///     Ok::<_, soloio::Error>([first, second])
+/// })?;
+/// let port = listeners[0].local_addr().port();
+/// let served = per_core(2, async |core| -> Result<u64> {
+///     let serve = listeners[core.index()].serve(async |client| {
+///         let name = client.receive().await?;
+///         client.send(&[b"Hello, ", &name[..]].concat()).await
+///     });
+///     let counters = serve.counters();
+///     let talk = async {
+///         if core.index() == 0 {
+///             for _ in 0..10 {
+///                 let client = connect_tcp("127.0.0.1", port).await?;
+///                 client.send(b"world").await?;
+///                 assert_eq!(client.receive().await?, b"Hello, world");
+///             }
+///             core.stop();
+///         }
+///         Ok(())
+///     };
+///     soloio::task_group(async |group| {
+///         group.spawn(serve.shutdown(core.stopped()));
+///         talk.await
+///     })
+///     .await?;
+///     Ok(counters.accepted())
+/// })?;
+/// assert_eq!(served.iter().sum::<u64>(), 10);
+/// # Ok::<_, soloio::Error>(())
+/// ```
+pub fn per_core<T, O, B>(threads: usize, body: B) -> Result<Vec<T>>
+where
+    B: AsyncFn(&Core) -> O + Sync,
+    O: Outcome<Error, Value = T>,
+    T: Send,
+{
+    if threads == 0 {
+        return Err(Error::invalid(
+            "start loops",
+            "at least one thread is needed",
+        ));
+    }
+    let shared = Arc::new(Shared::new(threads));
+    let run = |index| run_one(&shared, index, &body);
+    let values = thread::scope(|scope| {
+        let mut others = Vec::new();
+        for index in 1..threads {
+            let name = format!("soloio-core-{index}");
+            match thread::Builder::new()
+                .name(name)
+                .spawn_scoped(scope, move || run(index))
+            {
+                Ok(thread) => others.push(thread),
+                Err(cause) => {
+                    shared.fail(Failure::Error(not_started(index, cause)));
+                    break;
+                }
+            }
+        }
+        let first = run(0);
+        // A panic of theirs is a failure, noted by themselves.
+        let others = others
+            .into_iter()
+            .map(|thread| thread.join().ok().flatten());
+        std::iter::once(first).chain(others).collect::<Vec<_>>()
+    });
+    match shared.take_failure() {
+        None => Ok(values.into_iter().flatten().collect()),
+        Some(Failure::Error(error)) => Err(error),
+        Some(Failure::Panic(payload)) => resume_unwind(payload),
+    }
+}
+
+#[cold]
+fn not_started(index: usize, cause: io::Error) -> Error {
+    Error::io("start", format_args!("the thread of core {index}"), cause)
+}
+
+/// One loop from its start to its end; `None` if it, or another, failed.
+fn run_one<T, O, B>(shared: &Arc<Shared>, index: usize, body: &B) -> Option<T>
+where
+    B: AsyncFn(&Core) -> O,
+    O: Outcome<Error, Value = T>,
+{
+    let core = Core {
+        index,
+        shared: Arc::clone(shared),
+    };
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        block_on(async { unless_failed(&core, body(&core)).await })
+    }));
+    match outcome {
+        Ok(Some(outcome)) => match outcome.into_result() {
+            Ok(value) => return Some(value),
+            Err(error) => shared.fail(Failure::Error(error)),
+        },
+        Ok(None) => {}
+        Err(payload) => shared.fail(Failure::Panic(payload)),
+    }
+    None
+}
+
+/// Polls `body` until it is done; when another core has failed it is cancelled. `None`: it was
+/// dropped then.
+async fn unless_failed<F: Future>(core: &Core, body: F) -> Option<F::Output> {
+    let scope = CancelScope::new();
+    let mut body = pin!(scope.run(body));
+    let mut known: Option<Waker> = None;
+    poll_fn(|cx| {
+        let same = |known: &Waker| known.will_wake(cx.waker());
+        if !known.as_ref().is_some_and(same) {
+            known = Some(cx.waker().clone());
+            core.shared.notify(core.index, cx.waker());
+        }
+        // After the waker is in its place: whoever fails later finds it there.
+        if core.shared.failed.load(SeqCst) {
+            scope.cancel("another core has failed");
+        }
+        body.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// What one loop knows of itself and the others; see [`per_core`].
+pub struct Core {
+    index: usize,
+    shared: Arc<Shared>,
+}
+
+impl Core {
+    /// Which of the loops this is: 0 (the one on the caller's thread) and up.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.shared.ends.len()
+    }
+
+    /// Asks all loops to stop: [`stopped`](Self::stopped) is over, on all of them and for good.
+    pub fn stop(&self) {
+        self.shared.stop.stop();
+    }
+
+    /// Waits until one of them was asked to stop; at once if that was before. What
+    /// [`Serve::shutdown`](crate::Serve::shutdown) takes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoRuntime`] outside a runtime.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has done nothing.
+    pub fn stopped(&self) -> impl Future<Output = Result<()>> + Send + use<> {
+        Stopped::new(&self.shared.stop)
+    }
+
+    /// A handle with which another thread, such as one that waits for signals, can
+    /// [`stop`](Self::stop) the loops.
+    #[must_use]
+    pub fn stop_handle(&self) -> StopHandle {
+        StopHandle(Arc::clone(&self.shared.stop))
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core")
+            .field("index", &self.index)
+            .field("count", &self.count())
+            .field("stopped", &self.shared.stop.is_set())
+            .finish()
+    }
+}
+
+/// How a loop ended that takes the others along.
+enum Failure {
+    Error(Error),
+    Panic(Box<dyn Any + Send>),
+}
+
+/// What all loops of one call share.
+struct Shared {
+    stop: Arc<Stop>,
+    failed: AtomicBool,
+    failure: Mutex<Option<Failure>>,
+    /// How to reach each loop when another fails.
+    ends: Vec<Mutex<Option<Waker>>>,
+}
+
+impl Shared {
+    fn new(count: usize) -> Self {
+        Self {
+            stop: Arc::default(),
+            failed: AtomicBool::new(false),
+            failure: Mutex::new(None),
+            ends: (0..count).map(|_| Mutex::new(None)).collect(),
+        }
+    }
+
+    fn notify(&self, index: usize, waker: &Waker) {
+        let waker = waker.clone();
+        let old = lock(&self.ends[index]).replace(waker);
+        drop(old);
+    }
+
+    /// The first failure counts, and ends the others.
+    fn fail(&self, failure: Failure) {
+        let later = {
+            let mut first = lock(&self.failure);
+            match &*first {
+                None => first.replace(failure),
+                Some(_) => Some(failure),
+            }
+        };
+        self.failed.store(true, SeqCst);
+        for end in &self.ends {
+            let waker = lock(end).take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+        drop(later);
+    }
+
+    fn take_failure(&self) -> Option<Failure> {
+        lock(&self.failure).take()
+    }
+}
