@@ -55,6 +55,8 @@
 //! * Enter a runtime: [`block_on`]; [`Runtime`] to keep one, or to drive it from another loop.
 //! * Connect: [`connect_tcp`], [`connect_unix`], [`create_connected_udp_socket`].
 //! * Listen: [`create_tcp_listener`], [`create_unix_listener`], [`create_udp_socket`].
+//! * Without the network: [`unix_socket_pair`], [`create_unix_datagram_socket`],
+//!   [`create_connected_unix_datagram_socket`], [`unix_datagram_socket_pair`].
 //! * Accept: [`Listener::serve`], with a task for each connection, or [`Listener::accept`].
 //! * Move bytes: [`ByteReceiveStream`], [`ByteSendStream`], [`ByteStream`]; each stream type has
 //!   the same methods itself, so that none of these need be imported.
@@ -93,6 +95,11 @@ pub use net::{
     ConnectedUdpSocket, Datagram, Family, Host, TcpListener, TcpStream, UdpSocket, UnixListener,
     UnixName, UnixStream, connect_tcp, connect_unix, create_connected_udp_socket,
     create_tcp_listener, create_udp_socket, create_unix_listener,
+};
+pub use net::{
+    ConnectedUnixDatagramSocket, PeerCredentials, UnixDatagram, UnixDatagramSocket,
+    create_connected_unix_datagram_socket, create_unix_datagram_socket, unix_datagram_socket_pair,
+    unix_socket_pair,
 };
 pub use runtime::{Runtime, block_on};
 pub use stream::{

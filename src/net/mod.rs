@@ -6,32 +6,47 @@
 //! | `listen_socket.rs` | what their listeners share |
 //! | `tcp.rs`, `unix.rs`, `udp.rs` | the types |
 //! | `connect.rs` | `connect_tcp`, `connect_unix` |
-//! | `listen.rs` | `create_tcp_listener`, `create_unix_listener` |
+//! | `listen.rs`, `listen_unix.rs` | `create_tcp_listener`, `create_unix_listener` |
+//! | `unix_datagram.rs`, `create_unix_datagram.rs` | datagrams by name: the types, the verbs |
+//! | `unix_fds.rs` | descriptors that travel with bytes |
+//! | `unix_bind.rs` | who gets a path that several want |
 //! | `datagram.rs` | `create_udp_socket`, `create_connected_udp_socket` |
 //! | `resolve.rs` | host names, off the loop |
 
 mod connect;
+mod create_unix_datagram;
 mod datagram;
 mod listen;
 mod listen_socket;
+mod listen_unix;
 mod resolve;
 mod stream_socket;
 mod tcp;
 mod udp;
 mod unix;
+mod unix_bind;
+mod unix_datagram;
+mod unix_fds;
 
 pub use crate::sys::addr::UnixName;
+pub use crate::sys::unix::PeerCredentials;
 pub use connect::{ConnectTcp, connect_tcp, connect_unix};
+pub use create_unix_datagram::{
+    CreateConnectedUnixDatagramSocket, CreateUnixDatagramSocket,
+    create_connected_unix_datagram_socket, create_unix_datagram_socket,
+};
 pub use datagram::{
     CreateConnectedUdpSocket, CreateUdpSocket, create_connected_udp_socket, create_udp_socket,
 };
-pub use listen::{
-    CreateTcpListener, CreateUnixListener, create_tcp_listener, create_unix_listener,
-};
+pub use listen::{CreateTcpListener, create_tcp_listener};
+pub use listen_unix::{CreateUnixListener, create_unix_listener};
 pub use resolve::Host;
 pub use tcp::{TcpListener, TcpStream};
 pub use udp::{ConnectedUdpSocket, Datagram, UdpSocket};
-pub use unix::{UnixListener, UnixStream};
+pub use unix::{UnixListener, UnixStream, unix_socket_pair};
+pub use unix_datagram::{
+    ConnectedUnixDatagramSocket, UnixDatagram, UnixDatagramSocket, unix_datagram_socket_pair,
+};
 
 /// The family of internet addresses to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -11,11 +11,14 @@
 //! | `socket.rs` | making, connecting, accepting, receiving, sending, options |
 //! | `addr.rs` | socket addresses to and from the kernel's form, UNIX names |
 //! | `file.rs` | the file of a UNIX listener |
+//! | `unix.rs` | UNIX pairs, datagrams by name, credentials |
+//! | `ancillary.rs` | descriptors that travel with bytes |
 //! | `errno.rs` | what an error number means to the layers above |
 
 #![allow(unsafe_code, reason = "this is the layer that talks to the kernel")]
 
 pub(crate) mod addr;
+pub(crate) mod ancillary;
 pub(crate) mod clock;
 pub(crate) mod errno;
 pub(crate) mod file;
@@ -23,6 +26,7 @@ pub(crate) mod poller;
 pub(crate) mod socket;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod timerfd;
+pub(crate) mod unix;
 
 use std::io;
 

@@ -22,12 +22,21 @@ pub(crate) enum Kind {
     Datagram,
 }
 
+impl From<Kind> for Type {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Stream => Self::STREAM,
+            Kind::Datagram => Self::DGRAM,
+        }
+    }
+}
+
 /// Set on each send, so that a closed peer is an error and not a signal.
 #[cfg(not(target_vendor = "apple"))]
-const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
+pub(super) const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
 /// Apple's systems have a socket option instead, which socket2 sets when it makes the socket.
 #[cfg(target_vendor = "apple")]
-const NO_SIGNAL: i32 = 0;
+pub(super) const NO_SIGNAL: i32 = 0;
 
 /// A socket of the family of `address`.
 pub(crate) fn internet(address: &SocketAddr, kind: Kind) -> io::Result<OwnedFd> {
@@ -40,11 +49,7 @@ pub(crate) fn unix(kind: Kind) -> io::Result<OwnedFd> {
 }
 
 fn make(domain: Domain, kind: Kind) -> io::Result<OwnedFd> {
-    let kind = match kind {
-        Kind::Stream => Type::STREAM,
-        Kind::Datagram => Type::DGRAM,
-    };
-    let socket = Socket::new(domain, kind, None)?;
+    let socket = Socket::new(domain, kind.into(), None)?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
 }

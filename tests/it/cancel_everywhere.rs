@@ -94,8 +94,10 @@ impl Cut {
 }
 
 /// Runs `round` with every cut; it says whether the operation came to its end.
-fn everywhere(test: &str, round: impl AsyncFn(Cut) -> bool) {
-    alone(&format!("cancel_everywhere::{test}"), || {
+pub(crate) fn everywhere(test: &str, round: impl AsyncFn(Cut) -> bool) {
+    // The name of a test here, or the full name of one elsewhere.
+    let module = ["cancel_everywhere::", ""][usize::from(test.contains("::"))];
+    alone(&format!("{module}{test}"), || {
         let _guard = deadline();
         let mut runtime = Runtime::new().expect("a runtime");
         let threads = threads();

@@ -121,6 +121,12 @@ pub(crate) fn send_descriptors(socket: impl AsFd, data: &[u8], fds: &[BorrowedFd
     assert_eq!(sent, data.len() as isize, "{}", io::Error::last_os_error());
 }
 
+/// Takes the lock of an open file or folder, which ends with it.
+pub(crate) fn lock(file: &File) {
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) }).expect("a lock");
+}
+
 /// Puts another file in the place of a descriptor, behind its owner's back.
 pub(crate) fn replace(fd: impl AsFd, with: impl AsFd) {
     let (from, to) = (with.as_fd().as_raw_fd(), fd.as_fd().as_raw_fd());

@@ -29,4 +29,7 @@ mod threads;
 mod time;
 mod udp;
 mod unix;
+mod unix_bind;
+mod unix_datagram;
+mod unix_fds;
 mod wakers;
