@@ -63,6 +63,7 @@
 //! * Run tasks side by side: [`task_group`], [`TaskGroup::spawn`], [`TaskHandle`]; [`yield_now`].
 //! * Wait, or limit a wait: [`sleep`], [`sleep_until`], [`interval`], [`fail_after`],
 //!   [`move_on_after`].
+//! * Join two streams, as proxies do: [`relay`].
 //! * Test without a kernel: [`create_memory_byte_stream`].
 //!
 //! What has options is a builder that is awaited: `create_udp_socket().local_host("::1").await?`.
@@ -106,6 +107,7 @@ pub use stream::{
     ByteReceiveStream, ByteSendStream, ByteStream, Listener, MemoryStream, Serve,
     create_memory_byte_stream,
 };
+pub use stream::{Relay, RelaySide, Relayed, relay};
 pub use task::{
     CancelScope, Outcome, TaskGroup, TaskHandle, current_effective_deadline, fail_after, fail_at,
     move_on_after, move_on_at, shield, task_group, task_group_with, yield_now,

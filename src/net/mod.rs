@@ -11,6 +11,7 @@
 //! | `unix_fds.rs` | descriptors that travel with bytes |
 //! | `unix_bind.rs` | who gets a path that several want |
 //! | `datagram.rs` | `create_udp_socket`, `create_connected_udp_socket` |
+//! | `plain.rs` | streams as plain sockets, for relays and `send_file` |
 //! | `resolve.rs` | host names, off the loop |
 
 mod connect;
@@ -19,6 +20,7 @@ mod datagram;
 mod listen;
 mod listen_socket;
 mod listen_unix;
+mod plain;
 mod resolve;
 mod stream_socket;
 mod tcp;

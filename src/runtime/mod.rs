@@ -34,6 +34,7 @@ pub(crate) mod scoped;
 pub(crate) mod scopes;
 pub(crate) mod sleep;
 pub(crate) mod socket;
+pub(crate) mod stores;
 pub(crate) mod wait;
 
 use std::convert::Infallible;

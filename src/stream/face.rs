@@ -165,6 +165,10 @@ macro_rules! byte_stream_face {
             async fn receive_max(&self, max: usize) -> Result<Vec<u8>> {
                 self.$inner.receive_max(max).await
             }
+
+            fn plain_receiver(&self) -> Option<crate::stream::Plain<'_>> {
+                self.$inner.plain()
+            }
         }
 
         impl crate::stream::ByteSendStream for $type {
@@ -174,6 +178,10 @@ macro_rules! byte_stream_face {
 
             async fn send_vectored(&self, parts: &mut &mut [std::io::IoSlice<'_>]) -> Result<()> {
                 self.$inner.send(parts).await
+            }
+
+            fn plain_sender(&self) -> Option<crate::stream::Plain<'_>> {
+                self.$inner.plain()
             }
         }
 

@@ -7,6 +7,8 @@
 //! | `listener.rs` | the contract of a listener |
 //! | `serve.rs` | the server loop, written once |
 //! | `memory.rs` | a connected pair of streams without a kernel |
+//! | `relay/` | two streams made one, both ways |
+//! | `plain.rs` | what a socket that is nothing else lets the kernel do |
 //!
 //! The laws that every byte stream keeps stand at [`ByteStream`].
 
@@ -14,6 +16,8 @@ mod data;
 mod face;
 mod listener;
 mod memory;
+mod plain;
+mod relay;
 mod serve;
 
 use std::io::IoSlice;
@@ -23,6 +27,8 @@ pub(crate) use data::{Data, Rest};
 pub(crate) use face::byte_stream_face;
 pub use listener::Listener;
 pub use memory::{MemoryStream, create_memory_byte_stream};
+pub(crate) use plain::{Plain, PlainSocket, ReceiveCall, SendCall};
+pub use relay::{Relay, RelaySide, Relayed, relay};
 pub use serve::Serve;
 
 use crate::error::{Error, Result};
@@ -90,6 +96,12 @@ pub trait ByteReceiveStream {
     async fn next(&self) -> Result<Option<Vec<u8>>> {
         or_end(self.receive().await)
     }
+
+    /// The socket that this is, if it is nothing else: for this crate's own streams.
+    #[doc(hidden)]
+    fn plain_receiver(&self) -> Option<Plain<'_>> {
+        None
+    }
 }
 
 /// The end of a stream as `None`.
@@ -156,6 +168,12 @@ pub trait ByteSendStream {
         }
         Ok(())
     }
+
+    /// The socket that this is, if it is nothing else: for this crate's own streams.
+    #[doc(hidden)]
+    fn plain_sender(&self) -> Option<Plain<'_>> {
+        None
+    }
 }
 
 /// A byte stream of both directions. Every kind of it keeps these laws:
@@ -217,6 +235,10 @@ impl<S: ByteReceiveStream + ?Sized> ByteReceiveStream for &S {
     async fn receive_max(&self, max: usize) -> Result<Vec<u8>> {
         (**self).receive_max(max).await
     }
+
+    fn plain_receiver(&self) -> Option<Plain<'_>> {
+        (**self).plain_receiver()
+    }
 }
 
 impl<S: ByteSendStream + ?Sized> ByteSendStream for &S {
@@ -226,6 +248,10 @@ impl<S: ByteSendStream + ?Sized> ByteSendStream for &S {
 
     async fn send_vectored(&self, parts: &mut &mut [IoSlice<'_>]) -> Result<()> {
         (**self).send_vectored(parts).await
+    }
+
+    fn plain_sender(&self) -> Option<Plain<'_>> {
+        (**self).plain_sender()
     }
 }
 
@@ -251,6 +277,10 @@ impl<S: ByteReceiveStream + ?Sized> ByteReceiveStream for Rc<S> {
     async fn receive_max(&self, max: usize) -> Result<Vec<u8>> {
         (**self).receive_max(max).await
     }
+
+    fn plain_receiver(&self) -> Option<Plain<'_>> {
+        (**self).plain_receiver()
+    }
 }
 
 impl<S: ByteSendStream + ?Sized> ByteSendStream for Rc<S> {
@@ -260,6 +290,10 @@ impl<S: ByteSendStream + ?Sized> ByteSendStream for Rc<S> {
 
     async fn send_vectored(&self, parts: &mut &mut [IoSlice<'_>]) -> Result<()> {
         (**self).send_vectored(parts).await
+    }
+
+    fn plain_sender(&self) -> Option<Plain<'_>> {
+        (**self).plain_sender()
     }
 }
 

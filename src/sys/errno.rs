@@ -72,6 +72,15 @@ pub(crate) fn is_receiver_full(error: &io::Error) -> bool {
     }
 }
 
+/// The kernel does not do this between these two descriptors, or at all: bytes have to be copied.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn is_refused_shortcut(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EINVAL | libc::ENOSYS | libc::EPERM | libc::EOPNOTSUPP)
+    )
+}
+
 /// "Not connected" on a socket that never was, or whose peer is gone already.
 pub(crate) fn is_not_connected(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ENOTCONN)

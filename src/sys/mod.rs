@@ -12,6 +12,7 @@
 //! | `addr.rs` | socket addresses to and from the kernel's form, UNIX names |
 //! | `file.rs` | the file of a UNIX listener |
 //! | `unix.rs` | UNIX pairs, datagrams by name, credentials |
+//! | `splice.rs` | bytes that stay in the kernel: splice, sendfile (Linux) |
 //! | `ancillary.rs` | descriptors that travel with bytes |
 //! | `errno.rs` | what an error number means to the layers above |
 
@@ -24,6 +25,8 @@ pub(crate) mod errno;
 pub(crate) mod file;
 pub(crate) mod poller;
 pub(crate) mod socket;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) mod splice;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod timerfd;
 pub(crate) mod unix;

@@ -19,6 +19,7 @@ mod net_support;
 mod panics;
 mod readiness;
 mod regressions;
+mod relay;
 mod runtime;
 mod scopes;
 mod serve;
