@@ -9,6 +9,8 @@ pub enum Work {
     TcpEchoTimeout,
     TcpRequest,
     UdpEcho,
+    TcpRelay,
+    TcpRelayCopied,
 }
 
 impl Work {
@@ -18,6 +20,8 @@ impl Work {
             Self::TcpEcho | Self::TcpRequest => Kind::TcpEcho,
             Self::TcpEchoTimeout => Kind::TcpEchoTimeout,
             Self::UdpEcho => Kind::UdpEcho,
+            Self::TcpRelay => Kind::TcpRelay,
+            Self::TcpRelayCopied => Kind::TcpRelayCopied,
         }
     }
 }
@@ -32,6 +36,10 @@ pub enum Kind {
     /// Echo that holds no buffer while it waits.
     TcpIdle,
     UdpEcho,
+    /// Joins each two connections that come, both ways.
+    TcpRelay,
+    /// The same, with the bytes passing through the process.
+    TcpRelayCopied,
 }
 
 impl Kind {
@@ -42,6 +50,8 @@ impl Kind {
             Self::TcpEchoTimeout => "tcp-echo-timeout",
             Self::TcpIdle => "tcp-idle",
             Self::UdpEcho => "udp-echo",
+            Self::TcpRelay => "tcp-relay",
+            Self::TcpRelayCopied => "tcp-relay-copied",
         }
     }
 }

@@ -8,14 +8,14 @@ use crate::error::Result;
 use crate::runtime::operation::{Direction, Operation};
 use crate::stream::{Plain, PlainSocket, ReceiveCall, SendCall};
 
-impl<A: Display> StreamSocket<A> {
+impl<A: Display + Send + Sync> StreamSocket<A> {
     #[allow(clippy::unnecessary_wraps, reason = "not every stream is one")]
     pub(super) fn plain(&self) -> Option<Plain<'_>> {
         Some(Plain(self))
     }
 }
 
-impl<A: Display> PlainSocket for StreamSocket<A> {
+impl<A: Display + Send + Sync> PlainSocket for StreamSocket<A> {
     fn operation(&self, direction: Direction) -> Operation<'_> {
         self.operation(direction)
     }

@@ -8,6 +8,7 @@
 //! | `serve.rs` | the server loop, written once |
 //! | `memory.rs` | a connected pair of streams without a kernel |
 //! | `relay/` | two streams made one, both ways |
+//! | `send_file.rs` | part of a file, by the kernel where it can |
 //! | `plain.rs` | what a socket that is nothing else lets the kernel do |
 //!
 //! The laws that every byte stream keeps stand at [`ByteStream`].
@@ -18,9 +19,12 @@ mod listener;
 mod memory;
 mod plain;
 mod relay;
+mod send_file;
 mod serve;
 
+use std::fs::File;
 use std::io::IoSlice;
+use std::ops::Range;
 use std::rc::Rc;
 
 pub(crate) use data::{Data, Rest};
@@ -167,6 +171,41 @@ pub trait ByteSendStream {
             sent?;
         }
         Ok(())
+    }
+
+    /// Sends `length` bytes of `file` from `offset` on. Its own position neither counts nor moves.
+    /// TCP and UNIX streams let the kernel do it on Linux (sendfile(2)).
+    ///
+    /// Reading the file waits for the disk and not for the loop: parts that are not in memory
+    /// already hold up other tasks.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_from`](Self::send_from). [`Error::Io`] with `UnexpectedEof` if the file ends
+    /// before, or was truncated meanwhile; what reading says; `InvalidInput` for a part that no
+    /// file has.
+    ///
+    /// # Cancel safety
+    ///
+    /// Some of the bytes were handed over, from the first on;
+    /// [`send_file_from`](Self::send_file_from) tells how many. The stream goes on.
+    #[doc(alias = "sendfile")]
+    async fn send_file(&self, file: &File, offset: u64, length: u64) -> Result<()> {
+        let mut rest = send_file::part(offset, length)?;
+        self.send_file_from(file, &mut rest).await
+    }
+
+    /// Sends the bytes `rest` of `file`, and moves its start past what was handed over.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_file`](Self::send_file).
+    ///
+    /// # Cancel safety
+    ///
+    /// Exactly the bytes no longer in `rest` were handed over; the stream goes on.
+    async fn send_file_from(&self, file: &File, rest: &mut Range<u64>) -> Result<()> {
+        send_file::send_file(self, file, rest).await
     }
 
     /// The socket that this is, if it is nothing else: for this crate's own streams.

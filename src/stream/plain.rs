@@ -18,7 +18,7 @@ pub(crate) type ReceiveCall<'c> =
 pub(crate) type SendCall<'c> = dyn FnMut(&Core, BorrowedFd<'_>) -> io::Result<usize> + 'c;
 
 /// What such a socket does, with calls of others' making: it keeps the laws of its stream.
-pub(crate) trait PlainSocket {
+pub(crate) trait PlainSocket: Sync {
     fn operation(&self, direction: Direction) -> Operation<'_>;
 
     /// Receives by `call`; at the end of the stream that gives 0.

@@ -77,7 +77,20 @@ pub(crate) fn is_receiver_full(error: &io::Error) -> bool {
 pub(crate) fn is_refused_shortcut(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
-        Some(libc::EINVAL | libc::ENOSYS | libc::EPERM | libc::EOPNOTSUPP)
+        Some(
+            libc::EINVAL
+                | libc::ENOSYS
+                | libc::EPERM
+                | libc::EOPNOTSUPP
+                // Of a file: unreadable, not open for reading, too large, none with places.
+                | libc::EIO
+                | libc::EBADF
+                | libc::EISDIR
+                | libc::EOVERFLOW
+                | libc::ESPIPE
+                | libc::EACCES
+                | libc::ESTALE
+        )
     )
 }
 

@@ -1,9 +1,9 @@
-//! The file of a UNIX socket: what is there, who may bind there, its permissions, its removal.
+//! Files: of a UNIX socket (what is there, who may bind, permissions, removal), and to be sent.
 
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::check;
@@ -40,6 +40,16 @@ pub(crate) fn limit_mode(fd: BorrowedFd<'_>, mode: u32) {
     let limited = check(unsafe { libc::fchmod(fd.as_raw_fd(), bits) });
     // Refused for a socket where it would have no effect; `set_mode` has the last word.
     drop(limited);
+}
+
+/// Reads from a place in a file; 0 if it ends there.
+pub(crate) fn read_at(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    loop {
+        match file.read_at(buf, offset) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
 }
 
 /// Removes a file.

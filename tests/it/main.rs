@@ -22,6 +22,7 @@ mod regressions;
 mod relay;
 mod runtime;
 mod scopes;
+mod send_file;
 mod serve;
 mod support;
 mod task_group;

@@ -1,11 +1,13 @@
 //! The load generator: plain sockets and one epoll loop, the same for every side, no futures.
 
 mod idle;
+mod relay;
 mod tcp_echo;
 mod tcp_requests;
 mod udp_echo;
 
 pub use idle::Idle;
+pub use relay::Relay;
 pub use tcp_echo::TcpEcho;
 pub use tcp_requests::TcpRequests;
 pub use udp_echo::UdpEcho;
@@ -28,6 +30,7 @@ pub enum Load {
     Echo(TcpEcho),
     Requests(TcpRequests),
     Udp(UdpEcho),
+    Relay(Relay),
 }
 
 impl Load {
@@ -36,6 +39,7 @@ impl Load {
             Work::TcpEcho | Work::TcpEchoTimeout => TcpEcho::open(server).map(Self::Echo),
             Work::TcpRequest => TcpRequests::open(server).map(Self::Requests),
             Work::UdpEcho => UdpEcho::open(server).map(Self::Udp),
+            Work::TcpRelay | Work::TcpRelayCopied => Relay::open(server).map(Self::Relay),
         }
     }
 
@@ -45,6 +49,7 @@ impl Load {
             Self::Echo(load) => load.run(count),
             Self::Requests(load) => load.run(count),
             Self::Udp(load) => load.run(count),
+            Self::Relay(load) => load.run(count),
         }
     }
 }

@@ -120,6 +120,8 @@ fn servers() -> Vec<Row> {
         row("tcp-echo-timeout", "  with a timeout", ns, R(1.0), [60 * K, 2 * K], server::timeout),
         row("tcp-request", "request, server CPU", ns, R(0.87), [15 * K, 500], server::request),
         row("udp-echo", "udp echo, server CPU", ns, R(1.0), [60 * K, 2 * K], server::udp),
+        row("relay", "relay 64 KiB, proxy CPU", ns, R(0.555), [16 * K, 100], server::relay),
+        row("relay-copied", "  without splice", ns, R(1.0), [16 * K, 100], server::relay_copied),
         row("memory", "memory, idle connection", "B", R(0.35), [5 * K, K], server::memory),
         row("allocations", "allocs per echo", "", Value(0.0), [20 * K, 2 * K], server::allocations),
     ]

@@ -26,6 +26,15 @@ pub fn udp(side: Side, count: u64) -> io::Result<f64> {
     cpu(Work::UdpEcho, side, count)
 }
 
+/// Per 64 KiB that pass through.
+pub fn relay(side: Side, count: u64) -> io::Result<f64> {
+    cpu(Work::TcpRelay, side, count)
+}
+
+pub fn relay_copied(side: Side, count: u64) -> io::Result<f64> {
+    cpu(Work::TcpRelayCopied, side, count)
+}
+
 /// Nanoseconds of server CPU, user and system, per operation.
 fn cpu(work: Work, side: Side, count: u64) -> io::Result<f64> {
     affinity::pin(affinity::helper_core())?;

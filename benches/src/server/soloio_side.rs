@@ -3,7 +3,10 @@
 use std::io;
 
 use soloio::net::TcpStream;
-use soloio::{Error, Family, Result, block_on, create_tcp_listener, create_udp_socket, fail_after};
+use soloio::{
+    Error, Family, Result, block_on, create_tcp_listener, create_udp_socket, fail_after, relay,
+    task_group,
+};
 
 use super::{BUFFER, RECEIVE_LIMIT, announce};
 use crate::work::Kind;
@@ -15,6 +18,8 @@ pub fn run(kind: Kind) -> io::Result<()> {
             Kind::TcpEchoTimeout => serve(echo_with_timeout).await,
             Kind::TcpIdle => serve(echo_without_buffer).await,
             Kind::UdpEcho => udp_echo().await,
+            Kind::TcpRelay => relay_pairs(true).await,
+            Kind::TcpRelayCopied => relay_pairs(false).await,
         }
     });
     ended.map_err(io::Error::from)
@@ -48,6 +53,21 @@ async fn echo_without_buffer(client: TcpStream) -> Result<()> {
         let data = client.receive().await?;
         client.send(&data).await?;
     }
+}
+
+async fn relay_pairs(splice: bool) -> Result<()> {
+    let listener = create_tcp_listener().local_host("127.0.0.1").await?;
+    announce(listener.local_addr())?;
+    task_group(async |group| -> Result<()> {
+        loop {
+            let (a, b) = (listener.accept().await?, listener.accept().await?);
+            group.spawn(async move {
+                // An error ends the two connections, as on the other side.
+                relay(a, b).splice(splice).await.ok();
+            });
+        }
+    })
+    .await
 }
 
 async fn udp_echo() -> Result<()> {

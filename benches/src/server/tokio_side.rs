@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::timeout;
 
@@ -21,6 +21,7 @@ pub fn run<F: Flavour>(kind: Kind) -> io::Result<()> {
                 Kind::TcpEchoTimeout => serve::<F>(echo_with_timeout).await,
                 Kind::TcpIdle => serve::<F>(echo_without_buffer).await,
                 Kind::UdpEcho => udp_echo().await,
+                Kind::TcpRelay | Kind::TcpRelayCopied => relay_pairs::<F>().await,
             }
         });
         server.await.map_err(io::Error::other)?
@@ -34,6 +35,18 @@ async fn serve<F: Flavour>(handler: impl AsyncFn(TcpStream) + Copy + 'static) ->
         let (stream, _): (TcpStream, SocketAddr) = listener.accept().await?;
         stream.set_nodelay(true)?;
         F::spawn(async move { handler(stream).await });
+    }
+}
+
+async fn relay_pairs<F: Flavour>() -> io::Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    announce(listener.local_addr()?)?;
+    loop {
+        let (mut a, _) = listener.accept().await?;
+        let (mut b, _) = listener.accept().await?;
+        a.set_nodelay(true)?;
+        b.set_nodelay(true)?;
+        F::spawn(async move { copy_bidirectional(&mut a, &mut b).await.ok() });
     }
 }
 
