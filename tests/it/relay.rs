@@ -1,5 +1,6 @@
 //! `relay`: all bytes of both ways arrive, ends are passed on, nothing is lost by a cancel, nothing
-//! is held while it waits. C13 of the list of failures seen elsewhere.
+//! is held while it waits. C13 of the list of failures seen elsewhere. Long because each law is
+//! shown over every pair of kinds.
 
 use std::time::Duration;
 

@@ -6,7 +6,7 @@
 //!   a <──────────── Way <──────────── b      end is passed on, and the other way goes on
 //! ```
 //!
-//! What was received and not yet sent lives in the [`Relay`], so that a cancelled run loses nothing.
+//! What was received and not yet sent lives in the [`Relay`]: a cancelled run loses nothing.
 //! Between two plain sockets `sockets.rs` moves the bytes, inside the kernel where there are many;
 //! between others `copy.rs`, by the contracts of byte streams.
 
