@@ -153,6 +153,7 @@ struct Way {
     /// There are many bytes: the kernel is to move them.
     bulk: bool,
     /// How many times in a row there were few after all.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
     few: u8,
     /// The kernel does not move these.
     copies: bool,

@@ -4,6 +4,7 @@
 //! filled to its end, there are many: then the kernel moves them through a pipe (Linux), until they
 //! are few again. Buffer and pipe are lent by the runtime while there are bytes in them.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::task::{Context, Poll};
@@ -123,14 +124,14 @@ impl<'a> Pump<'a> {
     /// Hands over some of what is held.
     fn poll_send(&mut self, cx: &Context<'_>) -> Poll<Result<()>> {
         let held = &mut self.way.held;
-        let mut refused = false;
+        let refused = Cell::new(false);
         let mut call = |_: &Core, fd: BorrowedFd<'_>| match &*held {
             Held::Nothing => Ok(0),
             Held::Bytes { data, at, end } => sys::socket::send(fd, &data[*at..*end]),
             #[cfg(any(target_os = "linux", target_os = "android"))]
             Held::Piped { pipe, length } => match pipe.drain(fd, *length) {
                 Err(error) if sys::errno::is_refused_shortcut(&error) => {
-                    refused = true;
+                    refused.set(true);
                     Ok(0)
                 }
                 drained => drained,
@@ -142,7 +143,7 @@ impl<'a> Pump<'a> {
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             Poll::Ready(Ok(sent)) => sent,
         };
-        if refused {
+        if refused.get() {
             self.way.copies = true;
             held.unpipe().map_err(Error::from)?;
         }
