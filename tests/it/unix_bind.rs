@@ -4,7 +4,9 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixDatagram as StdDatagram, UnixListener as StdListener};
+use std::os::unix::net::{
+    UnixDatagram as StdDatagram, UnixListener as StdListener, UnixStream as StdStream,
+};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Barrier;
@@ -19,7 +21,7 @@ use soloio::{
 use std::time::Duration;
 
 use crate::net_support::{TempDir, run};
-use crate::support::{deadline, rounds};
+use crate::support::{alone, deadline, rounds};
 
 fn in_use<T: std::fmt::Debug>(result: Result<T>) {
     match result {
@@ -31,11 +33,30 @@ fn in_use<T: std::fmt::Debug>(result: Result<T>) {
 /// Leaves what a server that was killed leaves.
 fn stale(path: &Path) {
     drop(StdListener::bind(path).expect("the path is free"));
+    until_stale(path);
+}
+
+/// Waits until nobody answers there. A process that another test starts at this moment holds all
+/// descriptors until it runs its program.
+pub(crate) fn until_stale(path: &Path) {
+    while StdStream::connect(path).map_err(|error| error.kind()).err()
+        != Some(ErrorKind::ConnectionRefused)
+    {
+        thread::yield_now();
+    }
 }
 
 #[test]
 fn of_many_starters_on_one_stale_path_one_wins() {
     // U2: each took the other's file, bound but not listening yet, for stale.
+    // Alone: a process that another test starts would hold the winner's descriptor for a moment.
+    alone(
+        "unix_bind::of_many_starters_on_one_stale_path_one_wins",
+        starters_race,
+    );
+}
+
+fn starters_race() {
     const STARTERS: usize = 4;
     let _guard = deadline();
     let dir = TempDir::new();
@@ -188,6 +209,7 @@ fn a_live_datagram_socket_and_files_of_other_kinds_are_left_alone() {
         }
         assert_eq!(fs::read(&file).expect("still there"), b"precious");
         drop(owner);
+        until_stale(&live);
         let socket = create_unix_datagram_socket().local_path(&live).await;
         socket.expect("stale now");
     });
@@ -201,6 +223,7 @@ fn a_stale_file_of_the_other_kind_is_replaced() {
         stale(&path);
         let datagram = create_unix_datagram_socket().local_path(&path).await;
         drop(datagram.expect("nobody listens there"));
+        until_stale(&path);
         create_unix_listener(&path)
             .await
             .expect("nobody receives there");

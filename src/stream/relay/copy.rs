@@ -18,7 +18,7 @@ pub(super) async fn copy<R: ByteReceiveStream, S: ByteStream>(
         if let Held::Bytes { data, at, end } = &mut way.held {
             let sent = hand_over(to, &data[..*end], at, &counts.moved[side as usize]).await;
             sent.map_err(|error| {
-                counts.ended(side.other());
+                counts.failed(side.other(), &error);
                 Failed::Sending(error)
             })?;
             way.held = Held::Nothing;
@@ -34,7 +34,7 @@ pub(super) async fn copy<R: ByteReceiveStream, S: ByteStream>(
                     way.held = Held::Bytes { data, at, end };
                 }
                 Err(error) => {
-                    counts.ended(side);
+                    counts.failed(side, &error);
                     match error {
                         Error::EndOfStream => way.ended = true,
                         error => return Err(Failed::Receiving(error)),

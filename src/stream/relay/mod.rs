@@ -133,8 +133,12 @@ struct Counts {
 }
 
 impl Counts {
-    fn ended(&self, side: RelaySide) {
-        self.ended_first.set(self.ended_first.get().or(Some(side)));
+    /// A stream has ended with `error`, unless that is about the task, not the stream.
+    fn failed(&self, side: RelaySide, error: &Error) {
+        match error {
+            Error::Cancelled | Error::Busy | Error::NoRuntime | Error::OtherLoop => {}
+            _ => self.ended_first.set(self.ended_first.get().or(Some(side))),
+        }
     }
 
     fn total(&self) -> u64 {

@@ -74,7 +74,7 @@ impl<'a> Pump<'a> {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(error)) => {
-                        self.counts.ended(self.side.other());
+                        self.counts.failed(self.side.other(), &error);
                         return Poll::Ready(Err(Failed::Sending(error)));
                     }
                 }
@@ -91,7 +91,7 @@ impl<'a> Pump<'a> {
                 }
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => {
-                    self.counts.ended(self.side);
+                    self.counts.failed(self.side, &error);
                     self.way.held.give_back();
                     match error {
                         Error::EndOfStream => self.way.ended = true,
@@ -284,7 +284,11 @@ impl Held {
     /// Gives an empty buffer or pipe back to the runtime: there is a wait ahead.
     fn give_back(&mut self) {
         let held = std::mem::take(self);
-        let given = context::with(|core| match held {
+        // Without a runtime they are freed.
+        let Some(core) = context::current() else {
+            return;
+        };
+        match held {
             // Another stream's bytes came in a buffer of another size.
             Self::Bytes { data, .. } if data.len() == crate::runtime::stores::BUFFER => {
                 core.stores.give_buffer(data);
@@ -292,8 +296,6 @@ impl Held {
             Self::Nothing | Self::Bytes { .. } => {}
             #[cfg(any(target_os = "linux", target_os = "android"))]
             Self::Piped { pipe, .. } => core.stores.give_pipe(pipe),
-        });
-        // Without a runtime they are freed.
-        drop(given);
+        }
     }
 }
