@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::check;
@@ -75,7 +75,11 @@ impl FolderLock {
             Some(folder) if folder != Path::new("") => folder,
             _ => Path::new("."),
         };
-        let folder = File::open(folder)?;
+        // What is no folder may be a pipe, and opening that would wait for its other end.
+        let folder = File::options()
+            .read(true)
+            .custom_flags(libc::O_DIRECTORY)
+            .open(folder)?;
         // SAFETY: no memory is passed.
         check(unsafe { libc::flock(folder.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) })?;
         Ok(Self(folder))

@@ -121,6 +121,13 @@ pub(crate) fn send_descriptors(socket: impl AsFd, data: &[u8], fds: &[BorrowedFd
     assert_eq!(sent, data.len() as isize, "{}", io::Error::last_os_error());
 }
 
+/// Makes a named pipe.
+pub(crate) fn named_pipe(path: &std::path::Path) {
+    let path = std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).expect("no NUL");
+    // SAFETY: the path is a valid string for the length of the call.
+    check(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }).expect("a named pipe");
+}
+
 /// Takes the lock of an open file or folder, which ends with it.
 pub(crate) fn lock(file: &File) {
     // SAFETY: no memory is passed.

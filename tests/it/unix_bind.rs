@@ -216,6 +216,20 @@ fn a_live_datagram_socket_and_files_of_other_kinds_are_left_alone() {
 }
 
 #[test]
+fn a_folder_that_is_none_is_an_error_at_once() {
+    run(async {
+        let dir = TempDir::new();
+        let (pipe, file) = (dir.path("pipe"), dir.path("file"));
+        crate::kernel::named_pipe(&pipe);
+        fs::write(&file, b"").expect("a file");
+        for no_folder in [pipe, file, dir.path("nowhere")] {
+            let listener = create_unix_listener(no_folder.join("socket")).await;
+            assert!(matches!(listener, Err(Error::Io(_))), "{listener:?}");
+        }
+    });
+}
+
+#[test]
 fn a_stale_file_of_the_other_kind_is_replaced() {
     run(async {
         let dir = TempDir::new();
