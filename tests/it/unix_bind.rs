@@ -60,7 +60,7 @@ fn starters_race() {
     const STARTERS: usize = 4;
     let _guard = deadline();
     let dir = TempDir::new();
-    let (path, rounds) = (dir.path("socket"), rounds(3_000));
+    let (path, rounds) = (dir.path("socket"), rounds(10_000));
     let barrier = Barrier::new(STARTERS + 1);
     thread::scope(|scope| {
         let starters: Vec<_> = (0..STARTERS)
