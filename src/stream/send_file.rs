@@ -73,6 +73,8 @@ async fn by_kernel(socket: super::Plain<'_>, file: &File, rest: &mut Range<u64>)
             return Err(ends_early(rest));
         }
         rest.start += sent as u64;
+        // How far it is is known, so a cancelled scope need not wait for the end.
+        operation.again();
     }
     Ok(true)
 }

@@ -2,12 +2,13 @@
 //! is held while it waits. C13 of the list of failures seen elsewhere. Long because each law is
 //! shown over every pair of kinds.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use futures_util::future::{join, join3};
 use soloio::{
-    ByteStream, Error, Relay, RelaySide, Result, create_memory_byte_stream, fail_after, relay,
-    sleep, task_group, unix_socket_pair,
+    ByteStream, CancelScope, Error, Relay, RelaySide, Result, create_memory_byte_stream,
+    fail_after, relay, sleep, task_group, unix_socket_pair,
 };
 
 use crate::cancel_everywhere::everywhere;
@@ -415,6 +416,48 @@ fn cancelled() {
         let unix = cut_again_and_again(cut, unix(), unix(), 400_000).await;
         let memory = cut_again_and_again(cut, memory(), memory(), 60).await;
         tcp && unix && memory
+    });
+}
+
+#[test]
+fn a_cancelled_scope_ends_it_although_bytes_never_end() {
+    run(async {
+        for splice in [true, false] {
+            let ((client, a), (b, server)) = (tcp_pair().await, tcp_pair().await);
+            let mut relay = relay(a, b).splice(splice);
+            let enough = Cell::new(false);
+            let talk = async {
+                let mut sent = 0;
+                while !enough.get() {
+                    client.send(&numbered(sent, 100_000)).await.expect("sent");
+                    sent += 100_000;
+                }
+                client.send_eof().await.expect("ended");
+                sent
+            };
+            let heard = async {
+                let got = receive_all(&server).await;
+                server.send_eof().await.expect("ended");
+                got
+            };
+            let relayed = async {
+                let scope = CancelScope::new();
+                let cancel = async {
+                    turns(20).await;
+                    scope.cancel("enough");
+                };
+                let (cancelled, ()) = join(scope.run(relay.run()), cancel).await;
+                refused!(
+                    cancelled.expect("it was told, not dropped"),
+                    Error::Cancelled
+                );
+                assert_eq!(relay.relayed().ended_first, None);
+                enough.set(true);
+                relay.run().await.expect("both have ended").a_to_b
+            };
+            let (sent, got, relayed) = join3(talk, heard, relayed).await;
+            assert_eq!((sent, sent as u64), (got, relayed), "nothing lost");
+        }
     });
 }
 

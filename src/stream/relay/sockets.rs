@@ -84,6 +84,9 @@ impl<'a> Pump<'a> {
                 self.way.done = true;
                 return Poll::Ready(Ok(()));
             }
+            // Where bytes never end, a cancelled scope is to be heard of between them.
+            self.receive.again();
+            self.send.again();
             match self.poll_receive(cx) {
                 Poll::Pending => {
                     self.way.held.give_back();
