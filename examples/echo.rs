@@ -8,19 +8,15 @@
 //! under way have 5 seconds to finish. A second signal ends the process at once.
 
 use std::ffi::OsString;
-use std::future::poll_fn;
 use std::io::{self, Write};
-use std::process::{self, ExitCode};
-use std::sync::{Mutex, PoisonError};
-use std::task::{Poll, Waker};
+use std::process::ExitCode;
 use std::time::Duration;
-use std::{env, fs, thread};
+use std::{env, fs};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use soloio::{
-    ByteStream, Error, Listener, Result, TaskGroup, TcpListener, UdpSocket, UnixListener, block_on,
-    create_tcp_listener, create_udp_socket, create_unix_listener, move_on_after, task_group,
+    ByteStream, Error, Listener, Result, Signal, SignalReceiver, TaskGroup, TcpListener, UdpSocket,
+    UnixListener, block_on, create_tcp_listener, create_udp_socket, create_unix_listener,
+    move_on_after, open_signal_receiver, task_group,
 };
 
 const DRAIN: Duration = Duration::from_secs(5);
@@ -32,7 +28,9 @@ fn main() -> ExitCode {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    match watch_signals().and_then(|()| block_on(run(&wanted))) {
+    // First of all, so that no signal comes too early to be noticed.
+    let signals = open_signal_receiver(&[Signal::Terminate, Signal::Interrupt]);
+    match signals.and_then(|signals| block_on(run(&wanted, signals))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("echo: {error}");
@@ -118,12 +116,14 @@ impl Endpoints {
     }
 }
 
-async fn run(wanted: &[Endpoint]) -> Result<()> {
+async fn run(wanted: &[Endpoint], signals: SignalReceiver) -> Result<()> {
     let mut endpoints = Endpoints::default();
     endpoints.open(wanted).await?;
     task_group(async |group| {
         let mut serving = group.spawn(serve(&endpoints));
-        signalled().await;
+        signals.receive().await?;
+        // From here on the next one does what it always did: ends the process.
+        drop(signals);
         endpoints.close();
         if move_on_after(DRAIN, &mut serving).await?.is_none() {
             eprintln!("echo: connections cut off after {} s", DRAIN.as_secs());
@@ -190,38 +190,4 @@ fn until_closed(ended: Result<()>) -> Result<()> {
         Err(Error::Closed) => Ok(()),
         other => other,
     }
-}
-
-/// Whether a signal came, and who waits for it. The library's signal stream will take the place of
-/// this and of the thread behind it.
-static SIGNAL: Mutex<(bool, Option<Waker>)> = Mutex::new((false, None));
-
-async fn signalled() {
-    poll_fn(|cx| {
-        let mut signal = SIGNAL.lock().unwrap_or_else(PoisonError::into_inner);
-        if signal.0 {
-            return Poll::Ready(());
-        }
-        signal.1 = Some(cx.waker().clone());
-        Poll::Pending
-    })
-    .await;
-}
-
-fn watch_signals() -> Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
-    thread::spawn(move || {
-        for _ in signals.forever() {
-            let mut signal = SIGNAL.lock().unwrap_or_else(PoisonError::into_inner);
-            if std::mem::replace(&mut signal.0, true) {
-                process::exit(1);
-            }
-            let waiting = signal.1.take();
-            drop(signal);
-            if let Some(waiting) = waiting {
-                waiting.wake();
-            }
-        }
-    });
-    Ok(())
 }

@@ -1,10 +1,14 @@
 //! Defines [`Error`], the few sharp words every operation ends with, and [`Result`].
 
+mod panicked;
+
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
+
+pub use panicked::Panicked;
 
 /// What every operation of this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -25,6 +29,8 @@ pub enum Error {
     Broken(OsError),
     /// Another task uses the same direction of this object right now.
     Busy,
+    /// Nothing was ready, and the operation (one of those called `_nowait`) does not wait.
+    WouldBlock,
     /// The operation, or the task waited for, was cancelled.
     Cancelled,
     /// The time given by [`fail_after`](crate::fail_after) was over first.
@@ -43,6 +49,8 @@ pub enum Error {
     NoRuntime,
     /// The socket belongs to another runtime that is still alive.
     OtherLoop,
+    /// Code that was waited for panicked, on a thread or on the loop.
+    Panicked(Panicked),
     /// A system call failed, or an argument was refused before one was made.
     Io(OsError),
     /// An error that is not of this crate; see [`Error::other`].
@@ -87,6 +95,7 @@ impl fmt::Display for Error {
             Self::Closed => f.write_str("this side has already been closed"),
             Self::Broken(error) => write!(f, "the connection is broken: {error}"),
             Self::Busy => f.write_str("another task is already using this direction"),
+            Self::WouldBlock => f.write_str("it would have to wait"),
             Self::Cancelled => f.write_str("the operation was cancelled"),
             Self::TimedOut => f.write_str("the time limit was reached"),
             Self::ConnectFailed(error) => error.fmt(f),
@@ -98,6 +107,7 @@ impl fmt::Display for Error {
                 "no runtime is running on this thread: enter one with `soloio::block_on`",
             ),
             Self::OtherLoop => f.write_str("the socket is in use by another runtime"),
+            Self::Panicked(panicked) => panicked.fmt(f),
             Self::Io(error) => error.fmt(f),
             Self::Other(error) => error.fmt(f),
         }

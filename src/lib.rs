@@ -61,6 +61,9 @@
 //! * Move bytes: [`ByteReceiveStream`], [`ByteSendStream`], [`ByteStream`]; each stream type has
 //!   the same methods itself, so that none of these need be imported.
 //! * Run tasks side by side: [`task_group`], [`TaskGroup::spawn`], [`TaskHandle`]; [`yield_now`].
+//! * Several futures in one task: [`race`], [`join`], [`try_join`].
+//! * Between tasks: [`create_memory_object_stream`]; [`Event`], [`Lock`], [`Condition`],
+//!   [`Semaphore`], [`CapacityLimiter`], [`RateLimiter`], all of [`sync`].
 //! * Wait, or limit a wait: [`sleep`], [`sleep_until`], [`interval`], [`fail_after`],
 //!   [`move_on_after`].
 //! * Join two streams, as proxies do: [`relay`].
@@ -84,14 +87,19 @@ mod executor;
 pub mod net;
 mod reactor;
 mod runtime;
+mod signal;
 mod stream;
+pub mod sync;
 mod sys;
 mod task;
+mod threads;
 mod time;
 #[cfg(feature = "tls")]
 pub mod tls;
 
-pub use error::{ConnectAttempt, ConnectFailed, Error, OsError, ResolveError, Result, TlsError};
+pub use error::{
+    ConnectAttempt, ConnectFailed, Error, OsError, Panicked, ResolveError, Result, TlsError,
+};
 pub use net::{
     ConnectedUdpSocket, Datagram, Family, Host, TcpListener, TcpStream, UdpSocket, UnixListener,
     UnixName, UnixStream, connect_tcp, connect_unix, create_connected_udp_socket,
@@ -102,15 +110,23 @@ pub use net::{
     create_connected_unix_datagram_socket, create_unix_datagram_socket, unix_datagram_socket_pair,
     unix_socket_pair,
 };
-pub use runtime::{Runtime, block_on};
+pub use runtime::{Dump, Runtime, TaskState, block_on, dump};
+pub use signal::{Signal, SignalReceiver, ctrl_c, open_signal_receiver};
 pub use stream::{
-    ByteReceiveStream, ByteSendStream, ByteStream, Listener, MemoryStream, Serve,
-    create_memory_byte_stream,
+    ByteReceiveStream, ByteSendStream, ByteStream, Listener, MemoryStream, ObjectReceiver,
+    ObjectSender, ObjectStreamStatistics, Serve, TrySendError, create_memory_byte_stream,
+    create_memory_object_stream,
 };
 pub use stream::{Relay, RelaySide, Relayed, relay};
+pub use sync::{CapacityLimiter, Condition, Event, Lock, LockGuard, RateLimiter, Semaphore};
 pub use task::{
-    CancelScope, Outcome, TaskGroup, TaskHandle, current_effective_deadline, fail_after, fail_at,
-    move_on_after, move_on_at, shield, task_group, task_group_with, yield_now,
+    CancelScope, Join, Outcome, Race, Ready, TaskGroup, TaskHandle, TryJoin, Winner,
+    current_effective_deadline, fail_after, fail_at, join, move_on_after, move_on_at, race, shield,
+    task_group, task_group_with, try_join, yield_now,
+};
+pub use threads::{
+    LoopHandle, RunInThread, ThreadEvent, ThreadStatistics, loop_handle, run_in_thread,
+    thread_statistics,
 };
 pub use time::{Interval, interval, sleep, sleep_until};
 

@@ -1,7 +1,8 @@
-//! Explores every interleaving of the crate's only cross-thread code, `src/executor/remote.rs`.
+//! Explores every interleaving of the code by which threads reach a loop: `src/executor/remote.rs`,
+//! and `src/runtime/calls.rs` on top of it.
 //!
-//! Run with `RUSTFLAGS="--cfg loom" cargo test --test loom --release`. The file under test is
-//! included below as it is, and finds loom's `Arc` and `Mutex` where the crate has std's. Besides
+//! Run with `RUSTFLAGS="--cfg loom" cargo test --test loom --release`. The files under test are
+//! included below as they are, and find loom's `Arc` and `Mutex` where the crate has std's. Besides
 //! the assertions, loom itself fails a model in which all threads wait (a lost wake-up), in which
 //! two threads access an `UnsafeCell` without an order between them (what it holds plays no part),
 //! or after which an `Arc` is still alive.
@@ -11,6 +12,8 @@
 //!
 //! The numbers in names and comments (E1, W1, ...) are those of the crate's list of failures seen
 //! in other runtimes. No model bounds preemptions: all run to the end of their state space.
+//!
+//! Long because the models of both files share the loop below.
 #![cfg(loom)]
 
 use std::sync::Arc as StdArc;
@@ -20,6 +23,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::Condvar;
 use loom::thread;
 
+use calls::{CallQueue, Calls};
 use remote::{Bell, Entries, Post, Remote, Table};
 use sync::{Arc, Mutex};
 
@@ -27,7 +31,10 @@ use sync::{Arc, Mutex};
 #[allow(dead_code, reason = "the models don't post every kind of thing")]
 mod remote;
 
-/// What the file under test has for `super::sync`.
+#[path = "../src/runtime/calls.rs"]
+mod calls;
+
+/// What the files under test have for `super::sync`.
 mod sync {
     pub(crate) use loom::sync::{Arc, Mutex};
 }
@@ -111,6 +118,14 @@ impl Loop {
             wait(self.remote.bell());
             self.remote.drain(&mut wakes, &mut posts);
         }
+        self.wakes.append(&mut wakes);
+        self.posts.append(&mut posts);
+    }
+
+    /// One turn that has something to do, and so doesn't sleep.
+    fn turn_awake(&mut self) {
+        let (mut wakes, mut posts) = (Vec::new(), Vec::new());
+        self.remote.drain(&mut wakes, &mut posts);
         self.wakes.append(&mut wakes);
         self.posts.append(&mut posts);
     }
@@ -381,5 +396,96 @@ fn the_poller_stays_open_while_another_thread_uses_it() {
         assert!(!remote.has_queued());
         dropper.join().unwrap();
         assert!(!remote.has_queued());
+    });
+}
+
+/// A closure that counts that it ran, and that it is gone.
+fn counting_call(ran: &StdArc<AtomicUsize>, gone: &StdArc<AtomicUsize>) -> calls::Call {
+    struct Gone(StdArc<AtomicUsize>);
+    impl Drop for Gone {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+    let (ran, gone) = (StdArc::clone(ran), Gone(StdArc::clone(gone)));
+    Box::new(move || {
+        ran.fetch_add(1, Relaxed);
+        drop(gone);
+    })
+}
+
+/// As a handle does it.
+fn push(calls: &Calls, remote: &Remote<Eventfd>, call: calls::Call) -> bool {
+    let pushed = calls.push(call);
+    if let Ok(true) = pushed {
+        remote.wake(0);
+    }
+    pushed.is_ok()
+}
+
+/// Threads leave so many closures each; the loop runs them all, without an endless sleep.
+fn all_are_run<const THREADS: usize>(counts: [usize; THREADS]) {
+    let (remote, queue) = (new_remote(), CallQueue::default());
+    let (ran, gone) = (StdArc::default(), StdArc::default());
+    let threads = counts.map(|count| {
+        let calls = queue.shared();
+        let (ran, gone) = (StdArc::clone(&ran), StdArc::clone(&gone));
+        spawn(&remote, move |remote| {
+            for _ in 0..count {
+                assert!(push(&calls, &remote, counting_call(&ran, &gone)));
+            }
+        })
+    });
+    let mut owner = Loop::new(&remote);
+    let all = counts.iter().sum();
+    while ran.load(Relaxed) < all {
+        // As the loop does it: what was left over is no reason not to take in the wakes.
+        if queue.has_left() {
+            owner.turn_awake();
+        } else {
+            owner.turn_with(Eventfd::wait);
+        }
+        assert!(queue.run().is_none());
+    }
+    threads.into_iter().for_each(|t| t.join().unwrap());
+    assert_eq!(gone.load(Relaxed), all);
+    owner.check_rings();
+}
+
+/// W1 for closures: none waits while the loop sleeps, whether it comes into an empty queue, behind
+/// another, or while the loop runs a part of what it took (one per turn here).
+#[test]
+fn w1_a_closure_is_never_left_behind_another() {
+    loom::model(|| all_are_run([3]));
+}
+
+/// The same with two threads, of which one finds the other's closure queued and does not wake.
+#[test]
+fn w1_a_closure_of_another_thread_is_enough_of_a_wake() {
+    loom::model(|| all_are_run([1, 1]));
+}
+
+/// A closure that comes while the loop ends is run, dropped or given back: once, and for sure, so
+/// that who waits for it is released.
+#[test]
+fn a_closure_outlives_no_loop() {
+    loom::model(|| {
+        let (remote, queue) = (new_remote(), CallQueue::default());
+        let (ran, gone) = (StdArc::default(), StdArc::default());
+        let calls = queue.shared();
+        let thread = spawn(&remote, {
+            let (ran, gone) = (StdArc::clone(&ran), StdArc::clone(&gone));
+            move |remote| {
+                push(&calls, &remote, counting_call(&ran, &gone));
+                push(&calls, &remote, counting_call(&ran, &gone));
+            }
+        });
+        assert!(queue.run().is_none());
+        assert!(queue.close().is_none());
+        remote.close();
+        thread.join().unwrap();
+        assert_eq!(gone.load(Relaxed), 2);
+        assert!(ran.load(Relaxed) <= 1);
+        assert!(queue.shared().is_closed());
     });
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `waker.rs` | a task's number as a `Waker`, and where a wake goes |
 //! | `slots.rs` | which tasks are woken, in which order (a pure machine) |
+//! | `survey.rs` | what a dump asks of the tasks |
 //! | `task_set.rs` | the tasks of one group: who owns the futures and polls them |
 //! | `remote.rs` | the one place that other threads reach |
 //!
@@ -12,6 +13,7 @@
 
 pub(crate) mod remote;
 mod slots;
+mod survey;
 mod task_set;
 pub(crate) mod waker;
 
@@ -22,9 +24,11 @@ mod sync {
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
 use std::task::Waker;
 
 pub(crate) use slots::{Base, Parent, SetKey};
+pub(crate) use survey::{Place, Survey};
 pub(crate) use task_set::{Child, Payload, Step, TaskSet};
 pub(crate) use waker::TaskId;
 
@@ -106,8 +110,8 @@ impl Executor {
     }
 
     /// Gives a task a slot, woken.
-    fn add(&self, set: SetKey, member: u32) -> TaskId {
-        let (id, foreign) = self.slots().add_woken(set, member);
+    fn add(&self, set: SetKey, member: u32, place: Option<Place>) -> TaskId {
+        let (id, foreign) = self.slots().add_woken(set, member, place);
         if let Some(foreign) = foreign {
             foreign.wake();
         }
@@ -211,9 +215,29 @@ impl Executor {
         self.slots().take_retired()
     }
 
-    /// A new turn begins.
-    pub(crate) fn refill(&self) {
+    /// A new turn begins, at so many milliseconds of some clock.
+    pub(crate) fn refill(&self, now: u32) {
         self.budget.set(BUDGET);
+        self.slots().now = now;
+    }
+
+    /// Notes what the running task waits for, and who keeps it waiting, until it is polled again.
+    pub(crate) fn note(&self, what: &'static str, holder: TaskId) {
+        self.slots().note(self.task.get(), what, holder);
+    }
+
+    pub(crate) fn set_name(&self, task: TaskId, name: Rc<str>) {
+        self.slots().set_name(task, name);
+    }
+
+    /// Every task, for a dump.
+    pub(crate) fn survey(&self) -> Vec<Survey> {
+        self.slots().survey()
+    }
+
+    /// The task that `waker` wakes, if it is one of this executor's.
+    pub(crate) fn task_of(&self, waker: &Waker) -> Option<TaskId> {
+        TaskId::of(waker, self.number)
     }
 
     /// Takes one from the budget.

@@ -19,10 +19,13 @@
 //!
 //! The file is long because every function relies on these.
 
+use std::collections::HashMap;
+use std::rc::Rc;
 use std::task::Waker;
 
 use slab::Slab;
 
+use super::survey::{Note, Place};
 use super::waker::TaskId;
 
 /// No slot.
@@ -49,21 +52,28 @@ pub(crate) enum Parent {
 }
 
 #[derive(Debug)]
-struct Slot {
-    generation: u32,
-    set: u32,
+pub(super) struct Slot {
+    pub(super) generation: u32,
+    pub(super) set: u32,
     /// What the set's owner calls this task.
     member: u32,
     /// Its neighbours in the ready list while `queued`; the first one's `previous` is stale.
     previous: u32,
     next: u32,
-    queued: bool,
+    pub(super) queued: bool,
     /// It has a scope of its own, which stands in `scopes`.
     scoped: bool,
+    /// It has a name, which stands in `names`.
+    pub(super) named: bool,
+    /// How often it was polled, and when last: milliseconds of [`Slots::now`].
+    pub(super) polls: u32,
+    pub(super) polled_at: u32,
+    /// Where it was spawned.
+    pub(super) place: Option<Place>,
 }
 
 #[derive(Debug)]
-struct Set {
+pub(super) struct Set {
     generation: u32,
     first: u32,
     last: u32,
@@ -75,6 +85,8 @@ struct Set {
     /// The scope its tasks are in.
     scope: u64,
     parent: Parent,
+    /// The task that polls it, whatever waker it comes with.
+    pub(super) owner: TaskId,
 }
 
 /// A woken task, taken off its list.
@@ -111,14 +123,19 @@ impl Set {
 /// All slots and sets of one runtime.
 #[derive(Debug)]
 pub(crate) struct Slots {
-    runtime: u16,
+    pub(super) runtime: u16,
     generation: u32,
-    slots: Slab<Slot>,
-    sets: Slab<Set>,
+    pub(super) slots: Slab<Slot>,
+    pub(super) sets: Slab<Set>,
     /// The scopes of the slots that are `scoped`; shorter than `slots` where none are.
     scopes: Vec<u64>,
     /// Scopes of tasks that have ended, to be forgotten.
     retired: Vec<u64>,
+    /// By slot, as far as there are any.
+    pub(super) notes: Vec<Option<Note>>,
+    pub(super) names: HashMap<u32, Rc<str>>,
+    /// The turn's clock in milliseconds; comes round after 49 days.
+    pub(crate) now: u32,
 }
 
 impl Slots {
@@ -130,6 +147,9 @@ impl Slots {
             sets: Slab::new(),
             scopes: Vec::new(),
             retired: Vec::new(),
+            notes: Vec::new(),
+            names: HashMap::new(),
+            now: 0,
         }
     }
 
@@ -153,6 +173,7 @@ impl Slots {
             held: 0,
             scope: 0,
             parent,
+            owner: TaskId::NOBODY,
         };
         SetKey {
             index: narrow(self.sets.insert(set)),
@@ -175,13 +196,18 @@ impl Slots {
 
     /// A slot for a new task, woken; who has to be called is given back.
     #[must_use = "the waker has to be called"]
-    pub(crate) fn add_woken(&mut self, set: SetKey, member: u32) -> (TaskId, Option<Waker>) {
-        let id = self.add_slot(set, member);
+    pub(crate) fn add_woken(
+        &mut self,
+        set: SetKey,
+        member: u32,
+        place: Option<Place>,
+    ) -> (TaskId, Option<Waker>) {
+        let id = self.add_slot(set, member, place);
         (id, self.wake(id))
     }
 
     /// A slot for a new task, not woken yet. The set must be alive.
-    fn add_slot(&mut self, set: SetKey, member: u32) -> TaskId {
+    fn add_slot(&mut self, set: SetKey, member: u32, place: Option<Place>) -> TaskId {
         debug_assert!(
             self.set(set).is_some(),
             "a task is added to a set that is gone"
@@ -201,6 +227,10 @@ impl Slots {
             next: NIL,
             queued: false,
             scoped: false,
+            named: false,
+            polls: 0,
+            polled_at: self.now,
+            place,
         });
         TaskId::new(self.runtime, generation, narrow(index))
     }
@@ -216,6 +246,9 @@ impl Slots {
         }
         if slot.scoped {
             self.retired.push(self.scopes[id.index() as usize]);
+        }
+        if slot.named {
+            self.names.remove(&id.index());
         }
     }
 
@@ -293,7 +326,7 @@ impl Slots {
     }
 
     #[inline]
-    fn slot(&mut self, id: TaskId) -> Option<&mut Slot> {
+    pub(super) fn slot(&mut self, id: TaskId) -> Option<&mut Slot> {
         self.slots
             .get_mut(id.index() as usize)
             .filter(|slot| id.has_generation(slot.generation))
@@ -353,11 +386,17 @@ impl Slots {
     /// is stored already. Gives back what the caller has to drop outside the borrow, and whether
     /// it has to list all its tasks.
     #[must_use = "a foreign waker is dropped outside the borrow"]
-    pub(crate) fn look(&mut self, key: SetKey, parent: Option<Parent>) -> (Option<Parent>, bool) {
+    pub(crate) fn look(
+        &mut self,
+        key: SetKey,
+        parent: Option<Parent>,
+        owner: TaskId,
+    ) -> (Option<Parent>, bool) {
         let Some(set) = self.set(key) else {
             return (None, false);
         };
         set.notified = true;
+        set.owner = owner;
         let old = parent.map(|parent| std::mem::replace(&mut set.parent, parent));
         (old, std::mem::take(&mut set.all))
     }
@@ -386,6 +425,8 @@ impl Slots {
         // The next one becomes the first, whose `previous` means nothing.
         let slot = &mut self.slots[index as usize];
         slot.queued = false;
+        slot.polls = slot.polls.wrapping_add(1);
+        slot.polled_at = self.now;
         set.first = slot.next;
         if slot.next == NIL {
             set.last = NIL;
@@ -437,7 +478,7 @@ impl Slots {
     }
 }
 
-fn narrow(index: usize) -> u32 {
+pub(super) fn narrow(index: usize) -> u32 {
     u32::try_from(index).expect("memory ends before four billion tasks")
 }
 
@@ -480,7 +521,7 @@ mod tests {
                     name += 1;
                     naive
                         .live
-                        .push((slots.add_slot(keys[set], name), set, name));
+                        .push((slots.add_slot(keys[set], name, None), set, name));
                 }
                 2 if !naive.live.is_empty() => {
                     let at = random(&mut seed) % naive.live.len();
@@ -513,12 +554,12 @@ mod tests {
     fn a_wake_walks_up_to_the_first_set_that_is_looked_at() {
         let mut slots = Slots::new(0);
         let root = slots.add_set(Parent::Loop);
-        let main = slots.add_slot(root, 0);
+        let main = slots.add_slot(root, 0, None);
         let group = slots.add_set(Parent::Task(main));
-        let child = slots.add_slot(group, 5);
+        let child = slots.add_slot(group, 5, None);
         assert!(slots.wake(child).is_none());
         assert_eq!(taken(&mut slots, root), Some((main, 0)));
-        assert!(slots.look(group, None).0.is_none());
+        assert!(slots.look(group, None, TaskId::NOBODY).0.is_none());
         assert_eq!(taken(&mut slots, group), Some((child, 5)));
         // The group still looks: a wake lists the child and goes no further.
         assert!(slots.wake(child).is_none());
@@ -534,11 +575,11 @@ mod tests {
         let mut slots = Slots::new(0);
         let waker = Waker::noop().clone();
         let set = slots.add_set(Parent::Foreign(waker.clone()));
-        let child = slots.add_slot(set, 0);
+        let child = slots.add_slot(set, 0, None);
         assert!(slots.is_adopted(set, &waker));
         assert!(slots.wake(child).is_some());
         slots.remove_slot(child);
-        let again = slots.add_slot(set, 0);
+        let again = slots.add_slot(set, 0, None);
         assert_eq!(again.index(), child.index());
         assert!(slots.wake(child).is_none(), "a stale key");
         assert!(!slots.has_ready(set));

@@ -26,7 +26,7 @@ use slab::Slab;
 
 use super::slots::Woken;
 use super::waker::TaskId;
-use super::{Executor, Parent, SetKey};
+use super::{Executor, Parent, Place, SetKey};
 
 /// What a panic carries.
 pub(crate) type Payload = Box<dyn Any + Send>;
@@ -144,7 +144,7 @@ impl<E> TaskSet<E> {
             None if executor.slots().is_adopted(key, waker) => None,
             None => Some(Parent::Foreign(waker.clone())),
         };
-        let (old, all) = executor.slots().look(key, parent);
+        let (old, all) = executor.slots().look(key, parent, executor.task());
         drop(old);
         if all {
             self.list_all(executor, key);
@@ -169,20 +169,37 @@ impl<E> TaskSet<E> {
     /// Gives every member a slot in `executor` and wakes it there.
     #[cold]
     fn move_to(&self, executor: &Rc<Executor>) -> SetKey {
+        let labels = self.labels();
         self.leave();
         let set = executor.slots().add_set(Parent::Unknown);
-        let body = executor.add(set, BODY);
+        let body = executor.add(set, BODY, None);
         let home = Home {
             executor: Rc::clone(executor),
             set,
             body: Some(body),
         };
         self.home.replace(Some(home));
+        let mut labels = labels.into_iter();
         for (key, member) in &mut *self.members.borrow_mut() {
-            member.id = executor.add(set, narrow(key));
+            let (place, name) = labels.next().unwrap_or_default();
+            member.id = executor.add(set, narrow(key), place);
             member.child.set_id(member.id);
+            if let Some(name) = name {
+                executor.set_name(member.id, name);
+            }
         }
         set
+    }
+
+    /// Where the members were spawned, and their names.
+    fn labels(&self) -> Vec<(Option<Place>, Option<Rc<str>>)> {
+        let home = self.home.borrow();
+        let Some(home) = &*home else {
+            return Vec::new();
+        };
+        let mut slots = home.executor.slots();
+        let members = self.members.borrow();
+        members.iter().map(|(_, m)| slots.label(m.id)).collect()
     }
 
     /// Frees the slots, but not the futures.
@@ -201,7 +218,7 @@ impl<E> TaskSet<E> {
     /// Adds the body as a task of a root set, woken.
     pub(crate) fn add_body(&self) {
         if let Some(home) = &mut *self.home.borrow_mut() {
-            home.body = Some(home.executor.add(home.set, BODY));
+            home.body = Some(home.executor.add(home.set, BODY, None));
         }
     }
 
@@ -223,7 +240,7 @@ impl<E> TaskSet<E> {
     }
 
     /// Takes a task in, woken; or cancels it at once if the set is closed.
-    pub(crate) fn insert(&self, child: Rc<dyn Child<E>>) {
+    pub(crate) fn insert(&self, child: Rc<dyn Child<E>>, place: Place) {
         if self.closed.get() {
             child.cancel();
             return;
@@ -233,10 +250,10 @@ impl<E> TaskSet<E> {
         // Without a home the next `look` gives the numbers.
         let (mut id, mut foreign) = (TaskId::NOBODY, None);
         if let Some(home) = &*self.home.borrow() {
-            (id, foreign) = home
-                .executor
-                .slots()
-                .add_woken(home.set, narrow(entry.key()));
+            (id, foreign) =
+                home.executor
+                    .slots()
+                    .add_woken(home.set, narrow(entry.key()), Some(place));
             child.set_id(id);
         }
         entry.insert(Member { id, child });

@@ -65,11 +65,16 @@ impl TaskId {
         Self(number)
     }
 
+    /// The number as it goes to another thread's queue.
+    pub(crate) fn number(self) -> usize {
+        self.0
+    }
+
     pub(super) fn runtime(self) -> u16 {
         u16::try_from(self.0 >> (GENERATION_BITS + INDEX_BITS)).expect("what is left: 16 bits")
     }
 
-    pub(super) fn index(self) -> u32 {
+    pub(crate) fn index(self) -> u32 {
         u32::try_from(self.0 & INDEX_MASK).expect("28 bits")
     }
 

@@ -132,7 +132,7 @@ type Answer = io::Result<Vec<SocketAddr>>;
 /// Asks the system's resolver on a thread, and waits for its answer.
 async fn lookup(name: String, port: u16) -> Result<Answer> {
     let mut running: Option<(Receiver<Answer>, Asker)> = None;
-    let mut wait = Wait::new("the address of a host");
+    let mut wait = Wait::new(&"the address of a host");
     poll_fn(|cx| {
         context::poll_with(|core| {
             ready!(wait.admit(core, cx))?;

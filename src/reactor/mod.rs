@@ -14,7 +14,7 @@ mod sources;
 mod timers;
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::task::Waker;
 
 pub(crate) use readiness::{After, Direction};
@@ -36,6 +36,15 @@ pub(crate) enum Trigger {
     Edge,
     /// Listeners: events as long as it is ready and somebody waits.
     Level,
+}
+
+/// What somebody waits for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Awaited {
+    /// A descriptor, in one direction; true for a listener.
+    Socket(RawFd, Direction, bool),
+    /// A deadline.
+    Moment(Nanos),
 }
 
 /// The waiting half of a runtime.
@@ -65,11 +74,8 @@ impl Reactor {
         bell: &Bell,
     ) -> io::Result<SourceKey> {
         self.poller(bell)?;
-        let listener = (trigger == Trigger::Level).then(|| Listening {
-            fd: fd.as_raw_fd(),
-            armed: true,
-        });
-        let key = self.sources.insert(listener);
+        let listener = (trigger == Trigger::Level).then_some(Listening { armed: true });
+        let key = self.sources.insert(fd.as_raw_fd(), listener);
         let poller = self.poller(bell)?;
         let added = match trigger {
             Trigger::Edge => poller.add(fd, token(key)),
@@ -130,7 +136,7 @@ impl Reactor {
         };
         if let (Some(listener), Some(poller)) = (&mut source.listener, &self.poller) {
             if !listener.armed || !cfg!(any(target_os = "linux", target_os = "android")) {
-                poller.arm(listener.fd, token(key))?;
+                poller.arm(source.fd, token(key))?;
                 listener.armed = true;
             }
         }
@@ -180,7 +186,7 @@ impl Reactor {
             if let Some(listener) = &mut source.listener {
                 if listener.armed && !source.readiness.is_waited_for(Direction::Read) {
                     // It would report for ever. If it cannot be silenced it is gone already.
-                    listener.armed = poller.disarm(listener.fd, token).is_err();
+                    listener.armed = poller.disarm(source.fd, token).is_err();
                 }
             }
             source.readiness.event(bits, woken);
@@ -216,6 +222,21 @@ impl Reactor {
             }
         }
         self.timers.take_wakers(waiters);
+    }
+
+    /// Calls `visit` with everybody who waits for something.
+    pub(crate) fn each_waiter<'a>(&'a self, mut visit: impl FnMut(&'a Waker, Awaited)) {
+        for source in self.sources.iter() {
+            for direction in [Direction::Read, Direction::Write] {
+                if let Some(waker) = source.readiness.waiter(direction) {
+                    let is_listener = source.listener.is_some();
+                    visit(waker, Awaited::Socket(source.fd, direction, is_listener));
+                }
+            }
+        }
+        for (waker, deadline) in self.timers.iter() {
+            visit(waker, Awaited::Moment(deadline));
+        }
     }
 
     /// How many descriptors are registered.

@@ -94,23 +94,28 @@ impl Readiness {
     /// Stores who waits; the one before is to be dropped outside the borrow.
     #[must_use = "a foreign waker is dropped outside the borrow"]
     pub(crate) fn park(&mut self, direction: Direction, waker: Waker) -> Option<Waker> {
-        self.waiter(direction).replace(waker)
+        self.place(direction).replace(waker)
     }
 
     /// Nobody waits in this direction any more.
     #[must_use = "a foreign waker is dropped outside the borrow"]
     pub(crate) fn unpark(&mut self, direction: Direction) -> Option<Waker> {
-        self.waiter(direction).take()
+        self.place(direction).take()
     }
 
-    pub(crate) fn is_waited_for(&self, direction: Direction) -> bool {
+    /// Who waits.
+    pub(crate) fn waiter(&self, direction: Direction) -> Option<&Waker> {
         match direction {
-            Direction::Read => self.reader.is_some(),
-            Direction::Write => self.writer.is_some(),
+            Direction::Read => self.reader.as_ref(),
+            Direction::Write => self.writer.as_ref(),
         }
     }
 
-    fn waiter(&mut self, direction: Direction) -> &mut Option<Waker> {
+    pub(crate) fn is_waited_for(&self, direction: Direction) -> bool {
+        self.waiter(direction).is_some()
+    }
+
+    fn place(&mut self, direction: Direction) -> &mut Option<Waker> {
         match direction {
             Direction::Read => &mut self.reader,
             Direction::Write => &mut self.writer,

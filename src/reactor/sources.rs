@@ -17,6 +17,8 @@ pub(crate) type SourceKey = u64;
 #[derive(Debug)]
 pub(crate) struct Source {
     generation: u32,
+    /// While it is here it has not been closed.
+    pub(super) fd: RawFd,
     pub(super) readiness: Readiness,
     /// Set for a listener, which is armed and disarmed as it is waited for.
     pub(super) listener: Option<Listening>,
@@ -25,7 +27,6 @@ pub(crate) struct Source {
 /// What a level-triggered source needs beyond the others.
 #[derive(Debug)]
 pub(super) struct Listening {
-    pub(super) fd: RawFd,
     pub(super) armed: bool,
 }
 
@@ -37,13 +38,14 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    pub(super) fn insert(&mut self, listener: Option<Listening>) -> SourceKey {
+    pub(super) fn insert(&mut self, fd: RawFd, listener: Option<Listening>) -> SourceKey {
         // Never 0, so that no key is.
         self.generation = self.generation.checked_add(1).unwrap_or(1);
         let generation = self.generation;
         let readiness = Readiness::default();
         let index = self.slab.insert(Source {
             generation,
+            fd,
             readiness,
             listener,
         });
@@ -72,6 +74,10 @@ impl Sources {
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Source> {
         self.slab.iter_mut().map(|(_, source)| source)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Source> {
+        self.slab.iter().map(|(_, source)| source)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -109,10 +115,10 @@ mod tests {
     #[test]
     fn a_stale_token_finds_nobody() {
         let mut sources = Sources::default();
-        let first = sources.insert(None);
+        let first = sources.insert(0, None);
         assert!(sources.by_token(token(first)).is_some());
         assert!(sources.remove(first).is_some());
-        let second = sources.insert(None);
+        let second = sources.insert(0, None);
         assert_eq!(index(first), index(second));
         assert!(sources.by_token(token(first)).is_none());
         assert!(sources.get(first).is_none() && sources.remove(first).is_none());

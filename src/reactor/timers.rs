@@ -129,6 +129,14 @@ impl Timers {
         slot.waker
     }
 
+    /// Who waits for which deadline, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Waker, u64)> {
+        self.heap.iter().filter_map(|entry| {
+            let slot = self.slots.get(entry.index as usize)?;
+            Some((slot.waker.as_ref()?, entry.deadline))
+        })
+    }
+
     /// Whether the timer's deadline has come; it stays so until it is cancelled or re-armed.
     pub(crate) fn is_fired(&self, key: TimerKey) -> bool {
         self.slot(key).is_some_and(|slot| slot.place == FIRED)

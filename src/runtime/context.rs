@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker, ready};
 
+use super::calls::CallQueue;
 use super::scope::Told;
 use super::scopes::Scopes;
 use super::stores::Stores;
@@ -39,6 +40,7 @@ pub(crate) struct Core {
     /// How many scopes are cancelled, and one more if the loop failed.
     alarms: Cell<u32>,
     pub(super) told: Cell<Told>,
+    calls: CallQueue,
     /// Set when the kernel refused to let the loop wait: every operation ends with this.
     failure: RefCell<Option<io::Error>>,
     failed: Cell<bool>,
@@ -57,6 +59,7 @@ impl Core {
             scopes: RefCell::default(),
             alarms: Cell::new(0),
             told: Cell::default(),
+            calls: CallQueue::default(),
             failure: RefCell::default(),
             failed: Cell::new(false),
         })
@@ -77,6 +80,11 @@ impl Core {
 
     pub(super) fn remote(&self) -> &Remote<Bell> {
         &self.remote
+    }
+
+    /// What other threads have left for the loop to run.
+    pub(crate) fn calls(&self) -> &CallQueue {
+        &self.calls
     }
 
     pub(crate) fn bell(&self) -> &Bell {
@@ -197,7 +205,7 @@ pub(crate) fn poll_with<T>(f: impl FnOnce(&Rc<Core>) -> Poll<Result<T>>) -> Poll
 /// One pass through the gate, for verbs whose system calls never have to wait: called over and
 /// over they leave room for others all the same.
 pub(crate) async fn checkpoint() -> Result<()> {
-    let mut wait = Wait::new("its turn");
+    let mut wait = Wait::unnamed();
     poll_fn(|cx| {
         poll_with(|core| {
             ready!(wait.admit(core, cx))?;

@@ -14,19 +14,23 @@
 //! | `mod.rs` | `block_on`, `Runtime`: the loop |
 //! | `context.rs` | which runtime runs on this thread; the gate that operations pass |
 //! | `inbox.rs` | what a turn has gathered: who is to be woken |
+//! | `calls.rs` | closures that other threads leave for the loop |
 //! | `socket.rs` | one descriptor's place in a loop, and who uses it |
 //! | `operation.rs` | one operation on it: the gate, the claim, the call, the wait |
 //! | `wait.rs` | one waiting operation: the gate, the wait |
 //! | `sleep.rs` | one timer as a future |
 //! | `scopes.rs` | which scopes there are, and what a cancel reaches (a pure machine) |
 //! | `scope.rs` | scopes at run time: cancelling, telling, ending |
+//! | `dump.rs` | what everybody waits for |
 //! | `control.rs` | what the owner of a scope sees and does of it |
 //! | `scoped.rs` | one body in a scope: a time limit, a shield, a run of an owned scope |
 //!
 //! This is the only place that knows both sides.
 
+pub(crate) mod calls;
 pub(crate) mod context;
 mod control;
+mod dump;
 mod inbox;
 pub(crate) mod operation;
 pub(crate) mod scope;
@@ -36,6 +40,13 @@ pub(crate) mod sleep;
 pub(crate) mod socket;
 pub(crate) mod stores;
 pub(crate) mod wait;
+
+pub use dump::{Dump, TaskState, dump};
+
+/// What `calls.rs` locks with; the model checker puts its own in place.
+mod sync {
+    pub(crate) use std::sync::{Arc, Mutex};
+}
 
 use std::convert::Infallible;
 use std::fmt;
@@ -60,8 +71,9 @@ const TIMERS_PER_TURN: usize = 1024;
 /// Runs `future` to its end on this thread, and everything it waits for meanwhile.
 ///
 /// When it returns, no descriptor or thread of the runtime is left, and no memory but its place in
-/// a table, which the next one takes; only the lookup of a host name that nobody waits for any
-/// more may still be running on its thread. A runtime that never waits makes no system call.
+/// a table, which the next one takes; only the lookup of a host name and a job in a thread that
+/// nobody waits for any more may still be running, and threads without a job linger for 10 seconds.
+/// A runtime that never waits makes no system call.
 ///
 /// # Panics
 ///
@@ -229,13 +241,13 @@ impl Runtime {
     }
 
     fn has_ready(&self) -> bool {
-        self.core.executor.has_ready(self.root_key)
+        self.core.executor.has_ready(self.root_key) || self.core.calls().has_left()
     }
 
     /// Polls woken tasks until none is left, the budget is used, or `main` is done.
     fn run<T>(&self, mut main: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
         let executor = &*self.core.executor;
-        executor.refill();
+        executor.refill(clock::coarse_millis());
         self.core.forget_scopes();
         loop {
             match self.root.step_caught(executor, self.root_key) {
@@ -266,7 +278,8 @@ impl Runtime {
             inbox.woken.extend(core.fail(cause));
         }
         inbox.gather(core, TIMERS_PER_TURN);
-        if let Some(payload) = inbox.wake_all(core) {
+        let (woken, called) = (inbox.wake_all(core), core.calls().run());
+        if let Some(payload) = woken.or(called) {
             resume_unwind(payload);
         }
     }
@@ -359,7 +372,9 @@ impl Drop for Runtime {
     fn drop(&mut self) {
         let panic = {
             let _entered = context::enter(&self.core);
-            self.root.teardown()
+            // First, so that no thread waits for a call while a task waits for the thread.
+            let left = self.core.calls().close();
+            self.root.teardown().or(left)
         };
         waker::close(self.core.executor.number());
         if let Some(payload) = panic {

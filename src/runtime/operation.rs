@@ -39,14 +39,14 @@ impl<'a> Operation<'a> {
             direction,
             claimed: 0,
             parked: false,
-            wait: Wait::new("a socket"),
+            wait: Wait::unnamed(),
         }
     }
 
     /// The next poll begins another operation, in the direction that this one goes on to hold: a
     /// scope that is cancelled by then ends it before it has done anything.
     pub(crate) fn again(&mut self) {
-        self.wait = Wait::new("a socket");
+        self.wait = Wait::unnamed();
     }
 
     /// Polls the operation: passes the gate, then makes `call` until it succeeds, fails, or would

@@ -60,7 +60,7 @@ impl Sleep {
     pub(crate) fn new(when: When) -> Self {
         Self {
             when,
-            wait: Wait::new("a moment"),
+            wait: Wait::unnamed(),
             set: None,
         }
     }
@@ -68,7 +68,7 @@ impl Sleep {
     /// Waits for another moment from now on; the timer that is set is moved.
     pub(crate) fn reset(&mut self, when: When) {
         self.when = when;
-        self.wait = Wait::new("a moment");
+        self.wait = Wait::unnamed();
         let Some((serial, key)) = self.set else {
             return;
         };

@@ -16,10 +16,13 @@ use std::task::{Context, Poll};
 use super::context::{self, Core};
 use super::scopes::WaiterKey;
 use crate::error::Result;
+use crate::executor::TaskId;
 
 /// The part of a waiting operation that the runtime knows of. Lives in the operation's future.
 #[derive(Debug)]
 pub(crate) struct Wait {
+    /// What it waits for, for a dump; `None` where the place it waits in says so.
+    what: Option<&'static &'static str>,
     /// The runtime of `enlisted`.
     serial: u64,
     /// Its place among the waiters of a scope, if it has one: only wakers that are not a task's
@@ -33,8 +36,16 @@ pub(crate) struct Wait {
 
 impl Wait {
     /// An operation that waits for `what`, such as "room in a memory object stream".
-    pub(crate) const fn new(_what: &'static str) -> Self {
+    pub(crate) const fn new(what: &'static &'static str) -> Self {
+        let mut wait = Self::unnamed();
+        wait.what = Some(what);
+        wait
+    }
+
+    /// An operation on a socket or a timer, where a dump finds it.
+    pub(crate) const fn unnamed() -> Self {
         Self {
+            what: None,
             serial: 0,
             enlisted: 0,
             begun: false,
@@ -95,6 +106,17 @@ impl Wait {
     /// it is in.
     #[inline]
     pub(crate) fn pend<T>(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<T>> {
+        self.pend_on(core, cx, TaskId::NOBODY)
+    }
+
+    /// The same where a task is known that keeps this one waiting.
+    #[inline]
+    pub(crate) fn pend_on<T>(
+        &mut self,
+        core: &Core,
+        cx: &Context<'_>,
+        holder: TaskId,
+    ) -> Poll<Result<T>> {
         if core.is_alarmed() {
             if let Some(told) = core.tell(cx, true) {
                 return told.map(Err);
@@ -103,7 +125,16 @@ impl Wait {
         if !core.executor.is_own(cx.waker()) {
             self.enlist(core, cx);
         }
+        if let Some(what) = self.what {
+            core.executor.note(what, holder);
+        }
         Poll::Pending
+    }
+
+    /// True if an operation that has to wait here would be told that it is cancelled: for what
+    /// would rather wait on, in a shield.
+    pub(crate) fn would_end(core: &Core) -> bool {
+        core.is_alarmed() && core.outermost(core.executor.scope()).is_some()
     }
 
     #[cold]

@@ -193,7 +193,7 @@ impl Ends {
         mut attempt: impl FnMut() -> Option<Result<T>>,
     ) -> Result<T> {
         let mut claim = Claim { side, held: false };
-        let mut wait = Wait::new("the other end of a memory stream");
+        let mut wait = Wait::new(&"the other end of a memory stream");
         poll_fn(|cx| {
             context::poll_with(|core| {
                 ready!(wait.admit(core, cx))?;

@@ -10,6 +10,7 @@
 //! | `relay/` | two streams made one, both ways |
 //! | `send_file.rs` | part of a file, by the kernel where it can |
 //! | `plain.rs` | what a socket that is nothing else lets the kernel do |
+//! | `object/` | memory object streams: a bounded queue of values between tasks |
 //!
 //! The laws that every byte stream keeps stand at [`ByteStream`].
 
@@ -17,6 +18,7 @@ mod data;
 mod face;
 mod listener;
 mod memory;
+mod object;
 mod plain;
 mod relay;
 mod send_file;
@@ -31,6 +33,9 @@ pub(crate) use data::{Data, Rest};
 pub(crate) use face::byte_stream_face;
 pub use listener::Listener;
 pub use memory::{MemoryStream, create_memory_byte_stream};
+pub use object::{
+    ObjectReceiver, ObjectSender, ObjectStreamStatistics, TrySendError, create_memory_object_stream,
+};
 pub(crate) use plain::{Plain, PlainSocket, ReceiveCall, SendCall};
 pub use relay::{Relay, RelaySide, Relayed, relay};
 pub use serve::Serve;

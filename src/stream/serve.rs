@@ -257,7 +257,7 @@ struct Places {
 
 impl Places {
     async fn one_free(&self) -> Result<()> {
-        let mut wait = Wait::new("the end of a connection");
+        let mut wait = Wait::new(&"the end of a connection");
         poll_fn(|cx| {
             context::poll_with(|core| {
                 ready!(wait.admit_wait(core, cx))?;

@@ -11,19 +11,36 @@ pub(crate) const NEVER: Nanos = Nanos::MAX;
 
 /// Now.
 pub(crate) fn now() -> Nanos {
+    read(libc::CLOCK_MONOTONIC)
+}
+
+#[inline]
+fn read(clock: libc::clockid_t) -> Nanos {
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: `time` is a valid place for one timespec; CLOCK_MONOTONIC exists everywhere we run,
-    // so the call cannot fail.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    // SAFETY: `time` is a valid place for one timespec; the clocks named in this file exist
+    // everywhere we run, so the call cannot fail.
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
     #[allow(
         clippy::cast_sign_loss,
         reason = "the monotonic clock starts near 0 and grows"
     )]
     let (seconds, nanos) = (time.tv_sec as u64, time.tv_nsec as u64);
     seconds * 1_000_000_000 + nanos
+}
+
+/// Milliseconds, a few late at most where the system has a clock that is cheaper so; they come
+/// round after 49 days. For telling people how long something has taken, never for deadlines.
+pub(crate) fn coarse_millis() -> u32 {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    const CLOCK: libc::clockid_t = libc::CLOCK_MONOTONIC_COARSE;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    const CLOCK: libc::clockid_t = libc::CLOCK_MONOTONIC;
+    #[allow(clippy::cast_possible_truncation, reason = "it comes round")]
+    let millis = (read(CLOCK) / 1_000_000) as u32;
+    millis
 }
 
 /// The deadline that lies `wait` after now; [`NEVER`] if that is beyond the clock's end.

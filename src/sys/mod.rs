@@ -14,6 +14,7 @@
 //! | `unix.rs` | UNIX pairs, datagrams by name, credentials |
 //! | `splice.rs` | bytes that stay in the kernel: splice, sendfile (Linux) |
 //! | `ancillary.rs` | descriptors that travel with bytes |
+//! | `signal.rs` | the handler of signals, who wants which, what was there before |
 //! | `errno.rs` | what an error number means to the layers above |
 
 #![allow(unsafe_code, reason = "this is the layer that talks to the kernel")]
@@ -24,6 +25,7 @@ pub(crate) mod clock;
 pub(crate) mod errno;
 pub(crate) mod file;
 pub(crate) mod poller;
+pub(crate) mod signal;
 pub(crate) mod socket;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) mod splice;

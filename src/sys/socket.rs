@@ -6,7 +6,7 @@
 use std::io::{self, IoSlice};
 use std::mem::size_of;
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
@@ -278,6 +278,20 @@ pub(crate) fn local_name(fd: BorrowedFd<'_>) -> io::Result<UnixName> {
 /// The name a UNIX socket is connected to.
 pub(crate) fn peer_name(fd: BorrowedFd<'_>) -> io::Result<UnixName> {
     Ok(UnixName::read(&SockRef::from(&fd).peer_addr()?))
+}
+
+/// Says for people whose descriptor this is: the peer's address, else its own.
+pub(crate) fn describe(fd: RawFd) -> String {
+    // SAFETY: the reactor forgets a source before its descriptor is closed, so that what it knows
+    // of is open; it is asked for addresses and nothing else.
+    let socket = unsafe { BorrowedFd::borrow_raw(fd) };
+    let internet = || peer_addr(socket).or_else(|_| local_addr(socket));
+    let unix = || peer_name(socket).or_else(|_| local_name(socket));
+    match (internet(), unix()) {
+        (Ok(address), _) => format!("fd {fd}, {address}"),
+        (_, Ok(name)) => format!("fd {fd}, {name}"),
+        _ => format!("fd {fd}"),
+    }
 }
 
 /// Sends small packets at once.

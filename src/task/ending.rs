@@ -50,7 +50,8 @@ impl<E> Ending<'_, E> {
 
 impl<'env, E> TaskGroup<'_, 'env, E> {
     /// Cancels the body and every child, also those spawned from now on: their operations end
-    /// with [`Error::Cancelled`]; what is still pending after that is dropped.
+    /// with [`Error::Cancelled`](crate::Error::Cancelled); what is still pending after that is
+    /// dropped.
     ///
     /// The group's result is then what its body ends with.
     pub fn cancel(&self) {

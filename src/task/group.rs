@@ -35,7 +35,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -215,6 +215,7 @@ impl<'s, 'env, E> TaskGroup<'s, 'env, E> {
     /// ```
     #[doc(alias = "start_soon")]
     #[doc(alias = "create_task")]
+    #[track_caller]
     pub fn spawn<F>(&'s self, future: F) -> TaskHandle<'s, <F::Output as Outcome<E>>::Value>
     where
         F: IntoFuture<Output: Outcome<E>>,
@@ -233,8 +234,9 @@ impl<'s, 'env, E> TaskGroup<'s, 'env, E> {
         // each way out; a frame that is leaked polls nothing any more. What may live longer is
         // the cell with a result in it, and only inside a handle, which has `'s` in its type.
         let child: Rc<dyn Child<E> + 'static> = unsafe { std::mem::transmute(child) };
-        self.set.insert(child);
-        TaskHandle::new(cell)
+        let place = Location::caller();
+        self.set.insert(child, place);
+        TaskHandle::new(cell, place)
     }
 }
 
@@ -576,6 +578,7 @@ impl Runtime {
     /// assert_eq!(runtime.block_on(task)?, 42);
     /// # Ok::<_, soloio::Error>(())
     /// ```
+    #[track_caller]
     pub fn spawn<F>(&self, future: F) -> TaskHandle<'static, F::Output>
     where
         F: IntoFuture,
@@ -588,8 +591,9 @@ impl Runtime {
             join: Join::new(),
             error: PhantomData,
         });
-        self.root()
-            .insert(Rc::<TaskCell<_, _, Infallible>>::clone(&cell));
-        TaskHandle::new(cell)
+        let child = Rc::<TaskCell<_, _, Infallible>>::clone(&cell);
+        let place = Location::caller();
+        self.root().insert(child, place);
+        TaskHandle::new(cell, place)
     }
 }

@@ -2,15 +2,17 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+
 use std::marker::PhantomData;
+use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use super::outcome::Outcome;
 use crate::error::{Error, Result};
-use crate::executor::TaskId;
+use crate::executor::{Place, TaskId};
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
 
@@ -59,6 +61,18 @@ impl<T> Join<T> {
         ended
     }
 
+    fn poll_finished(&self, wait: &mut Wait, cx: &Context<'_>) -> Poll<Result<()>> {
+        context::poll_with(|core| {
+            ready!(wait.admit_wait(core, cx))?;
+            if self.is_finished() {
+                return Poll::Ready(Ok(()));
+            }
+            let old = self.joiner.replace(Some(cx.waker().clone()));
+            drop(old);
+            wait.pend(core, cx)
+        })
+    }
+
     /// The value, once; after that, or if there is none, the task counts as cancelled.
     fn take_result(&self) -> Result<T> {
         self.result.take().ok_or(Error::Cancelled)
@@ -97,15 +111,19 @@ pub(super) trait Joinable<T> {
 pub struct TaskHandle<'s, T> {
     cell: Rc<dyn Joinable<T> + 's>,
     wait: Wait,
+    place: Place,
+    name: Option<Rc<str>>,
     /// Invariant, as the group is.
     scope: PhantomData<Cell<&'s ()>>,
 }
 
 impl<'s, T> TaskHandle<'s, T> {
-    pub(super) fn new(cell: Rc<dyn Joinable<T> + 's>) -> Self {
+    pub(super) fn new(cell: Rc<dyn Joinable<T> + 's>, place: Place) -> Self {
         Self {
             cell,
-            wait: Wait::new("the end of a task"),
+            wait: Wait::new(&"the end of a task"),
+            place,
+            name: None,
             scope: PhantomData,
         }
     }
@@ -127,6 +145,69 @@ impl<'s, T> TaskHandle<'s, T> {
         id.wake();
     }
 
+    /// Gives the task a name, which a [`dump`](fn@crate::dump) shows.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// soloio::block_on(soloio::task_group(async |group| {
+    ///     let task = group.spawn(async { Ok(()) }).named("the worker");
+    ///     assert_eq!(task.name(), Some("the worker"));
+    ///     Ok(())
+    /// }))?;
+    /// # Ok::<_, soloio::Error>(())
+    /// ```
+    #[must_use = "the handle comes back"]
+    pub fn named(mut self, name: impl Into<Rc<str>>) -> Self {
+        let name = name.into();
+        if let Some(core) = context::current() {
+            let id = self.cell.join().id.get();
+            core.executor.set_name(id, Rc::clone(&name));
+        }
+        self.name = Some(name);
+        self
+    }
+
+    /// The name it was given with this handle.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// Where in the program the task was spawned.
+    #[must_use]
+    pub fn spawned_at(&self) -> &'static Location<'static> {
+        self.place
+    }
+
+    /// Waits until the task has ended, one way or another, and leaves its value where it is: to
+    /// await the handle gives it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Cancelled`] if who waits is cancelled; [`Error::NoRuntime`] outside a runtime.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing has happened.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// soloio::block_on(soloio::task_group(async |group| {
+    ///     let mut task = group.spawn(async { Ok(5) });
+    ///     task.wait().await?;
+    ///     assert!(task.is_finished());
+    ///     assert_eq!(task.await?, 5);
+    ///     Ok(())
+    /// }))?;
+    /// # Ok::<_, soloio::Error>(())
+    /// ```
+    pub async fn wait(&mut self) -> Result<()> {
+        let mut wait = Wait::new(&"the end of a task");
+        poll_fn(|cx| self.cell.join().poll_finished(&mut wait, cx)).await
+    }
+
     /// True when the task has ended, one way or another.
     #[must_use]
     pub fn is_finished(&self) -> bool {
@@ -142,19 +223,11 @@ impl<T> Future for TaskHandle<'_, T> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
         let Self { cell, wait, .. } = self.get_mut();
         let join = cell.join();
-        let Some(core) = context::current() else {
-            return match join.is_finished() {
-                true => Poll::Ready(join.take_result()),
-                false => Poll::Ready(Err(Error::NoRuntime)),
-            };
-        };
-        ready!(wait.admit_wait(&core, cx))?;
-        if join.is_finished() {
+        if context::current().is_none() && join.is_finished() {
             return Poll::Ready(join.take_result());
         }
-        let old = join.joiner.replace(Some(cx.waker().clone()));
-        drop(old);
-        wait.pend(&core, cx)
+        ready!(join.poll_finished(wait, cx))?;
+        Poll::Ready(join.take_result())
     }
 }
 

@@ -5,18 +5,24 @@
 //! | `group.rs` | `task_group`: owns and polls the children; the one lifetime erasure |
 //! | `ending.rs` | how a group is cancelled, and where its later errors go |
 //! | `handle.rs` | `TaskHandle`: a child's result |
+//! | `join.rs` | `join`, `try_join`: several futures in one task, until all are done |
+//! | `race.rs` | `race`: several futures in one task, until the first is done |
 //! | `outcome.rs` | what a child may end with |
 //! | `rejected.rs` | programs that must not compile (documentation tests) |
 //! | `scope.rs` | `CancelScope`, `shield` |
+//! | `start.rs` | `TaskGroup::start`: waits until a child is ready |
 //! | `timeout.rs` | `fail_after`, `move_on_after`, and the same with a moment |
 
 mod ending;
 mod group;
 mod handle;
+mod join;
 mod outcome;
+mod race;
 #[cfg(doctest)]
 mod rejected;
 mod scope;
+mod start;
 mod timeout;
 
 use std::future::poll_fn;
@@ -24,8 +30,11 @@ use std::task::{Poll, ready};
 
 pub use group::{TaskGroup, task_group, task_group_with};
 pub use handle::TaskHandle;
+pub use join::{Join, TryJoin, join, try_join};
 pub use outcome::Outcome;
+pub use race::{Race, Winner, race};
 pub use scope::{CancelScope, current_effective_deadline, shield};
+pub use start::Ready;
 pub use timeout::{fail_after, fail_at, move_on_after, move_on_at};
 
 use crate::error::Result;
@@ -56,7 +65,7 @@ use crate::runtime::wait::Wait;
 #[doc(alias = "checkpoint")]
 pub async fn yield_now() -> Result<()> {
     let mut yielded = false;
-    let mut wait = Wait::new("its turn");
+    let mut wait = Wait::unnamed();
     poll_fn(|cx| {
         context::poll_with(|core| {
             ready!(wait.admit_wait(core, cx))?;

@@ -2,6 +2,7 @@
 //!
 //! `cargo test` builds the examples; to run this file alone, `cargo build --examples` first.
 
+mod chat;
 mod running;
 
 use std::fs::{self, File};
@@ -80,6 +81,13 @@ fn timeouts_tells_what_was_late() {
         "done within 100 ms: quick, fair",
     ];
     assert_eq!(lines, expected);
+}
+
+#[test]
+fn workers_do_each_job_once() {
+    let said = start("worker", &NONE).ended().said();
+    let expected = (1..=12).map(|number| format!("{number} squared is {}", number * number));
+    assert!(said.lines().eq(expected), "{said}");
 }
 
 #[test]
@@ -363,4 +371,51 @@ fn echo_stops_accepting_and_lets_connections_finish() {
     client.shutdown(Shutdown::Write).expect("connected");
     assert_eq!(client.read(&mut answer).expect("an orderly end"), 0);
     echo.ended().well();
+}
+
+#[test]
+fn echo_ends_at_once_at_the_second_signal() {
+    let mut echo = start("echo", &["--tcp", "127.0.0.1:0"]);
+    let address = echo.address("tcp");
+    let _client = TcpStream::connect(address).expect("it listens");
+    echo.terminate();
+    while TcpStream::connect(address).is_ok() {
+        assert!(Instant::now() < echo.deadline, "it goes on accepting");
+        thread::yield_now();
+    }
+    echo.terminate();
+    let ended = echo.ended();
+    assert_eq!(
+        (ended.code, &*ended.stderr),
+        (None, ""),
+        "not by the signal"
+    );
+}
+
+#[test]
+fn a_server_that_ends_in_order_answers_what_was_begun() {
+    let mut server = start("graceful_shutdown", &["0"]);
+    let address = server.address("tcp");
+    let mut client = TcpStream::connect(address).expect("it listens");
+    client.set_read_timeout(Some(GUARD)).expect("a timeout");
+    let mut answer = [0; 33];
+    client.write_all(b"10\nten\n1000").expect("it reads");
+    client.read_exact(&mut answer[..3]).expect("it answers");
+    assert_eq!(&answer[..3], b"29\n");
+    client.read_exact(&mut answer).expect("it answers");
+    assert_eq!(&answer, b"a number from 1 to 10000, please\n");
+
+    server.terminate();
+    assert_eq!(server.line(), "SIGTERM: no more connections");
+    while TcpStream::connect(address).is_ok() {
+        assert!(Instant::now() < server.deadline, "it goes on accepting");
+        thread::yield_now();
+    }
+    // The rest of a request that was begun before.
+    client.write_all(b"\n").expect("it reads");
+    client.read_exact(&mut answer[..5]).expect("it answers");
+    assert_eq!(&answer[..5], b"7919\n");
+    client.shutdown(Shutdown::Write).expect("connected");
+    assert_eq!(client.read(&mut answer).expect("an orderly end"), 0);
+    assert_eq!(server.ended().said(), "3 answers\n");
 }

@@ -1,150 +1,24 @@
 //! Cancels every operation at each of its waits, and looks at what is left.
 //!
-//! The driver runs a round for each count of polls: the operation is cut off after that many, once
-//! as soon as it waits again (`late: false`), and once when it was woken but not polled yet
-//! (`late: true`); once by being dropped, and once by a scope around it (`gently`), where it ends
-//! with `Cancelled` or, if it is ready, with its value. The rounds go on until the operation comes
-//! to its end before its cut. Each round makes what it needs, lets a partner play its part, and
-//! checks that nothing is lost and that the object still works; the driver checks descriptors,
-//! threads, sources, timers and scopes. Long because every public operation has its round.
+//! The driver is in `cut.rs`. Long because every public operation has its round.
 
-use std::future::{Future, IntoFuture, poll_fn};
+mod sync;
+
 use std::io::IoSlice;
-use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::join;
 use soloio::{
-    ByteStream, CancelScope, Error, Result, Runtime, connect_tcp, connect_unix,
-    create_connected_udp_socket, create_memory_byte_stream, create_tcp_listener, create_udp_socket,
-    create_unix_listener,
+    ByteStream, Error, Result, connect_tcp, connect_unix, create_connected_udp_socket,
+    create_memory_byte_stream, create_tcp_listener, create_udp_socket, create_unix_listener,
 };
 use soloio::{fail_after, interval, move_on_after, sleep, sleep_until, task_group, yield_now};
 
+pub(crate) use crate::cut::{Cut, everywhere, everywhere_alone};
 use crate::net_support::{
     TempDir, check_numbered, clog, numbered, tcp_listener, tcp_pair, turns, udp, unix_pair,
 };
-use crate::support::{Counter, alone, deadline, fds, forever, threads};
-
-/// Where an operation is cut off.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Cut {
-    polls: usize,
-    late: bool,
-    gently: bool,
-}
-
-impl Cut {
-    const NEVER: Self = Self {
-        polls: usize::MAX,
-        late: false,
-        gently: false,
-    };
-
-    /// The operation's output, if it needs no more polls than it is given.
-    pub(crate) async fn apply<F, T>(self, operation: F) -> Option<Result<T>>
-    where
-        F: IntoFuture<Output = Result<T>>,
-    {
-        if self.gently {
-            return self.apply_gently(operation).await;
-        }
-        let mut operation = std::pin::pin!(operation.into_future());
-        let mut polls = 0;
-        poll_fn(|cx| {
-            if polls == self.polls {
-                return Poll::Ready(None);
-            }
-            polls += 1;
-            match operation.as_mut().poll(cx) {
-                Poll::Ready(output) => Poll::Ready(Some(output)),
-                Poll::Pending if polls == self.polls && !self.late => Poll::Ready(None),
-                Poll::Pending => Poll::Pending,
-            }
-        })
-        .await
-    }
-
-    /// The same with a scope that is cancelled instead of a drop.
-    async fn apply_gently<F, T>(self, operation: F) -> Option<Result<T>>
-    where
-        F: IntoFuture<Output = Result<T>>,
-    {
-        let scope = CancelScope::new();
-        let mut run = std::pin::pin!(scope.run(operation));
-        let mut polls = 0;
-        let ended = poll_fn(|cx| {
-            if polls == self.polls {
-                scope.cancel("the cut");
-            }
-            polls += 1;
-            let polled = run.as_mut().poll(cx);
-            if polled.is_pending() && polls == self.polls && !self.late {
-                scope.cancel("the cut");
-            }
-            polled
-        })
-        .await;
-        match ended {
-            None => panic!("an operation of ours was dropped instead of being told"),
-            Some(Err(Error::Cancelled)) => None,
-            Some(output) => Some(output),
-        }
-    }
-}
-
-/// Runs `round` with every cut; it says whether the operation came to its end.
-pub(crate) fn everywhere(test: &str, round: impl AsyncFn(Cut) -> bool) {
-    // The name of a test here, or the full name of one elsewhere.
-    let module = ["cancel_everywhere::", ""][usize::from(test.contains("::"))];
-    alone(&format!("{module}{test}"), || {
-        let _guard = deadline();
-        let mut runtime = Runtime::new().expect("a runtime");
-        let threads = threads();
-        let ended = runtime.block_on(round(Cut::NEVER));
-        assert!(ended, "{test} comes to its end");
-        wait_for_lookups(&mut runtime, threads);
-        let mut cuts = 0;
-        for late in [false, true] {
-            for polls in 0.. {
-                assert!(polls < 1000, "{test} has no end");
-                let before = fds();
-                let mut done = false;
-                for gently in [true, false] {
-                    let cut = Cut {
-                        polls,
-                        late,
-                        gently,
-                    };
-                    done = runtime.block_on(round(cut));
-                    wait_for_lookups(&mut runtime, threads);
-                    check_nothing_left(&runtime, before, &format!("{test}, {cut:?}"));
-                    cuts += 1;
-                }
-                if done {
-                    break;
-                }
-            }
-        }
-        assert!(cuts >= 8, "{cuts} cuts");
-    });
-}
-
-/// A lookup that was abandoned ends when the resolver does, and wakes a task that is gone.
-fn wait_for_lookups(runtime: &mut Runtime, before: usize) {
-    while threads() > before {
-        std::thread::yield_now();
-    }
-    runtime.turn(Some(Duration::ZERO)).expect("a turn");
-}
-
-fn check_nothing_left(runtime: &Runtime, before: usize, what: &str) {
-    assert_eq!(fds(), before, "descriptors after {what}");
-    let state = format!("{runtime:?}");
-    assert!(state.contains("sources: 0"), "{state} after {what}");
-    assert!(state.contains("scopes: 0"), "{state} after {what}");
-    assert_eq!(runtime.next_timeout(), None, "a timer is left after {what}");
-}
+use crate::support::{Counter, forever};
 
 /// How a receive is called.
 #[derive(Clone, Copy)]

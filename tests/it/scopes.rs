@@ -1,6 +1,7 @@
-//! Cancel scopes, time limits and shields: who is told, who may go on, who is dropped.
+//! Cancel scopes and time limits: who is told, who may go on, who is dropped. Long because each
+//! promise has its test.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::{Future, pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -14,17 +15,17 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use soloio::{
     CancelScope, Error, Result, Runtime, block_on, create_memory_byte_stream,
     current_effective_deadline, fail_after, fail_at, interval, move_on_after, move_on_at, shield,
-    sleep, task_group, task_group_with, yield_now,
+    sleep, task_group, yield_now,
 };
 
 use crate::net_support::{run, tcp_listener, tcp_pair};
 use crate::support::{Counter, deadline, forever, give_way, poll_once, poll_with, sanitized};
 
-const HOUR: Duration = Duration::from_secs(3600);
-const SOON: Duration = Duration::from_millis(1);
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+pub(crate) const SOON: Duration = Duration::from_millis(1);
 
 /// Waits for the end of time, as an operation of ours.
-async fn long() -> Result<()> {
+pub(crate) async fn long() -> Result<()> {
     sleep(HOUR).await
 }
 
@@ -34,7 +35,7 @@ async fn result_of(future: impl Future<Output = ()>) -> Result<()> {
     Ok(())
 }
 
-fn is_cancelled<T>(result: &Result<T>) -> bool {
+pub(crate) fn is_cancelled<T>(result: &Result<T>) -> bool {
     matches!(result, Err(Error::Cancelled))
 }
 
@@ -212,116 +213,6 @@ fn leaves_inside_combinators_of_children_are_told() {
         .await;
         assert_eq!(ended.expect_err("an error").to_string(), "no luck");
         assert_eq!(told.get(), 3);
-    });
-}
-
-#[test]
-fn a_shield_lets_clean_up_run_and_ends_by_its_limit() {
-    run(async {
-        let (a, b) = create_memory_byte_stream(64);
-        let ended = fail_after(SOON, async {
-            let ended = a.receive().await;
-            shield(HOUR, async {
-                sleep(SOON).await?;
-                a.send(b"goodbye").await
-            })
-            .await?;
-            ended
-        });
-        assert!(matches!(ended.await, Err(Error::TimedOut)));
-        assert_eq!(b.receive().await.expect("bytes"), b"goodbye");
-
-        // The limit ends what takes too long, gently, and then for good.
-        let told = Cell::new(false);
-        let ended = move_on_after(SOON, async {
-            let clean_up = async {
-                told.set(is_cancelled(&long().await));
-                forever().await;
-            };
-            shield(SOON, clean_up).await;
-            Ok::<_, Error>(())
-        });
-        assert!(ended.await.expect("no error").is_none());
-        assert!(told.get());
-
-        // Without a cancel around it the limit does nothing.
-        let slow = shield(Duration::ZERO, sleep(SOON)).await;
-        assert!(slow.is_ok());
-
-        // Scopes inside work as usual.
-        let inner = shield(HOUR, fail_after(SOON, long())).await;
-        assert!(matches!(inner, Err(Error::TimedOut)));
-    });
-}
-
-#[test]
-fn a_leaked_or_parked_shield_ends_by_its_limit() {
-    let _deadline = deadline();
-    block_on(async {
-        let leaks = async {
-            let mut shielded = Box::pin(shield(10 * SOON, long()));
-            assert!(poll_once(shielded.as_mut()).await.is_pending());
-            std::mem::forget(shielded);
-            long().await
-        };
-        assert!(matches!(
-            fail_after(SOON, leaks).await,
-            Err(Error::TimedOut)
-        ));
-        let start = Instant::now();
-        let parks = async {
-            let mut shielded = Box::pin(shield(10 * SOON, long()));
-            assert!(poll_once(shielded.as_mut()).await.is_pending());
-            forever().await;
-            shielded.await
-        };
-        assert!(matches!(
-            fail_after(SOON, parks).await,
-            Err(Error::TimedOut)
-        ));
-        assert!(
-            start.elapsed() >= 10 * SOON,
-            "the shield held as long as that"
-        );
-        // The same in a group whose sibling fails, and in a child whose handle cancels it.
-        let parks = async || {
-            let mut shielded = Box::pin(shield(10 * SOON, long()));
-            assert!(poll_once(shielded.as_mut()).await.is_pending());
-            forever().await;
-            shielded.await
-        };
-        let ended: Result<()> = task_group(async |group| {
-            let child = group.spawn(parks());
-            sleep(SOON).await?;
-            child.cancel();
-            assert!(is_cancelled(&child.await));
-            group.spawn(parks());
-            sleep(SOON).await?;
-            Err(Error::other("no luck"))
-        })
-        .await;
-        assert_eq!(ended.expect_err("an error").to_string(), "no luck");
-    });
-}
-
-/// A group that nobody polls any more holds nobody up.
-#[test]
-fn a_parked_group_holds_nothing() {
-    let _deadline = deadline();
-    block_on(async {
-        let parks = async {
-            let mut group = Box::pin(task_group(async |group| {
-                group.spawn(long());
-                long().await
-            }));
-            assert!(poll_once(group.as_mut()).await.is_pending());
-            forever().await;
-            group.await
-        };
-        assert!(matches!(
-            fail_after(SOON, parks).await,
-            Err(Error::TimedOut)
-        ));
     });
 }
 
@@ -546,148 +437,6 @@ fn a_guest_is_woken_by_a_cancel_between_its_turns() {
     }
     let ended = runtime.block_on(task).expect("a value");
     assert!(is_cancelled(&ended.expect("handed on")));
-}
-
-#[test]
-fn the_first_error_lets_the_others_clean_up() {
-    run(async {
-        let cleaned = Cell::new(0);
-        let others = RefCell::new(Vec::new());
-        let ended: Result<()> = task_group(async |group| {
-            group.keep_errors_in(&others);
-            for n in 0..3 {
-                let cleaned = &cleaned;
-                group.spawn(async move {
-                    let ended = long().await;
-                    shield(HOUR, sleep(SOON)).await?;
-                    cleaned.set(cleaned.get() + 1);
-                    match n {
-                        0 => ended,
-                        1 => Err(Error::other("while cleaning up")),
-                        _ => Ok(()),
-                    }
-                });
-            }
-            group.spawn(async {
-                sleep(SOON).await?;
-                Err::<(), _>(Error::other("first"))
-            });
-            let told = long().await;
-            assert!(is_cancelled(&told), "the body, too");
-            told
-        })
-        .await;
-        assert_eq!(ended.expect_err("an error").to_string(), "first");
-        assert_eq!(cleaned.get(), 3);
-        assert!(
-            others.borrow().is_empty(),
-            "those that were told are no news"
-        );
-    });
-}
-
-/// Errors that are no answer to the cancel are kept.
-#[test]
-fn the_errors_after_the_first_are_kept_where_asked() {
-    let others = RefCell::new(Vec::new());
-    let ended: Result<(), Error> = block_on(task_group_with(async |group| {
-        group.keep_errors_in(&others);
-        for name in ["first", "second", "third"] {
-            group.spawn(async move { Err::<(), _>(Error::other(name)) });
-        }
-        Ok::<_, Error>(())
-    }));
-    assert_eq!(ended.expect_err("an error").to_string(), "first");
-    let others: Vec<_> = others.borrow().iter().map(ToString::to_string).collect();
-    assert_eq!(others, ["second", "third"]);
-}
-
-#[test]
-fn a_group_can_be_cancelled_and_its_body_says_how_it_ends() {
-    run(async {
-        let value = task_group(async |group| {
-            group.spawn(long());
-            group.spawn(async {
-                forever().await;
-                Ok(())
-            });
-            sleep(SOON).await?;
-            group.cancel();
-            let late = group.spawn(async { yield_now().await });
-            assert!(is_cancelled(&late.await));
-            Ok(4)
-        });
-        assert_eq!(value.await.expect("the body's value"), 4);
-        let cut: Result<()> = task_group(async |group| {
-            group.spawn(async { group.cancel() });
-            long().await
-        })
-        .await;
-        assert!(is_cancelled(&cut));
-        let early: Result<()> = task_group(async |group| {
-            group.cancel();
-            long().await
-        })
-        .await;
-        assert!(is_cancelled(&early));
-    });
-}
-
-/// A cancel from outside is the outside's: no first error, but no success either.
-#[test]
-fn a_group_that_was_cut_short_from_outside_does_not_succeed() {
-    run(async {
-        let ended = move_on_after(SOON, async {
-            task_group(async |group| {
-                group.spawn(long());
-                Ok("the body is done")
-            })
-            .await
-        });
-        assert!(ended.await.expect("no error").is_none());
-        let scope = CancelScope::new();
-        let cleaned = Cell::new(false);
-        let ended = scope.run(task_group(async |group| {
-            group.spawn(async {
-                let ended = long().await;
-                shield(HOUR, sleep(SOON)).await?;
-                cleaned.set(true);
-                ended
-            });
-            group.spawn(async {
-                scope.cancel("from inside");
-                long().await
-            });
-            Ok(())
-        }));
-        assert!(is_cancelled(&ended.await.expect("handed on")));
-        assert!(
-            cleaned.get(),
-            "the other's end does not cut its shield short"
-        );
-    });
-}
-
-#[test]
-fn ten_thousand_children_are_each_told_once() {
-    run(async {
-        let told = Cell::new(0);
-        let ended = fail_after(SOON, async {
-            task_group(async |group| {
-                for _ in 0..10_000 {
-                    group.spawn(async {
-                        let ended = long().await;
-                        told.set(told.get() + i32::from(is_cancelled(&ended)));
-                        ended
-                    });
-                }
-                Ok(())
-            })
-            .await
-        });
-        assert!(matches!(ended.await, Err(Error::TimedOut)));
-        assert_eq!(told.get(), 10_000);
-    });
 }
 
 /// So many limits inside each other, without other futures in between: those take stack, too.

@@ -204,6 +204,15 @@ impl<F: FnMut()> Drop for OnDrop<F> {
     }
 }
 
+/// Counts its drop, on whatever thread that happens.
+pub(crate) struct CountedDrop(pub(crate) Arc<AtomicUsize>);
+
+impl Drop for CountedDrop {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
 /// Counts the polls of a future.
 pub(crate) async fn counted<F: Future>(polls: Counter, future: F) -> F::Output {
     let mut future = std::pin::pin!(future);

@@ -1,5 +1,7 @@
 //! The rows of the table: name, unit, how much work, what to reach, and the code that measures.
 
+mod channel;
+mod lock;
 mod ping_pong;
 mod ready;
 mod rearm;
@@ -96,6 +98,10 @@ fn in_process() -> Vec<Row> {
         row("spawn", "spawn and join an empty task", ns, R(0.25), [400 * K, 2 * K], spawn::measure),
         row("self-wake", "task that wakes itself", ns, R(0.5), [4 * M, 20 * K], self_wake::measure),
         row("ping-pong", "two tasks ping-pong", ns, R(0.65), [M, 5 * K], ping_pong::measure),
+        row("channel", "channel, there and back", ns, R(1.0), [M, 5 * K], channel::ping_pong),
+        row("channel-flow", "  one way, 64 places", ns, R(1.0), [2 * M, 10 * K], channel::flow),
+        row("lock", "lock, free", ns, R(0.8), [4 * M, 20 * K], lock::free),
+        row("lock-wanted", "  wanted by two tasks", ns, R(0.4), [M, 5 * K], lock::wanted),
         row("thread-wake", "woken by a thread", ns, R(1.0), [5 * K, 100], thread_wake::measure),
         row("timer", "timer made, cancelled: alone", ns, R(0.12), [300 * K, 2 * K], timer::alone),
         row("timer-among", "  one among 25,000 live", ns, R(0.12), [500 * K, 2 * K], timer::among),

@@ -1,0 +1,68 @@
+//! Keeps what code panicked with that somebody else waited for.
+
+use std::any::Any;
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+/// What code panicked with that ran elsewhere: a job on a thread, a closure on the loop.
+///
+/// # Examples
+///
+/// To panic with it here, as if it had been called here:
+///
+/// ```should_panic
+/// use soloio::{Error, block_on, run_in_thread};
+///
+/// match block_on(run_in_thread(|| panic!("the job's reason"))) {
+///     Ok(()) => {}
+///     Err(Error::Panicked(panicked)) => std::panic::resume_unwind(panicked.into_payload()),
+///     Err(error) => eprintln!("{error}"),
+/// }
+/// ```
+pub struct Panicked(Box<Details>);
+
+struct Details {
+    /// The text, where there is one.
+    message: Option<String>,
+    /// Behind a lock only so that an error may be shared: it is taken out by value alone.
+    payload: Mutex<Box<dyn Any + Send>>,
+}
+
+impl Panicked {
+    pub(crate) fn new(payload: Box<dyn Any + Send>) -> Self {
+        let text = payload.downcast_ref::<&str>().map(ToString::to_string);
+        let message = text.or_else(|| payload.downcast_ref::<String>().cloned());
+        Self(Box::new(Details {
+            message,
+            payload: Mutex::new(payload),
+        }))
+    }
+
+    /// The text of the panic; `None` if it had another payload than text.
+    #[must_use]
+    pub fn message(&self) -> Option<&str> {
+        self.0.message.as_deref()
+    }
+
+    /// The payload, for [`resume_unwind`](std::panic::resume_unwind) or a downcast.
+    #[must_use]
+    pub fn into_payload(self) -> Box<dyn Any + Send> {
+        let payload = self.0.payload.into_inner();
+        payload.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Display for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it panicked: {}", self.message().unwrap_or("(no text)"))
+    }
+}
+
+impl fmt::Debug for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl StdError for Panicked {}

@@ -1,0 +1,148 @@
+//! Closures that other threads leave for the loop, which runs them between its tasks.
+//!
+//! Beside the wakes of `executor/remote.rs`, and with their help: the closure is queued here first,
+//! then the loop is woken as by any task's waker, with a number that no task has. So a loop that
+//! goes to sleep either finds that wake, and with it the closure, or is rung.
+//!
+//! ```text
+//!   any thread                          the loop, once a turn
+//!   lock: closed? push. unlock          takes in the wakes     (remote)
+//!   was it empty: wake                  lock: swap. unlock; runs some; so until it was empty
+//! ```
+//!
+//! Only a push into an empty queue wakes. That is enough because the loop does not go to sleep
+//! before it saw the queue empty, or else still has some of what it took
+//! ([`has_left`](CallQueue::has_left)). `tests/loom.rs` includes this file too.
+
+use std::any::Any;
+use std::cell::{OnceCell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
+use std::mem;
+use std::ops::DerefMut;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::PoisonError;
+
+use super::sync::{Arc, Mutex};
+
+/// How many one turn runs at most, before the tasks and the kernel have theirs. The model checker
+/// looks at what is left over with the smallest number there is.
+const PER_TURN: usize = if cfg!(loom) { 1 } else { 64 };
+
+/// What a closure panicked with.
+type Payload = Box<dyn Any + Send>;
+
+/// A closure for the loop.
+pub(crate) type Call = Box<dyn FnOnce() + Send>;
+
+/// The half that other threads hold.
+pub(crate) struct Calls {
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    calls: VecDeque<Call>,
+    /// Set once, when the loop ends.
+    closed: bool,
+}
+
+impl Calls {
+    fn new() -> Self {
+        Self {
+            queue: Mutex::new(Queue::default()),
+        }
+    }
+
+    fn lock(&self) -> impl DerefMut<Target = Queue> {
+        // No code of the user's runs under it.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leaves a closure for the loop; `Ok(true)`: now the loop has to be woken. Gives the closure
+    /// back if the loop has ended.
+    pub(crate) fn push(&self, call: Call) -> Result<bool, Call> {
+        let mut queue = self.lock();
+        if queue.closed {
+            drop(queue);
+            return Err(call);
+        }
+        let was_empty = queue.calls.is_empty();
+        queue.calls.push_back(call);
+        Ok(was_empty)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+}
+
+impl fmt::Debug for Calls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Calls").finish_non_exhaustive()
+    }
+}
+
+/// The loop's half.
+#[derive(Default)]
+pub(crate) struct CallQueue {
+    /// Made when it is first asked for: most loops have none.
+    shared: OnceCell<Arc<Calls>>,
+    /// Taken from there, and not yet run.
+    taken: RefCell<VecDeque<Call>>,
+}
+
+impl CallQueue {
+    /// The half for other threads.
+    pub(crate) fn shared(&self) -> Arc<Calls> {
+        Arc::clone(self.shared.get_or_init(|| Arc::new(Calls::new())))
+    }
+
+    /// True if there are some that the last turn had no time for.
+    pub(super) fn has_left(&self) -> bool {
+        !self.taken.borrow().is_empty()
+    }
+
+    /// Runs some of what is there. The others go on after a panic of one, and the first is given
+    /// back.
+    pub(super) fn run(&self) -> Option<Payload> {
+        let shared = self.shared.get()?;
+        let (mut first, mut left) = (None, PER_TURN);
+        loop {
+            if !self.has_left() {
+                // Outside the queue's lock only this thread sees what it took.
+                let taken = mem::take(&mut shared.lock().calls);
+                self.taken.replace(taken);
+            }
+            // Either this was empty just now, or some are left.
+            if left == 0 {
+                return first;
+            }
+            let Some(call) = self.taken.borrow_mut().pop_front() else {
+                return first;
+            };
+            left -= 1;
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(call)) {
+                first.get_or_insert(payload);
+            }
+        }
+    }
+
+    /// The loop ends: drops what was not run, and refuses what comes.
+    pub(super) fn close(&self) -> Option<Payload> {
+        // Made, if there is none: who asks for it from now on gets one that is closed.
+        let shared = self.shared();
+        let mut queue = shared.lock();
+        queue.closed = true;
+        let left = mem::take(&mut queue.calls);
+        drop(queue);
+        let taken = self.taken.take();
+        let mut first = None;
+        for call in taken.into_iter().chain(left) {
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(call))) {
+                first.get_or_insert(payload);
+            }
+        }
+        first
+    }
+}

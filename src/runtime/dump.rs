@@ -1,0 +1,236 @@
+//! What is everybody waiting for? The tree of groups and tasks, with what each waits for.
+//!
+//! Nothing is kept for this but what a slot holds anyway: who waits is found where it waits, in the
+//! sources and timers of the reactor, or in the note that an operation left in its task's slot.
+//! An operation inside a combinator with wakers of its own is not found by its waker: it is counted
+//! at the end.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::os::fd::RawFd;
+use std::panic::Location;
+use std::time::Duration;
+
+use super::Runtime;
+use super::context::{self, Core};
+use crate::error::{Error, Result};
+use crate::executor::{Place, Survey, TaskId};
+use crate::reactor::{Awaited, Direction};
+use crate::sys::{clock, socket};
+
+/// All tasks of a runtime at one moment; made by [`dump`](fn@dump) and [`Runtime::dump`].
+///
+/// Printed it is a tree, each task below the one that runs its group:
+///
+/// ```text
+/// main, 12 polls, runs
+///   body of a group, 3 polls, waits 0.41 s: accepts (fd 5, 127.0.0.1:7000)
+///   "worker" (src/main.rs:20:15), 7 polls, waits 0.40 s: an item in a memory object stream
+///   task (src/main.rs:31:9), 2 polls, waits 0.12 s: readable (fd 8, 127.0.0.1:40112), 29.88 s left
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Dump {
+    /// The tasks, each after the one that runs its group.
+    pub tasks: Vec<TaskState>,
+    /// How many operations wait inside combinators with wakers of their own, whose task is not
+    /// known.
+    pub unattributed: usize,
+}
+
+/// One task in a [`Dump`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct TaskState {
+    /// What [`TaskHandle::named`](crate::TaskHandle::named) said.
+    pub name: Option<String>,
+    /// Where it was spawned; `None` for the body of a group and for the future of `block_on`.
+    pub spawned_at: Option<&'static Location<'static>>,
+    /// How many groups it is inside of.
+    pub depth: usize,
+    /// How often it was polled.
+    pub polls: u32,
+    /// How long it has not been polled, to some milliseconds; beyond 49 days it starts anew.
+    pub idle: Duration,
+    /// It will be polled in this turn or the next.
+    pub woken: bool,
+    /// It is the one that made the dump, or runs the one that did.
+    pub running: bool,
+    /// What it waits for, in words.
+    pub waits_for: Vec<String>,
+}
+
+/// What the tasks of the runtime on this thread are waiting for.
+///
+/// Ten thousand tasks take some milliseconds, most of it for asking the kernel whom their sockets
+/// are connected to.
+///
+/// # Errors
+///
+/// [`Error::NoRuntime`] outside a runtime; use [`Runtime::dump`] between turns.
+///
+/// # Examples
+///
+/// ```
+/// use soloio::{Error, sleep, task_group};
+/// use std::time::Duration;
+///
+/// soloio::block_on(task_group(async |group| {
+///     let worker = group.spawn(sleep(Duration::from_secs(60))).named("worker");
+///     soloio::yield_now().await?;
+///     let dump = soloio::dump()?.to_string();
+///     assert!(dump.contains("\"worker\""), "{dump}");
+///     worker.cancel();
+///     Ok(())
+/// }))?;
+/// # Ok::<_, Error>(())
+/// ```
+pub fn dump() -> Result<Dump> {
+    let core = context::current().ok_or(Error::NoRuntime)?;
+    Ok(take(&core))
+}
+
+impl Runtime {
+    /// What the tasks of this runtime are waiting for; see [`dump`](fn@dump).
+    #[must_use]
+    pub fn dump(&self) -> Dump {
+        take(&self.core)
+    }
+}
+
+fn take(core: &Core) -> Dump {
+    let (mut waits, unattributed) = waits(core);
+    let survey = core.executor.survey();
+    let numbers: HashMap<u32, usize> = (survey.iter().enumerate())
+        .map(|(at, task)| (task.id.index(), at))
+        .collect();
+    let find = |id: TaskId| {
+        let at = numbers.get(&id.index()).copied()?;
+        (survey[at].id == id).then_some(at)
+    };
+    let mut children = vec![Vec::new(); survey.len()];
+    let mut roots = Vec::new();
+    for (at, task) in survey.iter().enumerate().rev() {
+        match find(task.owner) {
+            Some(owner) => children[owner].push(at),
+            None => roots.push(at),
+        }
+    }
+    let running = ancestors(core, &survey, find);
+    let mut left: Vec<(usize, usize)> = roots.into_iter().map(|at| (at, 0)).collect();
+    let mut tasks = Vec::with_capacity(survey.len());
+    while let Some((at, depth)) = left.pop() {
+        left.extend(children[at].drain(..).map(|child| (child, depth + 1)));
+        let task = &survey[at];
+        let mut waits_for = waits.remove(&task.id.index()).unwrap_or_default();
+        if let Some((what, holder)) = task.note {
+            let holder = find(holder).map(|holder| {
+                let holder = &survey[holder];
+                let label = label(holder.name.as_deref(), holder.place, 1);
+                format!(", held by {label}")
+            });
+            waits_for.push(format!("{what}{}", holder.unwrap_or_default()));
+        }
+        tasks.push(TaskState {
+            name: task.name.as_deref().map(str::to_owned),
+            spawned_at: task.place,
+            depth,
+            polls: task.polls,
+            idle: Duration::from_millis(task.idle.into()),
+            woken: task.woken,
+            running: running.contains(&at),
+            waits_for,
+        });
+    }
+    Dump {
+        tasks,
+        unattributed,
+    }
+}
+
+/// The running task and those that poll it.
+fn ancestors(core: &Core, survey: &[Survey], find: impl Fn(TaskId) -> Option<usize>) -> Vec<usize> {
+    let mut running = Vec::new();
+    let mut at = find(core.executor.task());
+    while let Some(task) = at.filter(|task| !running.contains(task)) {
+        running.push(task);
+        at = find(survey[task].owner);
+    }
+    running
+}
+
+/// What each task waits for in the reactor, by its slot; and how many wait without a task.
+fn waits(core: &Core) -> (HashMap<u32, Vec<String>>, usize) {
+    let mut by_task: HashMap<u32, Vec<String>> = HashMap::new();
+    let mut unattributed = 0;
+    let now = clock::now();
+    core.reactor_ref()
+        .each_waiter(|waker, awaited| match core.executor.task_of(waker) {
+            Some(task) => {
+                let waits = by_task.entry(task.index()).or_default();
+                waits.push(words(awaited, now));
+            }
+            None => unattributed += 1,
+        });
+    (by_task, unattributed)
+}
+
+fn words(awaited: Awaited, now: clock::Nanos) -> String {
+    match awaited {
+        Awaited::Socket(fd, _, true) => on(fd, "accepts"),
+        Awaited::Socket(fd, Direction::Read, _) => on(fd, "readable"),
+        Awaited::Socket(fd, Direction::Write, _) => on(fd, "writable"),
+        Awaited::Moment(deadline) => {
+            let left = Duration::from_nanos(deadline.saturating_sub(now));
+            format!("{:.2} s left", left.as_secs_f64())
+        }
+    }
+}
+
+fn on(fd: RawFd, what: &str) -> String {
+    format!("{what} ({})", socket::describe(fd))
+}
+
+fn label(name: Option<&str>, place: Option<Place>, depth: usize) -> String {
+    match (name, place) {
+        (Some(name), Some(place)) => format!("\"{name}\" ({place})"),
+        (Some(name), None) => format!("\"{name}\""),
+        (None, Some(place)) => format!("task ({place})"),
+        (None, None) if depth == 0 => "main".into(),
+        (None, None) => "body of a group".into(),
+    }
+}
+
+impl fmt::Display for Dump {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for task in &self.tasks {
+            writeln!(f, "{task}")?;
+        }
+        match self.unattributed {
+            0 => Ok(()),
+            count => writeln!(
+                f,
+                "{count} more inside combinators with wakers of their own"
+            ),
+        }
+    }
+}
+
+impl fmt::Display for TaskState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:indent$}", "", indent = 2 * self.depth)?;
+        let label = label(self.name.as_deref(), self.spawned_at, self.depth);
+        write!(f, "{label}, {} polls, ", self.polls)?;
+        if self.running {
+            return write!(f, "runs");
+        }
+        if self.woken {
+            return write!(f, "woken");
+        }
+        write!(f, "waits {:.2} s: ", self.idle.as_secs_f64())?;
+        if self.waits_for.is_empty() {
+            return write!(f, "for its group, or something that is not known here");
+        }
+        write!(f, "{}", self.waits_for.join(", "))
+    }
+}

@@ -1,0 +1,244 @@
+//! Signals of the process as something to wait for: `open_signal_receiver`, `ctrl_c`.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::os::fd::BorrowedFd;
+
+use crate::error::{Error, Result};
+use crate::runtime::context::Core;
+use crate::runtime::operation::{After, Direction, First, Operation};
+use crate::runtime::socket::{Socket, Trigger};
+use crate::sys::signal::{self, Receiving, number};
+
+/// A signal of the operating system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Signal {
+    /// SIGINT: ctrl-c was typed at the terminal.
+    Interrupt,
+    /// SIGTERM: please end; what `kill` and service managers send.
+    Terminate,
+    /// SIGHUP: the terminal is gone; by custom, a service reads its configuration again.
+    Hangup,
+    /// SIGQUIT: ctrl-\ was typed at the terminal.
+    Quit,
+    /// SIGUSR1, for the program's own use.
+    User1,
+    /// SIGUSR2, for the program's own use.
+    User2,
+    /// SIGCHLD: a child process ended or stopped.
+    Child,
+    /// SIGWINCH: the terminal's window has another size.
+    WindowChange,
+    /// SIGALRM: a timer of alarm(2) or setitimer(2).
+    Alarm,
+    /// SIGPIPE: a write to a pipe that nobody reads. Rust's programs ignore it from the start.
+    Pipe,
+    /// SIGTSTP: ctrl-z was typed at the terminal.
+    TerminalStop,
+    /// SIGCONT: the process goes on after a stop.
+    Continue,
+    /// Any other, by its number here. What is received has this form only if it has no name above.
+    Number(i32),
+}
+
+/// The names and their numbers.
+const NAMES: [(Signal, i32); 12] = [
+    (Signal::Interrupt, number::SIGINT),
+    (Signal::Terminate, number::SIGTERM),
+    (Signal::Hangup, number::SIGHUP),
+    (Signal::Quit, number::SIGQUIT),
+    (Signal::User1, number::SIGUSR1),
+    (Signal::User2, number::SIGUSR2),
+    (Signal::Child, number::SIGCHLD),
+    (Signal::WindowChange, number::SIGWINCH),
+    (Signal::Alarm, number::SIGALRM),
+    (Signal::Pipe, number::SIGPIPE),
+    (Signal::TerminalStop, number::SIGTSTP),
+    (Signal::Continue, number::SIGCONT),
+];
+
+impl Signal {
+    /// Its number on this system.
+    #[must_use]
+    pub fn number(self) -> i32 {
+        if let Self::Number(number) = self {
+            return number;
+        }
+        let named = NAMES.iter().find(|(name, _)| *name == self);
+        named.expect("every other one has a name").1
+    }
+
+    /// The signal of a number on this system.
+    #[must_use]
+    pub fn from_number(number: i32) -> Self {
+        let named = NAMES.iter().find(|(_, its)| *its == number);
+        named.map_or(Self::Number(number), |(name, _)| *name)
+    }
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Interrupt => f.write_str("SIGINT"),
+            Self::Terminate => f.write_str("SIGTERM"),
+            Self::Hangup => f.write_str("SIGHUP"),
+            Self::Quit => f.write_str("SIGQUIT"),
+            Self::User1 => f.write_str("SIGUSR1"),
+            Self::User2 => f.write_str("SIGUSR2"),
+            Self::Child => f.write_str("SIGCHLD"),
+            Self::WindowChange => f.write_str("SIGWINCH"),
+            Self::Alarm => f.write_str("SIGALRM"),
+            Self::Pipe => f.write_str("SIGPIPE"),
+            Self::TerminalStop => f.write_str("SIGTSTP"),
+            Self::Continue => f.write_str("SIGCONT"),
+            Self::Number(number) => write!(f, "signal {number}"),
+        }
+    }
+}
+
+/// Begins to receive signals; from here on they no longer do what they did.
+///
+/// Needs no runtime: call it before anything else, so that none comes too early. When the last
+/// receiver of a signal is dropped, the signal does again what it did before, such as ending the
+/// process. A handler that was there goes on being called. Nothing else of the process is touched:
+/// no signal is blocked, and no thread started.
+///
+/// Any number of receivers (1,024 in a process), on any threads, each get every signal.
+///
+/// # Errors
+///
+/// [`Error::Io`]: of kind `InvalidInput` for an empty list and for signals that cannot be received
+/// (SIGKILL, SIGSTOP; SIGSEGV, SIGBUS, SIGFPE, SIGILL, whose thread cannot go on), or if the system
+/// gives no descriptors. If it fails for one of the signals, none is received.
+///
+/// # Examples
+///
+/// ```
+/// use soloio::{Signal, open_signal_receiver};
+///
+/// let signals = open_signal_receiver(&[Signal::Interrupt, Signal::User1])?;
+/// std::process::Command::new("kill")
+///     .args(["-USR1", &std::process::id().to_string()])
+///     .status()?;
+/// assert_eq!(soloio::block_on(signals.receive())?, Signal::User1);
+/// # Ok::<_, soloio::Error>(())
+/// ```
+pub fn open_signal_receiver(signals: &[Signal]) -> Result<SignalReceiver> {
+    let numbers: Vec<i32> = signals.iter().map(|signal| signal.number()).collect();
+    let refusal = numbers.iter().find_map(|number| signal::refusal(*number));
+    let empty = numbers
+        .is_empty()
+        .then_some("no signal is named, so none would ever come");
+    if let Some(message) = refusal.or(empty) {
+        return Err(Error::invalid("receive signals", message));
+    }
+    match signal::receive(&numbers) {
+        Ok((receiving, bell)) => Ok(SignalReceiver {
+            receiving,
+            bell: Socket::new(bell, Trigger::Edge),
+        }),
+        Err((cause, 0)) => Err(Error::io("receive", "signals", cause)),
+        Err((cause, number)) => Err(Error::io("receive", Signal::from_number(number), cause)),
+    }
+}
+
+/// Signals that are received instead of what they did before; made by [`open_signal_receiver`].
+///
+/// As in the kernel, a signal that comes again before it was received is one: they say *that*
+/// something happened, not how often. Of different ones each is received, in turn.
+///
+/// Dropping the receiver forgets the signals that came and were not received yet.
+#[derive(Debug)]
+pub struct SignalReceiver {
+    /// Above the bell, so that it is dropped first and nobody writes to a bell without a reader.
+    receiving: Receiving,
+    bell: Socket,
+}
+
+impl SignalReceiver {
+    /// Waits for a signal.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] while another task receives; to have it in several tasks, open a receiver
+    /// for each. [`Error::OtherLoop`] while another runtime that is alive uses this one.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has received nothing: what came meanwhile is received next.
+    pub async fn receive(&self) -> Result<Signal> {
+        let mut operation = Operation::new(&self.bell, Direction::Read);
+        let mut take = |_: &Core, bell: BorrowedFd<'_>| {
+            let number = self.receiving.take(bell)?;
+            Ok((Signal::from_number(number), After::Ready))
+        };
+        poll_fn(|cx| {
+            operation.poll(cx, First::Try, &mut take, |cause| {
+                Error::io("wait for", "signals", cause)
+            })
+        })
+        .await
+    }
+
+    /// [`receive`](Self::receive) for loops. Signals have no end: `None` never comes.
+    ///
+    /// # Errors
+    ///
+    /// As [`receive`](Self::receive).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`receive`](Self::receive).
+    pub async fn next(&self) -> Result<Option<Signal>> {
+        self.receive().await.map(Some)
+    }
+}
+
+/// Waits for ctrl-c (SIGINT), once.
+///
+/// Before it is polled first, and after it is done, ctrl-c does what it did before: so a second
+/// ctrl-c ends a program that takes too long to end. A service wants [`Signal::Terminate`] as well:
+/// see [`open_signal_receiver`].
+///
+/// # Errors
+///
+/// Those of [`open_signal_receiver`] and of [`SignalReceiver::receive`].
+///
+/// # Cancel safety
+///
+/// Dropping the future gives ctrl-c back what it did before.
+///
+/// # Examples
+///
+/// ```no_run
+/// use soloio::{Error, block_on, ctrl_c, move_on_after};
+/// use std::time::Duration;
+///
+/// block_on(async {
+///     let typed = move_on_after(Duration::from_secs(10), ctrl_c()).await?;
+///     println!("{}", if typed.is_some() { "ctrl-c" } else { "nothing" });
+///     Ok::<_, Error>(())
+/// })
+/// # .unwrap();
+/// ```
+pub async fn ctrl_c() -> Result<()> {
+    let signals = open_signal_receiver(&[Signal::Interrupt])?;
+    signals.receive().await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_numbers_are_one_to_one() {
+        for (signal, number) in NAMES {
+            assert_eq!(signal.number(), number);
+            assert_eq!(Signal::from_number(number), signal);
+            assert!(signal.to_string().starts_with("SIG"), "{signal}");
+        }
+        assert_eq!(Signal::from_number(40), Signal::Number(40));
+        assert_eq!(Signal::Number(40).number(), 40);
+    }
+}

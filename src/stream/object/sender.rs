@@ -1,0 +1,195 @@
+//! The sending end of a memory object stream.
+
+use std::cell::Cell;
+use std::fmt;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, ready};
+
+use super::ObjectStreamStatistics;
+use super::error::{TrySendError, no_receivers};
+use super::shared::{Senders, Shared};
+use crate::error::{Error, Result};
+use crate::runtime::context;
+use crate::runtime::wait::Wait;
+use crate::sync::line::{InLine, Turn};
+
+/// The sending end of a memory object stream; see
+/// [`create_memory_object_stream`](crate::create_memory_object_stream).
+///
+/// When all clones are closed or dropped, receivers get what is left and then the end.
+#[doc(alias = "MemoryObjectSendStream")]
+#[doc(alias = "Sender")]
+pub struct ObjectSender<T> {
+    stream: Rc<Shared<T>>,
+    closed: Cell<bool>,
+}
+
+impl<T> ObjectSender<T> {
+    pub(super) fn new(stream: Rc<Shared<T>>) -> Self {
+        Self {
+            stream,
+            closed: Cell::new(false),
+        }
+    }
+
+    /// Sends an item: waits until a receiver takes it or there is room. Senders have their turn in
+    /// the order in which they came.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Broken`] when all receivers are gone, also while waiting; [`Error::Closed`] after
+    /// [`close`](Self::close); [`Error::Cancelled`], [`Error::NoRuntime`]. The item is dropped
+    /// then; [`send_from`](Self::send_from) gives it back.
+    ///
+    /// # Cancel safety
+    ///
+    /// The item is either sent or dropped with the future; [`send_from`](Self::send_from) tells.
+    pub async fn send(&self, item: T) -> Result<()> {
+        self.send_from(&mut Some(item)).await
+    }
+
+    /// Sends the item that is in `item`, and takes it out when it goes: after an error, a drop or a
+    /// cancel, what is still in there was not sent. Sending nothing still checks the state.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send), with the item where it was.
+    ///
+    /// # Cancel safety
+    ///
+    /// The item was sent if and only if it is no longer in `item`.
+    pub async fn send_from(&self, item: &mut Option<T>) -> Result<()> {
+        let stream = &*self.stream;
+        let place = InLine::new(&stream.senders);
+        let mut offer = Offer { place, item };
+        let mut wait = Wait::new(&"room in a memory object stream");
+        poll_fn(|cx| {
+            context::poll_with(|core| {
+                ready!(wait.admit(core, cx))?;
+                let turn = offer.place.turn();
+                if turn == Turn::Called {
+                    offer.place.leave();
+                    wait.done(core);
+                    return Poll::Ready(Ok(()));
+                }
+                self.check()?;
+                if turn == Turn::Arrived && offer.put(stream) {
+                    wait.done(core);
+                    return Poll::Ready(Ok(()));
+                }
+                let Offer { place, item } = &mut offer;
+                place.stand(cx, || item.take());
+                wait.pend(core, cx)
+            })
+        })
+        .await
+    }
+
+    /// Sends an item if that needs no waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError`], which has the item; `?` turns it into an [`Error`].
+    pub fn send_nowait(&self, item: T) -> Result<(), TrySendError<T>> {
+        match self.check() {
+            Ok(()) => {}
+            Err(Error::Closed) => return Err(TrySendError::Closed(item)),
+            Err(_) => return Err(TrySendError::Broken(item)),
+        }
+        let receiver = self.stream.put(item).map_err(TrySendError::WouldBlock)?;
+        if let Some(receiver) = receiver {
+            receiver.wake();
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.closed.get() {
+            return Err(Error::Closed);
+        }
+        if self.stream.open_receivers.get() == 0 {
+            return Err(no_receivers());
+        }
+        Ok(())
+    }
+
+    /// Closes this clone, as dropping it does; sends that wait on it end with [`Error::Closed`].
+    #[doc(alias = "aclose")]
+    pub fn close(&self) {
+        if !self.closed.replace(true) {
+            self.stream.sender_gone();
+            self.stream.wake_senders();
+        }
+    }
+
+    /// What is in the stream, and who waits.
+    #[must_use]
+    pub fn statistics(&self) -> ObjectStreamStatistics {
+        self.stream.statistics()
+    }
+}
+
+/// An item on its way, which goes back to its owner if it was not taken.
+struct Offer<'a, T> {
+    place: InLine<'a, Senders<T>>,
+    item: &'a mut Option<T>,
+}
+
+impl<T> Offer<'_, T> {
+    /// True if the item has gone.
+    fn put(&mut self, stream: &Shared<T>) -> bool {
+        let Some(item) = self.item.take() else {
+            return true;
+        };
+        match stream.put(item) {
+            Ok(receiver) => {
+                if let Some(receiver) = receiver {
+                    receiver.wake();
+                }
+                true
+            }
+            Err(item) => {
+                *self.item = Some(item);
+                false
+            }
+        }
+    }
+}
+
+impl<T> Drop for Offer<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(Some(item)) = self.place.give_up() {
+            *self.item = Some(item);
+        }
+    }
+}
+
+impl<T> Clone for ObjectSender<T> {
+    /// A further sender; that of a closed one is closed.
+    fn clone(&self) -> Self {
+        let open = usize::from(!self.closed.get());
+        let count = &self.stream.open_senders;
+        count.set(count.get() + open);
+        Self {
+            stream: Rc::clone(&self.stream),
+            closed: self.closed.clone(),
+        }
+    }
+}
+
+impl<T> Drop for ObjectSender<T> {
+    fn drop(&mut self) {
+        if !self.closed.get() {
+            self.stream.sender_gone();
+        }
+    }
+}
+
+impl<T> fmt::Debug for ObjectSender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let statistics = self.statistics();
+        f.debug_tuple("ObjectSender").field(&statistics).finish()
+    }
+}

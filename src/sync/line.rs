@@ -1,0 +1,184 @@
+//! One's own place in a line, as a future has it: taken at the first wait, left when dropped.
+//!
+//! ```text
+//!   poll:  gate ──> attempt ──> outcome           (what is ready wins)
+//!                      └──> stand in line, wait
+//!   drop:  leave; called already? then the next is called instead
+//! ```
+
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+
+use super::wait_queue::{Place, WaitQueue};
+use crate::error::Result;
+use crate::executor::TaskId;
+use crate::runtime::context;
+use crate::runtime::wait::Wait;
+
+/// What has a line of waiters.
+pub(crate) trait Line {
+    /// What each of them keeps at its place.
+    type Value;
+
+    fn queue(&mut self) -> &mut WaitQueue<Self::Value>;
+
+    /// One that was called has left without taking what it was called for: calls the next, whose
+    /// waker comes back.
+    #[must_use = "the waker has to be called"]
+    fn pass_on(&mut self) -> Option<Waker>;
+
+    /// The task that keeps the others waiting, where one does.
+    fn holder(&self) -> TaskId {
+        TaskId::NOBODY
+    }
+}
+
+/// A line alone: a call that one has no use for any more goes to the next.
+impl Line for WaitQueue<()> {
+    type Value = ();
+
+    fn queue(&mut self) -> &mut Self {
+        self
+    }
+
+    fn pass_on(&mut self) -> Option<Waker> {
+        self.call()?.1
+    }
+}
+
+/// How far a waiter has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// It has no place yet.
+    Arrived,
+    /// It is in line.
+    Waiting,
+    /// It is its turn.
+    Called,
+}
+
+/// A place in line that is left when this is dropped.
+pub(crate) struct InLine<'a, L: Line> {
+    line: &'a RefCell<L>,
+    place: Option<Place>,
+}
+
+impl<'a, L: Line> InLine<'a, L> {
+    pub(crate) fn new(line: &'a RefCell<L>) -> Self {
+        Self { line, place: None }
+    }
+
+    pub(crate) fn turn(&self) -> Turn {
+        match self.place {
+            None => Turn::Arrived,
+            Some(place) if self.line.borrow_mut().queue().is_called(place) => Turn::Called,
+            Some(_) => Turn::Waiting,
+        }
+    }
+
+    /// Takes a place at the end, or leaves another waker at the place it has. `value` is asked for
+    /// in the first case.
+    pub(crate) fn stand(&mut self, cx: &Context<'_>, value: impl FnOnce() -> L::Value) {
+        // Cloned, and the old one dropped, while the cell is not borrowed: it may be foreign.
+        match self.place {
+            None => {
+                let (value, waker) = (value(), cx.waker().clone());
+                let place = self.line.borrow_mut().queue().join(value, waker);
+                self.place = Some(place);
+            }
+            Some(place) => {
+                let same = self.line.borrow_mut().queue().would_wake(place, cx.waker());
+                if !same {
+                    let waker = cx.waker().clone();
+                    let old = self.line.borrow_mut().queue().set_waker(place, waker);
+                    drop(old);
+                }
+            }
+        }
+    }
+
+    /// Leaves with what it was called for, or without ever having needed the place.
+    pub(crate) fn leave(&mut self) -> Option<L::Value> {
+        let place = self.place.take()?;
+        let left = self.line.borrow_mut().queue().leave(place);
+        Some(left.value)
+    }
+
+    /// Leaves for good; what it was called for goes to the next.
+    #[inline]
+    pub(crate) fn give_up(&mut self) -> Option<L::Value> {
+        let place = self.place.take()?;
+        Some(self.pass_on(place))
+    }
+
+    fn pass_on(&mut self, place: Place) -> L::Value {
+        let mut line = self.line.borrow_mut();
+        let left = line.queue().leave(place);
+        let next = if left.called { line.pass_on() } else { None };
+        drop(line);
+        if let Some(next) = next {
+            next.wake();
+        }
+        left.value
+    }
+}
+
+impl<L: Line> Drop for InLine<'_, L> {
+    #[inline]
+    fn drop(&mut self) {
+        drop(self.give_up());
+    }
+}
+
+/// Waits in line until `attempt` has an outcome, which it takes for good: what it was called for
+/// is not passed on. `attempt` is told how far the waiter has come.
+pub(crate) fn wait_in_line<L, T, F>(
+    line: &RefCell<L>,
+    wait: Wait,
+    attempt: F,
+) -> WaitInLine<'_, L, F>
+where
+    L: Line<Value = ()>,
+    F: FnMut(&mut L, Turn) -> Option<T>,
+{
+    WaitInLine {
+        own: InLine::new(line),
+        wait,
+        attempt,
+    }
+}
+
+/// See [`wait_in_line`]. Written by hand, so that what awaits it is not a future within a future
+/// within a future.
+#[must_use = "futures do nothing unless awaited"]
+pub(crate) struct WaitInLine<'a, L: Line, F> {
+    own: InLine<'a, L>,
+    wait: Wait,
+    attempt: F,
+}
+
+impl<L, T, F> Future for WaitInLine<'_, L, F>
+where
+    L: Line<Value = ()>,
+    F: FnMut(&mut L, Turn) -> Option<T> + Unpin,
+{
+    type Output = Result<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
+        let Self { own, wait, attempt } = self.get_mut();
+        context::poll_with(|core| {
+            ready!(wait.admit(core, cx))?;
+            let turn = own.turn();
+            let outcome = attempt(&mut own.line.borrow_mut(), turn);
+            if let Some(outcome) = outcome {
+                own.leave();
+                wait.done(core);
+                return Poll::Ready(Ok(outcome));
+            }
+            own.stand(cx, || ());
+            let holder = own.line.borrow().holder();
+            wait.pend_on(core, cx, holder)
+        })
+    }
+}

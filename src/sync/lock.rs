@@ -1,0 +1,207 @@
+//! `Lock`: a value that one task at a time uses, also across its waits.
+
+use std::cell::{RefCell, RefMut};
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use super::permits::{self, Permits};
+use crate::error::{Error, Result};
+use crate::runtime::wait::Wait;
+
+/// A value that one task at a time uses, also across its waits; `()` if there is none.
+///
+/// State that is only touched between waits needs no lock on one thread: a `RefCell` that all tasks
+/// borrow will do.
+///
+/// The lock is held by its guard, and given back when that is dropped: no other task can release
+/// it. A task that acquires it while it holds the guard waits for itself, for ever: that is not
+/// looked for, since one task may well run several futures of which another one will release it. A
+/// panic while it is held gives it back as it is; there is no poisoning.
+///
+/// See [the module](super) for the order, and for the trap of a future that is not polled.
+///
+/// # Examples
+///
+/// ```
+/// use soloio::{Lock, sleep, task_group};
+/// use std::time::Duration;
+///
+/// soloio::block_on(async {
+///     let total = Lock::new(0);
+///     let add = async |n| {
+///         let mut total = total.acquire().await?;
+///         let before = *total;
+///         sleep(Duration::from_millis(1)).await?;
+///         *total = before + n;
+///         Ok(())
+///     };
+///     task_group(async |group| {
+///         for n in 1..=4 {
+///             group.spawn(add(n));
+///         }
+///         Ok(())
+///     })
+///     .await?;
+///     assert_eq!(total.into_inner(), 10);
+///     Ok::<_, soloio::Error>(())
+/// })?;
+/// # Ok::<_, soloio::Error>(())
+/// ```
+#[doc(alias = "Mutex")]
+pub struct Lock<T = ()> {
+    /// A single one.
+    permits: RefCell<Permits>,
+    /// Borrowed by the guard.
+    value: RefCell<T>,
+}
+
+/// What a [`Lock`] says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LockStatistics {
+    /// A task holds it, or was handed it.
+    pub locked: bool,
+    /// How many wait for it.
+    pub tasks_waiting: usize,
+}
+
+impl<T> Lock<T> {
+    /// A lock that nobody holds.
+    pub const fn new(value: T) -> Self {
+        Self {
+            permits: RefCell::new(Permits::new(1)),
+            value: RefCell::new(value),
+        }
+    }
+
+    /// Waits until nobody else holds it, and holds it until the guard is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Cancelled`], [`Error::NoRuntime`].
+    ///
+    /// # Cancel safety
+    ///
+    /// The lock is not taken, and the place in the line is given up; if it had been handed over
+    /// already, the next one gets it.
+    #[doc(alias = "lock")]
+    pub async fn acquire(&self) -> Result<LockGuard<'_, T>> {
+        permits::take(&self.permits, Wait::new(&"a lock")).await?;
+        Ok(self.guard())
+    }
+
+    /// The same as the end of a longer operation.
+    pub(super) async fn acquire_as(&self, wait: Wait) -> Result<LockGuard<'_, T>> {
+        permits::take(&self.permits, wait).await?;
+        Ok(self.guard())
+    }
+
+    /// Takes it if nobody holds it and nobody waits for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WouldBlock`].
+    #[doc(alias = "try_lock")]
+    pub fn acquire_nowait(&self) -> Result<LockGuard<'_, T>> {
+        let taken = self.permits.borrow_mut().try_take();
+        if taken {
+            Ok(self.guard())
+        } else {
+            Err(Error::WouldBlock)
+        }
+    }
+
+    fn guard(&self) -> LockGuard<'_, T> {
+        self.permits.borrow_mut().note_holder();
+        LockGuard {
+            lock: self,
+            value: Some(self.value.borrow_mut()),
+        }
+    }
+
+    /// The value, which nobody else can hold.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.value.get_mut()
+    }
+
+    /// The value alone.
+    pub fn into_inner(self) -> T {
+        self.value.into_inner()
+    }
+
+    /// True if a task holds it, or was handed it.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        self.permits.borrow().free() == 0
+    }
+
+    /// Whether it is held, and who waits.
+    #[must_use]
+    pub fn statistics(&self) -> LockStatistics {
+        LockStatistics {
+            locked: self.is_locked(),
+            tasks_waiting: self.permits.borrow().waiting(),
+        }
+    }
+}
+
+impl<T: Default> Default for Lock<T> {
+    fn default() -> Self {
+        Self::new(T::default())
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Lock<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Lock");
+        match self.value.try_borrow() {
+            Ok(value) => shown.field("value", &*value),
+            Err(_) => shown.field("value", &format_args!("<locked>")),
+        };
+        shown
+            .field("tasks_waiting", &self.permits.borrow().waiting())
+            .finish()
+    }
+}
+
+/// Holds a [`Lock`], and gives it to the next in line when dropped.
+#[must_use = "the lock is given back when the guard is dropped"]
+pub struct LockGuard<'a, T> {
+    lock: &'a Lock<T>,
+    /// There until the drop: it has to go before the lock is handed over.
+    value: Option<RefMut<'a, T>>,
+}
+
+impl<'a, T> LockGuard<'a, T> {
+    /// The lock it holds.
+    pub(super) fn lock(&self) -> &'a Lock<T> {
+        self.lock
+    }
+}
+
+impl<T> Deref for LockGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.value.as_ref().expect("held until the drop")
+    }
+}
+
+impl<T> DerefMut for LockGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.value.as_mut().expect("held until the drop")
+    }
+}
+
+impl<T> Drop for LockGuard<'_, T> {
+    fn drop(&mut self) {
+        self.value = None;
+        permits::give_back(&self.lock.permits);
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for LockGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LockGuard").field(&**self).finish()
+    }
+}

@@ -1,0 +1,265 @@
+//! A number of permits and who waits for one (a pure machine): what a lock, a semaphore and a
+//! capacity limiter have in common.
+//!
+//! A permit is handed over: who gives one back gives it to the first in line, for whom it counts
+//! as taken from then on. So nobody overtakes, and what is called for is always there.
+
+use std::cell::RefCell;
+use std::task::Waker;
+
+use super::line::{Line, Turn, wait_in_line};
+use super::wait_queue::WaitQueue;
+use crate::error::Result;
+use crate::executor::TaskId;
+use crate::runtime::context;
+use crate::runtime::wait::Wait;
+
+#[derive(Debug)]
+pub(super) struct Permits {
+    /// How many there are, taken or not.
+    total: usize,
+    /// How many are taken, or handed to somebody who was called. More than `total` only after
+    /// that was lowered.
+    taken: usize,
+    queue: WaitQueue<()>,
+    /// The task that took one last, for a dump.
+    holder: TaskId,
+}
+
+impl Permits {
+    pub(super) const fn new(total: usize) -> Self {
+        Self {
+            total,
+            taken: 0,
+            queue: WaitQueue::new(),
+            holder: TaskId::NOBODY,
+        }
+    }
+
+    /// The running task has taken one, for which others will wait.
+    pub(super) fn note_holder(&mut self) {
+        self.holder = context::current().map_or(TaskId::NOBODY, |core| core.executor.task());
+    }
+
+    pub(super) fn total(&self) -> usize {
+        self.total
+    }
+
+    pub(super) fn taken(&self) -> usize {
+        self.taken
+    }
+
+    /// How many could be taken at once.
+    pub(super) fn free(&self) -> usize {
+        self.total.saturating_sub(self.taken)
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Takes one if that is possible without overtaking anybody.
+    #[must_use = "a permit that was taken has to be given back"]
+    pub(super) fn try_take(&mut self) -> bool {
+        let free = self.free() > 0 && self.queue.is_empty();
+        self.taken += usize::from(free);
+        free
+    }
+
+    /// Gives one back, to the first in line if there is one.
+    #[must_use = "the waker has to be called"]
+    pub(super) fn give_back(&mut self) -> Option<Waker> {
+        self.taken -= 1;
+        self.call()
+    }
+
+    /// Takes one away for good that the caller had taken.
+    pub(super) fn remove_taken(&mut self) {
+        self.total -= 1;
+        self.taken -= 1;
+    }
+
+    /// There are so many from now on; [`call`](Self::call) is to be called until it gives nothing.
+    pub(super) fn set_total(&mut self, total: usize) {
+        self.total = total;
+    }
+
+    /// Hands a free permit to the first in line.
+    #[must_use = "the waker has to be called"]
+    pub(super) fn call(&mut self) -> Option<Waker> {
+        if self.queue.is_empty() || self.free() == 0 {
+            return None;
+        }
+        let (_, waker) = self.queue.call()?;
+        self.taken += 1;
+        waker
+    }
+}
+
+impl Line for Permits {
+    type Value = ();
+
+    fn queue(&mut self) -> &mut WaitQueue<()> {
+        &mut self.queue
+    }
+
+    fn pass_on(&mut self) -> Option<Waker> {
+        self.give_back()
+    }
+
+    fn holder(&self) -> TaskId {
+        self.holder
+    }
+}
+
+/// Waits for a permit and takes it.
+pub(super) fn take(
+    permits: &RefCell<Permits>,
+    wait: Wait,
+) -> impl Future<Output = Result<()>> + '_ {
+    wait_in_line(permits, wait, |permits: &mut Permits, turn| match turn {
+        Turn::Arrived => permits.try_take().then_some(()),
+        Turn::Waiting => None,
+        Turn::Called => Some(()),
+    })
+}
+
+/// Gives a permit back and wakes whom it goes to.
+pub(super) fn give_back(permits: &RefCell<Permits>) {
+    let next = permits.borrow_mut().give_back();
+    if let Some(next) = next {
+        next.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    use super::super::wait_queue::Place;
+    use super::*;
+
+    #[derive(Debug, Clone, Copy)]
+    enum Step {
+        /// Takes a permit or a place in line.
+        Arrive,
+        /// Somebody with a permit gives it back.
+        GiveBack(usize),
+        /// Somebody who was called sees so.
+        Look(usize),
+        /// Somebody who is in line or was called leaves.
+        Leave(usize),
+        SetTotal(usize),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            4 => Just(Step::Arrive),
+            3 => any::<usize>().prop_map(Step::GiveBack),
+            3 => any::<usize>().prop_map(Step::Look),
+            2 => any::<usize>().prop_map(Step::Leave),
+            1 => (0..5_usize).prop_map(Step::SetTotal),
+        ];
+        prop::collection::vec(step, 0..150)
+    }
+
+    /// The twin: who waits, who was called, who holds one.
+    #[derive(Default)]
+    struct Twin {
+        total: usize,
+        line: VecDeque<usize>,
+        called: Vec<usize>,
+        holders: Vec<usize>,
+    }
+
+    impl Twin {
+        fn taken(&self) -> usize {
+            self.called.len() + self.holders.len()
+        }
+
+        fn settle(&mut self) {
+            while self.taken() < self.total && !self.line.is_empty() {
+                self.called.extend(self.line.pop_front());
+            }
+        }
+    }
+
+    fn run(steps: &[Step]) {
+        let mut permits = Permits::new(2);
+        let mut twin = Twin {
+            total: 2,
+            ..Twin::default()
+        };
+        let mut places: Vec<(usize, Place)> = Vec::new();
+        let pick = |list: &[usize], which: usize| list.get(which % list.len().max(1)).copied();
+        for (name, step) in steps.iter().enumerate() {
+            match *step {
+                Step::Arrive => {
+                    let free = twin.line.is_empty() && twin.taken() < twin.total;
+                    assert_eq!(permits.try_take(), free);
+                    if free {
+                        twin.holders.push(name);
+                    } else {
+                        let place = permits.queue().join((), Waker::noop().clone());
+                        places.push((name, place));
+                        twin.line.push_back(name);
+                    }
+                }
+                Step::GiveBack(which) => {
+                    if let Some(name) = pick(&twin.holders, which) {
+                        twin.holders.retain(|other| *other != name);
+                        let woken = permits.give_back().is_some();
+                        let before = twin.called.len();
+                        twin.settle();
+                        assert_eq!(woken, twin.called.len() > before);
+                    }
+                }
+                Step::Look(which) => {
+                    if let Some(name) = pick(&twin.called, which) {
+                        let at = places.iter().position(|(other, _)| *other == name);
+                        let (_, place) = places.remove(at.expect("it has a place"));
+                        assert!(permits.queue().is_called(place), "{name} was called");
+                        drop(permits.queue().leave(place));
+                        twin.called.retain(|other| *other != name);
+                        twin.holders.push(name);
+                    }
+                }
+                Step::Leave(which) if !places.is_empty() => {
+                    let (name, place) = places.remove(which % places.len());
+                    let left = permits.queue().leave(place);
+                    assert_eq!(left.called, twin.called.contains(&name));
+                    let next = left.called.then(|| permits.pass_on()).flatten();
+                    twin.line.retain(|other| *other != name);
+                    twin.called.retain(|other| *other != name);
+                    let before = twin.called.len();
+                    twin.settle();
+                    assert_eq!(next.is_some(), twin.called.len() > before);
+                }
+                Step::Leave(_) => {}
+                Step::SetTotal(total) => {
+                    permits.set_total(total);
+                    while permits.call().is_some() {}
+                    twin.total = total;
+                    twin.settle();
+                }
+            }
+            assert_eq!(permits.taken(), twin.taken());
+            assert_eq!(permits.waiting(), twin.line.len());
+            for (name, place) in &places {
+                assert_eq!(
+                    permits.queue().is_called(*place),
+                    twin.called.contains(name)
+                );
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nobody_overtakes_and_no_permit_is_lost(steps in steps()) {
+            run(&steps);
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! `RateLimiter`: at most so many per time, through a bucket of tokens.
+//!
+//! The bucket is exact: it counts in shares of a token so small that no time is ever rounded away.
+//! Who is first in line watches the clock, the others wait for it to leave; so there is one timer
+//! at a time, and a cancel moves everybody up.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use super::permits::{self, Permits};
+use crate::error::{Error, Result};
+use crate::runtime::sleep::{Sleep, When};
+use crate::runtime::wait::Wait;
+use crate::sys::clock::{self, NEVER, Nanos};
+
+/// How full it is (a pure machine). One token is as many units as the interval has nanoseconds, and
+/// each nanosecond brings as many units as there are tokens in an interval.
+#[derive(Debug)]
+struct Bucket {
+    tokens: u64,
+    interval: Nanos,
+    burst: u64,
+    level: u128,
+    /// When `level` was right; `None` before the first look.
+    at: Option<Nanos>,
+}
+
+impl Bucket {
+    fn new(tokens: u64, interval: Nanos, burst: u64) -> Self {
+        let mut bucket = Self {
+            tokens,
+            interval,
+            burst,
+            level: 0,
+            at: None,
+        };
+        bucket.level = bucket.units(burst);
+        bucket
+    }
+
+    fn units(&self, tokens: u64) -> u128 {
+        u128::from(tokens) * u128::from(self.interval)
+    }
+
+    fn refill(&mut self, now: Nanos) {
+        let passed = now.saturating_sub(self.at.unwrap_or(now));
+        let gained = u128::from(passed) * u128::from(self.tokens);
+        self.level = self
+            .level
+            .saturating_add(gained)
+            .min(self.units(self.burst));
+        self.at = Some(now);
+    }
+
+    /// Takes a token, or tells when the next one is there.
+    fn take(&mut self, now: Nanos) -> Result<(), Nanos> {
+        self.refill(now);
+        let cost = u128::from(self.interval);
+        if self.level >= cost {
+            self.level -= cost;
+            return Ok(());
+        }
+        if self.tokens == 0 {
+            return Err(NEVER);
+        }
+        let missing = (cost - self.level).div_ceil(u128::from(self.tokens));
+        let wait = Nanos::try_from(missing).expect("at most an interval");
+        Err(now.saturating_add(wait))
+    }
+
+    fn available(&mut self, now: Nanos) -> u64 {
+        self.refill(now);
+        match self.interval {
+            0 => self.burst,
+            interval => {
+                let whole = self.level / u128::from(interval);
+                u64::try_from(whole).expect("at most the burst")
+            }
+        }
+    }
+}
+
+/// Lets at most so many through per time, and a burst of so many at once.
+///
+/// A bucket of tokens: it holds `burst` of them, is full at first, and gets `tokens` per
+/// `interval`, evenly spread. [`acquire`](Self::acquire) takes one, and waits until there is one.
+///
+/// # Examples
+///
+/// ```
+/// use soloio::RateLimiter;
+/// use std::time::{Duration, Instant};
+///
+/// soloio::block_on(async {
+///     // 1,000 a second, at most 5 of them at once.
+///     let limiter = RateLimiter::new(1000, Duration::from_secs(1)).burst(5);
+///     let start = Instant::now();
+///     for _ in 0..8 {
+///         limiter.acquire().await?;
+///     }
+///     assert!(start.elapsed() >= Duration::from_millis(3));
+///     Ok::<_, soloio::Error>(())
+/// })?;
+/// # Ok::<_, soloio::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct RateLimiter {
+    bucket: RefCell<Bucket>,
+    /// A single one: who has it watches the clock.
+    first: RefCell<Permits>,
+}
+
+/// What a [`RateLimiter`] says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RateLimiterStatistics {
+    /// How many wait for a token.
+    pub tasks_waiting: usize,
+    /// How many tokens are there.
+    pub available_tokens: u64,
+}
+
+impl RateLimiter {
+    /// So many `tokens` per `interval`, and as many at once.
+    ///
+    /// No interval is no limit. Without tokens, or with an interval that does not end, nothing
+    /// comes after the first burst; 0 tokens have none, so set the [`burst`](Self::burst) too.
+    #[must_use]
+    pub fn new(tokens: u64, interval: Duration) -> Self {
+        let interval = Nanos::try_from(interval.as_nanos()).unwrap_or(NEVER);
+        Self {
+            bucket: RefCell::new(Bucket::new(tokens, interval, tokens)),
+            first: RefCell::new(Permits::new(1)),
+        }
+    }
+
+    /// How many tokens it can save up, at least 1; it has them at first.
+    #[must_use]
+    pub fn burst(self, burst: u64) -> Self {
+        let Bucket {
+            tokens, interval, ..
+        } = *self.bucket.borrow();
+        Self {
+            bucket: RefCell::new(Bucket::new(tokens, interval, burst.max(1))),
+            ..self
+        }
+    }
+
+    /// How many tokens it has at first, no more than the burst; the time counts from its first use.
+    #[must_use]
+    pub fn initial_tokens(mut self, tokens: u64) -> Self {
+        let bucket = self.bucket.get_mut();
+        bucket.level = bucket.units(tokens.min(bucket.burst));
+        self
+    }
+
+    /// Waits until there is a token, and takes it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Cancelled`], [`Error::NoRuntime`].
+    ///
+    /// # Cancel safety
+    ///
+    /// No token is taken, and the place in the line is given up.
+    pub async fn acquire(&self) -> Result<()> {
+        let wait = Wait::new(&"a token of a rate limiter");
+        permits::take(&self.first, wait).await?;
+        let _first = First(&self.first);
+        loop {
+            // What the match looks at would be borrowed as long as it lasts.
+            let taken = self.bucket.borrow_mut().take(clock::now());
+            match taken {
+                Ok(()) => return Ok(()),
+                Err(at) => Sleep::new(When::Deadline(at)).await?,
+            }
+        }
+    }
+
+    /// Takes a token if there is one and nobody waits for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WouldBlock`].
+    pub fn acquire_nowait(&self) -> Result<()> {
+        if self.first.borrow().free() == 0 {
+            return Err(Error::WouldBlock);
+        }
+        let taken = self.bucket.borrow_mut().take(clock::now());
+        taken.map_err(|_| Error::WouldBlock)
+    }
+
+    /// How many tokens there are, and who waits.
+    #[must_use]
+    pub fn statistics(&self) -> RateLimiterStatistics {
+        let first = self.first.borrow();
+        RateLimiterStatistics {
+            tasks_waiting: first.waiting() + first.taken(),
+            available_tokens: self.bucket.borrow_mut().available(clock::now()),
+        }
+    }
+}
+
+/// The first in line; when it has gone, the next one is.
+struct First<'a>(&'a RefCell<Permits>);
+
+impl Drop for First<'_> {
+    fn drop(&mut self) {
+        permits::give_back(self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The twin lets time pass a nanosecond at a time, and counts in whole units.
+    struct Twin {
+        tokens: u64,
+        interval: u64,
+        burst: u64,
+        level: u64,
+    }
+
+    impl Twin {
+        fn pass(&mut self) {
+            self.level = (self.level + self.tokens).min(self.burst * self.interval);
+        }
+
+        fn take(&mut self) -> bool {
+            let there = self.level >= self.interval;
+            self.level -= if there { self.interval } else { 0 };
+            there
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_bucket_fills_as_time_passes(
+            (tokens, interval, burst) in (0..5_u64, 0..50_u64, 1..5_u64),
+            waits in prop::collection::vec(0..40_u64, 0..60),
+        ) {
+            let mut bucket = Bucket::new(tokens, interval, burst);
+            let mut twin = Twin { tokens, interval, burst, level: burst * interval };
+            let mut now = 1000;
+            for wait in waits {
+                for _ in 0..wait {
+                    twin.pass();
+                }
+                now += wait;
+                let whole = twin.level.checked_div(interval).unwrap_or(burst);
+                prop_assert_eq!(bucket.available(now), whole);
+                let taken = bucket.take(now);
+                prop_assert_eq!(taken.is_ok(), twin.take());
+                match taken {
+                    Ok(()) => {}
+                    Err(NEVER) => prop_assert_eq!(tokens, 0),
+                    Err(at) => {
+                        // Exactly then, and not a nanosecond before.
+                        prop_assert!(at > now);
+                        for _ in now..at - 1 {
+                            twin.pass();
+                        }
+                        prop_assert!(twin.level < interval);
+                        twin.pass();
+                        prop_assert!(twin.level >= interval);
+                        now = at;
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn extremes_neither_overflow_nor_spin() {
+        let mut bucket = Bucket::new(u64::MAX, NEVER, u64::MAX);
+        assert_eq!(bucket.take(0), Ok(()));
+        assert_eq!(bucket.take(NEVER - 1), Ok(()));
+        let mut slow = Bucket::new(1, NEVER, 1);
+        assert_eq!(slow.take(5), Ok(()));
+        assert_eq!(slow.take(5), Err(NEVER));
+        let mut empty = Bucket::new(0, 7, 0);
+        assert_eq!(empty.take(5), Err(NEVER));
+        let mut free = Bucket::new(3, 0, 1);
+        assert!((0..100).all(|_| free.take(5).is_ok()));
+    }
+}

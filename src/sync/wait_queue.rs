@@ -1,0 +1,290 @@
+//! Who waits for one thing, first come, first served (a pure machine).
+//!
+//! Everybody has a place: a slab entry with a waker and a value. Places are linked in the order in
+//! which they were taken, so that leaving from the middle costs no more than from the front, and a
+//! place that was left is used again: in steady state a wait allocates nothing.
+//!
+//! ```text
+//!   join ──> in line ──call──> called ──leave──> gone
+//!                └──────────────leave─────────────^
+//! ```
+//!
+//! Who is *called* is out of the line, but keeps the place until it has seen so. If it leaves
+//! without having taken what it was called for, that goes to the next: `line.rs` sees to it.
+//! Nothing here calls, clones or drops a waker: they are the caller's business, once it has let go
+//! of the cell that this lies in.
+
+use std::task::Waker;
+
+use slab::Slab;
+
+/// One's own place. Not to be used after [`WaitQueue::leave`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place(usize);
+
+/// The end of the line, in both directions.
+const END: usize = usize::MAX;
+
+#[derive(Debug)]
+struct Node<T> {
+    value: T,
+    /// `None` once it was called, or once it was told to look again.
+    waker: Option<Waker>,
+    called: bool,
+    before: usize,
+    after: usize,
+}
+
+/// What is left of a place. Drop it when no cell is borrowed.
+#[derive(Debug)]
+#[must_use = "the waker is dropped with it"]
+pub(crate) struct Left<T> {
+    pub(crate) value: T,
+    /// It had been called.
+    pub(crate) called: bool,
+    /// Kept so that it is dropped where that may run the user's code.
+    _waker: Option<Waker>,
+}
+
+/// The line.
+#[derive(Debug)]
+pub(crate) struct WaitQueue<T> {
+    nodes: Slab<Node<T>>,
+    first: usize,
+    last: usize,
+    /// How many are in line, those called not among them.
+    waiting: usize,
+}
+
+impl<T> Default for WaitQueue<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> WaitQueue<T> {
+    pub(crate) const fn new() -> Self {
+        Self {
+            nodes: Slab::new(),
+            first: END,
+            last: END,
+            waiting: 0,
+        }
+    }
+
+    /// How many are in line; who was called is not.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting == 0
+    }
+
+    /// Takes the place at the end of the line.
+    pub(crate) fn join(&mut self, value: T, waker: Waker) -> Place {
+        let key = self.nodes.insert(Node {
+            value,
+            waker: Some(waker),
+            called: false,
+            before: self.last,
+            after: END,
+        });
+        match self.last {
+            END => self.first = key,
+            last => self.nodes[last].after = key,
+        }
+        self.last = key;
+        self.waiting += 1;
+        Place(key)
+    }
+
+    /// Calls the first in line: gives its value, and the waker that is to be called.
+    pub(crate) fn call(&mut self) -> Option<(&mut T, Option<Waker>)> {
+        if self.first == END {
+            return None;
+        }
+        let key = self.first;
+        self.unlink(key);
+        let node = &mut self.nodes[key];
+        node.called = true;
+        let waker = node.waker.take();
+        Some((&mut node.value, waker))
+    }
+
+    pub(crate) fn is_called(&self, place: Place) -> bool {
+        self.nodes[place.0].called
+    }
+
+    /// Gives up a place, in line or called.
+    pub(crate) fn leave(&mut self, place: Place) -> Left<T> {
+        if !self.nodes[place.0].called {
+            self.unlink(place.0);
+        }
+        let node = self.nodes.remove(place.0);
+        Left {
+            value: node.value,
+            called: node.called,
+            _waker: node.waker,
+        }
+    }
+
+    /// True if whoever has the place would be woken by a waker like this one.
+    pub(crate) fn would_wake(&self, place: Place, waker: &Waker) -> bool {
+        let own = self.nodes[place.0].waker.as_ref();
+        own.is_some_and(|own| own.will_wake(waker))
+    }
+
+    /// Whoever has the place is woken by `waker` from now on; gives back the one before.
+    pub(crate) fn set_waker(&mut self, place: Place, waker: Waker) -> Option<Waker> {
+        self.nodes[place.0].waker.replace(waker)
+    }
+
+    /// Tells everybody in line to look again; they keep their places. Their wakers are to be
+    /// called. Allocates, so it is for what happens once.
+    #[must_use = "the wakers have to be called"]
+    pub(crate) fn take_wakers(&mut self) -> Vec<Waker> {
+        let mut wakers = Vec::with_capacity(self.waiting);
+        let mut at = self.first;
+        while at != END {
+            let node = &mut self.nodes[at];
+            wakers.extend(node.waker.take());
+            at = node.after;
+        }
+        wakers
+    }
+
+    fn unlink(&mut self, key: usize) {
+        let (before, after) = (self.nodes[key].before, self.nodes[key].after);
+        match before {
+            END => self.first = after,
+            before => self.nodes[before].after = after,
+        }
+        match after {
+            END => self.last = before,
+            after => self.nodes[after].before = before,
+        }
+        self.waiting -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::executor::TaskId;
+
+    /// A waker that can be told from others.
+    fn waker(name: usize) -> Waker {
+        let index = u32::try_from(name).expect("few names");
+        Waker::clone(&TaskId::new(1, 1, index).waker())
+    }
+
+    #[derive(Debug, Clone, Copy)]
+    enum Step {
+        Join,
+        Call,
+        /// One of those who have a place, called or not.
+        Leave(usize),
+        TakeWakers,
+        SetWaker(usize),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            4 => Just(Step::Join),
+            2 => Just(Step::Call),
+            3 => any::<usize>().prop_map(Step::Leave),
+            1 => Just(Step::TakeWakers),
+            1 => any::<usize>().prop_map(Step::SetWaker),
+        ];
+        prop::collection::vec(step, 0..200)
+    }
+
+    /// The twin: names in a deque, and the names of those who were called.
+    #[derive(Default)]
+    struct Twin {
+        line: VecDeque<usize>,
+        called: Vec<usize>,
+        /// Who was told to look again and has left no waker since.
+        mute: Vec<usize>,
+    }
+
+    fn run(steps: &[Step]) {
+        let (mut queue, mut twin) = (WaitQueue::new(), Twin::default());
+        let mut places: Vec<(usize, Place)> = Vec::new();
+        for (name, step) in steps.iter().enumerate() {
+            match *step {
+                Step::Join => {
+                    places.push((name, queue.join(name, waker(name))));
+                    twin.line.push_back(name);
+                }
+                Step::Call => {
+                    let called = queue.call().map(|(name, woken)| {
+                        let right = woken.iter().all(|woken| woken.will_wake(&waker(*name)));
+                        assert!(right, "another's waker");
+                        (*name, woken.is_some())
+                    });
+                    let expected = twin.line.pop_front();
+                    twin.called.extend(expected);
+                    assert_eq!(
+                        called,
+                        expected.map(|name| (name, !twin.mute.contains(&name)))
+                    );
+                }
+                Step::Leave(which) if !places.is_empty() => {
+                    let (name, place) = places.remove(which % places.len());
+                    assert_eq!(queue.is_called(place), twin.called.contains(&name));
+                    let left = queue.leave(place);
+                    assert_eq!(
+                        (left.value, left.called),
+                        (name, twin.called.contains(&name))
+                    );
+                    twin.line.retain(|other| *other != name);
+                    twin.called.retain(|other| *other != name);
+                }
+                Step::TakeWakers => {
+                    let heard = |name: &&usize| !twin.mute.contains(name);
+                    let expected = twin.line.iter().filter(heard).count();
+                    assert_eq!(queue.take_wakers().len(), expected);
+                    twin.mute.extend(&twin.line);
+                }
+                Step::SetWaker(which) if !places.is_empty() => {
+                    let (name, place) = places[which % places.len()];
+                    if !queue.is_called(place) {
+                        let old = queue.set_waker(place, waker(name));
+                        assert_eq!(old.is_some(), !twin.mute.contains(&name));
+                        assert!(queue.would_wake(place, &waker(name)));
+                        twin.mute.retain(|other| *other != name);
+                    }
+                }
+                Step::Leave(_) | Step::SetWaker(_) => {}
+            }
+            assert_eq!(
+                (queue.len(), queue.is_empty()),
+                (twin.line.len(), twin.line.is_empty())
+            );
+            assert_eq!(queue.nodes.len(), twin.line.len() + twin.called.len());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn does_what_a_deque_does(steps in steps()) {
+            run(&steps);
+        }
+    }
+
+    #[test]
+    fn places_are_used_again() {
+        let mut queue = WaitQueue::new();
+        let first = queue.join((), Waker::noop().clone());
+        assert!(queue.call().is_some());
+        drop(queue.leave(first));
+        let again = queue.join((), Waker::noop().clone());
+        assert_eq!(first, again);
+    }
+}

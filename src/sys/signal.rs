@@ -1,0 +1,472 @@
+//! Signals: one handler for the process, which notes them and rings for whoever asked.
+//!
+//! A handler rather than a signalfd: that needs the signals blocked on every thread, which
+//! processes that are started from here would inherit, and keep.
+//!
+//! ```text
+//!   handler, any thread     for each seat that wants it: pending |= bit; write one byte
+//!   reader, on its loop     take a bit; none: read the bell empty, look again, wait for the bell
+//! ```
+//!
+//! The bit is set before the byte is written, and looked for after the last byte was read: a
+//! signal in between leaves a byte, so no wait begins with a bit that nobody rings for.
+//!
+//! # What is shared with the handler
+//!
+//! It may run at any moment on any thread, so it takes no lock and allocates nothing: it touches
+//! the atomics of [`SEATS`], [`PREVIOUS`] and [`OWNER`], and calls `getpid`, `write`, and at worst
+//! `sigaction` and `raise`, all of which may be called there (signal-safety(7)). `errno` is as
+//! before when it returns. A seat's descriptor is closed only after the handlers that may have
+//! read its number are through (`visitors`): none ever writes to a number that was used again.
+//!
+//! # What is left as it was
+//!
+//! A signal gets our handler when its first seat is taken, and what it had before when the last
+//! one is given back. In between a handler that was there is called after ours. If somebody has
+//! put another one on top of ours it stays there, and ours with it.
+//!
+//! A child process inherits handlers until it calls exec, and the descriptors with them. There the
+//! handler does what would have happened without it: the parent is told nothing.
+//!
+//! Long because all that the handler and the others share is to be seen in one place.
+
+use std::io;
+use std::mem::{MaybeUninit, transmute, zeroed};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::ptr;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use libc::{c_int, c_void, siginfo_t};
+
+use super::check;
+
+/// The numbers of the signals that have a name above.
+pub(crate) mod number {
+    pub(crate) use libc::{
+        SIGALRM, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1,
+        SIGUSR2, SIGWINCH,
+    };
+}
+
+/// The highest number: a set of signals is 64 bits.
+const LAST: c_int = 64;
+/// How many receivers a process can have at a time.
+const ROOM: usize = 1024;
+/// One place for each signal's number.
+const NUMBERS: usize = LAST as usize + 1;
+
+/// One receiver, as far as the handler knows of it.
+struct Seat {
+    /// Where to write, plus 1; 0 if nobody sits here.
+    bell: AtomicI32,
+    /// Which signals are wanted, one bit each; and which have come.
+    wanted: AtomicU64,
+    pending: AtomicU64,
+    /// Handlers that may hold the number of the bell right now.
+    visitors: AtomicU32,
+}
+
+impl Seat {
+    const fn new() -> Self {
+        Self {
+            bell: AtomicI32::new(0),
+            wanted: AtomicU64::new(0),
+            pending: AtomicU64::new(0),
+            visitors: AtomicU32::new(0),
+        }
+    }
+
+    /// The handler's part.
+    fn note(&self, bit: u64) {
+        // Together with `rise`, in one order for all: either that sees the visitor, or the visitor
+        // sees that nobody sits here any more.
+        self.visitors.fetch_add(1, SeqCst);
+        let bell = self.bell.load(SeqCst) - 1;
+        if bell >= 0 && self.wanted.load(Relaxed) & bit != 0 {
+            self.pending.fetch_or(bit, SeqCst);
+            let byte = 1_u8;
+            // A full bell is as good: whoever is to hear it has not yet read it empty.
+            // SAFETY: the byte is valid for the length of the call; the descriptor is open, since
+            // it is closed only when no visitor is left.
+            unsafe { libc::write(bell, (&raw const byte).cast(), 1) };
+        }
+        self.visitors.fetch_sub(1, SeqCst);
+    }
+
+    /// Nobody sits here from now on, and no handler will use the bell.
+    fn rise(&self) {
+        self.bell.store(0, SeqCst);
+        while self.visitors.load(SeqCst) != 0 {
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// What a signal did before ours, for the handler; a copy of what `Table::before` has in full.
+struct Previous {
+    /// An address, `SIG_DFL` or `SIG_IGN`.
+    action: AtomicUsize,
+    /// The address is of a function with three arguments.
+    informed: AtomicBool,
+}
+
+static SEATS: [Seat; ROOM] = [const { Seat::new() }; ROOM];
+/// Seats from here on were never taken.
+static SEATS_USED: AtomicUsize = AtomicUsize::new(0);
+static PREVIOUS: [Previous; NUMBERS] = [const {
+    Previous {
+        action: AtomicUsize::new(libc::SIG_DFL),
+        informed: AtomicBool::new(false),
+    }
+}; NUMBERS];
+/// The process whose signals these are; 0 while no seat is taken.
+static OWNER: AtomicI32 = AtomicI32::new(0);
+
+/// What only those know who take seats and give them back.
+struct Table {
+    /// How many seats are taken.
+    taken: usize,
+    /// How many seats want a signal.
+    users: [u32; NUMBERS],
+    /// What a signal did before ours; `None` if ours is not there.
+    before: [Option<libc::sigaction>; NUMBERS],
+}
+
+static TABLE: Mutex<Table> = Mutex::new(Table {
+    taken: 0,
+    users: [0; NUMBERS],
+    before: [None; NUMBERS],
+});
+
+/// Why a signal cannot be received; `None` if it can, as far as is known here.
+pub(crate) fn refusal(signal: c_int) -> Option<&'static str> {
+    match signal {
+        libc::SIGKILL => Some("SIGKILL cannot be caught"),
+        libc::SIGSTOP => Some("SIGSTOP cannot be caught"),
+        // The instruction would be run again, fail again, and so on.
+        libc::SIGSEGV => Some("SIGSEGV is about the thread that got it, which cannot go on"),
+        libc::SIGBUS => Some("SIGBUS is about the thread that got it, which cannot go on"),
+        libc::SIGFPE => Some("SIGFPE is about the thread that got it, which cannot go on"),
+        libc::SIGILL => Some("SIGILL is about the thread that got it, which cannot go on"),
+        1..=LAST => None,
+        _ => Some("there is no signal of that number: they are 1 to 64"),
+    }
+}
+
+/// A seat that is taken: signals that come are pending until they are taken.
+#[derive(Debug)]
+pub(crate) struct Receiving {
+    seat: usize,
+    /// How many bits the search for the next one skips: behind the last, so that one that comes
+    /// all the time keeps no other from being seen.
+    skip: AtomicU32,
+    /// Closed after the seat is given back.
+    _bell: OwnedFd,
+}
+
+/// Begins to receive `signals`, none of which is refused; also gives the descriptor that becomes
+/// readable when one has come. An error names the signal it is about, if it is about one.
+pub(crate) fn receive(signals: &[c_int]) -> Result<(Receiving, OwnedFd), (io::Error, c_int)> {
+    let pair = || {
+        let (read, write) = UnixStream::pair()?;
+        read.set_nonblocking(true)?;
+        write.set_nonblocking(true)?;
+        Ok((OwnedFd::from(read), OwnedFd::from(write)))
+    };
+    let (read, write) = pair().map_err(|error: io::Error| (error, 0))?;
+    let seat = table().take_seat(signals, write.as_fd())?;
+    let receiving = Receiving {
+        seat,
+        skip: AtomicU32::new(0),
+        _bell: write,
+    };
+    Ok((receiving, read))
+}
+
+impl Receiving {
+    /// A signal that is pending, which it is no more; `WouldBlock` with an empty bell.
+    pub(crate) fn take(&self, bell: BorrowedFd<'_>) -> io::Result<c_int> {
+        if let Some(signal) = self.take_pending() {
+            return Ok(signal);
+        }
+        let emptied = read_empty(bell);
+        self.take_pending().ok_or(emptied)
+    }
+
+    fn take_pending(&self) -> Option<c_int> {
+        let pending = &SEATS[self.seat].pending;
+        let skip = self.skip.load(Relaxed);
+        let distance = pending.load(SeqCst).rotate_right(skip).trailing_zeros();
+        if distance == u64::BITS {
+            return None;
+        }
+        let index = (distance + skip) % u64::BITS;
+        self.skip.store((index + 1) % u64::BITS, Relaxed);
+        pending.fetch_and(!(1 << index), SeqCst);
+        Some(c_int::try_from(index).expect("less than 64") + 1)
+    }
+}
+
+/// Reads until there is nothing left, and says so: `WouldBlock` if all is well.
+fn read_empty(bell: BorrowedFd<'_>) -> io::Error {
+    let mut bytes = [0_u8; 64];
+    loop {
+        let (fd, room) = (bell.as_raw_fd(), bytes.as_mut_ptr().cast());
+        // SAFETY: the buffer is valid for the length of the call.
+        match check(unsafe { libc::read(fd, room, bytes.len()) }) {
+            Ok(0) => return io::ErrorKind::UnexpectedEof.into(),
+            Ok(_) => {}
+            Err(error) => return error,
+        }
+    }
+}
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        // In a child that was forked off there is nothing to give back: its parent has the seat.
+        if OWNER.load(SeqCst) == process() {
+            table().give_back(self.seat);
+        }
+    }
+}
+
+impl Table {
+    fn take_seat(&mut self, signals: &[c_int], bell: BorrowedFd<'_>) -> Result<usize, Failed> {
+        let owner = OWNER.load(SeqCst);
+        if owner != 0 && owner != process() {
+            let message = "this process was forked from one that has received signals";
+            return Err((io::Error::other(message), 0));
+        }
+        OWNER.store(process(), SeqCst);
+        let free = SEATS.iter().position(|seat| seat.bell.load(SeqCst) == 0);
+        let Some(free) = free else {
+            let message = format!("a process can have {ROOM} signal receivers");
+            return Err((io::Error::other(message), 0));
+        };
+        let seat = &SEATS[free];
+        seat.wanted.store(0, SeqCst);
+        seat.pending.store(0, SeqCst);
+        SEATS_USED.fetch_max(free + 1, SeqCst);
+        seat.bell.store(bell.as_raw_fd() + 1, SeqCst);
+        self.taken += 1;
+        for signal in signals.iter().copied() {
+            if seat.wanted.load(SeqCst) & bit(signal) != 0 {
+                continue;
+            }
+            // Wanted before it is there, so that the first one to come is noted.
+            seat.wanted.fetch_or(bit(signal), SeqCst);
+            if let Err(error) = self.begin(signal) {
+                seat.wanted.fetch_and(!bit(signal), SeqCst);
+                self.give_back(free);
+                return Err((error, signal));
+            }
+        }
+        Ok(free)
+    }
+
+    fn give_back(&mut self, seat: usize) {
+        let wanted = SEATS[seat].wanted.load(SeqCst);
+        for signal in (1..=LAST).filter(|signal| wanted & bit(*signal) != 0) {
+            self.end(signal);
+        }
+        SEATS[seat].rise();
+        self.taken -= 1;
+        if self.taken == 0 {
+            OWNER.store(0, SeqCst);
+        }
+    }
+
+    /// One more wants the signal.
+    fn begin(&mut self, signal: c_int) -> io::Result<()> {
+        let number = index(signal);
+        if self.users[number] == 0 {
+            let now = action(signal, None)?;
+            // If another handler was put on top of ours, ours is still called by it: to put ours
+            // on top once more would make the two call each other for ever.
+            let is_below = self.before[number].is_some() && is_function(&now);
+            if !is_ours(&now) && !is_below {
+                let informed = now.sa_flags & libc::SA_SIGINFO != 0;
+                PREVIOUS[number].informed.store(informed, SeqCst);
+                PREVIOUS[number].action.store(now.sa_sigaction, SeqCst);
+                action(signal, Some(&ours(&now)))?;
+                self.before[number] = Some(now);
+            }
+        }
+        self.users[number] += 1;
+        Ok(())
+    }
+
+    /// One less wants it; the last one leaves it as it was.
+    fn end(&mut self, signal: c_int) {
+        let number = index(signal);
+        self.users[number] -= 1;
+        if self.users[number] == 0 && action(signal, None).is_ok_and(|now| is_ours(&now)) {
+            if let Some(before) = self.before[number].take() {
+                let restored = action(signal, Some(&before));
+                debug_assert!(restored.is_ok(), "it had this action before");
+            }
+        }
+    }
+}
+
+/// What the system said, and about which signal; 0 for none.
+type Failed = (io::Error, c_int);
+
+fn table() -> MutexGuard<'static, Table> {
+    TABLE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn bit(signal: c_int) -> u64 {
+    1 << (signal - 1)
+}
+
+fn index(signal: c_int) -> usize {
+    usize::try_from(signal).expect("1 to 64")
+}
+
+fn process() -> c_int {
+    // SAFETY: always allowed, in a handler too.
+    unsafe { libc::getpid() }
+}
+
+/// What a signal does; and what it is to do from now on, if that is given.
+fn action(signal: c_int, new: Option<&libc::sigaction>) -> io::Result<libc::sigaction> {
+    let new = new.map_or(ptr::null(), ptr::from_ref);
+    let mut old = MaybeUninit::zeroed();
+    // SAFETY: both places are valid for the length of the call. What is put there is our handler,
+    // which may run at any moment, or what was there before.
+    check(unsafe { libc::sigaction(signal, new, old.as_mut_ptr()) })?;
+    // SAFETY: integers and pointers, valid as zeros, and filled in by the call.
+    Ok(unsafe { old.assume_init() })
+}
+
+/// Our handler, in the place of `before`.
+fn ours(before: &libc::sigaction) -> libc::sigaction {
+    let kept = libc::SA_NOCLDSTOP | libc::SA_NOCLDWAIT;
+    let mut ours = *before;
+    ours.sa_sigaction = address(on_signal);
+    // RESTART: system calls of others are not to fail for it. ONSTACK: code of other languages
+    // runs on stacks that have no room for a handler.
+    ours.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
+    ours.sa_flags |= before.sa_flags & kept;
+    ours
+}
+
+fn is_ours(action: &libc::sigaction) -> bool {
+    action.sa_sigaction == address(on_signal)
+}
+
+fn is_function(action: &libc::sigaction) -> bool {
+    ![libc::SIG_DFL, libc::SIG_IGN].contains(&action.sa_sigaction)
+}
+
+type Handler = extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
+
+fn address(handler: Handler) -> usize {
+    handler as usize
+}
+
+/// The handler. See the head of this file for what it may do.
+extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+    // SAFETY: the place is the thread's own.
+    let errno = unsafe { *errno() };
+    let (number, owner) = (index_in_handler(signal), OWNER.load(SeqCst));
+    let is_child = owner != 0 && owner != process();
+    if !is_child {
+        let seats = SEATS.iter().take(SEATS_USED.load(SeqCst));
+        seats.for_each(|seat| seat.note(bit(signal)));
+    }
+    let previous = &PREVIOUS[number];
+    match previous.action.load(SeqCst) {
+        libc::SIG_IGN => {}
+        libc::SIG_DFL => {
+            if is_child {
+                by_default(signal);
+            }
+        }
+        function if previous.informed.load(SeqCst) => {
+            // SAFETY: whoever put it there said that it is a handler with three arguments, and it
+            // gets those that were meant for it.
+            unsafe { transmute::<usize, Handler>(function)(signal, info, context) };
+        }
+        function => {
+            // SAFETY: the same, with one argument.
+            unsafe { transmute::<usize, extern "C" fn(c_int)>(function)(signal) };
+        }
+    }
+    // SAFETY: as above.
+    unsafe { *self::errno() = errno };
+}
+
+/// A number that was installed is 1 to 64; nothing in a handler may panic.
+fn index_in_handler(signal: c_int) -> usize {
+    usize::try_from(signal).unwrap_or(0).min(NUMBERS - 1)
+}
+
+/// Takes the handler away and lets the signal come again, which it does when this one returns.
+fn by_default(signal: c_int) {
+    // SAFETY: both may be called in a handler; a sigaction is valid as zeros, which say SIG_DFL.
+    unsafe {
+        let action: libc::sigaction = zeroed();
+        libc::sigaction(signal, &raw const action, ptr::null_mut());
+        libc::raise(signal);
+    }
+}
+
+/// Where this thread's last error number is.
+fn errno() -> *mut c_int {
+    // SAFETY: always allowed, in a handler too.
+    unsafe {
+        #[cfg(target_os = "linux")]
+        return libc::__errno_location();
+        #[cfg(any(target_os = "android", target_os = "netbsd", target_os = "openbsd"))]
+        return libc::__errno();
+        #[cfg(any(target_vendor = "apple", target_os = "freebsd"))]
+        return libc::__error();
+        #[cfg(target_os = "dragonfly")]
+        return libc::__errno_location();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_received_is_refused() {
+        for signal in [libc::SIGKILL, libc::SIGSTOP, libc::SIGSEGV, 0, -1, 65] {
+            assert!(refusal(signal).is_some(), "{signal}");
+        }
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGCHLD, 64] {
+            assert!(refusal(signal).is_none(), "{signal}");
+        }
+    }
+
+    #[test]
+    fn pending_signals_take_turns() {
+        // Nothing is installed: the seat is played by hand, the last one, which no other test has.
+        let (read, write) = UnixStream::pair().expect("a pair");
+        read.set_nonblocking(true).expect("a flag");
+        let receiving = std::mem::ManuallyDrop::new(Receiving {
+            seat: ROOM - 1,
+            skip: AtomicU32::new(0),
+            _bell: write.into(),
+        });
+        let pending = &SEATS[ROOM - 1].pending;
+        let mut seen = Vec::new();
+        pending.fetch_or(bit(1) | bit(5) | bit(64), SeqCst);
+        while let Ok(signal) = receiving.take(read.as_fd()) {
+            seen.push(signal);
+            if seen.len() < 6 {
+                // It comes again at once.
+                pending.fetch_or(bit(signal), SeqCst);
+            }
+        }
+        assert_eq!(seen, [1, 5, 64, 1, 5, 64, 1, 5]);
+        let empty = receiving.take(read.as_fd()).map_err(|error| error.kind());
+        assert_eq!(empty, Err(io::ErrorKind::WouldBlock));
+    }
+}

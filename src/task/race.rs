@@ -1,0 +1,242 @@
+//! `race`: several futures at once, of which the first to be done counts.
+//!
+//! No future is favoured: each look begins with another one. Where it begins comes from a sequence
+//! that is spread evenly for every number of futures, also if several races take turns in it; a
+//! plain count would always give the same start to each of two races in one loop.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::future::{Future, IntoFuture, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+/// Runs several futures in this task until one is done; the others are dropped before this returns.
+///
+/// Takes a tuple of two to eight futures, which may differ, and gives a [`Winner`]; or an array or
+/// a `Vec` of futures of one type, and gives the place and the output. Whatever is done first wins,
+/// an error too. If several are done, none is favoured.
+///
+/// It owns its futures, so that what they have claimed (a place in line, a lock that was handed
+/// over) is given back when the race is decided. A race between futures that live on, by
+/// `&mut future`, is a trap: whatever such a future was handed it keeps, although nobody polls it,
+/// and everybody else waits for ever. That is *futurelock*, see [`sync`](crate::sync). Instead of
+/// that, spawn a task, which is polled all the time, and race for its handle.
+///
+/// Each future is looked at whenever one of them is woken; for more than a handful, and for those
+/// that are to go on, use a [`task_group`](crate::task_group). Those of an array or a `Vec` are
+/// boxed. A race of none never ends.
+///
+/// # Cancel safety
+///
+/// That of the futures, which are dropped with it.
+///
+/// # Examples
+///
+/// ```
+/// use soloio::{Event, Winner, race, sleep};
+/// use std::time::Duration;
+///
+/// soloio::block_on(async {
+///     let stop = Event::new();
+///     stop.set();
+///     match race((stop.wait(), sleep(Duration::from_secs(60)))).await {
+///         Winner::First(stopped) => stopped?,
+///         Winner::Second(_) => panic!("too late"),
+///     }
+///
+///     let (place, slept) = race([30, 1, 30].map(|ms| sleep(Duration::from_millis(ms)))).await;
+///     assert_eq!(place, 1);
+///     slept
+/// })?;
+/// # Ok::<_, soloio::Error>(())
+/// ```
+#[doc(alias = "select")]
+pub async fn race<R: Race>(futures: R) -> R::Output {
+    futures.run().await
+}
+
+/// What [`race`] takes: tuples of two to eight futures, arrays and `Vec`s of futures.
+#[allow(
+    async_fn_in_trait,
+    reason = "one thread: no caller needs the future to be Send"
+)]
+pub trait Race: sealed::Sealed {
+    /// What the race gives.
+    type Output;
+
+    /// The race itself; [`race`] is the way to it.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of the futures.
+    #[doc(hidden)]
+    async fn run(self) -> Self::Output;
+}
+
+/// Which future of a tuple won a [`race`], with its output. There are as many cases as futures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Winner<
+    A,
+    B,
+    C = Infallible,
+    D = Infallible,
+    E = Infallible,
+    F = Infallible,
+    G = Infallible,
+    H = Infallible,
+> {
+    /// The first one.
+    First(A),
+    /// The second one.
+    Second(B),
+    /// The third one.
+    Third(C),
+    /// The fourth one.
+    Fourth(D),
+    /// The fifth one.
+    Fifth(E),
+    /// The sixth one.
+    Sixth(F),
+    /// The seventh one.
+    Seventh(G),
+    /// The eighth one.
+    Eighth(H),
+}
+
+/// Keeps the set of what can be raced and joined ours to extend.
+pub(super) mod sealed {
+    /// Nobody else can name it.
+    pub trait Sealed {}
+}
+
+/// Where a look at `count` futures begins.
+pub(super) fn start(count: usize) -> usize {
+    /// The golden ratio as a part of 2^64: its multiples are spread evenly, whichever of them one
+    /// gets to see.
+    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+    thread_local! {
+        static AT: Cell<u64> = const { Cell::new(0) };
+    }
+    let at = AT.with(|at| {
+        at.set(at.get().wrapping_add(STEP));
+        at.get()
+    });
+    let scaled = u128::from(at) * count as u128;
+    usize::try_from(scaled >> 64).expect("less than the count")
+}
+
+/// The places of `count` futures in the order in which they are looked at this time.
+pub(super) fn order(count: usize) -> impl Iterator<Item = usize> {
+    let start = start(count);
+    (start..count).chain(0..start)
+}
+
+macro_rules! race_tuple {
+    ($count:literal: $($place:tt $name:ident $type:ident $case:ident),+) => {
+        impl<$($type: IntoFuture),+> sealed::Sealed for ($($type,)+) {}
+
+        impl<$($type: IntoFuture),+> Race for ($($type,)+) {
+            type Output = Winner<$($type::Output),+>;
+
+            async fn run(self) -> Self::Output {
+                $(let mut $name = pin!(self.$place.into_future());)+
+                poll_fn(|cx| {
+                    for place in order($count) {
+                        match place {
+                            $($place => {
+                                if let Poll::Ready(output) = $name.as_mut().poll(cx) {
+                                    return Poll::Ready(Winner::$case(output));
+                                }
+                            })+
+                            _ => unreachable!("a place below the count"),
+                        }
+                    }
+                    Poll::Pending
+                })
+                .await
+            }
+        }
+    };
+}
+
+race_tuple!(2: 0 a A First, 1 b B Second);
+race_tuple!(3: 0 a A First, 1 b B Second, 2 c C Third);
+race_tuple!(4: 0 a A First, 1 b B Second, 2 c C Third, 3 d D Fourth);
+race_tuple!(5: 0 a A First, 1 b B Second, 2 c C Third, 3 d D Fourth, 4 e E Fifth);
+race_tuple!(6: 0 a A First, 1 b B Second, 2 c C Third, 3 d D Fourth, 4 e E Fifth, 5 f F Sixth);
+race_tuple!(7: 0 a A First, 1 b B Second, 2 c C Third, 3 d D Fourth, 4 e E Fifth, 5 f F Sixth,
+    6 g G Seventh);
+race_tuple!(8: 0 a A First, 1 b B Second, 2 c C Third, 3 d D Fourth, 4 e E Fifth, 5 f F Sixth,
+    6 g G Seventh, 7 h H Eighth);
+
+/// The race of boxed futures.
+async fn race_all<F: IntoFuture>(futures: impl IntoIterator<Item = F>) -> (usize, F::Output) {
+    let boxed = |future: F| Box::pin(future.into_future());
+    let mut futures: Vec<_> = futures.into_iter().map(boxed).collect();
+    poll_fn(|cx| {
+        for place in order(futures.len()) {
+            if let Poll::Ready(output) = futures[place].as_mut().poll(cx) {
+                return Poll::Ready((place, output));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+impl<F: IntoFuture, const N: usize> sealed::Sealed for [F; N] {}
+
+impl<F: IntoFuture, const N: usize> Race for [F; N] {
+    type Output = (usize, F::Output);
+
+    async fn run(self) -> Self::Output {
+        race_all(self).await
+    }
+}
+
+impl<F: IntoFuture> sealed::Sealed for Vec<F> {}
+
+impl<F: IntoFuture> Race for Vec<F> {
+    type Output = (usize, F::Output);
+
+    async fn run(self) -> Self::Output {
+        race_all(self).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_start_is_as_frequent_as_the_others() {
+        for count in 1..=8 {
+            for races in 1..=8_usize {
+                // Only one of so many races that take turns is looked at.
+                let mut seen = vec![0; count];
+                for _ in 0..10_000 {
+                    for _ in 1..races {
+                        start(count);
+                    }
+                    seen[start(count)] += 1;
+                }
+                let (least, most) = (seen.iter().min(), seen.iter().max());
+                let (least, most) = (least.expect("some"), most.expect("some"));
+                assert!(
+                    most - least <= 500 / count,
+                    "{races} races of {count}: {seen:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn each_is_looked_at_once() {
+        assert_eq!(order(0).count(), 0);
+        for count in 1..9 {
+            let mut all: Vec<_> = order(count).collect();
+            all.sort_unstable();
+            assert!(all.into_iter().eq(0..count));
+        }
+    }
+}

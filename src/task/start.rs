@@ -1,0 +1,192 @@
+//! Starting a child and waiting until it says that it is ready.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::rc::Rc;
+use std::task::{Poll, Waker, ready};
+
+use super::group::TaskGroup;
+use super::handle::TaskHandle;
+use super::outcome::Outcome;
+use crate::error::{Error, Result};
+use crate::runtime::context;
+use crate::runtime::wait::Wait;
+
+/// What a child and the one who started it share until the child is ready.
+struct Start<T, E> {
+    state: RefCell<State<T, E>>,
+    /// The child has let go of its [`Ready`].
+    dropped: Cell<bool>,
+    waker: Cell<Option<Waker>>,
+}
+
+enum State<T, E> {
+    /// The child has said nothing yet.
+    Waiting,
+    /// It is ready; the value waits to be fetched.
+    Ready(T),
+    /// It failed before it was ready, which is the starter's to handle.
+    Failed(E),
+    /// It is ready and the value fetched, or nobody waits for it any more.
+    Over,
+}
+
+impl<T, E> Start<T, E> {
+    fn set(&self, state: State<T, E>) {
+        let old = self.state.replace(state);
+        drop(old);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn is_waiting(&self) -> bool {
+        matches!(*self.state.borrow(), State::Waiting)
+    }
+}
+
+/// Lets a child say that it is ready; see [`TaskGroup::start`].
+///
+/// Dropping it without having said so ends the starter's wait with an error.
+pub struct Ready<T, E = Error> {
+    start: Rc<Start<T, E>>,
+}
+
+impl<T, E> Ready<T, E> {
+    /// The child is ready: the one who started it goes on with `value`.
+    pub fn ready(self, value: T) {
+        if self.start.is_waiting() {
+            self.start.set(State::Ready(value));
+        }
+    }
+}
+
+impl<T, E> Drop for Ready<T, E> {
+    fn drop(&mut self) {
+        // If the child ends in this poll with an error, that is there when the starter looks.
+        self.start.dropped.set(true);
+        if let Some(waker) = self.start.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl<T, E> fmt::Debug for Ready<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ready").finish_non_exhaustive()
+    }
+}
+
+/// Nobody waits any more: the child goes on only if it was ready.
+struct Starter<'a, 's, T, E> {
+    start: &'a Start<T, E>,
+    child: &'a TaskHandle<'s, ()>,
+}
+
+impl<T, E> Drop for Starter<'_, '_, T, E> {
+    fn drop(&mut self) {
+        let old = self.start.state.replace(State::Over);
+        if matches!(old, State::Waiting) {
+            self.child.cancel();
+        }
+        drop(old);
+    }
+}
+
+impl<'s, E> TaskGroup<'s, '_, E> {
+    /// Starts a child and waits until it says that it is ready, with a value: an address it listens
+    /// on, say. The child goes on after that, as one that was spawned.
+    ///
+    /// # Errors
+    ///
+    /// The error that the child ends with before it is ready, which is then none of the group's.
+    /// [`Error::Cancelled`] as `E` if it ends without having said so, or was cancelled; what the
+    /// wait itself may end with.
+    ///
+    /// # Cancel safety
+    ///
+    /// A child that is not ready yet is cancelled.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use soloio::{Error, connect_tcp, create_tcp_listener, task_group};
+    ///
+    /// soloio::block_on(task_group(async |group| {
+    ///     let port = group.start(async |ready| {
+    ///         let listener = create_tcp_listener().local_host("127.0.0.1").await?;
+    ///         ready.ready(listener.local_addr().port());
+    ///         let client = listener.accept().await?;
+    ///         client.send(b"hello").await
+    ///     });
+    ///     let port = port.await?;
+    ///     let stream = connect_tcp("127.0.0.1", port).await?;
+    ///     assert_eq!(stream.receive().await?, b"hello");
+    ///     Ok(())
+    /// }))?;
+    /// # Ok::<_, Error>(())
+    /// ```
+    #[track_caller]
+    pub fn start<T, B, O>(&'s self, body: B) -> impl Future<Output = Result<T, E>>
+    where
+        B: AsyncFnOnce(Ready<T, E>) -> O + 's,
+        O: Outcome<E, Value = ()> + 's,
+        T: 's,
+        E: From<Error> + 's,
+    {
+        let start = Rc::new(Start {
+            state: RefCell::new(State::Waiting),
+            dropped: Cell::new(false),
+            waker: Cell::new(None),
+        });
+        let ready = Ready {
+            start: Rc::clone(&start),
+        };
+        let shared = Rc::clone(&start);
+        let child = self.spawn(async move {
+            let ended = body(ready).await.into_result();
+            match ended {
+                Err(error) if shared.is_waiting() => {
+                    shared.set(State::Failed(error));
+                    Ok(())
+                }
+                ended => ended,
+            }
+        });
+        wait(start, child)
+    }
+}
+
+async fn wait<T, E: From<Error>>(
+    start: Rc<Start<T, E>>,
+    child: TaskHandle<'_, ()>,
+) -> Result<T, E> {
+    let mut op = Wait::new(&"a child that is not ready yet");
+    let starter = Starter {
+        start: &start,
+        child: &child,
+    };
+    let ended = poll_fn(|cx| {
+        context::poll_with(|core| {
+            ready!(op.admit_wait(core, cx))?;
+            let old = start.waker.replace(Some(cx.waker().clone()));
+            drop(old);
+            let state = start.state.replace(State::Waiting);
+            match state {
+                State::Ready(value) => Poll::Ready(Ok(Ok(value))),
+                State::Failed(error) => Poll::Ready(Ok(Err(error))),
+                State::Over => Poll::Ready(Err(Error::Cancelled)),
+                State::Waiting if start.dropped.get() => Poll::Ready(Err(Error::Cancelled)),
+                State::Waiting => op.pend(core, cx),
+            }
+        })
+    })
+    .await;
+    start.waker.set(None);
+    if let Ok(Ok(_)) = ended {
+        start.state.replace(State::Over);
+    }
+    drop(starter);
+    ended?
+}

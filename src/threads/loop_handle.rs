@@ -1,0 +1,123 @@
+//! `LoopHandle`: closures that another thread has run on the loop.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crossbeam_channel::bounded;
+
+use crate::error::{Error, Panicked, Result};
+use crate::executor::{TaskId, waker};
+use crate::runtime::calls::Calls;
+use crate::runtime::context;
+
+/// Reaches the loop of the runtime that runs on this thread from other threads.
+///
+/// # Errors
+///
+/// [`Error::NoRuntime`] if none does.
+///
+/// # Examples
+///
+/// A thread of another library's reports to a task:
+///
+/// ```
+/// use soloio::{block_on, loop_handle, run_in_thread};
+/// use std::cell::Cell;
+///
+/// thread_local!(static PROGRESS: Cell<u32> = const { Cell::new(0) });
+///
+/// block_on(async {
+///     let on_loop = loop_handle()?;
+///     run_in_thread(move || {
+///         for percent in [25, 50, 100] {
+///             on_loop.post(move || PROGRESS.set(percent))?; // it goes on at once
+///         }
+///         let last = on_loop.call(|| PROGRESS.get())?; // it waits for the answer
+///         assert_eq!(last, 100);
+///         Ok::<_, soloio::Error>(())
+///     })
+///     .await??;
+///     assert_eq!(PROGRESS.get(), 100);
+///     Ok::<_, soloio::Error>(())
+/// })?;
+/// # Ok::<_, soloio::Error>(())
+/// ```
+#[doc(alias = "from_thread")]
+#[doc(alias = "BlockingPortal")]
+pub fn loop_handle() -> Result<LoopHandle> {
+    let core = context::current().ok_or(Error::NoRuntime)?;
+    Ok(LoopHandle {
+        runtime: core.serial(),
+        calls: core.calls().shared(),
+    })
+}
+
+/// Runs closures on a loop, from any thread; made by [`loop_handle`].
+///
+/// They run in the order in which one thread gives them, between the tasks, within the runtime:
+/// they may wake tasks and drop sockets, and must not block. Holding a handle keeps nothing alive.
+#[derive(Debug, Clone)]
+pub struct LoopHandle {
+    /// Its serial.
+    runtime: u64,
+    calls: Arc<Calls>,
+}
+
+impl LoopHandle {
+    /// Has `f` run on the loop, and goes on at once.
+    ///
+    /// `Ok` means that it will run unless the loop ends first; then it is dropped. If it panics,
+    /// the panic goes on in whoever drives the loop, as that of a spawned task does. A
+    /// [`Runtime`](crate::Runtime) that is kept runs it when it is driven next.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if the loop has ended.
+    #[doc(alias = "call_soon_threadsafe")]
+    pub fn post(&self, f: impl FnOnce() + Send + 'static) -> Result<()> {
+        match self.calls.push(Box::new(f)) {
+            Ok(is_first) => {
+                // By the table on the loop's own thread too: there is no task to be listed.
+                if let Some(remote) = is_first.then(|| waker::by_serial(self.runtime)).flatten() {
+                    remote.wake(TaskId::NOBODY.number());
+                }
+                Ok(())
+            }
+            Err(unused) => {
+                drop(unused);
+                Err(Error::Closed)
+            }
+        }
+    }
+
+    /// Has `f` run on the loop, and blocks this thread until it returns.
+    ///
+    /// # Errors
+    ///
+    /// * [`Error::Closed`] if the loop has ended, or ends before it runs `f`.
+    /// * [`Error::Panicked`] if `f` panicked.
+    /// * [`Error::Io`] of kind `InvalidInput` on a thread that runs a loop, this one or another: it
+    ///   must not block, and two loops would wait for each other.
+    #[doc(alias = "run_sync")]
+    pub fn call<T: Send + 'static>(&self, f: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        if context::current().is_some() {
+            let message = "this thread runs a loop, which must not block: use `post`";
+            return Err(Error::invalid("call into a loop", message));
+        }
+        // Dropped with the closure if that never runs: then there is nothing to wait for.
+        let (sender, receiver) = bounded(1);
+        self.post(move || {
+            let output = catch_unwind(AssertUnwindSafe(f));
+            // Whoever waits does nothing else, so it is still there.
+            drop(sender.send(output));
+        })?;
+        let output = receiver.recv().map_err(|_| Error::Closed)?;
+        output.map_err(|payload| Error::Panicked(Panicked::new(payload)))
+    }
+
+    /// True once the loop has ended.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.calls.is_closed()
+    }
+}

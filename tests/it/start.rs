@@ -1,0 +1,122 @@
+//! Starting a child and waiting until it is ready.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use soloio::{
+    Error, Ready, Result, TaskHandle, block_on, fail_after, sleep, task_group, yield_now,
+};
+
+use crate::net_support::run;
+use crate::support::{Counter, forever, give_way, poll_once};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[test]
+fn a_child_that_is_ready_hands_a_value_over_and_goes_on() {
+    run(async {
+        let went_on = Cell::new(false);
+        let ended = task_group(async |group| {
+            let value = group.start(async |ready: Ready<i32>| {
+                yield_now().await?;
+                ready.ready(5);
+                yield_now().await?;
+                went_on.set(true);
+                Ok(())
+            });
+            let value = value.await?;
+            assert!(!went_on.get());
+            Ok(value)
+        });
+        assert_eq!(ended.await.expect("no error"), 5);
+        assert!(went_on.get());
+    });
+}
+
+#[test]
+fn an_error_before_is_the_starters_and_one_after_the_groups() {
+    run(async {
+        let ended = task_group(async |group| {
+            let early = group.start(async |_ready: Ready<()>| {
+                yield_now().await?;
+                Err::<(), _>(Error::other("early"))
+            });
+            assert_eq!(early.await.expect_err("an error").to_string(), "early");
+            Ok(())
+        });
+        ended.await.expect("it was the starter's");
+        let ended: Result<()> = task_group(async |group| {
+            let ready = group.start(async |ready| {
+                ready.ready(());
+                Err::<(), _>(Error::other("late"))
+            });
+            ready.await
+        })
+        .await;
+        assert_eq!(ended.expect_err("an error").to_string(), "late");
+    });
+}
+
+#[test]
+fn a_child_that_never_says_so_ends_the_wait() {
+    run(async {
+        let held = Counter::new();
+        task_group(async |group| {
+            let silent = group.start(async |_ready: Ready<()>| yield_now().await);
+            assert!(matches!(silent.await, Err(Error::Cancelled)));
+            let drops = group.start(async |ready: Ready<()>| {
+                let _held = held.hold();
+                drop(ready);
+                forever().await;
+            });
+            assert!(matches!(drops.await, Err(Error::Cancelled)));
+            give_way().await;
+            give_way().await;
+            assert_eq!(held.get(), 0, "it is cancelled");
+            // The starter leaves: so does the child.
+            let slow = group.start(async |ready: Ready<()>| {
+                let _held = held.hold();
+                sleep(HOUR).await?;
+                ready.ready(());
+                Ok(())
+            });
+            let limited = fail_after(Duration::from_millis(1), slow).await;
+            assert!(matches!(limited, Err(Error::TimedOut)));
+            let mut slow = Box::pin(group.start(async |ready: Ready<()>| {
+                let _held = held.hold();
+                sleep(HOUR).await?;
+                ready.ready(());
+                Ok(())
+            }));
+            assert!(poll_once(slow.as_mut()).await.is_pending());
+            give_way().await;
+            assert_eq!(held.get(), 1);
+            drop(slow);
+            Ok(())
+        })
+        .await
+        .expect("no error");
+        assert_eq!(held.get(), 0);
+    });
+}
+
+#[test]
+fn a_handle_can_be_waited_for_and_then_awaited_and_awaited_twice() {
+    block_on(task_group(async |group| {
+        let mut child: TaskHandle<'_, i32> = group.spawn(async {
+            yield_now().await?;
+            Ok(3)
+        });
+        child.wait().await?;
+        child.wait().await?;
+        assert!(child.is_finished());
+        assert_eq!((&mut child).await?, 3);
+        assert!(
+            matches!((&mut child).await, Err(Error::Cancelled)),
+            "its value was taken"
+        );
+        assert_eq!(child.spawned_at().file(), "tests/it/start.rs");
+        Ok(())
+    }))
+    .expect("no error");
+}
