@@ -55,6 +55,8 @@
 //! * Enter a runtime: [`block_on`]; [`Runtime`] to keep one, or to drive it from another loop.
 //! * Connect: [`connect_tcp`], [`connect_unix`], [`create_connected_udp_socket`].
 //! * Listen: [`create_tcp_listener`], [`create_unix_listener`], [`create_udp_socket`].
+//! * Without the network: [`unix_socket_pair`], [`create_unix_datagram_socket`],
+//!   [`create_connected_unix_datagram_socket`], [`unix_datagram_socket_pair`].
 //! * Accept: [`Listener::serve`], with a task for each connection, or [`Listener::accept`].
 //!   Several listeners as one: [`MultiListener`]; any kind of stream: [`AnyByteStream`].
 //! * Names: looked up off the loop, by a [`net::Resolver`] of one's own where there is one.
@@ -67,6 +69,7 @@
 //!   [`Semaphore`], [`CapacityLimiter`], [`RateLimiter`], all of [`sync`].
 //! * Wait, or limit a wait: [`sleep`], [`sleep_until`], [`interval`], [`fail_after`],
 //!   [`move_on_after`].
+//! * Join two streams, as proxies do: [`relay`].
 //! * Test without a kernel: [`create_memory_byte_stream`].
 //!
 //! What has options is a builder that is awaited: `create_udp_socket().local_host("::1").await?`.
@@ -106,6 +109,11 @@ pub use net::{
     connect_unix, create_connected_udp_socket, create_tcp_listener, create_udp_socket,
     create_unix_listener, notify_closing, wait_readable, wait_writable,
 };
+pub use net::{
+    ConnectedUnixDatagramSocket, PeerCredentials, UnixDatagram, UnixDatagramSocket,
+    create_connected_unix_datagram_socket, create_unix_datagram_socket, unix_datagram_socket_pair,
+    unix_socket_pair,
+};
 pub use runtime::{Dump, Runtime, TaskState, block_on, dump};
 pub use signal::{Signal, SignalReceiver, ctrl_c, open_signal_receiver};
 pub use stream::{
@@ -113,6 +121,7 @@ pub use stream::{
     MultiListener, ObjectReceiver, ObjectSender, ObjectStreamStatistics, Serve, ServeCounters,
     TrySendError, create_memory_byte_stream, create_memory_object_stream,
 };
+pub use stream::{Relay, RelaySide, Relayed, relay};
 pub use sync::{CapacityLimiter, Condition, Event, Lock, LockGuard, RateLimiter, Semaphore};
 pub use task::{
     CancelScope, Core, Join, Outcome, Race, Ready, StopHandle, TaskGroup, TaskHandle, TryJoin,

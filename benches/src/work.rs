@@ -17,6 +17,8 @@ pub enum Work {
     UdpBulk,
     CoresEcho,
     CoresRequest,
+    TcpRelay,
+    TcpRelayCopied,
 }
 
 impl Work {
@@ -31,6 +33,8 @@ impl Work {
             Self::UdpSink => Kind::UdpSink,
             Self::UdpBulk => Kind::UdpBulk,
             Self::CoresEcho | Self::CoresRequest => Kind::CoresEcho,
+            Self::TcpRelay => Kind::TcpRelay,
+            Self::TcpRelayCopied => Kind::TcpRelayCopied,
         }
     }
 }
@@ -55,6 +59,10 @@ pub enum Kind {
     UdpBulk,
     /// `TcpEcho` on two cores: a loop on each, or a multi-threaded runtime.
     CoresEcho,
+    /// Joins each two connections that come, both ways.
+    TcpRelay,
+    /// The same, with the bytes passing through the process.
+    TcpRelayCopied,
 }
 
 impl Kind {
@@ -70,6 +78,8 @@ impl Kind {
             Self::UdpSink => "udp-sink",
             Self::UdpBulk => "udp-bulk",
             Self::CoresEcho => "cores-echo",
+            Self::TcpRelay => "tcp-relay",
+            Self::TcpRelayCopied => "tcp-relay-copied",
         }
     }
 }

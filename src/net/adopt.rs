@@ -254,6 +254,22 @@ fn give_away_blocking(wanted: Wanted, fd: BorrowedFd<'_>) -> Result<OwnedFd> {
     Ok(fd)
 }
 
+/// What else belongs to a socket: for most nothing.
+trait GivesUpFile {
+    /// The file of its path stays: the socket goes on elsewhere.
+    fn gives_up_file(&self) {}
+}
+
+impl GivesUpFile for TcpStream {}
+impl GivesUpFile for UnixStream {}
+impl GivesUpFile for UdpSocket {}
+impl GivesUpFile for ConnectedUdpSocket {}
+impl GivesUpFile for UnixListener {
+    fn gives_up_file(&self) {
+        self.keep_file();
+    }
+}
+
 /// The ways between one of our types, std's, and a descriptor.
 macro_rules! conversions {
     ($ours:ty, $std:ty, $wanted:expr) => {
@@ -272,7 +288,9 @@ macro_rules! conversions {
             /// Leaves the runtime. The socket is still non-blocking. [`Error::Closed`] if it was
             /// aborted.
             fn try_from(socket: $ours) -> Result<Self> {
-                give_away($wanted, socket.as_fd())
+                let fd = give_away($wanted, socket.as_fd())?;
+                socket.gives_up_file();
+                Ok(fd)
             }
         }
 
@@ -282,7 +300,9 @@ macro_rules! conversions {
             /// Leaves the runtime, and blocks again as std expects. [`Error::Closed`] if it was
             /// aborted.
             fn try_from(socket: $ours) -> Result<Self> {
-                give_away_blocking($wanted, socket.as_fd()).map(Self::from)
+                let fd = give_away_blocking($wanted, socket.as_fd())?;
+                socket.gives_up_file();
+                Ok(Self::from(fd))
             }
         }
     };

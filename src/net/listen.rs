@@ -1,29 +1,24 @@
-//! The verbs that listen: `create_tcp_listener` and `create_unix_listener`.
+//! The verb that listens for TCP: `create_tcp_listener`.
 
-use std::ffi::{OsStr, OsString};
 use std::future::{Future, IntoFuture};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 use std::pin::Pin;
 
 use super::Family;
 use super::connect::any_address;
 use super::resolve::Host;
 use super::tcp::TcpListener;
-use super::unix::UnixListener;
 use crate::error::{Error, Result};
 use crate::runtime::context;
 use crate::sys;
-use crate::sys::addr::UnixName;
 use crate::sys::errno;
-use crate::sys::file::Found;
 use crate::sys::socket::Kind;
 
 /// How many connections may wait to be accepted unless told otherwise; the kernel clamps it to its
 /// own limit (`net.core.somaxconn` on Linux).
-const BACKLOG: u32 = 65_536;
+pub(super) const BACKLOG: u32 = 65_536;
 
 /// Listens for TCP connections on a port of this host.
 ///
@@ -200,111 +195,5 @@ impl IntoFuture for CreateTcpListener {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.create())
-    }
-}
-
-/// Listens for UNIX connections on a path, or on an abstract name with a leading NUL (Linux).
-///
-/// A socket file that nobody listens on any more is replaced; one with a live listener, and any
-/// other file, is left alone. The path stays in the file system when the listener is dropped.
-///
-/// # Errors
-///
-/// [`Error::Io`], which names the path: in use, a directory or another file, a directory that is
-/// not there, a name that is too long or holds a NUL.
-///
-/// # Cancel safety
-///
-/// Dropping the future before its end has done nothing.
-#[doc(alias = "bind")]
-pub fn create_unix_listener(path: impl AsRef<OsStr>) -> CreateUnixListener {
-    CreateUnixListener {
-        path: path.as_ref().to_owned(),
-        mode: None,
-        backlog: BACKLOG,
-    }
-}
-
-/// A UNIX listener that is about to be made: await it. Made by [`create_unix_listener`].
-#[derive(Debug, Clone)]
-#[must_use = "nothing listens unless awaited"]
-pub struct CreateUnixListener {
-    path: OsString,
-    mode: Option<u32>,
-    backlog: u32,
-}
-
-impl CreateUnixListener {
-    /// The permission bits of the socket file, set before anybody can connect; the process's umask
-    /// decides without.
-    pub fn mode(mut self, mode: u32) -> Self {
-        self.mode = Some(mode);
-        self
-    }
-
-    /// How many connections may wait to be accepted (65,536 unless the kernel's limit is lower).
-    pub fn backlog(mut self, backlog: u32) -> Self {
-        self.backlog = backlog;
-        self
-    }
-
-    fn create(&self) -> Result<UnixListener> {
-        let failed = |cause| Error::io("listen on", self.path.to_string_lossy(), cause);
-        let name = UnixName::new(&self.path).map_err(failed)?;
-        let fd = self.bind(&name).map_err(failed)?;
-        Ok(UnixListener::new(fd, name))
-    }
-
-    fn bind(&self, name: &UnixName) -> io::Result<OwnedFd> {
-        let fd = sys::socket::unix(Kind::Stream)?;
-        let bound = sys::socket::bind_unix(fd.as_fd(), name);
-        match (bound, name.as_path()) {
-            (Err(error), Some(path)) if error.kind() == io::ErrorKind::AddrInUse => {
-                remove_stale(path, name, error)?;
-                sys::socket::bind_unix(fd.as_fd(), name)?;
-            }
-            (bound, _) => bound?,
-        }
-        let listens = self.listen(&fd, name.as_path());
-        if let (Err(_), Some(path)) = (&listens, name.as_path()) {
-            // The file is ours and nobody will ever listen there; the first error counts.
-            drop(sys::file::remove(path));
-        }
-        listens.map(|()| fd)
-    }
-
-    fn listen(&self, fd: &OwnedFd, path: Option<&Path>) -> io::Result<()> {
-        if let (Some(mode), Some(path)) = (self.mode, path) {
-            // Before it listens: nobody can connect with wider permissions.
-            sys::file::set_mode(path, mode)?;
-        }
-        sys::socket::listen(fd.as_fd(), self.backlog)
-    }
-}
-
-/// Removes the file if it is a socket that refuses connections, which one with an owner does not.
-fn remove_stale(path: &Path, name: &UnixName, in_use: io::Error) -> io::Result<()> {
-    match sys::file::look(path)? {
-        Found::Nothing => return Ok(()),
-        Found::Socket => {}
-        Found::Other => return Err(in_use),
-    }
-    let probe = sys::socket::unix(Kind::Stream)?;
-    match sys::socket::connect_unix(probe.as_fd(), name) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => sys::file::remove(path),
-        Err(gone) if gone.kind() == io::ErrorKind::NotFound => Ok(()),
-        _ => Err(in_use),
-    }
-}
-
-impl IntoFuture for CreateUnixListener {
-    type Output = Result<UnixListener>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            context::checkpoint().await?;
-            self.create()
-        })
     }
 }

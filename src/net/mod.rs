@@ -21,10 +21,17 @@
 //! | `foreign.rs` | waits for descriptors that are not ours |
 //! | `options.rs` | socket options, each given to the types that have it |
 //! | `hand_over.rs` | a socket's way to another loop |
+//! | `listen.rs`, `listen_unix.rs` | `create_tcp_listener`, `create_unix_listener` |
+//! | `unix_datagram.rs`, `create_unix_datagram.rs` | datagrams by name: the types, the verbs |
+//! | `unix_fds.rs` | descriptors that travel with bytes |
+//! | `unix_bind.rs` | who gets a path that several want |
+//! | `datagram.rs` | `create_udp_socket`, `create_connected_udp_socket` |
+//! | `plain.rs` | streams as plain sockets, for relays and `send_file` |
 //! | `resolve.rs` | host names, off the loop |
 
 mod adopt;
 mod connect;
+mod create_unix_datagram;
 mod datagram;
 mod datagrams;
 mod foreign;
@@ -33,8 +40,10 @@ mod happy_eyeballs;
 mod inherited;
 mod listen;
 mod listen_socket;
+mod listen_unix;
 mod lookups;
 mod options;
+mod plain;
 mod resolve;
 mod resolver;
 mod stream_socket;
@@ -46,19 +55,26 @@ mod udp_options;
 mod udp_receive;
 mod udp_send;
 mod unix;
+mod unix_bind;
+mod unix_datagram;
+mod unix_fds;
 
 pub use crate::sys::addr::UnixName;
+pub use crate::sys::unix::PeerCredentials;
 pub use adopt::adopt_listeners;
 pub use connect::{ConnectTcp, connect_tcp, connect_unix};
+pub use create_unix_datagram::{
+    CreateConnectedUnixDatagramSocket, CreateUnixDatagramSocket,
+    create_connected_unix_datagram_socket, create_unix_datagram_socket,
+};
 pub use datagram::{
     CreateConnectedUdpSocket, CreateUdpSocket, create_connected_udp_socket, create_udp_socket,
 };
 pub use datagrams::{DatagramBuffer, Datagrams};
 pub use foreign::{notify_closing, wait_readable, wait_writable};
 pub use inherited::{InheritedSocket, inherited_sockets};
-pub use listen::{
-    CreateTcpListener, CreateUnixListener, create_tcp_listener, create_unix_listener,
-};
+pub use listen::{CreateTcpListener, create_tcp_listener};
+pub use listen_unix::{CreateUnixListener, create_unix_listener};
 pub use options::Keepalive;
 pub use resolve::Host;
 pub use resolver::{Resolver, Resolving, SystemResolver};
@@ -66,7 +82,10 @@ pub use tcp::{TcpListener, TcpStream};
 pub use udp::{ConnectedUdpSocket, Datagram, UdpSocket};
 pub use udp_fault::UdpFault;
 pub use udp_options::Interface;
-pub use unix::{UnixListener, UnixStream};
+pub use unix::{UnixListener, UnixStream, unix_socket_pair};
+pub use unix_datagram::{
+    ConnectedUnixDatagramSocket, UnixDatagram, UnixDatagramSocket, unix_datagram_socket_pair,
+};
 
 /// The family of internet addresses to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -98,7 +98,7 @@ impl<A: Display> StreamSocket<A> {
         &mut self.socket
     }
 
-    fn fd(&self) -> BorrowedFd<'_> {
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.socket.fd()
     }
 
@@ -131,14 +131,14 @@ impl<A: Display> StreamSocket<A> {
         }
     }
 
-    fn operation(&self, direction: Direction) -> Operation<'_> {
+    pub(super) fn operation(&self, direction: Direction) -> Operation<'_> {
         Operation::new(&self.socket, direction)
     }
 
     /// One receive: `receive` makes the call and tells how much came, and whether there was no
     /// room for more.
     #[inline]
-    fn poll_receive(
+    pub(super) fn poll_receive(
         &self,
         operation: &mut Operation<'_>,
         cx: &Context<'_>,
@@ -156,6 +156,21 @@ impl<A: Display> StreamSocket<A> {
             Poll::Ready(Ok(0)) => Poll::Ready(Err(self.at_end())),
             other => other,
         }
+    }
+
+    /// One call in the sending direction.
+    #[inline]
+    pub(super) fn poll_send<T>(
+        &self,
+        operation: &mut Operation<'_>,
+        cx: &Context<'_>,
+        mut send: impl FnMut(&Core, BorrowedFd<'_>) -> io::Result<T>,
+    ) -> Poll<Result<T>> {
+        if self.eof_sent.load(Relaxed) {
+            return Poll::Ready(Err(Error::Closed));
+        }
+        let call = |core: &Core, fd: BorrowedFd<'_>| Ok((send(core, fd)?, After::Ready));
+        operation.poll(cx, First::Try, call, |cause| self.send_failed(cause))
     }
 
     /// Nothing will come any more: in order, unless a reset was seen before.
@@ -357,27 +372,17 @@ impl<A: Display, D: Data + Unpin> Future for Send<'_, A, D> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let this = self.get_mut();
-        let stream = this.stream;
-        if stream.eof_sent.load(Relaxed) {
-            return Poll::Ready(Err(Error::Closed));
-        }
         loop {
             if this.begun && this.data.is_empty() {
                 return Poll::Ready(Ok(()));
             }
             let data = &this.data;
-            let call = |_: &_, fd: BorrowedFd<'_>| {
-                // An empty send looks at the state of this side and sends nothing.
-                let sent = if data.is_empty() {
-                    0
-                } else {
-                    send_rest(fd, data)?
-                };
-                Ok((sent, After::Ready))
+            // An empty send looks at the state of this side and sends nothing.
+            let send = |_: &_, fd: BorrowedFd<'_>| match data.is_empty() {
+                true => Ok(0),
+                false => send_rest(fd, data),
             };
-            let polled = this
-                .operation
-                .poll(cx, First::Try, call, |cause| stream.send_failed(cause));
+            let polled = this.stream.poll_send(&mut this.operation, cx, send);
             match polled {
                 Poll::Ready(Ok(sent)) => this.data.advance(sent),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),

@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn, ready};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
 
 use super::hand_over::{Movable, hand_over};
 use super::listen_socket::ListenSocket;
@@ -12,13 +13,16 @@ use crate::runtime::socket::Socket;
 use crate::stream::{Listener, Serve, byte_stream_face};
 use crate::sys;
 use crate::sys::addr::UnixName;
+use crate::sys::file::OwnFile;
+use crate::sys::socket::Kind;
+use crate::sys::unix::PeerCredentials;
 use crate::task::Outcome;
 
 /// A UNIX stream connection; as [`TcpStream`](crate::TcpStream), with names for addresses.
 #[doc(alias = "UNIXSocketStream")]
 #[derive(Debug)]
 pub struct UnixStream {
-    socket: Box<StreamSocket<UnixName>>,
+    pub(super) socket: Box<StreamSocket<UnixName>>,
 }
 
 byte_stream_face!(UnixStream, socket, Send);
@@ -44,6 +48,28 @@ impl UnixStream {
     #[must_use]
     pub fn local_name(&self) -> &UnixName {
         self.known_local()
+    }
+
+    /// User, group and process that made the other end: of a client, who connected; of a server,
+    /// who started to listen.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`]: after an abort there is no peer to ask about.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (ours, _theirs) = soloio::unix_socket_pair()?;
+    /// let peer = ours.peer_credentials()?;
+    /// println!("user {}, process {:?}", peer.uid, peer.pid);
+    /// # Ok::<_, soloio::Error>(())
+    /// ```
+    #[doc(alias = "SO_PEERCRED")]
+    #[doc(alias = "ucred")]
+    pub fn peer_credentials(&self) -> Result<PeerCredentials> {
+        sys::unix::peer_credentials(self.socket.fd())
+            .map_err(|cause| Error::io("ask who is at", self.peer_name(), cause))
     }
 
     fn known_local(&self) -> &UnixName {
@@ -75,6 +101,31 @@ impl Movable for UnixStream {
     }
 }
 
+/// Makes two UNIX streams that are connected with each other (socketpair(2)). Needs no runtime.
+///
+/// # Errors
+///
+/// [`Error::Io`]: out of descriptors.
+///
+/// # Examples
+///
+/// ```
+/// let (ours, theirs) = soloio::unix_socket_pair()?;
+/// soloio::block_on(async {
+///     ours.send(b"ping").await?;
+///     assert_eq!(theirs.receive().await?, b"ping");
+///     Ok::<_, soloio::Error>(())
+/// })?;
+/// # Ok::<_, soloio::Error>(())
+/// ```
+#[doc(alias = "socketpair")]
+pub fn unix_socket_pair() -> Result<(UnixStream, UnixStream)> {
+    let pair = sys::unix::pair(Kind::Stream);
+    let (a, b) = pair.map_err(|cause| Error::io("make", "a pair of UNIX sockets", cause))?;
+    let stream = |fd| UnixStream::new(fd, UnixName::unnamed());
+    Ok((stream(a), stream(b)))
+}
+
 impl AsFd for UnixStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.lend()
@@ -86,6 +137,9 @@ impl AsFd for UnixStream {
 #[doc(alias = "SocketListener")]
 #[derive(Debug)]
 pub struct UnixListener {
+    /// Removed before the socket is closed: until then it answers, so that nobody who starts on the
+    /// same path takes it for stale.
+    file: Mutex<Option<OwnFile>>,
     socket: ListenSocket,
     name: UnixName,
 }
@@ -93,8 +147,29 @@ pub struct UnixListener {
 impl UnixListener {
     pub(super) fn new(fd: OwnedFd, name: UnixName) -> Self {
         Self {
+            file: Mutex::default(),
             socket: ListenSocket::new(fd),
             name,
+        }
+    }
+
+    /// The file that goes with the listener.
+    pub(super) fn with_file(self, file: Option<OwnFile>) -> Self {
+        Self {
+            file: Mutex::new(file),
+            ..self
+        }
+    }
+
+    /// The file stays when the listener goes.
+    pub(super) fn keep_file(&self) {
+        let file = self
+            .file
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(file) = file {
+            file.keep();
         }
     }
 
@@ -137,8 +212,15 @@ impl UnixListener {
     }
 
     /// Stops listening at once although others still hold the listener: an accept that waits gets
-    /// [`Error::Closed`]. The path stays in the file system.
+    /// [`Error::Closed`]. The path stays in the file system unless
+    /// [`unlink_on_close`](crate::net::CreateUnixListener::unlink_on_close) was asked for.
     pub fn abort(&self) {
+        let file = self
+            .file
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        drop(file);
         self.socket.abort();
     }
 }

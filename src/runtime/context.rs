@@ -17,6 +17,7 @@ use std::task::{Poll, Waker, ready};
 use super::calls::CallQueue;
 use super::scope::Told;
 use super::scopes::Scopes;
+use super::stores::Stores;
 use super::wait::Wait;
 use crate::error::{Error, Result};
 use crate::executor::remote::Remote;
@@ -35,6 +36,7 @@ pub(crate) struct Core {
     reactor: RefCell<Reactor>,
     remote: Arc<Remote<Bell>>,
     scratch: RefCell<Vec<u8>>,
+    pub(crate) stores: Stores,
     scopes: RefCell<Scopes>,
     /// How many scopes are cancelled, and one more if the loop failed.
     alarms: Cell<u32>,
@@ -56,6 +58,7 @@ impl Core {
             reactor: RefCell::default(),
             remote,
             scratch: RefCell::default(),
+            stores: Stores::default(),
             scopes: RefCell::default(),
             alarms: Cell::new(0),
             told: Cell::default(),

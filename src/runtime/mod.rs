@@ -38,6 +38,7 @@ pub(crate) mod scoped;
 pub(crate) mod scopes;
 pub(crate) mod sleep;
 pub(crate) mod socket;
+pub(crate) mod stores;
 pub(crate) mod wait;
 
 pub use dump::{Dump, TaskState, dump};

@@ -45,6 +45,12 @@ impl<'a> Operation<'a> {
         }
     }
 
+    /// The next poll begins another operation, in the direction that this one goes on to hold: a
+    /// scope that is cancelled by then ends it before it has done anything.
+    pub(crate) fn again(&mut self) {
+        self.wait = Wait::unnamed();
+    }
+
     /// Polls the operation: passes the gate, then makes `call` until it succeeds, fails, or would
     /// block; then waits for the socket. `call` says what its success means for the next one.
     #[inline]

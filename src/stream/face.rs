@@ -116,6 +116,45 @@ macro_rules! byte_stream_face {
                 self.$inner.send(parts)
             }
 
+            /// Sends `length` bytes of `file` from `offset` on; see
+            /// [`send_file`](crate::ByteSendStream::send_file) of the contract.
+            ///
+            /// # Errors
+            ///
+            /// As [`send`](Self::send). [`Error::Io`](crate::Error::Io) with `UnexpectedEof` if the
+            /// file ends before, or was truncated meanwhile; what reading it says.
+            ///
+            /// # Cancel safety
+            ///
+            /// Some of the bytes were handed over, from the first on;
+            /// [`send_file_from`](Self::send_file_from) tells how many. The stream goes on.
+            #[doc(alias = "sendfile")]
+            pub async fn send_file(
+                &self,
+                file: &std::fs::File,
+                offset: u64,
+                length: u64,
+            ) -> Result<()> {
+                crate::stream::ByteSendStream::send_file(self, file, offset, length).await
+            }
+
+            /// Sends the bytes `rest` of `file`, and moves its start past what was handed over.
+            ///
+            /// # Errors
+            ///
+            /// As [`send_file`](Self::send_file).
+            ///
+            /// # Cancel safety
+            ///
+            /// Exactly the bytes no longer in `rest` were handed over; the stream goes on.
+            pub async fn send_file_from(
+                &self,
+                file: &std::fs::File,
+                rest: &mut std::ops::Range<u64>,
+            ) -> Result<()> {
+                crate::stream::ByteSendStream::send_file_from(self, file, rest).await
+            }
+
             /// Ends our direction: the peer sees the end once it has received everything.
             /// Receiving goes on. May be called again; never suspends.
             ///
@@ -165,6 +204,10 @@ macro_rules! byte_stream_face {
             async fn receive_max(&self, max: usize) -> Result<Vec<u8>> {
                 self.$inner.receive_max(max).await
             }
+
+            fn plain_receiver(&self) -> Option<crate::stream::Plain<'_>> {
+                self.$inner.plain()
+            }
         }
 
         impl crate::stream::ByteSendStream for $type {
@@ -174,6 +217,10 @@ macro_rules! byte_stream_face {
 
             async fn send_vectored(&self, parts: &mut &mut [std::io::IoSlice<'_>]) -> Result<()> {
                 self.$inner.send(parts).await
+            }
+
+            fn plain_sender(&self) -> Option<crate::stream::Plain<'_>> {
+                self.$inner.plain()
             }
         }
 

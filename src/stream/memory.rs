@@ -114,6 +114,12 @@ impl Ends {
         }
     }
 
+    /// It is no socket.
+    #[allow(clippy::unused_self, reason = "sockets have something to show")]
+    fn plain(&self) -> Option<super::Plain<'_>> {
+        None
+    }
+
     async fn receive_into<'b>(&self, buf: &'b mut [u8]) -> Result<&'b mut [u8]> {
         let max = buf.len();
         // A queue of bytes never fails to be read, and this one is not empty.

@@ -12,6 +12,9 @@
 //! | `accepting.rs` | the accept loop, written once |
 //! | `serving.rs` | what the loop and its connections share: places, counters, reports |
 //! | `memory.rs` | a connected pair of streams without a kernel |
+//! | `relay/` | two streams made one, both ways |
+//! | `send_file.rs` | part of a file, by the kernel where it can |
+//! | `plain.rs` | what a socket that is nothing else lets the kernel do |
 //! | `object/` | memory object streams: a bounded queue of values between tasks |
 //!
 //! The laws that every byte stream keeps stand at [`ByteStream`].
@@ -24,10 +27,15 @@ mod listener;
 mod memory;
 mod multi;
 mod object;
+mod plain;
+mod relay;
+mod send_file;
 mod serve;
 mod serving;
 
+use std::fs::File;
 use std::io::IoSlice;
+use std::ops::Range;
 use std::rc::Rc;
 
 pub use any::AnyByteStream;
@@ -39,6 +47,8 @@ pub use multi::MultiListener;
 pub use object::{
     ObjectReceiver, ObjectSender, ObjectStreamStatistics, TrySendError, create_memory_object_stream,
 };
+pub(crate) use plain::{Plain, PlainSocket, ReceiveCall, SendCall};
+pub use relay::{Relay, RelaySide, Relayed, relay};
 pub use serve::Serve;
 pub use serving::ServeCounters;
 
@@ -107,6 +117,12 @@ pub trait ByteReceiveStream {
     async fn next(&self) -> Result<Option<Vec<u8>>> {
         or_end(self.receive().await)
     }
+
+    /// The socket that this is, if it is nothing else: for this crate's own streams.
+    #[doc(hidden)]
+    fn plain_receiver(&self) -> Option<Plain<'_>> {
+        None
+    }
 }
 
 /// The end of a stream as `None`.
@@ -173,6 +189,47 @@ pub trait ByteSendStream {
         }
         Ok(())
     }
+
+    /// Sends `length` bytes of `file` from `offset` on. Its own position neither counts nor moves.
+    /// TCP and UNIX streams let the kernel do it on Linux (sendfile(2)).
+    ///
+    /// Reading the file waits for the disk and not for the loop: parts that are not in memory
+    /// already hold up other tasks.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_from`](Self::send_from). [`Error::Io`] with `UnexpectedEof` if the file ends
+    /// before, or was truncated meanwhile; what reading says; `InvalidInput` for a part that no
+    /// file has.
+    ///
+    /// # Cancel safety
+    ///
+    /// Some of the bytes were handed over, from the first on;
+    /// [`send_file_from`](Self::send_file_from) tells how many. The stream goes on.
+    #[doc(alias = "sendfile")]
+    async fn send_file(&self, file: &File, offset: u64, length: u64) -> Result<()> {
+        let mut rest = send_file::part(offset, length)?;
+        self.send_file_from(file, &mut rest).await
+    }
+
+    /// Sends the bytes `rest` of `file`, and moves its start past what was handed over.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_file`](Self::send_file).
+    ///
+    /// # Cancel safety
+    ///
+    /// Exactly the bytes no longer in `rest` were handed over; the stream goes on.
+    async fn send_file_from(&self, file: &File, rest: &mut Range<u64>) -> Result<()> {
+        send_file::send_file(self, file, rest).await
+    }
+
+    /// The socket that this is, if it is nothing else: for this crate's own streams.
+    #[doc(hidden)]
+    fn plain_sender(&self) -> Option<Plain<'_>> {
+        None
+    }
 }
 
 /// A byte stream of both directions. Every kind of it keeps these laws:
@@ -234,6 +291,10 @@ impl<S: ByteReceiveStream + ?Sized> ByteReceiveStream for &S {
     async fn receive_max(&self, max: usize) -> Result<Vec<u8>> {
         (**self).receive_max(max).await
     }
+
+    fn plain_receiver(&self) -> Option<Plain<'_>> {
+        (**self).plain_receiver()
+    }
 }
 
 impl<S: ByteSendStream + ?Sized> ByteSendStream for &S {
@@ -243,6 +304,10 @@ impl<S: ByteSendStream + ?Sized> ByteSendStream for &S {
 
     async fn send_vectored(&self, parts: &mut &mut [IoSlice<'_>]) -> Result<()> {
         (**self).send_vectored(parts).await
+    }
+
+    fn plain_sender(&self) -> Option<Plain<'_>> {
+        (**self).plain_sender()
     }
 }
 
@@ -268,6 +333,10 @@ impl<S: ByteReceiveStream + ?Sized> ByteReceiveStream for Rc<S> {
     async fn receive_max(&self, max: usize) -> Result<Vec<u8>> {
         (**self).receive_max(max).await
     }
+
+    fn plain_receiver(&self) -> Option<Plain<'_>> {
+        (**self).plain_receiver()
+    }
 }
 
 impl<S: ByteSendStream + ?Sized> ByteSendStream for Rc<S> {
@@ -277,6 +346,10 @@ impl<S: ByteSendStream + ?Sized> ByteSendStream for Rc<S> {
 
     async fn send_vectored(&self, parts: &mut &mut [IoSlice<'_>]) -> Result<()> {
         (**self).send_vectored(parts).await
+    }
+
+    fn plain_sender(&self) -> Option<Plain<'_>> {
+        (**self).plain_sender()
     }
 }
 

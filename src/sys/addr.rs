@@ -165,6 +165,12 @@ impl UnixName {
         }
     }
 
+    /// The name as the verbs take it: a path, an abstract name with its leading NUL, or empty.
+    #[must_use]
+    pub fn as_os_str(&self) -> &OsStr {
+        OsStr::from_bytes(&self.0)
+    }
+
     /// True for a socket without a name, such as that of a client that did not bind.
     #[must_use]
     pub fn is_unnamed(&self) -> bool {

@@ -63,8 +63,45 @@ pub(crate) fn connection_end(error: &io::Error) -> Option<i32> {
         libc::EMSGSIZE,
         libc::EINVAL,
         libc::EFAULT,
+        // Of descriptors that are sent along: too many on their way, or none left to arrive at.
+        libc::ETOOMANYREFS,
+        libc::EMFILE,
+        libc::ENFILE,
     ];
     (!passing.contains(&number)).then_some(number)
+}
+
+/// A datagram found no room at its receiver. Linux says EAGAIN, and ENOBUFS of its own memory; the
+/// BSDs say ENOBUFS.
+pub(crate) fn is_receiver_full(error: &io::Error) -> bool {
+    let linux = cfg!(any(target_os = "linux", target_os = "android"));
+    match error.raw_os_error() {
+        Some(libc::EAGAIN) => true,
+        Some(libc::ENOBUFS) => !linux,
+        _ => false,
+    }
+}
+
+/// The kernel does not do this between these two descriptors, or at all: bytes have to be copied.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn is_refused_shortcut(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::EINVAL
+                | libc::ENOSYS
+                | libc::EPERM
+                | libc::EOPNOTSUPP
+                // Of a file: unreadable, not open for reading, too large, none with places.
+                | libc::EIO
+                | libc::EBADF
+                | libc::EISDIR
+                | libc::EOVERFLOW
+                | libc::ESPIPE
+                | libc::EACCES
+                | libc::ESTALE
+        )
+    )
 }
 
 /// "Not connected" on a socket that never was, or whose peer is gone already.

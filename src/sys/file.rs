@@ -1,9 +1,12 @@
-//! The file of a UNIX listener: what is there, its permissions, its removal.
+//! Files: of a UNIX socket (what is there, who may bind, permissions, removal), and to be sent.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::Path;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::check;
 
 /// What stands at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +31,95 @@ pub(crate) fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
+/// Lets the socket's file be made with at most these permission bits. Only Linux keeps them from
+/// the descriptor to the file; elsewhere nothing happens.
+pub(crate) fn limit_mode(fd: BorrowedFd<'_>, mode: u32) {
+    #[allow(clippy::unnecessary_cast, reason = "16 bits wide on some systems")]
+    let bits = (mode & 0o7777) as libc::mode_t;
+    // SAFETY: no memory is passed.
+    let limited = check(unsafe { libc::fchmod(fd.as_raw_fd(), bits) });
+    // Refused for a socket where it would have no effect; `set_mode` has the last word.
+    drop(limited);
+}
+
+/// Reads from a place in a file; 0 if it ends there.
+pub(crate) fn read_at(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    loop {
+        match file.read_at(buf, offset) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
+}
+
 /// Removes a file.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     fs::remove_file(path)
+}
+
+/// The lock of a folder (flock(2)): whoever would bind a name there holds it from the first look
+/// to the first moment at which others can connect. It is freed when dropped, and when its process
+/// dies. It leaves no file, and other programs' locks of the folder are respected.
+#[derive(Debug)]
+pub(crate) struct FolderLock(#[expect(dead_code, reason = "its drop ends the lock")] File);
+
+impl FolderLock {
+    /// Takes the lock of the folder that `path` is in.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` while another holds it; what opening and locking say of a folder that may not
+    /// be read, or whose file system has no locks.
+    pub(crate) fn take(path: &Path) -> io::Result<Self> {
+        let folder = match path.parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            _ => Path::new("."),
+        };
+        // What is no folder may be a pipe, and opening that would wait for its other end.
+        let folder = File::options()
+            .read(true)
+            .custom_flags(libc::O_DIRECTORY)
+            .open(folder)?;
+        // SAFETY: no memory is passed.
+        check(unsafe { libc::flock(folder.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) })?;
+        Ok(Self(folder))
+    }
+}
+
+/// A file that is removed when dropped, unless another stands in its place by then.
+#[derive(Debug)]
+pub(crate) struct OwnFile {
+    path: PathBuf,
+    /// Device and number: a path that was replaced has others.
+    identity: (u64, u64),
+}
+
+impl OwnFile {
+    /// The file that stands at `path` now.
+    pub(crate) fn at(path: &Path) -> io::Result<Self> {
+        // The process may change its folder before the file is removed.
+        let path = std::path::absolute(path)?;
+        let identity = identity(&path)?;
+        Ok(Self { path, identity })
+    }
+
+    /// The file stays.
+    pub(crate) fn keep(mut self) {
+        // Nothing stands at the empty path.
+        self.path = PathBuf::new();
+    }
+}
+
+impl Drop for OwnFile {
+    fn drop(&mut self) {
+        if identity(&self.path).is_ok_and(|found| found == self.identity) {
+            // Whoever may not remove it any more leaves it, as without the wish.
+            drop(remove(&self.path));
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let file = fs::symlink_metadata(path)?;
+    Ok((file.dev(), file.ino()))
 }

@@ -15,6 +15,9 @@
 //! | `udp_options.rs` | broadcast, multicast, hop limits, buffer sizes of datagram sockets |
 //! | `addr.rs` | socket addresses to and from the kernel's form, UNIX names |
 //! | `file.rs` | the file of a UNIX listener |
+//! | `unix.rs` | UNIX pairs, datagrams by name, credentials |
+//! | `splice.rs` | bytes that stay in the kernel: splice, sendfile (Linux) |
+//! | `ancillary.rs` | descriptors that travel with bytes |
 //! | `signal.rs` | the handler of signals, who wants which, what was there before |
 //! | `interface.rs` | network interfaces by name |
 //! | `socket.rs` | making, connecting, accepting, receiving, sending |
@@ -29,6 +32,7 @@
 
 pub(crate) mod addr;
 pub(crate) mod adopt;
+pub(crate) mod ancillary;
 pub(crate) mod batch;
 pub(crate) mod clock;
 pub(crate) mod errno;
@@ -41,11 +45,14 @@ pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod spare;
 #[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) mod splice;
+#[cfg(any(target_os = "linux", target_os = "android"))]
 mod timerfd;
 pub(crate) mod udp;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod udp_linux;
 pub(crate) mod udp_options;
+pub(crate) mod unix;
 
 use std::io;
 

@@ -22,6 +22,15 @@ pub(crate) enum Kind {
     Datagram,
 }
 
+impl From<Kind> for Type {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Stream => Self::STREAM,
+            Kind::Datagram => Self::DGRAM,
+        }
+    }
+}
+
 /// Set on each send, so that a closed peer is an error and not a signal.
 #[cfg(not(target_vendor = "apple"))]
 pub(super) const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
@@ -40,10 +49,7 @@ pub(crate) fn unix(kind: Kind) -> io::Result<OwnedFd> {
 }
 
 fn make(domain: Domain, kind: Kind) -> io::Result<OwnedFd> {
-    let kind = match kind {
-        Kind::Stream => Type::STREAM,
-        Kind::Datagram => Type::DGRAM,
-    };
+    let kind = Type::from(kind);
     // With the call that makes it, instead of two more.
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
     let socket = Socket::new(domain, kind.nonblocking(), None)?;

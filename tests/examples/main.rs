@@ -225,6 +225,31 @@ fn nc_prints_while_its_input_is_silent() {
 }
 
 #[test]
+fn a_proxy_passes_on_and_tells() {
+    let data = noise(3 << 20);
+    let mut echo = start("echo", &["--tcp", "127.0.0.1:0"]);
+    let target = echo.address("tcp").to_string();
+    let mut proxy = start("proxy", &["127.0.0.1:0", &target]);
+    let address = proxy.address("tcp");
+    for _ in 0..2 {
+        let mut nc = start("nc", &nc_tcp(address));
+        nc.feed(&data);
+        assert!(nc.ended().well() == data, "something else came back");
+        let told = proxy.line();
+        let length = data.len();
+        let expected = format!(": {length} bytes there, {length} back, client ended first");
+        assert!(told.ends_with(&expected), "{told}");
+    }
+    // Nobody there any more: the client's connection ends, the proxy goes on.
+    echo.terminated();
+    let mut nc = start("nc", &nc_tcp(address));
+    nc.feed(b"");
+    assert_eq!(nc.ended().well(), b"");
+    let usage = start("proxy", &["127.0.0.1"]).ended();
+    assert!(usage.with_one_line(2).starts_with("usage: proxy"));
+}
+
+#[test]
 fn nc_goes_on_receiving_after_its_own_end() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let mut nc = start("nc", &nc_tcp(listener.local_addr().expect("bound")));

@@ -335,3 +335,19 @@ fn a_listener_of_many_kinds_serves() {
         served.await.expect("served");
     });
 }
+
+/// A listener that goes on elsewhere keeps its path, also if it was to be removed with it.
+#[test]
+fn a_listener_that_is_given_away_keeps_its_file() {
+    run(async {
+        let dir = TempDir::new();
+        let path = dir.path("given");
+        let listener = create_unix_listener(&path).unlink_on_close(true);
+        let listener = listener.await.expect("bound");
+        let fd = OwnedFd::try_from(listener).expect("given away");
+        assert!(path.exists());
+        let again = UnixListener::try_from(fd).expect("adopted");
+        let client = connect_unix(&path).await.expect("connected");
+        drop((again, client));
+    });
+}

@@ -563,6 +563,9 @@ all_laws!(tcp, tcp_pair());
 all_laws!(tcp_turned, turned(tcp_pair()));
 all_laws!(unix, unix_pair());
 all_laws!(unix_turned, turned(unix_pair()));
+all_laws!(socket_pair, async {
+    soloio::unix_socket_pair().expect("two descriptors")
+});
 all_laws!(memory_of_1, memory_pair(1));
 all_laws!(memory_of_7, memory_pair(7));
 all_laws!(memory_of_65536, memory_pair(65_536));

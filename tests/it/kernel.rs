@@ -146,6 +146,19 @@ pub(crate) fn inotify(folder: &std::path::Path) -> File {
     file
 }
 
+/// Makes a named pipe.
+pub(crate) fn named_pipe(path: &std::path::Path) {
+    let path = std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).expect("no NUL");
+    // SAFETY: the path is a valid string for the length of the call.
+    check(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }).expect("a named pipe");
+}
+
+/// Takes the lock of an open file or folder, which ends with it.
+pub(crate) fn lock(file: &File) {
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) }).expect("a lock");
+}
+
 /// Puts another file in the place of a descriptor, behind its owner's back.
 pub(crate) fn replace(fd: impl AsFd, with: impl AsFd) {
     let (from, to) = (with.as_fd().as_raw_fd(), fd.as_fd().as_raw_fd());

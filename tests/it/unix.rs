@@ -8,10 +8,11 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
+use std::time::Duration;
 
 use futures_util::future::{join, join_all};
 use proptest::prelude::*;
-use soloio::{Error, Result, connect_unix, create_unix_listener};
+use soloio::{Error, Result, connect_unix, create_unix_listener, fail_after};
 
 use crate::kernel;
 use crate::net_support::{TempDir, refused, run, turns};
@@ -56,6 +57,33 @@ fn u1_a_full_backlog_is_waited_for() {
 }
 
 #[test]
+fn u1_waiting_for_a_full_backlog_takes_no_time_of_the_processor() {
+    // AnyIO's back ends spin, or hand out a dead stream.
+    run(async {
+        let unique = format!("\0soloio-full-{}", std::process::id());
+        let dir = TempDir::new();
+        for name in [dir.path("socket").into_os_string(), unique.into()] {
+            let listener = create_unix_listener(&name).backlog(0).await;
+            let listener = listener.expect("listens");
+            let filler = connect_unix(&name).await.expect("room for one");
+            let start = kernel::thread_time();
+            let limit = Duration::from_millis(300);
+            let limited = fail_after(limit, connect_unix(&name)).await;
+            refused!(limited, Error::TimedOut);
+            let used = kernel::thread_time() - start;
+            // In a debug build under load; a loop that spins uses all of it.
+            assert!(used < limit / 4, "{used:?} of {limit:?}");
+            drop(listener.accept().await.expect("the filler"));
+            drop(filler);
+            let client = connect_unix(&name).await.expect("room again");
+            client.send(b"x").await.expect("sent");
+            let server = listener.accept().await.expect("nobody stands before it");
+            assert_eq!(server.receive().await.expect("data"), b"x");
+        }
+    });
+}
+
+#[test]
 fn u2_a_stale_socket_file_is_replaced() {
     // matrix-authentication-service#2424, node#724.
     run(async {
@@ -63,6 +91,7 @@ fn u2_a_stale_socket_file_is_replaced() {
         let path = dir.path("socket");
         for _ in 0..3 {
             drop(StdListener::bind(&path).ok());
+            crate::unix_bind::until_stale(&path);
             assert!(path.exists(), "a server that was killed leaves it");
             let listener = create_unix_listener(&path)
                 .await

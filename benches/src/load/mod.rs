@@ -1,12 +1,14 @@
 //! The load generator: plain sockets and one epoll loop, the same for every side, no futures.
 
 mod idle;
+mod relay;
 mod tcp_echo;
 mod tcp_requests;
 mod udp_bursts;
 mod udp_echo;
 
 pub use idle::Idle;
+pub use relay::Relay;
 pub use tcp_echo::TcpEcho;
 pub use tcp_requests::TcpRequests;
 pub use udp_bursts::{BULK, BURST, BURSTS, Shape, UdpBursts};
@@ -31,6 +33,7 @@ pub enum Load {
     Requests(TcpRequests),
     Udp(UdpEcho),
     Bursts(UdpBursts),
+    Relay(Relay),
 }
 
 impl Load {
@@ -47,6 +50,7 @@ impl Load {
             Work::UdpPair | Work::UdpPairPlain => bursts(Shape::Pair),
             Work::UdpSink => bursts(Shape::Sink),
             Work::UdpBulk => bursts(Shape::Bulk),
+            Work::TcpRelay | Work::TcpRelayCopied => Relay::open(server).map(Self::Relay),
         }
     }
 
@@ -57,6 +61,7 @@ impl Load {
             Self::Requests(load) => load.run(count),
             Self::Udp(load) => load.run(count),
             Self::Bursts(load) => load.run(count),
+            Self::Relay(load) => load.run(count),
         }
     }
 }

@@ -133,6 +133,8 @@ fn servers() -> Vec<Row> {
         row("udp-pair", "  2 at a time, to plain", ns, R(1.05), [20 * K, 2 * K], server::udp_pair),
         row("udp-sink", "udp from a GSO sender", ns, R(0.12), [384 * K, 3_840], server::udp_sink),
         row("udp-bulk", "udp, 1,200 B segments", ns, R(0.25), [128 * K, 6_400], server::udp_bulk),
+        row("relay", "relay 64 KiB, proxy CPU", ns, R(0.555), [16 * K, 100], server::relay),
+        row("relay-copied", "  without splice", ns, R(1.0), [16 * K, 100], server::relay_copied),
         row("memory", "memory, idle connection", "B", R(0.35), [5 * K, K], server::memory),
         row("allocations", "allocs per echo", "", Value(0.0), [20 * K, 2 * K], server::allocations),
     ]

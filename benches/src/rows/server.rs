@@ -58,6 +58,15 @@ pub fn cores_request(side: Side, count: u64) -> io::Result<f64> {
     cpu(Work::CoresRequest, side, count)
 }
 
+/// Per 64 KiB that pass through.
+pub fn relay(side: Side, count: u64) -> io::Result<f64> {
+    cpu(Work::TcpRelay, side, count)
+}
+
+pub fn relay_copied(side: Side, count: u64) -> io::Result<f64> {
+    cpu(Work::TcpRelayCopied, side, count)
+}
+
 /// Nanoseconds of server CPU, user and system, per operation.
 fn cpu(work: Work, side: Side, count: u64) -> io::Result<f64> {
     // A server on all cores gets them from us.

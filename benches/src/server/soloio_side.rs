@@ -5,7 +5,7 @@ use std::io;
 use soloio::net::{TcpStream, UdpSocket};
 use soloio::{
     DatagramBuffer, Error, Family, Result, block_on, create_tcp_listener, create_udp_socket,
-    fail_after, per_core,
+    fail_after, per_core, relay, task_group,
 };
 
 use super::{BUFFER, CORES, RECEIVE_LIMIT, announce};
@@ -28,6 +28,8 @@ pub fn run(kind: Kind) -> io::Result<()> {
             Kind::UdpSink => udp_sink().await,
             Kind::UdpBulk => udp_bulk().await,
             Kind::CoresEcho => Err(Error::other("it has no loop of its own")),
+            Kind::TcpRelay => relay_pairs(true).await,
+            Kind::TcpRelayCopied => relay_pairs(false).await,
         }
     });
     ended.map_err(io::Error::from)
@@ -83,6 +85,21 @@ async fn echo_without_buffer(client: TcpStream) -> Result<()> {
         let data = client.receive().await?;
         client.send(&data).await?;
     }
+}
+
+async fn relay_pairs(splice: bool) -> Result<()> {
+    let listener = create_tcp_listener().local_host("127.0.0.1").await?;
+    announce(listener.local_addr())?;
+    task_group(async |group| -> Result<()> {
+        loop {
+            let (a, b) = (listener.accept().await?, listener.accept().await?);
+            group.spawn(async move {
+                // An error ends the two connections, as on the other side.
+                relay(a, b).splice(splice).await.ok();
+            });
+        }
+    })
+    .await
 }
 
 async fn udp_socket(batching: bool) -> Result<UdpSocket> {

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::runtime::Builder;
 use tokio::time::timeout;
@@ -30,6 +30,7 @@ pub fn run<F: Flavour>(kind: Kind) -> io::Result<()> {
                 Kind::UdpSink => udp_sink().await,
                 Kind::UdpBulk => udp_bulk().await,
                 Kind::CoresEcho => Err(io::Error::other("it has a runtime of its own")),
+                Kind::TcpRelay | Kind::TcpRelayCopied => relay_pairs::<F>().await,
             }
         });
         server.await.map_err(io::Error::other)?
@@ -64,6 +65,18 @@ fn cores() -> io::Result<()> {
         });
         server.await.map_err(io::Error::other)?
     })
+}
+
+async fn relay_pairs<F: Flavour>() -> io::Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    announce(listener.local_addr()?)?;
+    loop {
+        let (mut a, _) = listener.accept().await?;
+        let (mut b, _) = listener.accept().await?;
+        a.set_nodelay(true)?;
+        b.set_nodelay(true)?;
+        F::spawn(async move { copy_bidirectional(&mut a, &mut b).await.ok() });
+    }
 }
 
 /// An error ends the connection, as on the other side.

@@ -1,0 +1,68 @@
+//! Passes TCP connections on to another address, and tells of each how it went.
+//!
+//! ```text
+//! cargo run --example proxy 127.0.0.1:7001 127.0.0.1:7000
+//! ```
+//!
+//! Prints what it listens on (`tcp 127.0.0.1:7001`), and a line for each connection at its end. A
+//! side that has ended may still be answered for a minute.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use soloio::{
+    RelaySide, Result, TcpStream, block_on, connect_tcp, create_tcp_listener, fail_after, relay,
+};
+
+const CONNECT: Duration = Duration::from_secs(10);
+const HALF_OPEN: Duration = Duration::from_secs(60);
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [Some(listen), Some(target)] = [0, 1].map(|n| arguments.get(n).and_then(|it| parse(it)))
+    else {
+        eprintln!("usage: proxy LISTEN_ADDR TARGET_ADDR, each HOST:PORT");
+        return ExitCode::from(2);
+    };
+    match block_on(serve(listen, target)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("proxy: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse(address: &str) -> Option<(&str, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    Some((host, port.parse().ok()?))
+}
+
+async fn serve((host, port): (&str, u16), target: (&str, u16)) -> Result<()> {
+    let listener = create_tcp_listener().local_host(host).local_port(port);
+    let listener = listener.await?;
+    println!("tcp {}", listener.local_addr());
+    let server = listener.serve(async |client| pass_on(client, target).await);
+    // One connection's error is its own: the others go on.
+    server.on_error(|error| eprintln!("proxy: {error}")).await
+}
+
+async fn pass_on(client: TcpStream, (host, port): (&str, u16)) -> Result<()> {
+    let server = fail_after(CONNECT, connect_tcp(host, port)).await?;
+    let mut relay = relay(&client, &server).half_open_limit(HALF_OPEN);
+    let ended = relay.run().await;
+    let relayed = relay.relayed();
+    let first = match relayed.ended_first {
+        Some(RelaySide::A) => "client",
+        Some(RelaySide::B) => "server",
+        None => "nobody",
+    };
+    println!(
+        "{}: {} bytes there, {} back, {first} ended first",
+        client.peer_addr(),
+        relayed.a_to_b,
+        relayed.b_to_a
+    );
+    ended.map(drop)
+}

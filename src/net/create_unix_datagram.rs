@@ -1,0 +1,206 @@
+//! The verbs that make UNIX datagram sockets: `create_unix_datagram_socket` and
+//! `create_connected_unix_datagram_socket`.
+
+use std::ffi::{OsStr, OsString};
+use std::future::{Future, IntoFuture};
+use std::io;
+use std::os::fd::AsFd;
+use std::pin::Pin;
+
+use super::unix_bind::{Bind, Bound};
+use super::unix_datagram::{ConnectedUnixDatagramSocket, UnixDatagramSocket};
+use crate::error::{Error, Result};
+use crate::runtime::context;
+use crate::sys;
+use crate::sys::addr::UnixName;
+use crate::sys::socket::Kind;
+
+/// Makes a UNIX datagram socket; without [`local_path`](CreateUnixDatagramSocket::local_path) it
+/// can send but not be answered.
+///
+/// A path is taken as by [`create_unix_listener`](crate::create_unix_listener): a stale socket file
+/// is replaced, one that answers is not, and the file stays unless
+/// [`unlink_on_close`](CreateUnixDatagramSocket::unlink_on_close) is asked for.
+///
+/// # Errors
+///
+/// As [`create_unix_listener`](crate::create_unix_listener).
+///
+/// # Cancel safety
+///
+/// Dropping the future before its end has done nothing.
+///
+/// # Examples
+///
+/// ```
+/// use soloio::{create_connected_unix_datagram_socket, create_unix_datagram_socket};
+///
+/// let dir = std::env::temp_dir().join(format!("soloio-doc-datagram-{}", std::process::id()));
+/// std::fs::create_dir_all(&dir)?;
+/// soloio::block_on(async {
+///     let server = create_unix_datagram_socket().local_path(dir.join("server")).await?;
+///     let client = create_connected_unix_datagram_socket(dir.join("server"))
+///         .local_path(dir.join("client"))
+///         .await?;
+///     client.send(b"world").await?;
+///     let (data, from) = server.receive().await?;
+///     server.send_to(&[b"Hello, ", &data[..]].concat(), from.as_os_str()).await?;
+///     assert_eq!(client.receive().await?, b"Hello, world");
+///     Ok::<_, soloio::Error>(())
+/// })?;
+/// std::fs::remove_dir_all(&dir)?;
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+pub fn create_unix_datagram_socket() -> CreateUnixDatagramSocket {
+    CreateUnixDatagramSocket {
+        local: Local::default(),
+    }
+}
+
+/// Makes a UNIX datagram socket that talks to one peer: a path, or an abstract name with a leading
+/// NUL (Linux). Without
+/// [`local_path`](CreateConnectedUnixDatagramSocket::local_path) the peer cannot answer.
+///
+/// # Errors
+///
+/// [`Error::Io`], which names the path: nobody there, no such file, a socket of another kind, and
+/// those of [`create_unix_datagram_socket`].
+///
+/// # Cancel safety
+///
+/// Dropping the future before its end has done nothing.
+pub fn create_connected_unix_datagram_socket(
+    path: impl AsRef<OsStr>,
+) -> CreateConnectedUnixDatagramSocket {
+    CreateConnectedUnixDatagramSocket {
+        peer: path.as_ref().to_owned(),
+        local: Local::default(),
+    }
+}
+
+/// What a datagram socket is bound to.
+#[derive(Debug, Clone, Default)]
+struct Local {
+    path: Option<OsString>,
+    mode: Option<u32>,
+    unlink_on_close: bool,
+}
+
+impl Local {
+    async fn bind(&self) -> Result<(UnixName, Bound)> {
+        const BIND: &str = "bind to";
+        context::checkpoint().await?;
+        let Some(path) = &self.path else {
+            let failed = |cause| Error::io("make", "a UNIX datagram socket", cause);
+            let fd = sys::socket::unix(Kind::Datagram).map_err(failed)?;
+            return Ok((UnixName::unnamed(), (fd, None)));
+        };
+        let failed = |cause| Error::io(BIND, path.to_string_lossy(), cause);
+        let name = UnixName::new(path).map_err(failed)?;
+        let bind = Bind {
+            operation: BIND,
+            name: &name,
+            kind: Kind::Datagram,
+            mode: self.mode,
+            unlink_on_close: self.unlink_on_close,
+            backlog: None,
+        };
+        let bound = bind.bind().await?;
+        Ok((name, bound))
+    }
+}
+
+/// The options both builders have.
+macro_rules! local_options {
+    () => {
+        /// The path or abstract name (Linux) to bind to, so that others can send here.
+        pub fn local_path(mut self, path: impl AsRef<OsStr>) -> Self {
+            self.local.path = Some(path.as_ref().to_owned());
+            self
+        }
+
+        /// The permission bits of the socket file; the process's umask decides without. Never wider
+        /// than asked for, on Linux from the first moment on.
+        #[doc(alias = "mode")]
+        pub fn local_mode(mut self, mode: u32) -> Self {
+            self.local.mode = Some(mode);
+            self
+        }
+
+        /// Removes the socket file when the socket is dropped or aborted, if it is still the one
+        /// that this socket made.
+        pub fn unlink_on_close(mut self, unlink: bool) -> Self {
+            self.local.unlink_on_close = unlink;
+            self
+        }
+    };
+}
+
+/// A UNIX datagram socket that is about to be made: await it. Made by
+/// [`create_unix_datagram_socket`].
+#[derive(Debug, Clone)]
+#[must_use = "no socket is made unless awaited"]
+pub struct CreateUnixDatagramSocket {
+    local: Local,
+}
+
+impl CreateUnixDatagramSocket {
+    local_options!();
+
+    async fn create(self) -> Result<UnixDatagramSocket> {
+        let (name, (fd, file)) = self.local.bind().await?;
+        Ok(UnixDatagramSocket::new(fd, name, file))
+    }
+}
+
+impl IntoFuture for CreateUnixDatagramSocket {
+    type Output = Result<UnixDatagramSocket>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.create())
+    }
+}
+
+/// A connected UNIX datagram socket that is about to be made: await it. Made by
+/// [`create_connected_unix_datagram_socket`].
+#[derive(Debug, Clone)]
+#[must_use = "no socket is made unless awaited"]
+pub struct CreateConnectedUnixDatagramSocket {
+    peer: OsString,
+    local: Local,
+}
+
+impl CreateConnectedUnixDatagramSocket {
+    local_options!();
+
+    async fn create(self) -> Result<ConnectedUnixDatagramSocket> {
+        let failed = |cause| Error::io("connect to", self.peer.to_string_lossy(), cause);
+        let peer = UnixName::new(&self.peer).map_err(failed)?;
+        let (name, (fd, file)) = self.local.bind().await?;
+        // Connecting a datagram socket only notes the peer: it never has to wait.
+        if let Err(cause) = sys::socket::connect_unix(fd.as_fd(), &peer) {
+            self.remove_bound(&name, file.is_some());
+            return Err(failed(cause));
+        }
+        Ok(ConnectedUnixDatagramSocket::new(fd, name, peer, file))
+    }
+
+    /// Takes back the file of a socket that came to nothing.
+    fn remove_bound(&self, name: &UnixName, is_removed_anyway: bool) {
+        if let (Some(path), false) = (name.as_path(), is_removed_anyway) {
+            let removed: io::Result<()> = sys::file::remove(path);
+            // The socket still answers there, so the file is ours; the first error counts.
+            drop(removed);
+        }
+    }
+}
+
+impl IntoFuture for CreateConnectedUnixDatagramSocket {
+    type Output = Result<ConnectedUnixDatagramSocket>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.create())
+    }
+}

@@ -1,0 +1,112 @@
+//! The verb that listens on a UNIX name: `create_unix_listener`.
+
+use std::ffi::{OsStr, OsString};
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+
+use super::listen::BACKLOG;
+use super::unix::UnixListener;
+use super::unix_bind::Bind;
+use crate::error::{Error, Result};
+use crate::runtime::context;
+use crate::sys::addr::UnixName;
+use crate::sys::socket::Kind;
+
+/// Listens for UNIX connections on a path, or on an abstract name with a leading NUL (Linux).
+///
+/// A socket file that nobody listens on any more is replaced; one with a live listener, and any
+/// other file, is left alone. Of several that start on one path at the same time exactly one gets
+/// it: they take turns by a lock of the folder (flock(2)), which another program may hold too.
+///
+/// The path stays in the file system when the listener is dropped, unless
+/// [`unlink_on_close`](CreateUnixListener::unlink_on_close) is asked for.
+///
+/// # Errors
+///
+/// [`Error::Io`], which names the path: in use, a directory or another file, a directory that is
+/// not there, a name that is too long or holds a NUL. In a folder that this process may not read a
+/// stale file is not replaced: in use.
+///
+/// # Cancel safety
+///
+/// Dropping the future before its end has done nothing.
+///
+/// # Examples
+///
+/// ```
+/// let path = std::env::temp_dir().join(format!("soloio-doc-listen-{}", std::process::id()));
+/// soloio::block_on(async {
+///     let listener = soloio::create_unix_listener(&path).mode(0o600).unlink_on_close(true).await?;
+///     assert_eq!(listener.local_name().as_path(), Some(&*path));
+///     drop(listener);
+///     assert!(!path.exists());
+///     Ok::<_, soloio::Error>(())
+/// })?;
+/// # Ok::<_, soloio::Error>(())
+/// ```
+#[doc(alias = "bind")]
+pub fn create_unix_listener(path: impl AsRef<OsStr>) -> CreateUnixListener {
+    CreateUnixListener {
+        path: path.as_ref().to_owned(),
+        mode: None,
+        backlog: BACKLOG,
+        unlink_on_close: false,
+    }
+}
+
+/// A UNIX listener that is about to be made: await it. Made by [`create_unix_listener`].
+#[derive(Debug, Clone)]
+#[must_use = "nothing listens unless awaited"]
+pub struct CreateUnixListener {
+    path: OsString,
+    mode: Option<u32>,
+    backlog: u32,
+    unlink_on_close: bool,
+}
+
+impl CreateUnixListener {
+    /// The permission bits of the socket file, set before anybody can connect; the process's umask
+    /// decides without.
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.mode = Some(mode);
+        self
+    }
+
+    /// How many connections may wait to be accepted (65,536 unless the kernel's limit is lower).
+    pub fn backlog(mut self, backlog: u32) -> Self {
+        self.backlog = backlog;
+        self
+    }
+
+    /// Removes the socket file when the listener is dropped or aborted, if it is still the one
+    /// that this listener made.
+    pub fn unlink_on_close(mut self, unlink: bool) -> Self {
+        self.unlink_on_close = unlink;
+        self
+    }
+
+    async fn create(self) -> Result<UnixListener> {
+        context::checkpoint().await?;
+        let failed = |cause| Error::io("listen on", self.path.to_string_lossy(), cause);
+        let name = UnixName::new(&self.path).map_err(failed)?;
+        let bind = Bind {
+            operation: "listen on",
+            name: &name,
+            kind: Kind::Stream,
+            mode: self.mode,
+            unlink_on_close: self.unlink_on_close,
+            backlog: Some(self.backlog),
+        };
+        let (fd, file) = bind.bind().await?;
+        Ok(UnixListener::new(fd, name).with_file(file))
+    }
+}
+
+impl IntoFuture for CreateUnixListener {
+    type Output = Result<UnixListener>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.create())
+    }
+}

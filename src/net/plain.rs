@@ -1,0 +1,44 @@
+//! TCP and UNIX streams as plain sockets, for relays and `send_file`.
+
+use std::fmt::Display;
+use std::task::{Context, Poll};
+
+use super::stream_socket::StreamSocket;
+use crate::error::Result;
+use crate::runtime::operation::{Direction, Operation};
+use crate::stream::{Plain, PlainSocket, ReceiveCall, SendCall};
+
+impl<A: Display + Send + Sync> StreamSocket<A> {
+    #[allow(clippy::unnecessary_wraps, reason = "not every stream is one")]
+    pub(super) fn plain(&self) -> Option<Plain<'_>> {
+        Some(Plain(self))
+    }
+}
+
+impl<A: Display + Send + Sync> PlainSocket for StreamSocket<A> {
+    fn operation(&self, direction: Direction) -> Operation<'_> {
+        self.operation(direction)
+    }
+
+    fn poll_receive_by(
+        &self,
+        operation: &mut Operation<'_>,
+        cx: &Context<'_>,
+        call: &mut ReceiveCall<'_>,
+    ) -> Poll<Result<usize>> {
+        self.poll_receive(operation, cx, call)
+    }
+
+    fn poll_send_by(
+        &self,
+        operation: &mut Operation<'_>,
+        cx: &Context<'_>,
+        call: &mut SendCall<'_>,
+    ) -> Poll<Result<usize>> {
+        self.poll_send(operation, cx, call)
+    }
+
+    fn end(&self) -> Result<()> {
+        self.send_eof()
+    }
+}

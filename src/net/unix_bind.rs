@@ -1,0 +1,144 @@
+//! Gives a UNIX socket its name, as the only one: a path is bound under the lock of its folder.
+//!
+//! A socket file whose owner died refuses connections, but so does one that was bound a moment ago
+//! and does not listen yet. Whoever takes the second for the first removes a live server's file,
+//! and both go on as if they had the path. So one starter at a time looks, removes, binds, sets the
+//! mode and listens; the others find an owner that answers. The lock is the kernel's (flock(2)): it
+//! ends with its holder, however that ends.
+//!
+//! ```text
+//!   lock ──> bind ──ok────────────────────────────> mode ──> listen ──> unlock
+//!             └─in use──> a socket that refuses? ──> remove, bind again ──┘
+//!                          └─ anything else: in use
+//! ```
+//!
+//! A folder that cannot be locked (its owner may not read it, its file system has no locks) still
+//! takes a name that is free; then nothing is ever removed.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::sys;
+use crate::sys::addr::UnixName;
+use crate::sys::file::{FolderLock, Found, OwnFile};
+use crate::sys::socket::Kind;
+use crate::time::sleep;
+
+/// The first and the longest pause before a lock that another holds is tried again. Starters of
+/// this crate hold it for some system calls; a program that tidies the folder may for longer.
+const LOCK_PAUSE: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(20));
+
+/// How a name is to be bound.
+#[derive(Debug)]
+pub(super) struct Bind<'a> {
+    /// What an error says was being done.
+    pub(super) operation: &'static str,
+    pub(super) name: &'a UnixName,
+    pub(super) kind: Kind,
+    pub(super) mode: Option<u32>,
+    pub(super) unlink_on_close: bool,
+    /// Listens with this backlog before anybody else may look.
+    pub(super) backlog: Option<u32>,
+}
+
+/// A bound socket, and its file if that is to go with it.
+pub(super) type Bound = (OwnedFd, Option<OwnFile>);
+
+impl Bind<'_> {
+    /// Binds, after waiting for other starters in the same folder. Dropped while it waits it has
+    /// done nothing.
+    pub(super) async fn bind(&self) -> Result<Bound> {
+        let failed = |cause| Error::io(self.operation, self.name, cause);
+        let Some(path) = self.name.as_path() else {
+            return self.bind_free().map(|fd| (fd, None)).map_err(failed);
+        };
+        let mut pause = LOCK_PAUSE.0;
+        loop {
+            match FolderLock::take(path) {
+                Ok(lock) => {
+                    let bound = self.bind_path(path, Some(&lock)).map_err(failed);
+                    drop(lock);
+                    return bound;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    sleep(pause).await?;
+                    pause = (pause * 2).min(LOCK_PAUSE.1);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Binding itself has the better words for what is wrong with the path.
+                Err(_) => return self.bind_path(path, None).map_err(failed),
+            }
+        }
+    }
+
+    fn bind_path(&self, path: &Path, lock: Option<&FolderLock>) -> io::Result<Bound> {
+        let fd = match self.bind_free() {
+            Err(in_use) if in_use.kind() == io::ErrorKind::AddrInUse && lock.is_some() => {
+                self.remove_stale(path, in_use)?;
+                self.bind_free()?
+            }
+            bound => bound?,
+        };
+        let finished = self.finish(&fd, path);
+        if finished.is_err() {
+            // The file is ours and nobody will ever answer there; the first error counts.
+            drop(sys::file::remove(path));
+        }
+        finished.map(|file| (fd, file))
+    }
+
+    /// Binds if nothing has the name.
+    fn bind_free(&self) -> io::Result<OwnedFd> {
+        let fd = sys::socket::unix(self.kind)?;
+        if let Some(mode) = self.mode {
+            sys::file::limit_mode(fd.as_fd(), mode);
+        }
+        sys::socket::bind_unix(fd.as_fd(), self.name)?;
+        if self.name.as_path().is_none() {
+            self.listen(&fd)?;
+        }
+        Ok(fd)
+    }
+
+    fn finish(&self, fd: &OwnedFd, path: &Path) -> io::Result<Option<OwnFile>> {
+        if let Some(mode) = self.mode {
+            // Before it listens: nobody can connect with wider permissions.
+            sys::file::set_mode(path, mode)?;
+        }
+        let file = self
+            .unlink_on_close
+            .then(|| OwnFile::at(path))
+            .transpose()?;
+        self.listen(fd)?;
+        Ok(file)
+    }
+
+    fn listen(&self, fd: &OwnedFd) -> io::Result<()> {
+        match self.backlog {
+            Some(backlog) => sys::socket::listen(fd.as_fd(), backlog),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes the file if it is a socket that refuses connections, which one with an owner does
+    /// not.
+    fn remove_stale(&self, path: &Path, in_use: io::Error) -> io::Result<()> {
+        match sys::file::look(path)? {
+            Found::Nothing => return Ok(()),
+            Found::Socket => {}
+            Found::Other => return Err(in_use),
+        }
+        let probe = sys::socket::unix(self.kind)?;
+        match sys::socket::connect_unix(probe.as_fd(), self.name) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                sys::file::remove(path)
+            }
+            Err(gone) if gone.kind() == io::ErrorKind::NotFound => Ok(()),
+            // It answers, has a full backlog, or is of another kind: somebody is there.
+            _ => Err(in_use),
+        }
+    }
+}

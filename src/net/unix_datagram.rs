@@ -1,0 +1,370 @@
+//! UNIX datagram sockets, unconnected and connected.
+//!
+//! A datagram is delivered whole and in order, the empty one too, and none is lost: a receiver that
+//! is full makes the sender wait. How it learns of room depends on what the kernel tells. A
+//! connected socket becomes writable when its peer has room (Linux). An unconnected one is
+//! writable always, since each datagram may go elsewhere, so it tries again on a timer.
+
+use std::ffi::OsStr;
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::runtime::context::Core;
+use crate::runtime::operation::{After, Direction, First, Operation};
+use crate::runtime::socket::{Socket, Trigger};
+use crate::sys::addr::UnixName;
+use crate::sys::file::OwnFile;
+use crate::sys::socket::Kind;
+use crate::sys::{self, errno};
+use crate::time::sleep;
+
+/// The first and the longest pause before a full receiver is tried again.
+const FULL_PAUSE: (Duration, Duration) = (Duration::from_micros(250), Duration::from_millis(16));
+
+/// A received datagram in a buffer of the caller's.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnixDatagram<'b> {
+    /// What came, as far as there was room; may be empty.
+    pub data: &'b mut [u8],
+    /// Who sent it; unnamed if the sender has not bound a name, and cannot be answered.
+    pub from: UnixName,
+    /// True if there was not room for all of it: the rest is lost.
+    pub truncated: bool,
+}
+
+/// What both kinds share.
+#[derive(Debug)]
+struct DatagramCore {
+    /// Removed before the socket is closed, as long as it answers.
+    file: Mutex<Option<OwnFile>>,
+    socket: Socket,
+    local: UnixName,
+}
+
+impl DatagramCore {
+    fn new(fd: OwnedFd, local: UnixName, file: Option<OwnFile>) -> Self {
+        Self {
+            file: Mutex::new(file),
+            socket: Socket::new(fd, Trigger::Edge),
+            local,
+        }
+    }
+
+    /// Receives one datagram by `receive`.
+    async fn receive<T>(
+        &self,
+        mut receive: impl FnMut(BorrowedFd<'_>) -> io::Result<T>,
+    ) -> Result<T> {
+        let mut operation = Operation::new(&self.socket, Direction::Read);
+        poll_fn(|cx| {
+            let failed = |cause| Error::io("receive on", &self.local, cause);
+            let call = |_: &Core, fd: BorrowedFd<'_>| Ok((receive(fd)?, After::Ready));
+            operation.poll(cx, First::Wait, call, failed)
+        })
+        .await
+    }
+
+    async fn receive_whole(&self) -> Result<(Vec<u8>, UnixName)> {
+        self.receive(|fd| {
+            // Its size is asked for first: a datagram may be larger than any buffer kept ready.
+            let mut data = vec![0; sys::unix::next_size(fd)?];
+            let got = sys::unix::recv_from(fd, &mut data)?;
+            if got.truncated {
+                // Another process receives from the same socket and took the one asked about.
+                let message = "the datagram was longer than the one before it, and is lost";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+            }
+            data.truncate(got.length);
+            data.shrink_to_fit();
+            Ok((data, got.from))
+        })
+        .await
+    }
+
+    async fn receive_into<'b>(&self, buf: &'b mut [u8]) -> Result<UnixDatagram<'b>> {
+        let got = self.receive(|fd| sys::unix::recv_from(fd, buf)).await?;
+        Ok(UnixDatagram {
+            data: &mut buf[..got.length],
+            from: got.from,
+            truncated: got.truncated,
+        })
+    }
+
+    /// Sends one datagram by `send`, all of it or nothing; waits while the receiver is full. With
+    /// `tells` the socket becomes writable when there is room.
+    async fn send(
+        &self,
+        to: &UnixName,
+        tells: bool,
+        mut send: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> Result<()> {
+        // Holds the direction through the pauses too.
+        let mut operation = Operation::new(&self.socket, Direction::Write);
+        let mut pause = FULL_PAUSE.0;
+        loop {
+            let mut call = |_: &Core, fd: BorrowedFd<'_>| match send(fd) {
+                Err(error) if !tells && errno::is_receiver_full(&error) => {
+                    Ok((false, After::Ready))
+                }
+                sent => sent.map(|_| (true, After::Ready)),
+            };
+            let failed = |cause| Error::io("send to", to, cause);
+            let sent = poll_fn(|cx| operation.poll(cx, First::Try, &mut call, failed));
+            if sent.await? {
+                return Ok(());
+            }
+            sleep(pause).await?;
+            pause = (pause * 2).min(FULL_PAUSE.1);
+        }
+    }
+
+    fn abort(&self) {
+        let file = self
+            .file
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        drop(file);
+        self.socket.abort();
+    }
+}
+
+/// A UNIX datagram socket that talks to anybody; made by
+/// [`create_unix_datagram_socket`](crate::create_unix_datagram_socket).
+///
+/// Receiving and sending take `&self` and may go on at the same time.
+#[doc(alias = "UNIXDatagramSocket")]
+#[derive(Debug)]
+pub struct UnixDatagramSocket {
+    core: DatagramCore,
+}
+
+impl UnixDatagramSocket {
+    pub(super) fn new(fd: OwnedFd, local: UnixName, file: Option<OwnFile>) -> Self {
+        Self {
+            core: DatagramCore::new(fd, local, file),
+        }
+    }
+
+    /// The name it is bound to; unnamed if none was asked for.
+    #[doc(alias = "local_address")]
+    #[must_use]
+    pub fn local_name(&self) -> &UnixName {
+        &self.core.local
+    }
+
+    /// Receives one datagram, whatever its size, and who sent it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] while another task receives, [`Error::Closed`] after
+    /// [`abort`](Self::abort), [`Error::Io`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has received nothing: the datagram stays in the kernel's queue.
+    pub async fn receive(&self) -> Result<(Vec<u8>, UnixName)> {
+        self.core.receive_whole().await
+    }
+
+    /// Receives one datagram into `buf`.
+    ///
+    /// # Errors
+    ///
+    /// As [`receive`](Self::receive).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`receive`](Self::receive).
+    pub async fn receive_into<'b>(&self, buf: &'b mut [u8]) -> Result<UnixDatagram<'b>> {
+        self.core.receive_into(buf).await
+    }
+
+    /// [`receive`](Self::receive) for loops. A datagram socket has no end: `None` never comes.
+    ///
+    /// # Errors
+    ///
+    /// As [`receive`](Self::receive).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`receive`](Self::receive).
+    pub async fn next(&self) -> Result<Option<(Vec<u8>, UnixName)>> {
+        self.receive().await.map(Some)
+    }
+
+    /// Sends one datagram to the socket of that path or abstract name; `Ok` means that it is in
+    /// the receiver's queue. While that is full this tries again, with pauses of 0.25 to 16 ms: set
+    /// a limit with [`fail_after`](crate::fail_after). To answer, give the sender's name's
+    /// [`as_os_str`](UnixName::as_os_str).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`], which names the receiver: no such path, nobody there, too large
+    /// (`EMSGSIZE`), a name that is too long or holds a NUL. The socket is still good.
+    /// [`Error::Busy`] while another task sends, [`Error::Closed`] after [`abort`](Self::abort).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has sent nothing.
+    #[doc(alias = "sendto")]
+    pub async fn send_to(&self, data: &[u8], to: impl AsRef<OsStr>) -> Result<()> {
+        let to = to.as_ref();
+        let name =
+            UnixName::new(to).map_err(|cause| Error::io("send to", to.to_string_lossy(), cause))?;
+        let send = |fd: BorrowedFd<'_>| sys::unix::send_to(fd, data, &name);
+        self.core.send(&name, false, send).await
+    }
+
+    /// Ends the socket at once although others still hold it: its name is free, and operations
+    /// under way get [`Error::Closed`] (a send that pauses, at the end of its pause).
+    pub fn abort(&self) {
+        self.core.abort();
+    }
+}
+
+impl AsFd for UnixDatagramSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.core.socket.lend()
+    }
+}
+
+/// A UNIX datagram socket that talks to one peer; made by
+/// [`create_connected_unix_datagram_socket`](crate::create_connected_unix_datagram_socket) and
+/// [`unix_datagram_socket_pair`](crate::unix_datagram_socket_pair).
+///
+/// Datagrams of others are not received. Nothing tells that the peer is gone but a send.
+#[doc(alias = "ConnectedUNIXDatagramSocket")]
+#[derive(Debug)]
+pub struct ConnectedUnixDatagramSocket {
+    core: DatagramCore,
+    peer: UnixName,
+}
+
+impl ConnectedUnixDatagramSocket {
+    pub(super) fn new(fd: OwnedFd, local: UnixName, peer: UnixName, file: Option<OwnFile>) -> Self {
+        Self {
+            core: DatagramCore::new(fd, local, file),
+            peer,
+        }
+    }
+
+    /// The name it is bound to; unnamed if none was asked for.
+    #[doc(alias = "local_address")]
+    #[must_use]
+    pub fn local_name(&self) -> &UnixName {
+        &self.core.local
+    }
+
+    /// The name it is connected to.
+    #[doc(alias = "remote_address")]
+    #[must_use]
+    pub fn peer_name(&self) -> &UnixName {
+        &self.peer
+    }
+
+    /// Receives one datagram, whatever its size.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] while another task receives, [`Error::Closed`] after
+    /// [`abort`](Self::abort), [`Error::Io`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has received nothing: the datagram stays in the kernel's queue.
+    pub async fn receive(&self) -> Result<Vec<u8>> {
+        Ok(self.core.receive_whole().await?.0)
+    }
+
+    /// Receives one datagram into `buf`.
+    ///
+    /// # Errors
+    ///
+    /// As [`receive`](Self::receive).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`receive`](Self::receive).
+    pub async fn receive_into<'b>(&self, buf: &'b mut [u8]) -> Result<UnixDatagram<'b>> {
+        self.core.receive_into(buf).await
+    }
+
+    /// [`receive`](Self::receive) for loops. A datagram socket has no end: `None` never comes.
+    ///
+    /// # Errors
+    ///
+    /// As [`receive`](Self::receive).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`receive`](Self::receive).
+    pub async fn next(&self) -> Result<Option<Vec<u8>>> {
+        self.receive().await.map(Some)
+    }
+
+    /// Sends one datagram; `Ok` means that it is in the receiver's queue. Waits while that is full.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`]: `ConnectionRefused` when the peer is gone, too large (`EMSGSIZE`). The
+    /// socket is still good. [`Error::Busy`] while another task sends, [`Error::Closed`] after
+    /// [`abort`](Self::abort).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has sent nothing.
+    pub async fn send(&self, data: &[u8]) -> Result<()> {
+        // Elsewhere a full receiver is an error, and no event tells of room.
+        let tells = cfg!(any(target_os = "linux", target_os = "android"));
+        let send = |fd: BorrowedFd<'_>| sys::socket::send(fd, data);
+        self.core.send(&self.peer, tells, send).await
+    }
+
+    /// Ends the socket at once although others still hold it: its name is free, and operations
+    /// under way get [`Error::Closed`].
+    pub fn abort(&self) {
+        self.core.abort();
+    }
+}
+
+impl AsFd for ConnectedUnixDatagramSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.core.socket.lend()
+    }
+}
+
+/// Makes two UNIX datagram sockets that are connected with each other (socketpair(2)). Needs no
+/// runtime.
+///
+/// # Errors
+///
+/// [`Error::Io`]: out of descriptors.
+///
+/// # Examples
+///
+/// ```
+/// let (ours, theirs) = soloio::unix_datagram_socket_pair()?;
+/// soloio::block_on(async {
+///     ours.send(b"one").await?;
+///     ours.send(b"").await?;
+///     assert_eq!(theirs.receive().await?, b"one");
+///     assert_eq!(theirs.receive().await?, b"");
+///     Ok::<_, soloio::Error>(())
+/// })?;
+/// # Ok::<_, soloio::Error>(())
+/// ```
+#[doc(alias = "socketpair")]
+pub fn unix_datagram_socket_pair()
+-> Result<(ConnectedUnixDatagramSocket, ConnectedUnixDatagramSocket)> {
+    let pair = sys::unix::pair(Kind::Datagram);
+    let (a, b) = pair.map_err(|cause| Error::io("make", "a pair of UNIX sockets", cause))?;
+    let none = UnixName::unnamed;
+    let socket = |fd| ConnectedUnixDatagramSocket::new(fd, none(), none(), None);
+    Ok((socket(a), socket(b)))
+}

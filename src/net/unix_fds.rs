@@ -1,0 +1,147 @@
+//! Descriptors that travel with the bytes of a UNIX stream: `send_fds`, `receive_fds`.
+
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use super::unix::UnixStream;
+use crate::error::{Error, Result};
+use crate::runtime::context::{Core, SCRATCH};
+use crate::runtime::operation::Direction;
+use crate::sys;
+use crate::sys::ancillary::MAX_SENT;
+
+impl UnixStream {
+    /// Sends all of `data`, and descriptors with its first byte. The receiver gets duplicates;
+    /// `fds` stay ours, and may be closed when this returns.
+    ///
+    /// A stream keeps no boundaries: the receiver may get the bytes in other pieces, and the
+    /// descriptors with bytes that were sent before them, but never before the bytes they were sent
+    /// with have begun.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send). `InvalidInput` if `data` is empty, or `fds` is, or has more than
+    /// 253 of them. [`Error::Io`] if too many are on their way and nobody receives them
+    /// (`ETOOMANYREFS`); the stream is still good.
+    ///
+    /// # Cancel safety
+    ///
+    /// Some prefix of `data` was handed over, and the descriptors if it is not empty;
+    /// [`send_fds_from`](Self::send_fds_from) tells. The stream goes on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::fs::File;
+    /// use std::io::Read;
+    /// use std::os::fd::AsFd;
+    ///
+    /// let (ours, theirs) = soloio::unix_socket_pair()?;
+    /// soloio::block_on(async {
+    ///     let file = File::open("/dev/zero")?;
+    ///     ours.send_fds(b"a file", &[file.as_fd()]).await?;
+    ///     let (data, mut fds) = theirs.receive_fds(100, 1).await?;
+    ///     assert_eq!((&data[..], fds.len()), (&b"a file"[..], 1));
+    ///     File::from(fds.remove(0)).read_exact(&mut [0; 10])?;
+    ///     Ok::<_, soloio::Error>(())
+    /// })?;
+    /// # Ok::<_, soloio::Error>(())
+    /// ```
+    #[doc(alias = "SCM_RIGHTS")]
+    pub async fn send_fds(&self, data: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
+        let mut rest = data;
+        self.send_fds_from(&mut rest, fds).await
+    }
+
+    /// [`send_fds`](Self::send_fds) that takes off the front of `rest` what was handed over; the
+    /// descriptors went if anything did.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_fds`](Self::send_fds).
+    ///
+    /// # Cancel safety
+    ///
+    /// Exactly the bytes no longer in `rest` were handed over, and the descriptors with the first
+    /// of them. The stream goes on; [`send_from`](Self::send_from) sends the rest.
+    pub async fn send_fds_from(&self, rest: &mut &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
+        let invalid = |message| Err(Error::invalid("send descriptors", message));
+        match fds.len() {
+            0 => return invalid("there are none: `send` sends bytes alone"),
+            1..=MAX_SENT => {}
+            _ => return invalid("more than 253 do not fit into one message"),
+        }
+        if rest.is_empty() {
+            return invalid("they need at least one byte to travel with");
+        }
+        let mut operation = self.socket.operation(Direction::Write);
+        let first = poll_fn(|cx| {
+            let data = *rest;
+            let send = |_: &Core, fd: BorrowedFd<'_>| sys::ancillary::send(fd, data, fds);
+            self.socket.poll_send(&mut operation, cx, send)
+        });
+        let sent = first.await?;
+        *rest = &rest[sent..];
+        while !rest.is_empty() {
+            let more = poll_fn(|cx| {
+                let data = *rest;
+                let send = |_: &Core, fd: BorrowedFd<'_>| sys::socket::send(fd, data);
+                self.socket.poll_send(&mut operation, cx, send)
+            });
+            let sent = more.await?;
+            *rest = &rest[sent..];
+        }
+        Ok(())
+    }
+
+    /// Receives 1 to `max_len` bytes (no more than 65,536 at a time), and up to `max_fds`
+    /// descriptors if some came with them; they are close-on-exec. Bytes without any are an empty
+    /// list. Other receives drop the descriptors that come with the bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`receive`](Self::receive); a `max_len` or `max_fds` of 0 is `InvalidInput`. If more
+    /// descriptors came than `max_fds`, or than this process may still open, [`Error::Io`] with
+    /// `InvalidData`: all that came are closed, the bytes that came with them are lost, and what
+    /// comes after is still to be received.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has received nothing: bytes and descriptors are still there.
+    pub async fn receive_fds(
+        &self,
+        max_len: usize,
+        max_fds: usize,
+    ) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
+        if max_len == 0 || max_fds == 0 {
+            let message = "a receive of at most 0 bytes or descriptors can never give any";
+            return Err(Error::invalid("receive descriptors", message));
+        }
+        let max_len = max_len.min(SCRATCH);
+        let mut got = None;
+        let mut operation = self.socket.operation(Direction::Read);
+        poll_fn(|cx| {
+            let receive = |core: &Core, fd: BorrowedFd<'_>| {
+                let mut scratch = core.scratch();
+                let came = sys::ancillary::recv(fd, &mut scratch[..max_len], max_fds)?;
+                let length = came.length;
+                got = Some((scratch[..length].to_vec(), came));
+                Ok((length, true))
+            };
+            self.socket.poll_receive(&mut operation, cx, receive)
+        })
+        .await?;
+        let (data, came) = got.expect("the receive has succeeded");
+        if came.truncated {
+            let message = "more descriptors were sent than there was room for: all are closed";
+            let cause = io::Error::new(io::ErrorKind::InvalidData, message);
+            return Err(Error::io(
+                "receive descriptors from",
+                self.peer_name(),
+                cause,
+            ));
+        }
+        Ok((data, came.fds))
+    }
+}

@@ -1,0 +1,52 @@
+//! A stream that is a socket of the kernel's and nothing else: what relays and `send_file` need of
+//! it to let bytes stay in the kernel.
+
+use std::fmt;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::task::{Context, Poll};
+
+use crate::error::Result;
+use crate::runtime::context::Core;
+use crate::runtime::operation::{Direction, Operation};
+
+/// A receive: how much came, and whether there was no room for more.
+pub(crate) type ReceiveCall<'c> =
+    dyn FnMut(&Core, BorrowedFd<'_>) -> io::Result<(usize, bool)> + 'c;
+
+/// A send: how much went.
+pub(crate) type SendCall<'c> = dyn FnMut(&Core, BorrowedFd<'_>) -> io::Result<usize> + 'c;
+
+/// What such a socket does, with calls of others' making: it keeps the laws of its stream.
+pub(crate) trait PlainSocket: Sync {
+    fn operation(&self, direction: Direction) -> Operation<'_>;
+
+    /// Receives by `call`; at the end of the stream that gives 0.
+    fn poll_receive_by(
+        &self,
+        operation: &mut Operation<'_>,
+        cx: &Context<'_>,
+        call: &mut ReceiveCall<'_>,
+    ) -> Poll<Result<usize>>;
+
+    /// Sends by `call`.
+    fn poll_send_by(
+        &self,
+        operation: &mut Operation<'_>,
+        cx: &Context<'_>,
+        call: &mut SendCall<'_>,
+    ) -> Poll<Result<usize>>;
+
+    /// Ends the sending direction.
+    fn end(&self) -> Result<()>;
+}
+
+/// Such a socket, as streams hand it out to this crate: nothing can be done with it elsewhere.
+#[derive(Clone, Copy)]
+pub struct Plain<'a>(pub(crate) &'a dyn PlainSocket);
+
+impl fmt::Debug for Plain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Plain")
+    }
+}

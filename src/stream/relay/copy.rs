@@ -1,0 +1,88 @@
+//! One way of a relay between any two byte streams, by their contracts.
+
+use std::cell::Cell;
+
+use super::super::{ByteReceiveStream, ByteStream, RECEIVE_MAX};
+use super::{Counts, Failed, Held, RelaySide, Way};
+use crate::error::{Error, Result};
+
+/// Passes on what comes from `from`, the `side` of the relay, until its end.
+pub(super) async fn copy<R: ByteReceiveStream, S: ByteStream>(
+    from: &R,
+    to: &S,
+    way: &mut Way,
+    counts: &Counts,
+    side: RelaySide,
+) -> std::result::Result<(), Failed> {
+    while !way.done {
+        if let Held::Bytes { data, at, end } = &mut way.held {
+            let sent = hand_over(to, &data[..*end], at, &counts.moved[side as usize]).await;
+            sent.map_err(|error| {
+                counts.failed(side.other(), &error);
+                Failed::Sending(error)
+            })?;
+            way.held = Held::Nothing;
+        } else if way.ended {
+            to.send_eof().await.map_err(Failed::Sending)?;
+            way.done = true;
+        } else {
+            // Exactly sized: nothing is held while it waits.
+            match from.receive_max(RECEIVE_MAX).await {
+                Ok(data) => {
+                    let (data, at) = (data.into_boxed_slice(), 0);
+                    let end = data.len();
+                    way.held = Held::Bytes { data, at, end };
+                }
+                Err(error) => {
+                    counts.failed(side, &error);
+                    match error {
+                        Error::EndOfStream => way.ended = true,
+                        error => return Err(Failed::Receiving(error)),
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Sends `data` from `at` on, and moves that forward, also when dropped midway.
+async fn hand_over<S: ByteStream>(
+    to: &S,
+    data: &[u8],
+    at: &mut usize,
+    moved: &Cell<u64>,
+) -> Result<()> {
+    let mut progress = Progress {
+        rest: &data[*at..],
+        end: data.len(),
+        at,
+        moved,
+    };
+    to.send_from(&mut progress.rest).await
+}
+
+/// Notes at its end what of `rest` went.
+struct Progress<'a> {
+    rest: &'a [u8],
+    end: usize,
+    at: &'a mut usize,
+    moved: &'a Cell<u64>,
+}
+
+impl Drop for Progress<'_> {
+    fn drop(&mut self) {
+        let now = self.end - self.rest.len();
+        self.moved.set(self.moved.get() + (now - *self.at) as u64);
+        *self.at = now;
+    }
+}
+
+impl RelaySide {
+    pub(super) fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+}

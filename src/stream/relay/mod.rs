@@ -1,0 +1,347 @@
+//! `relay`: passes bytes between two streams, both ways, until both have ended.
+//!
+//! ```text
+//!        receive          send
+//!   a ────────────> Way ────────────> b      each way on its own: when its stream has ended, the
+//!   a <──────────── Way <──────────── b      end is passed on, and the other way goes on
+//! ```
+//!
+//! What was received and not yet sent lives in the [`Relay`]: a cancelled run loses nothing.
+//! Between two plain sockets `sockets.rs` moves the bytes, inside the kernel where there are many;
+//! between others `copy.rs`, by the contracts of byte streams.
+
+mod copy;
+mod sockets;
+
+use std::cell::Cell;
+use std::future::{Future, IntoFuture, poll_fn};
+use std::marker::PhantomData;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use self::copy::copy;
+use self::sockets::Pump;
+use super::ByteStream;
+use crate::error::{Error, Result};
+use crate::runtime::sleep::{Sleep, When};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use crate::sys::splice::Pipe;
+
+/// How long one way may be silent when the other has ended, unless told otherwise.
+const HALF_OPEN: Duration = Duration::from_secs(600);
+
+/// Passes bytes between `a` and `b`, both ways, until both have ended: what a proxy does with a
+/// client and its server.
+///
+/// When one stream ends, the other is told so (`send_eof`), and goes on sending; if it is silent
+/// for ten minutes ([`half_open_limit`](Relay::half_open_limit)), the relay ends. On Linux bytes
+/// between TCP and UNIX sockets stay in the kernel when there are many of them (splice(2)).
+///
+/// Await it, or [`run`](Relay::run) it to see how far it came after an error or a cancel.
+///
+/// # Errors
+///
+/// See [`run`](Relay::run).
+///
+/// # Cancel safety
+///
+/// Dropping it ends the relay and drops what was received from one stream and not yet handed to
+/// the other, at most 256 KiB each way. [`run`](Relay::run) keeps it.
+///
+/// # Examples
+///
+/// ```
+/// use soloio::{create_memory_byte_stream, relay, task_group, unix_socket_pair};
+///
+/// soloio::block_on(async {
+///     let (client, a) = create_memory_byte_stream(64);
+///     let (b, server) = unix_socket_pair()?;
+///     task_group(async |group| {
+///         let relayed = group.spawn(relay(a, b));
+///         client.send(b"question").await?;
+///         client.send_eof().await?;
+///         assert_eq!(server.receive().await?, b"question");
+///         assert!(server.next().await?.is_none());
+///         server.send(b"answer").await?;
+///         server.send_eof().await?;
+///         assert_eq!(client.receive().await?, b"answer");
+///         let relayed = relayed.await?;
+///         assert_eq!((relayed.a_to_b, relayed.b_to_a), (8, 6));
+///         assert_eq!(relayed.ended_first, Some(soloio::RelaySide::A));
+///         Ok(())
+///     })
+///     .await
+/// })?;
+/// # Ok::<_, soloio::Error>(())
+/// ```
+#[doc(alias = "copy_bidirectional")]
+#[doc(alias = "proxy")]
+#[doc(alias = "splice")]
+pub fn relay<'a, A: ByteStream + 'a, B: ByteStream + 'a>(a: A, b: B) -> Relay<'a, A, B> {
+    Relay {
+        a,
+        b,
+        ways: Default::default(),
+        counts: Counts::default(),
+        half_open_limit: HALF_OPEN,
+        splice: true,
+        life: PhantomData,
+    }
+}
+
+/// A relay between two streams; made by [`relay`].
+#[derive(Debug)]
+#[must_use = "nothing is passed on unless awaited"]
+pub struct Relay<'a, A, B> {
+    a: A,
+    b: B,
+    ways: [Way; 2],
+    counts: Counts,
+    half_open_limit: Duration,
+    splice: bool,
+    /// How long both streams live: its future is a box of that lifetime.
+    life: PhantomData<&'a ()>,
+}
+
+/// One of the two streams of a relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RelaySide {
+    /// The first one given.
+    A,
+    /// The second one given.
+    B,
+}
+
+/// How far a relay has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Relayed {
+    /// Bytes that were received from the first stream and handed to the second.
+    pub a_to_b: u64,
+    /// Bytes that were received from the second stream and handed to the first.
+    pub b_to_a: u64,
+    /// Which stream was the first to end, in order or not; `None` while both go on.
+    pub ended_first: Option<RelaySide>,
+}
+
+/// What both ways tell while they go on.
+#[derive(Debug, Default)]
+struct Counts {
+    moved: [Cell<u64>; 2],
+    ended_first: Cell<Option<RelaySide>>,
+}
+
+impl Counts {
+    /// A stream has ended with `error`, unless that is about the task, not the stream.
+    fn failed(&self, side: RelaySide, error: &Error) {
+        match error {
+            Error::Cancelled | Error::Busy | Error::NoRuntime | Error::OtherLoop => {}
+            _ => self.ended_first.set(self.ended_first.get().or(Some(side))),
+        }
+    }
+
+    fn total(&self) -> u64 {
+        self.moved.iter().map(Cell::get).sum()
+    }
+}
+
+/// One way: what is on it, and how far it is.
+#[derive(Debug, Default)]
+struct Way {
+    held: Held,
+    /// The stream it comes from has ended.
+    ended: bool,
+    /// And the other was told so.
+    done: bool,
+    /// There are many bytes: the kernel is to move them.
+    bulk: bool,
+    /// How many times in a row there were few after all.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    few: u8,
+    /// The kernel does not move these.
+    copies: bool,
+}
+
+/// What was received and not yet handed over.
+#[derive(Debug, Default)]
+enum Held {
+    #[default]
+    Nothing,
+    /// The bytes `at..end` of a buffer.
+    Bytes {
+        data: Box<[u8]>,
+        at: usize,
+        end: usize,
+    },
+    /// So many bytes in a pipe.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    Piped { pipe: Pipe, length: usize },
+}
+
+/// Where a way has met an error.
+#[derive(Debug)]
+enum Failed {
+    Receiving(Error),
+    Sending(Error),
+}
+
+impl Failed {
+    /// The peer that was sent to is gone: what it has sent before can still be passed on.
+    fn into_error(self) -> std::result::Result<Error, Error> {
+        match self {
+            Self::Sending(error @ Error::Broken(_)) => Ok(error),
+            Self::Sending(error) | Self::Receiving(error) => Err(error),
+        }
+    }
+}
+
+impl<A: ByteStream, B: ByteStream> Relay<'_, A, B> {
+    /// How long one way may be silent when the other has ended: 10 minutes unless told otherwise,
+    /// `Duration::MAX` for ever. A peer that has vanished would else keep both connections.
+    pub fn half_open_limit(mut self, limit: Duration) -> Self {
+        self.half_open_limit = limit;
+        self
+    }
+
+    /// Whether bytes may stay in the kernel between two plain sockets (Linux); true unless told
+    /// otherwise.
+    pub fn splice(mut self, splice: bool) -> Self {
+        self.splice = splice;
+        self
+    }
+
+    /// How far it has come.
+    #[must_use]
+    pub fn relayed(&self) -> Relayed {
+        let [a_to_b, b_to_a] = self.counts.moved.each_ref().map(Cell::get);
+        Relayed {
+            a_to_b,
+            b_to_a,
+            ended_first: self.counts.ended_first.get(),
+        }
+    }
+
+    /// Passes bytes on until both streams have ended and all that came from either was handed to
+    /// the other. Both streams are still open towards us then, and are closed when dropped.
+    ///
+    /// # Errors
+    ///
+    /// What the streams say. If one breaks while it is sent to, the other way still goes on to its
+    /// end, and the error comes after that. [`Error::TimedOut`] if one stream has ended and the
+    /// other was silent for the half-open limit. [`Error::Busy`] while another task receives from
+    /// one of the streams, or sends to one.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing: what was received and not yet handed over stays in the
+    /// relay, and another run goes on with it. (Between streams of other kinds than this crate's
+    /// own, as far as their `send_from` keeps its contract.)
+    pub async fn run(&mut self) -> Result<Relayed> {
+        let (counts, [there, back]) = (&self.counts, &mut self.ways);
+        let limit = self.half_open_limit;
+        let sockets = |receiving, sending| Some((receiving?, sending?));
+        let from_a = sockets(self.a.plain_receiver(), self.b.plain_sender());
+        let from_b = sockets(self.b.plain_receiver(), self.a.plain_sender());
+        match (from_a, from_b) {
+            (Some(from_a), Some(from_b)) => {
+                let mut there = Pump::new(from_a, there, counts, RelaySide::A, self.splice);
+                let mut back = Pump::new(from_b, back, counts, RelaySide::B, self.splice);
+                let there = poll_fn(|cx| there.poll(cx));
+                let back = poll_fn(|cx| back.poll(cx));
+                both(pin!(there), pin!(back), counts, limit).await?;
+            }
+            _ => {
+                let there = copy(&self.a, &self.b, there, counts, RelaySide::A);
+                let back = copy(&self.b, &self.a, back, counts, RelaySide::B);
+                both(pin!(there), pin!(back), counts, limit).await?;
+            }
+        }
+        Ok(self.relayed())
+    }
+}
+
+impl<'a, A: ByteStream + 'a, B: ByteStream + 'a> IntoFuture for Relay<'a, A, B> {
+    type Output = Result<Relayed>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + 'a>>;
+
+    fn into_future(mut self) -> Self::IntoFuture {
+        Box::pin(async move { self.run().await })
+    }
+}
+
+/// Waits for both ways; when one is done the other has `limit` from byte to byte.
+async fn both<F, G>(
+    mut there: Pin<&mut F>,
+    mut back: Pin<&mut G>,
+    counts: &Counts,
+    limit: Duration,
+) -> Result<()>
+where
+    F: Future<Output = std::result::Result<(), Failed>>,
+    G: Future<Output = std::result::Result<(), Failed>>,
+{
+    let (mut done, mut broken) = ([false; 2], None);
+    let mut silence = Silence::new(limit);
+    poll_fn(|cx| {
+        for way in [0, 1] {
+            if done[way] {
+                continue;
+            }
+            let polled = match way {
+                0 => there.as_mut().poll(cx),
+                _ => back.as_mut().poll(cx),
+            };
+            match polled {
+                Poll::Pending => {}
+                Poll::Ready(ended) => {
+                    done[way] = true;
+                    if let Err(failed) = ended {
+                        let error = failed.into_error()?;
+                        broken.get_or_insert(error);
+                    }
+                }
+            }
+        }
+        match done {
+            [true, true] => Poll::Ready(broken.take().map_or(Ok(()), Err)),
+            [false, false] => Poll::Pending,
+            _ => silence.poll(counts.total(), cx),
+        }
+    })
+    .await
+}
+
+/// Ends a relay that is half open when nothing was moved for a time.
+struct Silence {
+    limit: Duration,
+    sleep: Option<Sleep>,
+    moved: u64,
+}
+
+impl Silence {
+    fn new(limit: Duration) -> Self {
+        Self {
+            limit,
+            sleep: None,
+            moved: 0,
+        }
+    }
+
+    fn poll(&mut self, moved: u64, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        if self.limit == Duration::MAX {
+            return Poll::Pending;
+        }
+        let limit = When::After(self.limit);
+        let sleep = self.sleep.get_or_insert_with(|| Sleep::new(limit));
+        if moved != self.moved {
+            // The time begins anew: moving a timer costs less than a receive.
+            self.moved = moved;
+            sleep.reset(limit);
+        }
+        match Pin::new(sleep).poll(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(slept) => Poll::Ready(slept.and(Err(Error::TimedOut))),
+        }
+    }
+}
