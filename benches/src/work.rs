@@ -17,6 +17,16 @@ pub enum Work {
     UdpBulk,
     CoresEcho,
     CoresRequest,
+    /// 1 KiB there and back over TLS.
+    TlsEcho,
+    /// A connection with a full handshake, and one message.
+    TlsFull,
+    /// A connection whose session is resumed, and one message.
+    TlsResumed,
+    /// A KiB that the server receives, of many.
+    TlsReceive,
+    /// A KiB that the server sends, of many.
+    TlsSend,
 }
 
 impl Work {
@@ -31,6 +41,9 @@ impl Work {
             Self::UdpSink => Kind::UdpSink,
             Self::UdpBulk => Kind::UdpBulk,
             Self::CoresEcho | Self::CoresRequest => Kind::CoresEcho,
+            Self::TlsEcho | Self::TlsFull | Self::TlsResumed => Kind::TlsEcho,
+            Self::TlsReceive => Kind::TlsSink,
+            Self::TlsSend => Kind::TlsSource,
         }
     }
 }
@@ -55,9 +68,24 @@ pub enum Kind {
     UdpBulk,
     /// `TcpEcho` on two cores: a loop on each, or a multi-threaded runtime.
     CoresEcho,
+    /// Echo over TLS.
+    TlsEcho,
+    /// The same, with a buffer of one message, so that it is not what is measured.
+    TlsIdle,
+    /// Receives a length and as many bytes, then answers with a byte.
+    TlsSink,
+    /// Receives a length, then sends as many bytes.
+    TlsSource,
 }
 
 impl Kind {
+    pub fn is_tls(self) -> bool {
+        matches!(
+            self,
+            Self::TlsEcho | Self::TlsIdle | Self::TlsSink | Self::TlsSource
+        )
+    }
+
     /// The name on the command line of a server process.
     pub fn argument(self) -> &'static str {
         match self {
@@ -70,6 +98,10 @@ impl Kind {
             Self::UdpSink => "udp-sink",
             Self::UdpBulk => "udp-bulk",
             Self::CoresEcho => "cores-echo",
+            Self::TlsEcho => "tls-echo",
+            Self::TlsIdle => "tls-idle",
+            Self::TlsSink => "tls-sink",
+            Self::TlsSource => "tls-source",
         }
     }
 }

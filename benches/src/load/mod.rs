@@ -3,12 +3,14 @@
 mod idle;
 mod tcp_echo;
 mod tcp_requests;
+mod tls;
 mod udp_bursts;
 mod udp_echo;
 
 pub use idle::Idle;
 pub use tcp_echo::TcpEcho;
 pub use tcp_requests::TcpRequests;
+pub use tls::{Kind as TlsKind, Tls};
 pub use udp_bursts::{BULK, BURST, BURSTS, Shape, UdpBursts};
 pub use udp_echo::UdpEcho;
 
@@ -31,6 +33,7 @@ pub enum Load {
     Requests(TcpRequests),
     Udp(UdpEcho),
     Bursts(UdpBursts),
+    Tls(Tls),
 }
 
 impl Load {
@@ -47,6 +50,11 @@ impl Load {
             Work::UdpPair | Work::UdpPairPlain => bursts(Shape::Pair),
             Work::UdpSink => bursts(Shape::Sink),
             Work::UdpBulk => bursts(Shape::Bulk),
+            Work::TlsEcho => Tls::open(server, TlsKind::Echo, false).map(Self::Tls),
+            Work::TlsFull => Tls::open(server, TlsKind::Handshakes, false).map(Self::Tls),
+            Work::TlsResumed => Tls::open(server, TlsKind::Handshakes, true).map(Self::Tls),
+            Work::TlsReceive => Tls::open(server, TlsKind::Sink, false).map(Self::Tls),
+            Work::TlsSend => Tls::open(server, TlsKind::Source, false).map(Self::Tls),
         }
     }
 
@@ -57,6 +65,7 @@ impl Load {
             Self::Requests(load) => load.run(count),
             Self::Udp(load) => load.run(count),
             Self::Bursts(load) => load.run(count),
+            Self::Tls(load) => load.run(count),
         }
     }
 }

@@ -28,6 +28,7 @@ pub fn run(kind: Kind) -> io::Result<()> {
             Kind::UdpSink => udp_sink().await,
             Kind::UdpBulk => udp_bulk().await,
             Kind::CoresEcho => Err(Error::other("it has no loop of its own")),
+            _ => Err(Error::other("TLS has servers of its own")),
         }
     });
     ended.map_err(io::Error::from)

@@ -30,6 +30,7 @@ pub fn run<F: Flavour>(kind: Kind) -> io::Result<()> {
                 Kind::UdpSink => udp_sink().await,
                 Kind::UdpBulk => udp_bulk().await,
                 Kind::CoresEcho => Err(io::Error::other("it has a runtime of its own")),
+                _ => Err(io::Error::other("TLS has servers of its own")),
             }
         });
         server.await.map_err(io::Error::other)?
