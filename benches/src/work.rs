@@ -19,6 +19,16 @@ pub enum Work {
     CoresRequest,
     TcpRelay,
     TcpRelayCopied,
+    /// 1 KiB there and back over TLS.
+    TlsEcho,
+    /// A connection with a full handshake, and one message.
+    TlsFull,
+    /// A connection whose session is resumed, and one message.
+    TlsResumed,
+    /// A KiB that the server receives, of many.
+    TlsReceive,
+    /// A KiB that the server sends, of many.
+    TlsSend,
 }
 
 impl Work {
@@ -35,6 +45,9 @@ impl Work {
             Self::CoresEcho | Self::CoresRequest => Kind::CoresEcho,
             Self::TcpRelay => Kind::TcpRelay,
             Self::TcpRelayCopied => Kind::TcpRelayCopied,
+            Self::TlsEcho | Self::TlsFull | Self::TlsResumed => Kind::TlsEcho,
+            Self::TlsReceive => Kind::TlsSink,
+            Self::TlsSend => Kind::TlsSource,
         }
     }
 }
@@ -63,9 +76,24 @@ pub enum Kind {
     TcpRelay,
     /// The same, with the bytes passing through the process.
     TcpRelayCopied,
+    /// Echo over TLS.
+    TlsEcho,
+    /// The same, with a buffer of one message, so that it is not what is measured.
+    TlsIdle,
+    /// Receives a length and as many bytes, then answers with a byte.
+    TlsSink,
+    /// Receives a length, then sends as many bytes.
+    TlsSource,
 }
 
 impl Kind {
+    pub fn is_tls(self) -> bool {
+        matches!(
+            self,
+            Self::TlsEcho | Self::TlsIdle | Self::TlsSink | Self::TlsSource
+        )
+    }
+
     /// The name on the command line of a server process.
     pub fn argument(self) -> &'static str {
         match self {
@@ -80,6 +108,10 @@ impl Kind {
             Self::CoresEcho => "cores-echo",
             Self::TcpRelay => "tcp-relay",
             Self::TcpRelayCopied => "tcp-relay-copied",
+            Self::TlsEcho => "tls-echo",
+            Self::TlsIdle => "tls-idle",
+            Self::TlsSink => "tls-sink",
+            Self::TlsSource => "tls-source",
         }
     }
 }

@@ -84,6 +84,10 @@ impl<F> RunInThread<F> {
     /// Limits the job by a limiter of the caller's instead of the 40 of the process, which it does
     /// not count among then. Its token is given back when the job is done or abandoned.
     ///
+    /// # Cancel safety
+    ///
+    /// That of [`run_in_thread`]; a job that waits for its token has not started.
+    ///
     /// # Examples
     ///
     /// ```

@@ -1,6 +1,8 @@
 //! Runs the built examples as their users do: against each other, with files, pipes, signals.
 //!
 //! `cargo test` builds the examples; to run this file alone, `cargo build --examples` first.
+//!
+//! The file is long because each example has its tests here.
 
 mod chat;
 mod running;

@@ -22,14 +22,17 @@ use crate::support::{Counter, forever};
 
 /// How a receive is called.
 #[derive(Clone, Copy)]
-enum Receive {
+pub(crate) enum Receive {
     All,
     Max,
     Into,
     Next,
 }
 
-async fn cancelled_receive<S: ByteStream>(cut: Cut, how: Receive, (a, b): (S, S)) -> bool {
+pub(crate) async fn cancelled_receive<S>(cut: Cut, how: Receive, (a, b): (S, S)) -> bool
+where
+    S: ByteStream,
+{
     let data = numbered(0, 20);
     let partner = async {
         for half in data.chunks(10) {
@@ -70,13 +73,18 @@ async fn cancelled_receive<S: ByteStream>(cut: Cut, how: Receive, (a, b): (S, S)
 
 /// How a send is called.
 #[derive(Clone, Copy)]
-enum Send {
+pub(crate) enum Send {
     Plain,
     From,
     Vectored,
 }
 
-async fn cancelled_send<S: ByteStream>(cut: Cut, how: Send, len: usize, (a, b): (S, S)) -> bool {
+pub(crate) async fn cancelled_send<S: ByteStream>(
+    cut: Cut,
+    how: Send,
+    len: usize,
+    (a, b): (S, S),
+) -> bool {
     let taken = clog(&a, 0).await;
     let data = numbered(taken, len);
     let send = async {

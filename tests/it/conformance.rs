@@ -12,7 +12,7 @@ use std::io::{ErrorKind, IoSlice};
 use std::pin::pin;
 use std::rc::Rc;
 
-use futures_util::future::{join, join4};
+use futures_util::future::{join, join3, join4};
 use soloio::{
     AnyByteStream, ByteReceiveStream, ByteStream, Error, Result, create_memory_byte_stream,
 };
@@ -172,12 +172,15 @@ async fn send_eof_ends_a_waiting_send(a: impl ByteStream, b: impl ByteStream) {
         turns(5).await;
         a.send_eof().await
     };
-    let (sent, ended) = join(a.send_from(&mut rest), end).await;
+    let receive = async {
+        turns(10).await;
+        receive_numbered(&b, 0, taken).await;
+        refused!(b.receive().await, Error::EndOfStream);
+    };
+    let (sent, ended, ()) = join3(a.send_from(&mut rest), end, receive).await;
     refused!(sent, Error::Closed);
     ended.expect("ended");
     assert_eq!(rest, b"not all of this");
-    receive_numbered(&b, 0, taken).await;
-    refused!(b.receive().await, Error::EndOfStream);
 }
 
 async fn a_second_receiver_is_busy(a: impl ByteStream, b: impl ByteStream) {
@@ -351,7 +354,9 @@ async fn nothing_is_read_without_a_receiver(a: impl ByteStream, b: impl ByteStre
         again < 65_536,
         "{again} bytes more were taken, and nobody receives"
     );
-    receive_numbered(&b, 0, taken + again).await;
+    // A layer may have taken some that an empty send hands over.
+    let (sent, ()) = join(a.send(b""), receive_numbered(&b, 0, taken + again)).await;
+    sent.expect("sent");
 }
 
 async fn abort_ends_who_waits(a: impl ByteStream, b: impl ByteStream) {
@@ -508,7 +513,6 @@ macro_rules! shared_laws {
         law!($how, $pair, nothing_is_read_without_a_receiver);
         law!($how, $pair, abort_ends_who_waits);
         law!($how, $pair, close_delivers_everything);
-        law!($how, $pair, close_may_be_dropped_midway);
     };
 }
 
@@ -518,6 +522,7 @@ macro_rules! all_laws {
         mod $kind {
             use super::*;
             shared_laws!(owned, $pair);
+            law!(owned, $pair, close_may_be_dropped_midway);
             law!(owned, $pair, a_dropped_peer_is_the_end);
             law!(owned, $pair, a_dropped_peer_breaks_a_waiting_send);
             law!(owned, $pair, what_was_sent_before_a_drop_arrives);
@@ -531,6 +536,7 @@ macro_rules! laws_of_references {
         mod $kind {
             use super::*;
             shared_laws!(borrowed, $pair);
+            law!(borrowed, $pair, close_may_be_dropped_midway);
         }
     };
 }
@@ -578,3 +584,6 @@ all_laws!(any_memory, any(memory_pair(7)));
 laws_of_references!(borrowed_tcp, tcp_pair());
 laws_of_references!(borrowed_unix, unix_pair());
 laws_of_references!(borrowed_memory, memory_pair(7));
+
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+mod over_tls;

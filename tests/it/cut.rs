@@ -31,6 +31,16 @@ impl Cut {
         gently: false,
     };
 
+    /// Drops the operation after so many polls.
+    #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+    pub(crate) const fn after(polls: usize, late: bool) -> Self {
+        Self {
+            polls,
+            late,
+            gently: false,
+        }
+    }
+
     /// The operation's output, if it needs no more polls than it is given.
     pub(crate) async fn apply<F, T>(self, operation: F) -> Option<Result<T>>
     where

@@ -57,6 +57,20 @@ mod task_group;
 mod tcp;
 mod threads;
 mod time;
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+mod tls;
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+mod tls_cancel;
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+mod tls_hostile;
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+mod tls_idle;
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+mod tls_peer;
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+mod tls_pieces;
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+mod tls_support;
 mod udp;
 mod udp_batches;
 mod udp_options;

@@ -113,7 +113,7 @@ fn groups_that_are_none_are_refused() {
             .await
             .expect("a socket");
         invalid(v6.join_multicast(group, LOCAL), "by its index");
-        invalid(v6.set_ttl(0), "1 hop at least");
+        invalid(v6.set_ttl(0), "a TTL of 1 to 255");
         // Interfaces that are not there.
         let group = Ipv4Addr::new(239, 255, 81, 9);
         refused!(v4.join_multicast(group, 4_000_000), Error::Io(_));
@@ -166,7 +166,7 @@ fn hops_and_room_are_set() {
         let connected = connected.expect("a socket");
         at.set_ttl(1).expect("set");
         connected.set_ttl(255).expect("set");
-        invalid(connected.set_ttl(0), "1 hop at least");
+        invalid(connected.set_ttl(0), "a TTL of 1 to 255");
         let before = at.receive_buffer_size().expect("known");
         at.set_receive_buffer_size(before / 4).expect("set");
         assert!(at.receive_buffer_size().expect("known") < before);

@@ -4,6 +4,7 @@ mod idle;
 mod relay;
 mod tcp_echo;
 mod tcp_requests;
+mod tls;
 mod udp_bursts;
 mod udp_echo;
 
@@ -11,6 +12,7 @@ pub use idle::Idle;
 pub use relay::Relay;
 pub use tcp_echo::TcpEcho;
 pub use tcp_requests::TcpRequests;
+pub use tls::{Kind as TlsKind, Tls};
 pub use udp_bursts::{BULK, BURST, BURSTS, Shape, UdpBursts};
 pub use udp_echo::UdpEcho;
 
@@ -34,6 +36,7 @@ pub enum Load {
     Udp(UdpEcho),
     Bursts(UdpBursts),
     Relay(Relay),
+    Tls(Tls),
 }
 
 impl Load {
@@ -51,6 +54,11 @@ impl Load {
             Work::UdpSink => bursts(Shape::Sink),
             Work::UdpBulk => bursts(Shape::Bulk),
             Work::TcpRelay | Work::TcpRelayCopied => Relay::open(server).map(Self::Relay),
+            Work::TlsEcho => Tls::open(server, TlsKind::Echo, false).map(Self::Tls),
+            Work::TlsFull => Tls::open(server, TlsKind::Handshakes, false).map(Self::Tls),
+            Work::TlsResumed => Tls::open(server, TlsKind::Handshakes, true).map(Self::Tls),
+            Work::TlsReceive => Tls::open(server, TlsKind::Sink, false).map(Self::Tls),
+            Work::TlsSend => Tls::open(server, TlsKind::Source, false).map(Self::Tls),
         }
     }
 
@@ -62,6 +70,7 @@ impl Load {
             Self::Udp(load) => load.run(count),
             Self::Bursts(load) => load.run(count),
             Self::Relay(load) => load.run(count),
+            Self::Tls(load) => load.run(count),
         }
     }
 }

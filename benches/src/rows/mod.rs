@@ -84,6 +84,7 @@ fn row(
 pub fn all() -> Vec<Row> {
     let mut rows = in_process();
     rows.extend(servers());
+    rows.extend(tls());
     rows
 }
 
@@ -137,5 +138,19 @@ fn servers() -> Vec<Row> {
         row("relay-copied", "  without splice", ns, R(1.0), [16 * K, 100], server::relay_copied),
         row("memory", "memory, idle connection", "B", R(0.35), [5 * K, K], server::memory),
         row("allocations", "allocs per echo", "", Value(0.0), [20 * K, 2 * K], server::allocations),
+    ]
+}
+
+#[rustfmt::skip] // One row a line: this is the table.
+fn tls() -> Vec<Row> {
+    use Target::Ratio as R;
+    let ns = "ns";
+    vec![
+        row("tls-full", "tls handshake", ns, R(0.97), [1_500, 20], server::tls_full),
+        row("tls-resumed", "  resumed", ns, R(0.97), [1_500, 20], server::tls_resumed),
+        row("tls-receive", "tls received, KiB", ns, R(0.87), [256 * K, K], server::tls_receive),
+        row("tls-send", "tls sent, KiB", ns, R(0.87), [256 * K, K], server::tls_send),
+        row("tls-echo", "tls echo of 1 KiB", ns, R(0.9), [40 * K, 500], server::tls_echo),
+        row("tls-memory", "memory, idle tls", "B", R(0.6), [2 * K, 100], server::tls_memory),
     ]
 }

@@ -4,7 +4,7 @@
 use std::io;
 
 use super::nanos_each;
-use crate::load::{Idle, Load};
+use crate::load::{Idle, Load, Tls, TlsKind};
 use crate::server::{Child, OPEN_FILES};
 use crate::side::Side;
 use crate::sys::{affinity, limits};
@@ -65,6 +65,40 @@ pub fn relay(side: Side, count: u64) -> io::Result<f64> {
 
 pub fn relay_copied(side: Side, count: u64) -> io::Result<f64> {
     cpu(Work::TcpRelayCopied, side, count)
+}
+
+pub fn tls_echo(side: Side, count: u64) -> io::Result<f64> {
+    cpu(Work::TlsEcho, side, count)
+}
+
+pub fn tls_full(side: Side, count: u64) -> io::Result<f64> {
+    cpu(Work::TlsFull, side, count)
+}
+
+pub fn tls_resumed(side: Side, count: u64) -> io::Result<f64> {
+    cpu(Work::TlsResumed, side, count)
+}
+
+pub fn tls_receive(side: Side, count: u64) -> io::Result<f64> {
+    cpu(Work::TlsReceive, side, count)
+}
+
+pub fn tls_send(side: Side, count: u64) -> io::Result<f64> {
+    cpu(Work::TlsSend, side, count)
+}
+
+/// Resident bytes of the server per TLS connection that waits for its next message.
+pub fn tls_memory(side: Side, count: u64) -> io::Result<f64> {
+    affinity::pin(affinity::helper_core())?;
+    limits::raise_open_files(OPEN_FILES)?;
+    let server = Child::start(side, Kind::TlsIdle, None)?;
+    let mut load = Tls::open(server.address(), TlsKind::Idle, false)?;
+    load.run(50)?;
+    let before = server.resident()?;
+    load.run(count)?;
+    let after = server.resident()?;
+    server.finish()?;
+    Ok(after.saturating_sub(before) as f64 / count as f64)
 }
 
 /// Nanoseconds of server CPU, user and system, per operation.

@@ -2,7 +2,10 @@
 
 mod child;
 mod soloio_side;
+mod soloio_tls;
+mod tls;
 mod tokio_side;
+mod tokio_tls;
 
 pub use child::Child;
 
@@ -32,7 +35,10 @@ pub fn run(side: Side, kind: Kind, core: usize) -> io::Result<()> {
     limits::raise_open_files(OPEN_FILES)?;
     signals::install_in_server()?;
     match side {
+        Side::Soloio if kind.is_tls() => soloio_tls::run(kind),
         Side::Soloio => soloio_side::run(kind),
+        Side::TokioCurrent if kind.is_tls() => tokio_tls::run::<CurrentThread>(kind),
+        Side::TokioLocal if kind.is_tls() => tokio_tls::run::<Local>(kind),
         Side::TokioCurrent => tokio_side::run::<CurrentThread>(kind),
         Side::TokioLocal => tokio_side::run::<Local>(kind),
     }

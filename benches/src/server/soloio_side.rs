@@ -30,6 +30,7 @@ pub fn run(kind: Kind) -> io::Result<()> {
             Kind::CoresEcho => Err(Error::other("it has no loop of its own")),
             Kind::TcpRelay => relay_pairs(true).await,
             Kind::TcpRelayCopied => relay_pairs(false).await,
+            _ => Err(Error::other("TLS has servers of its own")),
         }
     });
     ended.map_err(io::Error::from)

@@ -31,6 +31,7 @@ pub fn run<F: Flavour>(kind: Kind) -> io::Result<()> {
                 Kind::UdpBulk => udp_bulk().await,
                 Kind::CoresEcho => Err(io::Error::other("it has a runtime of its own")),
                 Kind::TcpRelay | Kind::TcpRelayCopied => relay_pairs::<F>().await,
+                _ => Err(io::Error::other("TLS has servers of its own")),
             }
         });
         server.await.map_err(io::Error::other)?

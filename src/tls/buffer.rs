@@ -1,0 +1,218 @@
+//! Bytes on their way through a TLS connection, in memory that idle connections give back.
+//!
+//! Large buffers come from a small store of the thread's and return to it when they are empty, so
+//! that ten thousand idle connections share two of them.
+
+use std::cell::RefCell;
+
+/// The size of a large buffer: four full records with what encryption adds.
+const LARGE: usize = 4 * (16_384 + 256) + 1024;
+
+/// How many free large buffers a thread keeps.
+const KEPT: usize = 2;
+
+/// What a connection that waits may keep in a large buffer: less is moved to one of its size.
+const WORTH_MOVING: usize = 8_192;
+
+thread_local! {
+    static FREE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A queue of bytes in one piece: filled at the end, discarded from the front.
+///
+/// ```text
+///   [ discarded | filled | room ]
+///               ^ start  ^ end
+/// ```
+#[derive(Debug, Default)]
+pub(super) struct Buffer {
+    /// All initialized; empty while nothing is stored.
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Buffer {
+    pub(super) fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    pub(super) fn filled(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+
+    pub(super) fn filled_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..self.end]
+    }
+
+    /// Removes `count` bytes from the front.
+    pub(super) fn discard(&mut self, count: usize) {
+        self.start += count.min(self.len());
+    }
+
+    /// Room behind what is filled, at least `min` bytes; [`commit`](Self::commit) fills it.
+    pub(super) fn room(&mut self, min: usize) -> &mut [u8] {
+        if self.bytes.len() - self.end < min {
+            self.make_room(min);
+        }
+        &mut self.bytes[self.end..]
+    }
+
+    fn make_room(&mut self, min: usize) {
+        let need = self.len() + min;
+        if need > self.bytes.len() {
+            let mut larger = if need <= LARGE {
+                take_large()
+            } else {
+                vec![0; need.next_power_of_two()]
+            };
+            larger[..self.len()].copy_from_slice(self.filled());
+            give_back(std::mem::replace(&mut self.bytes, larger));
+        } else {
+            self.bytes.copy_within(self.start..self.end, 0);
+        }
+        self.end -= self.start;
+        self.start = 0;
+    }
+
+    /// The first `count` bytes of the room are filled now.
+    pub(super) fn commit(&mut self, count: usize) {
+        self.end += count;
+        debug_assert!(self.end <= self.bytes.len());
+    }
+
+    pub(super) fn append(&mut self, data: &[u8]) {
+        if !data.is_empty() {
+            self.room(data.len())[..data.len()].copy_from_slice(data);
+            self.commit(data.len());
+        }
+    }
+
+    /// Appends `data`, which becomes the memory of an empty buffer.
+    pub(super) fn adopt(&mut self, data: Vec<u8>) {
+        if self.is_empty() {
+            self.release();
+            self.end = data.len();
+            self.bytes = data;
+        } else {
+            self.append(&data);
+        }
+    }
+
+    /// Gives the memory back if nothing is stored, and most of it if little is: before a wait.
+    pub(super) fn settle(&mut self) {
+        if self.is_empty() {
+            self.release();
+        } else if self.bytes.len() == LARGE && self.len() <= WORTH_MOVING {
+            let exact = self.filled().to_vec();
+            self.release();
+            self.adopt(exact);
+        }
+    }
+
+    /// Forgets what is stored and gives the memory back.
+    pub(super) fn release(&mut self) {
+        give_back(std::mem::take(&mut self.bytes));
+        self.start = 0;
+        self.end = 0;
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+fn take_large() -> Vec<u8> {
+    // While the thread ends there is no store.
+    let free = FREE.try_with(|free| free.borrow_mut().pop());
+    free.ok().flatten().unwrap_or_else(|| vec![0; LARGE])
+}
+
+fn give_back(bytes: Vec<u8>) {
+    if bytes.len() == LARGE {
+        let kept = FREE.try_with(|free| {
+            let mut free = free.borrow_mut();
+            if free.len() < KEPT {
+                free.push(bytes);
+            }
+        });
+        // While the thread ends they are simply freed.
+        kept.unwrap_or_default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+
+    /// Random operations against a plain queue.
+    #[test]
+    fn behaves_like_a_queue() {
+        let mut seed = 0x5EED_u64;
+        let mut random = |end: usize| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            (seed % end as u64) as usize
+        };
+        let mut buffer = Buffer::default();
+        let mut twin = VecDeque::<u8>::new();
+        for step in 0..2_000 {
+            let size = [0, 1, 40, 5_000, 20_000, LARGE][random(6)];
+            match random(6) {
+                0 if buffer.len() < 300_000 => {
+                    let data = vec![step as u8; size];
+                    buffer.append(&data);
+                    twin.extend(data);
+                }
+                1 if buffer.len() < 300_000 => {
+                    let data = vec![step as u8; size];
+                    buffer.adopt(data.clone());
+                    twin.extend(data);
+                }
+                2 if buffer.len() < 300_000 => {
+                    let room = buffer.room(size);
+                    assert!(room.len() >= size);
+                    room[..size].fill(step as u8);
+                    buffer.commit(size);
+                    twin.extend(vec![step as u8; size]);
+                }
+                3 => buffer.settle(),
+                _ => {
+                    buffer.discard(size);
+                    twin.drain(..size.min(twin.len()));
+                }
+            }
+            assert_eq!(buffer.len(), twin.len());
+            assert_eq!(buffer.is_empty(), twin.is_empty());
+            assert!(buffer.filled() == twin.make_contiguous());
+        }
+    }
+
+    #[test]
+    fn idle_buffers_share_the_memory() {
+        let mut buffers: Vec<Buffer> = (0..50).map(|_| Buffer::default()).collect();
+        for buffer in &mut buffers {
+            buffer.append(&[1; 20_000]);
+            buffer.discard(20_000);
+            buffer.settle();
+            assert_eq!(buffer.bytes.capacity(), 0);
+        }
+        assert!(FREE.with(|free| free.borrow().len()) <= KEPT);
+        buffers[0].append(&[1; 20_000]);
+        buffers[0].discard(19_000);
+        buffers[0].settle();
+        assert_eq!(
+            buffers[0].bytes.capacity(),
+            1000,
+            "a little is kept in a little"
+        );
+    }
+}

@@ -1,0 +1,223 @@
+//! A listener whose connections begin with a TLS handshake.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::sync::Arc;
+use std::task::{Poll, Waker, ready};
+use std::time::Duration;
+
+use rustls::ServerConfig;
+
+use super::failure;
+use super::handshake::{give_up, shake};
+use super::machine::Machine;
+use super::session::Session;
+use super::stream::TlsStream;
+use crate::error::{Error, Result};
+use crate::runtime::context;
+use crate::runtime::wait::Wait;
+use crate::stream::{ByteStream, Listener, Serve};
+use crate::task::{Outcome, fail_after};
+
+/// How long a handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(30);
+
+type Hook<'h, S> = Box<dyn Fn(&Error, &S) + 'h>;
+
+/// TLS over the connections of any listener.
+///
+/// The handshake is the second step of accepting: [`serve`](Self::serve) runs it in the
+/// connection's own task, so that a slow or hostile client delays nobody. One that fails ends its
+/// own connection only: the client is told by an alert, the hook of
+/// [`on_handshake_error`](Self::on_handshake_error) and that of the server hear of it.
+#[doc(alias = "TLSListener")]
+pub struct TlsListener<'h, L: Listener> {
+    listener: L,
+    config: Arc<ServerConfig>,
+    compatible: bool,
+    timeout: Duration,
+    places: Places,
+    on_error: Option<Hook<'h, L::Stream>>,
+}
+
+impl<'h, L: Listener> TlsListener<'h, L> {
+    /// Wraps `listener`; `config` has the certificate.
+    pub fn new(listener: L, config: Arc<ServerConfig>) -> Self {
+        Self {
+            listener,
+            config,
+            compatible: true,
+            timeout: HANDSHAKE,
+            places: Places {
+                free: Cell::new(usize::MAX),
+                waiting: RefCell::default(),
+            },
+            on_error: None,
+        }
+    }
+
+    /// Whether both sides of a connection announce their end (true by default);
+    /// see [`TlsHandshake::standard_compatible`](super::TlsHandshake::standard_compatible).
+    #[must_use]
+    pub fn standard_compatible(mut self, compatible: bool) -> Self {
+        self.compatible = compatible;
+        self
+    }
+
+    /// How long a handshake may take (30 seconds by default); its error is [`Error::TimedOut`].
+    #[must_use]
+    pub fn handshake_timeout(mut self, limit: Duration) -> Self {
+        self.timeout = limit;
+        self
+    }
+
+    /// How many handshakes may be under way at a time (no limit by default, at least 1). While
+    /// they are, no connection is accepted.
+    #[must_use]
+    pub fn max_handshakes(mut self, max: usize) -> Self {
+        self.places.free = Cell::new(max.max(1));
+        self
+    }
+
+    /// Is called with the error of each handshake that failed, and with the stream below, which
+    /// knows the peer's address.
+    #[doc(alias = "handle_handshake_error")]
+    #[must_use]
+    pub fn on_handshake_error(mut self, hook: impl Fn(&Error, &L::Stream) + 'h) -> Self {
+        self.on_error = Some(Box::new(hook));
+        self
+    }
+
+    /// The listener below, for its address.
+    #[must_use]
+    pub fn inner(&self) -> &L {
+        &self.listener
+    }
+}
+
+impl<L: Listener<Stream: ByteStream>> TlsListener<'_, L> {
+    /// Waits for a connection, and for its handshake: [`serve`](Self::serve) does not let others
+    /// wait for that.
+    ///
+    /// # Errors
+    ///
+    /// Those of the listener; [`Error::Tls`], [`Error::Broken`] and [`Error::TimedOut`] of a
+    /// handshake, after which the listener is still good.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future while it waits loses nothing; during the handshake it ends that
+    /// connection.
+    pub async fn accept(&self) -> Result<TlsStream<L::Stream>> {
+        Listener::accept(self).await
+    }
+
+    /// Serves every connection with `handler`, each in a task of its own; see [`Serve`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the server drops all its connections; the listener is still good.
+    pub fn serve<H, O>(&self, handler: H) -> Serve<'_, Self, H>
+    where
+        H: AsyncFn(TlsStream<L::Stream>) -> O,
+        O: Outcome<Error, Value = ()>,
+    {
+        Listener::serve(self, handler)
+    }
+
+    /// Stops listening at once although others still hold the listener.
+    pub fn abort(&self) {
+        self.listener.abort();
+    }
+
+    async fn shake(&self, stream: L::Stream) -> Result<TlsStream<L::Stream>> {
+        let machine = Machine::server(&self.config).map_err(failure::in_handshake)?;
+        let session = Session::new(stream, machine, self.compatible);
+        let shaken: Result<()> = fail_after(self.timeout, shake(&session)).await;
+        let Err(error) = shaken else {
+            return Ok(TlsStream::new(session));
+        };
+        if let Some(hook) = &self.on_error {
+            hook(&error, &session.inner);
+        }
+        if !matches!(error, Error::TimedOut | Error::Cancelled) {
+            give_up(session).await;
+        }
+        Err(error)
+    }
+}
+
+impl<L: Listener + fmt::Debug> fmt::Debug for TlsListener<'_, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsListener")
+            .field("listener", &self.listener)
+            .field("standard_compatible", &self.compatible)
+            .field("handshake_timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<L: Listener<Stream: ByteStream>> Listener for TlsListener<'_, L> {
+    type Stream = TlsStream<L::Stream>;
+
+    async fn accept_begin(&self) -> Result<impl Future<Output = Result<Self::Stream>>> {
+        self.places.one_free().await?;
+        let begun = self.listener.accept_begin().await?;
+        let place = self.places.take();
+        // In a box, which is gone after the handshake: the future of a connection is kept for as
+        // long as that is served.
+        Ok(Box::pin(async move {
+            let shaken = self.shake(begun.await?).await;
+            drop(place);
+            shaken
+        }))
+    }
+
+    fn abort(&self) {
+        self.listener.abort();
+    }
+}
+
+/// How many more handshakes may begin.
+#[derive(Debug)]
+struct Places {
+    free: Cell<usize>,
+    waiting: RefCell<Option<Waker>>,
+}
+
+impl Places {
+    async fn one_free(&self) -> Result<()> {
+        let mut wait = Wait::new(&"the end of a TLS handshake");
+        poll_fn(|cx| {
+            context::poll_with(|core| {
+                ready!(wait.admit(core, cx))?;
+                if self.free.get() > 0 {
+                    return Poll::Ready(Ok(()));
+                }
+                let old = self.waiting.replace(Some(cx.waker().clone()));
+                drop(old);
+                wait.pend(core, cx)
+            })
+        })
+        .await
+    }
+
+    fn take(&self) -> Place<'_> {
+        self.free.set(self.free.get() - 1);
+        Place(self)
+    }
+}
+
+/// A handshake's place, given back when it ends.
+struct Place<'a>(&'a Places);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.free.set(self.0.free.get() + 1);
+        let waiting = self.0.waiting.take();
+        if let Some(waiting) = waiting {
+            waiting.wake();
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! A rustls connection as a machine: ciphertext in, plaintext out, and the other way round.
+//!
+//! It is rustls' interface without buffers of its own: records are decrypted where they were
+//! received, and nothing is kept for a connection that is idle.
+
+use std::sync::Arc;
+
+use rustls::client::UnbufferedClientConnection;
+use rustls::pki_types::ServerName;
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+use rustls::{ClientConfig, CommonState, ServerConfig};
+
+use super::buffer::Buffer;
+use super::observer::Observer;
+
+/// What encryption adds to a record at most.
+const RECORD_EXTRA: usize = 256;
+
+/// What a record holds at most.
+const RECORD_MAX: usize = 16_384;
+
+/// What may wait to be processed: a handshake message of the largest size that rustls accepts, in
+/// the smallest of sensible records, and a record behind it.
+const INCOMING_MAX: usize = 256 * 1024;
+
+/// Why the machine stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// A record of plaintext was handed out.
+    Plain,
+    /// The peer said that it has finished.
+    PeerClosed,
+    /// More ciphertext is needed; also where something may be sent.
+    Blocked,
+}
+
+/// What to do with what the machine meets.
+pub(super) trait Act {
+    /// Takes the plaintext of a record.
+    fn plain(&mut self, payload: &[u8]);
+
+    /// Application data may be sent now.
+    fn traffic(&mut self, _write: &mut dyn Write) -> Result<(), rustls::Error> {
+        Ok(())
+    }
+}
+
+/// Puts application data, or the end of it, behind the ciphertext that is to be sent.
+pub(super) trait Write {
+    fn encrypt(&mut self, data: &[u8]) -> Result<(), rustls::Error>;
+    fn close_notify(&mut self) -> Result<(), rustls::Error>;
+}
+
+enum Kind {
+    Client(UnbufferedClientConnection),
+    Server(UnbufferedServerConnection),
+}
+
+/// One end of a TLS connection, without any stream.
+pub(super) struct Machine {
+    kind: Kind,
+    pub(super) observer: Arc<Observer>,
+}
+
+impl Machine {
+    pub(super) fn client(
+        config: &ClientConfig,
+        name: ServerName<'static>,
+    ) -> Result<Self, rustls::Error> {
+        let (config, observer) = Observer::of_client(config);
+        let connection = UnbufferedClientConnection::new(config, name)?;
+        Ok(Self {
+            kind: Kind::Client(connection),
+            observer,
+        })
+    }
+
+    pub(super) fn server(config: &ServerConfig) -> Result<Self, rustls::Error> {
+        let (config, observer) = Observer::of_server(config);
+        let connection = UnbufferedServerConnection::new(config)?;
+        Ok(Self {
+            kind: Kind::Server(connection),
+            observer,
+        })
+    }
+
+    /// What was agreed on.
+    pub(super) fn common(&self) -> &CommonState {
+        match &self.kind {
+            Kind::Client(connection) => connection,
+            Kind::Server(connection) => connection,
+        }
+    }
+
+    pub(super) fn is_client(&self) -> bool {
+        matches!(self.kind, Kind::Client(_))
+    }
+
+    /// Goes on until something has to be done outside; what is to be sent is put into `out`.
+    ///
+    /// After an error it is not to be called again: the alert, if there is one, is in `out` then.
+    pub(super) fn advance(
+        &mut self,
+        incoming: &mut Buffer,
+        out: &mut Buffer,
+        act: &mut impl Act,
+    ) -> Result<Stop, rustls::Error> {
+        if incoming.len() > INCOMING_MAX {
+            return Err(rustls::Error::General("a message is too long".into()));
+        }
+        loop {
+            let (discard, handled) = self.status(incoming.filled_mut(), out, act);
+            incoming.discard(discard);
+            match handled {
+                Ok(None) => {}
+                Ok(Some(stop)) => return Ok(stop),
+                Err(error) => {
+                    self.take_alerts(out);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn status(
+        &mut self,
+        incoming: &mut [u8],
+        out: &mut Buffer,
+        act: &mut impl Act,
+    ) -> (usize, Result<Option<Stop>, rustls::Error>) {
+        match &mut self.kind {
+            Kind::Client(connection) => handle(connection.process_tls_records(incoming), out, act),
+            Kind::Server(connection) => handle(connection.process_tls_records(incoming), out, act),
+        }
+    }
+
+    /// Takes what is left to be sent after an error, without a look at what comes in.
+    fn take_alerts(&mut self, out: &mut Buffer) {
+        struct Nothing;
+        impl Act for Nothing {
+            fn plain(&mut self, _payload: &[u8]) {}
+        }
+        while self.common().wants_write() {
+            let (_, handled) = self.status(&mut [], out, &mut Nothing);
+            if !matches!(handled, Ok(None)) {
+                return;
+            }
+        }
+    }
+}
+
+/// Handles one status: how much of the input is done with, and whether to stop there.
+fn handle<D>(
+    status: UnbufferedStatus<'_, '_, D>,
+    out: &mut Buffer,
+    act: &mut impl Act,
+) -> (usize, Result<Option<Stop>, rustls::Error>) {
+    let UnbufferedStatus { mut discard, state } = status;
+    let handled = match state {
+        Err(error) => Err(error),
+        Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
+            match traffic.next_record() {
+                Some(Ok(record)) => {
+                    discard += record.discard;
+                    act.plain(record.payload);
+                }
+                Some(Err(error)) => break Err(error),
+                None => break Ok(Some(Stop::Plain)),
+            }
+        },
+        Ok(ConnectionState::EncodeTlsData(mut data)) => {
+            put(out, RECORD_MAX + RECORD_EXTRA, |room| {
+                data.encode(room).map_err(encoding)
+            })
+            .map(|()| None)
+        }
+        Ok(ConnectionState::TransmitTlsData(data)) => {
+            // It is in `out`, which keeps the order.
+            data.done();
+            Ok(None)
+        }
+        Ok(ConnectionState::WriteTraffic(traffic)) => {
+            let mut write = Traffic { traffic, out };
+            act.traffic(&mut write).map(|()| Some(Stop::Blocked))
+        }
+        Ok(ConnectionState::PeerClosed) => Ok(Some(Stop::PeerClosed)),
+        Ok(ConnectionState::BlockedHandshake | ConnectionState::Closed) => Ok(Some(Stop::Blocked)),
+        // Early data is never agreed to; the states of later versions are unknown.
+        Ok(_) => Err(rustls::Error::General(
+            "unexpected state of the connection".into(),
+        )),
+    };
+    (discard, handled)
+}
+
+struct Traffic<'a, 'c, D> {
+    traffic: rustls::unbuffered::WriteTraffic<'c, D>,
+    out: &'a mut Buffer,
+}
+
+impl<D> Write for Traffic<'_, '_, D> {
+    fn encrypt(&mut self, data: &[u8]) -> Result<(), rustls::Error> {
+        let records = data.len().div_ceil(RECORD_MAX);
+        let estimate = data.len() + records * RECORD_EXTRA;
+        put(self.out, estimate, |room| {
+            self.traffic.encrypt(data, room).map_err(encrypting)
+        })
+    }
+
+    fn close_notify(&mut self) -> Result<(), rustls::Error> {
+        put(self.out, RECORD_EXTRA, |room| {
+            self.traffic.queue_close_notify(room).map_err(encrypting)
+        })
+    }
+}
+
+/// Why something could not be encoded: no room, or no way.
+enum Refused {
+    Needs(usize),
+    Failed(rustls::Error),
+}
+
+fn encoding(error: EncodeError) -> Refused {
+    match error {
+        EncodeError::InsufficientSize(size) => Refused::Needs(size.required_size),
+        EncodeError::AlreadyEncoded => Refused::Failed(rustls::Error::General(error.to_string())),
+    }
+}
+
+fn encrypting(error: EncryptError) -> Refused {
+    match error {
+        EncryptError::InsufficientSize(size) => Refused::Needs(size.required_size),
+        EncryptError::EncryptExhausted => Refused::Failed(rustls::Error::EncryptError),
+    }
+}
+
+/// Lets `encode` write behind what `out` holds, with as much room as it asks for.
+fn put(
+    out: &mut Buffer,
+    estimate: usize,
+    mut encode: impl FnMut(&mut [u8]) -> Result<usize, Refused>,
+) -> Result<(), rustls::Error> {
+    let mut room = estimate;
+    loop {
+        match encode(out.room(room)) {
+            Ok(written) => {
+                out.commit(written);
+                return Ok(());
+            }
+            Err(Refused::Needs(more)) if more > room => room = more,
+            Err(Refused::Needs(_)) => return Err(rustls::Error::EncryptError),
+            Err(Refused::Failed(error)) => return Err(error),
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! A TLS connection over a byte stream: who reads, who writes, and how it ends.
+//!
+//! ```text
+//!   receiver ──> inner.receive ──> incoming ──> machine ──> plaintext
+//!                                                  │ alerts, tickets, key updates
+//!                                                  v
+//!   sender ────> plaintext ──> machine ──────────> out ──> inner.send   (one at a time: a turn)
+//! ```
+//!
+//! Always true:
+//!
+//! * Everything is in `State` at each await. What is lent to a send of the stream below comes back
+//!   when that send is dropped, without what was handed over.
+//! * Plaintext leaves the state in the poll that returns it.
+//! * A receiver never waits for the turn, nor keeps it: what receiving produced is written if that
+//!   is possible at once. So a receive that nobody polls holds up no sender. What is left is tried
+//!   again after a while, which matters only when a sender was cancelled in between.
+//! * While nothing comes, no memory is held for what may come.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::poll_fn;
+use std::task::{Poll, Waker, ready};
+use std::time::Duration;
+
+use super::lent::Lent;
+use super::machine::Machine;
+use super::state::{State, truncated};
+use super::turn::{Taken, Turn};
+use crate::error::{Error, Result, TlsError};
+use crate::runtime::context;
+use crate::runtime::wait::Wait;
+use crate::stream::{ByteStream, Data};
+use crate::task::fail_after;
+
+/// How long `close` tries to say goodbye while the stream below takes nothing.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+pub(super) struct Session<S> {
+    pub(super) inner: S,
+    pub(super) state: RefCell<State>,
+    /// Whether the end has to be announced, by us and by the peer.
+    pub(super) compatible: bool,
+    pub(super) receiving: Cell<bool>,
+    pub(super) sending: Cell<bool>,
+    /// More is probably there: the last receive of the stream below got all that it asked for.
+    pub(super) more: Cell<bool>,
+    pub(super) aborted: Cell<bool>,
+    pub(super) turn: Turn,
+    /// Who waits to receive, while what is in `out` may become theirs to write.
+    pub(super) receiver: RefCell<Option<Waker>>,
+}
+
+impl<S> fmt::Debug for Session<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("compatible", &self.compatible)
+            .field("aborted", &self.aborted)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: ByteStream> Session<S> {
+    /// In a box, so that a stream is one pointer: it is moved through futures.
+    pub(super) fn new(inner: S, machine: Machine, compatible: bool) -> Box<Self> {
+        Box::new(Self {
+            inner,
+            state: RefCell::new(State::new(machine)),
+            compatible,
+            receiving: Cell::new(false),
+            sending: Cell::new(false),
+            more: Cell::new(false),
+            aborted: Cell::new(false),
+            turn: Turn::default(),
+            receiver: RefCell::new(None),
+        })
+    }
+
+    /// Hands over everything that is to be sent.
+    pub(super) async fn flush(&self) -> Result<()> {
+        let taken = self.turn.take().await?;
+        self.flush_in(&taken).await
+    }
+
+    async fn flush_in(&self, _turn: &Taken<'_>) -> Result<()> {
+        loop {
+            if self.state.borrow().out.is_empty() {
+                return Ok(());
+            }
+            let lent = Lent::new(self, true);
+            let mut rest = lent.rest();
+            let sent = self.inner.send_from(&mut rest.bytes).await;
+            drop(rest);
+            drop(lent);
+            sent?;
+        }
+    }
+
+    pub(super) async fn send(&self, mut data: impl Data) -> Result<()> {
+        let mut wait = Wait::new(&"room in a TLS stream");
+        let mut claim = Claim::new(&self.sending);
+        poll_fn(|cx| {
+            context::poll_with(|core| {
+                ready!(wait.admit(core, cx))?;
+                self.may_send()?;
+                Poll::Ready(claim.take())
+            })
+        })
+        .await?;
+        loop {
+            let taken = match self.turn.try_take() {
+                Some(taken) => taken,
+                None => self.turn.take().await?,
+            };
+            // First what an earlier send may have left.
+            let held_back = self.state.borrow_mut().held_back && !data.is_empty();
+            if !held_back {
+                self.flush_in(&taken).await?;
+            }
+            self.may_send()?;
+            if !data.is_empty() {
+                self.state.borrow_mut().encrypt(&mut data)?;
+                self.flush_in(&taken).await?;
+            }
+            if data.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn may_send(&self) -> Result<()> {
+        let state = self.state.borrow();
+        if self.aborted.get() || state.eof {
+            return Err(Error::Closed);
+        }
+        state.failure()
+    }
+
+    /// Says that we have finished, and hands that over.
+    pub(super) async fn send_eof(&self) -> Result<()> {
+        let mut wait = Wait::new(&"room in a TLS stream");
+        poll_fn(|cx| context::poll_with(|core| wait.admit(core, cx))).await?;
+        let announced = self.announce_end();
+        if !self.aborted.get() {
+            // Also after a failure: what is left is the alert that tells of it.
+            self.flush().await?;
+        }
+        announced?;
+        if !self.compatible {
+            // Nothing else tells the peer.
+            self.inner.send_eof().await?;
+        }
+        Ok(())
+    }
+
+    fn announce_end(&self) -> Result<()> {
+        if self.aborted.get() {
+            return Err(Error::Closed);
+        }
+        let mut state = self.state.borrow_mut();
+        if !state.eof {
+            state.eof = true;
+            if self.compatible {
+                state.finish()?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn close(self: Box<Self>) -> Result<()> {
+        let said: Result<()> = fail_after(GOODBYE, self.send_eof()).await;
+        let peer_is_gone = {
+            let state = self.state.borrow();
+            state.peer_closed || state.truncated
+        };
+        let inner = self.inner;
+        drop(self.state);
+        let closed = inner.close().await;
+        match said {
+            // It had finished before, and does not listen any more.
+            Err(Error::Broken(_)) if peer_is_gone => closed,
+            said => said.and(closed),
+        }
+    }
+
+    /// Ends the TLS connection in order, and gives back the stream below and what came behind it.
+    pub(super) async fn end_tls(self: Box<Self>) -> Result<(S, Vec<u8>)> {
+        self.announce_end()?;
+        self.flush().await?;
+        let mut nothing = [0; 1];
+        match self.receive_into(&mut nothing).await {
+            Err(Error::EndOfStream) if self.state.borrow().peer_closed => {
+                let rest = self.state.borrow().incoming.filled().to_vec();
+                Ok((self.inner, rest))
+            }
+            Err(Error::EndOfStream) => Err(truncated()),
+            Err(error) => Err(error),
+            Ok(_) => Err(TlsError::new(
+                "unwrap: the peer sent data that was not received before its end",
+            )
+            .into()),
+        }
+    }
+
+    pub(super) fn abort(&self) {
+        self.aborted.set(true);
+        self.inner.abort();
+        self.turn.close();
+        self.wake_receiver();
+    }
+}
+
+impl<S> Session<S> {
+    pub(super) fn wake_receiver(&self) {
+        let receiver = self.receiver.borrow().clone();
+        if let Some(receiver) = receiver {
+            receiver.wake();
+        }
+    }
+}
+
+/// One of the two directions is in use; free again when dropped.
+pub(super) struct Claim<'a> {
+    busy: &'a Cell<bool>,
+    held: bool,
+}
+
+impl<'a> Claim<'a> {
+    pub(super) fn new(busy: &'a Cell<bool>) -> Self {
+        Self { busy, held: false }
+    }
+
+    pub(super) fn take(&mut self) -> Result<()> {
+        if !self.held && self.busy.replace(true) {
+            return Err(Error::Busy);
+        }
+        self.held = true;
+        Ok(())
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if self.held {
+            self.busy.set(false);
+        }
+    }
+}

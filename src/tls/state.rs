@@ -1,0 +1,269 @@
+//! What a TLS connection holds between two awaits: the machine, what came, what is to go, and how
+//! it ended. Nothing here waits.
+
+use std::io;
+
+use super::buffer::Buffer;
+use super::failure;
+use super::machine::{Act, Machine, Stop, Write};
+use crate::error::{Error, OsError, Result};
+use crate::stream::{Data, Rest};
+
+/// How much plaintext is encrypted before it has to be handed over: what a cancelled send may
+/// have given to the session without having sent it.
+pub(super) const AHEAD: usize = 65_536;
+
+/// What a record holds at most.
+const RECORD: usize = 16_384;
+
+/// Where received plaintext goes.
+pub(super) trait Sink {
+    /// How much more it takes.
+    fn room(&self) -> usize;
+
+    /// Takes as much of `data` as it has room for; `more` bytes may follow at once.
+    fn put(&mut self, data: &[u8], more: usize) -> usize;
+
+    fn is_empty(&self) -> bool;
+}
+
+pub(super) struct State {
+    pub(super) machine: Machine,
+    /// Ciphertext that came and was not processed.
+    pub(super) incoming: Buffer,
+    /// Plaintext that nobody has received yet: the rest of a record.
+    pub(super) plain: Buffer,
+    /// Ciphertext to be handed over, in order.
+    pub(super) out: Buffer,
+    /// What is in `out` may wait for the first data: a server's session tickets.
+    pub(super) held_back: bool,
+    /// What the machine failed with; for good.
+    failed: Option<rustls::Error>,
+    /// The peer has finished in order.
+    pub(super) peer_closed: bool,
+    /// The stream below ended, and the peer had not said so before.
+    pub(super) truncated: bool,
+    /// We have finished.
+    pub(super) eof: bool,
+}
+
+impl State {
+    pub(super) fn new(machine: Machine) -> Self {
+        Self {
+            machine,
+            incoming: Buffer::default(),
+            plain: Buffer::default(),
+            out: Buffer::default(),
+            held_back: false,
+            failed: None,
+            peer_closed: false,
+            truncated: false,
+            eof: false,
+        }
+    }
+
+    /// What the machine failed with.
+    pub(super) fn failure(&self) -> Result<()> {
+        match &self.failed {
+            Some(error) => Err(failure::in_traffic(error)),
+            None => Ok(()),
+        }
+    }
+
+    /// Moves as much plaintext into `sink` as is there and fits.
+    pub(super) fn drain(&mut self, sink: &mut impl Sink) {
+        if !self.plain.is_empty() {
+            let took = sink.put(self.plain.filled(), 0);
+            self.plain.discard(took);
+            if self.plain.is_empty() {
+                self.plain.release();
+            }
+        }
+        while sink.room() > 0 && self.failed.is_none() && !self.peer_closed {
+            let more = self.incoming.len().saturating_sub(RECORD);
+            let mut deliver = Deliver {
+                sink,
+                plain: &mut self.plain,
+                more,
+            };
+            let advanced = self
+                .machine
+                .advance(&mut self.incoming, &mut self.out, &mut deliver);
+            if self.note(advanced) == Some(Stop::Blocked) {
+                break;
+            }
+        }
+        if self.incoming.is_empty() {
+            // Who received may not come back soon.
+            self.incoming.release();
+        }
+    }
+
+    fn note(&mut self, advanced: Result<Stop, rustls::Error>) -> Option<Stop> {
+        match advanced {
+            Ok(stop) => {
+                self.peer_closed |= stop == Stop::PeerClosed;
+                Some(stop)
+            }
+            Err(error) => {
+                self.fail(error);
+                None
+            }
+        }
+    }
+
+    fn fail(&mut self, error: rustls::Error) {
+        self.failed = Some(error);
+        // The alert is not to wait for data that will never come.
+        self.held_back = false;
+    }
+
+    /// One step of a handshake: true if more has to come from the peer.
+    pub(super) fn shake(&mut self) -> Result<bool, rustls::Error> {
+        let mut keep = Keep {
+            plain: &mut self.plain,
+        };
+        let stop = self
+            .machine
+            .advance(&mut self.incoming, &mut self.out, &mut keep)?;
+        self.peer_closed |= stop == Stop::PeerClosed;
+        if !self.machine.common().is_handshaking() {
+            return Ok(false);
+        }
+        if self.peer_closed {
+            return Err(rustls::Error::General(
+                "the peer has finished during the handshake".into(),
+            ));
+        }
+        Ok(stop == Stop::Blocked)
+    }
+
+    /// Encrypts as much of `data` as may wait to be sent, and takes it off.
+    pub(super) fn encrypt(&mut self, data: &mut impl Data) -> Result<()> {
+        let mut gathered = Buffer::default();
+        let count = match data.rest() {
+            Rest::One(part) => {
+                let part = &part[..part.len().min(AHEAD)];
+                self.write(|write| write.encrypt(part))?;
+                part.len()
+            }
+            Rest::Many(parts) => {
+                for part in parts {
+                    let left = RECORD - gathered.len();
+                    gathered.append(&part[..part.len().min(left)]);
+                }
+                let part = gathered.filled();
+                self.write(|write| write.encrypt(part))?;
+                part.len()
+            }
+        };
+        data.advance(count);
+        Ok(())
+    }
+
+    /// We have finished: puts `close_notify` behind what is to be sent.
+    pub(super) fn finish(&mut self) -> Result<()> {
+        self.write(|write| write.close_notify())
+    }
+
+    /// Processes what came, which cannot be passed over, until something can be written.
+    fn write(
+        &mut self,
+        write: impl FnMut(&mut dyn Write) -> Result<(), rustls::Error>,
+    ) -> Result<()> {
+        self.failure()?;
+        let mut seal = Seal {
+            plain: &mut self.plain,
+            write,
+            written: false,
+        };
+        loop {
+            let advanced = self
+                .machine
+                .advance(&mut self.incoming, &mut self.out, &mut seal);
+            match advanced {
+                Ok(Stop::Plain) => {}
+                Ok(Stop::PeerClosed) => self.peer_closed = true,
+                Ok(Stop::Blocked) if seal.written => return Ok(()),
+                Ok(Stop::Blocked) => return Err(Error::Closed),
+                Err(error) => {
+                    self.fail(error);
+                    return self.failure();
+                }
+            }
+        }
+    }
+
+    /// How receiving has ended, once all plaintext is out. `compatible`: the peer has to say so.
+    pub(super) fn end(&self, compatible: bool) -> Result<()> {
+        self.failure()?;
+        if self.peer_closed {
+            return Err(Error::EndOfStream);
+        }
+        if self.truncated {
+            // Inside a record it is an accident in any case.
+            if compatible || !self.incoming.is_empty() {
+                return Err(truncated());
+            }
+            return Err(Error::EndOfStream);
+        }
+        Ok(())
+    }
+}
+
+/// The stream below ended, but the peer had not said that it would.
+pub(super) fn truncated() -> Error {
+    let message = "the connection ended without TLS's close_notify: data may be missing";
+    let cause = io::Error::new(io::ErrorKind::UnexpectedEof, message);
+    Error::Broken(OsError::new("receive from", cause).at("the TLS peer"))
+}
+
+/// Plaintext goes to who receives; what does not fit is kept.
+struct Deliver<'a, T> {
+    sink: &'a mut T,
+    plain: &'a mut Buffer,
+    more: usize,
+}
+
+impl<T: Sink> Act for Deliver<'_, T> {
+    fn plain(&mut self, payload: &[u8]) {
+        let took = if self.plain.is_empty() {
+            self.sink.put(payload, self.more)
+        } else {
+            0
+        };
+        self.plain.append(&payload[took..]);
+    }
+}
+
+/// Plaintext is kept: nobody receives now.
+struct Keep<'a> {
+    plain: &'a mut Buffer,
+}
+
+impl Act for Keep<'_> {
+    fn plain(&mut self, payload: &[u8]) {
+        self.plain.append(payload);
+    }
+}
+
+/// Plaintext is kept, and something is written as soon as that is possible.
+struct Seal<'a, W> {
+    plain: &'a mut Buffer,
+    write: W,
+    written: bool,
+}
+
+impl<W: FnMut(&mut dyn Write) -> Result<(), rustls::Error>> Act for Seal<'_, W> {
+    fn plain(&mut self, payload: &[u8]) {
+        self.plain.append(payload);
+    }
+
+    fn traffic(&mut self, write: &mut dyn Write) -> Result<(), rustls::Error> {
+        if !self.written {
+            (self.write)(write)?;
+            self.written = true;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,146 @@
+//! TLS through somebody in between, who cuts it into pieces, ends it or changes it.
+
+use std::time::Duration;
+
+use futures_util::future::{join, join3};
+use proptest::prelude::*;
+use soloio::tls::TlsStream;
+use soloio::{Error, MemoryStream, create_memory_byte_stream, fail_after};
+
+use crate::net_support::{check_numbered, numbered, run, turns};
+use crate::support::rounds;
+use crate::tls_support::{NAME, client_config, server_config};
+
+/// Passes bytes on from one stream to another, in pieces of the sizes given over and over, until
+/// the end or the limit; then ends. Tells how many it passed. `spoil` changes the byte there.
+pub(crate) async fn pass_on(
+    from: &MemoryStream,
+    to: &MemoryStream,
+    sizes: &[usize],
+    limit: usize,
+    spoil: Option<usize>,
+) -> usize {
+    let mut passed = 0;
+    for size in sizes.iter().cycle() {
+        let max = (*size).max(1).min(limit - passed);
+        if max == 0 {
+            break;
+        }
+        let Ok(mut bytes) = from.receive_max(max).await else {
+            break;
+        };
+        if let Some(at) = spoil.and_then(|at| at.checked_sub(passed)) {
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte ^= 0x10;
+            }
+        }
+        passed += bytes.len();
+        if to.send(&bytes).await.is_err() {
+            break;
+        }
+        turns(usize::from(*size % 3 == 0)).await;
+    }
+    // Whoever is gone does not hear of the end.
+    drop(to.send_eof().await);
+    passed
+}
+
+/// A client and a server whose bytes go through somebody else.
+pub(crate) struct Between {
+    pub(crate) client: MemoryStream,
+    pub(crate) server: MemoryStream,
+    pub(crate) at_client: MemoryStream,
+    pub(crate) at_server: MemoryStream,
+}
+
+pub(crate) fn between() -> Between {
+    let (client, at_client) = create_memory_byte_stream(50_000);
+    let (server, at_server) = create_memory_byte_stream(50_000);
+    Between {
+        client,
+        server,
+        at_client,
+        at_server,
+    }
+}
+
+/// Sends messages one way through somebody who cuts them into pieces, and spoils a byte.
+async fn through(
+    sizes: &[usize],
+    messages: &[usize],
+    spoil: Option<usize>,
+) -> (usize, soloio::Result<Option<Vec<u8>>>) {
+    let pair = between();
+    let to_server = pass_on(&pair.at_client, &pair.at_server, sizes, usize::MAX, spoil);
+    let to_client = pass_on(&pair.at_server, &pair.at_client, sizes, usize::MAX, None);
+    let client = async {
+        let client = TlsStream::client(pair.client, NAME, client_config()).await?;
+        let mut at = 0;
+        for len in messages {
+            client.send(&numbered(at, *len)).await?;
+            at += len;
+        }
+        client.close().await
+    };
+    let server = async {
+        let server = match TlsStream::server(pair.server, server_config()).await {
+            Ok(server) => server,
+            Err(error) => return (0, Err(error)),
+        };
+        let mut at = 0;
+        loop {
+            match server.next().await {
+                Ok(Some(bytes)) => {
+                    check_numbered(at, &bytes);
+                    at += bytes.len();
+                }
+                end => return (at, end),
+            }
+        }
+    };
+    let all = async { Ok::<_, Error>(join3(server, client, join(to_server, to_client)).await) };
+    if spoil.is_none() {
+        let (fared, sent, _) = all.await.expect("no limit");
+        sent.expect("sent");
+        return fared;
+    }
+    // Where a length is spoilt in a handshake, both sides wait for more.
+    match fail_after(Duration::from_millis(500), all).await {
+        Ok((fared, ..)) => fared,
+        Err(error) => (0, Err(error)),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: rounds(1000) as u32, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_pieces_carry_the_same_bytes(
+        sizes in prop::collection::vec(1..2000_usize, 1..10),
+        messages in prop::collection::vec(0..40_000_usize, 0..6),
+    ) {
+        let (got, end) = run(through(&sizes, &messages, None));
+        prop_assert_eq!(got, messages.iter().sum::<usize>());
+        prop_assert!(matches!(end, Ok(None)));
+    }
+
+    #[test]
+    fn a_spoilt_byte_is_an_error_after_what_was_good(
+        sizes in prop::collection::vec(1..2000_usize, 1..10),
+        messages in prop::collection::vec(1..40_000_usize, 1..4),
+        spoil in 0..60_000_usize,
+    ) {
+        let total = messages.iter().sum::<usize>();
+        let (got, end) = run(through(&sizes, &messages, Some(spoil)));
+        prop_assert!(got <= total);
+        match end {
+            // The byte may lie behind the last, or be one that nothing depends on.
+            Ok(None) => prop_assert_eq!(got, total),
+            Ok(Some(_)) => prop_assert!(false, "no end"),
+            Err(error) => prop_assert!(
+                matches!(error, Error::Tls(_) | Error::Broken(_) | Error::TimedOut),
+                "{}", error
+            ),
+        }
+    }
+}

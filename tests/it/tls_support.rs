@@ -1,0 +1,170 @@
+//! What the TLS tests share: a certificate made on the spot, configurations, pairs of TLS streams
+//! over any pair, a stream that moves one byte at a time.
+
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+
+use futures_util::future::join;
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use soloio::tls::TlsStream;
+use soloio::tls::rustls::crypto::CryptoProvider;
+use soloio::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use soloio::tls::rustls::version::{TLS12, TLS13};
+use soloio::tls::rustls::{
+    ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion, crypto,
+};
+use soloio::{ByteReceiveStream, ByteSendStream, ByteStream, Result};
+
+/// The name that the certificate is for.
+pub(crate) const NAME: &str = "localhost";
+
+struct Identity {
+    certificate: CertificateDer<'static>,
+    key: PrivateKeyDer<'static>,
+}
+
+/// One certificate for all tests of a process: making one takes a while.
+fn identity() -> &'static Identity {
+    static IDENTITY: OnceLock<Identity> = OnceLock::new();
+    IDENTITY.get_or_init(|| {
+        let names = vec![NAME.to_owned(), "127.0.0.1".to_owned()];
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(names).expect("a certificate");
+        Identity {
+            certificate: cert.der().clone(),
+            key: PrivateKeyDer::try_from(signing_key.serialize_der()).expect("a key"),
+        }
+    })
+}
+
+pub(crate) fn certificate() -> CertificateDer<'static> {
+    identity().certificate.clone()
+}
+
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    #[cfg(feature = "ring")]
+    return Arc::new(crypto::ring::default_provider());
+    #[cfg(not(feature = "ring"))]
+    return Arc::new(crypto::aws_lc_rs::default_provider());
+}
+
+const BOTH: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
+
+/// A client's configuration, which trusts the certificate.
+pub(crate) fn client_of(versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate()).expect("a good certificate");
+    ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(versions)
+        .expect("known versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth()
+}
+
+/// A server's configuration, with the certificate.
+pub(crate) fn server_of(versions: &[&'static SupportedProtocolVersion]) -> ServerConfig {
+    ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(versions)
+        .expect("known versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate()], identity().key.clone_key())
+        .expect("a certificate and its key")
+}
+
+pub(crate) fn client_config() -> Arc<ClientConfig> {
+    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    Arc::clone(CONFIG.get_or_init(|| Arc::new(client_of(BOTH))))
+}
+
+pub(crate) fn server_config() -> Arc<ServerConfig> {
+    static CONFIG: OnceLock<Arc<ServerConfig>> = OnceLock::new();
+    Arc::clone(CONFIG.get_or_init(|| Arc::new(server_of(BOTH))))
+}
+
+/// TLS over a pair: the client, and the server.
+pub(crate) async fn tls_over<S: ByteStream>(
+    (a, b): (S, S),
+    compatible: bool,
+) -> (TlsStream<S>, TlsStream<S>) {
+    let client = TlsStream::client(a, NAME, client_config()).standard_compatible(compatible);
+    let server = TlsStream::server(b, server_config()).standard_compatible(compatible);
+    let (client, server) = join(client.into_future(), server.into_future()).await;
+    (client.expect("a handshake"), server.expect("a handshake"))
+}
+
+/// TLS over a pair that is still to be made.
+pub(crate) async fn tls<S: ByteStream>(
+    pair: impl Future<Output = (S, S)>,
+) -> (TlsStream<S>, TlsStream<S>) {
+    tls_over(pair.await, true).await
+}
+
+/// The same, where no end is announced.
+pub(crate) async fn loose_tls<S: ByteStream>(
+    pair: impl Future<Output = (S, S)>,
+) -> (TlsStream<S>, TlsStream<S>) {
+    tls_over(pair.await, false).await
+}
+
+/// TLS 1.2 only.
+pub(crate) async fn old_tls<S: ByteStream>(
+    pair: impl Future<Output = (S, S)>,
+) -> (TlsStream<S>, TlsStream<S>) {
+    let (a, b) = pair.await;
+    let client = TlsStream::client(a, NAME, Arc::new(client_of(&[&TLS12])));
+    let server = TlsStream::server(b, Arc::new(server_of(&[&TLS12])));
+    let (client, server) = join(client.into_future(), server.into_future()).await;
+    (client.expect("a handshake"), server.expect("a handshake"))
+}
+
+/// Moves one byte at a time, both ways.
+#[derive(Debug)]
+pub(crate) struct Trickle<S>(pub(crate) S);
+
+impl<S: ByteStream> ByteReceiveStream for Trickle<S> {
+    async fn receive_into<'b>(&self, buf: &'b mut [u8]) -> Result<&'b mut [u8]> {
+        let max = buf.len().min(1);
+        self.0.receive_into(&mut buf[..max]).await
+    }
+
+    async fn receive_max(&self, max: usize) -> Result<Vec<u8>> {
+        self.0.receive_max(max.min(1)).await
+    }
+}
+
+impl<S: ByteStream> ByteSendStream for Trickle<S> {
+    async fn send_from(&self, rest: &mut &[u8]) -> Result<()> {
+        if rest.is_empty() {
+            return self.0.send_from(rest).await;
+        }
+        while !rest.is_empty() {
+            let mut one = &rest[..1];
+            let sent = self.0.send_from(&mut one).await;
+            *rest = &rest[1 - one.len()..];
+            sent?;
+        }
+        Ok(())
+    }
+}
+
+impl<S: ByteStream> ByteStream for Trickle<S> {
+    async fn send_eof(&self) -> Result<()> {
+        self.0.send_eof().await
+    }
+
+    async fn close(self) -> Result<()> {
+        self.0.close().await
+    }
+
+    fn abort(&self) {
+        self.0.abort();
+    }
+}
+
+/// A pair in memory that moves one byte at a time.
+pub(crate) async fn trickle(
+    capacity: usize,
+) -> (Trickle<soloio::MemoryStream>, Trickle<soloio::MemoryStream>) {
+    let (a, b) = soloio::create_memory_byte_stream(capacity);
+    (Trickle(a), Trickle(b))
+}
