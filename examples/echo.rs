@@ -1,7 +1,8 @@
-//! Echoes on any number of TCP, UNIX and UDP endpoints until SIGTERM or ctrl-c.
+//! Echoes on any number of TCP, TLS, UNIX and UDP endpoints until SIGTERM or ctrl-c.
 //!
 //! ```text
 //! cargo run --example echo -- --tcp 127.0.0.1:0 --unix /tmp/echo --udp 127.0.0.1:0
+//! cargo run --example echo -- --tls 127.0.0.1:0 --cert cert.pem --key key.pem
 //! ```
 //!
 //! Prints a line for each endpoint when it is ready. A signal stops accepting at once; connections
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use std::{env, fs};
 
+use soloio::tls::{TlsListener, server_config};
 use soloio::{
     ByteStream, Error, Listener, Result, Signal, SignalReceiver, TaskGroup, TcpListener, UdpSocket,
     UnixListener, block_on, create_tcp_listener, create_udp_socket, create_unix_listener,
@@ -21,6 +23,7 @@ use soloio::{
 
 const DRAIN: Duration = Duration::from_secs(5);
 const USAGE: &str = "usage: echo [--tcp HOST:PORT] [--unix PATH] [--udp HOST:PORT]
+            [--tls HOST:PORT --cert PEM --key PEM]
 each may be given several times, at least one must be; port 0 is any free port";
 
 fn main() -> ExitCode {
@@ -41,13 +44,22 @@ fn main() -> ExitCode {
 
 enum Endpoint {
     Tcp(String, u16),
+    Tls(String, u16),
     Unix(OsString),
     Udp(String, u16),
 }
 
-/// What to listen on; `None` if that cannot be told.
-fn arguments(mut args: impl Iterator<Item = OsString>) -> Option<Vec<Endpoint>> {
-    let mut wanted = Vec::new();
+/// What to listen on, and who we are over TLS.
+#[derive(Default)]
+struct Wanted {
+    endpoints: Vec<Endpoint>,
+    cert: Option<OsString>,
+    key: Option<OsString>,
+}
+
+/// What was asked for; `None` if that cannot be told.
+fn arguments(mut args: impl Iterator<Item = OsString>) -> Option<Wanted> {
+    let mut wanted = Wanted::default();
     while let Some(option) = args.next() {
         let value = args.next()?;
         let address = || {
@@ -55,28 +67,48 @@ fn arguments(mut args: impl Iterator<Item = OsString>) -> Option<Vec<Endpoint>> 
             let host = host.trim_start_matches('[').trim_end_matches(']');
             Some((host.to_owned(), port.parse().ok()?))
         };
-        wanted.push(match (option.to_str()?, address()) {
+        let endpoint = match (option.to_str()?, address()) {
+            ("--cert", _) => {
+                wanted.cert = Some(value);
+                continue;
+            }
+            ("--key", _) => {
+                wanted.key = Some(value);
+                continue;
+            }
             ("--tcp", Some((host, port))) => Endpoint::Tcp(host, port),
+            ("--tls", Some((host, port))) => Endpoint::Tls(host, port),
             ("--udp", Some((host, port))) => Endpoint::Udp(host, port),
             ("--unix", _) => Endpoint::Unix(value),
             _ => return None,
-        });
+        };
+        wanted.endpoints.push(endpoint);
     }
-    (!wanted.is_empty()).then_some(wanted)
+    let tls = wanted
+        .endpoints
+        .iter()
+        .any(|endpoint| matches!(endpoint, Endpoint::Tls(..)));
+    let whole = wanted.cert.is_some() == tls && wanted.key.is_some() == tls;
+    (whole && !wanted.endpoints.is_empty()).then_some(wanted)
 }
 
 /// Everything that is listened on.
 #[derive(Default)]
 struct Endpoints {
     tcp: Vec<TcpListener>,
+    tls: Vec<TlsListener<'static, TcpListener>>,
     unix: Vec<UnixListener>,
     udp: Vec<UdpSocket>,
 }
 
 impl Endpoints {
-    async fn open(&mut self, wanted: &[Endpoint]) -> Result<()> {
+    async fn open(&mut self, wanted: &Wanted) -> Result<()> {
         let mut out = io::stdout();
-        for endpoint in wanted {
+        let config = match (&wanted.cert, &wanted.key) {
+            (Some(cert), Some(key)) => Some(server_config().certificate_files(cert, key).build()?),
+            _ => None,
+        };
+        for endpoint in &wanted.endpoints {
             match endpoint {
                 Endpoint::Tcp(host, port) => {
                     let make = create_tcp_listener().local_host(&**host).local_port(*port);
@@ -85,6 +117,15 @@ impl Endpoints {
                         writeln!(out, "tcp {address}")?;
                     }
                     self.tcp.push(listener);
+                }
+                Endpoint::Tls(host, port) => {
+                    let make = create_tcp_listener().local_host(&**host).local_port(*port);
+                    let listener = make.await?;
+                    for address in listener.local_addrs() {
+                        writeln!(out, "tls {address}")?;
+                    }
+                    let config = config.clone().expect("arguments() has looked");
+                    self.tls.push(TlsListener::new(listener, config));
                 }
                 Endpoint::Unix(path) => {
                     let listener = create_unix_listener(path).await?;
@@ -106,6 +147,7 @@ impl Endpoints {
     /// Whoever connects from now on is refused; whoever has connected stays.
     fn close(&self) {
         self.tcp.iter().for_each(Listener::abort);
+        self.tls.iter().for_each(Listener::abort);
         self.unix.iter().for_each(Listener::abort);
         self.udp.iter().for_each(UdpSocket::abort);
         for path in self.unix.iter().filter_map(|l| l.local_name().as_path()) {
@@ -116,7 +158,7 @@ impl Endpoints {
     }
 }
 
-async fn run(wanted: &[Endpoint], signals: SignalReceiver) -> Result<()> {
+async fn run(wanted: &Wanted, signals: SignalReceiver) -> Result<()> {
     let mut endpoints = Endpoints::default();
     endpoints.open(wanted).await?;
     task_group(async |group| {
@@ -138,6 +180,9 @@ async fn run(wanted: &[Endpoint], signals: SignalReceiver) -> Result<()> {
 async fn serve(endpoints: &Endpoints) -> Result<()> {
     task_group(async |group| {
         for listener in &endpoints.tcp {
+            group.spawn(accept(listener, group));
+        }
+        for listener in &endpoints.tls {
             group.spawn(accept(listener, group));
         }
         for listener in &endpoints.unix {

@@ -1,12 +1,17 @@
-//! Connects standard input and output with a TCP, UNIX or UDP peer.
+//! Connects standard input and output with a TCP, TLS, UNIX or UDP peer.
 //!
 //! ```text
 //! cargo run --example nc -- HOST PORT | --unix PATH | --udp HOST PORT
+//!     | --tls [--ca PEM] [--name NAME] [--insecure-no-close-notify] HOST PORT
 //! ```
 //!
 //! The end of the input ends our direction of the connection; what comes is printed until the peer
 //! ends its own. Exit code 0 then, 1 for anything else, with one line on standard error. Over UDP
 //! there is no end: it stops after a second without an answer, counted from the end of the input.
+//!
+//! Over TLS the certificate is verified against the system's roots, or the CA given; against the
+//! host, or the name given. A connection that ends without a goodbye was perhaps cut off: that is
+//! an error, unless `--insecure-no-close-notify` allows it.
 
 use std::cell::Cell;
 use std::ffi::OsString;
@@ -20,12 +25,15 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
+use soloio::net::ConnectTls;
+use soloio::tls::client_config;
 use soloio::{
     ByteStream, ConnectedUdpSocket, Error, Result, block_on, connect_tcp, connect_unix,
     create_connected_udp_socket, sleep, task_group,
 };
 
-const USAGE: &str = "usage: nc HOST PORT | nc --unix PATH | nc --udp HOST PORT";
+const USAGE: &str = "usage: nc HOST PORT | nc --unix PATH | nc --udp HOST PORT | \
+    nc --tls [--ca PEM] [--name NAME] [--insecure-no-close-notify] HOST PORT";
 
 /// What is read from standard input at a time; a datagram that fits any network.
 const STREAM_CHUNK: usize = 64 * 1024;
@@ -59,8 +67,60 @@ fn main() -> ExitCode {
 
 enum Peer {
     Tcp(String, u16),
+    Tls(Secured),
     Unix(OsString),
     Udp(String, u16),
+}
+
+/// A peer over TLS, and how to verify it.
+#[derive(Default)]
+struct Secured {
+    host: String,
+    port: u16,
+    ca: Option<OsString>,
+    name: Option<String>,
+    no_goodbye: bool,
+}
+
+impl Secured {
+    /// What stands behind `--tls`.
+    fn from_arguments(mut args: &[OsString]) -> Option<Self> {
+        let mut peer = Self::default();
+        loop {
+            match args {
+                [ca, path, rest @ ..] if ca == "--ca" => {
+                    peer.ca = Some(path.clone());
+                    args = rest;
+                }
+                [option, name, rest @ ..] if option == "--name" => {
+                    peer.name = Some(name.to_str()?.to_owned());
+                    args = rest;
+                }
+                [option, rest @ ..] if option == "--insecure-no-close-notify" => {
+                    peer.no_goodbye = true;
+                    args = rest;
+                }
+                [host, port] => {
+                    peer.host = host.to_str()?.to_owned();
+                    peer.port = port.to_str()?.parse().ok()?;
+                    return Some(peer);
+                }
+                _ => return None,
+            }
+        }
+    }
+
+    /// Reads the CA's file: a connection that is ready to be made.
+    fn connect(&self) -> Result<ConnectTls> {
+        let mut connect = connect_tcp(&*self.host, self.port).tls();
+        if let Some(ca) = &self.ca {
+            connect = connect.tls_config(client_config().ca_file(ca).build()?);
+        }
+        if let Some(name) = &self.name {
+            connect = connect.tls_hostname(name);
+        }
+        Ok(connect.tls_standard_compatible(!self.no_goodbye))
+    }
 }
 
 impl Peer {
@@ -69,6 +129,7 @@ impl Peer {
         let host = |host: &OsString| host.to_str().map(str::to_owned);
         let port = |port: &OsString| port.to_str()?.parse().ok();
         match &args[..] {
+            [tls, rest @ ..] if tls == "--tls" => Some(Self::Tls(Secured::from_arguments(rest)?)),
             [unix, path] if unix == "--unix" => Some(Self::Unix(path.clone())),
             [udp, h, p] if udp == "--udp" => Some(Self::Udp(host(h)?, port(p)?)),
             [h, p] => Some(Self::Tcp(host(h)?, port(p)?)),
@@ -81,6 +142,7 @@ impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(host, port) => write!(f, "{host} port {port}"),
+            Self::Tls(peer) => write!(f, "{} port {}", peer.host, peer.port),
             Self::Udp(host, port) => write!(f, "{host} UDP port {port}"),
             Self::Unix(path) => write!(f, "{}", path.to_string_lossy()),
         }
@@ -90,6 +152,7 @@ impl fmt::Display for Peer {
 async fn talk(peer: &Peer, output: &Output) -> Result<()> {
     match peer {
         Peer::Tcp(host, port) => talk_bytes(connect_tcp(&**host, *port).await?, output).await,
+        Peer::Tls(peer) => talk_bytes(peer.connect()?.await?, output).await,
         Peer::Unix(path) => talk_bytes(connect_unix(path).await?, output).await,
         Peer::Udp(host, port) => {
             let udp = create_connected_udp_socket(&**host, *port).await?;

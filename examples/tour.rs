@@ -1,4 +1,4 @@
-//! A tour of what there is, in one process: TCP, UNIX and UDP services and a client for each.
+//! A tour of what there is, in one process: TCP, TLS, UNIX and UDP services and a client for each.
 //!
 //! ```text
 //! cargo run --release --example tour
@@ -8,11 +8,15 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{env, fs, io, process};
 
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use soloio::tls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use soloio::tls::{TlsListener, client_config, private_key_from_pem, server_config};
 use soloio::{
-    ByteReceiveStream, ByteSendStream, ByteStream, Family, Listener, Result, TaskHandle,
+    ByteReceiveStream, ByteSendStream, ByteStream, Error, Family, Listener, Result, TaskHandle,
     TcpListener, UdpSocket, UnixListener, block_on, connect_tcp, connect_unix,
     create_connected_udp_socket, create_tcp_listener, create_udp_socket, create_unix_listener,
     fail_after, task_group,
@@ -41,29 +45,36 @@ async fn tour() -> Result<()> {
     let unix = create_unix_listener(dir.0.join("hello"))
         .mode(0o600)
         .await?;
+    let (trusting, certified) = configurations()?;
+    let tcp_of_tls = create_tcp_listener().local_host(LOCALHOST).await?;
+    let tls_address = tcp_of_tls.local_addr();
+    let tls = TlsListener::new(tcp_of_tls, certified);
     let udp = create_udp_socket()
         .family(Family::V4)
         .local_host(LOCALHOST)
         .await?;
 
-    println!("Three hello services and their clients, on one thread:\n");
+    println!("Four hello services and their clients, on one thread:\n");
     println!("  tcp   {}", tcp.local_addr());
+    println!("  tls   {tls_address}");
     println!("  unix  {}", unix.local_name());
     println!("  udp   {}\n", udp.local_addr());
 
     task_group(async |group| {
         let services = [
             group.spawn(serve(&tcp, &greeting)),
+            group.spawn(serve(&tls, &greeting)),
             group.spawn(serve(&unix, &greeting)),
             group.spawn(serve_udp(&udp, &greeting)),
         ];
         fail_after(LIMIT, visit(&tcp, &unix, &udp)).await?;
+        fail_after(LIMIT, visit_tls(tls_address.port(), trusting)).await?;
         services.iter().for_each(TaskHandle::cancel);
         Ok(())
     })
     .await?;
 
-    drop((tcp, unix, udp));
+    drop((tcp, tls, unix, udp));
     dir.remove()?;
     println!("\nAll stopped and cleaned up after {}.", time(begin).trim());
     Ok(())
@@ -126,6 +137,31 @@ async fn visit(tcp: &TcpListener, unix: &UnixListener, udp: &UdpSocket) -> Resul
     let last = answers.last().map_or(&b""[..], Vec::as_slice);
     told("tcp", &format!("{CROWD} clients at once"), last, begin);
     Ok(())
+}
+
+/// Over TLS: the second connection resumes the session of the first.
+async fn visit_tls(port: u16, config: Arc<ClientConfig>) -> Result<()> {
+    for name in ["Hedy", "Joan"] {
+        let begin = Instant::now();
+        let client = connect_tcp(LOCALHOST, port)
+            .tls_config(config.clone())
+            .await?;
+        client.send(name.as_bytes()).await?;
+        told("tls", name, &client.receive().await?, begin);
+        client.close().await?;
+    }
+    Ok(())
+}
+
+/// With a certificate made on the spot, which this client trusts and nobody else.
+fn configurations() -> Result<(Arc<ClientConfig>, Arc<ServerConfig>)> {
+    let made = generate_simple_self_signed([LOCALHOST.to_owned()]).map_err(Error::other)?;
+    let CertifiedKey { cert, signing_key } = made;
+    let mut roots = RootCertStore::empty();
+    roots.add(cert.der().clone()).map_err(Error::other)?;
+    let key = private_key_from_pem(signing_key.serialize_pem())?;
+    let server = server_config().certificate(vec![cert.der().clone()], key);
+    Ok((client_config().roots(roots).build()?, server.build()?))
 }
 
 async fn hello_tcp(port: u16, name: &str) -> Result<Vec<u8>> {

@@ -351,6 +351,8 @@ impl StdError for ResolveError {
 pub struct TlsError {
     message: String,
     cause: Option<Box<dyn StdError + Send + Sync>>,
+    /// The message says already what the cause says.
+    says_all: bool,
 }
 
 impl TlsError {
@@ -360,7 +362,15 @@ impl TlsError {
         Self {
             message: message.into(),
             cause: None,
+            says_all: false,
         }
+    }
+
+    /// Keeps what the layer below said, which the message has told in better words.
+    #[cfg(feature = "tls")]
+    pub(crate) fn instead_of(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.says_all = true;
+        self.caused_by(cause)
     }
 
     /// Adds what the layer below said.
@@ -383,8 +393,8 @@ impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
         match &self.cause {
-            Some(cause) => write!(f, ": {cause}"),
-            None => Ok(()),
+            Some(cause) if !self.says_all => write!(f, ": {cause}"),
+            _ => Ok(()),
         }
     }
 }

@@ -141,4 +141,7 @@ mod documents {
     struct Readme;
     #[doc = include_str!("../docs/anyio.md")]
     struct FromAnyio;
+    #[cfg(feature = "tls")]
+    #[doc = include_str!("../docs/tls.md")]
+    struct Tls;
 }

@@ -97,6 +97,12 @@ impl ConnectTcp {
         self
     }
 
+    /// What TLS verifies the server's certificate against.
+    #[cfg(feature = "tls")]
+    pub(super) fn host(&self) -> &Host {
+        &self.host
+    }
+
     async fn connect(self) -> Result<TcpStream> {
         if self.port == 0 {
             return Err(port_0(&self.host));

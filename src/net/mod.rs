@@ -6,6 +6,7 @@
 //! | `listen_socket.rs` | what their listeners share |
 //! | `tcp.rs`, `unix.rs`, `udp.rs` | the types |
 //! | `connect.rs` | `connect_tcp`, `connect_unix` |
+//! | `connect_tls.rs` | the options of `connect_tcp` that turn TLS on |
 //! | `listen.rs` | `create_tcp_listener`, `create_unix_listener` |
 //! | `udp_core.rs` | what both UDP types are made of: datagrams ahead, the choice of the call |
 //! | `udp_receive.rs`, `udp_send.rs` | their operations as futures |
@@ -32,6 +33,8 @@
 mod adopt;
 mod connect;
 mod create_unix_datagram;
+#[cfg(feature = "tls")]
+mod connect_tls;
 mod datagram;
 mod datagrams;
 mod foreign;
@@ -67,6 +70,8 @@ pub use create_unix_datagram::{
     CreateConnectedUnixDatagramSocket, CreateUnixDatagramSocket,
     create_connected_unix_datagram_socket, create_unix_datagram_socket,
 };
+#[cfg(feature = "tls")]
+pub use connect_tls::ConnectTls;
 pub use datagram::{
     CreateConnectedUdpSocket, CreateUdpSocket, create_connected_udp_socket, create_udp_socket,
 };

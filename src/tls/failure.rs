@@ -1,66 +1,240 @@
-//! What rustls says, as errors that say what to do.
+//! What rustls says of a failure, in words that say what to do about it.
 
-use rustls::{AlertDescription, CertificateError, InvalidMessage};
+use std::time::Duration;
+
+use rustls::{AlertDescription as Alert, CertificateError as Fault, InvalidMessage};
 
 use crate::error::{Error, TlsError};
 
-/// An error of an established connection.
-pub(super) fn in_traffic(error: &rustls::Error) -> Error {
+/// An error of an established connection. A TLS 1.3 client hears only here that it was refused.
+pub(super) fn in_traffic(error: &rustls::Error, is_client: bool) -> Error {
     let message = match error {
-        rustls::Error::AlertReceived(_) => "the TLS peer ended the connection with an alert",
-        rustls::Error::DecryptError => "what the TLS peer sent was changed on its way",
-        _ => "the TLS connection failed",
+        rustls::Error::AlertReceived(alert) => refused(*alert, is_client),
+        rustls::Error::DecryptError => "what the TLS peer sent was changed on its way".into(),
+        _ => String::from("the TLS connection failed"),
     };
     TlsError::new(message).caused_by(error.clone()).into()
 }
 
-/// An error of a handshake.
-pub(super) fn in_handshake(error: rustls::Error) -> Error {
+/// An error of a handshake, as the client or the server sees it.
+pub(super) fn in_handshake(error: rustls::Error, is_client: bool) -> Error {
+    use rustls::Error as Said;
     let message = match &error {
-        rustls::Error::InvalidCertificate(reason) => certificate(reason),
-        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-            "TLS handshake: the peer does not speak TLS, is this the right port?"
+        Said::InvalidCertificate(fault) => match certificate(fault, is_client) {
+            Some(message) => return TlsError::new(message).instead_of(error).into(),
+            None => format!("the {} certificate cannot be accepted", peers(is_client)),
+        },
+        Said::AlertReceived(alert) => refused(*alert, is_client),
+        Said::NoCertificatesPresented => {
+            "the client showed no certificate, and this server lets in only those that do".into()
         }
-        rustls::Error::NoApplicationProtocol => {
-            "TLS handshake: the peer offers none of our ALPN protocols"
+        Said::NoApplicationProtocol => "the client speaks none of this server's protocols (ALPN): \
+                                        set the same with `alpn(..)` on both sides"
+            .into(),
+        Said::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            "what came is not TLS: is this the right port, and does the peer speak TLS there?"
+                .into()
         }
-        rustls::Error::AlertReceived(alert) => refusal(*alert),
-        rustls::Error::PeerIncompatible(_) => {
-            "TLS handshake: no version or cipher suite that both sides know"
+        Said::PeerIncompatible(_) => {
+            "the two sides have no TLS version or cipher suite in common".into()
         }
-        _ => "TLS handshake failed",
+        // What rustls says if the configuration's choice of a certificate gives none.
+        Said::General(text) if text == "no server certificate chain resolved" => {
+            "this server has no certificate for the name that the client asks for: give it one for \
+             everybody with `certificate_files(..)`"
+                .into()
+        }
+        _ => String::from("the TLS handshake failed"),
     };
     TlsError::new(message).caused_by(error).into()
 }
 
-fn certificate(reason: &CertificateError) -> &'static str {
-    use CertificateError as Bad;
-    match reason {
-        Bad::Expired | Bad::ExpiredContext { .. } => {
-            "TLS handshake: the peer's certificate has expired (or our clock is wrong)"
+/// Why we do not take the peer's certificate.
+fn certificate(fault: &Fault, of_server: bool) -> Option<String> {
+    let whose = format!("the {} certificate", peers(of_server));
+    let expired = |ago: String| {
+        format!("{whose} has expired{ago}: it must be renewed (or is this machine's clock wrong?)")
+    };
+    let early =
+        |ahead: String| format!("{whose} is not valid yet{ahead}: is this machine's clock wrong?");
+    Some(match fault {
+        Fault::Expired => expired(String::new()),
+        Fault::ExpiredContext { time, not_after } => {
+            let ago = Duration::from_secs(time.as_secs().saturating_sub(not_after.as_secs()));
+            expired(format!(" {} ago", rough(ago)))
         }
-        Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
-            "TLS handshake: the peer's certificate is not valid yet (or our clock is wrong)"
+        Fault::NotValidYet => early(String::new()),
+        Fault::NotValidYetContext { time, not_before } => {
+            let ahead = Duration::from_secs(not_before.as_secs().saturating_sub(time.as_secs()));
+            early(format!(", but in {}", rough(ahead)))
         }
-        Bad::UnknownIssuer => {
-            "TLS handshake: the peer's certificate is from an authority that is not trusted"
+        Fault::UnknownIssuer if of_server => format!(
+            "{whose} is not trusted, since nobody that is trusted here has issued it: name its CA \
+             with `ca_file(..)` if it is a private one"
+        ),
+        Fault::UnknownIssuer => {
+            format!("{whose} is not trusted, since none of this server's client CAs has issued it")
         }
-        Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
-            "TLS handshake: the peer's certificate is for another name"
+        Fault::NotValidForName => format!("{whose} is not for that name"),
+        Fault::NotValidForNameContext { presented, .. } if presented.is_empty() => {
+            format!("{whose} has no name in its subjectAltName, and the common name does not count")
         }
-        Bad::Revoked => "TLS handshake: the peer's certificate was revoked",
-        _ => "TLS handshake: the peer's certificate is not accepted",
-    }
+        Fault::NotValidForNameContext { presented, .. } => {
+            let names: Vec<String> = presented.iter().map(|name| plain(name)).collect();
+            format!(
+                "{whose} is not for that name, but for {}: connect to a name it is for, or give \
+                 that with `tls_hostname(..)`",
+                names.join(", ")
+            )
+        }
+        Fault::Revoked => format!("{whose} has been revoked"),
+        // Its issuer's name is among the roots, but not the issuer's key.
+        Fault::BadSignature | Fault::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            format!("{whose} is not trusted: its issuer's name is known here, with another key")
+        }
+        Fault::InvalidPurpose | Fault::InvalidPurposeContext { .. } => format!(
+            "{whose} may not be used for this: its extended key usage lacks {}",
+            if of_server {
+                "serverAuth"
+            } else {
+                "clientAuth"
+            }
+        ),
+        Fault::Other(cause) if cause.to_string().contains("CaUsedAsEndEntity") => format!(
+            "{whose} is that of a CA, which must not be used for a connection: make it with \
+             basicConstraints CA:FALSE"
+        ),
+        _ => return None,
+    })
 }
 
-fn refusal(alert: AlertDescription) -> &'static str {
-    use AlertDescription as Alert;
-    match alert {
-        Alert::UnknownCA => "TLS handshake: the peer does not trust our certificate's authority",
-        Alert::CertificateExpired => "TLS handshake: the peer says our certificate has expired",
-        Alert::CertificateRequired => "TLS handshake: the peer wants a client certificate",
-        Alert::NoApplicationProtocol => "TLS handshake: the peer knows none of our ALPN protocols",
-        Alert::UnrecognisedName => "TLS handshake: the peer has no certificate for this name",
-        _ => "TLS handshake: the peer refused with an alert",
+/// Whose it is, on which side.
+fn peers(is_client: bool) -> &'static str {
+    if is_client { "server's" } else { "client's" }
+}
+
+/// Names as rustls prints them: `DnsName("localhost")`, `IpAddress(127.0.0.1)`.
+fn plain(name: &str) -> String {
+    let inner = name
+        .split_once('(')
+        .and_then(|(_, rest)| rest.strip_suffix(')'));
+    inner.unwrap_or(name).trim_matches('"').to_owned()
+}
+
+/// Why the peer wants no more. An alert comes from the peer: its own log says more.
+fn refused(alert: Alert, by_server: bool) -> String {
+    let who = if by_server {
+        "the server"
+    } else {
+        "the client"
+    };
+    let why = match alert {
+        Alert::CertificateRequired if by_server => {
+            " it wants a client certificate: give one with `certificate_files(..)`"
+        }
+        Alert::UnknownCA => " it does not trust whoever issued our certificate",
+        Alert::CertificateExpired => " our certificate has expired",
+        Alert::CertificateRevoked => " our certificate has been revoked",
+        Alert::BadCertificate | Alert::CertificateUnknown | Alert::UnsupportedCertificate => {
+            " it does not accept our certificate (expired, for another name, or not trusted)"
+        }
+        Alert::NoApplicationProtocol => {
+            " it speaks none of our protocols (ALPN): set the same with `alpn(..)` on both sides"
+        }
+        Alert::ProtocolVersion => " it speaks none of our TLS versions",
+        Alert::HandshakeFailure => {
+            " there is no common cipher, or it wants a certificate that we did not show"
+        }
+        Alert::UnrecognisedName | Alert::AccessDenied if by_server => {
+            " it has no certificate for the name we asked for, or does not let us in"
+        }
+        _ => "",
+    };
+    let colon = if why.is_empty() { "" } else { ":" };
+    format!("{who} ended the connection{colon}{why}")
+}
+
+/// A length of time as people say it.
+fn rough(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (count, unit) = match seconds {
+        0..120 => (seconds, "second"),
+        120..7200 => (seconds / 60, "minute"),
+        7200..172_800 => (seconds / 3600, "hour"),
+        _ => (seconds / 86_400, "day"),
+    };
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(error: rustls::Error, is_client: bool) -> String {
+        let Error::Tls(said) = in_handshake(error.clone(), is_client) else {
+            panic!("another kind of error")
+        };
+        let source = std::error::Error::source(&*said).expect("the cause is kept");
+        assert_eq!(source.to_string(), error.to_string());
+        said.to_string()
+    }
+
+    #[test]
+    fn what_to_do_is_said_and_the_cause_kept() {
+        let unknown = rustls::Error::InvalidCertificate(Fault::UnknownIssuer);
+        let text = said(unknown, true);
+        assert!(
+            text.starts_with("the server's certificate is not trusted"),
+            "{text}"
+        );
+        assert!(text.ends_with("if it is a private one"), "{text}");
+
+        let wrong = rustls::Error::InvalidCertificate(Fault::NotValidForNameContext {
+            expected: "example.org".try_into().expect("a name"),
+            presented: vec![
+                "DnsName(\"localhost\")".into(),
+                "IpAddress(127.0.0.1)".into(),
+            ],
+        });
+        let text = said(wrong, true);
+        assert!(
+            text.contains("but for localhost, 127.0.0.1: connect"),
+            "{text}"
+        );
+
+        let ca = std::io::Error::other("CaUsedAsEndEntity");
+        let ca = Fault::Other(rustls::OtherError(std::sync::Arc::new(ca)));
+        let text = said(rustls::Error::InvalidCertificate(ca), true);
+        assert!(text.contains("basicConstraints CA:FALSE"), "{text}");
+
+        let text = said(rustls::Error::AlertReceived(Alert::UnknownCA), false);
+        assert!(
+            text.starts_with("the client ended the connection: it does not"),
+            "{text}"
+        );
+        let text = said(rustls::Error::AlertReceived(Alert::InternalError), false);
+        assert!(
+            text.starts_with("the client ended the connection: received"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn times_are_rough() {
+        let said: Vec<String> = [1, 119, 3600, 7200, 86_400, 172_800, 31_536_000]
+            .map(|seconds| rough(Duration::from_secs(seconds)))
+            .to_vec();
+        assert_eq!(
+            said,
+            [
+                "1 second",
+                "119 seconds",
+                "60 minutes",
+                "2 hours",
+                "24 hours",
+                "2 days",
+                "365 days"
+            ]
+        );
     }
 }

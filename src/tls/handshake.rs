@@ -84,7 +84,9 @@ impl<'a, S: ByteStream + 'a> IntoFuture for TlsHandshake<'a, S> {
 pub(super) async fn shake<S: ByteStream>(session: &Session<S>) -> Result<()> {
     loop {
         let blocked = session.state.borrow_mut().shake();
-        let blocked = blocked.map_err(failure::in_handshake)?;
+        let blocked = blocked.map_err(|error| {
+            failure::in_handshake(error, session.state.borrow().machine.is_client())
+        })?;
         if !blocked {
             // It may be plaintext that came with the end of the handshake.
             let done = !session.state.borrow().machine.common().is_handshaking();

@@ -132,7 +132,8 @@ impl<L: Listener<Stream: ByteStream>> TlsListener<'_, L> {
     }
 
     async fn shake(&self, stream: L::Stream) -> Result<TlsStream<L::Stream>> {
-        let machine = Machine::server(&self.config).map_err(failure::in_handshake)?;
+        let machine =
+            Machine::server(&self.config).map_err(|error| failure::in_handshake(error, false))?;
         let session = Session::new(stream, machine, self.compatible);
         let shaken: Result<()> = fail_after(self.timeout, shake(&session)).await;
         let Err(error) = shaken else {

@@ -19,24 +19,41 @@
 //! | `machine.rs` | the rustls connection; `observer.rs` notes what that does not keep |
 //! | `buffer.rs` | bytes on their way, in memory that idle connections give back |
 //! | `failure.rs` | rustls' errors, with what to do |
+//! | `client_config.rs`, `server_config.rs` | safe configurations |
+//! | `shared_options.rs`, `identity.rs`, `pem.rs`, `roots.rs`, `provider.rs` | their parts |
+//! | `name.rs` | the name that a server's certificate must be for |
 
 mod attributes;
 mod buffer;
+mod client_config;
 mod failure;
 mod handshake;
+mod identity;
 mod lent;
 mod listener;
 mod machine;
+mod name;
 mod observer;
+mod pem;
+mod provider;
 mod receive;
+mod roots;
+mod server_config;
 mod session;
+mod shared_options;
 mod sink;
 mod state;
 mod stream;
 mod turn;
 
-pub use rustls;
-
+pub(crate) use client_config::default_client_config;
+pub use client_config::{ClientConfigBuilder, client_config};
 pub use handshake::TlsHandshake;
 pub use listener::TlsListener;
+pub(crate) use name::server_name;
+pub use pem::{certificates_from_pem, private_key_from_pem, read_certificates, read_private_key};
+pub use provider::default_provider;
+pub use roots::system_roots;
+pub use rustls;
+pub use server_config::{ServerConfigBuilder, server_config};
 pub use stream::TlsStream;

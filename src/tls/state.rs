@@ -65,7 +65,7 @@ impl State {
     /// What the machine failed with.
     pub(super) fn failure(&self) -> Result<()> {
         match &self.failed {
-            Some(error) => Err(failure::in_traffic(error)),
+            Some(error) => Err(failure::in_traffic(error, self.machine.is_client())),
             None => Ok(()),
         }
     }

@@ -112,7 +112,8 @@ impl<S: ByteStream> TlsStream<S> {
         N: TryInto<ServerName<'n>, Error: std::error::Error + Send + Sync + 'static>,
     {
         let machine = match name.try_into() {
-            Ok(name) => Machine::client(&config, name.to_owned()).map_err(failure::in_handshake),
+            Ok(name) => Machine::client(&config, name.to_owned())
+                .map_err(|error| failure::in_handshake(error, true)),
             Err(error) => {
                 let message = "the server's name has to be a host name (in its ASCII form, \
                                xn--.., if it is international) or an IP address";
@@ -140,7 +141,7 @@ impl<S: ByteStream> TlsStream<S> {
     /// Dropping the future drops the stream.
     #[doc(alias = "wrap")]
     pub fn server<'a>(stream: S, config: Arc<ServerConfig>) -> TlsHandshake<'a, S> {
-        let machine = Machine::server(&config).map_err(failure::in_handshake);
+        let machine = Machine::server(&config).map_err(|error| failure::in_handshake(error, false));
         TlsHandshake::new(stream, machine)
     }
 

@@ -5,7 +5,11 @@
 //! The file is long because each example has its tests here.
 
 mod chat;
+#[path = "../it/certs.rs"]
+#[expect(dead_code, reason = "only files are needed here")]
+mod certs;
 mod running;
+mod tls;
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -50,6 +54,8 @@ fn tour_tells_every_exchange() {
         ("udp", "Margaret"),
         ("udp", "Radia"),
         ("tcp", "client 100"),
+        ("tls", "Hedy"),
+        ("tls", "Joan"),
     ] {
         let tells = |line: &&&str| {
             line.trim_start().starts_with(kind)
@@ -318,11 +324,15 @@ fn what_cannot_be_used_is_told() {
         &["--tcp", "1234"],
         &["--what", "x"],
         &["127.0.0.1:0"],
+        &["--tls", "127.0.0.1:0"],
+        &["--tls", "127.0.0.1:0", "--cert", "a.pem"],
+        &["--tcp", "127.0.0.1:0", "--cert", "a.pem", "--key", "b.pem"],
+        &["--cert", "a.pem", "--key", "b.pem"],
         &[],
     ] {
         let ended = start("echo", args).ended();
         assert_eq!(ended.code, Some(2), "{args:?}");
-        for option in ["--tcp", "--unix", "--udp"] {
+        for option in ["--tcp", "--unix", "--udp", "--tls"] {
             assert!(ended.stderr.contains(option), "{}", ended.stderr);
         }
     }
@@ -331,6 +341,9 @@ fn what_cannot_be_used_is_told() {
         &["host"],
         &["host", "port"],
         &["host", "70000"],
+        &["--tls", "host"],
+        &["--tls", "--ca", "host", "443"],
+        &["--ca", "ca.pem", "host", "443"],
         &[],
     ] {
         let line = start("nc", args).ended().with_one_line(2);

@@ -26,7 +26,7 @@ pub(crate) struct Running {
 /// How an example ended, and what it said after what was read before.
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
-    stdout: Vec<u8>,
+    pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: String,
 }
 

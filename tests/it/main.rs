@@ -6,9 +6,20 @@
 mod adopt;
 mod allocations;
 mod bad_input;
+#[cfg_attr(
+    not(any(feature = "ring", feature = "aws-lc-rs")),
+    allow(dead_code, reason = "most of its users need a crypto provider")
+)]
+mod cancel_driver;
 mod cancel_everywhere;
 mod cancel_names;
 mod cancel_random;
+#[cfg(feature = "tls")]
+#[cfg_attr(
+    not(any(feature = "ring", feature = "aws-lc-rs")),
+    allow(dead_code, reason = "most of its users need a crypto provider")
+)]
+mod certs;
 mod conformance;
 mod cores;
 mod cut;
@@ -62,15 +73,25 @@ mod tls;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod tls_cancel;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+mod tls_config;
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+mod tls_connect;
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+mod tls_environment;
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod tls_hostile;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod tls_idle;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod tls_peer;
+#[cfg(feature = "tls")]
+mod tls_pem;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod tls_pieces;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod tls_support;
+#[cfg(all(feature = "tls", not(any(feature = "ring", feature = "aws-lc-rs"))))]
+mod tls_without_provider;
 mod udp;
 mod udp_batches;
 mod udp_options;

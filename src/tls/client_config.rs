@@ -1,0 +1,241 @@
+//! Safe configurations for clients: whom to trust, who we are, what we speak.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::SingleCertAndKey;
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+
+use super::identity::Identity;
+use super::pem::read_certificates;
+use super::roots::system_roots;
+use super::shared_options::{SharedOptions, no_versions};
+use crate::error::{Error, Result, TlsError};
+
+/// A client's configuration: verifies the server against the system's roots unless told otherwise,
+/// speaks TLS 1.2 and 1.3, and resumes sessions.
+///
+/// What it makes is a [`rustls::ClientConfig`]; one that was made with rustls itself does as well.
+/// Make it once and share it: sessions are resumed only between connections of one configuration.
+///
+/// # Examples
+///
+/// ```
+/// use soloio::tls::{client_config, rustls::RootCertStore};
+///
+/// # #[cfg(any(feature = "ring", feature = "aws-lc-rs"))] {
+/// // A private CA in place of the system's roots, and a protocol.
+/// let config = client_config().ca_file("/nowhere/ca.pem").alpn(["h2"]).build();
+/// assert!(config.unwrap_err().to_string().starts_with("/nowhere/ca.pem cannot be read: "));
+///
+/// let nobody = client_config().roots(RootCertStore::empty()).build();
+/// assert!(nobody.unwrap_err().to_string().contains("trusts nobody"));
+/// # }
+/// ```
+#[doc(alias = "SSLContext")]
+#[doc(alias = "create_default_context")]
+pub fn client_config() -> ClientConfigBuilder {
+    ClientConfigBuilder::default()
+}
+
+/// A client's configuration in the making; see [`client_config`].
+#[derive(Default)]
+#[must_use = "nothing is read or checked before `build()`"]
+pub struct ClientConfigBuilder {
+    shared: SharedOptions,
+    trusted: Vec<Trusted>,
+    identity: Option<Identity>,
+}
+
+/// Where root certificates come from.
+enum Trusted {
+    System,
+    File(PathBuf),
+    Roots(Arc<RootCertStore>),
+}
+
+impl ClientConfigBuilder {
+    /// Trusts the certificates of this PEM file. Together with others if called more than once; in
+    /// place of the system's, unless [`system_roots`](Self::system_roots) is called too.
+    #[doc(alias = "load_verify_locations")]
+    pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.trusted.push(Trusted::File(path.into()));
+        self
+    }
+
+    /// Trusts these roots, such as those of the crate `webpki-roots`. Together with others, and in
+    /// place of the system's, as [`ca_file`](Self::ca_file).
+    pub fn roots(mut self, roots: impl Into<Arc<RootCertStore>>) -> Self {
+        self.trusted.push(Trusted::Roots(roots.into()));
+        self
+    }
+
+    /// Trusts the system's roots beside those of [`ca_file`](Self::ca_file) and
+    /// [`roots`](Self::roots). Without any of the three they are trusted anyway. See
+    /// [`system_roots`](super::system_roots).
+    #[doc(alias = "load_default_certs")]
+    pub fn system_roots(mut self) -> Self {
+        self.trusted.push(Trusted::System);
+        self
+    }
+
+    /// Who we are, for servers that ask: a certificate chain, ours first, and its key, as PEM
+    /// files.
+    #[doc(alias = "load_cert_chain")]
+    pub fn certificate_files(mut self, chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        let (chain, key) = (chain.into(), key.into());
+        self.identity = Some(Identity::Files { chain, key });
+        self
+    }
+
+    /// Who we are, for servers that ask: a certificate chain, ours first, and its key.
+    pub fn certificate(
+        mut self,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Self {
+        self.identity = Some(Identity::Values { chain, key });
+        self
+    }
+
+    /// The protocols to offer (ALPN), the most wanted first: `["h2", "http/1.1"]`. A server that
+    /// knows none of them may refuse the handshake, or go on without one: look at what was chosen.
+    #[doc(alias = "set_alpn_protocols")]
+    pub fn alpn<P: AsRef<[u8]>>(mut self, protocols: impl IntoIterator<Item = P>) -> Self {
+        self.shared.alpn = protocols
+            .into_iter()
+            .map(|name| name.as_ref().to_vec())
+            .collect();
+        self
+    }
+
+    /// Of how many servers the sessions are kept for resumption, 256 by default; 0 switches it off.
+    pub fn sessions(mut self, servers: usize) -> Self {
+        self.shared.sessions = servers;
+        self
+    }
+
+    /// The TLS versions to speak, by default 1.2 and 1.3.
+    #[doc(alias = "minimum_version")]
+    pub fn versions(
+        mut self,
+        versions: impl IntoIterator<Item = &'static SupportedProtocolVersion>,
+    ) -> Self {
+        self.shared.versions = versions.into_iter().collect();
+        self
+    }
+
+    /// The cryptography to use, in place of [`default_provider`](super::default_provider).
+    pub fn provider(mut self, provider: impl Into<Arc<CryptoProvider>>) -> Self {
+        self.shared.provider = Some(provider.into());
+        self
+    }
+
+    /// Appends the secrets of every connection to the file that `SSLKEYLOGFILE` names, if it names
+    /// one: whoever has that file reads everything. For looking into connections with Wireshark.
+    #[doc(alias = "keylog_filename")]
+    pub fn key_log_file(mut self) -> Self {
+        self.shared.key_log_file = true;
+        self
+    }
+
+    /// Reads the files, and makes the configuration. Blocks while it reads.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Tls`](crate::Error::Tls), which names the file and what is wrong with it, or the
+    /// option that cannot be met.
+    pub fn build(self) -> Result<Arc<ClientConfig>> {
+        let provider = self.shared.provider()?;
+        let roots = self.roots_to_trust()?;
+        let builder = ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&self.shared.versions)
+            .map_err(no_versions)?
+            .with_root_certificates(roots);
+        let mut config = match self.identity {
+            Some(identity) => {
+                let certified = identity.load(&provider)?;
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))
+            }
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = self.shared.checked_alpn()?;
+        config.resumption = match self.shared.sessions {
+            0 => Resumption::disabled(),
+            servers => Resumption::in_memory_sessions(servers),
+        };
+        if let Some(key_log) = self.shared.key_log() {
+            config.key_log = key_log;
+        }
+        Ok(Arc::new(config))
+    }
+
+    fn roots_to_trust(&self) -> Result<Arc<RootCertStore>> {
+        if let [Trusted::Roots(only)] = &self.trusted[..] {
+            return not_empty(only.clone());
+        }
+        let mut roots = RootCertStore::empty();
+        for source in &self.trusted {
+            match source {
+                Trusted::System => roots.extend(system_roots()?.roots),
+                Trusted::File(path) => add_file(&mut roots, path)?,
+                Trusted::Roots(more) => roots.extend(more.roots.iter().cloned()),
+            }
+        }
+        if self.trusted.is_empty() {
+            roots = system_roots()?;
+        }
+        not_empty(Arc::new(roots))
+    }
+}
+
+impl fmt::Debug for ClientConfigBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientConfigBuilder")
+            .finish_non_exhaustive()
+    }
+}
+
+/// Every certificate of the file, since somebody named it; one that cannot be a root is an error.
+pub(super) fn add_file(roots: &mut RootCertStore, path: &PathBuf) -> Result<()> {
+    for (n, certificate) in read_certificates(path)?.into_iter().enumerate() {
+        roots.add(certificate).map_err(|error| {
+            let (n, path) = (n + 1, path.display());
+            let what = format!("certificate {n} of {path} cannot be used as a root");
+            Error::from(TlsError::new(what).caused_by(error))
+        })?;
+    }
+    Ok(())
+}
+
+fn not_empty(roots: Arc<RootCertStore>) -> Result<Arc<RootCertStore>> {
+    if roots.is_empty() {
+        let what = "the configuration trusts nobody: it was given no root certificate";
+        return Err(TlsError::new(what).into());
+    }
+    Ok(roots)
+}
+
+/// The default configuration, made at the first need.
+static DEFAULT: Mutex<Option<Arc<ClientConfig>>> = Mutex::new(None);
+
+/// The configuration of clients that were given none: `client_config().build()`, made once for the
+/// whole process, so that the system's roots are read once and sessions are resumed. A failure is
+/// not kept: the next call tries again.
+///
+/// # Errors
+///
+/// As [`ClientConfigBuilder::build`].
+pub(crate) fn default_client_config() -> Result<Arc<ClientConfig>> {
+    let mut made = DEFAULT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(config) = &*made {
+        return Ok(config.clone());
+    }
+    let config = client_config().build()?;
+    *made = Some(config.clone());
+    Ok(config)
+}

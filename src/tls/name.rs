@@ -1,0 +1,85 @@
+//! The name that a server's certificate must be for, from what people write.
+
+use rustls::pki_types::ServerName;
+
+use crate::error::{Result, TlsError};
+
+/// A host name, or an address: in brackets or not, and without its scope, which no certificate
+/// knows.
+///
+/// # Errors
+///
+/// [`Error::Tls`](crate::Error::Tls), which says what is odd about it.
+pub(crate) fn server_name(text: &str) -> Result<ServerName<'static>> {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let bare = bare.unwrap_or(text);
+    let bare = match bare.split_once('%') {
+        Some((address, _)) if address.contains(':') => address,
+        _ => bare,
+    };
+    if let Ok(name) = ServerName::try_from(bare) {
+        return Ok(name.to_owned());
+    }
+    let why = if text.is_empty() {
+        "it is empty: give the name that the server's certificate is for"
+    } else if text.contains("://") {
+        "it is a URL: give the host in it alone"
+    } else if text.contains(':') {
+        "it has a colon and is no IPv6 address: give the host without its port"
+    } else if !text.is_ascii() {
+        "it is not ASCII: give it in its ASCII form, with labels as xn--.. (IDNA)"
+    } else if text.len() > 253 {
+        "it is longer than the 253 bytes a name can have (RFC 1035)"
+    } else if text.contains('*') {
+        "a client asks for one name, without a wildcard"
+    } else {
+        "a label has 1 to 63 letters, digits, hyphens or underscores, with no hyphen at its ends"
+    };
+    Err(TlsError::new(format!("{text:?} cannot be a server's name for TLS: {why}")).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_addresses_are_taken() {
+        for (text, taken) in [
+            ("example.org", "example.org"),
+            ("EXAMPLE.org.", "EXAMPLE.org"),
+            ("a_b.example", "a_b.example"),
+            ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+            ("127.0.0.1", "127.0.0.1"),
+            ("::1", "::1"),
+            ("[::1]", "::1"),
+            ("fe80::1%2", "fe80::1"),
+        ] {
+            assert_eq!(server_name(text).expect(text).to_str(), taken);
+        }
+    }
+
+    #[test]
+    fn what_is_odd_is_said() {
+        let long = "a.".repeat(127) + "org";
+        for (text, why) in [
+            ("", "it is empty"),
+            ("https://example.org/", "it is a URL"),
+            ("example.org:443", "without its port"),
+            ("bücher.example", "xn--"),
+            (&long, "253 bytes"),
+            ("*.example.org", "without a wildcard"),
+            ("not a name", "a label has"),
+            ("-a.example", "a label has"),
+            ("a..b", "a label has"),
+            ("1.2.3.256", "a label has"),
+        ] {
+            let error = server_name(text).expect_err(text).to_string();
+            assert!(
+                error.contains(why) && error.contains(&format!("{text:?}")),
+                "{error}"
+            );
+        }
+    }
+}

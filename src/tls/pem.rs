@@ -1,0 +1,254 @@
+//! Certificates and private keys from PEM (RFC 7468), with errors that name the file and the fault.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use rustls::pki_types::pem::{Error as Fault, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::ParsedCertificate;
+
+use crate::error::{Error, Result, TlsError};
+
+/// More than any bundle of certificates has; what is larger is something else.
+const FILE_MAX: u64 = 16 << 20;
+
+/// Reads a certificate chain, or any number of certificates, from a PEM file.
+///
+/// Sections of other kinds are passed over, so that a file with both chain and key will do. Blocks
+/// while it reads.
+///
+/// # Errors
+///
+/// [`Error::Tls`](crate::Error::Tls), which names the file: it cannot be read, is empty, is not
+/// PEM, is damaged, or holds no certificate but something else.
+///
+/// # Examples
+///
+/// ```
+/// let error = soloio::tls::read_certificates("/nowhere/cert.pem").unwrap_err();
+/// assert!(error.to_string().starts_with("/nowhere/cert.pem cannot be read: "));
+/// ```
+pub fn read_certificates(path: impl AsRef<Path>) -> Result<Vec<CertificateDer<'static>>> {
+    Pem::read(path.as_ref())?.certificates()
+}
+
+/// Reads the first private key of a PEM file: PKCS #8, PKCS #1 (RSA) or SEC 1 (EC), not encrypted.
+///
+/// Blocks while it reads.
+///
+/// # Errors
+///
+/// [`Error::Tls`](crate::Error::Tls), which names the file: it cannot be read, is empty, is not
+/// PEM, is damaged, is encrypted, or holds no private key but something else.
+///
+/// # Examples
+///
+/// ```
+/// let error = soloio::tls::read_private_key("/nowhere/key.pem").unwrap_err();
+/// assert!(error.to_string().starts_with("/nowhere/key.pem cannot be read: "));
+/// ```
+pub fn read_private_key(path: impl AsRef<Path>) -> Result<PrivateKeyDer<'static>> {
+    Pem::read(path.as_ref())?.private_key()
+}
+
+/// [`read_certificates`], from text that is in memory already.
+///
+/// # Errors
+///
+/// As [`read_certificates`], with `the PEM text` in place of a file's name.
+pub fn certificates_from_pem(pem: impl AsRef<[u8]>) -> Result<Vec<CertificateDer<'static>>> {
+    Pem::of(pem.as_ref()).certificates()
+}
+
+/// [`read_private_key`], from text that is in memory already.
+///
+/// # Errors
+///
+/// As [`read_private_key`], with `the PEM text` in place of a file's name.
+pub fn private_key_from_pem(pem: impl AsRef<[u8]>) -> Result<PrivateKeyDer<'static>> {
+    Pem::of(pem.as_ref()).private_key()
+}
+
+/// What a file holds, and what messages call it.
+pub(super) struct Pem {
+    name: String,
+    bytes: Vec<u8>,
+}
+
+impl Pem {
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        let name = path.display().to_string();
+        let mut bytes = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(FILE_MAX).read_to_end(&mut bytes));
+        match read {
+            Ok(length) if length as u64 == FILE_MAX => {
+                let what =
+                    format!("{name} is larger than 16 MiB, which no file of certificates is");
+                Err(TlsError::new(what).into())
+            }
+            Ok(_) => Ok(Self { name, bytes }),
+            Err(error) => {
+                let error = TlsError::new(format!("{name} cannot be read")).caused_by(error);
+                Err(error.into())
+            }
+        }
+    }
+
+    fn of(bytes: &[u8]) -> Self {
+        Self {
+            name: "the PEM text".to_owned(),
+            bytes: bytes.to_vec(),
+        }
+    }
+
+    /// Every certificate, in the order of the file; at least one.
+    pub(super) fn certificates(&self) -> Result<Vec<CertificateDer<'static>>> {
+        let mut found = Vec::new();
+        for section in self.sections()? {
+            if section.label == "CERTIFICATE" {
+                let certificate = CertificateDer::from_pem_slice(section.text)
+                    .map_err(|fault| self.damaged(&section, &fault))?;
+                if let Err(error) = ParsedCertificate::try_from(&certificate) {
+                    let what = format!(
+                        "{}: the certificate that begins in line {} is PEM, but what it holds is \
+                         no X.509 certificate",
+                        self.name, section.line
+                    );
+                    return Err(TlsError::new(what).caused_by(error).into());
+                }
+                found.push(certificate);
+            }
+        }
+        if found.is_empty() {
+            return Err(self.lacks("certificate"));
+        }
+        Ok(found)
+    }
+
+    /// The first private key.
+    pub(super) fn private_key(&self) -> Result<PrivateKeyDer<'static>> {
+        for section in self.sections()? {
+            if section.is_encrypted() {
+                let what = format!(
+                    "{}: the private key is encrypted, and there is nobody to ask for a \
+                     passphrase: decrypt it with `openssl pkey -in ENCRYPTED -out PLAIN`",
+                    self.name
+                );
+                return Err(TlsError::new(what).into());
+            }
+            if matches!(
+                section.label,
+                "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY"
+            ) {
+                return PrivateKeyDer::from_pem_slice(section.text)
+                    .map_err(|fault| self.damaged(&section, &fault));
+            }
+        }
+        Err(self.lacks("private key"))
+    }
+
+    /// What stands between a BEGIN line and its END line.
+    fn sections(&self) -> Result<Vec<Section<'_>>> {
+        let mut sections = Vec::new();
+        let mut open: Option<(&str, usize, usize)> = None;
+        let mut at = 0;
+        for (n, line) in self
+            .bytes
+            .split_inclusive(|byte| *byte == b'\n')
+            .enumerate()
+        {
+            let start = at;
+            at += line.len();
+            let text = std::str::from_utf8(line).unwrap_or_default();
+            // What Windows' editors put first.
+            let text = text.trim_start_matches('\u{feff}').trim();
+            if let Some(label) = marker(text, "-----BEGIN ") {
+                let skipped = line.iter().take_while(|byte| **byte != b'-').count();
+                open = Some((label, n + 1, start + skipped));
+            } else if let (Some(label), Some((begun, line, start))) =
+                (marker(text, "-----END "), open)
+            {
+                if label == begun {
+                    let text = &self.bytes[start..at];
+                    sections.push(Section { label, line, text });
+                    open = None;
+                }
+            }
+        }
+        match open {
+            None => Ok(sections),
+            Some((label, line, _)) => {
+                let what = format!(
+                    "{}: the section BEGIN {label} in line {line} has no END {label}: it was cut \
+                     off",
+                    self.name
+                );
+                Err(TlsError::new(what).into())
+            }
+        }
+    }
+
+    fn damaged(&self, section: &Section<'_>, fault: &Fault) -> Error {
+        let what = format!(
+            "{}: the section BEGIN {} in line {} is damaged",
+            self.name, section.label, section.line
+        );
+        TlsError::new(what).caused_by(fault.to_string()).into()
+    }
+
+    /// There is none of what was wanted: says what there is instead.
+    fn lacks(&self, wanted: &str) -> Error {
+        let name = &self.name;
+        let labels: Vec<&str> = match self.sections() {
+            Ok(sections) => sections.iter().map(|section| section.label).collect(),
+            Err(error) => return error,
+        };
+        let is_key = |label: &&str| label.ends_with("PRIVATE KEY");
+        let what = if self.bytes.trim_ascii().is_empty() {
+            format!("{name} is empty, but should hold a {wanted} in PEM")
+        } else if wanted == "certificate" && labels.iter().any(is_key) {
+            format!("{name} holds a private key and no certificate: were the two files swapped?")
+        } else if wanted == "private key" && labels.contains(&"CERTIFICATE") {
+            format!("{name} holds a certificate and no private key: were the two files swapped?")
+        } else if !labels.is_empty() {
+            format!("{name} holds no {wanted}, but: {}", labels.join(", "))
+        } else if self.bytes.first() == Some(&0x30) {
+            format!(
+                "{name} is not PEM, but looks like DER: convert it with `openssl {} -inform DER`",
+                if wanted == "certificate" {
+                    "x509"
+                } else {
+                    "pkey"
+                }
+            )
+        } else {
+            format!("{name} is not PEM: it has no line `-----BEGIN ...-----`")
+        };
+        TlsError::new(what).into()
+    }
+}
+
+/// One section, with its BEGIN and END lines.
+struct Section<'a> {
+    label: &'a str,
+    line: usize,
+    text: &'a [u8],
+}
+
+impl Section<'_> {
+    /// As PKCS #8, or in OpenSSL's older way with headers (RFC 1421).
+    fn is_encrypted(&self) -> bool {
+        let header = |line: &[u8]| line.starts_with(b"Proc-Type:") && line.ends_with(b"ENCRYPTED");
+        self.label == "ENCRYPTED PRIVATE KEY"
+            || self
+                .text
+                .split(|byte| *byte == b'\n')
+                .any(|line| header(line.trim_ascii()))
+    }
+}
+
+/// The label in a line such as `-----BEGIN CERTIFICATE-----`.
+fn marker<'a>(line: &'a str, start: &str) -> Option<&'a str> {
+    line.strip_prefix(start)?.strip_suffix("-----")
+}

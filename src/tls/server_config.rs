@@ -1,0 +1,312 @@
+//! Configurations for servers: who we are, under which names, and whom we ask to say who they are.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::client::verify_server_name;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, DnsName, PrivateKeyDer, ServerName};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ParsedCertificate, ProducesTickets, ResolvesServerCert,
+    ServerSessionMemoryCache, WebPkiClientVerifier,
+};
+use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+
+use super::client_config::add_file;
+use super::identity::Identity;
+use super::shared_options::{SharedOptions, no_versions};
+use crate::error::{Error, Result, TlsError};
+
+/// A server's configuration: a certificate for everybody, others by name; TLS 1.2 and 1.3; sessions
+/// are resumed.
+///
+/// What it makes is a [`rustls::ServerConfig`]; one that was made with rustls itself does as well.
+///
+/// # Examples
+///
+/// ```
+/// use soloio::tls::server_config;
+///
+/// # #[cfg(any(feature = "ring", feature = "aws-lc-rs"))] {
+/// let config = server_config().certificate_files("/nowhere/cert.pem", "/nowhere/key.pem").build();
+/// assert!(config.unwrap_err().to_string().starts_with("/nowhere/cert.pem cannot be read: "));
+///
+/// let nobody = server_config().build();
+/// assert!(nobody.unwrap_err().to_string().starts_with("a server needs a certificate"));
+/// # }
+/// ```
+#[doc(alias = "SSLContext")]
+pub fn server_config() -> ServerConfigBuilder {
+    ServerConfigBuilder::default()
+}
+
+/// A server's configuration in the making; see [`server_config`].
+#[derive(Default)]
+#[must_use = "nothing is read or checked before `build()`"]
+pub struct ServerConfigBuilder {
+    shared: SharedOptions,
+    identity: Option<Identity>,
+    hosts: Vec<(String, Identity)>,
+    client_cas: Vec<PathBuf>,
+    client_roots: Option<Arc<RootCertStore>>,
+    client_may_be_unknown: bool,
+    ticketer: Option<Arc<dyn ProducesTickets>>,
+}
+
+impl ServerConfigBuilder {
+    /// Who we are to clients that ask for no name, or for one not given to
+    /// [`host_files`](Self::host_files): a certificate chain, ours first, and its key, as PEM
+    /// files. Without it such clients are refused.
+    #[doc(alias = "load_cert_chain")]
+    pub fn certificate_files(mut self, chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        let (chain, key) = (chain.into(), key.into());
+        self.identity = Some(Identity::Files { chain, key });
+        self
+    }
+
+    /// [`certificate_files`](Self::certificate_files), with values.
+    pub fn certificate(
+        mut self,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Self {
+        self.identity = Some(Identity::Values { chain, key });
+        self
+    }
+
+    /// Who we are to clients that ask for this name (SNI). `*.example.org` stands for every name
+    /// with one label more than `example.org`, unless there is a certificate for the name itself.
+    #[doc(alias = "sni_callback")]
+    pub fn host_files(
+        mut self,
+        name: impl Into<String>,
+        chain: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+    ) -> Self {
+        let (chain, key) = (chain.into(), key.into());
+        self.hosts
+            .push((name.into(), Identity::Files { chain, key }));
+        self
+    }
+
+    /// [`host_files`](Self::host_files), with values.
+    pub fn host(
+        mut self,
+        name: impl Into<String>,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Self {
+        self.hosts
+            .push((name.into(), Identity::Values { chain, key }));
+        self
+    }
+
+    /// Asks clients for a certificate issued by one of this PEM file, and refuses those without.
+    /// May be called more than once.
+    #[doc(alias = "CERT_REQUIRED")]
+    pub fn client_ca_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.client_cas.push(path.into());
+        self
+    }
+
+    /// [`client_ca_file`](Self::client_ca_file), with roots.
+    pub fn client_roots(mut self, roots: impl Into<Arc<RootCertStore>>) -> Self {
+        self.client_roots = Some(roots.into());
+        self
+    }
+
+    /// Lets clients without a certificate in all the same: look at what the peer has shown.
+    #[doc(alias = "CERT_OPTIONAL")]
+    pub fn client_certificate_optional(mut self) -> Self {
+        self.client_may_be_unknown = true;
+        self
+    }
+
+    /// The protocols to speak (ALPN), the most wanted first: `["h2", "http/1.1"]`. Clients that
+    /// offer protocols, but none of these, are refused (RFC 7301).
+    #[doc(alias = "set_alpn_protocols")]
+    pub fn alpn<P: AsRef<[u8]>>(mut self, protocols: impl IntoIterator<Item = P>) -> Self {
+        self.shared.alpn = protocols
+            .into_iter()
+            .map(|name| name.as_ref().to_vec())
+            .collect();
+        self
+    }
+
+    /// How many sessions are kept in memory for resumption, 256 by default; 0 switches it off.
+    pub fn sessions(mut self, sessions: usize) -> Self {
+        self.shared.sessions = sessions;
+        self
+    }
+
+    /// Gives sessions to the clients as encrypted tickets, so that none are kept here and several
+    /// servers may share them. rustls has such ticketers in its providers' modules.
+    pub fn ticketer(mut self, ticketer: Arc<dyn ProducesTickets>) -> Self {
+        self.ticketer = Some(ticketer);
+        self
+    }
+
+    /// The TLS versions to speak, by default 1.2 and 1.3.
+    #[doc(alias = "minimum_version")]
+    pub fn versions(
+        mut self,
+        versions: impl IntoIterator<Item = &'static SupportedProtocolVersion>,
+    ) -> Self {
+        self.shared.versions = versions.into_iter().collect();
+        self
+    }
+
+    /// The cryptography to use, in place of [`default_provider`](super::default_provider).
+    pub fn provider(mut self, provider: impl Into<Arc<CryptoProvider>>) -> Self {
+        self.shared.provider = Some(provider.into());
+        self
+    }
+
+    /// Appends the secrets of every connection to the file that `SSLKEYLOGFILE` names, if it names
+    /// one: whoever has that file reads everything. For looking into connections with Wireshark.
+    #[doc(alias = "keylog_filename")]
+    pub fn key_log_file(mut self) -> Self {
+        self.shared.key_log_file = true;
+        self
+    }
+
+    /// Reads the files, and makes the configuration. Blocks while it reads.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Tls`](crate::Error::Tls), which names the file and what is wrong with it, or the
+    /// option that cannot be met: no certificate, a host's name that its certificate is not for.
+    pub fn build(self) -> Result<Arc<ServerConfig>> {
+        let provider = self.shared.provider()?;
+        let verifier = self.verifier(&provider)?;
+        let certificates = Certificates::load(self.identity, self.hosts, &provider)?;
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&self.shared.versions)
+            .map_err(no_versions)?
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(Arc::new(certificates));
+        config.alpn_protocols = self.shared.checked_alpn()?;
+        match self.shared.sessions {
+            0 => config.session_storage = Arc::new(NoServerSessionStorage {}),
+            sessions => config.session_storage = ServerSessionMemoryCache::new(sessions),
+        }
+        if let Some(ticketer) = self.ticketer {
+            config.ticketer = ticketer;
+        } else if self.shared.sessions == 0 {
+            config.send_tls13_tickets = 0;
+        }
+        if let Some(key_log) = self.shared.key_log() {
+            config.key_log = key_log;
+        }
+        Ok(Arc::new(config))
+    }
+
+    fn verifier(&self, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>> {
+        if self.client_cas.is_empty() && self.client_roots.is_none() {
+            if self.client_may_be_unknown {
+                let what = "client certificates are asked for, but nobody is named who issues \
+                            them: call `client_ca_file(..)` too";
+                return Err(TlsError::new(what).into());
+            }
+            return Ok(WebPkiClientVerifier::no_client_auth());
+        }
+        let mut roots = RootCertStore::empty();
+        for path in &self.client_cas {
+            add_file(&mut roots, path)?;
+        }
+        if let Some(more) = &self.client_roots {
+            roots.extend(more.roots.iter().cloned());
+        }
+        let builder = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
+        let builder = if self.client_may_be_unknown {
+            builder.allow_unauthenticated()
+        } else {
+            builder
+        };
+        builder.build().map_err(|error| {
+            let what = "client certificates cannot be verified with the roots given";
+            TlsError::new(what).caused_by(error).into()
+        })
+    }
+}
+
+impl fmt::Debug for ServerConfigBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerConfigBuilder")
+            .finish_non_exhaustive()
+    }
+}
+
+/// Chooses the certificate by the name that the client asks for.
+#[derive(Debug)]
+struct Certificates {
+    /// By lower-case name; `*.` and a name for any one label before it.
+    hosts: HashMap<String, Arc<CertifiedKey>>,
+    everybody: Option<Arc<CertifiedKey>>,
+}
+
+impl Certificates {
+    fn load(
+        everybody: Option<Identity>,
+        hosts: Vec<(String, Identity)>,
+        provider: &CryptoProvider,
+    ) -> Result<Self> {
+        if everybody.is_none() && hosts.is_empty() {
+            let what = "a server needs a certificate: call `certificate_files(chain, key)`";
+            return Err(TlsError::new(what).into());
+        }
+        let everybody = everybody
+            .map(|identity| identity.load(provider))
+            .transpose()?;
+        let mut by_name = HashMap::new();
+        for (name, identity) in hosts {
+            let name = name.to_ascii_lowercase();
+            let (chain, _) = identity.names();
+            let certified = identity.load(provider)?;
+            check_host(&name, &chain, &certified)?;
+            if by_name.insert(name.clone(), certified).is_some() {
+                return Err(TlsError::new(format!("the host {name} has two certificates")).into());
+            }
+        }
+        Ok(Self {
+            hosts: by_name,
+            everybody,
+        })
+    }
+
+    fn find(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
+        let name = name.to_ascii_lowercase();
+        self.hosts.get(&name).or_else(|| {
+            let (_, rest) = name.split_once('.')?;
+            self.hosts.get(&format!("*.{rest}"))
+        })
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let by_name = hello.server_name().and_then(|name| self.find(name));
+        by_name.or(self.everybody.as_ref()).cloned()
+    }
+}
+
+/// Every client that asks for the name would refuse a certificate that is not for it.
+fn check_host(name: &str, chain: &str, certified: &CertifiedKey) -> Result<()> {
+    // Any one label in place of the star.
+    let one = name.replacen("*.", "any.", usize::from(name.starts_with("*.")));
+    let Ok(dns) = DnsName::try_from(one) else {
+        let what = format!("{name:?} is no host name that a client can ask for");
+        return Err(TlsError::new(what).into());
+    };
+    let failed = |error| {
+        let what = format!("the certificate in {chain} is not for the host {name}");
+        Error::from(TlsError::new(what).caused_by(error))
+    };
+    let certificate = certified.end_entity_cert().map_err(failed)?;
+    let certificate = ParsedCertificate::try_from(certificate).map_err(failed)?;
+    verify_server_name(&certificate, &ServerName::DnsName(dns)).map_err(failed)
+}
