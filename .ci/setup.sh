@@ -38,6 +38,16 @@ install_packages() {
         "${missing[@]}" >"$work/install.log" 2>&1 || { tail -n 20 "$work/install.log"; return 1; }
 }
 
+# The programs that TLS is tried with.
+install_tls_peers() {
+    local missing=()
+    command -v openssl >/dev/null || missing+=(openssl ca-certificates)
+    command -v python3 >/dev/null || missing+=(python3)
+    command -v curl >/dev/null || missing+=(curl)
+    command -v gnutls-serv >/dev/null || missing+=(gnutls-bin)
+    ((${#missing[@]} == 0)) || install_packages "${missing[@]}"
+}
+
 # The Rust release that Cargo.toml promises to support: 1.85.
 declared_msrv() {
     sed -n 's/^rust-version = "\([0-9]*\.[0-9]*\).*"/\1/p' Cargo.toml

@@ -28,6 +28,7 @@ about() {
     tree) echo "what the library depends on" ;;
     clippy) echo "lints over everything, warnings denied" ;;
     tests) echo "cargo test, as the README says" ;;
+    features) echo "the tests that features change, with each set of them" ;;
     docs) echo "documentation, warnings denied" ;;
     examples) echo "examples build, the tour runs" ;;
     loom) echo "the cross-thread code, every interleaving" ;;
@@ -44,6 +45,8 @@ stage_setup() {
         command -v cc >/dev/null || install_packages gcc libc6-dev
         command -v llvm-symbolizer >/dev/null || install_packages llvm || echo "no llvm-symbolizer"
         command -v cargo >/dev/null || install_packages cargo-web rustfmt-web rust-web-clippy
+        # Whom TLS is tried with; what cannot be had is left out of the comparison.
+        install_tls_peers || echo "not all of them could be installed"
     fi
     cargo --version
     rustc --version
@@ -68,7 +71,7 @@ packages_of_library() {
 }
 
 stage_tree() {
-    local found count stated runtimes
+    local found count runtimes
     runtimes='tokio|tokio-.*|async-std|smol|async-io|async-executor|async-global-executor|glommio'
     runtimes+='|monoio|compio|embassy-executor|futures-executor'
     # Development dependencies may bring `futures` for its combinators, and with it an executor.
@@ -87,19 +90,46 @@ stage_tree() {
         printf 'two versions of one package in the library:\n%s\n' "$found"
         return 1
     fi
-    packages_of_library normal,build | paste -sd ' '
-    count="$(packages_of_library normal,build | wc -l)"
-    stated="$(grep -oE '\b[0-9]+ crates\b' README.md 2>/dev/null | head -n 1 | cut -d ' ' -f 1)" ||
-        stated=
-    if [[ -n "$stated" && "$stated" != "$count" ]]; then
-        echo "README.md says '$stated crates', the library's tree has $count besides itself"
-        return 1
-    fi
-    note "ok, $count crates${stated:+, as README.md says}, no runtime"
+    local options stated wrong=0 counts=()
+    for options in '' '--no-default-features' '--no-default-features --features aws-lc-rs'; do
+        # shellcheck disable=SC2086 # the options are words
+        count="$(packages_of_library normal,build $options | wc -l)"
+        echo "${options:-default}: $count"
+        counts+=("$count")
+        stated="$(stated_crates "${options:-default}")"
+        if [[ "$stated" != "$count" ]]; then
+            echo "README.md says '${stated:-nothing}' of the crates with '${options:-default}'," \
+                "the library's tree has $count besides itself"
+            wrong=1
+        fi
+    done
+    ((wrong == 0)) || return 1
+    note "ok, crates as README.md says: ${counts[*]}, no runtime"
 }
+
+# The number in README.md's table that has a row for each set of features.
+stated_crates() {
+    awk -F'|' -v options="$1" '
+        { gsub(/[` ]+$|^[` ]+/, "", $2); gsub(/ /, "", $3) }
+        $2 == options && $3 ~ /^[0-9]+$/ { print $3; exit }' README.md
+}
+
+# What is compiled in other ways: without TLS, without a provider, with the other one, with both.
+feature_sets=(
+    '--no-default-features'
+    '--no-default-features --features tls'
+    '--no-default-features --features aws-lc-rs'
+    '--features aws-lc-rs'
+)
 
 stage_clippy() {
     cargo clippy --workspace --all-targets -- -D warnings
+    local options
+    for options in "${feature_sets[@]}"; do
+        echo "with $options"
+        # shellcheck disable=SC2086 # the options are words
+        cargo clippy --package soloio --all-targets $options -- -D warnings
+    done
 }
 
 stage_tests() {
@@ -108,6 +138,20 @@ stage_tests() {
     counted="$(count_tests "$work/tests.log")"
     [[ "$counted" != "0 passed"* ]] || { echo "no test ran"; return 1; }
     note "ok, $counted"
+}
+
+# Every test without TLS; with the other providers those of TLS.
+stage_features() {
+    local options filter
+    rm -f "$work/features.log"
+    for options in "${feature_sets[@]}"; do
+        filter=tls
+        [[ "$options" != --no-default-features ]] || filter=
+        echo "with $options"
+        # shellcheck disable=SC2086 # the options are words, the filter one or none
+        limit 900 cargo test $options --lib --test it -- $filter 2>&1 | tee -a "$work/features.log"
+    done
+    note "ok, $(count_tests "$work/features.log")"
 }
 
 stage_docs() {
@@ -141,8 +185,9 @@ stage_msrv() {
     note "ok, $("$rustc" --version | cut -d ' ' -f 1,2)"
 }
 
-# std is built from source for these targets. The compiler that goes with the source is the same
-# one as for the oldest supported version; a rustc-web that is installed will do as well.
+# The crypto providers are left out: they need a C compiler for the target. std is built from source.
+# The compiler that goes with the source is the same one as for the oldest supported version; a
+# rustc-web that is installed will do as well.
 stage_kqueue() {
     local rustc
     if ! rustc="$(old_rustc 2>"$work/why")"; then
@@ -156,7 +201,8 @@ stage_kqueue() {
     # -Zwarnings: code that no other platform uses is a warning only here.
     RUSTC="$rustc" RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$work/kqueue" \
         CARGO_PROFILE_DEV_DEBUG=0 CARGO_BUILD_WARNINGS=deny \
-        cargo check --package soloio --lib -Zwarnings -Zbuild-std=std,panic_abort \
+        cargo check --package soloio --lib --no-default-features --features native-certs \
+        -Zwarnings -Zbuild-std=std,panic_abort \
         --target aarch64-apple-darwin --target x86_64-unknown-freebsd
 }
 
