@@ -89,6 +89,8 @@ mod tls_pem;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod tls_pieces;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+mod tls_refusals;
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod tls_support;
 #[cfg(all(feature = "tls", not(any(feature = "ring", feature = "aws-lc-rs"))))]
 mod tls_without_provider;
