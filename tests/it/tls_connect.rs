@@ -3,6 +3,7 @@
 
 use std::future::IntoFuture;
 use std::net::TcpListener as StdListener;
+use std::path::Path;
 use std::process::Command;
 
 use futures_util::future::join;
@@ -148,6 +149,42 @@ fn an_end_without_a_goodbye_is_allowed_only_when_asked() {
     });
 }
 
+/// With `.tls()` and its kin, and a server whose files are in this folder.
+fn connect_in_each_way(given: &Path) {
+    let (chain, key) = (given.join("server.pem"), given.join("server.key"));
+    block_on(async {
+        for n in 0..3 {
+            let tcp = create_tcp_listener()
+                .local_host("127.0.0.1")
+                .await
+                .expect("a port");
+            let port = tcp.local_addr().port();
+            let config = server_config().certificate_files(&chain, &key).build();
+            let listener = TlsListener::new(tcp, config.expect("a certificate"));
+            let tcp = connect_tcp("127.0.0.1", port);
+            let connect = match n {
+                0 => tcp.tls(),
+                1 => tcp.tls_hostname("localhost"),
+                _ => tcp.tls_standard_compatible(true),
+            };
+            // The server's own error does not count: the client's is the one looked for.
+            let ended = task_group(async |group| {
+                group.spawn(async {
+                    if let Ok(server) = listener.accept().await {
+                        server.send(b"x").await?;
+                        server.receive().await.expect_err("nothing comes");
+                    }
+                    Ok(())
+                });
+                let client = connect.await?;
+                assert_eq!(client.receive().await?, b"x");
+                client.close().await
+            });
+            ended.await.expect("verified");
+        }
+    });
+}
+
 /// Without a configuration the system's roots count, here those of `SSL_CERT_FILE`. Together with
 /// it the other options: each turns TLS on by itself.
 #[test]
@@ -155,50 +192,16 @@ fn the_system_is_asked_whom_to_trust() {
     const TEST: &str = "tls_connect::the_system_is_asked_whom_to_trust";
     const MARK: &str = "SOLOIO_TEST_SYSTEM";
     let _guard = deadline();
-    let dir = TempDir::new();
     if let Some(given) = std::env::var_os(MARK) {
-        let (chain, key) = (dir.path("chain"), dir.path("key"));
-        let given = std::path::Path::new(&given);
-        std::fs::copy(given.join("server.pem"), &chain).expect("a file");
-        std::fs::copy(given.join("server.key"), &key).expect("a file");
-        block_on(async {
-            for n in 0..3 {
-                let tcp = create_tcp_listener()
-                    .local_host("127.0.0.1")
-                    .await
-                    .expect("a port");
-                let port = tcp.local_addr().port();
-                let config = server_config().certificate_files(&chain, &key).build();
-                let listener = TlsListener::new(tcp, config.expect("a certificate"));
-                let tcp = connect_tcp("127.0.0.1", port);
-                let connect = match n {
-                    0 => tcp.tls(),
-                    1 => tcp.tls_hostname("localhost"),
-                    _ => tcp.tls_standard_compatible(true),
-                };
-                // The server's own error does not count: the client's is the one looked for.
-                let ended = task_group(async |group| {
-                    group.spawn(async {
-                        if let Ok(server) = listener.accept().await {
-                            server.send(b"x").await?;
-                            server.receive().await.expect_err("nothing comes");
-                        }
-                        Ok(())
-                    });
-                    let client = connect.await?;
-                    assert_eq!(client.receive().await?, b"x");
-                    client.close().await
-                });
-                ended.await.expect("verified");
-            }
-        });
+        connect_in_each_way(Path::new(&given));
         return;
     }
+    let dir = TempDir::new();
     let ca = Ca::new("a CA");
     let file = ca.write(dir.all(), "ca");
     ca.server(&["localhost", "127.0.0.1"])
         .write(dir.all(), "server");
-    let run = |file: &std::path::Path| {
+    let run = |file: &Path| {
         let mut command = Command::new(std::env::current_exe().expect("this binary"));
         command
             .args(["--exact", TEST, "--nocapture"])

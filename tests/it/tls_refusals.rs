@@ -47,7 +47,7 @@ fn has(text: &str, words: &[&str]) {
 }
 
 #[test]
-fn both_sides_say_what_to_do() {
+fn nothing_in_common_is_said_on_both_sides() {
     let _guard = deadline();
     let ca = Ca::new("a CA");
     let issued: Issued = ca.server(&["localhost"]);
@@ -85,6 +85,26 @@ fn both_sides_say_what_to_do() {
         ],
     );
 
+    use soloio::tls::rustls::version::{TLS12, TLS13};
+    let (c, s) = said(client().versions([&TLS12]), server().versions([&TLS13]));
+    has(
+        &c,
+        &["the server ended the connection: it speaks none of our TLS versions"],
+    );
+    has(
+        &s,
+        &["the two sides have no TLS version or cipher suite in common"],
+    );
+}
+
+#[test]
+fn a_certificate_that_is_refused_is_told_on_both_sides() {
+    let _guard = deadline();
+    let ca = Ca::new("a CA");
+    let issued: Issued = ca.server(&["localhost"]);
+    let client = || client_config().roots(ca.roots());
+    let server = || server_config().certificate(issued.chain.clone(), issued.key());
+
     let picky = server().client_roots(ca.roots());
     let (c, s) = said(client(), picky);
     has(
@@ -119,16 +139,5 @@ fn both_sides_say_what_to_do() {
     has(
         &s,
         &["the client ended the connection: it does not trust whoever issued our certificate"],
-    );
-
-    use soloio::tls::rustls::version::{TLS12, TLS13};
-    let (c, s) = said(client().versions([&TLS12]), server().versions([&TLS13]));
-    has(
-        &c,
-        &["the server ended the connection: it speaks none of our TLS versions"],
-    );
-    has(
-        &s,
-        &["the two sides have no TLS version or cipher suite in common"],
     );
 }
