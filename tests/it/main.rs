@@ -6,11 +6,6 @@
 mod adopt;
 mod allocations;
 mod bad_input;
-#[cfg_attr(
-    not(any(feature = "ring", feature = "aws-lc-rs")),
-    allow(dead_code, reason = "most of its users need a crypto provider")
-)]
-mod cancel_driver;
 mod cancel_everywhere;
 mod cancel_names;
 mod cancel_random;
@@ -22,6 +17,10 @@ mod cancel_random;
 mod certs;
 mod conformance;
 mod cores;
+#[cfg_attr(
+    not(any(feature = "ring", feature = "aws-lc-rs")),
+    allow(dead_code, reason = "most of its users need a crypto provider")
+)]
 mod cut;
 mod dump;
 mod executor;
