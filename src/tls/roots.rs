@@ -40,7 +40,8 @@ const FOLDERS: &[&str] = &[
 ///
 /// Those of the file `SSL_CERT_FILE` and the folders `SSL_CERT_DIR` (separated by `:`) if either is
 /// set and not empty; else those of the first bundle or folder found in the usual places of Linux
-/// distributions and BSDs. With the feature `native-certs`, on macOS, those of the keychain.
+/// distributions and BSDs. With the feature `native-certs`, on macOS, those of the keychain
+/// come first.
 ///
 /// It is what client configurations trust unless told otherwise; [`client_config`] with
 /// `system_roots()` adds to it. Blocks while it reads, for about a
@@ -69,7 +70,7 @@ pub fn system_roots() -> Result<RootCertStore> {
         return from_environment(file.as_deref(), folders.as_deref());
     }
     #[cfg(all(feature = "native-certs", target_os = "macos"))]
-    return from_keychain();
+    return from_keychain().or_else(|error| from_usual_places(BUNDLES, FOLDERS).map_err(|_| error));
     #[cfg(not(all(feature = "native-certs", target_os = "macos")))]
     from_usual_places(BUNDLES, FOLDERS)
 }
@@ -101,10 +102,6 @@ fn from_environment(file: Option<&OsStr>, folders: Option<&OsStr>) -> Result<Roo
 }
 
 /// The first bundle that has a certificate, else the first such folder.
-#[cfg_attr(
-    all(feature = "native-certs", target_os = "macos"),
-    allow(dead_code, reason = "the keychain is asked there")
-)]
 fn from_usual_places(bundles: &[&str], folders: &[&str]) -> Result<RootCertStore> {
     let mut found = Found::default();
     let mut places = bundles.iter().map(|path| (path, false));

@@ -93,8 +93,8 @@ has no KeyUpdate; curl takes a cut for the end.
 | half-close | one side ends its direction, and receives what the other side sends after that |
 | client certificate | one is required, and shown |
 | ALPN | both sides name the same protocol |
-| resumption | the second connection resumes the session of the first (a server of ours gives TLS 1.3 \
-    tickets with its first data, not before) |
+| resumption | the second connection resumes the session of the first (a server of ours \
+    gives TLS 1.3 tickets with its first data, not before) |
 | wrong name, expired, unknown CA | whoever is the client refuses the certificate, and the \
     server is told by an alert (by curl, which looks at names last, with a goodbye) |
 | KeyUpdate | data both ways after the peer's KeyUpdate, which asks for ours |
