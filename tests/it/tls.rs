@@ -254,11 +254,11 @@ fn both_sides_hear_why_a_handshake_failed() {
             .with_root_certificates(RootCertStore::empty())
             .with_no_client_auth();
         for (client, name, word, answer) in [
-            (nobody, NAME, "UnknownIssuer", "UnknownCA"),
+            (nobody, NAME, "is not trusted", "UnknownCA"),
             (
                 client_of(&[&TLS13]),
                 "other.example",
-                "not valid for name",
+                "is not for that name",
                 "alert",
             ),
         ] {
