@@ -3,6 +3,7 @@
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ClientConfig;
 
@@ -101,6 +102,12 @@ impl ConnectTls {
     /// As [`ConnectTcp::local_port`].
     pub fn local_port(mut self, port: u16) -> Self {
         self.tcp = self.tcp.local_port(port);
+        self
+    }
+
+    /// As [`ConnectTcp::happy_eyeballs_delay`].
+    pub fn happy_eyeballs_delay(mut self, delay: Duration) -> Self {
+        self.tcp = self.tcp.happy_eyeballs_delay(delay);
         self
     }
 

@@ -32,9 +32,9 @@
 
 mod adopt;
 mod connect;
-mod create_unix_datagram;
 #[cfg(feature = "tls")]
 mod connect_tls;
+mod create_unix_datagram;
 mod datagram;
 mod datagrams;
 mod foreign;
@@ -66,12 +66,12 @@ pub use crate::sys::addr::UnixName;
 pub use crate::sys::unix::PeerCredentials;
 pub use adopt::adopt_listeners;
 pub use connect::{ConnectTcp, connect_tcp, connect_unix};
+#[cfg(feature = "tls")]
+pub use connect_tls::ConnectTls;
 pub use create_unix_datagram::{
     CreateConnectedUnixDatagramSocket, CreateUnixDatagramSocket,
     create_connected_unix_datagram_socket, create_unix_datagram_socket,
 };
-#[cfg(feature = "tls")]
-pub use connect_tls::ConnectTls;
 pub use datagram::{
     CreateConnectedUdpSocket, CreateUdpSocket, create_connected_udp_socket, create_udp_socket,
 };

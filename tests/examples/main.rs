@@ -4,10 +4,10 @@
 //!
 //! The file is long because each example has its tests here.
 
-mod chat;
 #[path = "../it/certs.rs"]
 #[expect(dead_code, reason = "only files are needed here")]
 mod certs;
+mod chat;
 mod running;
 mod tls;
 
