@@ -27,6 +27,9 @@ use crate::sys::clock::{self, NEVER, Nanos};
 /// How often the body of a cancelled scope is polled at most before it is dropped.
 const POLLS: u8 = 16;
 
+/// How many operations a cancelled task may begin in vain before its new shields hold no more.
+const DEAF: u32 = 64;
+
 /// How often operations were told that they are cancelled.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Told {
@@ -65,6 +68,24 @@ impl Core {
         let key = scopes.enter(parent, kind, limit);
         if found_by_walks {
             scopes.attach(key);
+        }
+        key
+    }
+
+    /// A new shield inside the current scope. None for a task that was told to end [`DEAF`] times
+    /// and goes on beginning things: it could hold its scope up with one shield after the other.
+    pub(super) fn enter_shield(&self, until: Nanos) -> ScopeKey {
+        let key = self.enter_scope(Kind::Shield(until), Limit::At(NEVER));
+        let parent = self.scopes().parent(key);
+        let by = match self.is_alarmed() {
+            true => self.outermost(parent),
+            false => None,
+        };
+        if let Some(by) = by {
+            let task = self.executor.scope_of(self.executor.task());
+            if self.scopes().deaf(task, by) >= DEAF {
+                self.scopes().expose(key);
+            }
         }
         key
     }
@@ -195,9 +216,14 @@ impl Core {
         self.finished();
         let from = self.anchor();
         let shielded = self.scopes().charge(from, by);
+        let in_order = waited && !shielded;
+        if !in_order {
+            let task = self.executor.scope_of(self.executor.task());
+            self.scopes().count_deaf(task, by);
+        }
         let mut told = self.told.get();
         told.all += 1;
-        told.waited += u64::from(waited && !shielded);
+        told.waited += u64::from(in_order);
         self.told.set(told);
         Some(Poll::Ready(Error::Cancelled))
     }

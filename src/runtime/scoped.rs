@@ -196,7 +196,7 @@ impl<O: Owner> Scope<O> {
             Bounds::Shield(when) => {
                 let until = when.deadline();
                 self.bounds = Bounds::Shield(When::Deadline(until));
-                core.enter_scope(Kind::Shield(until), Limit::At(NEVER))
+                core.enter_shield(until)
             }
         };
     }

@@ -90,6 +90,10 @@ struct Node {
     timer: TimerKey,
     /// What was left to be polled below when this was asked last.
     held: u64,
+    /// Of a task: who told it last that it is cancelled, and how often it began something new
+    /// all the same.
+    deaf_to: ScopeKey,
+    deaf: u32,
 }
 
 /// An operation (or a scope) whose waker is not a task's.
@@ -168,6 +172,8 @@ impl Scopes {
             limit,
             timer: 0,
             held: 0,
+            deaf_to: 0,
+            deaf: 0,
         });
         u64::from(generation) << 32 | index as u64
     }
@@ -387,6 +393,23 @@ impl Scopes {
             key = node.parent;
         }
         shielded
+    }
+
+    /// The task with the scope `key` began something new after `by` had told it to end.
+    pub(crate) fn count_deaf(&mut self, key: ScopeKey, by: ScopeKey) {
+        let Some(node) = self.get_mut(key) else {
+            return;
+        };
+        if std::mem::replace(&mut node.deaf_to, by) != by {
+            node.deaf = 0;
+        }
+        node.deaf = node.deaf.saturating_add(1);
+    }
+
+    /// How often that was.
+    pub(crate) fn deaf(&self, key: ScopeKey, by: ScopeKey) -> u32 {
+        let node = self.get(key).filter(|node| node.deaf_to == by);
+        node.map_or(0, |node| node.deaf)
     }
 
     /// True if something in the scope, or the scope's task, was told to end because of a scope

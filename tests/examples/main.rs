@@ -392,7 +392,10 @@ fn echo_stops_accepting_and_lets_connections_finish() {
 fn echo_ends_at_once_at_the_second_signal() {
     let mut echo = start("echo", &["--tcp", "127.0.0.1:0"]);
     let address = echo.address("tcp");
-    let _client = TcpStream::connect(address).expect("it listens");
+    let mut client = TcpStream::connect(address).expect("it listens");
+    // Accepted, not only in the kernel's queue, which goes with the listener.
+    client.write_all(b"x").expect("written");
+    client.read_exact(&mut [0]).expect("echoed");
     echo.terminate();
     while TcpStream::connect(address).is_ok() {
         assert!(Instant::now() < echo.deadline, "it goes on accepting");

@@ -17,10 +17,6 @@ mod cancel_random;
 mod certs;
 mod conformance;
 mod cores;
-#[cfg_attr(
-    not(any(feature = "ring", feature = "aws-lc-rs")),
-    allow(dead_code, reason = "most of its users need a crypto provider")
-)]
 mod cut;
 mod dump;
 mod executor;
