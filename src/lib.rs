@@ -63,13 +63,15 @@
 //!   Sockets made elsewhere: `TcpStream::try_from(fd)` and its like, [`net::inherited_sockets`].
 //! * Move bytes: [`ByteReceiveStream`], [`ByteSendStream`], [`ByteStream`]; each stream type has
 //!   the same methods itself, so that none of these need be imported.
-//! * Run tasks side by side: [`task_group`], [`TaskGroup::spawn`], [`TaskHandle`]; [`yield_now`].
-//! * Several futures in one task: [`race`], [`join`], [`try_join`].
-//! * Between tasks: [`create_memory_object_stream`]; [`Event`], [`Lock`], [`Condition`],
-//!   [`Semaphore`], [`CapacityLimiter`], [`RateLimiter`], all of [`sync`].
+//! * Run tasks side by side: [`task_group`], [`TaskGroup::spawn`], [`TaskHandle`]; in one task:
+//!   [`join`](fn@join), [`race`](fn@race); [`yield_now`].
 //! * Wait, or limit a wait: [`sleep`], [`sleep_until`], [`interval`], [`fail_after`],
 //!   [`move_on_after`].
-//! * Join two streams, as proxies do: [`relay`].
+//! * Cancel, and clean up: [`CancelScope`], [`shield`].
+//! * Talk between tasks: [`create_memory_object_stream`], and what is in [`sync`].
+//! * Threads, signals, cores: [`run_in_thread`], [`loop_handle`], [`open_signal_receiver`],
+//!   [`per_core`].
+//! * See what everybody waits for: [`dump`](fn@dump).
 //! * Test without a kernel: [`create_memory_byte_stream`].
 //!
 //! What has options is a builder that is awaited: `create_udp_socket().local_host("::1").await?`.
@@ -77,7 +79,9 @@
 //!
 //! # What always holds
 //!
-//! * Dropping a future cancels it. What that means stands under *Cancel safety* at each operation.
+//! * Cancelling is an error first: operations in a cancelled scope end with [`Error::Cancelled`], and
+//!   what goes on after that is dropped. Dropping a future cancels it, too. What either means stands
+//!   under *Cancel safety* at each operation.
 //! * Operations take `&self`: one task may receive from a stream while another sends. A second
 //!   receiver, or sender, gets [`Error::Busy`].
 //! * The end of a stream is [`Error::EndOfStream`], never an empty read; `next()` turns it into
