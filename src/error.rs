@@ -1,6 +1,7 @@
 //! Defines [`Error`], the few sharp words every operation ends with, and [`Result`].
 
 mod panicked;
+mod tls;
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -9,6 +10,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use panicked::Panicked;
+pub use tls::TlsError;
 
 /// What every operation of this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -342,69 +344,6 @@ impl fmt::Display for ResolveError {
 impl StdError for ResolveError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         Some(&self.cause)
-    }
-}
-
-/// What went wrong with TLS: the message says what to do where something can be done, and
-/// [`source`](StdError::source) keeps what the TLS library or the operating system said.
-#[derive(Debug)]
-pub struct TlsError {
-    message: String,
-    cause: Option<Box<dyn StdError + Send + Sync>>,
-    /// The message says already what the cause says.
-    says_all: bool,
-}
-
-impl TlsError {
-    #[cfg(feature = "tls")]
-    #[allow(dead_code, reason = "TLS comes in the next commits")]
-    pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            cause: None,
-            says_all: false,
-        }
-    }
-
-    /// Keeps what the layer below said, which the message has told in better words.
-    #[cfg(feature = "tls")]
-    pub(crate) fn instead_of(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.says_all = true;
-        self.caused_by(cause)
-    }
-
-    /// Adds what the layer below said.
-    #[cfg(feature = "tls")]
-    #[allow(dead_code, reason = "TLS comes in the next commits")]
-    pub(crate) fn caused_by(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.cause = Some(cause.into());
-        self
-    }
-}
-
-#[cfg(feature = "tls")]
-impl From<TlsError> for Error {
-    fn from(error: TlsError) -> Self {
-        Self::Tls(Box::new(error))
-    }
-}
-
-impl fmt::Display for TlsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
-        match &self.cause {
-            Some(cause) if !self.says_all => write!(f, ": {cause}"),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl StdError for TlsError {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        match &self.cause {
-            Some(cause) => Some(&**cause),
-            None => None,
-        }
     }
 }
 

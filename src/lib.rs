@@ -79,9 +79,9 @@
 //!
 //! # What always holds
 //!
-//! * Cancelling is an error first: operations in a cancelled scope end with [`Error::Cancelled`], and
-//!   what goes on after that is dropped. Dropping a future cancels it, too. What either means stands
-//!   under *Cancel safety* at each operation.
+//! * Cancelling is an error first: operations in a cancelled scope end with [`Error::Cancelled`],
+//!   and what goes on after that is dropped. Dropping a future cancels it, too. What either means
+//!   stands under *Cancel safety* at each operation.
 //! * Operations take `&self`: one task may receive from a stream while another sends. A second
 //!   receiver, or sender, gets [`Error::Busy`].
 //! * The end of a stream is [`Error::EndOfStream`], never an empty read; `next()` turns it into
