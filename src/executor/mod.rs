@@ -55,6 +55,8 @@ pub(crate) fn wake_each(wakers: impl Iterator<Item = Waker>) {
 pub(crate) struct Executor {
     number: u16,
     budget: Cell<u32>,
+    /// Counts the turns; never 0.
+    turn: Cell<u32>,
     /// Who is being polled, and the scope around that: for what has to know who runs.
     task: Cell<TaskId>,
     scope: Cell<u64>,
@@ -83,6 +85,7 @@ impl Executor {
         Self {
             number,
             budget: Cell::new(BUDGET),
+            turn: Cell::new(1),
             task: Cell::new(TaskId::NOBODY),
             scope: Cell::new(0),
             slots: RefCell::new(Slots::new(number)),
@@ -92,6 +95,11 @@ impl Executor {
     /// The runtime's place in the process-wide table.
     pub(crate) fn number(&self) -> u16 {
         self.number
+    }
+
+    /// True if it is the one that runs on this thread right now.
+    pub(crate) fn is_entered(&self) -> bool {
+        waker::is_entered(self)
     }
 
     fn slots(&self) -> RefMut<'_, Slots> {
@@ -218,6 +226,7 @@ impl Executor {
     /// A new turn begins, at so many milliseconds of some clock.
     pub(crate) fn refill(&self, now: u32) {
         self.budget.set(BUDGET);
+        self.turn.set(self.turn.get().checked_add(1).unwrap_or(1));
         self.slots().now = now;
     }
 
@@ -238,6 +247,11 @@ impl Executor {
     /// The task that `waker` wakes, if it is one of this executor's.
     pub(crate) fn task_of(&self, waker: &Waker) -> Option<TaskId> {
         TaskId::of(waker, self.number)
+    }
+
+    /// Which turn this is; never 0.
+    pub(crate) fn turn(&self) -> u32 {
+        self.turn.get()
     }
 
     /// Takes one from the budget.

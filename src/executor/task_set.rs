@@ -370,9 +370,21 @@ impl<E> TaskSet<E> {
         Some(member)
     }
 
-    /// No task is taken in from now on.
+    /// No task is taken in from now on, and none is polled.
+    ///
+    /// Who drops a group under another runtime than the one it was polled in last may cancel its
+    /// tasks meanwhile, by number: there that would be a number of somebody else's.
     pub(crate) fn close(&self) {
         self.closed.set(true);
+        let home = self.home.borrow();
+        if home
+            .as_ref()
+            .is_some_and(|home| !home.executor.is_entered())
+        {
+            for (_, member) in &*self.members.borrow() {
+                member.child.set_id(TaskId::NOBODY);
+            }
+        }
     }
 
     /// Drops every future in place, one at a time, going on after a panic; then frees the slots.

@@ -143,6 +143,16 @@ pub(crate) fn enter(executor: Option<Rc<Executor>>) -> Option<Rc<Executor>> {
     LOCAL.with(|local| local.replace(executor))
 }
 
+/// True if `executor` is the one that wakes on this thread are for.
+pub(super) fn is_entered(executor: &Executor) -> bool {
+    LOCAL.with(|local| {
+        let local = local.borrow();
+        local
+            .as_deref()
+            .is_some_and(|here| std::ptr::eq(here, executor))
+    })
+}
+
 /// Every live runtime of the process.
 static TABLE: Table<poller::Bell> = Table::over(Mutex::new(Entries::new(MAX_RUNTIMES)));
 

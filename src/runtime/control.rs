@@ -4,6 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::task::Waker;
 use std::time::Instant;
 
+use slab::Slab;
+
 use super::context::{self, Core};
 use super::scopes::{Limit, ScopeKey};
 use crate::executor::wake_each;
@@ -16,7 +18,7 @@ pub(crate) struct Control {
     cancelled: Cell<bool>,
     caught: Cell<bool>,
     /// The runs under way.
-    runs: RefCell<Vec<Run>>,
+    runs: RefCell<Slab<Run>>,
 }
 
 /// One run.
@@ -66,7 +68,12 @@ impl Control {
 
     /// Does `what` to the runs on the running loop, and wakes all.
     fn each(&self, what: impl Fn(&Core, ScopeKey)) {
-        let runs = self.runs.borrow().clone();
+        let runs: Vec<Run> = self
+            .runs
+            .borrow()
+            .iter()
+            .map(|(_, run)| run.clone())
+            .collect();
         for run in &runs {
             let here = context::with_serial(run.serial, |core| what(core, run.key));
             // Elsewhere it is done when the run is polled.
@@ -75,30 +82,48 @@ impl Control {
         wake_each(runs.into_iter().map(|run| run.waker));
     }
 
-    pub(super) fn wait(&self, serial: u64, key: ScopeKey, waker: &Waker) {
-        let find = |run: &Run| run.key == key && run.serial == serial;
-        let place = self.runs.borrow().iter().position(find);
-        let run = |waker| Run { serial, key, waker };
-        match place {
-            Some(at) if self.runs.borrow()[at].waker.will_wake(waker) => {}
-            Some(at) => {
-                let new = run(waker.clone());
-                let old = std::mem::replace(&mut self.runs.borrow_mut()[at], new);
-                drop(old);
-            }
-            None => {
-                let new = run(waker.clone());
-                self.runs.borrow_mut().push(new);
-            }
+    /// A run is polled with `waker`. It has the place that it was given before, if any; gives the
+    /// place that it has from now on. There may be a run for each of thousands of connections, so
+    /// none is looked for.
+    fn wait(&self, place: Option<usize>, serial: u64, key: ScopeKey, waker: &Waker) -> usize {
+        let same = |run: &Run| run.key == key && run.serial == serial && run.waker.will_wake(waker);
+        let known = place.filter(|place| self.runs.borrow().get(*place).is_some_and(same));
+        if let Some(place) = known {
+            return place;
         }
+        let new = Run {
+            serial,
+            key,
+            waker: waker.clone(),
+        };
+        let Some(place) = place else {
+            return self.runs.borrow_mut().insert(new);
+        };
+        let old = std::mem::replace(&mut self.runs.borrow_mut()[place], new);
+        drop(old);
+        place
     }
 
-    pub(super) fn leave(&self, serial: u64, key: ScopeKey) {
-        let mut runs = self.runs.borrow_mut();
-        let find = |run: &Run| run.key == key && run.serial == serial;
-        let gone = runs.iter().position(find).map(|at| runs.swap_remove(at));
-        drop(runs);
+    fn leave(&self, place: usize) {
+        let gone = self.runs.borrow_mut().remove(place);
         drop(gone);
+    }
+}
+
+/// One run's way to who may cancel it.
+#[derive(Debug)]
+pub(crate) struct Owned<'a> {
+    control: &'a Control,
+    /// Its place among the runs, once polled.
+    place: Option<usize>,
+}
+
+impl<'a> Owned<'a> {
+    pub(crate) fn by(control: &'a Control) -> Self {
+        Self {
+            control,
+            place: None,
+        }
     }
 }
 
@@ -106,6 +131,12 @@ impl Control {
 /// nothing for it.
 pub(crate) trait Owner {
     fn control(&self) -> Option<&Control>;
+
+    /// The run is polled, under that name and with that waker.
+    fn wait(&mut self, serial: u64, key: ScopeKey, waker: &Waker);
+
+    /// The run is over, or goes on under another name.
+    fn leave(&mut self);
 }
 
 /// The owner of a run that nobody can cancel.
@@ -116,10 +147,24 @@ impl Owner for Nobody {
     fn control(&self) -> Option<&Control> {
         None
     }
+
+    fn wait(&mut self, _: u64, _: ScopeKey, _: &Waker) {}
+
+    fn leave(&mut self) {}
 }
 
-impl Owner for &Control {
+impl Owner for Owned<'_> {
     fn control(&self) -> Option<&Control> {
-        Some(self)
+        Some(self.control)
+    }
+
+    fn wait(&mut self, serial: u64, key: ScopeKey, waker: &Waker) {
+        self.place = Some(self.control.wait(self.place, serial, key, waker));
+    }
+
+    fn leave(&mut self) {
+        if let Some(place) = self.place.take() {
+            self.control.leave(place);
+        }
     }
 }

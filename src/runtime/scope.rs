@@ -16,7 +16,7 @@
 //! A loop that ignores the errors uses up the turn's budget, as any busy loop does, so it gives
 //! way and ends after [`POLLS`] polls. So a time limit always fires.
 
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
 use super::context::Core;
 use super::scopes::{Hold, Kind, Left, Limit, ScopeKey, WaiterKey};
@@ -44,11 +44,16 @@ impl Core {
     /// cancel of the task alone finds what is below.
     fn anchor(&self) -> ScopeKey {
         let scope = self.executor.scope();
-        let Some(Base { own: 0, set: above }) = self.executor.base() else {
+        let Some(Base { own, set: above }) = self.executor.base() else {
             return scope;
         };
-        let task = self.scopes().enter(above, Kind::Task, Limit::At(NEVER));
-        self.executor.set_task_scope(self.executor.task(), task);
+        let mut task = own;
+        if own == 0 {
+            task = self.scopes().enter(above, Kind::Task, Limit::At(NEVER));
+            self.executor.set_task_scope(self.executor.task(), task);
+        }
+        // A task that was given its node inside a scope, which has ended, goes on in the group's
+        // until its poll is over.
         if scope == above {
             self.executor.go_on_in(task);
             return task;
@@ -204,15 +209,11 @@ impl Core {
         self.is_alarmed() && self.scopes().is_cancelled(key)
     }
 
-    /// Tells the operation that asks if it is cancelled: `Some(Pending)` gives way first, and has
-    /// woken the task. `waited` if it waited before, `false` if it has not begun.
+    /// Tells the operation that asks that it is cancelled, if it is; `waited` if it waited before,
+    /// `false` if it has not begun.
     #[cold]
-    pub(super) fn tell(&self, cx: &Context<'_>, waited: bool) -> Option<Poll<Error>> {
+    pub(super) fn tell(&self, waited: bool) -> Option<Error> {
         let by = self.outermost(self.executor.scope())?;
-        if self.executor.is_spent() {
-            cx.waker().wake_by_ref();
-            return Some(Poll::Pending);
-        }
         self.finished();
         let from = self.anchor();
         let shielded = self.scopes().charge(from, by);
@@ -225,7 +226,7 @@ impl Core {
         told.all += 1;
         told.waited += u64::from(in_order);
         self.told.set(told);
-        Some(Poll::Ready(Error::Cancelled))
+        Some(Error::Cancelled)
     }
 
     /// How often operations were told that they are cancelled.

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::context::{self, Core};
-pub(crate) use super::control::{Control, Nobody, Owner};
+pub(crate) use super::control::{Control, Nobody, Owned, Owner};
 use super::scopes::{Kind, Limit, ScopeKey};
 use super::sleep::{self, When};
 use crate::executor::remote::Post;
@@ -71,6 +71,8 @@ struct Scope<O: Owner> {
     serial: u64,
     key: ScopeKey,
     timer: Timer,
+    /// It had no time left, but neither had the turn: what is ready is let through in the next.
+    gave_way: bool,
     /// The deadline of the control that is in force.
     applied: Option<Instant>,
 }
@@ -83,6 +85,7 @@ impl<O: Owner> Scope<O> {
             serial: 0,
             key: 0,
             timer: Timer::Unset,
+            gave_way: false,
             applied: None,
         }
     }
@@ -171,8 +174,8 @@ impl<O: Owner> Scope<O> {
         } else {
             self.enter_anew(core);
         }
+        self.owner.wait(self.serial, self.key, cx.waker());
         if let Some(control) = self.owner.control() {
-            control.wait(self.serial, self.key, cx.waker());
             if control.is_cancelled() && !core.is_cancelled(self.key) {
                 core.cancel_scope(self.key);
             }
@@ -248,9 +251,17 @@ impl<O: Owner> Scope<O> {
             Bounds::Scope(_) => core.scopes().deadline(self.key, || now),
             Bounds::Shield(until) => until.deadline(),
         };
+        if let Bounds::Scope(when) = &mut self.bounds {
+            // Under another runtime it goes on, instead of starting anew.
+            *when = When::Deadline(deadline);
+        }
         match deadline {
             NEVER => self.timer = Timer::Never,
             past if past <= now => {
+                if core.is_spent() && !std::mem::replace(&mut self.gave_way, true) {
+                    cx.waker().wake_by_ref();
+                    return false;
+                }
                 self.time_is_over(core);
                 return true;
             }
@@ -293,9 +304,9 @@ impl<O: Owner> Scope<O> {
         }
         let key = std::mem::take(&mut self.key);
         let charged = core.leave_scope(key).charged;
-        if let Some(control) = self.owner.control() {
-            control.leave(self.serial, key);
-            if charged {
+        self.owner.leave();
+        if charged {
+            if let Some(control) = self.owner.control() {
                 control.catch();
             }
         }
@@ -312,9 +323,7 @@ impl<O: Owner> Scope<O> {
         }
         self.drop_timer();
         let key = std::mem::take(&mut self.key);
-        if let Some(control) = self.owner.control() {
-            control.leave(self.serial, key);
-        }
+        self.owner.leave();
         if let Some(remote) = waker::by_serial(self.serial) {
             remote.post(Post::Scope(key));
         }

@@ -239,10 +239,13 @@ impl Scopes {
     }
 
     /// Puts the scope of a task between the scopes that were entered in it and its group's: `from`
-    /// is the innermost of those, `above` the group's.
+    /// is the innermost of those, `above` the group's. Nothing happens if it is there already.
     pub(crate) fn splice(&mut self, from: ScopeKey, above: ScopeKey, task: ScopeKey) {
         let mut key = from;
         while let Some(node) = self.get(key) {
+            if key == task {
+                return;
+            }
             if node.parent == above {
                 let polled_by = node.task;
                 self.moved(key, task, polled_by);

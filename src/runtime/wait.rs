@@ -30,8 +30,8 @@ pub(crate) struct Wait {
     enlisted: WaiterKey,
     /// It passed the gate once.
     begun: bool,
-    /// It gave way at the last poll.
-    yielded: bool,
+    /// The turn in which it gave way, if it did at the last poll; else 0.
+    yielded: u32,
 }
 
 impl Wait {
@@ -49,7 +49,7 @@ impl Wait {
             serial: 0,
             enlisted: 0,
             begun: false,
-            yielded: false,
+            yielded: 0,
         }
     }
 
@@ -64,14 +64,10 @@ impl Wait {
         if let Some(told) = self.ask(core, cx) {
             return told;
         }
-        // Once in a row only: what stands before it in the same task may use the budget of every
-        // turn.
-        if core.is_spent() && !self.yielded {
-            self.yielded = true;
+        if self.gives_way(core) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        self.yielded = false;
         self.begun = true;
         Poll::Ready(Ok(()))
     }
@@ -89,16 +85,40 @@ impl Wait {
         Poll::Ready(Ok(()))
     }
 
+    /// True if the budget is used and it has not given way in the turn before: what stands before
+    /// it in the same task may use the budget of every turn. To be polled again in one turn, as a
+    /// time limit of zero does, is no turn of its own.
+    #[cold]
+    fn gives_way(&mut self, core: &Core) -> bool {
+        let turn = core.executor.turn();
+        let gives_way = core.is_spent() && (self.yielded == 0 || self.yielded == turn);
+        self.yielded = if gives_way { turn } else { 0 };
+        gives_way
+    }
+
     /// What there is to be told at the gate.
     #[cold]
-    fn ask(&self, core: &Core, cx: &Context<'_>) -> Option<Poll<Result<()>>> {
+    fn ask(&mut self, core: &Core, cx: &Context<'_>) -> Option<Poll<Result<()>>> {
         if core.has_failed() {
             return Some(Poll::Ready(Err(core.failure())));
         }
         if self.begun || !core.is_alarmed() {
             return None;
         }
-        core.tell(cx, false).map(|told| told.map(Err))
+        self.tell(core, cx, false)
+    }
+
+    /// Tells it that it is cancelled, if it is, or gives way first.
+    #[cold]
+    fn tell<T>(&mut self, core: &Core, cx: &Context<'_>, waited: bool) -> Option<Poll<Result<T>>> {
+        if !Self::would_end(core) {
+            return None;
+        }
+        if self.gives_way(core) {
+            cx.waker().wake_by_ref();
+            return Some(Poll::Pending);
+        }
+        core.tell(waited).map(|error| Poll::Ready(Err(error)))
     }
 
     /// The operation has to wait: called at the end of each such poll, after its waker was put
@@ -118,8 +138,8 @@ impl Wait {
         holder: TaskId,
     ) -> Poll<Result<T>> {
         if core.is_alarmed() {
-            if let Some(told) = core.tell(cx, true) {
-                return told.map(Err);
+            if let Some(told) = self.tell(core, cx, true) {
+                return told;
             }
         }
         if !core.executor.is_own(cx.waker()) {

@@ -68,6 +68,11 @@ impl<'env, E> TaskGroup<'_, 'env, E> {
     /// Keeps the errors that come after the first one, which is the group's result: those of
     /// siblings that failed as well, or while they were cleaning up. Without this they are dropped.
     ///
+    /// # Panics
+    ///
+    /// Polling the group does, if `others` is borrowed when an error comes: hold no borrow of it
+    /// across a wait.
+    ///
     /// # Examples
     ///
     /// ```

@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
 use crate::runtime::context;
-use crate::runtime::scoped::{Bounds, Control, Ended, Nobody, scoped};
+use crate::runtime::scoped::{Bounds, Control, Ended, Nobody, Owned, scoped};
 use crate::runtime::sleep::When;
 use crate::sys::clock::{self, NEVER};
 
@@ -88,10 +88,15 @@ impl CancelScope {
     /// That of `future`, which is dropped with it.
     pub fn run<F: IntoFuture>(&self, future: F) -> impl Future<Output = Option<F::Output>> {
         let bounds = Bounds::Scope(When::Deadline(NEVER));
-        scoped(bounds, &self.control, future, |ended| match ended {
-            Ended::Done { output, .. } => Some(output),
-            Ended::Dropped | Ended::NoRuntime => None,
-        })
+        scoped(
+            bounds,
+            Owned::by(&self.control),
+            future,
+            |ended| match ended {
+                Ended::Done { output, .. } => Some(output),
+                Ended::Dropped | Ended::NoRuntime => None,
+            },
+        )
     }
 
     /// Cancels everything in the scope. The reason is for people ([`reason`](Self::reason)); the

@@ -78,13 +78,14 @@ impl<T, E> fmt::Debug for Ready<T, E> {
     }
 }
 
-/// Nobody waits any more: the child goes on only if it was ready.
-struct Starter<'a, 's, T, E> {
-    start: &'a Start<T, E>,
-    child: &'a TaskHandle<'s, ()>,
+/// Who waits. When nobody does any more, or nobody ever began to, the child goes on only if it was
+/// ready.
+struct Starter<'s, T, E> {
+    start: Rc<Start<T, E>>,
+    child: TaskHandle<'s, ()>,
 }
 
-impl<T, E> Drop for Starter<'_, '_, T, E> {
+impl<T, E> Drop for Starter<'_, T, E> {
     fn drop(&mut self) {
         let old = self.start.state.replace(State::Over);
         if matches!(old, State::Waiting) {
@@ -154,19 +155,13 @@ impl<'s, E> TaskGroup<'s, '_, E> {
                 ended => ended,
             }
         });
-        wait(start, child)
+        wait(Starter { start, child })
     }
 }
 
-async fn wait<T, E: From<Error>>(
-    start: Rc<Start<T, E>>,
-    child: TaskHandle<'_, ()>,
-) -> Result<T, E> {
+async fn wait<T, E: From<Error>>(starter: Starter<'_, T, E>) -> Result<T, E> {
     let mut op = Wait::new(&"a child that is not ready yet");
-    let starter = Starter {
-        start: &start,
-        child: &child,
-    };
+    let start = &starter.start;
     let ended = poll_fn(|cx| {
         context::poll_with(|core| {
             ready!(op.admit_wait(core, cx))?;

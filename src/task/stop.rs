@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker, ready};
 use slab::Slab;
 
 use crate::error::Result;
+use crate::executor::wake_each;
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
 
@@ -56,9 +57,7 @@ impl Stop {
     pub(super) fn stop(&self) {
         self.set.store(true, SeqCst);
         let waiting = std::mem::take(&mut *lock(&self.waiting));
-        for (_, waker) in waiting {
-            waker.wake();
-        }
+        wake_each(waiting.into_iter().map(|(_, waker)| waker));
     }
 }
 

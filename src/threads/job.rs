@@ -201,7 +201,13 @@ impl<T: Send + 'static> Given<T> {
         poll_fn(|cx| {
             context::poll_with(|core| {
                 if withdrawn {
-                    return wait.pend(core, cx);
+                    // That is its end, also where nothing is cancelled: it may have been moved.
+                    return match wait.pend(core, cx) {
+                        Poll::Pending if !Wait::would_end(core) => {
+                            Poll::Ready(Err(Error::Cancelled))
+                        }
+                        told => told,
+                    };
                 }
                 // The gate was passed before there was a job.
                 if let Some(done) = self.look(cx.waker().clone()) {

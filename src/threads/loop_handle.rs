@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::thread::{self, ThreadId};
 
 use crossbeam_channel::bounded;
 
@@ -48,6 +49,7 @@ pub fn loop_handle() -> Result<LoopHandle> {
     let core = context::current().ok_or(Error::NoRuntime)?;
     Ok(LoopHandle {
         runtime: core.serial(),
+        thread: thread::current().id(),
         calls: core.calls().shared(),
     })
 }
@@ -60,6 +62,8 @@ pub fn loop_handle() -> Result<LoopHandle> {
 pub struct LoopHandle {
     /// Its serial.
     runtime: u64,
+    /// Its thread: it stays there.
+    thread: ThreadId,
     calls: Arc<Calls>,
 }
 
@@ -97,11 +101,16 @@ impl LoopHandle {
     /// * [`Error::Closed`] if the loop has ended, or ends before it runs `f`.
     /// * [`Error::Panicked`] if `f` panicked.
     /// * [`Error::Io`] of kind `InvalidInput` on a thread that runs a loop, this one or another: it
-    ///   must not block, and two loops would wait for each other.
+    ///   must not block, and two loops would wait for each other. The same between the turns of
+    ///   a [`Runtime`](crate::Runtime), on its own thread: nobody would drive it.
     #[doc(alias = "run_sync")]
     pub fn call<T: Send + 'static>(&self, f: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         if context::current().is_some() {
             let message = "this thread runs a loop, which must not block: use `post`";
+            return Err(Error::invalid("call into a loop", message));
+        }
+        if thread::current().id() == self.thread && !self.is_closed() {
+            let message = "this is the loop's own thread, which would wait for itself: use `post`";
             return Err(Error::invalid("call into a loop", message));
         }
         // Dropped with the closure if that never runs: then there is nothing to wait for.

@@ -33,6 +33,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -76,6 +77,8 @@ pub(super) struct Pool {
 }
 
 struct State {
+    /// The process that the threads belong to: a fork has none of them.
+    process: u32,
     /// In order of their tickets: first come, first served.
     waiting: BTreeMap<u64, Job>,
     ready: BTreeMap<u64, Job>,
@@ -99,16 +102,7 @@ enum Summoned {
 impl Pool {
     pub(super) const fn new(bound: usize, patience: Duration) -> Self {
         Self {
-            state: Mutex::new(State {
-                waiting: BTreeMap::new(),
-                ready: BTreeMap::new(),
-                tickets: 0,
-                bounded: 0,
-                running: 0,
-                threads: 0,
-                coming: 0,
-                idle: Vec::new(),
-            }),
+            state: Mutex::new(State::new(0, 0)),
             bound,
             patience,
             abandoned: AtomicUsize::new(0),
@@ -120,9 +114,23 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The same for who comes from outside, and so perhaps as the first in a process that was
+    /// forked off: it begins anew.
+    fn lock_here(&self) -> MutexGuard<'_, State> {
+        let mut state = self.lock();
+        if state.process != process::id() {
+            // Tickets go on, so that those of the parent name nothing here. What waits or runs is
+            // the parent's: not dropped here.
+            let new = State::new(process::id(), state.tickets);
+            mem::forget(mem::replace(&mut *state, new));
+            self.abandoned.store(0, SeqCst);
+        }
+        state
+    }
+
     /// Takes a job in. If it cannot be run it is refused, perhaps before this returns.
     pub(super) fn submit(&'static self, work: Box<dyn Work>, bounded: bool) -> Ticket {
-        let mut state = self.lock();
+        let mut state = self.lock_here();
         let ticket = state.tickets;
         state.tickets += 1;
         let job = Job { work, bounded };
@@ -254,7 +262,7 @@ impl Pool {
     }
 
     pub(super) fn statistics(&self) -> ThreadStatistics {
-        let state = self.lock();
+        let state = self.lock_here();
         ThreadStatistics {
             threads: state.threads,
             idle: state.idle.len(),
@@ -266,6 +274,20 @@ impl Pool {
 }
 
 impl State {
+    const fn new(process: u32, tickets: u64) -> Self {
+        Self {
+            process,
+            waiting: BTreeMap::new(),
+            ready: BTreeMap::new(),
+            tickets,
+            bounded: 0,
+            running: 0,
+            threads: 0,
+            coming: 0,
+            idle: Vec::new(),
+        }
+    }
+
     /// Says who is to come, if there are more ready jobs than threads on their way.
     fn summon(&mut self) -> Summoned {
         if self.coming >= self.ready.len() {

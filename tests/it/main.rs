@@ -6,6 +6,7 @@
 mod adopt;
 mod allocations;
 mod bad_input;
+mod broken_core;
 mod cancel_everywhere;
 mod cancel_names;
 mod cancel_random;
