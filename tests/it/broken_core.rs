@@ -6,6 +6,7 @@ use std::future::{Future, IntoFuture, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::thread;
@@ -255,11 +256,11 @@ fn a_withdrawn_job_ends_also_outside_of_the_scope_that_withdrew_it() {
         "broken_core::a_withdrawn_job_ends_also_outside_of_the_scope_that_withdrew_it",
         || {
             block_on(async {
-                let gate = Arc::new(Mutex::new(()));
-                let held = gate.lock().expect("nobody panics");
+                let (open, gate) = channel::<()>();
+                let gate = Arc::new(Mutex::new(gate));
                 let job = || {
                     let gate = Arc::clone(&gate);
-                    run_in_thread(move || drop(gate.lock())).into_future()
+                    run_in_thread(move || drop(gate.lock().map(|gate| gate.recv()))).into_future()
                 };
                 let mut jobs: Vec<_> = (0..40).map(|_| job()).collect();
                 for job in &mut jobs {
@@ -279,7 +280,7 @@ fn a_withdrawn_job_ends_also_outside_of_the_scope_that_withdrew_it() {
                 drop(run);
                 let ended = fail_after(HOUR, waiting).await;
                 assert!(matches!(ended, Err(Error::Cancelled)), "{ended:?}");
-                drop(held);
+                drop(open);
                 for job in jobs {
                     job.await.expect("it runs");
                 }
