@@ -289,7 +289,7 @@ mod tests {
 
     type Looker = Box<dyn Fn(&str) -> Answer + Send + Sync>;
 
-    /// A pool lives for ever, as the process's own does. Held here, it is no leak to a leak checker.
+    /// A pool lives for ever, as the process has one. Held here, a leak checker finds it.
     static KEPT: Mutex<Vec<&Pool<Looker>>> = Mutex::new(Vec::new());
 
     fn pool() -> (&'static Pool<Looker>, Arc<Slow>) {
