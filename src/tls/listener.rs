@@ -12,7 +12,7 @@ use rustls::ServerConfig;
 use super::failure;
 use super::handshake::{give_up, shake};
 use super::machine::Machine;
-use super::session::Session;
+use super::session::{Claim, Session};
 use super::stream::TlsStream;
 use crate::error::{Error, Result};
 use crate::runtime::context;
@@ -38,6 +38,8 @@ pub struct TlsListener<'h, L: Listener> {
     compatible: bool,
     timeout: Duration,
     places: Places,
+    /// A task accepts.
+    accepting: Cell<bool>,
     on_error: Option<Hook<'h, L::Stream>>,
 }
 
@@ -53,6 +55,7 @@ impl<'h, L: Listener> TlsListener<'h, L> {
                 free: Cell::new(usize::MAX),
                 waiting: RefCell::default(),
             },
+            accepting: Cell::new(false),
             on_error: None,
         }
     }
@@ -102,8 +105,9 @@ impl<L: Listener<Stream: ByteStream>> TlsListener<'_, L> {
     ///
     /// # Errors
     ///
-    /// Those of the listener; [`Error::Tls`], [`Error::Broken`] and [`Error::TimedOut`] of a
-    /// handshake, after which the listener is still good.
+    /// Those of the listener; [`Error::Busy`] while another task accepts; [`Error::Tls`],
+    /// [`Error::Broken`] and [`Error::TimedOut`] of a handshake, after which the listener is still
+    /// good.
     ///
     /// # Cancel safety
     ///
@@ -163,6 +167,9 @@ impl<L: Listener<Stream: ByteStream>> Listener for TlsListener<'_, L> {
     type Stream = TlsStream<L::Stream>;
 
     async fn accept_begin(&self) -> Result<impl Future<Output = Result<Self::Stream>>> {
+        // Also while no place is free, where the listener below is not asked.
+        let mut claim = Claim::new(&self.accepting);
+        claim.take()?;
         self.places.one_free().await?;
         let begun = self.listener.accept_begin().await?;
         let place = self.places.take();
@@ -180,7 +187,7 @@ impl<L: Listener<Stream: ByteStream>> Listener for TlsListener<'_, L> {
     }
 }
 
-/// How many more handshakes may begin.
+/// How many more handshakes may begin. One waits at a time: who accepts.
 #[derive(Debug)]
 struct Places {
     free: Cell<usize>,

@@ -265,6 +265,30 @@ fn handshakes_are_limited_in_number_and_time() {
 }
 
 #[test]
+fn a_second_accept_is_busy_also_while_no_place_is_free() {
+    run(async {
+        let listener = TlsListener::new(tcp_listener().await, server_config()).max_handshakes(1);
+        let port = listener.inner().local_addr().port();
+        let result = task_group(async |group| {
+            let silent = connect_tcp("127.0.0.1", port).await?;
+            let shaking = group.spawn(async { Ok(listener.accept().await) });
+            turns(5).await;
+            let waiting = group.spawn(async { Ok(listener.accept().await) });
+            turns(5).await;
+            // It would take the place of the one that waits, which nobody would wake any more.
+            refused!(listener.accept().await, Error::Busy);
+            drop(silent);
+            refused!(shaking.await?, Error::Broken(_));
+            let stream = connect_tcp("127.0.0.1", port).await?;
+            TlsStream::client(stream, NAME, client_config()).await?;
+            waiting.await?.expect("a good handshake");
+            Ok::<_, Error>(())
+        });
+        result.await.expect("one is accepted");
+    });
+}
+
+#[test]
 fn a_slow_handshake_under_a_limit_is_dropped() {
     run(async {
         let (a, b) = tcp_pair().await;
