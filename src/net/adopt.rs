@@ -219,7 +219,7 @@ impl TryFrom<OwnedFd> for UdpSocket {
             return Err(Error::invalid(UDP_SOCKET.operation, message));
         }
         let local = UDP_SOCKET.local(fd.as_fd())?;
-        Ok(Self::new(fd, local, false))
+        Ok(Self::adopted(fd, local))
     }
 }
 
@@ -231,7 +231,7 @@ impl TryFrom<OwnedFd> for ConnectedUdpSocket {
         CONNECTED_UDP.check(fd.as_fd())?;
         let peer = CONNECTED_UDP.peer(fd.as_fd())?;
         let local = CONNECTED_UDP.local(fd.as_fd())?;
-        Ok(Self::new(fd, local, peer, false))
+        Ok(Self::adopted(fd, local, peer))
     }
 }
 
@@ -255,17 +255,26 @@ fn give_away_blocking(wanted: Wanted, fd: BorrowedFd<'_>) -> Result<OwnedFd> {
 }
 
 /// What else belongs to a socket: for most nothing.
-trait GivesUpFile {
-    /// The file of its path stays: the socket goes on elsewhere.
-    fn gives_up_file(&self) {}
+trait Leaves {
+    /// The socket goes on elsewhere.
+    fn leaves(&self) {}
 }
 
-impl GivesUpFile for TcpStream {}
-impl GivesUpFile for UnixStream {}
-impl GivesUpFile for UdpSocket {}
-impl GivesUpFile for ConnectedUdpSocket {}
-impl GivesUpFile for UnixListener {
-    fn gives_up_file(&self) {
+impl Leaves for TcpStream {}
+impl Leaves for UnixStream {}
+impl Leaves for UdpSocket {
+    fn leaves(&self) {
+        self.core().leaves();
+    }
+}
+impl Leaves for ConnectedUdpSocket {
+    fn leaves(&self) {
+        self.core().leaves();
+    }
+}
+impl Leaves for UnixListener {
+    /// The file of its path stays.
+    fn leaves(&self) {
         self.keep_file();
     }
 }
@@ -289,7 +298,7 @@ macro_rules! conversions {
             /// aborted.
             fn try_from(socket: $ours) -> Result<Self> {
                 let fd = give_away($wanted, socket.as_fd())?;
-                socket.gives_up_file();
+                socket.leaves();
                 Ok(fd)
             }
         }
@@ -301,7 +310,7 @@ macro_rules! conversions {
             /// aborted.
             fn try_from(socket: $ours) -> Result<Self> {
                 let fd = give_away_blocking($wanted, socket.as_fd())?;
-                socket.gives_up_file();
+                socket.leaves();
                 Ok(Self::from(fd))
             }
         }

@@ -45,7 +45,9 @@ pub struct Datagram<'b> {
 /// once and keeps what was not asked for yet, at most 32 messages. So what is read from the
 /// descriptor by other means may come out of order; and, on Linux, the descriptor may give several
 /// datagrams as one (`UDP_GRO`) once [`receive_many`](Self::receive_many) was called, or equal
-/// datagrams of one sender had come in long bursts before it was lent out.
+/// datagrams of one sender had come in long bursts before it was lent out. A socket that is given
+/// away (`OwnedFd::try_from`) leaves what was taken out of the queue behind, and gives one datagram
+/// at a time from then on.
 /// [`batching(false)`](crate::net::CreateUdpSocket::batching) keeps to one datagram per call.
 #[doc(alias = "UDPSocket")]
 #[derive(Debug)]
@@ -57,6 +59,12 @@ impl UdpSocket {
     pub(super) fn new(fd: OwnedFd, local: SocketAddr, plain: bool) -> Self {
         Self {
             core: UdpCore::new(fd, local, None, plain),
+        }
+    }
+
+    pub(super) fn adopted(fd: OwnedFd, local: SocketAddr) -> Self {
+        Self {
+            core: UdpCore::adopted(fd, local, None),
         }
     }
 
@@ -308,6 +316,17 @@ impl ConnectedUdpSocket {
             core: UdpCore::new(fd, local, Some(peer), plain),
             peer,
         }
+    }
+
+    pub(super) fn adopted(fd: OwnedFd, local: SocketAddr, peer: SocketAddr) -> Self {
+        Self {
+            core: UdpCore::adopted(fd, local, Some(peer)),
+            peer,
+        }
+    }
+
+    pub(super) fn core(&self) -> &UdpCore {
+        &self.core
     }
 
     /// The address it is bound to.

@@ -24,7 +24,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -97,6 +97,22 @@ impl UdpCore {
             plain: AtomicBool::new(plain),
             segments: Segments::new(),
             inbox: Mutex::default(),
+        }
+    }
+
+    /// The same for a socket that was made elsewhere, whose datagrams may come together already.
+    pub(super) fn adopted(fd: OwnedFd, local: SocketAddr, peer: Option<SocketAddr>) -> Self {
+        let coalesced = udp::is_coalescing(fd.as_fd()).then_some(true);
+        let mut core = Self::new(fd, local, peer, false);
+        let inbox = core.inbox.get_mut();
+        inbox.unwrap_or_else(PoisonError::into_inner).coalesced = coalesced;
+        core
+    }
+
+    /// The socket goes on elsewhere, where nobody expects datagrams that come together.
+    pub(super) fn leaves(&self) {
+        if self.inbox().coalesced == Some(true) {
+            udp::part(self.socket.fd());
         }
     }
 

@@ -181,7 +181,7 @@ pub(crate) fn receive_plain(
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) use super::udp_linux::{coalesce, receive, send};
+pub(crate) use super::udp_linux::{coalesce, is_coalescing, part, receive, send};
 
 /// Receives up to `want` messages: the first into `direct` if there is one, the others into the
 /// batch, which is cleared before. Waits for none.
@@ -209,5 +209,15 @@ pub(crate) fn send(
 /// Lets the kernel hand out several datagrams as one message; tells whether it will.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn coalesce(_fd: BorrowedFd<'_>) -> bool {
+    false
+}
+
+/// From now on each datagram comes by itself, as it does anyway.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn part(_fd: BorrowedFd<'_>) {}
+
+/// Whether the kernel may hand out several datagrams as one message.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn is_coalescing(_fd: BorrowedFd<'_>) -> bool {
     false
 }

@@ -216,7 +216,16 @@ fn cut(header: &mut libc::msghdr, control: &mut Control, size: usize) {
 /// Lets the kernel hand out several datagrams as one message; tells whether it will. There is
 /// no way back: what is queued already would lose its sizes.
 pub(crate) fn coalesce(fd: BorrowedFd<'_>) -> bool {
-    let on: libc::c_int = 1;
+    set_coalescing(fd, 1)
+}
+
+/// From now on each datagram comes by itself; what is queued already may lose its sizes.
+pub(crate) fn part(fd: BorrowedFd<'_>) {
+    // Refused by a kernel that cannot put them together either.
+    set_coalescing(fd, 0);
+}
+
+fn set_coalescing(fd: BorrowedFd<'_>, on: libc::c_int) -> bool {
     // SAFETY: pointer and length are those of one integer.
     let set = unsafe {
         libc::setsockopt(
@@ -230,19 +239,29 @@ pub(crate) fn coalesce(fd: BorrowedFd<'_>) -> bool {
     set == 0
 }
 
+/// Whether the kernel may hand out several datagrams as one message.
+pub(crate) fn is_coalescing(fd: BorrowedFd<'_>) -> bool {
+    integer(fd, libc::UDP_GRO).is_some_and(|on| on != 0)
+}
+
 pub(super) fn knows_segments(fd: BorrowedFd<'_>) -> bool {
-    let (mut size, mut length): (libc::c_int, _) = (0, INT);
+    integer(fd, libc::UDP_SEGMENT).is_some()
+}
+
+/// What an option of UDP is set to; `None` if there is none of that name.
+fn integer(fd: BorrowedFd<'_>, name: libc::c_int) -> Option<libc::c_int> {
+    let (mut value, mut length): (libc::c_int, _) = (0, INT);
     // SAFETY: pointer and length are those of one integer.
     let got = unsafe {
         libc::getsockopt(
             fd.as_raw_fd(),
             libc::SOL_UDP,
-            libc::UDP_SEGMENT,
-            std::ptr::from_mut(&mut size).cast(),
+            name,
+            std::ptr::from_mut(&mut value).cast(),
             &raw mut length,
         )
     };
-    got == 0
+    (got == 0).then_some(value)
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "4 bytes")]

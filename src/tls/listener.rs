@@ -1,10 +1,9 @@
 //! A listener whose connections begin with a TLS handshake.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::sync::Arc;
-use std::task::{Poll, Waker, ready};
 use std::time::Duration;
 
 use rustls::ServerConfig;
@@ -12,11 +11,10 @@ use rustls::ServerConfig;
 use super::failure;
 use super::handshake::{give_up, shake};
 use super::machine::Machine;
-use super::session::Session;
+use super::places::{Place, Places};
+use super::session::{Claim, Session};
 use super::stream::TlsStream;
 use crate::error::{Error, Result};
-use crate::runtime::context;
-use crate::runtime::wait::Wait;
 use crate::stream::{ByteStream, Listener, Serve};
 use crate::task::{Outcome, fail_after};
 
@@ -38,6 +36,8 @@ pub struct TlsListener<'h, L: Listener> {
     compatible: bool,
     timeout: Duration,
     places: Places,
+    /// A task accepts.
+    accepting: Cell<bool>,
     on_error: Option<Hook<'h, L::Stream>>,
 }
 
@@ -49,10 +49,8 @@ impl<'h, L: Listener> TlsListener<'h, L> {
             config,
             compatible: true,
             timeout: HANDSHAKE,
-            places: Places {
-                free: Cell::new(usize::MAX),
-                waiting: RefCell::default(),
-            },
+            places: Places::new(usize::MAX),
+            accepting: Cell::new(false),
             on_error: None,
         }
     }
@@ -72,11 +70,15 @@ impl<'h, L: Listener> TlsListener<'h, L> {
         self
     }
 
-    /// How many handshakes may be under way at a time (no limit by default, at least 1). While
-    /// they are, no connection is accepted.
+    /// How many handshakes may be under way at a time (no limit by default, at least 1).
+    ///
+    /// While they are, no connection is accepted, and they have to be quick: a client that has not
+    /// sent its first message after 100 ms is dropped then, and so is a handshake that takes more
+    /// than a second. So who connects and says nothing delays others no longer than that.
+    /// Below the number only the limit of time counts.
     #[must_use]
     pub fn max_handshakes(mut self, max: usize) -> Self {
-        self.places.free = Cell::new(max.max(1));
+        self.places = Places::new(max.max(1));
         self
     }
 
@@ -102,8 +104,9 @@ impl<L: Listener<Stream: ByteStream>> TlsListener<'_, L> {
     ///
     /// # Errors
     ///
-    /// Those of the listener; [`Error::Tls`], [`Error::Broken`] and [`Error::TimedOut`] of a
-    /// handshake, after which the listener is still good.
+    /// Those of the listener; [`Error::Busy`] while another task accepts; [`Error::Tls`],
+    /// [`Error::Broken`] and [`Error::TimedOut`] of a handshake, after which the listener is still
+    /// good.
     ///
     /// # Cancel safety
     ///
@@ -131,11 +134,13 @@ impl<L: Listener<Stream: ByteStream>> TlsListener<'_, L> {
         self.listener.abort();
     }
 
-    async fn shake(&self, stream: L::Stream) -> Result<TlsStream<L::Stream>> {
+    async fn shake(&self, stream: L::Stream, place: Place<'_>) -> Result<TlsStream<L::Stream>> {
         let machine =
             Machine::server(&self.config).map_err(|error| failure::in_handshake(error, false))?;
         let session = Session::new(stream, machine, self.compatible);
-        let shaken: Result<()> = fail_after(self.timeout, shake(&session)).await;
+        let has_spoken = || session.state.borrow().machine.has_begun();
+        let shaking = place.keep_for(shake(&session), has_spoken);
+        let shaken: Result<()> = fail_after(self.timeout, shaking).await;
         let Err(error) = shaken else {
             return Ok(TlsStream::new(session));
         };
@@ -163,62 +168,21 @@ impl<L: Listener<Stream: ByteStream>> Listener for TlsListener<'_, L> {
     type Stream = TlsStream<L::Stream>;
 
     async fn accept_begin(&self) -> Result<impl Future<Output = Result<Self::Stream>>> {
+        // Also while no place is free, where the listener below is not asked.
+        let mut claim = Claim::new(&self.accepting);
+        claim.take()?;
         self.places.one_free().await?;
         let begun = self.listener.accept_begin().await?;
         let place = self.places.take();
         // In a box, which is gone after the handshake: the future of a connection is kept for as
         // long as that is served.
         Ok(Box::pin(async move {
-            let shaken = self.shake(begun.await?).await;
-            drop(place);
-            shaken
+            let stream = place.keep_for(begun, || false).await?;
+            self.shake(stream, place).await
         }))
     }
 
     fn abort(&self) {
         self.listener.abort();
-    }
-}
-
-/// How many more handshakes may begin.
-#[derive(Debug)]
-struct Places {
-    free: Cell<usize>,
-    waiting: RefCell<Option<Waker>>,
-}
-
-impl Places {
-    async fn one_free(&self) -> Result<()> {
-        let mut wait = Wait::new(&"the end of a TLS handshake");
-        poll_fn(|cx| {
-            context::poll_with(|core| {
-                ready!(wait.admit(core, cx))?;
-                if self.free.get() > 0 {
-                    return Poll::Ready(Ok(()));
-                }
-                let old = self.waiting.replace(Some(cx.waker().clone()));
-                drop(old);
-                wait.pend(core, cx)
-            })
-        })
-        .await
-    }
-
-    fn take(&self) -> Place<'_> {
-        self.free.set(self.free.get() - 1);
-        Place(self)
-    }
-}
-
-/// A handshake's place, given back when it ends.
-struct Place<'a>(&'a Places);
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.free.set(self.0.free.get() + 1);
-        let waiting = self.0.waiting.take();
-        if let Some(waiting) = waiting {
-            waiting.wake();
-        }
     }
 }

@@ -93,6 +93,11 @@ impl Machine {
         }
     }
 
+    /// Whether the peer's first message has come, and was good.
+    pub(super) fn has_begun(&self) -> bool {
+        self.common().protocol_version().is_some()
+    }
+
     pub(super) fn is_client(&self) -> bool {
         matches!(self.kind, Kind::Client(_))
     }

@@ -35,6 +35,7 @@ mod machine;
 mod name;
 mod observer;
 mod pem;
+mod places;
 mod provider;
 mod receive;
 mod roots;

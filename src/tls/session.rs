@@ -140,7 +140,7 @@ impl<S: ByteStream> Session<S> {
     pub(super) async fn send_eof(&self) -> Result<()> {
         let mut wait = Wait::new(&"room in a TLS stream");
         poll_fn(|cx| context::poll_with(|core| wait.admit(core, cx))).await?;
-        let announced = self.announce_end();
+        let announced = self.announce_end(self.compatible);
         if !self.aborted.get() {
             // Also after a failure: what is left is the alert that tells of it.
             self.flush().await?;
@@ -153,14 +153,15 @@ impl<S: ByteStream> Session<S> {
         Ok(())
     }
 
-    fn announce_end(&self) -> Result<()> {
+    /// Ends our direction; says so if `aloud`.
+    fn announce_end(&self, aloud: bool) -> Result<()> {
         if self.aborted.get() {
             return Err(Error::Closed);
         }
         let mut state = self.state.borrow_mut();
         if !state.eof {
             state.eof = true;
-            if self.compatible {
+            if aloud {
                 state.finish()?;
             }
         }
@@ -185,7 +186,7 @@ impl<S: ByteStream> Session<S> {
 
     /// Ends the TLS connection in order, and gives back the stream below and what came behind it.
     pub(super) async fn end_tls(self: Box<Self>) -> Result<(S, Vec<u8>)> {
-        self.announce_end()?;
+        self.announce_end(true)?;
         self.flush().await?;
         let mut nothing = [0; 1];
         match self.receive_into(&mut nothing).await {

@@ -150,6 +150,9 @@ impl State {
             Rest::Many(parts) => {
                 for part in parts {
                     let left = RECORD - gathered.len();
+                    if left == 0 {
+                        break;
+                    }
                     gathered.append(&part[..part.len().min(left)]);
                 }
                 let part = gathered.filled();

@@ -3,9 +3,11 @@
 //! shown over every pair of kinds.
 
 use std::cell::Cell;
+use std::future::IntoFuture;
 use std::time::Duration;
 
 use futures_util::future::{join, join3};
+use socket2::SockRef;
 use soloio::{
     ByteStream, CancelScope, Error, Relay, RelaySide, Result, create_memory_byte_stream,
     fail_after, relay, sleep, task_group, unix_socket_pair,
@@ -351,6 +353,46 @@ fn without_descriptors_for_pipes_bytes_are_copied() {
             });
         },
     );
+}
+
+#[test]
+fn an_urgent_byte_among_many_holds_nothing_back() {
+    // splice(2) never passes it (see r2 in readiness.rs for receives).
+    run(async {
+        let ((client, a), (b, server)) = (tcp_pair().await, tcp_pair().await);
+        let talk = async {
+            for n in 0..8 {
+                // Many: the kernel moves them from here on.
+                let length = 2_000_000;
+                let sent = join(client.send(&[7; 2_000_000]), async {
+                    let mut got = 0;
+                    while got < length {
+                        got += server.receive().await.expect("sent").len();
+                    }
+                });
+                sent.await.0.expect("sent");
+                let before = n % 3;
+                client.send(&b"tail"[..before]).await.expect("sent");
+                let urgent = SockRef::from(&client).send_out_of_band(b"!");
+                assert_eq!(urgent.expect("sent"), 1);
+                client.send(&b"tail"[before..]).await.expect("sent");
+                let mut tail = Vec::new();
+                while tail.len() < 4 {
+                    tail.extend(server.receive().await.expect("sent"));
+                }
+                assert_eq!(tail, b"tail");
+            }
+        };
+        let limit = Duration::from_secs(30);
+        let talk = fail_after(limit, async {
+            talk.await;
+            Ok::<_, Error>(())
+        });
+        until_second(relay(a, b).into_future(), async {
+            talk.await.expect("nothing stands still");
+        })
+        .await;
+    });
 }
 
 #[test]

@@ -52,7 +52,7 @@ fn a_shield_lets_clean_up_run_and_ends_by_its_limit() {
 }
 
 #[test]
-fn a_leaked_or_parked_shield_ends_by_its_limit() {
+fn a_forgotten_or_parked_shield_ends_by_its_limit() {
     let _deadline = deadline();
     block_on(async {
         let leaks = async {

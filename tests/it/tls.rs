@@ -212,6 +212,16 @@ fn unwrap_gives_back_the_stream_and_what_came_behind() {
         let (_plain, rest) = a.unwrap().await.expect("unwrapped");
         assert_eq!(rest, b"plain");
 
+        // Also where no end is announced otherwise: nothing else says where TLS ends.
+        let (a, b) = loose_tls(memory()).await;
+        let (a, b) = join(a.unwrap(), b.unwrap()).await;
+        let ((a, _), (b, rest)) = (a.expect("unwrapped"), b.expect("unwrapped"));
+        a.send(b"plain").await.expect("sent");
+        assert_eq!(
+            (rest, b.receive().await.expect("sent")),
+            (vec![], b"plain".to_vec())
+        );
+
         let (a, b) = tls(memory()).await;
         b.send(b"unread").await.expect("sent");
         refused!(a.unwrap().await, Error::Tls(_));

@@ -2,7 +2,10 @@
 //! transport cuts everything into pieces, or changes it.
 
 use std::cell::{Cell, RefCell};
+use std::future::{Future, IntoFuture, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{join, join3};
@@ -261,6 +264,82 @@ fn handshakes_are_limited_in_number_and_time() {
         });
         result.await.expect("served");
         assert_eq!(served.get(), 1);
+    });
+}
+
+#[test]
+fn a_second_accept_is_busy_also_while_no_place_is_free() {
+    run(async {
+        let listener = TlsListener::new(tcp_listener().await, server_config()).max_handshakes(1);
+        let port = listener.inner().local_addr().port();
+        let result = task_group(async |group| {
+            let silent = connect_tcp("127.0.0.1", port).await?;
+            let shaking = group.spawn(async { Ok(listener.accept().await) });
+            turns(5).await;
+            let waiting = group.spawn(async { Ok(listener.accept().await) });
+            turns(5).await;
+            // It would take the place of the one that waits, which nobody would wake any more.
+            refused!(listener.accept().await, Error::Busy);
+            drop(silent);
+            refused!(shaking.await?, Error::Broken(_));
+            let stream = connect_tcp("127.0.0.1", port).await?;
+            TlsStream::client(stream, NAME, client_config()).await?;
+            waiting.await?.expect("a good handshake");
+            Ok::<_, Error>(())
+        });
+        result.await.expect("one is accepted");
+    });
+}
+
+/// Clients that take all places and go no further, after `say` has said what they say.
+async fn delay_nobody(say: impl AsyncFn(&TcpStream)) {
+    let dropped = Cell::new(0);
+    let listener = TlsListener::new(tcp_listener().await, server_config())
+        .max_handshakes(2)
+        .handshake_timeout(Duration::from_secs(3_600))
+        .on_handshake_error(|error, _: &TcpStream| {
+            assert!(error.to_string().contains("max_handshakes"), "{error}");
+            dropped.set(dropped.get() + 1);
+        });
+    let port = listener.inner().local_addr().port();
+    let result = task_group(async |group| {
+        let server = group.spawn(listener.serve(async |client: TlsStream<TcpStream>| {
+            client.send(b"in").await?;
+            client.close().await
+        }));
+        let mut hostile = Vec::new();
+        for _ in 0..3 {
+            for _ in 0..3 {
+                let stream = connect_tcp("127.0.0.1", port).await?;
+                say(&stream).await;
+                hostile.push(stream);
+            }
+            let stream = connect_tcp("127.0.0.1", port).await?;
+            let client = TlsStream::client(stream, NAME, client_config()).await?;
+            assert_eq!(client.receive().await?, b"in");
+        }
+        server.cancel();
+        Ok(())
+    });
+    let result = fail_after(Duration::from_secs(60), result).await;
+    result.expect("an hour is not waited for");
+    assert!((7..=9).contains(&dropped.get()), "{dropped:?}");
+}
+
+#[test]
+fn silent_clients_that_take_all_places_delay_nobody() {
+    run(delay_nobody(async |_| {}));
+}
+
+#[test]
+fn clients_that_stop_midway_in_all_places_delay_nobody() {
+    run(async {
+        let (hello, end) = tcp_pair().await;
+        let mut client = pin!(TlsStream::client(hello, NAME, client_config()).into_future());
+        let polled = poll_fn(|cx| Poll::Ready(client.as_mut().poll(cx).is_pending())).await;
+        assert!(polled);
+        let hello = end.receive().await.expect("a first message");
+        delay_nobody(async |stream| stream.send(&hello).await.expect("sent")).await;
     });
 }
 

@@ -3,7 +3,7 @@
 use futures_util::future::join;
 
 use crate::net_support::{TempDir, numbered, run};
-use crate::support::{alone, resident};
+use crate::support::{alone, resident, sanitized};
 use crate::tls_support::tls;
 
 #[test]
@@ -42,8 +42,9 @@ async fn idle() {
     }
     let each = (resident() - before) / count;
     println!("{each} bytes for one end of an idle connection");
+    // A sanitizer keeps for a while what was freed.
     assert!(
-        each < 40_000,
+        each < 40_000 || sanitized(),
         "{each} bytes for one end of an idle connection"
     );
 }

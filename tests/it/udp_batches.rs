@@ -360,3 +360,37 @@ fn long_bursts_of_one_sender_come_together_also_in_ordinary_receives() {
         assert!(!is_coalesced(&lent) && !is_coalesced(&plain));
     });
 }
+
+/// Whoever has the descriptor gets datagrams as they were sent.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_socket_that_changes_hands_keeps_datagrams_apart() {
+    run(async {
+        let (socket, sender) = (udp().await, udp().await);
+        let to = socket.local_addr();
+        let send = async || {
+            let mut rest = &[7; 1000][..];
+            sender.send_segments(&mut rest, 100, to).await
+        };
+        sender.send_to(b"first", to).await.expect("sent");
+        let mut buffer = DatagramBuffer::new();
+        socket.receive_many(&mut buffer).await.expect("one");
+        assert!(is_coalesced(&socket), "so the kernel puts them together");
+
+        // A duplicate, whose owner knows nothing of that.
+        let duplicate = socket.as_fd().try_clone_to_owned().expect("a descriptor");
+        let duplicate = UdpSocket::try_from(duplicate).expect("a UDP socket");
+        send().await.expect("sent");
+        for _ in 0..10 {
+            assert_eq!(duplicate.receive().await.expect("sent").0, [7; 100]);
+        }
+        drop(duplicate);
+
+        // std knows no way to ask.
+        let std: std::net::UdpSocket = socket.try_into().expect("a socket");
+        send().await.expect("sent");
+        for _ in 0..10 {
+            assert_eq!(std.recv(&mut [0; 2000]).expect("sent"), 100);
+        }
+    });
+}

@@ -194,7 +194,7 @@ impl Filled {
         Ok((got, got == buffer.len()))
     }
 
-    /// Lets the kernel take bytes into a pipe; `None` if it does not do that.
+    /// Lets the kernel take bytes into a pipe; `None` if it does not do that, or not now.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn fill_pipe(
         &mut self,
@@ -214,6 +214,9 @@ impl Filled {
                 way.copies = true;
                 return Ok(None);
             }
+            // Nothing there, or an urgent byte ahead of the rest, which splice(2) never passes:
+            // receiving into a buffer tells.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
             filled => filled?,
         };
         if let Some(buffer) = self.buffer.take() {
