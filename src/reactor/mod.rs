@@ -47,6 +47,18 @@ pub(crate) enum Awaited {
     Moment(Nanos),
 }
 
+/// What a look at a source has shown.
+#[derive(Debug)]
+#[must_use = "a foreign waker is dropped outside the borrow"]
+pub(crate) enum Look {
+    /// A call may succeed. A source that is gone says so too: the call will tell.
+    Ready,
+    /// It would have to wait, and nobody was stored.
+    NotReady,
+    /// It has to wait; who waited before.
+    Parked(Option<Waker>),
+}
+
 /// The waiting half of a runtime.
 #[derive(Debug, Default)]
 pub(crate) struct Reactor {
@@ -102,14 +114,6 @@ impl Reactor {
         self.sources.remove(key)
     }
 
-    /// True if a call may succeed. A source that is gone says so too: the call will tell.
-    #[inline]
-    pub(crate) fn is_ready(&mut self, key: SourceKey, direction: Direction) -> bool {
-        self.sources
-            .get(key)
-            .is_none_or(|source| source.readiness.is_ready(direction))
-    }
-
     /// The call said `WouldBlock`.
     pub(crate) fn clear(&mut self, key: SourceKey, direction: Direction) {
         if let Some(source) = self.sources.get(key) {
@@ -143,6 +147,27 @@ impl Reactor {
         Ok(())
     }
 
+    /// Tells whether a call may succeed. If not, and there is an `own` waker, that is stored at
+    /// once.
+    #[inline]
+    pub(crate) fn try_or_park(
+        &mut self,
+        key: SourceKey,
+        direction: Direction,
+        own: impl FnOnce() -> Option<Waker>,
+    ) -> Look {
+        let Some(source) = self.sources.get(key) else {
+            return Look::Ready;
+        };
+        if source.readiness.is_ready(direction) {
+            return Look::Ready;
+        }
+        match own() {
+            Some(own) => Look::Parked(source.readiness.park(direction, own)),
+            None => Look::NotReady,
+        }
+    }
+
     /// Stores who waits; gives back who waited before.
     #[must_use = "a foreign waker is dropped outside the borrow"]
     pub(crate) fn park(
@@ -159,6 +184,7 @@ impl Reactor {
 
     /// Nobody waits there any more.
     #[must_use = "a foreign waker is dropped outside the borrow"]
+    #[inline]
     pub(crate) fn unpark(&mut self, key: SourceKey, direction: Direction) -> Option<Waker> {
         self.sources.get(key)?.readiness.unpark(direction)
     }
