@@ -162,12 +162,7 @@ pub(crate) fn enter<R>(executor: &Executor, f: impl FnOnce() -> R) -> R {
 
 /// True if `executor` is the one that wakes on this thread are for.
 pub(super) fn is_entered(executor: &Executor) -> bool {
-    LOCAL.with(|local| {
-        let local = local.borrow();
-        local
-            .as_deref()
-            .is_some_and(|here| std::ptr::eq(here, executor))
-    })
+    LOCAL.with(|local| local.with(|here| here.is_some_and(|here| std::ptr::eq(here, executor))))
 }
 
 /// Every live runtime of the process.

@@ -15,6 +15,7 @@ mod timers;
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::rc::Rc;
 use std::task::Waker;
 
 pub(crate) use readiness::{After, Direction};
@@ -62,20 +63,19 @@ pub(crate) enum Look {
 /// The waiting half of a runtime.
 #[derive(Debug, Default)]
 pub(crate) struct Reactor {
-    poller: Option<Poller>,
+    poller: Option<Rc<Poller>>,
     sources: Sources,
     pub(crate) timers: Timers,
 }
 
 impl Reactor {
-    /// The poller, made now if there was none, with the bell that ends its waits.
-    pub(crate) fn poller(&mut self, bell: &Bell) -> io::Result<&mut Poller> {
+    /// The poller, made now if there was none.
+    #[inline]
+    pub(crate) fn poller(&mut self, bell: &Bell) -> io::Result<&Rc<Poller>> {
         if self.poller.is_none() {
-            // Without a bell it is dropped again: a sleep that nobody can end would be one too
-            // long.
-            self.poller = Some(Poller::new(bell)?);
+            self.poller = Some(Rc::new(Poller::new(bell)?));
         }
-        Ok(self.poller.as_mut().expect("made above"))
+        Ok(self.poller.as_ref().expect("made above"))
     }
 
     /// Starts to watch `fd`. What it is ready for already is reported by the next wait.
@@ -205,9 +205,10 @@ impl Reactor {
     /// Marks what the last wait brought and collects who waited for it.
     pub(crate) fn collect(&mut self, woken: &mut Vec<Waker>) {
         let Some(poller) = &self.poller else { return };
-        for (token, bits) in poller.events() {
-            let Some(source) = self.sources.by_token(token) else {
-                continue;
+        let sources = &mut self.sources;
+        poller.each_event(|token, bits| {
+            let Some(source) = sources.by_token(token) else {
+                return;
             };
             if let Some(listener) = &mut source.listener {
                 if listener.armed && !source.readiness.is_waited_for(Direction::Read) {
@@ -216,7 +217,7 @@ impl Reactor {
                 }
             }
             source.readiness.event(bits, woken);
-        }
+        });
     }
 
     /// When the next wait has to end for the timers. A timer that has others near it is met

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker, ready};
 
 use super::calls::CallQueue;
+use super::pending_scopes::PendingScopes;
 use super::scope::Told;
 use super::scopes::Scopes;
 use super::stores::Stores;
@@ -38,6 +39,7 @@ pub(crate) struct Core {
     scratch: RefCell<Vec<u8>>,
     pub(crate) stores: Stores,
     scopes: RefCell<Scopes>,
+    pub(super) pending_scopes: RefCell<PendingScopes>,
     /// How many scopes are cancelled, and one more if the loop failed.
     alarms: Cell<u32>,
     pub(super) told: Cell<Told>,
@@ -60,6 +62,7 @@ impl Core {
             scratch: RefCell::default(),
             stores: Stores::default(),
             scopes: RefCell::default(),
+            pending_scopes: RefCell::default(),
             alarms: Cell::new(0),
             told: Cell::default(),
             calls: CallQueue::default(),
@@ -95,9 +98,10 @@ impl Core {
         self.remote.bell()
     }
 
-    /// Makes the poller and its bell, if there are none yet.
+    /// Makes the poller and its bell, if there are none yet. Called before each sleep, as one that
+    /// nobody can end would be too long; and by who makes a runtime, which must not fail later.
     pub(super) fn make_poller(&self) -> io::Result<()> {
-        self.reactor().poller(self.bell()).map(drop)
+        self.reactor().poller(self.bell())?.hang(self.bell())
     }
 
     /// The buffer that receives without a buffer of their own share: [`SCRATCH`] bytes, made at

@@ -33,6 +33,7 @@ mod control;
 mod dump;
 mod inbox;
 pub(crate) mod operation;
+mod pending_scopes;
 pub(crate) mod scope;
 pub(crate) mod scoped;
 pub(crate) mod scopes;
@@ -52,7 +53,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::IntoFuture;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::resume_unwind;
 use std::pin::pin;
 use std::rc::Rc;
@@ -62,6 +63,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::executor::{Payload, SetKey, Step, TaskSet, waker};
 use crate::sys::clock::{self, Nanos};
+use crate::sys::poller::Poller;
 use context::Core;
 use inbox::Inbox;
 
@@ -136,8 +138,8 @@ pub struct Runtime {
     root_key: SetKey,
     core: Rc<Core>,
     inbox: Inbox,
-    /// A second descriptor of the poller, for a foreign loop to watch.
-    watch: Option<OwnedFd>,
+    /// The poller, for a foreign loop to watch.
+    watch: Option<Rc<Poller>>,
 }
 
 impl Runtime {
@@ -154,10 +156,9 @@ impl Runtime {
         Ok(runtime)
     }
 
-    fn make_watch(&self) -> io::Result<OwnedFd> {
-        let mut reactor = self.core.reactor();
-        let poller = reactor.poller(self.core.bell())?;
-        poller.as_fd().try_clone_to_owned()
+    fn make_watch(&self) -> io::Result<Rc<Poller>> {
+        self.core.make_poller()?;
+        self.core.reactor().poller(self.core.bell()).cloned()
     }
 
     fn without_poller() -> Result<Self> {
