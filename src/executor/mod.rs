@@ -171,6 +171,13 @@ impl Executor {
         TaskId::of(waker, self.number).is_some()
     }
 
+    /// A copy of `waker` if it is that of a task of this executor. Else it may be the user's, and
+    /// is cloned where nothing is borrowed.
+    #[inline]
+    pub(crate) fn copy_own(&self, waker: &Waker) -> Option<Waker> {
+        TaskId::copy(waker, self.number)
+    }
+
     /// The task that is being polled.
     pub(crate) fn task(&self) -> TaskId {
         self.task.get()

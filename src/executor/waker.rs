@@ -16,15 +16,14 @@
 
 #![allow(unsafe_code, reason = "a RawWaker is made by hand")]
 
-use std::cell::RefCell;
 use std::mem::ManuallyDrop;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
 use super::Executor;
 use super::remote::{self, Entries, Remote, Table};
 use super::sync::Mutex;
+use crate::sys::current::Current;
 use crate::sys::poller;
 
 #[cfg(target_pointer_width = "64")]
@@ -70,19 +69,23 @@ impl TaskId {
         self.0
     }
 
+    #[inline]
     pub(super) fn runtime(self) -> u16 {
         u16::try_from(self.0 >> (GENERATION_BITS + INDEX_BITS)).expect("what is left: 16 bits")
     }
 
+    #[inline]
     pub(crate) fn index(self) -> u32 {
         u32::try_from(self.0 & INDEX_MASK).expect("28 bits")
     }
 
+    #[inline]
     pub(super) fn has_generation(self, generation: u32) -> bool {
         (self.0 >> INDEX_BITS) & GENERATION_MASK == generation as usize & GENERATION_MASK
     }
 
     /// The waker of this task. It holds nothing, so it need not be dropped.
+    #[inline]
     pub(crate) fn waker(self) -> ManuallyDrop<Waker> {
         let data = std::ptr::without_provenance(self.0);
         // SAFETY: the functions of the table treat the data as a number and never as a pointer;
@@ -91,6 +94,7 @@ impl TaskId {
     }
 
     /// The task that `waker` wakes, if it is a waker of runtime number `runtime`.
+    #[inline]
     pub(super) fn of(waker: &Waker, runtime: u16) -> Option<Self> {
         if !std::ptr::eq(waker.vtable(), &raw const VTABLE) {
             return None;
@@ -98,14 +102,19 @@ impl TaskId {
         Some(Self(waker.data().addr())).filter(|id| id.runtime() == runtime)
     }
 
+    /// A copy of `waker` if it is a waker of runtime number `runtime`: of numbers, without a call.
+    #[inline]
+    pub(super) fn copy(waker: &Waker, runtime: u16) -> Option<Waker> {
+        Self::of(waker, runtime).map(|id| ManuallyDrop::into_inner(id.waker()))
+    }
+
     /// Wakes the task, whichever thread this is.
     pub(crate) fn wake(self) {
         let here = LOCAL.with(|local| {
-            let local = local.borrow();
-            let executor = local
-                .as_ref()
-                .filter(|executor| executor.number() == self.runtime())?;
-            Some(executor.list(self))
+            local.with(|executor| {
+                let executor = executor.filter(|e| e.number() == self.runtime())?;
+                Some(executor.list(self))
+            })
         });
         match here {
             Some(Some(foreign)) => foreign.wake(),
@@ -116,6 +125,15 @@ impl TaskId {
                 }
             }
         }
+    }
+}
+
+/// Drops a waker that was stored; for one of ours there is nothing to call.
+#[inline]
+pub(crate) fn discard(waker: Option<Waker>) {
+    match waker {
+        Some(waker) if std::ptr::eq(waker.vtable(), &raw const VTABLE) => std::mem::forget(waker),
+        other => drop(other),
     }
 }
 
@@ -132,25 +150,19 @@ fn wake(data: *const ()) {
 fn forget(_data: *const ()) {}
 
 thread_local! {
-    /// The executor that runs on this thread right now. Never dropped, so that wakers work as long
-    /// as their thread; it holds nothing when no runtime is entered.
-    static LOCAL: ManuallyDrop<RefCell<Option<Rc<Executor>>>> =
-        const { ManuallyDrop::new(RefCell::new(None)) };
+    /// The executor that runs on this thread right now. Holds nothing itself, so that wakers work
+    /// as long as their thread.
+    static LOCAL: Current<Executor> = const { Current::new() };
 }
 
-/// Makes `executor` the one that wakes on this thread are for; gives back the one before.
-pub(crate) fn enter(executor: Option<Rc<Executor>>) -> Option<Rc<Executor>> {
-    LOCAL.with(|local| local.replace(executor))
+/// Calls `f` with `executor` as the one that wakes on this thread are for.
+pub(crate) fn enter<R>(executor: &Executor, f: impl FnOnce() -> R) -> R {
+    LOCAL.with(|local| local.set(executor, f))
 }
 
 /// True if `executor` is the one that wakes on this thread are for.
 pub(super) fn is_entered(executor: &Executor) -> bool {
-    LOCAL.with(|local| {
-        let local = local.borrow();
-        local
-            .as_deref()
-            .is_some_and(|here| std::ptr::eq(here, executor))
-    })
+    LOCAL.with(|local| local.with(|here| here.is_some_and(|here| std::ptr::eq(here, executor))))
 }
 
 /// Every live runtime of the process.

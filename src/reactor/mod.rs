@@ -15,6 +15,7 @@ mod timers;
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::rc::Rc;
 use std::task::Waker;
 
 pub(crate) use readiness::{After, Direction};
@@ -47,23 +48,34 @@ pub(crate) enum Awaited {
     Moment(Nanos),
 }
 
+/// What a look at a source has shown.
+#[derive(Debug)]
+#[must_use = "a foreign waker is dropped outside the borrow"]
+pub(crate) enum Look {
+    /// A call may succeed. A source that is gone says so too: the call will tell.
+    Ready,
+    /// It would have to wait, and nobody was stored.
+    NotReady,
+    /// It has to wait; who waited before.
+    Parked(Option<Waker>),
+}
+
 /// The waiting half of a runtime.
 #[derive(Debug, Default)]
 pub(crate) struct Reactor {
-    poller: Option<Poller>,
+    poller: Option<Rc<Poller>>,
     sources: Sources,
     pub(crate) timers: Timers,
 }
 
 impl Reactor {
-    /// The poller, made now if there was none, with the bell that ends its waits.
-    pub(crate) fn poller(&mut self, bell: &Bell) -> io::Result<&mut Poller> {
+    /// The poller, made now if there was none.
+    #[inline]
+    pub(crate) fn poller(&mut self, bell: &Bell) -> io::Result<&Rc<Poller>> {
         if self.poller.is_none() {
-            // Without a bell it is dropped again: a sleep that nobody can end would be one too
-            // long.
-            self.poller = Some(Poller::new(bell)?);
+            self.poller = Some(Rc::new(Poller::new(bell)?));
         }
-        Ok(self.poller.as_mut().expect("made above"))
+        Ok(self.poller.as_ref().expect("made above"))
     }
 
     /// Starts to watch `fd`. What it is ready for already is reported by the next wait.
@@ -102,14 +114,6 @@ impl Reactor {
         self.sources.remove(key)
     }
 
-    /// True if a call may succeed. A source that is gone says so too: the call will tell.
-    #[inline]
-    pub(crate) fn is_ready(&mut self, key: SourceKey, direction: Direction) -> bool {
-        self.sources
-            .get(key)
-            .is_none_or(|source| source.readiness.is_ready(direction))
-    }
-
     /// The call said `WouldBlock`.
     pub(crate) fn clear(&mut self, key: SourceKey, direction: Direction) {
         if let Some(source) = self.sources.get(key) {
@@ -143,6 +147,27 @@ impl Reactor {
         Ok(())
     }
 
+    /// Tells whether a call may succeed. If not, and there is an `own` waker, that is stored at
+    /// once.
+    #[inline]
+    pub(crate) fn try_or_park(
+        &mut self,
+        key: SourceKey,
+        direction: Direction,
+        own: impl FnOnce() -> Option<Waker>,
+    ) -> Look {
+        let Some(source) = self.sources.get(key) else {
+            return Look::Ready;
+        };
+        if source.readiness.is_ready(direction) {
+            return Look::Ready;
+        }
+        match own() {
+            Some(own) => Look::Parked(source.readiness.park(direction, own)),
+            None => Look::NotReady,
+        }
+    }
+
     /// Stores who waits; gives back who waited before.
     #[must_use = "a foreign waker is dropped outside the borrow"]
     pub(crate) fn park(
@@ -159,6 +184,7 @@ impl Reactor {
 
     /// Nobody waits there any more.
     #[must_use = "a foreign waker is dropped outside the borrow"]
+    #[inline]
     pub(crate) fn unpark(&mut self, key: SourceKey, direction: Direction) -> Option<Waker> {
         self.sources.get(key)?.readiness.unpark(direction)
     }
@@ -179,9 +205,10 @@ impl Reactor {
     /// Marks what the last wait brought and collects who waited for it.
     pub(crate) fn collect(&mut self, woken: &mut Vec<Waker>) {
         let Some(poller) = &self.poller else { return };
-        for (token, bits) in poller.events() {
-            let Some(source) = self.sources.by_token(token) else {
-                continue;
+        let sources = &mut self.sources;
+        poller.each_event(|token, bits| {
+            let Some(source) = sources.by_token(token) else {
+                return;
             };
             if let Some(listener) = &mut source.listener {
                 if listener.armed && !source.readiness.is_waited_for(Direction::Read) {
@@ -190,7 +217,7 @@ impl Reactor {
                 }
             }
             source.readiness.event(bits, woken);
-        }
+        });
     }
 
     /// When the next wait has to end for the timers. A timer that has others near it is met

@@ -26,6 +26,7 @@ pub(crate) enum Direction {
 }
 
 impl Direction {
+    #[inline]
     fn bit(self) -> u8 {
         match self {
             Self::Read => ready::READ,
@@ -56,6 +57,7 @@ pub(crate) struct Readiness {
 
 impl Readiness {
     /// Takes in an event; who waited for it is pushed to `woken`.
+    #[inline]
     pub(crate) fn event(&mut self, bits: u8, woken: &mut Vec<Waker>) {
         self.bits |= bits;
         if bits & ready::READ != 0 {
@@ -66,11 +68,13 @@ impl Readiness {
         }
     }
 
+    #[inline]
     pub(crate) fn is_ready(&self, direction: Direction) -> bool {
         self.bits & direction.bit() != 0
     }
 
     /// The call said `WouldBlock`.
+    #[inline]
     pub(crate) fn clear(&mut self, direction: Direction) {
         self.bits &= !direction.bit();
     }
@@ -78,6 +82,7 @@ impl Readiness {
     /// A call succeeded, and nobody waits for it any more. A short receive means an empty queue if
     /// nothing else was seen that can cut one short: then the next `WouldBlock` need not be asked
     /// for.
+    #[inline]
     #[must_use = "a foreign waker is dropped outside the borrow"]
     pub(crate) fn done(&mut self, direction: Direction, after: After) -> Option<Waker> {
         let drained = match after {
@@ -92,12 +97,14 @@ impl Readiness {
     }
 
     /// Stores who waits; the one before is to be dropped outside the borrow.
+    #[inline]
     #[must_use = "a foreign waker is dropped outside the borrow"]
     pub(crate) fn park(&mut self, direction: Direction, waker: Waker) -> Option<Waker> {
         self.place(direction).replace(waker)
     }
 
     /// Nobody waits in this direction any more.
+    #[inline]
     #[must_use = "a foreign waker is dropped outside the borrow"]
     pub(crate) fn unpark(&mut self, direction: Direction) -> Option<Waker> {
         self.place(direction).take()
@@ -115,6 +122,7 @@ impl Readiness {
         self.waiter(direction).is_some()
     }
 
+    #[inline]
     fn place(&mut self, direction: Direction) -> &mut Option<Waker> {
         match direction {
             Direction::Read => &mut self.reader,

@@ -52,6 +52,7 @@ impl Sources {
         u64::from(generation) << 32 | index as u64
     }
 
+    #[inline]
     pub(super) fn get(&mut self, key: SourceKey) -> Option<&mut Source> {
         let generation = key >> 32;
         self.slab
@@ -85,6 +86,7 @@ impl Sources {
     }
 }
 
+#[inline]
 fn index(key: SourceKey) -> usize {
     usize::try_from(key & 0xFFFF_FFFF).expect("32 bits")
 }

@@ -9,12 +9,12 @@
 use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::future::poll_fn;
 use std::io;
-use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker, ready};
 
 use super::calls::CallQueue;
+use super::pending_scopes::PendingScopes;
 use super::scope::Told;
 use super::scopes::Scopes;
 use super::stores::Stores;
@@ -24,6 +24,7 @@ use crate::executor::remote::Remote;
 use crate::executor::{Executor, waker};
 use crate::reactor::Reactor;
 use crate::sys::batch::Batch;
+use crate::sys::current::Current;
 use crate::sys::poller::Bell;
 
 /// How much one receive without a buffer of the caller's takes at most, in bytes.
@@ -38,6 +39,7 @@ pub(crate) struct Core {
     scratch: RefCell<Vec<u8>>,
     pub(crate) stores: Stores,
     scopes: RefCell<Scopes>,
+    pub(super) pending_scopes: RefCell<PendingScopes>,
     /// How many scopes are cancelled, and one more if the loop failed.
     alarms: Cell<u32>,
     pub(super) told: Cell<Told>,
@@ -60,6 +62,7 @@ impl Core {
             scratch: RefCell::default(),
             stores: Stores::default(),
             scopes: RefCell::default(),
+            pending_scopes: RefCell::default(),
             alarms: Cell::new(0),
             told: Cell::default(),
             calls: CallQueue::default(),
@@ -95,9 +98,10 @@ impl Core {
         self.remote.bell()
     }
 
-    /// Makes the poller and its bell, if there are none yet.
+    /// Makes the poller and its bell, if there are none yet. Called before each sleep, as one that
+    /// nobody can end would be too long; and by who makes a runtime, which must not fail later.
     pub(super) fn make_poller(&self) -> io::Result<()> {
-        self.reactor().poller(self.bell()).map(drop)
+        self.reactor().poller(self.bell())?.hang(self.bell())
     }
 
     /// The buffer that receives without a buffer of their own share: [`SCRATCH`] bytes, made at
@@ -196,26 +200,29 @@ impl Core {
 }
 
 thread_local! {
-    /// Never dropped, so that it is there as long as its thread: a runtime in a thread-local of the
-    /// user's ends when other locals may be gone. It holds nothing then.
-    static CURRENT: ManuallyDrop<RefCell<Option<Rc<Core>>>> =
-        const { ManuallyDrop::new(RefCell::new(None)) };
+    /// Holds nothing itself, so it is there as long as its thread.
+    static CURRENT: Current<Rc<Core>> = const { Current::new() };
 }
 
-/// The runtime that runs on this thread. A clone, since what is done with it may come to a foreign
-/// waker, which may enter another runtime.
+/// Calls `f` with the runtime that runs on this thread, if one does.
 #[inline]
+pub(crate) fn with<R>(f: impl FnOnce(Option<&Rc<Core>>) -> R) -> R {
+    CURRENT.with(|current| current.with(f))
+}
+
+/// A clone of the runtime that runs on this thread, for what is not called often.
 pub(crate) fn current() -> Option<Rc<Core>> {
-    CURRENT.with(|current| current.borrow().clone())
+    with(|core| core.cloned())
 }
 
 /// Calls `f` with the runtime that runs on this thread, for an operation's poll; without one it is
 /// `NoRuntime`.
+#[inline]
 pub(crate) fn poll_with<T>(f: impl FnOnce(&Rc<Core>) -> Poll<Result<T>>) -> Poll<Result<T>> {
-    match current() {
-        Some(core) => f(&core),
+    with(|core| match core {
+        Some(core) => f(core),
         None => Poll::Ready(Err(Error::NoRuntime)),
-    }
+    })
 }
 
 /// One pass through the gate, for verbs whose system calls never have to wait: called over and
@@ -233,35 +240,17 @@ pub(crate) async fn checkpoint() -> Result<()> {
 }
 
 /// Calls `f` if the runtime with this serial runs on this thread.
+#[inline]
 pub(crate) fn with_serial<R>(serial: u64, f: impl FnOnce(&Rc<Core>) -> R) -> Option<R> {
-    let core = current().filter(|core| core.serial() == serial)?;
-    Some(f(&core))
+    with(|core| core.filter(|core| core.serial() == serial).map(f))
 }
 
 /// True if a runtime runs on this thread.
 pub(super) fn is_entered() -> bool {
-    current().is_some()
+    with(|core| core.is_some())
 }
 
-/// Makes `core` the runtime of this thread until the guard is dropped.
-pub(super) fn enter(core: &Rc<Core>) -> Entered {
-    Entered {
-        core: CURRENT.with(|current| current.replace(Some(Rc::clone(core)))),
-        executor: waker::enter(Some(Rc::clone(&core.executor))),
-    }
-}
-
-/// Restores what was current before, also when a panic passes by.
-pub(super) struct Entered {
-    core: Option<Rc<Core>>,
-    executor: Option<Rc<Executor>>,
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        let executor = waker::enter(self.executor.take());
-        let core = CURRENT.with(|current| current.replace(self.core.take()));
-        // Dropped here, when neither thread-local is borrowed.
-        drop((executor, core));
-    }
+/// Calls `f` with `core` as the runtime of this thread.
+pub(super) fn enter<R>(core: &Rc<Core>, f: impl FnOnce() -> R) -> R {
+    CURRENT.with(|current| current.set(core, || waker::enter(&core.executor, f)))
 }

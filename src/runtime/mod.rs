@@ -33,6 +33,7 @@ mod control;
 mod dump;
 mod inbox;
 pub(crate) mod operation;
+mod pending_scopes;
 pub(crate) mod scope;
 pub(crate) mod scoped;
 pub(crate) mod scopes;
@@ -52,7 +53,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::IntoFuture;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::resume_unwind;
 use std::pin::pin;
 use std::rc::Rc;
@@ -62,6 +63,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::executor::{Payload, SetKey, Step, TaskSet, waker};
 use crate::sys::clock::{self, Nanos};
+use crate::sys::poller::Poller;
 use context::Core;
 use inbox::Inbox;
 
@@ -136,8 +138,8 @@ pub struct Runtime {
     root_key: SetKey,
     core: Rc<Core>,
     inbox: Inbox,
-    /// A second descriptor of the poller, for a foreign loop to watch.
-    watch: Option<OwnedFd>,
+    /// The poller, for a foreign loop to watch.
+    watch: Option<Rc<Poller>>,
 }
 
 impl Runtime {
@@ -154,10 +156,9 @@ impl Runtime {
         Ok(runtime)
     }
 
-    fn make_watch(&self) -> io::Result<OwnedFd> {
-        let mut reactor = self.core.reactor();
-        let poller = reactor.poller(self.core.bell())?;
-        poller.as_fd().try_clone_to_owned()
+    fn make_watch(&self) -> io::Result<Rc<Poller>> {
+        self.core.make_poller()?;
+        self.core.reactor().poller(self.core.bell()).cloned()
     }
 
     fn without_poller() -> Result<Self> {
@@ -184,21 +185,23 @@ impl Runtime {
     pub fn block_on<F: IntoFuture>(&mut self, future: F) -> F::Output {
         refuse_nesting();
         self.core.recover();
-        let _entered = context::enter(&self.core);
-        let awake = Awake(self);
-        let this = &mut *awake.0;
-        let mut main = pin!(future.into_future());
-        let root = Rc::clone(&this.root);
-        let _body = Body::new(&root);
-        loop {
-            if let Poll::Ready(output) = this.run(|cx| main.as_mut().poll(cx)) {
-                return output;
+        let core = Rc::clone(&self.core);
+        context::enter(&core, || {
+            let awake = Awake(self);
+            let this = &mut *awake.0;
+            let mut main = pin!(future.into_future());
+            let root = Rc::clone(&this.root);
+            let _body = Body::new(&root);
+            loop {
+                if let Poll::Ready(output) = this.run(|cx| main.as_mut().poll(cx)) {
+                    return output;
+                }
+                if this.core.has_failed() && !this.has_ready() {
+                    panic!("soloio: {}", this.core.failure());
+                }
+                this.wait(None);
             }
-            if this.core.has_failed() && !this.has_ready() {
-                panic!("soloio: {}", this.core.failure());
-            }
-            this.wait(None);
-        }
+        })
     }
 
     /// Waits at most `max_wait` for something to happen (`None`: as long as it takes), then runs
@@ -216,12 +219,13 @@ impl Runtime {
     /// With the panic of a spawned task.
     pub fn turn(&mut self, max_wait: Option<Duration>) -> Result<()> {
         self.core.recover();
-        let _entered = context::enter(&self.core);
-        let awake = Awake(self);
-        awake.0.wait(max_wait.map(clock::after));
-        let done = awake.0.run(|_| Poll::<Infallible>::Pending);
-        debug_assert!(done.is_pending(), "there is no main future in a turn");
-        drop(awake);
+        let core = Rc::clone(&self.core);
+        context::enter(&core, || {
+            let awake = Awake(self);
+            awake.0.wait(max_wait.map(clock::after));
+            let done = awake.0.run(|_| Poll::<Infallible>::Pending);
+            debug_assert!(done.is_pending(), "there is no main future in a turn");
+        });
         if self.core.has_failed() {
             Err(self.core.failure())
         } else {
@@ -370,12 +374,11 @@ impl AsFd for Runtime {
 impl Drop for Runtime {
     /// Drops the spawned tasks with the runtime still entered, then ends it for all other threads.
     fn drop(&mut self) {
-        let panic = {
-            let _entered = context::enter(&self.core);
+        let panic = context::enter(&self.core, || {
             // First, so that no thread waits for a call while a task waits for the thread.
             let left = self.core.calls().close();
             self.root.teardown().or(left)
-        };
+        });
         waker::close(self.core.executor.number());
         if let Some(payload) = panic {
             if !std::thread::panicking() {

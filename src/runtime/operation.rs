@@ -2,14 +2,15 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use super::context::{self, Core};
 use super::socket::{Refusal, Socket};
 use super::wait::Wait;
 use crate::error::{Error, Result};
-use crate::reactor::SourceKey;
+use crate::executor::waker;
 pub(crate) use crate::reactor::{After, Direction};
+use crate::reactor::{Look, SourceKey};
 
 /// Whether to make the call before the first wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,31 +62,30 @@ impl<'a> Operation<'a> {
         call: impl FnMut(&Core, BorrowedFd<'_>) -> io::Result<(T, After)>,
         error: impl FnOnce(io::Error) -> Error,
     ) -> Poll<Result<T>> {
-        let Some(core) = context::current() else {
-            return Poll::Ready(Err(Error::NoRuntime));
-        };
-        ready!(self.wait.admit(&core, cx))?;
-        if self.claimed != core.serial() || self.socket.is_closed() {
-            if let Err(refusal) = self.claim(&core) {
-                return Poll::Ready(Err(refusal.into()));
-            }
-        }
-        match self.attempt(&core, cx, first, call) {
-            Poll::Pending => self.wait.pend(&core, cx),
-            Poll::Ready(Ok(value)) => {
-                core.finished();
-                Poll::Ready(Ok(value))
-            }
-            Poll::Ready(Err(cause)) => {
-                // It counts too: a call that goes on failing must not keep the loop to itself.
-                core.finished();
-                if self.socket.is_closed() {
-                    // Another thread's abort, between the look and the call.
-                    return Poll::Ready(Err(Error::Closed));
+        context::poll_with(|core| {
+            ready!(self.wait.admit(core, cx))?;
+            if self.claimed != core.serial() || self.socket.is_closed() {
+                if let Err(refusal) = self.claim(core) {
+                    return Poll::Ready(Err(refusal.into()));
                 }
-                Poll::Ready(Err(error(cause)))
             }
-        }
+            match self.attempt(core, cx, first, call) {
+                Poll::Pending => self.wait.pend(core, cx),
+                Poll::Ready(Ok(value)) => {
+                    core.finished();
+                    Poll::Ready(Ok(value))
+                }
+                Poll::Ready(Err(cause)) => {
+                    // It counts too: a call that goes on failing must not keep the loop to itself.
+                    core.finished();
+                    if self.socket.is_closed() {
+                        // Another thread's abort, between the look and the call.
+                        return Poll::Ready(Err(Error::Closed));
+                    }
+                    Poll::Ready(Err(error(cause)))
+                }
+            }
+        })
     }
 
     #[inline]
@@ -107,12 +107,17 @@ impl<'a> Operation<'a> {
         mut call: impl FnMut(&Core, BorrowedFd<'_>) -> io::Result<(T, After)>,
     ) -> Poll<io::Result<T>> {
         let slot = self.socket.slot();
-        let ready = match slot {
-            _ if first == First::AtHand => true,
-            0 => first == First::Try,
-            _ => core.reactor().is_ready(slot, self.direction),
-        };
-        if !ready {
+        if slot != 0 && first != First::AtHand {
+            match self.look(core, cx, slot) {
+                Look::Ready => {}
+                Look::NotReady => return self.wait(core, cx, slot),
+                Look::Parked(old) => {
+                    self.parked = true;
+                    waker::discard(old);
+                    return Poll::Pending;
+                }
+            }
+        } else if first == First::Wait {
             return self.wait(core, cx, slot);
         }
         loop {
@@ -133,12 +138,23 @@ impl<'a> Operation<'a> {
         }
     }
 
+    /// Looks whether the call may succeed.
+    #[inline]
+    fn look(&self, core: &Core, cx: &Context<'_>, slot: SourceKey) -> Look {
+        // A listener has to be armed, too.
+        let own = || match self.socket.is_listener() {
+            true => None,
+            false => core.executor.copy_own(cx.waker()),
+        };
+        core.reactor().try_or_park(slot, self.direction, own)
+    }
+
     /// The call succeeded: notes what that says, and waits no more.
     #[inline]
     fn done(&mut self, core: &Core, slot: SourceKey, after: After) {
         let waker = core.reactor().done(slot, self.direction, after);
         self.parked = false;
-        drop(waker);
+        waker::discard(waker);
     }
 
     fn wait<T>(&mut self, core: &Core, cx: &Context<'_>, slot: SourceKey) -> Poll<io::Result<T>> {
@@ -157,23 +173,32 @@ impl<'a> Operation<'a> {
         drop(old);
         Poll::Pending
     }
+
+    /// Its waker may be with the source; gives back what is to be dropped last.
+    #[cold]
+    fn unpark(&self) -> Option<Waker> {
+        let unpark = |core: &std::rc::Rc<Core>| {
+            let slot = self.socket.slot();
+            core.reactor().unpark(slot, self.direction)
+        };
+        context::with_serial(self.claimed, unpark).flatten()
+    }
 }
 
 impl Drop for Operation<'_> {
+    #[inline]
     fn drop(&mut self) {
         // If the socket is bound anew, what is busy there is another operation.
         if self.claimed == 0 || self.socket.owner() != self.claimed {
             return;
         }
-        let unpark = |core: &std::rc::Rc<Core>| {
-            let slot = self.socket.slot();
-            core.reactor().unpark(slot, self.direction)
-        };
-        let waker = self
-            .parked
-            .then(|| context::with_serial(self.claimed, unpark));
-        self.socket.release(self.direction);
-        // Last: it may be the user's code, and panic.
-        drop(waker);
+        if self.parked {
+            let waker = self.unpark();
+            self.socket.release(self.direction);
+            // Last: it may be the user's code, and panic.
+            drop(waker);
+        } else {
+            self.socket.release(self.direction);
+        }
     }
 }

@@ -19,9 +19,11 @@
 use std::task::{Context, Waker};
 
 use super::context::Core;
+use super::pending_scopes::is_provisional;
 use super::scopes::{Hold, Kind, Left, Limit, ScopeKey, WaiterKey};
+use super::sleep::When;
 use crate::error::Error;
-use crate::executor::{Base, SetKey, TaskId, wake_each};
+use crate::executor::{Base, Running, SetKey, TaskId, wake_each};
 use crate::sys::clock::{self, NEVER, Nanos};
 
 /// How often the body of a cancelled scope is polled at most before it is dropped.
@@ -39,11 +41,78 @@ pub(crate) struct Told {
     waited: u64,
 }
 
+/// The body of a scope is being polled.
+pub(super) struct Inside<'a> {
+    /// `Some` at the first poll, when the scope may have no entry yet: it leaves the stack of those
+    /// at the end, also by a panic.
+    first: Option<&'a Core>,
+    _running: Running<'a>,
+}
+
+impl Inside<'_> {
+    /// The poll is over. At the first one, gives the key of the scope's entry, or 0 if nobody
+    /// needed one.
+    #[inline]
+    pub(super) fn end(mut self) -> Option<ScopeKey> {
+        let core = self.first.take()?;
+        Some(core.pending_scopes.borrow_mut().end())
+    }
+}
+
+impl Drop for Inside<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(core) = self.first.take() {
+            let key = core.pending_scopes.borrow_mut().end();
+            core.leave_scope(key);
+        }
+    }
+}
+
 impl Core {
+    /// The scope that what runs now is in; 0 for none.
+    #[inline]
+    pub(crate) fn scope(&self) -> ScopeKey {
+        let key = self.executor.scope();
+        match is_provisional(key) {
+            true => self.resolve_scope(key),
+            false => key,
+        }
+    }
+
+    #[cold]
+    fn resolve_scope(&self, key: ScopeKey) -> ScopeKey {
+        let mut pending = self.pending_scopes.borrow_mut();
+        pending.resolve(key, &mut self.scopes())
+    }
+
+    /// The first poll of a scope begins; it gets an entry if something has to know it.
+    #[inline]
+    pub(super) fn enter_lightly(&self, when: When) -> Inside<'_> {
+        let around = self.executor.scope();
+        let key = self.pending_scopes.borrow_mut().begin(around, when);
+        Inside {
+            first: Some(self),
+            _running: self.executor.within(key),
+        }
+    }
+
+    /// A scope with an entry is polled.
+    #[inline]
+    pub(super) fn inside(&self, key: ScopeKey) -> Inside<'_> {
+        if self.is_alarmed() {
+            self.scopes().begin(key);
+        }
+        Inside {
+            first: None,
+            _running: self.executor.within(key),
+        }
+    }
+
     /// The current scope; the running task is given a node of its own if it has none, so that a
     /// cancel of the task alone finds what is below.
     fn anchor(&self) -> ScopeKey {
-        let scope = self.executor.scope();
+        let scope = self.scope();
         let Some(Base { own, set: above }) = self.executor.base() else {
             return scope;
         };
@@ -67,7 +136,7 @@ impl Core {
         let found_by_walks = kind != Kind::Scope;
         let parent = match found_by_walks {
             true => self.anchor(),
-            false => self.executor.scope(),
+            false => self.scope(),
         };
         let mut scopes = self.scopes();
         let key = scopes.enter(parent, kind, limit);
@@ -103,7 +172,7 @@ impl Core {
             return key;
         }
         let task = self.executor.task();
-        let mut moved = self.scopes().moved(key, self.executor.scope(), task);
+        let mut moved = self.scopes().moved(key, self.scope(), task);
         if self.is_alarmed() {
             moved &= self.outermost(key).is_some();
             self.scopes().begin(key);
@@ -112,6 +181,13 @@ impl Core {
             }
         }
         key
+    }
+
+    /// A run is over; true if something in it was told to end because of it.
+    #[inline]
+    pub(super) fn leave_run(&self, key: ScopeKey) -> bool {
+        let alone = self.scopes().leave_alone(key);
+        !alone && self.leave_scope(key).charged
     }
 
     /// A scope has ended.
@@ -213,7 +289,7 @@ impl Core {
     /// `false` if it has not begun.
     #[cold]
     pub(super) fn tell(&self, waited: bool) -> Option<Error> {
-        let by = self.outermost(self.executor.scope())?;
+        let by = self.outermost(self.scope())?;
         self.finished();
         let from = self.anchor();
         let shielded = self.scopes().charge(from, by);
@@ -237,7 +313,7 @@ impl Core {
 
     /// An operation waits with a waker that is not a task's: a cancel has to call it.
     pub(super) fn enlist(&self, key: WaiterKey, waker: &Waker) -> WaiterKey {
-        if self.executor.scope() == 0 {
+        if self.scope() == 0 {
             // Nothing around it can be cancelled but the task, by a handle that few ask for.
             return 0;
         }
@@ -312,7 +388,7 @@ impl Core {
     /// The earliest deadline that is in effect here; [`NEVER`] if there is none.
     pub(crate) fn effective_deadline(&self) -> Nanos {
         let now = clock::now();
-        let scope = self.executor.scope();
+        let scope = self.scope();
         self.scopes().effective_deadline(scope, now)
     }
 }

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use super::context::{self, Core};
 pub(crate) use super::control::{Control, Nobody, Owned, Owner};
+use super::scope::Inside;
 use super::scopes::{Kind, Limit, ScopeKey};
 use super::sleep::{self, When};
 use crate::executor::remote::Post;
@@ -95,23 +96,24 @@ impl<O: Owner> Scope<O> {
         cx: &mut Context<'_>,
         mut body: Pin<&mut Option<F>>,
     ) -> Poll<Ended<F::Output>> {
+        // Not in a closure, and with one poll of the body for all cases: scopes may be nested as
+        // deep as the stack allows.
         let Some(core) = context::current() else {
             return self.poll_outside(cx, body);
         };
-        self.enter(&core, cx);
+        let mut inside = self.enter_first(&core, cx);
         loop {
-            if core.is_alarmed() {
-                core.scopes().begin(self.key);
-            }
             let told = core.told();
-            let running = core.executor.within(self.key);
             let polled = poll_body(&mut body, cx);
-            drop(running);
+            if let Some(key) = inside.end() {
+                self.entered(&core, key, polled.is_pending());
+            }
             if let Poll::Ready(output) = polled {
-                let charged = self.leave_in(&core);
+                let charged = self.key != 0 && self.leave_in(&core);
                 return Poll::Ready(Ended::Done { output, charged });
             }
             if self.wait(&core, cx) {
+                inside = core.inside(self.key);
                 continue;
             }
             if core.is_cancelled(self.key) && core.is_over(self.key, told, cx) {
@@ -119,6 +121,30 @@ impl<O: Owner> Scope<O> {
             }
             return Poll::Pending;
         }
+    }
+
+    /// A poll begins. In the first one the scope has an entry only if something needs one: nothing
+    /// but what the body does by itself can make it known to anybody.
+    #[inline]
+    fn enter_first<'c>(&mut self, core: &'c Core, cx: &Context<'_>) -> Inside<'c> {
+        if self.key == 0 && !core.is_alarmed() && self.owner.control().is_none() {
+            if let Bounds::Scope(when) = self.bounds {
+                return core.enter_lightly(when);
+            }
+        }
+        self.enter(core, cx);
+        core.inside(self.key)
+    }
+
+    /// The first poll is over. If the body has to wait, the scope needs an entry.
+    #[inline]
+    fn entered(&mut self, core: &Core, key: ScopeKey, waits: bool) {
+        self.key = key;
+        if let (0, true, Bounds::Scope(when)) = (key, waits, self.bounds) {
+            self.key = core.enter_scope(Kind::Scope, when.limit());
+        }
+        self.serial = core.serial();
+        self.timer = Timer::Unset;
     }
 
     /// Outside a runtime there is no time, so nothing that waits can be limited.
@@ -163,7 +189,7 @@ impl<O: Owner> Scope<O> {
     fn enter(&mut self, core: &Core, cx: &Context<'_>) {
         if self.serial == core.serial() {
             let task = core.executor.task();
-            let around = core.executor.scope();
+            let around = core.scope();
             core.scopes().moved(self.key, around, task);
             self.apply_deadline(core);
             if let Timer::Set(timer) = self.timer {
@@ -303,7 +329,7 @@ impl<O: Owner> Scope<O> {
             self.drop_timer();
         }
         let key = std::mem::take(&mut self.key);
-        let charged = core.leave_scope(key).charged;
+        let charged = core.leave_run(key);
         self.owner.leave();
         if charged {
             if let Some(control) = self.owner.control() {

@@ -180,21 +180,28 @@ impl Scopes {
 
     /// Forgets a scope. What is still linked below, because its future was leaked, has no parent
     /// from here on.
-    #[inline]
     pub(crate) fn leave(&mut self, key: ScopeKey) -> Left {
-        let Some(node) = self.get(key) else {
-            return Left::default();
-        };
-        let simple = !node.linked && node.first_child == NIL && node.first_waiter == NIL;
         let mut left = Left::default();
-        if !simple {
-            self.cut(key, &mut left);
+        if self.get(key).is_none() {
+            return left;
         }
+        self.cut(key, &mut left);
         let node = self.nodes.remove(place(key));
-        left.cancelled = node.cancelled;
-        left.charged = node.charged;
-        left.timer = node.timer;
+        (left.cancelled, left.charged, left.timer) = (node.cancelled, node.charged, node.timer);
         left
+    }
+
+    /// Forgets a scope if it concerns nobody else and was not cancelled; true if so.
+    #[inline]
+    pub(crate) fn leave_alone(&mut self, key: ScopeKey) -> bool {
+        let alone = self.get(key).is_some_and(|node| {
+            let linked = node.linked || node.first_child != NIL || node.first_waiter != NIL;
+            !(linked || node.cancelled || node.charged || node.timer != 0)
+        });
+        if alone {
+            self.nodes.remove(place(key));
+        }
+        alone
     }
 
     #[cold]

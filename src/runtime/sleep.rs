@@ -24,6 +24,13 @@ pub(crate) enum When {
     Deadline(Nanos),
 }
 
+/// A duration in nanoseconds, if that many can be counted (584 years).
+#[inline]
+fn nanos(duration: Duration) -> Option<Nanos> {
+    let seconds = duration.as_secs().checked_mul(1_000_000_000)?;
+    seconds.checked_add(u64::from(duration.subsec_nanos()))
+}
+
 impl When {
     pub(crate) fn deadline(self) -> Nanos {
         match self {
@@ -37,9 +44,9 @@ impl When {
     /// The same for a scope, which reads the clock when it first has to wait.
     pub(super) fn limit(self) -> Limit {
         match self {
-            Self::After(duration) => match Nanos::try_from(duration.as_nanos()) {
-                Ok(nanos) => Limit::After(nanos),
-                Err(_) => Limit::At(NEVER),
+            Self::After(duration) => match nanos(duration) {
+                Some(nanos) => Limit::After(nanos),
+                None => Limit::At(NEVER),
             },
             other => Limit::At(other.deadline()),
         }

@@ -154,7 +154,7 @@ impl Wait {
     /// True if an operation that has to wait here would be told that it is cancelled: for what
     /// would rather wait on, in a shield.
     pub(crate) fn would_end(core: &Core) -> bool {
-        core.is_alarmed() && core.outermost(core.executor.scope()).is_some()
+        core.is_alarmed() && core.outermost(core.scope()).is_some()
     }
 
     #[cold]

@@ -7,6 +7,7 @@
 //! | file | what it wraps |
 //! |---|---|
 //! | `clock.rs` | the one clock |
+//! | `current.rs` | no system call, but `unsafe`: what is current on a thread |
 //! | `poller.rs` | mio's `Poll`, the level-triggered listener and the timerfd beside it, the bell |
 //! | `socket.rs` | making, connecting, accepting, receiving, sending, options |
 //! | `adopt.rs` | sockets that were made elsewhere |
@@ -35,6 +36,7 @@ pub(crate) mod adopt;
 pub(crate) mod ancillary;
 pub(crate) mod batch;
 pub(crate) mod clock;
+pub(crate) mod current;
 pub(crate) mod errno;
 pub(crate) mod file;
 pub(crate) mod foreign;

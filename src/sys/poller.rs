@@ -12,6 +12,7 @@
 //!   mio rounds up. Longer waits sleep the whole milliseconds first and come back for the rest, so
 //!   that a far deadline that moves all the time (a 30 s limit around each receive) costs nothing.
 
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::OnceLock;
@@ -49,6 +50,13 @@ const BATCH: usize = 1024;
 /// The kernel's readiness queue.
 #[derive(Debug)]
 pub(crate) struct Poller {
+    /// That of `waiting.poll`, as long as this lives.
+    fd: RawFd,
+    waiting: RefCell<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
     poll: Poll,
     events: Events,
     #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -56,19 +64,29 @@ pub(crate) struct Poller {
 }
 
 impl Poller {
-    /// Makes a poller whose waits `bell` ends.
+    /// Makes a poller, which other threads know through `bell`.
     pub(crate) fn new(bell: &Bell) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let waker = mio::Waker::new(poll.registry(), BELL)?;
-        // Only the loop's own thread makes pollers, and only one that is whole: nobody came first.
-        drop(bell.waker.set(waker));
-        bell.poller.store(poll.as_raw_fd(), Ordering::Relaxed);
-        Ok(Self {
+        let fd = poll.as_raw_fd();
+        bell.poller.store(fd, Ordering::Relaxed);
+        let waiting = RefCell::new(Waiting {
             poll,
             events: Events::with_capacity(BATCH),
             #[cfg(any(target_os = "linux", target_os = "android"))]
             timer: None,
-        })
+        });
+        Ok(Self { fd, waiting })
+    }
+
+    /// Lets `bell` end the waits from now on. To be done before the first sleep, not earlier: a
+    /// loop that never sleeps has no use for it, and it costs three system calls.
+    pub(crate) fn hang(&self, bell: &Bell) -> io::Result<()> {
+        if bell.waker.get().is_none() {
+            let waker = mio::Waker::new(self.waiting.borrow().poll.registry(), BELL)?;
+            // Only the loop's own thread does this: nobody came first.
+            drop(bell.waker.set(waker));
+        }
+        Ok(())
     }
 
     /// Reports `fd` under `token`, edge-triggered, both directions.
@@ -77,20 +95,21 @@ impl Poller {
         // Without it a receive that stopped at the urgent mark looks drained.
         #[cfg(any(target_os = "linux", target_os = "android"))]
         let interest = interest.add(Interest::PRIORITY);
-        self.poll
+        let waiting = self.waiting.borrow();
+        let source = &mut SourceFd(&fd.as_raw_fd());
+        waiting
+            .poll
             .registry()
-            .register(&mut SourceFd(&fd.as_raw_fd()), Token(token), interest)
+            .register(source, Token(token), interest)
     }
 
     /// Takes `fd` out; one that is gone already is as good.
     pub(crate) fn remove(&self, fd: BorrowedFd<'_>) {
         // Fails only if the descriptor was never added or was closed behind our back: both mean
         // that no event of it can come, which is all that is asked for.
-        drop(
-            self.poll
-                .registry()
-                .deregister(&mut SourceFd(&fd.as_raw_fd())),
-        );
+        let waiting = self.waiting.borrow();
+        let source = &mut SourceFd(&fd.as_raw_fd());
+        drop(waiting.poll.registry().deregister(source));
     }
 
     /// Reports a listener under `token` as long as a connection waits.
@@ -120,8 +139,7 @@ impl Poller {
             u64: token as u64,
         };
         // SAFETY: `event` is a valid epoll_event for the length of the call.
-        super::check(unsafe { libc::epoll_ctl(self.poll.as_raw_fd(), op, fd, &raw mut event) })
-            .map(drop)
+        super::check(unsafe { libc::epoll_ctl(self.fd, op, fd, &raw mut event) }).map(drop)
     }
 
     /// Reports a listener under `token`; edge-triggered, so each accept arms it again.
@@ -129,7 +147,9 @@ impl Poller {
     pub(crate) fn add_listener(&self, fd: BorrowedFd<'_>, token: usize) -> io::Result<()> {
         let raw = fd.as_raw_fd();
         let source = &mut SourceFd(&raw);
-        self.poll
+        let waiting = self.waiting.borrow();
+        waiting
+            .poll
             .registry()
             .register(source, Token(token), Interest::READABLE)
     }
@@ -137,7 +157,9 @@ impl Poller {
     /// Registers the listener again, which reports what waits already.
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     pub(crate) fn arm(&self, fd: RawFd, token: usize) -> io::Result<()> {
-        self.poll
+        let waiting = self.waiting.borrow();
+        waiting
+            .poll
             .registry()
             .reregister(&mut SourceFd(&fd), Token(token), Interest::READABLE)
     }
@@ -150,18 +172,32 @@ impl Poller {
 
     /// Waits for events until `deadline` (`None`: for ever; a past one: not at all). May come back
     /// early, without events: the caller looks at the clock and waits again.
-    pub(crate) fn wait(&mut self, deadline: Option<Nanos>) -> io::Result<()> {
+    pub(crate) fn wait(&self, deadline: Option<Nanos>) -> io::Result<()> {
+        let waiting = &mut *self.waiting.borrow_mut();
         let timeout = match deadline {
             None => None,
             Some(0) => Some(Duration::ZERO),
             Some(deadline) => match deadline.saturating_sub(clock::now()) {
                 0 => Some(Duration::ZERO),
-                left => self.timeout(deadline, left),
+                left => waiting.timeout(deadline, left),
             },
         };
-        self.poll.poll(&mut self.events, timeout)
+        waiting.poll.poll(&mut waiting.events, timeout)
     }
 
+    /// Calls `visit` with what the last wait brought: token and `ready` bits.
+    #[inline]
+    pub(crate) fn each_event(&self, mut visit: impl FnMut(usize, u8)) {
+        let waiting = self.waiting.borrow();
+        for event in &waiting.events {
+            if !matches!(event.token(), BELL | TIMER) {
+                visit(event.token().0, ready_bits(event));
+            }
+        }
+    }
+}
+
+impl Waiting {
     /// The timeout to hand to the kernel for a wait of `left` nanoseconds.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn timeout(&mut self, deadline: Nanos, left: Nanos) -> Option<Duration> {
@@ -196,36 +232,33 @@ impl Poller {
         // Some systems refuse very long waits; coming back once a day costs nothing.
         Some(Duration::from_nanos(left).min(Duration::from_secs(86_400)))
     }
+}
 
-    /// What the last wait brought: token and `ready` bits.
-    pub(crate) fn events(&self) -> impl Iterator<Item = (usize, u8)> + '_ {
-        self.events
-            .iter()
-            .filter(|event| !matches!(event.token(), BELL | TIMER))
-            .map(|event| {
-                let mut bits = 0;
-                if event.is_error() || event.is_read_closed() || event.is_write_closed() {
-                    // Whoever waits, in either direction, has to look.
-                    bits |= ready::READ | ready::WRITE | ready::ENDED;
-                }
-                if event.is_readable() {
-                    bits |= ready::READ;
-                }
-                if event.is_writable() {
-                    bits |= ready::WRITE;
-                }
-                if event.is_priority() {
-                    bits |= ready::URGENT;
-                }
-                (event.token().0, bits)
-            })
+/// What an event says, as [`ready`] bits.
+#[inline]
+fn ready_bits(event: &mio::event::Event) -> u8 {
+    let mut bits = 0;
+    if event.is_error() || event.is_read_closed() || event.is_write_closed() {
+        // Whoever waits, in either direction, has to look.
+        bits |= ready::READ | ready::WRITE | ready::ENDED;
     }
+    if event.is_readable() {
+        bits |= ready::READ;
+    }
+    if event.is_writable() {
+        bits |= ready::WRITE;
+    }
+    if event.is_priority() {
+        bits |= ready::URGENT;
+    }
+    bits
 }
 
 impl AsFd for Poller {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the descriptor is the poll's own and lives as long as `self`.
-        unsafe { BorrowedFd::borrow_raw(self.poll.as_raw_fd()) }
+        // SAFETY: the descriptor is that of the poll in `waiting`, which is never replaced, and so
+        // is open as long as `self` lives.
+        unsafe { BorrowedFd::borrow_raw(self.fd) }
     }
 }
 

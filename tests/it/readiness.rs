@@ -212,7 +212,7 @@ fn r5_and_r10_every_descriptor_is_close_on_exec_and_non_blocking() {
                 .into_iter()
                 .filter(|fd| !before.contains(fd))
                 .collect();
-            assert!(made.len() > 10);
+            assert!(made.len() >= 10);
             for (fd, flags, what) in made {
                 assert_ne!(flags & libc::O_CLOEXEC, 0, "{fd}: {what}");
                 let waits = flags & libc::O_NONBLOCK == 0 && !what.contains("eventpoll");

@@ -1,0 +1,120 @@
+//! Scopes that are polled for the first time, and have no entry among the others yet.
+//!
+//! Most time limits are around what is ready at once, and nothing looks at them. So the first poll
+//! of a scope only puts what is known of it here; the entry is made when something inside has to
+//! know it (a group, a shield, a wait in a combinator, a cancel), or when the body has to wait.
+//!
+//! A *provisional* key is a place in here, counted from 1. It is valid while that poll lasts.
+
+use super::scopes::{Kind, ScopeKey, Scopes};
+use super::sleep::When;
+
+/// What is known of a scope that has no entry.
+#[derive(Debug)]
+struct Pending {
+    /// The scope around it, perhaps provisional.
+    around: ScopeKey,
+    /// Its deadline, as it was told.
+    when: When,
+    /// Its entry, once there is one; else 0.
+    key: ScopeKey,
+}
+
+/// The scopes whose first poll is under way, the innermost last.
+#[derive(Debug, Default)]
+pub(super) struct PendingScopes {
+    stack: Vec<Pending>,
+}
+
+/// True for the key of a scope that may have no entry: real ones have a generation.
+#[inline]
+pub(super) fn is_provisional(key: ScopeKey) -> bool {
+    key != 0 && key >> 32 == 0
+}
+
+impl PendingScopes {
+    /// A scope's first poll begins.
+    #[inline]
+    pub(super) fn begin(&mut self, around: ScopeKey, when: When) -> ScopeKey {
+        self.stack.push(Pending {
+            around,
+            when,
+            key: 0,
+        });
+        self.stack.len() as ScopeKey
+    }
+
+    /// The innermost first poll is over; gives the key of the entry, or 0 if nobody needed one.
+    #[inline]
+    pub(super) fn end(&mut self) -> ScopeKey {
+        self.stack.pop().map_or(0, |pending| pending.key)
+    }
+
+    /// The key of the entry of a scope in here; made now, with those around it, if there was none.
+    #[cold]
+    pub(super) fn resolve(&mut self, provisional: ScopeKey, scopes: &mut Scopes) -> ScopeKey {
+        let mut resolved = 0;
+        for at in 0..usize::try_from(provisional)
+            .unwrap_or(0)
+            .min(self.stack.len())
+        {
+            let Pending { around, when, key } = self.stack[at];
+            resolved = key;
+            if key == 0 {
+                let parent = match is_provisional(around) {
+                    true => self.known(around),
+                    false => around,
+                };
+                resolved = scopes.enter(parent, Kind::Scope, when.limit());
+                self.stack[at].key = resolved;
+            }
+        }
+        resolved
+    }
+
+    /// The entry of a scope further out, which was made just now.
+    fn known(&self, provisional: ScopeKey) -> ScopeKey {
+        let at = usize::try_from(provisional).unwrap_or(0).wrapping_sub(1);
+        self.stack.get(at).map_or(0, |pending| pending.key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::scopes::Limit;
+    use crate::sys::clock::NEVER;
+
+    const LIMIT: When = When::Deadline(7);
+
+    #[test]
+    fn what_nobody_looks_at_leaves_nothing() {
+        let (mut pending, scopes) = (PendingScopes::default(), Scopes::default());
+        let key = pending.begin(0, LIMIT);
+        assert!(is_provisional(key) && !is_provisional(0));
+        assert_eq!(pending.end(), 0);
+        assert_eq!(scopes.len(), 0);
+    }
+
+    #[test]
+    fn an_entry_lies_in_those_around_it_and_is_made_once() {
+        let (mut pending, mut scopes) = (PendingScopes::default(), Scopes::default());
+        let root = scopes.enter(0, Kind::Task, Limit::At(NEVER));
+        let outer = pending.begin(root, LIMIT);
+        let inner = pending.begin(outer, LIMIT);
+        let innermost = pending.begin(inner, LIMIT);
+        let entry = pending.resolve(inner, &mut scopes);
+        assert!(!is_provisional(entry) && !is_provisional(root));
+        assert_eq!(pending.resolve(inner, &mut scopes), entry);
+        // The innermost has none, since nobody asked for it.
+        assert_eq!(scopes.len(), 3);
+        assert_eq!(pending.end(), 0);
+        let around = scopes.parent(entry);
+        assert_eq!(scopes.parent(around), root);
+        assert_eq!(pending.resolve(outer, &mut scopes), around);
+        // Of what is over nothing is made.
+        assert_eq!(pending.resolve(innermost, &mut scopes), entry);
+        assert_eq!((pending.end(), pending.end()), (entry, around));
+        assert_eq!(scopes.len(), 3);
+    }
+}

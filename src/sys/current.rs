@@ -1,0 +1,68 @@
+//! A place for a borrowed value: what is current while a call lasts, found without counting.
+
+use std::cell::Cell;
+use std::ptr::NonNull;
+
+/// Holds the value of the innermost [`set`](Self::set) that has not returned.
+///
+/// What a thread-local `RefCell<Option<Rc<T>>>` does, without a count and a flag to be changed at
+/// each look, of which there is one in every poll of every operation.
+#[derive(Debug)]
+pub(crate) struct Current<T>(Cell<Option<NonNull<T>>>);
+
+impl<T> Current<T> {
+    pub(crate) const fn new() -> Self {
+        Self(Cell::new(None))
+    }
+
+    /// Calls `f` with `value` as the current one; the one before is current again after that, also
+    /// if a panic passes by.
+    pub(crate) fn set<R>(&self, value: &T, f: impl FnOnce() -> R) -> R {
+        struct Restore<'a, T>(&'a Current<T>, Option<NonNull<T>>);
+        impl<T> Drop for Restore<'_, T> {
+            fn drop(&mut self) {
+                self.0.0.set(self.1);
+            }
+        }
+        let _restore = Restore(self, self.0.replace(Some(NonNull::from(value))));
+        f()
+    }
+
+    /// Calls `f` with the current value, if there is one.
+    #[inline]
+    pub(crate) fn with<R>(&self, f: impl FnOnce(Option<&T>) -> R) -> R {
+        // SAFETY: only `set` stores a pointer, made from a reference that its caller holds until
+        // `set` returns, which first takes the pointer away. Since `self` stays on one thread,
+        // that `set` is further down this thread's stack, so `f` returns before it does.
+        f(self.0.get().map(|value| unsafe { value.as_ref() }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    #[test]
+    fn the_innermost_is_current_and_what_was_before_comes_back() {
+        let current = Current::new();
+        let now = || current.with(|value: Option<&String>| value.cloned());
+        let [outer, inner] = ["outer", "inner"].map(String::from);
+        assert_eq!(now(), None);
+        current.set(&outer, || {
+            assert_eq!(now().as_deref(), Some("outer"));
+            // Set again while it is looked at.
+            current.with(|before| {
+                current.set(&inner, || assert_eq!(now().as_deref(), Some("inner")));
+                assert_eq!(before.map(String::as_str), Some("outer"));
+            });
+            let panicked = catch_unwind(AssertUnwindSafe(|| {
+                current.set(&inner, || panic!("{:?}", now()));
+            }));
+            assert!(panicked.is_err());
+            assert_eq!(now().as_deref(), Some("outer"));
+        });
+        assert_eq!(now(), None);
+    }
+}
