@@ -4,8 +4,8 @@ use crate::runtime::socket::Socket;
 
 /// A type whose socket can change its loop.
 pub(super) trait Movable {
-    /// The socket; nobody else uses it.
-    fn socket_mut(&mut self) -> &mut Socket;
+    /// Its sockets; nobody else uses them.
+    fn each_socket(&mut self, change: fn(&mut Socket));
 }
 
 /// Gives `$type` the method.
@@ -13,16 +13,19 @@ macro_rules! hand_over {
     ($type:ty) => {
         impl $type {
             /// Leaves its runtime, so that its next operation binds it to the one it runs on then:
-            /// a connection accepted here can be served on another thread.
+            /// what was made or accepted here can be served on another thread.
             ///
             /// Without it a socket stays with the runtime of its first operation as long as that
-            /// lives, and operations elsewhere are [`Error::OtherLoop`]. Nothing that was received
+            /// lives, and operations elsewhere are [`Error::OtherLoop`]. Nothing that came in
             /// is lost. A socket that was never used need not be unbound.
             ///
             /// May be called on any thread.
             #[must_use = "dropping the socket closes it"]
             pub fn unbind(mut self) -> Self {
-                crate::net::hand_over::Movable::socket_mut(&mut self).unbind();
+                crate::net::hand_over::Movable::each_socket(
+                    &mut self,
+                    crate::runtime::socket::Socket::unbind,
+                );
                 self
             }
         }

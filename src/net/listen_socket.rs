@@ -33,6 +33,10 @@ impl ListenSocket {
         &self.socket
     }
 
+    pub(super) fn socket_mut(&mut self) -> &mut Socket {
+        &mut self.socket
+    }
+
     pub(super) fn abort(&self) {
         self.socket.abort();
     }

@@ -99,8 +99,8 @@ impl HasOptions for TcpStream {
 }
 
 impl Movable for TcpStream {
-    fn socket_mut(&mut self) -> &mut Socket {
-        self.socket.socket_mut()
+    fn each_socket(&mut self, change: fn(&mut Socket)) {
+        change(self.socket.socket_mut());
     }
 }
 
@@ -124,6 +124,15 @@ pub struct TcpListener {
 buffer_options!(TcpListener);
 ip_options!(TcpListener);
 tcp_options!(TcpListener);
+hand_over!(TcpListener);
+
+impl Movable for TcpListener {
+    fn each_socket(&mut self, change: fn(&mut Socket)) {
+        for socket in &mut self.sockets {
+            change(socket.socket_mut());
+        }
+    }
+}
 
 impl HasOptions for TcpListener {
     fn socket(&self) -> &Socket {

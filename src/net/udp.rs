@@ -287,8 +287,8 @@ impl HasOptions for UdpSocket {
 }
 
 impl Movable for UdpSocket {
-    fn socket_mut(&mut self) -> &mut Socket {
-        &mut self.core.socket
+    fn each_socket(&mut self, change: fn(&mut Socket)) {
+        change(&mut self.core.socket);
     }
 }
 
@@ -471,8 +471,8 @@ impl HasOptions for ConnectedUdpSocket {
 }
 
 impl Movable for ConnectedUdpSocket {
-    fn socket_mut(&mut self) -> &mut Socket {
-        &mut self.core.socket
+    fn each_socket(&mut self, change: fn(&mut Socket)) {
+        change(&mut self.core.socket);
     }
 }
 

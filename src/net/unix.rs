@@ -96,8 +96,8 @@ impl HasOptions for UnixStream {
 }
 
 impl Movable for UnixStream {
-    fn socket_mut(&mut self) -> &mut Socket {
-        self.socket.socket_mut()
+    fn each_socket(&mut self, change: fn(&mut Socket)) {
+        change(self.socket.socket_mut());
     }
 }
 
@@ -142,6 +142,14 @@ pub struct UnixListener {
     file: Mutex<Option<OwnFile>>,
     socket: ListenSocket,
     name: UnixName,
+}
+
+hand_over!(UnixListener);
+
+impl Movable for UnixListener {
+    fn each_socket(&mut self, change: fn(&mut Socket)) {
+        change(self.socket.socket_mut());
+    }
 }
 
 impl UnixListener {

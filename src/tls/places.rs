@@ -5,19 +5,20 @@ use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::{Result, TlsError};
 use crate::runtime::context;
 use crate::runtime::sleep::{Sleep, When};
 use crate::runtime::wait::Wait;
+use crate::sys::clock::{self, Nanos};
 
 /// How long a client that has said nothing keeps a place that is wanted. Its first message comes
 /// right behind the connection.
-const SILENT: Duration = Duration::from_millis(100);
+const SILENT: Nanos = 100_000_000;
 
 /// How long any handshake keeps a place that is wanted: several round trips around the world.
-const SLOW: Duration = Duration::from_secs(1);
+const SLOW: Nanos = 1_000_000_000;
 
 /// The handshakes that are under way, if their number is limited. One waits for a place at a time:
 /// who accepts.
@@ -41,7 +42,7 @@ struct Taken {
 #[derive(Debug)]
 struct Handshake {
     /// When it first had to wait for its client.
-    began: Instant,
+    began: Nanos,
     /// Whom to tell that it has to leave.
     waker: Waker,
 }
@@ -73,7 +74,7 @@ impl Places {
                 let mut end = None;
                 let polled = context::poll_with(|core| {
                     ready!(wait.admit(core, cx))?;
-                    end = self.make_room(Instant::now());
+                    end = self.make_room(clock::now());
                     if end.is_none() {
                         wait.done(core);
                         return Poll::Ready(Ok(()));
@@ -85,7 +86,7 @@ impl Places {
                 let (Poll::Pending, Some(end)) = (&polled, end) else {
                     return polled;
                 };
-                patience.reset(When::At(end));
+                patience.reset(When::Deadline(end));
                 ready!(Pin::new(&mut patience).poll(cx))?;
             }
         })
@@ -93,7 +94,7 @@ impl Places {
     }
 
     /// `None` if a place is free, perhaps because some had to leave; or when the next has to.
-    fn make_room(&self, now: Instant) -> Option<Instant> {
+    fn make_room(&self, now: Nanos) -> Option<Nanos> {
         loop {
             let mut taken = self.taken.borrow_mut();
             if taken.len() < self.max {
@@ -139,7 +140,7 @@ impl Taken {
     }
 
     /// When the next one has to leave, and at which stage it is.
-    fn first_to_leave(&self) -> Option<(Instant, Stage)> {
+    fn first_to_leave(&self) -> Option<(Nanos, Stage)> {
         let silent = self.silent.first_key_value();
         let silent = silent.map(|(_, first)| (first.began + SILENT, Stage::Silent));
         let spoken = self.spoken.first_key_value();
@@ -198,11 +199,11 @@ impl Place<'_> {
             Some(old) => old.began,
             None if before == Stage::Fresh => {
                 taken.fresh -= 1;
-                Instant::now()
+                clock::now()
             }
             // What it said had come in time, but the loop was busy: it goes on without a place
             // having been free for it.
-            None if before != stage => Instant::now(),
+            None if before != stage => clock::now(),
             None => return false,
         };
         taken
@@ -241,14 +242,14 @@ mod tests {
         let places = Places::new(3);
         let kept: Vec<_> = (0..3).map(|_| places.take()).collect();
         let context = &Context::from_waker(Waker::noop());
-        let far = Instant::now() + 100 * SLOW;
+        let far = clock::now() + 100 * SLOW;
         assert!(places.make_room(far).is_some(), "none was looked at");
         assert!(kept[0].is_kept(context, true));
         assert!(kept[1].is_kept(context, false));
         let began = places.taken.borrow().silent[&kept[1].number].began;
         assert!(kept[2].is_kept(context, false));
 
-        let soon = began + SILENT - Duration::from_millis(1);
+        let soon = began + SILENT - 1;
         assert_eq!(places.make_room(soon), Some(began + SILENT));
         assert!(kept[1].is_kept(context, false));
 

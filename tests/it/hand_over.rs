@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use futures_util::future::join;
 use soloio::{
-    Error, Runtime, TcpStream, UnixStream, block_on, connect_tcp, create_connected_udp_socket,
+    Error, Runtime, TcpStream, UnixStream, block_on, connect_tcp, connect_unix,
+    create_connected_udp_socket, create_unix_listener,
 };
 
 use crate::net_support::{
-    check_numbered, numbered, polled, refused, run, tcp_listener, tcp_pair, turns, udp, unix_pair,
+    TempDir, check_numbered, numbered, polled, refused, run, tcp_listener, tcp_pair, turns, udp,
+    unix_pair,
 };
 use crate::support::{alone, deadline, fds};
 
@@ -159,4 +161,51 @@ fn an_ended_socket_stays_ended() {
         refused!(a.receive().await, Error::Closed);
         assert_ne!(a.local_addr(), a.peer_addr());
     });
+}
+
+#[test]
+fn listeners_are_handed_over_too() {
+    let _guard = deadline();
+    let dir = TempDir::new();
+    let mut here = Runtime::new().expect("a runtime");
+    let (tcp, unix) = here.block_on(async {
+        let (tcp, unix) = (
+            tcp_listener().await,
+            create_unix_listener(dir.path("s")).await,
+        );
+        let unix = unix.expect("listens");
+        assert!(polled(2, tcp.accept()).await.is_none());
+        assert!(polled(2, unix.accept()).await.is_none());
+        (tcp, unix)
+    });
+    let (port, path) = (tcp.local_addr().port(), dir.path("s"));
+    // Who connects meanwhile waits.
+    let early = here
+        .block_on(connect_tcp("127.0.0.1", port))
+        .expect("connects");
+    let thread = std::thread::spawn(move || {
+        block_on(async {
+            refused!(tcp.accept().await, Error::OtherLoop);
+            refused!(unix.accept().await, Error::OtherLoop);
+            let (tcp, unix) = (tcp.unbind(), unix.unbind());
+            for _ in 0..2 {
+                let client = tcp.accept().await.expect("accepts");
+                client.send(b"tcp").await.expect("sent");
+            }
+            let client = unix.accept().await.expect("accepts");
+            client.send(b"unix").await.expect("sent");
+        });
+    });
+    here.block_on(async {
+        let late = connect_tcp("127.0.0.1", port).await.expect("connects");
+        let unix = connect_unix(path).await.expect("connects");
+        assert_eq!(early.receive().await.expect("served"), b"tcp");
+        assert_eq!(late.receive().await.expect("served"), b"tcp");
+        assert_eq!(unix.receive().await.expect("served"), b"unix");
+    });
+    thread.join().expect("it ended");
+    here.turn(Some(Duration::ZERO)).expect("a turn");
+    let state = format!("{here:?}");
+    assert!(state.contains("sources: 1"), "only `early`: {state}");
+    drop(early);
 }

@@ -3,6 +3,74 @@
 use super::*;
 use crate::tls_support::{loose_tls, old_tls, tls, trickle as trickling};
 
+/// What stands for the three laws of an owner that TLS cannot keep, since the end of a connection
+/// is something that is said, and what was encrypted may wait for room when nobody is left to send
+/// it:
+///
+/// * a dropped peer is the end: it is a broken connection here, for data may be missing;
+/// * what was sent before a drop arrives: what a send that returned has sent, not what one that
+///   was cancelled had given to the stream;
+/// * a close may be dropped midway: then what arrives is a beginning, and the end is a broken one.
+macro_rules! laws_of_owners {
+    ($kind:ident, $pair:expr) => {
+        mod $kind {
+            use super::*;
+            law!(owned, $pair, a_dropped_peer_is_a_broken_end);
+            law!(owned, $pair, what_sends_that_returned_sent_arrives);
+            law!(owned, $pair, a_close_dropped_midway_is_a_broken_end);
+        }
+    };
+}
+
+async fn a_dropped_peer_is_a_broken_end(a: impl ByteStream, b: impl ByteStream) {
+    let receive = async {
+        refused!(a.receive().await, Error::Broken(_));
+        refused!(a.receive().await, Error::Broken(_));
+        sends_break(&a).await;
+    };
+    let leave = async move {
+        turns(5).await;
+        drop(b);
+    };
+    join(receive, leave).await;
+}
+
+async fn what_sends_that_returned_sent_arrives(a: impl ByteStream, b: impl ByteStream) {
+    let data = numbered(0, 100_000);
+    let send = async move {
+        a.send(&data[..70_000]).await.expect("sent");
+        a.send(&data[70_000..]).await.expect("sent");
+    };
+    let receive = async {
+        receive_numbered(&b, 0, 100_000).await;
+        refused!(b.receive().await, Error::Broken(_));
+    };
+    join(send, receive).await;
+}
+
+async fn a_close_dropped_midway_is_a_broken_end(a: impl ByteStream, b: impl ByteStream) {
+    let taken = clog(&a, 0).await;
+    {
+        let mut close = pin!(a.close());
+        assert!(poll_once(close.as_mut()).await.is_pending());
+    }
+    let mut got = 0;
+    let end = loop {
+        match b.receive().await {
+            Ok(data) => {
+                check_numbered(got, &data);
+                got += data.len();
+            }
+            Err(end) => break end,
+        }
+    };
+    assert!(matches!(end, Error::Broken(_)), "{end:?}");
+    assert!(
+        (taken.saturating_sub(65_536)..=taken).contains(&got),
+        "{got} of {taken}"
+    );
+}
+
 /// The laws of a layer, which may hold some bytes back until the stream below has room for them,
 /// and does not know that a peer is gone from an end without a goodbye.
 macro_rules! laws_of_layers {
@@ -14,6 +82,14 @@ macro_rules! laws_of_layers {
         }
     };
 }
+
+laws_of_owners!(owners_of_tcp, tls(tcp_pair()));
+laws_of_owners!(owners_of_tcp_turned, turned(tls(tcp_pair())));
+laws_of_owners!(owners_of_1_2, old_tls(tcp_pair()));
+laws_of_owners!(owners_of_unix, tls(unix_pair()));
+laws_of_owners!(owners_of_memory, tls(memory_pair(300)));
+laws_of_owners!(owners_of_trickle, tls(trickling(65_536)));
+laws_of_owners!(owners_within_tls, tls(tls(tcp_pair())));
 
 laws_of_layers!(tcp, tls(tcp_pair()));
 laws_of_layers!(tcp_turned, turned(tls(tcp_pair())));
@@ -29,4 +105,13 @@ laws_of_layers!(loose_trickle, loose_tls(trickling(65_536)));
 mod loose {
     use super::*;
     law!(owned, loose_tls(tcp_pair()), a_dropped_peer_is_the_end);
+}
+
+mod loose_trickling {
+    use super::*;
+    law!(
+        owned,
+        loose_tls(trickling(65_536)),
+        a_dropped_peer_is_the_end
+    );
 }
