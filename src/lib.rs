@@ -148,4 +148,6 @@ mod documents {
     #[cfg(feature = "tls")]
     #[doc = include_str!("../docs/tls.md")]
     struct Tls;
+    #[doc = include_str!("../docs/cancellation.md")]
+    struct Cancellation;
 }

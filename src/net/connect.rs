@@ -39,8 +39,8 @@ use crate::time::sleep;
 ///
 /// # Cancel safety
 ///
-/// Dropping the future closes the socket; the peer may have seen a connection that ended at once.
-/// A lookup is abandoned, not waited for.
+/// Dropping the future closes the socket; the peer may have seen a connection that ended at once;
+/// a lookup is abandoned, not waited for.
 ///
 /// # Examples
 ///

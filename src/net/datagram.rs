@@ -60,7 +60,7 @@ pub fn create_udp_socket() -> CreateUdpSocket {
 ///
 /// # Cancel safety
 ///
-/// Dropping the future closes the socket. A lookup is abandoned, not waited for.
+/// Dropping the future closes the socket; a lookup is abandoned, not waited for.
 pub fn create_connected_udp_socket(host: impl Into<Host>, port: u16) -> CreateConnectedUdpSocket {
     CreateConnectedUdpSocket {
         host: host.into(),

@@ -188,7 +188,7 @@ impl UdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future has sent nothing. A lookup is abandoned, not waited for.
+    /// Dropping the future has sent nothing; a lookup is abandoned, not waited for.
     ///
     /// # Examples
     ///

@@ -222,9 +222,13 @@ impl Reactor {
 
     /// When the next wait has to end for the timers. A timer that has others near it is met
     /// together with them, up to [`SLACK`] late: a busy server would else wake for each of
-    /// thousands; a lone one is met as exactly as the system can.
+    /// thousands; a lone one is met as exactly as the system can, and one that is due already,
+    /// say of a sleep that only comes round the loop, waits for no other.
     pub(crate) fn wake_at(&self) -> Option<Nanos> {
-        self.timers.wake_at(SLACK)
+        let (first, together) = (self.timers.earliest()?, self.timers.wake_at(SLACK)?);
+        // The clock is read only where it matters.
+        let due = together > first && first <= clock::now();
+        Some(if due { first } else { together })
     }
 
     /// Collects who waited for a deadline that has come, at most `limit` of them.
@@ -276,5 +280,28 @@ impl Source {
     /// Who waited when the source was taken away.
     pub(crate) fn into_waiters(mut self) -> [Option<Waker>; 2] {
         [Direction::Read, Direction::Write].map(|direction| self.readiness.unpark(direction))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_due_waits_for_no_other() {
+        let mut reactor = Reactor::default();
+        let now = clock::now();
+        for late in [10, 20] {
+            let deadline = now + late * 1_000_000_000;
+            for deadline in [deadline, deadline + SLACK] {
+                reactor.timers.insert(deadline, Waker::noop().clone());
+            }
+        }
+        let soon = now + 10_000_000_000;
+        assert_eq!(reactor.wake_at(), Some(soon + SLACK), "both at once");
+        for deadline in [now, now + 1] {
+            reactor.timers.insert(deadline, Waker::noop().clone());
+        }
+        assert_eq!(reactor.wake_at(), Some(now), "it is due");
     }
 }

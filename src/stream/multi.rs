@@ -94,7 +94,7 @@ impl<'a> MultiListener<'a> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the connection with its listener, for the next accept. During
+    /// Dropping the future leaves the connection with its listener, for the next accept; during
     /// the second step, a TLS handshake, it ends that connection.
     pub async fn accept(&self) -> Result<AnyByteStream<'a>> {
         Listener::accept(self).await

@@ -79,7 +79,7 @@ impl Condition {
     ///
     /// # Cancel safety
     ///
-    /// The lock is not held any more, not even for a moment. A notification that had come already
+    /// The lock is not held any more, not even for a moment; a notification that had come already
     /// goes to the next who waits.
     pub async fn wait<'a, T>(&self, guard: LockGuard<'a, T>) -> Result<LockGuard<'a, T>> {
         let mut wait = Wait::new(&"a condition");

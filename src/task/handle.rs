@@ -107,7 +107,9 @@ pub(super) trait Joinable<T> {
 
 /// Awaits a task's result; the task itself belongs to its group.
 ///
-/// Dropping the handle does nothing to the task.
+/// # Cancel safety
+///
+/// Dropping the handle does nothing to the task; a cut `&mut handle` may be awaited again.
 pub struct TaskHandle<'s, T> {
     cell: Rc<dyn Joinable<T> + 's>,
     wait: Wait,

@@ -39,8 +39,8 @@ use crate::task::shield;
 ///
 /// # Cancel safety
 ///
-/// A job that has not started never runs. One that has runs to its end on its thread, where what
-/// it returns or panics with is dropped; [`thread_statistics`](crate::thread_statistics) counts
+/// A job that has not started never runs; one that has runs to its end on its thread, where what
+/// it returns or panics with is dropped. [`thread_statistics`](crate::thread_statistics) counts
 /// these. They go on to count among the 40.
 ///
 /// # Examples

@@ -2,7 +2,11 @@
 //!
 //! The driver is in `cut.rs`. Long because every public operation has its round.
 
+mod faces;
+mod rest;
 mod sync;
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+mod tls;
 
 use std::io::IoSlice;
 use std::time::Duration;
@@ -128,6 +132,8 @@ pub(crate) async fn cancelled_send<S: ByteStream>(
     done
 }
 
+/// Covers: ByteReceiveStream::receive, ByteReceiveStream::receive_max,
+/// ByteReceiveStream::receive_into, ByteReceiveStream::next.
 #[test]
 fn receives() {
     everywhere("receives", async |cut| {
@@ -141,6 +147,7 @@ fn receives() {
     });
 }
 
+/// Covers: ByteSendStream::send, ByteSendStream::send_from, ByteSendStream::send_vectored.
 #[test]
 fn sends() {
     everywhere("sends", async |cut| {
@@ -173,6 +180,7 @@ async fn cancelled_goodbye<S: ByteStream>(cut: Cut, (a, b): (S, S)) -> bool {
     join(close, partner).await.0
 }
 
+/// Covers: ByteStream::send_eof, ByteStream::close.
 #[test]
 fn goodbyes() {
     everywhere("goodbyes", async |cut| {
@@ -182,6 +190,7 @@ fn goodbyes() {
     });
 }
 
+/// Covers: TcpListener::accept.
 #[test]
 fn tcp_accept() {
     everywhere("tcp_accept", async |cut| {
@@ -205,6 +214,7 @@ fn tcp_accept() {
     });
 }
 
+/// Covers: UnixListener::accept.
 #[test]
 fn unix_accept() {
     everywhere("unix_accept", async |cut| {
@@ -257,6 +267,7 @@ async fn cancelled_connect(cut: Cut, host: &str) -> bool {
     }
 }
 
+/// Covers: connect_tcp.
 #[test]
 fn connects_to_an_address() {
     everywhere("connects_to_an_address", async |cut| {
@@ -264,6 +275,7 @@ fn connects_to_an_address() {
     });
 }
 
+/// Covers: connect_tcp.
 #[test]
 fn connects_to_a_name() {
     everywhere("connects_to_a_name", async |cut| {
@@ -271,6 +283,7 @@ fn connects_to_a_name() {
     });
 }
 
+/// Covers: connect_unix.
 #[test]
 fn connects_to_a_full_backlog() {
     everywhere("connects_to_a_full_backlog", async |cut| {
@@ -305,6 +318,8 @@ fn connects_to_a_full_backlog() {
     });
 }
 
+/// Covers: create_tcp_listener, create_udp_socket, create_connected_udp_socket,
+/// create_unix_listener, connect_unix.
 #[test]
 fn makers() {
     everywhere("makers", async |cut| {
@@ -330,6 +345,7 @@ fn makers() {
     });
 }
 
+/// Covers: UdpSocket::receive, UdpSocket::receive_into, UdpSocket::next, UdpSocket::send_to.
 #[test]
 fn datagrams() {
     everywhere("datagrams", async |cut| {
@@ -376,6 +392,8 @@ fn datagrams() {
     });
 }
 
+/// Covers: ConnectedUdpSocket::receive, ConnectedUdpSocket::receive_into,
+/// ConnectedUdpSocket::next, ConnectedUdpSocket::send.
 #[test]
 fn connected_datagrams() {
     everywhere("connected_datagrams", async |cut| {
@@ -425,6 +443,7 @@ fn connected_datagrams() {
     });
 }
 
+/// Covers: sleep, sleep_until, yield_now, Interval::tick, fail_after, move_on_after.
 #[test]
 fn waits_for_time() {
     everywhere("waits_for_time", async |cut| {
@@ -448,6 +467,7 @@ fn waits_for_time() {
     });
 }
 
+/// Covers: task_group, TaskHandle.
 #[test]
 fn groups_and_handles() {
     everywhere("groups_and_handles", async |cut| {
@@ -492,6 +512,7 @@ fn groups_and_handles() {
     });
 }
 
+/// Covers: TcpListener::serve.
 #[test]
 fn serve() {
     everywhere("serve", async |cut| {

@@ -40,11 +40,13 @@ async fn cancelled_race(cut: Cut) -> bool {
     }
 }
 
+/// Covers: connect_tcp.
 #[test]
 fn a_race_of_connects() {
     everywhere("cancel_names::a_race_of_connects", cancelled_race);
 }
 
+/// Covers: MultiListener::accept.
 #[test]
 fn an_accept_on_several_listeners() {
     let test = "cancel_names::an_accept_on_several_listeners";

@@ -259,6 +259,7 @@ fn a_shared_port_is_served_by_all_and_stops_in_order() {
     });
 }
 
+/// Covers: Core::stopped.
 #[test]
 fn waits_for_a_stop_are_cancelled_everywhere() {
     let test = "cores::waits_for_a_stop_are_cancelled_everywhere";

@@ -308,6 +308,7 @@ fn nothing_is_left_of_a_wait() {
     });
 }
 
+/// Covers: wait_readable, wait_writable.
 #[test]
 fn cancelled_everywhere() {
     everywhere_alone("foreign_fds::cancelled_everywhere", async |cut| {

@@ -12,7 +12,7 @@ use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use soloio::{
     CancelScope, CapacityLimiter, Error, block_on, fail_after, run_in_thread, sleep, task_group,
     thread_statistics,
@@ -61,7 +61,7 @@ fn a_job_runs_on_another_thread_and_the_loop_goes_on() {
             }
             drop(release);
         };
-        let (there, ()) = futures_util::future::join(job, ticking).await;
+        let (there, ()) = join(job, ticking).await;
         assert_ne!(there.expect("no panic"), here);
         assert_eq!(ticks.get(), 10);
     });
@@ -285,6 +285,31 @@ fn a_job_that_waits_never_runs_once_cancelled() {
     });
 }
 
+/// Covers: RunInThread::limiter.
+#[test]
+fn waiting_for_a_token_cancelled_everywhere() {
+    let test = "jobs::waiting_for_a_token_cancelled_everywhere";
+    everywhere_alone(test, async |cut| {
+        let (one, ran) = (CapacityLimiter::new(1), AtomicUsize::new(0));
+        let ran = Arc::new(ran);
+        let taken = one.acquire().await.expect("free");
+        let job = run_in_thread({
+            let ran = Arc::clone(&ran);
+            move || ran.fetch_add(1, SeqCst)
+        });
+        let release = async {
+            turns(2).await;
+            drop(taken);
+        };
+        let (done, ()) = join(cut.apply(job.limiter(&one)), release).await;
+        until(|| thread_statistics().running == 0);
+        assert!(done.is_none() || ran.load(SeqCst) == 1);
+        drop(one.acquire().await.expect("nobody has it any more"));
+        done.is_some()
+    });
+}
+
+/// Covers: run_in_thread.
 #[test]
 fn cancelled_everywhere() {
     everywhere_alone("jobs::cancelled_everywhere", async |cut| {
@@ -433,7 +458,7 @@ async fn cancelled_while_it_runs(
             release.take();
         }
     };
-    let (ended, ()) = futures_util::future::join(scope.run(job), partner).await;
+    let (ended, ()) = join(scope.run(job), partner).await;
     assert!(scope.cancel_called());
     assert_eq!(scope.cancelled_caught(), !hold_on);
     drop(release);

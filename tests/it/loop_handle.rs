@@ -337,6 +337,7 @@ fn an_event_forgets_who_no_longer_waits() {
     assert!(matches!(outside, Poll::Ready(Err(Error::NoRuntime))));
 }
 
+/// Covers: ThreadEvent::wait.
 #[test]
 fn waiting_for_an_event_cancelled_everywhere() {
     let name = "loop_handle::waiting_for_an_event_cancelled_everywhere";

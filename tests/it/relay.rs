@@ -447,6 +447,7 @@ async fn cut_again_and_again<A: ByteStream, B: ByteStream>(
     join(relayed, talk).await.0
 }
 
+/// Covers: Relay::run.
 #[test]
 fn cancelled() {
     everywhere("relay::cancelled", async |cut| {

@@ -309,6 +309,7 @@ async fn cut_server(cut: Cut, apart: bool) -> bool {
     }
 }
 
+/// Covers: Serve::in_group, TcpListener::serve.
 #[test]
 fn cancelled_everywhere() {
     everywhere_alone("serve_ends::cancelled_everywhere", async |cut| {

@@ -301,28 +301,36 @@ fn ctrl_c_is_its_own_again_afterwards() {
     });
 }
 
+/// Covers: SignalReceiver::receive, SignalReceiver::next.
 #[test]
 fn receiving_a_signal_cancelled_everywhere() {
     let name = "signals::receiving_a_signal_cancelled_everywhere";
     everywhere_alone(name, async |cut| {
         let signals = open(&[Signal::User1]);
-        let receive = async {
-            let done = cut.apply(signals.receive()).await;
-            let next = match &done {
-                Some(_) => return true,
-                None => signals.receive().await.expect("it was kept"),
+        let mut done = true;
+        for next in [false, true] {
+            let receive = async {
+                let got = match next {
+                    true => cut.apply(signals.next()).await.map(drop),
+                    false => cut.apply(signals.receive()).await.map(drop),
+                };
+                if got.is_none() {
+                    let kept = signals.receive().await.expect("it was kept");
+                    assert_eq!(kept, Signal::User1);
+                }
+                got.is_some()
             };
-            assert_eq!(next, Signal::User1);
-            false
-        };
-        let partner = async {
-            turns(2).await;
-            raise(libc::SIGUSR1);
-        };
-        futures_util::future::join(receive, partner).await.0
+            let partner = async {
+                turns(2).await;
+                raise(libc::SIGUSR1);
+            };
+            done &= futures_util::future::join(receive, partner).await.0;
+        }
+        done
     });
 }
 
+/// Covers: ctrl_c.
 #[test]
 fn waiting_for_ctrl_c_cancelled_everywhere() {
     let name = "signals::waiting_for_ctrl_c_cancelled_everywhere";

@@ -16,7 +16,13 @@ use std::time::Duration;
 /// No test takes longer; one that hangs is to say so instead of standing still.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Aborts the process if it is not dropped within a minute.
+/// How many rounds the long form of a test is asked for (`SOLOIO_TEST_ROUNDS`).
+pub(crate) fn asked_rounds() -> Option<usize> {
+    let asked = std::env::var("SOLOIO_TEST_ROUNDS").ok()?;
+    Some(asked.parse().expect("a number"))
+}
+
+/// Aborts the process if it is not dropped within a minute; the long form has more.
 pub(crate) struct Deadline(#[expect(dead_code, reason = "its drop ends the guard")] Sender<()>);
 
 /// Guards the calling test against hanging.
@@ -24,9 +30,10 @@ pub(crate) struct Deadline(#[expect(dead_code, reason = "its drop ends the guard
 pub(crate) fn deadline() -> Deadline {
     let name = thread::current().name().unwrap_or("a test").to_owned();
     let (alive, watch) = channel();
+    let limit = LIMIT * if asked_rounds().is_some() { 20 } else { 1 };
     thread::spawn(move || {
-        if watch.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
-            eprintln!("{name} hangs: it did not end within {LIMIT:?}");
+        if watch.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("{name} hangs: it did not end within {limit:?}");
             std::process::abort();
         }
     });

@@ -17,6 +17,7 @@ async fn memory() -> (MemoryStream, MemoryStream) {
     create_memory_byte_stream(10_000)
 }
 
+/// Covers: ByteReceiveStream::receive.
 #[test]
 fn receives() {
     everywhere("tls_cancel::receives", async |cut| {
@@ -30,6 +31,7 @@ fn receives() {
     });
 }
 
+/// Covers: ByteSendStream::send_from.
 #[test]
 fn sends() {
     everywhere("tls_cancel::sends", async |cut| {
@@ -66,6 +68,7 @@ async fn cancelled_end<S: ByteStream>(cut: Cut, (a, b): (S, S)) -> bool {
     join(end, partner).await.0
 }
 
+/// Covers: ByteStream::send_eof.
 #[test]
 fn ends() {
     everywhere("tls_cancel::ends", async |cut| {
@@ -102,6 +105,7 @@ async fn cancelled_close<S: ByteStream>(cut: Cut, (a, b): (S, S)) -> bool {
     done
 }
 
+/// Covers: ByteStream::close.
 #[test]
 fn closes() {
     everywhere("tls_cancel::closes", async |cut| {
@@ -111,6 +115,7 @@ fn closes() {
     });
 }
 
+/// Covers: TlsStream::unwrap.
 #[test]
 fn unwraps() {
     everywhere("tls_cancel::unwraps", async |cut| {
@@ -133,6 +138,7 @@ fn unwraps() {
     });
 }
 
+/// Covers: TlsStream::client, TlsStream::server.
 #[test]
 fn handshakes() {
     everywhere("tls_cancel::handshakes", async |cut| {
@@ -165,6 +171,7 @@ fn handshakes() {
     });
 }
 
+/// Covers: TlsListener::accept.
 #[test]
 fn accepts() {
     everywhere("tls_cancel::accepts", async |cut| {

@@ -163,6 +163,7 @@ fn a_refusal_between_many_is_told_and_the_socket_lives_on() {
     }
 }
 
+/// Covers: UdpSocket::send_many, UdpSocket::receive_many, UdpSocket::send_to_host.
 #[test]
 fn many_datagrams() {
     everywhere("udp_sends::many_datagrams", async |cut| {

@@ -250,6 +250,9 @@ fn a_full_receiver_makes_each_kind_of_sender_wait_without_spinning() {
     });
 }
 
+/// Covers: create_unix_datagram_socket, create_connected_unix_datagram_socket,
+/// UnixDatagramSocket::receive, UnixDatagramSocket::receive_into, UnixDatagramSocket::send_to,
+/// ConnectedUnixDatagramSocket::send.
 #[test]
 fn cancelled() {
     everywhere("unix_datagram::cancelled", async |cut| {

@@ -215,6 +215,7 @@ fn more_data_than_fits_goes_on_as_bytes() {
     });
 }
 
+/// Covers: UnixStream::send_fds_from, UnixStream::receive_fds.
 #[test]
 fn cancelled() {
     everywhere("unix_fds::cancelled", async |cut| {

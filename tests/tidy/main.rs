@@ -3,6 +3,7 @@
 //! `house_rules_hold` reads the tree and fails with one paragraph per finding: file, line, rule,
 //! remedy. `CONTRIBUTING.md` has the rules and their reasons.
 
+mod cancel;
 mod rules;
 mod snippets;
 mod source;
@@ -11,6 +12,7 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
+use crate::cancel::{GUIDE, check_guide, check_rounds, operations};
 use crate::rules::{
     builders, check_cancel_docs, check_changelog, check_form, check_layers, check_named,
     check_strangers, check_words, in_architecture, in_examples,
@@ -115,6 +117,14 @@ fn house_rules_hold() {
     }
     found.extend(check_strangers(&library));
     found.extend(check_documents(root, &library, &others));
+    match operations(&library, &builders) {
+        Ok(all) => {
+            let guide = fs::read_to_string(root.join(GUIDE)).unwrap_or_default();
+            found.extend(check_guide(&guide, &all));
+            found.extend(check_rounds(&others, &all));
+        }
+        Err(twice) => found.extend(twice),
+    }
 
     let report: Vec<String> = found.iter().map(Finding::to_string).collect();
     assert!(

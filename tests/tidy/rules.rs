@@ -202,6 +202,19 @@ pub(crate) fn check_words(source: &Source) -> Vec<Finding> {
 
 /// Everything public that suspends says what a cancel does.
 pub(crate) fn check_cancel_docs(source: &Source, builders: &[String]) -> Vec<Finding> {
+    let all = suspending(source, builders).into_iter();
+    all.filter(|(at, _)| !source.docs_above(*at).contains("# Cancel safety"))
+        .map(|(at, name)| {
+            let rule = format!("public `{name}` suspends, its docs lack `# Cancel safety`");
+            let remedy = "say what is lost, kept or undone when its future is dropped";
+            source.finding(at, rule, remedy)
+        })
+        .collect()
+}
+
+/// Everything public that suspends, or says what a cancel does: functions, and types that are
+/// futures themselves.
+pub(crate) fn suspending<'a>(source: &'a Source, builders: &[String]) -> Vec<(usize, &'a str)> {
     let code = source.code.as_str();
     let traits: Vec<Range<usize>> = words(code, "pub trait")
         .filter_map(|at| block_after(code, at))
@@ -220,15 +233,27 @@ pub(crate) fn check_cancel_docs(source: &Source, builders: &[String]) -> Vec<Fin
         let returned = code[at..end]
             .rsplit_once("->")
             .map_or("", |(_, returned)| returned.trim());
+        // What takes one and gives one back is an option of it.
+        let option = ["(self", "(mut self"]
+            .iter()
+            .any(|own| code[at..end].contains(own));
         let suspends = before.contains("async ")
             || returned.starts_with("impl Future")
             || returned.starts_with("impl IntoFuture")
-            || builders.iter().any(|builder| builder == ident(returned));
-        if public && suspends && !source.docs_above(at).contains("# Cancel safety") {
-            let name = ident(code[at + 2..].trim_start());
-            let rule = format!("public `{name}` suspends, its docs lack `# Cancel safety`");
-            let remedy = "say what is lost, kept or undone when its future is dropped";
-            found.push(source.finding(at, rule, remedy));
+            || !option && builders.iter().any(|builder| builder == ident(returned))
+            || source.docs_above(at).contains("# Cancel safety");
+        if public && suspends {
+            found.push((at, ident(code[at + 2..].trim_start())));
+        }
+    }
+    for at in words(code, "Future for") {
+        let name = ident(code[at + "Future for".len()..].trim_start());
+        let declared = words(code, "pub struct").find(|at| {
+            let rest = code[at + "pub struct".len()..].trim_start();
+            ident(rest) == name
+        });
+        if !name.is_empty() && !code[..at].ends_with("Into") {
+            found.extend(declared.map(|at| (at, name)));
         }
     }
     found

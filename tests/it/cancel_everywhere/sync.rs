@@ -13,6 +13,7 @@ use super::{Cut, everywhere};
 use crate::net_support::turns;
 use crate::support::Counter;
 
+/// Covers: Event::wait.
 #[test]
 fn event() {
     everywhere("cancel_everywhere::sync::event", async |cut| {
@@ -29,6 +30,7 @@ fn event() {
     });
 }
 
+/// Covers: Lock::acquire.
 #[test]
 fn lock() {
     everywhere("cancel_everywhere::sync::lock", async |cut| {
@@ -59,6 +61,7 @@ fn lock() {
     });
 }
 
+/// Covers: Semaphore::acquire, CapacityLimiter::acquire, CapacityLimiter::acquire_on_behalf_of.
 #[test]
 fn semaphore_and_limiter() {
     everywhere(
@@ -97,6 +100,8 @@ fn semaphore_and_limiter() {
 }
 
 /// The partner notifies once: if the first is cut, that has to reach the second.
+///
+/// Covers: Condition::wait.
 #[test]
 fn condition() {
     everywhere("cancel_everywhere::sync::condition", async |cut| {
@@ -134,6 +139,7 @@ fn condition() {
     });
 }
 
+/// Covers: RateLimiter::acquire.
 #[test]
 fn rate_limiter() {
     everywhere("cancel_everywhere::sync::rate_limiter", async |cut| {
@@ -187,6 +193,7 @@ async fn cancelled_object_receive(cut: Cut, size: usize) -> bool {
     done
 }
 
+/// Covers: ObjectReceiver::receive, ObjectReceiver::next.
 #[test]
 fn object_receives() {
     everywhere("cancel_everywhere::sync::object_receives", async |cut| {
@@ -229,6 +236,7 @@ async fn cancelled_object_send(cut: Cut, size: usize, tell: bool) -> bool {
     done
 }
 
+/// Covers: ObjectSender::send, ObjectSender::send_from.
 #[test]
 fn object_sends() {
     everywhere("cancel_everywhere::sync::object_sends", async |cut| {
@@ -241,6 +249,7 @@ fn object_sends() {
     });
 }
 
+/// Covers: race, join, try_join.
 #[test]
 fn races_and_joins() {
     everywhere("cancel_everywhere::sync::races_and_joins", async |cut| {

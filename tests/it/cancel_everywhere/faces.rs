@@ -1,0 +1,222 @@
+//! Cancels the methods that the stream types have themselves: the other rounds call the traits'.
+
+use std::fs::{self, File};
+use std::io::IoSlice;
+
+use futures_util::future::join;
+use soloio::{AnyByteStream, ByteStream, Result, create_memory_byte_stream};
+use soloio::{MemoryStream, TcpStream, UnixStream};
+
+use super::{Cut, everywhere};
+use crate::net_support::{TempDir, check_numbered, clog, numbered, tcp_pair, turns, unix_pair};
+
+type Ended<T> = Option<Result<T>>;
+
+async fn receive<S: ByteStream>(
+    (a, b): (S, S),
+    operation: impl AsyncFnOnce(&S) -> Ended<Vec<u8>>,
+) -> bool {
+    let data = numbered(0, 20);
+    let partner = async {
+        for half in data.chunks(10) {
+            turns(2).await;
+            b.send(half).await.expect("sent");
+        }
+        b.send_eof().await.expect("ended");
+    };
+    let receive = async {
+        let got = operation(&a).await;
+        let done = got.is_some();
+        let mut all = got.map_or_else(Vec::new, |got| got.expect("bytes"));
+        while let Some(more) = a.next().await.expect("an orderly end") {
+            all.extend(more);
+        }
+        assert_eq!(all, data, "nothing lost, nothing doubled");
+        done
+    };
+    join(receive, partner).await.0
+}
+
+/// The operation is handed what it is to send, and a file with the same in it; it says how much of
+/// that is left, if it can.
+async fn send<S: ByteStream>(
+    (a, b): (S, S),
+    len: usize,
+    operation: impl AsyncFnOnce(&S, &[u8], &File) -> (bool, Option<usize>),
+) -> bool {
+    let taken = clog(&a, 0).await;
+    let data = numbered(taken, len);
+    let dir = TempDir::new();
+    fs::write(dir.path("data"), &data).expect("room for a file");
+    let file = File::open(dir.path("data")).expect("it is there");
+    let send = async {
+        let ended = operation(&a, &data, &file).await;
+        a.send(b"!").await.expect("the stream goes on");
+        a.send_eof().await.expect("ended");
+        ended
+    };
+    let receive = async {
+        let mut all = Vec::new();
+        while let Some(bytes) = b.next().await.expect("an orderly end") {
+            all.extend(bytes);
+            turns(1).await;
+        }
+        all
+    };
+    let ((done, left), mut all) = join(send, receive).await;
+    assert_eq!(all.pop(), Some(b'!'));
+    check_numbered(0, &all);
+    let went = all.len() - taken;
+    match left {
+        Some(left) => assert_eq!(went + left, len, "what is left is what did not go"),
+        None => assert!(went <= len && (!done || went == len)),
+    }
+    done
+}
+
+pub(super) fn is_done(ended: Ended<()>) -> bool {
+    ended.map(|ended| ended.expect("done")).is_some()
+}
+
+/// The receives that every type has.
+macro_rules! all_receive {
+    ($cut:expr, $pair:expr, $stream:ty) => {{
+        let cut: Cut = $cut;
+        let mut done = receive($pair, async |a: &$stream| cut.apply(a.receive()).await).await;
+        done &= receive($pair, async |a: &$stream| cut.apply(a.receive_max(3)).await).await;
+        done &= receive($pair, async |a: &$stream| {
+            let next = cut.apply(a.next()).await;
+            next.map(|next| next.map(|bytes| bytes.expect("no end yet")))
+        })
+        .await;
+        done &= receive($pair, async |a: &$stream| {
+            let mut room = [0; 7];
+            let got = cut.apply(a.receive_into(&mut room)).await;
+            got.map(|got| got.map(|bytes| bytes.to_vec()))
+        })
+        .await;
+        done
+    }};
+}
+
+/// The sends that every type has.
+macro_rules! all_send {
+    ($cut:expr, $pair:expr, $stream:ty, $len:expr) => {{
+        let cut: Cut = $cut;
+        let mut done = send($pair, $len, async |a: &$stream, data, _| {
+            (is_done(cut.apply(a.send(data)).await), None)
+        })
+        .await;
+        done &= send($pair, $len, async |a: &$stream, data, _| {
+            let mut rest = data;
+            let ended = cut.apply(a.send_from(&mut rest)).await;
+            (is_done(ended), Some(rest.len()))
+        })
+        .await;
+        done &= send($pair, $len, async |a: &$stream, data, _| {
+            let mut parts: Vec<_> = data.chunks(1 + data.len() / 10).map(IoSlice::new).collect();
+            let mut parts = &mut parts[..];
+            let ended = cut.apply(a.send_vectored(&mut parts)).await;
+            // Of a piece that is left some may have gone, if the stream is not one of ours.
+            (is_done(ended), None)
+        })
+        .await;
+        done
+    }};
+}
+
+/// What every type has whose goodbye needs no waiting.
+macro_rules! all_have {
+    ($cut:expr, $pair:expr, $stream:ty, $len:expr) => {{
+        let cut: Cut = $cut;
+        let done = all_receive!(cut, $pair, $stream) & all_send!(cut, $pair, $stream, $len);
+        let (a, b): ($stream, $stream) = $pair;
+        let said = is_done(cut.apply(a.send_eof()).await);
+        // A close waits a while for the peer to have read everything.
+        let partner = async {
+            assert!(b.next().await.expect("an orderly end").is_none());
+            drop(b);
+        };
+        let (closed, ()) = join(cut.apply(a.close()), partner).await;
+        done & said & is_done(closed)
+    }};
+}
+
+/// What all have that are plain streams.
+macro_rules! plain_have {
+    ($cut:expr, $pair:expr, $stream:ty, $len:expr) => {{
+        let cut: Cut = $cut;
+        let mut done = send($pair, $len, async |a: &$stream, data, file| {
+            let ended = cut.apply(a.send_file(file, 0, data.len() as u64)).await;
+            (is_done(ended), None)
+        })
+        .await;
+        done &= send($pair, $len, async |a: &$stream, data, file| {
+            let mut rest = 0..data.len() as u64;
+            let ended = cut.apply(a.send_file_from(file, &mut rest)).await;
+            (is_done(ended), Some((rest.end - rest.start) as usize))
+        })
+        .await;
+        done
+    }};
+}
+
+/// Covers: TcpStream::receive, TcpStream::receive_max, TcpStream::receive_into, TcpStream::next,
+/// TcpStream::send, TcpStream::send_from, TcpStream::send_vectored, TcpStream::send_eof,
+/// TcpStream::close, TcpStream::send_file, TcpStream::send_file_from.
+#[test]
+fn of_tcp() {
+    everywhere("cancel_everywhere::faces::of_tcp", async |cut| {
+        all_have!(cut, tcp_pair().await, TcpStream, 400_000)
+            & plain_have!(cut, tcp_pair().await, TcpStream, 400_000)
+    });
+}
+
+/// Covers: UnixStream::receive, UnixStream::receive_max, UnixStream::receive_into,
+/// UnixStream::next, UnixStream::send, UnixStream::send_from, UnixStream::send_vectored,
+/// UnixStream::send_eof, UnixStream::close, UnixStream::send_file, UnixStream::send_file_from.
+#[test]
+fn of_unix() {
+    everywhere("cancel_everywhere::faces::of_unix", async |cut| {
+        all_have!(cut, unix_pair().await, UnixStream, 400_000)
+            & plain_have!(cut, unix_pair().await, UnixStream, 400_000)
+    });
+}
+
+/// Covers: MemoryStream::receive, MemoryStream::receive_max, MemoryStream::receive_into,
+/// MemoryStream::next, MemoryStream::send, MemoryStream::send_from, MemoryStream::send_vectored,
+/// MemoryStream::send_eof, MemoryStream::close, MemoryStream::send_file,
+/// MemoryStream::send_file_from.
+#[test]
+fn of_memory() {
+    everywhere("cancel_everywhere::faces::of_memory", async |cut| {
+        all_have!(cut, create_memory_byte_stream(5), MemoryStream, 23)
+            & plain_have!(cut, create_memory_byte_stream(5), MemoryStream, 23)
+    });
+}
+
+/// Covers: AnyByteStream::receive, AnyByteStream::receive_max, AnyByteStream::receive_into,
+/// AnyByteStream::next, AnyByteStream::send, AnyByteStream::send_from,
+/// AnyByteStream::send_vectored, AnyByteStream::send_eof, AnyByteStream::close.
+#[test]
+fn of_any() {
+    async fn boxed() -> (AnyByteStream<'static>, AnyByteStream<'static>) {
+        let (a, b) = unix_pair().await;
+        (AnyByteStream::new(a), AnyByteStream::new(b))
+    }
+    everywhere("cancel_everywhere::faces::of_any", async |cut| {
+        all_have!(cut, boxed().await, AnyByteStream<'static>, 400_000)
+    });
+}
+
+/// Covers: TlsStream::receive, TlsStream::receive_max, TlsStream::receive_into, TlsStream::next,
+/// TlsStream::send, TlsStream::send_from, TlsStream::send_vectored.
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+#[test]
+fn of_tls() {
+    use super::tls::{Stream, pair};
+
+    everywhere("cancel_everywhere::faces::of_tls", async |cut| {
+        all_receive!(cut, pair().await, Stream) & all_send!(cut, pair().await, Stream, 200)
+    });
+}
