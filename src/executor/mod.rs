@@ -128,10 +128,14 @@ impl Executor {
 
     /// Calls `waker`, which comes from this executor's thread; gives back one that is foreign, and
     /// so may be the user's code.
+    #[inline]
     #[must_use = "the waker has to be called"]
     pub(crate) fn wake_own(&self, waker: Waker) -> Option<Waker> {
         match TaskId::of(&waker, self.number) {
-            Some(id) => self.list(id),
+            Some(id) => {
+                waker::discard(Some(waker));
+                self.list(id)
+            }
             None => Some(waker),
         }
     }
@@ -154,13 +158,8 @@ impl Executor {
         }
     }
 
-    /// The running task goes on in `scope` until the guard is dropped.
-    #[inline]
-    pub(crate) fn within(&self, scope: u64) -> Running<'_> {
-        self.run(self.task.get(), scope)
-    }
-
     /// The running task goes on in `scope` until its poll is over.
+    #[inline]
     pub(crate) fn go_on_in(&self, scope: u64) {
         self.scope.set(scope);
     }

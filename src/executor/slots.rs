@@ -410,7 +410,7 @@ impl Slots {
     }
 
     /// Takes the next woken task off the list; an empty list ends the look. The set must be alive.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next(&mut self, key: SetKey) -> Option<Woken> {
         let set = &mut self.sets[key.index as usize];
         debug_assert_eq!(

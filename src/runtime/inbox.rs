@@ -1,7 +1,7 @@
 //! What a turn has gathered: who is to be woken, and what other threads asked for.
 //!
-//! Everything is gathered first and woken last, when no cell is borrowed: a foreign waker is the
-//! user's code.
+//! Everything is gathered first and foreign wakers are called last, when no cell is borrowed: they
+//! are the user's code.
 
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -42,9 +42,11 @@ impl Inbox {
         }
         core.remote().drain(&mut self.wakes, &mut self.posts);
         self.sort(core);
-        let mut reactor = core.reactor();
-        reactor.collect(&mut self.woken);
-        reactor.expire(timers, &mut self.woken);
+        let (mut reactor, woken) = (core.reactor(), &mut self.woken);
+        // Tasks of this runtime are listed at once: that runs nobody's code.
+        let mut wake = |waker| woken.extend(core.executor.wake_own(waker));
+        reactor.collect(&mut wake);
+        reactor.expire(timers, wake);
     }
 
     /// Does what other threads asked for, but for the waking.
