@@ -80,6 +80,26 @@ impl Drop for Running<'_> {
     }
 }
 
+/// Lists tasks as woken.
+#[derive(Debug)]
+pub(crate) struct Lister<'a> {
+    number: u16,
+    slots: RefMut<'a, Slots>,
+}
+
+impl Lister<'_> {
+    /// As [`Executor::wake_own`].
+    #[inline]
+    #[must_use = "the waker has to be called"]
+    pub(crate) fn wake(&mut self, waker: Waker) -> Option<Waker> {
+        let Some(id) = TaskId::of(&waker, self.number) else {
+            return Some(waker);
+        };
+        waker::discard(Some(waker));
+        self.slots.wake(id)
+    }
+}
+
 impl Executor {
     pub(crate) fn new(number: u16) -> Self {
         Self {
@@ -93,6 +113,7 @@ impl Executor {
     }
 
     /// The runtime's place in the process-wide table.
+    #[inline]
     pub(crate) fn number(&self) -> u16 {
         self.number
     }
@@ -102,11 +123,13 @@ impl Executor {
         waker::is_entered(self)
     }
 
+    #[inline]
     fn slots(&self) -> RefMut<'_, Slots> {
         self.slots.borrow_mut()
     }
 
     /// Lists a task as woken; a foreign waker that comes back is to be called.
+    #[inline]
     #[must_use = "the waker has to be called"]
     pub(crate) fn list(&self, id: TaskId) -> Option<Waker> {
         self.slots().wake(id)
@@ -126,14 +149,21 @@ impl Executor {
         id
     }
 
+    /// For many calls of wakers in a row; nothing else of the executor is to be used meanwhile.
+    #[inline]
+    pub(crate) fn lister(&self) -> Lister<'_> {
+        Lister {
+            number: self.number,
+            slots: self.slots(),
+        }
+    }
+
     /// Calls `waker`, which comes from this executor's thread; gives back one that is foreign, and
     /// so may be the user's code.
+    #[inline]
     #[must_use = "the waker has to be called"]
     pub(crate) fn wake_own(&self, waker: Waker) -> Option<Waker> {
-        match TaskId::of(&waker, self.number) {
-            Some(id) => self.list(id),
-            None => Some(waker),
-        }
+        self.lister().wake(waker)
     }
 
     /// Lists every task as woken; the foreign wakers that come back are to be called.
@@ -154,13 +184,8 @@ impl Executor {
         }
     }
 
-    /// The running task goes on in `scope` until the guard is dropped.
-    #[inline]
-    pub(crate) fn within(&self, scope: u64) -> Running<'_> {
-        self.run(self.task.get(), scope)
-    }
-
     /// The running task goes on in `scope` until its poll is over.
+    #[inline]
     pub(crate) fn go_on_in(&self, scope: u64) {
         self.scope.set(scope);
     }

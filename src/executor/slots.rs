@@ -132,7 +132,7 @@ pub(crate) struct Slots {
     /// Scopes of tasks that have ended, to be forgotten.
     retired: Vec<u64>,
     /// By slot, as far as there are any.
-    pub(super) notes: Vec<Option<Note>>,
+    pub(super) notes: Vec<Note>,
     pub(super) names: HashMap<u32, Rc<str>>,
     /// The turn's clock in milliseconds; comes round after 49 days.
     pub(crate) now: u32,
@@ -253,6 +253,7 @@ impl Slots {
     }
 
     /// The scopes of tasks that have ended since this was asked last.
+    #[inline]
     pub(crate) fn take_retired(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.retired)
     }
@@ -334,7 +335,7 @@ impl Slots {
 
     /// Wakes a task: lists it, and every task upwards that polls a set nobody looks at yet. Gives
     /// back a foreign waker to be called once the borrow is over.
-    #[inline]
+    #[inline(always)]
     #[must_use = "the waker has to be called"]
     pub(crate) fn wake(&mut self, id: TaskId) -> Option<Waker> {
         match self.list(id)? {
@@ -345,7 +346,7 @@ impl Slots {
 
     /// Puts a task on its set's list; `None` if it is gone or there already, else whether somebody
     /// will look at the list.
-    #[inline]
+    #[inline(always)]
     fn list(&mut self, id: TaskId) -> Option<bool> {
         let index = id.index();
         let slot = self.slots.get_mut(index as usize)?;
@@ -410,7 +411,7 @@ impl Slots {
     }
 
     /// Takes the next woken task off the list; an empty list ends the look. The set must be alive.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next(&mut self, key: SetKey) -> Option<Woken> {
         let set = &mut self.sets[key.index as usize];
         debug_assert_eq!(

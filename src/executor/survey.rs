@@ -12,7 +12,8 @@ pub(crate) type Place = &'static Location<'static>;
 /// What a task waits for, in words; good as long as it is not polled again.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Note {
-    polls: u32,
+    /// The generation of the task's slot, and how often it was polled.
+    good_for: (u32, u32),
     what: &'static str,
     /// Who keeps it waiting.
     holder: TaskId,
@@ -50,27 +51,30 @@ impl Slots {
     }
 
     /// Notes what a task waits for, until it is polled again.
+    #[inline]
     pub(crate) fn note(&mut self, id: TaskId, what: &'static str, holder: TaskId) {
-        let Some(polls) = self.slot(id).map(|slot| slot.polls) else {
+        let Some(slot) = self.slot(id) else {
             return;
         };
-        let index = id.index() as usize;
-        if self.notes.len() <= index {
-            self.notes.resize(index + 1, None);
-        }
-        self.notes[index] = Some(Note {
-            polls,
+        let note = Note {
+            good_for: (slot.generation, slot.polls),
             what,
             holder,
-        });
+        };
+        let index = id.index() as usize;
+        match self.notes.get_mut(index) {
+            Some(place) => *place = note,
+            // Those in between are good for no other task: each slot has a generation of its own.
+            None => self.notes.resize(index + 1, note),
+        }
     }
 
     /// Every task, for a dump.
     pub(crate) fn survey(&self) -> Vec<Survey> {
         let survey = |(index, slot): (usize, &Slot)| {
             let set = &self.sets[slot.set as usize];
-            let note = self.notes.get(index).copied().flatten();
-            let note = note.filter(|note| note.polls == slot.polls);
+            let now = (slot.generation, slot.polls);
+            let note = self.notes.get(index).filter(|note| note.good_for == now);
             Survey {
                 id: TaskId::new(self.runtime, slot.generation, narrow(index)),
                 owner: set.owner,

@@ -61,33 +61,6 @@ pub(crate) enum Step<E> {
     Panicked(Payload),
 }
 
-/// What the ready list says.
-enum Next {
-    Task(Task),
-    Body(TaskId, u64),
-    Idle,
-    Spent,
-}
-
-impl Next {
-    fn step<E>(self) -> Step<E> {
-        match self {
-            Self::Task(_) => Step::Polled,
-            Self::Body(id, scope) => Step::Body(id, scope),
-            Self::Idle => Step::Idle,
-            Self::Spent => Step::Spent,
-        }
-    }
-}
-
-/// A task of a set that is to be polled.
-#[derive(Debug)]
-struct Task {
-    id: TaskId,
-    member: u32,
-    scope: u64,
-}
-
 struct Member<E> {
     id: TaskId,
     child: Rc<dyn Child<E>>,
@@ -272,11 +245,16 @@ impl<E> TaskSet<E> {
     /// for the group to do. A panic passes by: a group ends with it.
     pub(crate) fn step(&self, executor: &Executor, set: SetKey) -> Step<E> {
         loop {
-            let next = self.next(executor, set);
-            let Next::Task(task) = next else {
-                return next.step();
+            if executor.is_spent() && executor.has_ready(set) {
+                return Step::Spent;
+            }
+            let Some(woken) = executor.slots().next(set) else {
+                return Step::Idle;
             };
-            if let Some(step) = self.poll(executor, &task) {
+            if woken.member == BODY {
+                return Step::Body(woken.id, woken.scope);
+            }
+            if let Some(step) = self.poll(executor, &woken) {
                 return step;
             }
         }
@@ -285,10 +263,15 @@ impl<E> TaskSet<E> {
     /// Polls the next woken task of a set that outlives its panic.
     #[inline]
     pub(crate) fn step_caught(&self, executor: &Executor, set: SetKey) -> Step<E> {
-        let task = match self.next(executor, set) {
-            Next::Task(task) => task,
-            other => return other.step(),
+        if executor.is_spent() && executor.has_ready(set) {
+            return Step::Spent;
+        }
+        let Some(task) = executor.slots().next(set) else {
+            return Step::Idle;
         };
+        if task.member == BODY {
+            return Step::Body(task.id, task.scope);
+        }
         match catch_unwind(AssertUnwindSafe(|| self.poll(executor, &task))) {
             Ok(step) => step.unwrap_or(Step::Polled),
             Err(payload) => {
@@ -304,26 +287,10 @@ impl<E> TaskSet<E> {
         }
     }
 
-    #[inline]
-    fn next(&self, executor: &Executor, set: SetKey) -> Next {
-        if executor.is_spent() && executor.slots().has_ready(set) {
-            return Next::Spent;
-        }
-        match executor.slots().next(set) {
-            None => Next::Idle,
-            Some(Woken {
-                id,
-                member: BODY,
-                scope,
-            }) => Next::Body(id, scope),
-            Some(Woken { id, member, scope }) => Next::Task(Task { id, member, scope }),
-        }
-    }
-
     /// Polls a task. It may be a group, and so come back here: what is not needed for that is in
     /// functions of its own, since in debug builds each value of a frame costs stack at each level.
     #[inline(always)]
-    fn poll(&self, executor: &Executor, task: &Task) -> Option<Step<E>> {
+    fn poll(&self, executor: &Executor, task: &Woken) -> Option<Step<E>> {
         let child = self.child(task);
         let before = executor.left();
         let waker = task.id.waker();
@@ -338,14 +305,14 @@ impl<E> TaskSet<E> {
     }
 
     #[inline]
-    fn child(&self, task: &Task) -> Rc<dyn Child<E>> {
+    fn child(&self, task: &Woken) -> Rc<dyn Child<E>> {
         Rc::clone(&self.members.borrow()[task.member as usize].child)
     }
 
     fn ended(
         &self,
         executor: &Executor,
-        task: &Task,
+        task: &Woken,
         child: Rc<dyn Child<E>>,
         polled: Poll<Result<(), E>>,
     ) -> Option<Step<E>> {

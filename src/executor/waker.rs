@@ -109,21 +109,23 @@ impl TaskId {
     }
 
     /// Wakes the task, whichever thread this is.
+    #[inline]
     pub(crate) fn wake(self) {
-        let here = LOCAL.with(|local| {
-            local.with(|executor| {
-                let executor = executor.filter(|e| e.number() == self.runtime())?;
-                Some(executor.list(self))
+        let told = LOCAL.with(|local| {
+            local.with(|executor| match executor {
+                Some(executor) if executor.number() == self.runtime() => {
+                    executor.list(self).map(Waker::wake)
+                }
+                _ => Some(self.wake_elsewhere()),
             })
         });
-        match here {
-            Some(Some(foreign)) => foreign.wake(),
-            Some(None) => {}
-            None => {
-                if let Some(remote) = TABLE.by_index(self.runtime()) {
-                    remote.wake(self.0);
-                }
-            }
+        told.unwrap_or_default()
+    }
+
+    #[cold]
+    fn wake_elsewhere(self) {
+        if let Some(remote) = TABLE.by_index(self.runtime()) {
+            remote.wake(self.0);
         }
     }
 }

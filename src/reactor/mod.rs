@@ -5,10 +5,13 @@
 //! | `readiness.rs` | one source: what is known, who waits (a pure machine) |
 //! | `sources.rs` | the sources' numbers |
 //! | `timers.rs` | deadlines in order (a pure machine) |
+//! | `lanes.rs` | those that came in order (a pure machine) |
 //!
-//! The reactor calls no waker: it collects them, and the loop wakes them when no cell is borrowed.
+//! The reactor calls no waker: it hands them to the loop, which wakes those that may be somebody
+//! else's code when no cell is borrowed.
 //! The poller is made at the first need, so a runtime that never waits makes no system call.
 
+mod lanes;
 mod readiness;
 mod sources;
 mod timers;
@@ -202,8 +205,9 @@ impl Reactor {
         }
     }
 
-    /// Marks what the last wait brought and collects who waited for it.
-    pub(crate) fn collect(&mut self, woken: &mut Vec<Waker>) {
+    /// Marks what the last wait brought, and hands over who waited for it.
+    #[inline]
+    pub(crate) fn collect(&mut self, mut woken: impl FnMut(Waker)) {
         let Some(poller) = &self.poller else { return };
         let sources = &mut self.sources;
         poller.each_event(|token, bits| {
@@ -216,7 +220,7 @@ impl Reactor {
                     listener.armed = poller.disarm(source.fd, token).is_err();
                 }
             }
-            source.readiness.event(bits, woken);
+            source.readiness.event(bits, &mut woken);
         });
     }
 
@@ -231,8 +235,9 @@ impl Reactor {
         Some(if due { first } else { together })
     }
 
-    /// Collects who waited for a deadline that has come, at most `limit` of them.
-    pub(crate) fn expire(&mut self, limit: usize, woken: &mut Vec<Waker>) {
+    /// Hands over who waited for a deadline that has come, at most `limit` of them.
+    #[inline]
+    pub(crate) fn expire(&mut self, limit: usize, mut woken: impl FnMut(Waker)) {
         if self.timers.earliest().is_none() {
             return;
         }
@@ -241,7 +246,7 @@ impl Reactor {
             let Some(waker) = self.timers.pop_due(now) else {
                 return;
             };
-            woken.push(waker);
+            woken(waker);
         }
     }
 

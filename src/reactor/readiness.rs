@@ -56,15 +56,19 @@ pub(crate) struct Readiness {
 }
 
 impl Readiness {
-    /// Takes in an event; who waited for it is pushed to `woken`.
+    /// Takes in an event; hands over who waited for it.
     #[inline]
-    pub(crate) fn event(&mut self, bits: u8, woken: &mut Vec<Waker>) {
+    pub(crate) fn event(&mut self, bits: u8, mut woken: impl FnMut(Waker)) {
         self.bits |= bits;
         if bits & ready::READ != 0 {
-            woken.extend(self.reader.take());
+            if let Some(waker) = self.reader.take() {
+                woken(waker);
+            }
         }
         if bits & ready::WRITE != 0 {
-            woken.extend(self.writer.take());
+            if let Some(waker) = self.writer.take() {
+                woken(waker);
+            }
         }
     }
 
@@ -143,7 +147,7 @@ mod tests {
     fn an_event_before_the_waiter_is_kept() {
         let mut source = Readiness::default();
         let mut woken = Vec::new();
-        source.event(ready::READ, &mut woken);
+        source.event(ready::READ, |waker| woken.push(waker));
         assert!(woken.is_empty());
         assert!(source.is_ready(Direction::Read) && !source.is_ready(Direction::Write));
     }
@@ -153,10 +157,10 @@ mod tests {
         let mut source = Readiness::default();
         let mut woken = Vec::new();
         assert!(source.park(Direction::Read, waker()).is_none());
-        source.event(ready::WRITE, &mut woken);
+        source.event(ready::WRITE, |waker| woken.push(waker));
         assert!(woken.is_empty());
-        source.event(ready::READ, &mut woken);
-        source.event(ready::READ, &mut woken);
+        source.event(ready::READ, |waker| woken.push(waker));
+        source.event(ready::READ, |waker| woken.push(waker));
         assert_eq!(woken.len(), 1);
     }
 
@@ -164,7 +168,7 @@ mod tests {
     fn a_short_receive_drains_only_when_nothing_odd_was_seen() {
         for (odd, left) in [(0, false), (ready::ENDED, true), (ready::URGENT, true)] {
             let mut source = Readiness::default();
-            source.event(ready::READ | odd, &mut Vec::new());
+            source.event(ready::READ | odd, drop);
             assert!(source.done(Direction::Read, After::Short).is_none());
             assert_eq!(source.is_ready(Direction::Read), left);
         }
@@ -186,7 +190,7 @@ mod tests {
             };
             match seed >> 40 & 7 {
                 0..=2 => {
-                    source.event(direction.bit(), &mut woken);
+                    source.event(direction.bit(), |waker| woken.push(waker));
                     flags[n] = true;
                     assert_eq!(woken.drain(..).count(), usize::from(waits[n]));
                     waits[n] = false;
@@ -209,7 +213,7 @@ mod tests {
                     std::mem::replace(&mut waits[n], false)
                 ),
                 _ if seed >> 50 & 1023 == 0 => {
-                    source.event(ready::URGENT, &mut woken);
+                    source.event(ready::URGENT, |waker| woken.push(waker));
                     odd = true;
                 }
                 _ => {}

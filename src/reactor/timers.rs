@@ -1,42 +1,39 @@
 //! Keeps deadlines in order and hands out the wakers that are due; takes `now` as an argument.
 //!
-//! The structure is a 4-ary min-heap over a slab of slots, and each slot knows its entry's place
-//! in the heap. So a cancelled timer is taken out at once instead of waiting for its hour as a
-//! tombstone, a re-armed one moves from where it is, and the earliest deadline is always exact:
-//! the loop sleeps just so long and is not woken to find nothing due. Nothing allocates unless
-//! there are more timers than ever before; the memory of the busiest moment is kept.
+//! Two structures share the timers. Those that come in order, as time limits of one length do, are
+//! in the lists of `lanes.rs`: made, moved and cancelled in a few steps however many there are. The
+//! others are in a 4-ary min-heap. Each timer knows where it is, so a cancelled one is taken out
+//! at once instead of waiting for its hour as a tombstone, and the earliest deadline is always
+//! exact: the loop sleeps just so long and is not woken to find nothing due. Nothing allocates
+//! unless there are more timers than ever before; the memory of the busiest moment is kept.
 //!
-//! The usual timer is a time-out: made with the latest deadline of all and cancelled long before
-//! it. Such an entry is appended to the heap and taken from its end again, without moving others.
-//! Four children, because the tree is half as deep as a binary one and a family is one cache
-//! line's worth; eight gained a little with random deadlines and lost it with equal time-outs.
+//! Four children in the heap, because the tree is half as deep as a binary one and a family is one
+//! cache line's worth; eight gained a little with random deadlines and lost it with equal ones.
 //!
-//! Measured against a hierarchical timing wheel (11 levels of 64 cells, linked lists), which is
-//! the other structure that cancels without tombstones. ns per operation, 25,000 live timers:
+//! Measured before there were lanes: the heap alone against a hierarchical timing wheel (11 levels
+//! of 64 cells, linked lists). ns per operation, 25,000 live timers:
 //!
 //! | made and cancelled, or re-armed          | heap | wheel |
 //! |------------------------------------------|------|-------|
-//! | no other timer                           |   12 |    12 |
 //! | newest cancelled, uniform deadlines      |   13 |    12 |
-//! | newest cancelled, all 30 s               |   10 |    11 |
 //! | oldest cancelled, uniform deadlines      |   21 |    12 |
-//! | oldest cancelled, all 30 s               |   48 |    11 |
 //! | random one cancelled, uniform deadlines  |   37 |    24 |
-//! | random one cancelled, all 30 s           |   32 |    24 |
 //! | random one re-armed, uniform deadlines   |   25 |    17 |
-//! | random one re-armed, all 30 s            |   18 |    17 |
-//! | oldest re-armed, all 30 s                |   40 |     5 |
 //! | made, fired, freed, uniform deadlines    |   61 |    18 |
+//! | oldest cancelled, all 30 s               |   48 |    11 |
+//! | oldest re-armed, all 30 s                |   40 |     5 |
 //!
-//! The wheel wins where the heap has to sift from the root to the bottom, by less than a tenth of
-//! what one `recv` costs. For that it knows only a lower bound of the earliest deadline, so that
-//! the loop would wake for nothing, and moves a whole cell at once, so one turn could take long.
+//! For the last two, a server's time-outs, there are the lanes now. Where the wheel still wins, it
+//! is by less than a tenth of what one `recv` costs. For that it knows only a lower bound of the
+//! earliest deadline, so that the loop would wake for nothing, and moves a whole cell at once, so
+//! one turn could take long.
 //!
 //! The file is long because half of it is the tests, which see its inside.
 //!
 //! What always holds, and `check` in the tests asserts:
 //! - no entry is smaller than its parent, and none has the deadline `NEVER`;
-//! - the entry at place `p` names a slot whose place is `p`; other slots are `FIRED` or `ASLEEP`;
+//! - the entry at place `p` names a slot whose place is `p`; one in a lane has the lane's place;
+//!   other slots are `FIRED` or `ASLEEP`;
 //! - no waker is dropped, cloned or woken in here, because that runs foreign code, which may come
 //!   back in. A waker leaves as a return value.
 
@@ -44,6 +41,8 @@ use std::mem;
 use std::task::Waker;
 
 use slab::Slab;
+
+use super::lanes::{LANES, Lanes};
 
 /// Names one timer: the generation in the upper half, the index of its slot in the lower.
 ///
@@ -56,7 +55,9 @@ pub(crate) const NEVER: u64 = u64::MAX;
 /// All timers of one loop; deadlines are nanoseconds of one monotonic clock.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    /// Every timer that can still fire, smallest deadline first: a 4-ary heap.
+    /// Those that can still fire and came in order.
+    lanes: Lanes,
+    /// The others, smallest deadline first: a 4-ary heap.
     heap: Vec<Entry>,
     /// Every timer there is.
     slots: Slab<Slot>,
@@ -75,9 +76,7 @@ impl Timers {
             place: ASLEEP,
         };
         let index = narrow(self.slots.insert(slot));
-        if deadline != NEVER {
-            self.push(Entry { deadline, index });
-        }
+        self.add(Entry { deadline, index });
         u64::from(generation) << 32 | u64::from(index)
     }
 
@@ -106,16 +105,9 @@ impl Timers {
             return false;
         };
         let place = mem::replace(&mut slot.place, ASLEEP);
-        let entry = Entry {
-            deadline,
-            index: low(key),
-        };
-        match (place < FIRED, deadline == NEVER) {
-            (true, false) => self.settle(place as usize, entry),
-            (true, true) => self.remove(place as usize),
-            (false, false) => self.push(entry),
-            (false, true) => {}
-        }
+        let index = low(key);
+        self.remove(index, place);
+        self.add(Entry { deadline, index });
         true
     }
 
@@ -123,18 +115,20 @@ impl Timers {
     pub(crate) fn cancel(&mut self, key: TimerKey) -> Option<Waker> {
         self.slot(key)?;
         let slot = self.slots.remove(low(key) as usize);
-        if slot.place < FIRED {
-            self.remove(slot.place as usize);
-        }
+        self.remove(low(key), slot.place);
         slot.waker
     }
 
     /// Who waits for which deadline, in no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Waker, u64)> {
-        self.heap.iter().filter_map(|entry| {
-            let slot = self.slots.get(entry.index as usize)?;
-            Some((slot.waker.as_ref()?, entry.deadline))
-        })
+        let heap = self.heap.iter().map(|entry| (entry.index, entry.deadline));
+        self.lanes
+            .iter()
+            .chain(heap)
+            .filter_map(|(index, deadline)| {
+                let slot = self.slots.get(index as usize)?;
+                Some((slot.waker.as_ref()?, deadline))
+            })
     }
 
     /// Whether the timer's deadline has come; it stays so until it is cancelled or re-armed.
@@ -143,8 +137,13 @@ impl Timers {
     }
 
     /// The deadline of the timer that fires next, exactly; `None` if none ever will.
+    #[inline]
     pub(crate) fn earliest(&self) -> Option<u64> {
-        self.heap.first().map(|entry| entry.deadline)
+        let (mut earliest, _) = self.lanes.earliest();
+        if let Some(first) = self.heap.first() {
+            earliest = earliest.min(first.deadline);
+        }
+        (earliest != NEVER).then_some(earliest)
     }
 
     /// Takes the wakers of all timers; whoever is polled then stores another.
@@ -159,11 +158,12 @@ impl Timers {
     /// When to look for due timers: at the earliest deadline, or `slack` after it if another one
     /// comes within that time.
     pub(crate) fn wake_at(&self, slack: u64) -> Option<u64> {
-        let first = self.heap.first()?.deadline;
+        let first = self.earliest()?;
         let limit = first.saturating_add(slack);
-        // The second earliest is one of the first's children.
-        let children = self.heap.iter().skip(1).take(4);
-        let crowded = children.into_iter().any(|entry| entry.deadline <= limit);
+        // The second earliest is the second of a list, or one of the first's children.
+        let heap = self.heap.iter().take(1 + ARITY).map(|entry| entry.deadline);
+        let mut near = self.lanes.heads().chain(heap).filter(|at| *at <= limit);
+        let crowded = near.nth(1).is_some();
         Some(if crowded { limit } else { first })
     }
 
@@ -173,11 +173,18 @@ impl Timers {
     /// nothing borrowed. Which of equal deadlines comes first is not promised.
     pub(crate) fn pop_due(&mut self, now: u64) -> Option<Waker> {
         loop {
-            let first = *self.heap.first().filter(|first| first.deadline <= now)?;
-            let slot = &mut self.slots[first.index as usize];
+            let (first, lane) = self.lanes.earliest();
+            let (deadline, index, place) = match self.heap.first() {
+                Some(top) if top.deadline <= first => (top.deadline, top.index, 0),
+                _ => (first, self.lanes.first(lane), LANE - lane),
+            };
+            if deadline > now || deadline == NEVER {
+                return None;
+            }
+            self.remove(index, place);
+            let slot = &mut self.slots[index as usize];
             slot.place = FIRED;
             let waker = slot.waker.take();
-            self.remove(0);
             // Without a waker it fires all the same, but `None` would say that none is due.
             if waker.is_some() {
                 return waker;
@@ -201,13 +208,33 @@ impl Timers {
         (slot.generation == high(key)).then_some(slot)
     }
 
-    fn push(&mut self, entry: Entry) {
-        self.heap.push(entry);
-        self.sift_up(self.heap.len() - 1, entry);
+    /// Puts a timer, which is in neither structure, where it belongs by its deadline.
+    #[inline]
+    fn add(&mut self, entry: Entry) {
+        if entry.deadline == NEVER {
+            return;
+        }
+        match self.lanes.add(entry.index, entry.deadline) {
+            Some(lane) => self.slots[entry.index as usize].place = LANE - lane,
+            None => {
+                self.heap.push(entry);
+                self.sift_up(self.heap.len() - 1, entry);
+            }
+        }
     }
 
-    /// Takes the entry at `at` out of the heap; the caller says in its slot what became of it.
-    fn remove(&mut self, at: usize) {
+    /// Takes a timer out of where it is, if that is one of the two; the caller says in its slot
+    /// what became of it.
+    #[inline]
+    fn remove(&mut self, index: u32, place: u32) {
+        match place {
+            FIRED | ASLEEP => {}
+            FIRST_LANE..=LANE => self.lanes.remove(index, LANE - place),
+            place => self.remove_from_heap(place as usize),
+        }
+    }
+
+    fn remove_from_heap(&mut self, at: usize) {
         let last = self
             .heap
             .pop()
@@ -296,7 +323,8 @@ struct Entry {
 struct Slot {
     waker: Option<Waker>,
     generation: u32,
-    /// Where in the heap its entry is, or `FIRED`, or `ASLEEP` if its deadline is `NEVER`.
+    /// Where in the heap its entry is, or `LANE` minus its lane, or `FIRED`, or `ASLEEP` if its
+    /// deadline is `NEVER`.
     place: u32,
 }
 
@@ -309,13 +337,18 @@ fn high(key: TimerKey) -> u32 {
 }
 
 fn narrow(index: usize) -> u32 {
-    let index = u32::try_from(index).ok().filter(|index| *index < FIRED);
+    let index = u32::try_from(index)
+        .ok()
+        .filter(|index| *index < FIRST_LANE);
     index.expect("memory ends before the indices do")
 }
 
 const ARITY: usize = 4;
-const FIRED: u32 = u32::MAX - 1;
 const ASLEEP: u32 = u32::MAX;
+const FIRED: u32 = ASLEEP - 1;
+/// The place of the timers in lane 0.
+const LANE: u32 = FIRED - 1;
+const FIRST_LANE: u32 = LANE - LANES as u32 + 1;
 
 #[cfg(test)]
 mod tests {
@@ -364,18 +397,26 @@ mod tests {
     }
 
     impl Timers {
+        fn armed(&self) -> usize {
+            self.heap.len() + self.lanes.iter().count()
+        }
+
         fn check(&self) {
             for (at, entry) in self.heap.iter().enumerate() {
                 assert!(entry.deadline < NEVER);
                 assert!(at == 0 || self.heap[(at - 1) / ARITY].deadline <= entry.deadline);
                 assert_eq!(self.slots[entry.index as usize].place as usize, at);
             }
-            let in_heap = self
-                .slots
-                .iter()
-                .filter(|(_, slot)| slot.place < FIRED)
-                .count();
-            assert_eq!(in_heap, self.heap.len());
+            let mut before = 0;
+            for (index, deadline) in self.lanes.iter() {
+                let slot = &self.slots[index as usize];
+                assert!((FIRST_LANE..=LANE).contains(&slot.place) && deadline < NEVER);
+                let is_first = self.lanes.first(LANE - slot.place) == index;
+                assert!(is_first || before <= deadline);
+                before = deadline;
+            }
+            let armed = |(_, slot): &(usize, &Slot)| slot.place < FIRED;
+            assert_eq!(self.slots.iter().filter(armed).count(), self.armed());
         }
     }
 
@@ -566,32 +607,65 @@ mod tests {
     #[test]
     fn many_timers_at_one_instant_fire_in_linear_time() {
         let mut timers = Timers::default();
+        // One that is later in each lane, so that the others are in the heap.
+        let later: Vec<_> = (0..LANES as u64)
+            .map(|at| timers.insert(99 - at, waker()))
+            .collect();
         for _ in 0..100_000 {
             timers.insert(9, Waker::noop().clone());
-            assert_eq!(timers.heap[0].index, 0, "no equal one is overtaken");
+            assert_eq!(
+                timers.heap[0].index, LANES as u32,
+                "no equal one is overtaken"
+            );
         }
         while let Some(last) = timers.heap.last().map(|entry| entry.index) {
             assert!(timers.pop_due(9).is_some());
             // One move per timer: the last entry took the root's place and stayed there.
             assert!(timers.heap.first().is_none_or(|first| first.index == last));
         }
-        assert_eq!((timers.len(), timers.earliest()), (100_000, None));
+        assert_eq!(
+            (timers.len(), timers.earliest()),
+            (100_000 + LANES, Some(96))
+        );
+        assert!(later.into_iter().all(|key| timers.cancel(key).is_some()));
+        assert_eq!(timers.earliest(), None);
+    }
+
+    #[test]
+    fn time_limits_of_one_length_do_not_touch_the_heap() {
+        let mut timers = Timers::default();
+        let mut keys: Vec<_> = (0..1_000)
+            .map(|d| timers.insert(d + 30_000, waker()))
+            .collect();
+        for now in 1_000..5_000_u64 {
+            let at = now as usize % 1_000;
+            assert!(timers.cancel(keys[at]).is_some());
+            keys[at] = timers.insert(now + 30_000, waker());
+            assert!(timers.rearm(keys[at], now + 30_000));
+            assert_eq!(
+                (timers.heap.len(), timers.earliest()),
+                (0, Some(now + 29_001))
+            );
+        }
+        timers.check();
+        assert!(timers.pop_due(34_000).is_some() && timers.is_fired(keys[0]));
     }
 
     #[test]
     fn nothing_is_allocated_or_left_behind_in_steady_state() {
         let mut timers = Timers::default();
         let mut keys: Vec<_> = (0..1_000).map(|d| timers.insert(d, waker())).collect();
-        let capacity = (timers.heap.capacity(), timers.slots.capacity());
+        let capacity = timers.slots.capacity();
         let mut random = Random(1);
         for now in 0..20_000 {
             let at = random.below(keys.len());
             assert!(timers.cancel(keys[at]).is_some());
-            assert_eq!((timers.len(), timers.heap.len()), (999, 999));
+            assert_eq!((timers.len(), timers.armed()), (999, 999));
             keys[at] = timers.insert(now + random.next() % 5_000, waker());
             assert!(timers.rearm(keys[random.below(1_000)], now + 5_000));
         }
-        assert_eq!(capacity, (timers.heap.capacity(), timers.slots.capacity()));
+        assert_eq!(capacity, timers.slots.capacity());
+        assert!(timers.heap.capacity() <= 1_024);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What a turn has gathered: who is to be woken, and what other threads asked for.
 //!
-//! Everything is gathered first and woken last, when no cell is borrowed: a foreign waker is the
-//! user's code.
+//! Everything is gathered first and foreign wakers are called last, when no cell is borrowed: they
+//! are the user's code.
 
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,9 +11,6 @@ use super::context::Core;
 use crate::executor::remote::Post;
 use crate::executor::{Payload, TaskId};
 use crate::reactor::Source;
-
-/// Room for those that one turn wakes, before there have been more.
-const FIRST_ROOM: usize = 128;
 
 /// Lists that are filled and emptied in each turn; kept for their capacity.
 #[derive(Debug, Default)]
@@ -36,18 +33,23 @@ impl Inbox {
 
     /// Takes in what other threads have left, and what the last wait brought.
     pub(super) fn gather(&mut self, core: &Core, timers: usize) {
-        if self.woken.capacity() == 0 {
-            // So that a server in its steady state allocates nothing.
-            self.woken.reserve(FIRST_ROOM);
-        }
         core.remote().drain(&mut self.wakes, &mut self.posts);
-        self.sort(core);
-        let mut reactor = core.reactor();
-        reactor.collect(&mut self.woken);
-        reactor.expire(timers, &mut self.woken);
+        if !(self.wakes.is_empty() && self.posts.is_empty()) {
+            self.sort(core);
+        }
+        let (mut reactor, mut list) = (core.reactor(), core.executor.lister());
+        // Tasks of this runtime are listed at once: that runs nobody's code.
+        let mut wake = |waker| {
+            if let Some(foreign) = list.wake(waker) {
+                self.woken.push(foreign);
+            }
+        };
+        reactor.collect(&mut wake);
+        reactor.expire(timers, wake);
     }
 
     /// Does what other threads asked for, but for the waking.
+    #[cold]
     fn sort(&mut self, core: &Core) {
         for post in self.posts.drain(..) {
             let mut reactor = core.reactor();
@@ -73,6 +75,9 @@ impl Inbox {
     /// Wakes all who are to be woken. The others go on after a panic of one, and the first is
     /// given back.
     pub(super) fn wake_all(&mut self, core: &Core) -> Option<Payload> {
+        if self.woken.is_empty() && self.unused.is_empty() {
+            return None;
+        }
         let mut woken = mem::take(&mut self.woken);
         let mut first = None;
         for waker in woken.drain(..) {

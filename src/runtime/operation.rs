@@ -69,7 +69,19 @@ impl<'a> Operation<'a> {
                     return Poll::Ready(Err(refusal.into()));
                 }
             }
-            match self.attempt(core, cx, first, call) {
+            let slot = self.socket.slot();
+            let mut ready = first != First::Wait;
+            if slot != 0 && first != First::AtHand {
+                match self.look(core, cx, slot) {
+                    Look::Parked(old) => {
+                        self.parked = true;
+                        waker::discard(old);
+                        return self.wait.pend_own(core, cx);
+                    }
+                    look => ready = matches!(look, Look::Ready),
+                }
+            }
+            match self.attempt(core, cx, ready, slot, call) {
                 Poll::Pending => self.wait.pend(core, cx),
                 Poll::Ready(Ok(value)) => {
                     core.finished();
@@ -97,27 +109,17 @@ impl<'a> Operation<'a> {
         Ok(())
     }
 
-    /// Makes the call while the socket may be ready, else waits for it.
+    /// Makes the call while the socket may be `ready`, else waits for it.
     #[inline]
     fn attempt<T>(
         &mut self,
         core: &Core,
         cx: &Context<'_>,
-        first: First,
+        ready: bool,
+        slot: SourceKey,
         mut call: impl FnMut(&Core, BorrowedFd<'_>) -> io::Result<(T, After)>,
     ) -> Poll<io::Result<T>> {
-        let slot = self.socket.slot();
-        if slot != 0 && first != First::AtHand {
-            match self.look(core, cx, slot) {
-                Look::Ready => {}
-                Look::NotReady => return self.wait(core, cx, slot),
-                Look::Parked(old) => {
-                    self.parked = true;
-                    waker::discard(old);
-                    return Poll::Pending;
-                }
-            }
-        } else if first == First::Wait {
+        if !ready {
             return self.wait(core, cx, slot);
         }
         loop {

@@ -1,11 +1,13 @@
-//! Scopes that are polled for the first time, and have no entry among the others yet.
+//! Scopes that are polled, and have no entry among the others yet.
 //!
-//! Most time limits are around what is ready at once, and nothing looks at them. So the first poll
-//! of a scope only puts what is known of it here; the entry is made when something inside has to
-//! know it (a group, a shield, a wait in a combinator, a cancel), or when the body has to wait.
+//! Most time limits are around one operation, and nothing looks at them. So a poll of a scope only
+//! puts what is known of it here, and the scope has a timer if it waits. The entry is made when
+//! something has to know it: a group, a shield or a wait in a combinator inside, a cancel around
+//! it, its own deadline.
 //!
 //! A *provisional* key is a place in here, counted from 1. It is valid while that poll lasts.
 
+use super::context::Core;
 use super::scopes::{Kind, ScopeKey, Scopes};
 use super::sleep::When;
 
@@ -20,7 +22,7 @@ struct Pending {
     key: ScopeKey,
 }
 
-/// The scopes whose first poll is under way, the innermost last.
+/// The scopes without an entry that are being polled, the innermost last.
 #[derive(Debug, Default)]
 pub(super) struct PendingScopes {
     stack: Vec<Pending>,
@@ -33,7 +35,7 @@ pub(super) fn is_provisional(key: ScopeKey) -> bool {
 }
 
 impl PendingScopes {
-    /// A scope's first poll begins.
+    /// A scope is polled.
     #[inline]
     pub(super) fn begin(&mut self, around: ScopeKey, when: When) -> ScopeKey {
         self.stack.push(Pending {
@@ -44,7 +46,7 @@ impl PendingScopes {
         self.stack.len() as ScopeKey
     }
 
-    /// The innermost first poll is over; gives the key of the entry, or 0 if nobody needed one.
+    /// The innermost poll is over; gives the key of the entry, or 0 if nobody needed one.
     #[inline]
     pub(super) fn end(&mut self) -> ScopeKey {
         self.stack.pop().map_or(0, |pending| pending.key)
@@ -76,6 +78,87 @@ impl PendingScopes {
     fn known(&self, provisional: ScopeKey) -> ScopeKey {
         let at = usize::try_from(provisional).unwrap_or(0).wrapping_sub(1);
         self.stack.get(at).map_or(0, |pending| pending.key)
+    }
+}
+
+/// The body of a scope is being polled.
+pub(super) struct Inside<'a> {
+    core: &'a Core,
+    /// What goes on after it.
+    around: ScopeKey,
+    /// It had no entry at the beginning: at the end, also by a panic, it leaves the stack of those.
+    light: bool,
+}
+
+impl Inside<'_> {
+    /// The poll is over. Of one that had no entry, gives the key if it has one now, else 0.
+    #[inline]
+    pub(super) fn end(self) -> Option<ScopeKey> {
+        let key = self.leave();
+        std::mem::forget(self);
+        key
+    }
+
+    #[inline]
+    fn leave(&self) -> Option<ScopeKey> {
+        self.core.executor.go_on_in(self.around);
+        let light = self.light;
+        light.then(|| self.core.pending_scopes.borrow_mut().end())
+    }
+}
+
+impl Drop for Inside<'_> {
+    #[cold]
+    fn drop(&mut self) {
+        if let Some(key) = self.leave() {
+            self.core.leave_scope(key);
+        }
+    }
+}
+
+impl Core {
+    /// The scope that what runs now is in; 0 for none.
+    #[inline]
+    pub(crate) fn scope(&self) -> ScopeKey {
+        let key = self.executor.scope();
+        match is_provisional(key) {
+            true => self.resolve_scope(key),
+            false => key,
+        }
+    }
+
+    #[cold]
+    fn resolve_scope(&self, key: ScopeKey) -> ScopeKey {
+        let mut pending = self.pending_scopes.borrow_mut();
+        pending.resolve(key, &mut self.scopes())
+    }
+
+    /// A scope without an entry is polled; it gets one if something has to know it.
+    #[inline]
+    pub(super) fn enter_lightly(&self, when: When) -> Inside<'_> {
+        let around = self.executor.scope();
+        let key = self.pending_scopes.borrow_mut().begin(around, when);
+        self.executor.go_on_in(key);
+        Inside {
+            core: self,
+            around,
+            light: true,
+        }
+    }
+
+    /// A scope with an entry is polled.
+    #[inline]
+    pub(super) fn inside(&self, key: ScopeKey) -> Inside<'_> {
+        if self.is_alarmed() {
+            self.scopes().begin(key);
+        }
+        let around = self.executor.scope();
+        self.executor.go_on_in(key);
+        Inside {
+            core: self,
+            around,
+            light: false,
+        }
     }
 }
 

@@ -19,11 +19,9 @@
 use std::task::{Context, Waker};
 
 use super::context::Core;
-use super::pending_scopes::is_provisional;
 use super::scopes::{Hold, Kind, Left, Limit, ScopeKey, WaiterKey};
-use super::sleep::When;
 use crate::error::Error;
-use crate::executor::{Base, Running, SetKey, TaskId, wake_each};
+use crate::executor::{Base, SetKey, TaskId, wake_each};
 use crate::sys::clock::{self, NEVER, Nanos};
 
 /// How often the body of a cancelled scope is polled at most before it is dropped.
@@ -41,74 +39,7 @@ pub(crate) struct Told {
     waited: u64,
 }
 
-/// The body of a scope is being polled.
-pub(super) struct Inside<'a> {
-    /// `Some` at the first poll, when the scope may have no entry yet: it leaves the stack of those
-    /// at the end, also by a panic.
-    first: Option<&'a Core>,
-    _running: Running<'a>,
-}
-
-impl Inside<'_> {
-    /// The poll is over. At the first one, gives the key of the scope's entry, or 0 if nobody
-    /// needed one.
-    #[inline]
-    pub(super) fn end(mut self) -> Option<ScopeKey> {
-        let core = self.first.take()?;
-        Some(core.pending_scopes.borrow_mut().end())
-    }
-}
-
-impl Drop for Inside<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        if let Some(core) = self.first.take() {
-            let key = core.pending_scopes.borrow_mut().end();
-            core.leave_scope(key);
-        }
-    }
-}
-
 impl Core {
-    /// The scope that what runs now is in; 0 for none.
-    #[inline]
-    pub(crate) fn scope(&self) -> ScopeKey {
-        let key = self.executor.scope();
-        match is_provisional(key) {
-            true => self.resolve_scope(key),
-            false => key,
-        }
-    }
-
-    #[cold]
-    fn resolve_scope(&self, key: ScopeKey) -> ScopeKey {
-        let mut pending = self.pending_scopes.borrow_mut();
-        pending.resolve(key, &mut self.scopes())
-    }
-
-    /// The first poll of a scope begins; it gets an entry if something has to know it.
-    #[inline]
-    pub(super) fn enter_lightly(&self, when: When) -> Inside<'_> {
-        let around = self.executor.scope();
-        let key = self.pending_scopes.borrow_mut().begin(around, when);
-        Inside {
-            first: Some(self),
-            _running: self.executor.within(key),
-        }
-    }
-
-    /// A scope with an entry is polled.
-    #[inline]
-    pub(super) fn inside(&self, key: ScopeKey) -> Inside<'_> {
-        if self.is_alarmed() {
-            self.scopes().begin(key);
-        }
-        Inside {
-            first: None,
-            _running: self.executor.within(key),
-        }
-    }
-
     /// The current scope; the running task is given a node of its own if it has none, so that a
     /// cancel of the task alone finds what is below.
     fn anchor(&self) -> ScopeKey {

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use super::context::{self, Core};
 pub(crate) use super::control::{Control, Nobody, Owned, Owner};
-use super::scope::Inside;
+use super::pending_scopes::Inside;
 use super::scopes::{Kind, Limit, ScopeKey};
 use super::sleep::{self, When};
 use crate::executor::remote::Post;
@@ -101,15 +101,15 @@ impl<O: Owner> Scope<O> {
         let Some(core) = context::current() else {
             return self.poll_outside(cx, body);
         };
-        let mut inside = self.enter_first(&core, cx);
+        let mut inside = self.enter_lightly(&core, cx);
         loop {
             let told = core.told();
             let polled = poll_body(&mut body, cx);
             if let Some(key) = inside.end() {
-                self.entered(&core, key, polled.is_pending());
+                (self.key, self.serial) = (key, core.serial());
             }
             if let Poll::Ready(output) = polled {
-                let charged = self.key != 0 && self.leave_in(&core);
+                let charged = self.leave_in(&core);
                 return Poll::Ready(Ended::Done { output, charged });
             }
             if self.wait(&core, cx) {
@@ -123,28 +123,32 @@ impl<O: Owner> Scope<O> {
         }
     }
 
-    /// A poll begins. In the first one the scope has an entry only if something needs one: nothing
-    /// but what the body does by itself can make it known to anybody.
-    #[inline]
-    fn enter_first<'c>(&mut self, core: &'c Core, cx: &Context<'_>) -> Inside<'c> {
+    /// A poll begins. The scope gets an entry only when something needs one: as long as it is not
+    /// cancelled, nothing but what the body does can make it known to anybody.
+    #[inline(always)]
+    fn enter_lightly<'c>(&mut self, core: &'c Core, cx: &Context<'_>) -> Inside<'c> {
         if self.key == 0 && !core.is_alarmed() && self.owner.control().is_none() {
             if let Bounds::Scope(when) = self.bounds {
-                return core.enter_lightly(when);
+                match self.timer {
+                    Timer::Set(timer) if !self.is_waiting(timer, core) => {}
+                    Timer::Over => {}
+                    _ => return core.enter_lightly(when),
+                }
             }
         }
+        self.enter_with_entry(core, cx)
+    }
+
+    #[cold]
+    fn enter_with_entry<'c>(&mut self, core: &'c Core, cx: &Context<'_>) -> Inside<'c> {
         self.enter(core, cx);
         core.inside(self.key)
     }
 
-    /// The first poll is over. If the body has to wait, the scope needs an entry.
-    #[inline]
-    fn entered(&mut self, core: &Core, key: ScopeKey, waits: bool) {
-        self.key = key;
-        if let (0, true, Bounds::Scope(when)) = (key, waits, self.bounds) {
-            self.key = core.enter_scope(Kind::Scope, when.limit());
-        }
-        self.serial = core.serial();
-        self.timer = Timer::Unset;
+    /// True if the timer is one of this runtime, and has not fired.
+    #[inline(always)]
+    fn is_waiting(&self, timer: TimerKey, core: &Core) -> bool {
+        self.serial == core.serial() && !core.reactor().timers.is_fired(timer)
     }
 
     /// Outside a runtime there is no time, so nothing that waits can be limited.
@@ -174,9 +178,9 @@ impl<O: Owner> Scope<O> {
         mut body: Pin<&mut Option<F>>,
     ) -> Poll<Ended<F::Output>> {
         // With the scope still there: it is not the drop that ends it.
-        let running = core.executor.within(self.key);
+        let inside = core.inside(self.key);
         body.set(None);
-        drop(running);
+        inside.end();
         self.leave_in(core);
         if let Some(control) = self.owner.control() {
             control.catch();
@@ -188,6 +192,7 @@ impl<O: Owner> Scope<O> {
     #[inline]
     fn enter(&mut self, core: &Core, cx: &Context<'_>) {
         if self.serial == core.serial() {
+            self.make_entry(core);
             let task = core.executor.task();
             let around = core.scope();
             core.scopes().moved(self.key, around, task);
@@ -208,9 +213,17 @@ impl<O: Owner> Scope<O> {
         }
     }
 
+    /// Makes the entry of one that has done without.
+    #[inline]
+    fn make_entry(&mut self, core: &Core) {
+        if let (0, Bounds::Scope(when)) = (self.key, self.bounds) {
+            self.key = core.enter_scope(Kind::Scope, when.limit());
+        }
+    }
+
     #[inline]
     fn enter_anew(&mut self, core: &Core) {
-        if self.key != 0 {
+        if self.is_known() {
             self.leave();
         }
         if let Some(control) = self.owner.control() {
@@ -273,9 +286,13 @@ impl<O: Owner> Scope<O> {
 
     fn set_timer(&mut self, core: &Core, cx: &Context<'_>) -> bool {
         let now = clock::now();
-        let deadline = match self.bounds {
-            Bounds::Scope(_) => core.scopes().deadline(self.key, || now),
-            Bounds::Shield(until) => until.deadline(),
+        let deadline = match (self.bounds, self.key) {
+            (Bounds::Scope(when), 0) => match when.limit() {
+                Limit::At(deadline) => deadline,
+                Limit::After(nanos) => now.saturating_add(nanos),
+            },
+            (Bounds::Scope(_), key) => core.scopes().deadline(key, || now),
+            (Bounds::Shield(until), _) => until.deadline(),
         };
         if let Bounds::Scope(when) = &mut self.bounds {
             // Under another runtime it goes on, instead of starting anew.
@@ -301,6 +318,7 @@ impl<O: Owner> Scope<O> {
     }
 
     fn time_is_over(&mut self, core: &Core) {
+        self.make_entry(core);
         self.drop_timer();
         self.timer = Timer::Over;
         if let Bounds::Shield(_) = self.bounds {
@@ -325,8 +343,12 @@ impl<O: Owner> Scope<O> {
     /// The run is over; true if something in it was told to end because of it.
     #[inline]
     fn leave_in(&mut self, core: &Core) -> bool {
-        if let Timer::Set(_) = self.timer {
-            self.drop_timer();
+        if let Timer::Set(timer) = std::mem::replace(&mut self.timer, Timer::Over) {
+            let waker = core.reactor().timers.cancel(timer);
+            waker::discard(waker);
+        }
+        if self.key == 0 {
+            return false;
         }
         let key = std::mem::take(&mut self.key);
         let charged = core.leave_run(key);
@@ -350,15 +372,22 @@ impl<O: Owner> Scope<O> {
         self.drop_timer();
         let key = std::mem::take(&mut self.key);
         self.owner.leave();
-        if let Some(remote) = waker::by_serial(self.serial) {
+        if let Some(remote) = waker::by_serial(self.serial).filter(|_| key != 0) {
             remote.post(Post::Scope(key));
         }
+    }
+
+    /// True if it has an entry or a timer somewhere.
+    #[inline]
+    fn is_known(&self) -> bool {
+        self.key != 0 || matches!(self.timer, Timer::Set(_))
     }
 }
 
 impl<O: Owner> Drop for Scope<O> {
+    #[inline]
     fn drop(&mut self) {
-        if self.key != 0 {
+        if self.is_known() {
             self.leave();
         }
     }

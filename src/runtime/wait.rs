@@ -129,6 +129,15 @@ impl Wait {
         self.pend_on(core, cx, TaskId::NOBODY)
     }
 
+    /// The same with the waker of one of this runtime's tasks, in a place where a dump finds it.
+    #[inline]
+    pub(crate) fn pend_own<T>(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<T>> {
+        if core.is_alarmed() {
+            return self.pend(core, cx);
+        }
+        Poll::Pending
+    }
+
     /// The same where a task is known that keeps this one waiting.
     #[inline]
     pub(crate) fn pend_on<T>(

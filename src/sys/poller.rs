@@ -58,7 +58,8 @@ pub(crate) struct Poller {
 #[derive(Debug)]
 struct Waiting {
     poll: Poll,
-    events: Events,
+    /// Made at the first wait.
+    events: Option<Events>,
     #[cfg(any(target_os = "linux", target_os = "android"))]
     timer: Option<super::timerfd::TimerFd>,
 }
@@ -71,7 +72,7 @@ impl Poller {
         bell.poller.store(fd, Ordering::Relaxed);
         let waiting = RefCell::new(Waiting {
             poll,
-            events: Events::with_capacity(BATCH),
+            events: None,
             #[cfg(any(target_os = "linux", target_os = "android"))]
             timer: None,
         });
@@ -182,14 +183,16 @@ impl Poller {
                 left => waiting.timeout(deadline, left),
             },
         };
-        waiting.poll.poll(&mut waiting.events, timeout)
+        let events = &mut waiting.events;
+        let events = events.get_or_insert_with(|| Events::with_capacity(BATCH));
+        waiting.poll.poll(events, timeout)
     }
 
     /// Calls `visit` with what the last wait brought: token and `ready` bits.
     #[inline]
     pub(crate) fn each_event(&self, mut visit: impl FnMut(usize, u8)) {
         let waiting = self.waiting.borrow();
-        for event in &waiting.events {
+        for event in waiting.events.iter().flatten() {
             if !matches!(event.token(), BELL | TIMER) {
                 visit(event.token().0, ready_bits(event));
             }

@@ -418,8 +418,10 @@ fn a_scope_outside_a_runtime_and_between_runtimes() {
 
     // Dropped outside: its runtime forgets the scope and the timer.
     let mut runtime = Runtime::new().expect("a runtime");
-    let mut limited = Box::pin(fail_after(HOUR, long()));
+    let scope = CancelScope::new();
+    let mut limited = Box::pin(scope.run(fail_after(HOUR, long())));
     assert!(runtime.block_on(poll_once(limited.as_mut())).is_pending());
+    assert!(runtime.next_timeout().is_some());
     assert!(format!("{runtime:?}").contains("scopes: 1"));
     drop(limited);
     runtime.turn(Some(Duration::ZERO)).expect("a turn");
