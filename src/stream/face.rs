@@ -196,13 +196,17 @@ macro_rules! byte_stream_face {
             }
         }
 
+        // Futures of their own, with nothing around them: TLS polls these for each message.
         impl crate::stream::ByteReceiveStream for $type {
-            async fn receive_into<'b>(&self, buf: &'b mut [u8]) -> Result<&'b mut [u8]> {
-                self.$inner.receive_into(buf).await
+            fn receive_into<'b>(
+                &self,
+                buf: &'b mut [u8],
+            ) -> impl Future<Output = Result<&'b mut [u8]>> {
+                self.$inner.receive_into(buf)
             }
 
-            async fn receive_max(&self, max: usize) -> Result<Vec<u8>> {
-                self.$inner.receive_max(max).await
+            fn receive_max(&self, max: usize) -> impl Future<Output = Result<Vec<u8>>> {
+                self.$inner.receive_max(max)
             }
 
             fn plain_receiver(&self) -> Option<crate::stream::Plain<'_>> {
@@ -211,12 +215,15 @@ macro_rules! byte_stream_face {
         }
 
         impl crate::stream::ByteSendStream for $type {
-            async fn send_from(&self, rest: &mut &[u8]) -> Result<()> {
-                self.$inner.send(rest).await
+            fn send_from(&self, rest: &mut &[u8]) -> impl Future<Output = Result<()>> {
+                self.$inner.send(rest)
             }
 
-            async fn send_vectored(&self, parts: &mut &mut [std::io::IoSlice<'_>]) -> Result<()> {
-                self.$inner.send(parts).await
+            fn send_vectored(
+                &self,
+                parts: &mut &mut [std::io::IoSlice<'_>],
+            ) -> impl Future<Output = Result<()>> {
+                self.$inner.send(parts)
             }
 
             fn plain_sender(&self) -> Option<crate::stream::Plain<'_>> {

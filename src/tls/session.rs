@@ -113,8 +113,11 @@ impl<S: ByteStream> Session<S> {
                 None => self.turn.take().await?,
             };
             // First what an earlier send may have left.
-            let held_back = self.state.borrow_mut().held_back && !data.is_empty();
-            if !held_back {
+            let left_behind = {
+                let state = self.state.borrow();
+                !state.out.is_empty() && !(state.held_back && !data.is_empty())
+            };
+            if left_behind {
                 self.flush_in(&taken).await?;
             }
             self.may_send()?;

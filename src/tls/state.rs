@@ -79,7 +79,7 @@ impl State {
                 self.plain.release();
             }
         }
-        while sink.room() > 0 && self.failed.is_none() && !self.peer_closed {
+        while self.may_give(sink) {
             let more = self.incoming.len().saturating_sub(RECORD);
             let mut deliver = Deliver {
                 sink,
@@ -97,6 +97,13 @@ impl State {
             // Who received may not come back soon.
             self.incoming.release();
         }
+    }
+
+    /// Whether the machine is to be asked at all: it may give more, and there is room for that.
+    /// It is for nothing if nothing came and nothing is to be sent.
+    fn may_give(&self, sink: &impl Sink) -> bool {
+        let idle = self.incoming.is_empty() && !self.machine.common().wants_write();
+        !idle && sink.room() > 0 && self.failed.is_none() && !self.peer_closed
     }
 
     fn note(&mut self, advanced: Result<Stop, rustls::Error>) -> Option<Stop> {
