@@ -299,7 +299,7 @@ impl<'b, A: Display> Future for ReceiveInto<'_, 'b, A> {
             let got = sys::socket::recv(fd, buf)?;
             Ok((got, got == buf.len()))
         });
-        match polled {
+        match this.operation.conclude(polled) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Ready(Ok(got)) => {
@@ -337,7 +337,7 @@ impl<A: Display> Future for ReceiveMax<'_, A> {
                 received = scratch[..got].to_vec();
                 Ok((got, got == max))
             });
-        match polled {
+        match this.operation.conclude(polled) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Ready(Ok(_)) => Poll::Ready(Ok(received)),
@@ -372,23 +372,31 @@ impl<A: Display, D: Data + Unpin> Future for Send<'_, A, D> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let this = self.get_mut();
+        let polled = this.poll_all(cx);
+        this.operation.conclude(polled)
+    }
+}
+
+impl<A: Display, D: Data> Send<'_, A, D> {
+    #[inline]
+    fn poll_all(&mut self, cx: &Context<'_>) -> Poll<Result<()>> {
         loop {
-            if this.begun && this.data.is_empty() {
+            if self.begun && self.data.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            let data = &this.data;
+            let data = &self.data;
             // An empty send looks at the state of this side and sends nothing.
             let send = |_: &_, fd: BorrowedFd<'_>| match data.is_empty() {
                 true => Ok(0),
                 false => send_rest(fd, data),
             };
-            let polled = this.stream.poll_send(&mut this.operation, cx, send);
+            let polled = self.stream.poll_send(&mut self.operation, cx, send);
             match polled {
-                Poll::Ready(Ok(sent)) => this.data.advance(sent),
+                Poll::Ready(Ok(sent)) => self.data.advance(sent),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return Poll::Pending,
             }
-            this.begun = true;
+            self.begun = true;
         }
     }
 }

@@ -45,7 +45,8 @@ impl<'b> Future for ReceiveInto<'_, 'b> {
             buf,
         } = self.get_mut();
         let call = |core: &Core, fd: BorrowedFd<'_>| udp.receive_one(core, fd, buf);
-        let one = ready!(operation.poll(cx, udp.first(), call, |cause| udp.not_received(cause)))?;
+        let polled = operation.poll(cx, udp.first(), call, |cause| udp.not_received(cause));
+        let one = ready!(operation.conclude(polled))?;
         Poll::Ready(Ok(Datagram {
             data: &mut std::mem::take(buf)[..one.length],
             from: one.from,
@@ -76,7 +77,8 @@ impl Future for Receive<'_> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { udp, operation } = self.get_mut();
         let call = |core: &Core, fd: BorrowedFd<'_>| udp.receive_vec(core, fd);
-        operation.poll(cx, udp.first(), call, |cause| udp.not_received(cause))
+        let polled = operation.poll(cx, udp.first(), call, |cause| udp.not_received(cause));
+        operation.conclude(polled)
     }
 }
 
@@ -110,7 +112,8 @@ impl<'b> Future for ReceiveMany<'_, 'b> {
         } = self.get_mut();
         let room = buffer.as_mut().expect("not polled after its end").room();
         let call = |core: &Core, fd: BorrowedFd<'_>| udp.receive_batch(core, fd, room);
-        ready!(operation.poll(cx, udp.first(), call, |cause| udp.not_received(cause)))?;
+        let polled = operation.poll(cx, udp.first(), call, |cause| udp.not_received(cause));
+        ready!(operation.conclude(polled))?;
         let buffer: &'b DatagramBuffer = buffer.take().expect("as above");
         Poll::Ready(Ok(buffer.datagrams()))
     }

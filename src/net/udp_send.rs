@@ -66,7 +66,8 @@ impl Future for Send<'_, '_> {
             }
             Ok(((), After::Ready))
         };
-        operation.poll(cx, First::Try, call, |cause| udp.not_sent(to, cause))
+        let polled = operation.poll(cx, First::Try, call, |cause| udp.not_sent(to, cause));
+        operation.conclude(polled)
     }
 }
 

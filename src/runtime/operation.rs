@@ -178,29 +178,48 @@ impl<'a> Operation<'a> {
 
     /// Its waker may be with the source; gives back what is to be dropped last.
     #[cold]
-    fn unpark(&self) -> Option<Waker> {
+    fn unpark(&mut self, claimed: u64) -> Option<Waker> {
+        self.parked = false;
         let unpark = |core: &std::rc::Rc<Core>| {
             let slot = self.socket.slot();
             core.reactor().unpark(slot, self.direction)
         };
-        context::with_serial(self.claimed, unpark).flatten()
+        context::with_serial(claimed, unpark).flatten()
     }
 }
 
-impl Drop for Operation<'_> {
+impl Operation<'_> {
+    /// Passes on what the future that this belongs to says. If that is the last of it, nobody is held
+    /// up any more: a future that is done may be kept for a while.
     #[inline]
-    fn drop(&mut self) {
+    pub(crate) fn conclude<T>(&mut self, polled: Poll<T>) -> Poll<T> {
+        if polled.is_ready() {
+            self.end();
+        }
+        polled
+    }
+
+    #[inline]
+    fn end(&mut self) {
+        let claimed = std::mem::take(&mut self.claimed);
         // If the socket is bound anew, what is busy there is another operation.
-        if self.claimed == 0 || self.socket.owner() != self.claimed {
+        if claimed == 0 || self.socket.owner() != claimed {
             return;
         }
         if self.parked {
-            let waker = self.unpark();
+            let waker = self.unpark(claimed);
             self.socket.release(self.direction);
             // Last: it may be the user's code, and panic.
             drop(waker);
         } else {
             self.socket.release(self.direction);
         }
+    }
+}
+
+impl Drop for Operation<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.end();
     }
 }

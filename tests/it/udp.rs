@@ -4,9 +4,13 @@
 use std::cell::Cell;
 use std::io::ErrorKind;
 use std::net::UdpSocket as StdSocket;
+use std::pin::pin;
 
 use futures_util::future::join;
-use soloio::{Error, Family, Result, create_connected_udp_socket, create_udp_socket, yield_now};
+use soloio::{
+    DatagramBuffer, Error, Family, Result, create_connected_udp_socket, create_udp_socket,
+    yield_now,
+};
 
 use crate::net_support::{numbered, polled, refused, run, turns, udp};
 use crate::support::{poll_once, rounds};
@@ -192,6 +196,29 @@ fn d6_a_flood_starves_nobody() {
             "{} ticks",
             ticks.get()
         );
+    });
+}
+
+/// A future that is done holds nothing, though it is kept: the next one is not `Busy`.
+#[test]
+fn a_future_that_is_done_holds_no_direction() {
+    run(async {
+        let (a, b) = (udp().await, udp().await);
+        let mut sent = pin!(a.send_to(b"one", b.local_addr()));
+        sent.as_mut().await.expect("sent");
+        a.send_to(b"two", b.local_addr()).await.expect("sent");
+        a.send_to(b"three", b.local_addr()).await.expect("sent");
+
+        let mut one = pin!(b.receive());
+        assert_eq!(one.as_mut().await.expect("sent").0, b"one");
+        let mut buf = [0; 9];
+        let mut two = pin!(b.receive_into(&mut buf));
+        assert_eq!(two.as_mut().await.expect("sent").data, b"two");
+        let mut buffer = DatagramBuffer::new();
+        let mut three = pin!(b.receive_many(&mut buffer));
+        assert_eq!(three.as_mut().await.expect("sent").count(), 1);
+        let mut next = pin!(b.receive());
+        assert!(poll_once(next.as_mut()).await.is_pending());
     });
 }
 
