@@ -1,6 +1,7 @@
 //! What the owner of a scope sees and does of it, while it runs or not.
 
 use std::cell::{Cell, RefCell};
+use std::mem;
 use std::task::Waker;
 use std::time::Instant;
 
@@ -22,7 +23,7 @@ pub(crate) struct Control {
 }
 
 /// One run.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Run {
     serial: u64,
     key: ScopeKey,
@@ -68,18 +69,19 @@ impl Control {
 
     /// Does `what` to the runs on the running loop, and wakes all.
     fn each(&self, what: impl Fn(&Core, ScopeKey)) {
-        let runs: Vec<Run> = self
-            .runs
-            .borrow()
-            .iter()
-            .map(|(_, run)| run.clone())
-            .collect();
-        for run in &runs {
-            let here = context::with_serial(run.serial, |core| what(core, run.key));
+        // Taken, not cloned: that would be foreign code while the list is borrowed. A run that is
+        // polled again leaves another.
+        let take = |(_, run): (usize, &mut Run)| {
+            let waker = mem::replace(&mut run.waker, Waker::noop().clone());
+            (run.serial, run.key, waker)
+        };
+        let runs: Vec<_> = self.runs.borrow_mut().iter_mut().map(take).collect();
+        for (serial, key, _) in &runs {
+            let here = context::with_serial(*serial, |core| what(core, *key));
             // Elsewhere it is done when the run is polled.
             here.unwrap_or_default();
         }
-        wake_each(runs.into_iter().map(|run| run.waker));
+        wake_each(runs.into_iter().map(|(_, _, waker)| waker));
     }
 
     /// A run is polled with `waker`. It has the place that it was given before, if any; gives the
@@ -99,7 +101,7 @@ impl Control {
         let Some(place) = place else {
             return self.runs.borrow_mut().insert(new);
         };
-        let old = std::mem::replace(&mut self.runs.borrow_mut()[place], new);
+        let old = mem::replace(&mut self.runs.borrow_mut()[place], new);
         drop(old);
         place
     }

@@ -20,6 +20,8 @@ pub(super) struct Inbox {
     unused: Vec<Waker>,
     wakes: Vec<usize>,
     posts: Vec<Post>,
+    /// What code of the user's panicked with while the rest was sorted.
+    panic: Option<Payload>,
 }
 
 impl Inbox {
@@ -56,7 +58,11 @@ impl Inbox {
             match post {
                 Post::Scope(key) => {
                     drop(reactor);
-                    core.leave_scope(key);
+                    // It drops foreign wakers. The posts behind it count all the same.
+                    let left = catch_unwind(AssertUnwindSafe(|| core.leave_scope(key)));
+                    if let Err(payload) = left {
+                        self.panic.get_or_insert(payload);
+                    }
                 }
                 Post::Source(key) => {
                     let source = reactor.deregister(key, None);
@@ -79,7 +85,7 @@ impl Inbox {
             return None;
         }
         let mut woken = mem::take(&mut self.woken);
-        let mut first = None;
+        let mut first = self.panic.take();
         for waker in woken.drain(..) {
             let Some(foreign) = core.executor.wake_own(waker) else {
                 continue;

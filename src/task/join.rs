@@ -9,9 +9,10 @@ use super::race::{order, sealed::Sealed};
 /// Runs several futures in this task until all are done, and gives their outputs in order.
 ///
 /// Takes a tuple of two to eight futures, which may differ, or an array or a `Vec` of futures of
-/// one type. Each future is looked at whenever one of them is woken, none first; for more than a
-/// handful, and for those that are to be cancelled one by one, use a
-/// [`task_group`](crate::task_group). Those of an array or a `Vec` are boxed.
+/// one type. A future that is done is dropped at once, so what it holds is free for others. Each
+/// is looked at whenever one of them is woken, none first; for more than a handful, and for those
+/// that are to be cancelled one by one, use a [`task_group`](crate::task_group). Those of an array
+/// or a `Vec` are boxed.
 ///
 /// # Cancel safety
 ///
@@ -153,14 +154,30 @@ impl<F: Future<Output = Result<T, E>> + Unpin, T, E> Part<F> {
     }
 }
 
+/// A future in a place of the caller's, which it leaves when it is done.
+struct Held<'a, F>(Pin<&'a mut Option<F>>);
+
+impl<F: Future> Future for Held<'_, F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let future = self.0.as_mut().as_pin_mut();
+        let polled = future.expect("not polled after its end").poll(cx);
+        if polled.is_ready() {
+            self.0.set(None);
+        }
+        polled
+    }
+}
+
 macro_rules! join_tuple {
     ($count:literal: $($place:tt $name:ident $type:ident $value:ident),+) => {
         impl<$($type: IntoFuture),+> Join for ($($type,)+) {
             type Output = ($($type::Output,)+);
 
             async fn run(self) -> Self::Output {
-                $(let $name = pin!(self.$place.into_future());)+
-                $(let mut $name = Part::new($name);)+
+                $(let $name = pin!(Some(self.$place.into_future()));)+
+                $(let mut $name = Part::new(Held($name));)+
                 poll_fn(|cx| {
                     for place in order($count) {
                         match place {
@@ -185,8 +202,8 @@ macro_rules! join_tuple {
             type Error = Er;
 
             async fn run(self) -> Result<Self::Output, Er> {
-                $(let $name = pin!(self.$place.into_future());)+
-                $(let mut $name = Part::new($name);)+
+                $(let $name = pin!(Some(self.$place.into_future()));)+
+                $(let mut $name = Part::new(Held($name));)+
                 poll_fn(|cx| {
                     for place in order($count) {
                         let failed = match place {

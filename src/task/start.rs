@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::mem;
 use std::rc::Rc;
 use std::task::{Poll, Waker, ready};
 
@@ -19,6 +20,8 @@ struct Start<T, E> {
     /// The child has let go of its [`Ready`].
     dropped: Cell<bool>,
     waker: Cell<Option<Waker>>,
+    /// Of a child that has failed.
+    child: Cell<Option<Waker>>,
 }
 
 enum State<T, E> {
@@ -26,9 +29,12 @@ enum State<T, E> {
     Waiting,
     /// It is ready; the value waits to be fetched.
     Ready(T),
-    /// It failed before it was ready, which is the starter's to handle.
+    /// It failed before it was ready, which is the starter's to handle; the child waits until it
+    /// does.
     Failed(E),
-    /// It is ready and the value fetched, or nobody waits for it any more.
+    /// It failed, and the starter left without having heard of it.
+    Unheard(E),
+    /// The starter has fetched the value or the error, or nobody waits any more.
     Over,
 }
 
@@ -43,6 +49,33 @@ impl<T, E> Start<T, E> {
 
     fn is_waiting(&self) -> bool {
         matches!(*self.state.borrow(), State::Waiting)
+    }
+
+    /// Lets a child that has failed go on.
+    fn wake_child(&self) {
+        if let Some(waker) = self.child.take() {
+            waker.wake();
+        }
+    }
+
+    /// Hands `error` to the starter. An error is never lost: it is given back if the starter has
+    /// left by its next poll.
+    async fn hand_over(&self, error: E) -> Result<(), E> {
+        self.set(State::Failed(error));
+        poll_fn(|cx| {
+            let old = self.child.replace(Some(cx.waker().clone()));
+            drop(old);
+            let mut state = self.state.borrow_mut();
+            match mem::replace(&mut *state, State::Over) {
+                State::Unheard(error) => Poll::Ready(Err(error)),
+                failed @ State::Failed(_) => {
+                    *state = failed;
+                    Poll::Pending
+                }
+                State::Waiting | State::Ready(_) | State::Over => Poll::Ready(Ok(())),
+            }
+        })
+        .await
     }
 }
 
@@ -87,11 +120,14 @@ struct Starter<'s, T, E> {
 
 impl<T, E> Drop for Starter<'_, T, E> {
     fn drop(&mut self) {
-        let old = self.start.state.replace(State::Over);
-        if matches!(old, State::Waiting) {
-            self.child.cancel();
+        match self.start.state.replace(State::Over) {
+            State::Waiting => self.child.cancel(),
+            State::Failed(error) => {
+                self.start.state.replace(State::Unheard(error));
+                self.start.wake_child();
+            }
+            State::Ready(_) | State::Unheard(_) | State::Over => {}
         }
-        drop(old);
     }
 }
 
@@ -107,7 +143,8 @@ impl<'s, E> TaskGroup<'s, '_, E> {
     ///
     /// # Cancel safety
     ///
-    /// A child that is not ready yet is cancelled.
+    /// A child that is not ready yet is cancelled. If it has failed by then, that is the group's
+    /// error.
     ///
     /// # Examples
     ///
@@ -140,6 +177,7 @@ impl<'s, E> TaskGroup<'s, '_, E> {
             state: RefCell::new(State::Waiting),
             dropped: Cell::new(false),
             waker: Cell::new(None),
+            child: Cell::new(None),
         });
         let ready = Ready {
             start: Rc::clone(&start),
@@ -148,10 +186,7 @@ impl<'s, E> TaskGroup<'s, '_, E> {
         let child = self.spawn(async move {
             let ended = body(ready).await.into_result();
             match ended {
-                Err(error) if shared.is_waiting() => {
-                    shared.set(State::Failed(error));
-                    Ok(())
-                }
+                Err(error) if shared.is_waiting() => shared.hand_over(error).await,
                 ended => ended,
             }
         });
@@ -170,7 +205,7 @@ async fn wait<T, E: From<Error>>(starter: Starter<'_, T, E>) -> Result<T, E> {
             let state = start.state.replace(State::Waiting);
             match state {
                 State::Ready(value) => Poll::Ready(Ok(Ok(value))),
-                State::Failed(error) => Poll::Ready(Ok(Err(error))),
+                State::Failed(error) | State::Unheard(error) => Poll::Ready(Ok(Err(error))),
                 State::Over => Poll::Ready(Err(Error::Cancelled)),
                 State::Waiting if start.dropped.get() => Poll::Ready(Err(Error::Cancelled)),
                 State::Waiting => op.pend(core, cx),
@@ -181,6 +216,7 @@ async fn wait<T, E: From<Error>>(starter: Starter<'_, T, E>) -> Result<T, E> {
     start.waker.set(None);
     if let Ok(Ok(_)) = ended {
         start.state.replace(State::Over);
+        start.wake_child();
     }
     drop(starter);
     ended?

@@ -7,17 +7,19 @@
 )]
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use soloio::{Result, Runtime, TaskHandle, block_on, sleep, task_group};
+use soloio::{CancelScope, Result, Runtime, TaskHandle, block_on, sleep, task_group};
 
-use crate::support::{Counter, Gate, OnDrop, deadline, forever, give_way, own_waker, quiet_panic};
+use crate::support::{
+    Counter, Gate, OnDrop, deadline, forever, give_way, own_waker, poll_once, quiet_panic,
+};
 
 /// What was called.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -282,6 +284,65 @@ fn e7_a_panicking_joiner_and_a_panicking_drop_do_not_abort() {
         "in drop"
     );
     assert!(task.is_finished());
+}
+
+/// A drop that panics does not lose what stands behind it of what was dropped outside the loop.
+#[test]
+fn e7_a_panicking_drop_does_not_lose_what_was_dropped_elsewhere() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let mut runtime = Runtime::new().expect("a runtime");
+    let scope = CancelScope::new();
+    let mut inner: Boxed<'static> = Box::pin(sleep(HOUR));
+    let mut other: Boxed<'static> = Box::pin(sleep(HOUR));
+    let mut run = Box::pin(scope.run(poll_fn(|_| match poll(&mut inner, &hostile()) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    })));
+    runtime.block_on(async {
+        assert!(poll_once(run.as_mut()).await.is_pending());
+        assert!(poll_once(other.as_mut()).await.is_pending());
+    });
+    drop(run);
+    drop(other);
+    let guard = mischief(|call| {
+        if call == Call::Drop && !std::thread::panicking() {
+            quiet_panic("in a drop");
+        }
+    });
+    let turn = catch_unwind(AssertUnwindSafe(|| runtime.turn(Some(Duration::ZERO))));
+    assert!(turn.is_err(), "the drop's panic goes on");
+    drop(guard);
+    drop(inner);
+    runtime.turn(Some(Duration::ZERO)).expect("a turn");
+    assert_eq!(runtime.next_timeout(), None, "the timer is gone");
+    assert!(format!("{runtime:?}").contains("scopes: 0"), "{runtime:?}");
+}
+
+/// Cancelling a scope, or moving its deadline, calls no foreign code while its runs are borrowed.
+#[test]
+fn e4_the_wakers_of_a_scope_may_come_back_in_to_it() {
+    for bad in [Call::Clone, Call::Wake, Call::Drop] {
+        let scope = Rc::new(CancelScope::new());
+        let run = || -> Boxed<'static> {
+            let scope = Rc::clone(&scope);
+            Box::pin(async move { scope.run(forever()).await.map_or(Ok(()), Ok) })
+        };
+        block_on(async {
+            let (mut first, mut second) = (run(), run());
+            assert!(!poll(&mut first, &hostile()) && !poll(&mut second, &hostile()));
+            let (mut victim, again) = (Some(second), Rc::clone(&scope));
+            let _mischief = mischief(move |call| {
+                if call == bad {
+                    drop(victim.take());
+                    again.set_deadline(None);
+                }
+            });
+            scope.set_deadline(Some(Instant::now() + Duration::from_secs(3600)));
+            assert!(!poll(&mut first, &hostile()));
+            scope.cancel("the end");
+            assert!(poll(&mut first, &hostile()), "dropped");
+        });
+    }
 }
 
 proptest! {

@@ -1,8 +1,10 @@
 //! race, join and try_join: fairness, who is dropped when, what comes out.
 
 use std::cell::RefCell;
-use std::future::{pending, ready};
+use std::future::{Future, pending, poll_fn, ready};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use soloio::{
@@ -177,5 +179,27 @@ fn the_first_error_drops_the_others() {
         // A race is decided by an error too.
         let raced = race((part(0, 9, Ok(0)), part(1, 1, Err(Error::Closed)))).await;
         assert!(matches!(raced, Winner::Second(Err(Error::Closed))));
+    });
+}
+
+/// What it holds is free for the others.
+#[test]
+fn a_future_that_is_done_does_not_outlive_its_end() {
+    run(async {
+        let alive = Counter::new();
+        let held = || {
+            let held = Some(alive.hold());
+            poll_fn(move |_| Poll::Ready(Ok::<_, Error>(usize::from(held.is_some()))))
+        };
+        let later = async || {
+            turns(2).await;
+            Ok::<_, Error>(alive.get())
+        };
+        let (one, left) = join((held(), later())).await;
+        assert_eq!((one.ok(), left.ok()), (Some(1), Some(0)));
+        assert_eq!(try_join((held(), later())).await.ok(), Some((1, 0)));
+        type Either<'a> = Pin<Box<dyn Future<Output = Result<usize>> + 'a>>;
+        let both: [Either<'_>; 2] = [Box::pin(held()), Box::pin(later())];
+        assert_eq!(try_join(both).await.ok(), Some([1, 0]));
     });
 }

@@ -7,7 +7,7 @@ use soloio::{
     Error, Ready, Result, TaskHandle, block_on, fail_after, sleep, task_group, yield_now,
 };
 
-use crate::net_support::run;
+use crate::net_support::{run, turns};
 use crate::support::{Counter, forever, give_way, poll_once};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -54,6 +54,35 @@ fn an_error_before_is_the_starters_and_one_after_the_groups() {
         })
         .await;
         assert_eq!(ended.expect_err("an error").to_string(), "late");
+    });
+}
+
+#[test]
+fn an_error_that_its_starter_never_heard_is_the_groups() {
+    run(async {
+        let fails = async |_ready: Ready<()>| {
+            yield_now().await?;
+            Err::<(), _>(Error::other("unheard"))
+        };
+        let ended = task_group(async |group| {
+            let mut start = Box::pin(group.start(fails));
+            assert!(poll_once(start.as_mut()).await.is_pending());
+            turns(3).await;
+            drop(start);
+            Ok(())
+        });
+        let error = ended.await.expect_err("it is not lost");
+        assert_eq!(error.to_string(), "unheard");
+        // Heard late, it is the starter's all the same.
+        let ended = task_group(async |group| {
+            let mut start = Box::pin(group.start(fails));
+            assert!(poll_once(start.as_mut()).await.is_pending());
+            turns(3).await;
+            assert_eq!(start.await.expect_err("told").to_string(), "unheard");
+            turns(3).await;
+            Ok(())
+        });
+        ended.await.expect("it was the starter's");
     });
 }
 
