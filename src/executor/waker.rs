@@ -111,15 +111,16 @@ impl TaskId {
     /// Wakes the task, whichever thread this is.
     #[inline]
     pub(crate) fn wake(self) {
-        let told = LOCAL.with(|local| {
+        LOCAL.with(|local| {
             local.with(|executor| match executor {
                 Some(executor) if executor.number() == self.runtime() => {
-                    executor.list(self).map(Waker::wake)
+                    if let Some(foreign) = executor.list(self) {
+                        foreign.wake();
+                    }
                 }
-                _ => Some(self.wake_elsewhere()),
-            })
+                _ => self.wake_elsewhere(),
+            });
         });
-        told.unwrap_or_default()
     }
 
     #[cold]

@@ -337,11 +337,7 @@ impl<A: Display> Future for ReceiveMax<'_, A> {
                 received = scratch[..got].to_vec();
                 Ok((got, got == max))
             });
-        match this.operation.conclude(polled) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Ready(Ok(_)) => Poll::Ready(Ok(received)),
-        }
+        this.operation.conclude(polled).map_ok(|_| received)
     }
 }
 

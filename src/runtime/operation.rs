@@ -189,8 +189,8 @@ impl<'a> Operation<'a> {
 }
 
 impl Operation<'_> {
-    /// Passes on what the future that this belongs to says. If that is the last of it, nobody is held
-    /// up any more: a future that is done may be kept for a while.
+    /// Passes on what the future that this belongs to says. If that is the last of it, nobody is
+    /// held up any more: a future that is done may be kept for a while.
     #[inline]
     pub(crate) fn conclude<T>(&mut self, polled: Poll<T>) -> Poll<T> {
         if polled.is_ready() {

@@ -115,7 +115,7 @@ impl<S: ByteStream> Session<S> {
             // First what an earlier send may have left.
             let left_behind = {
                 let state = self.state.borrow();
-                !state.out.is_empty() && !(state.held_back && !data.is_empty())
+                !state.out.is_empty() && (!state.held_back || data.is_empty())
             };
             if left_behind {
                 self.flush_in(&taken).await?;
