@@ -33,7 +33,6 @@ use crate::runtime::context::Core;
 use crate::runtime::operation::{After, First};
 use crate::runtime::socket::{Socket, Trigger};
 use crate::sys::batch::{Batch, SLOTS};
-use crate::sys::socket::Received;
 use crate::sys::udp::{self, Filled, Segments};
 use crate::sys::{self, errno};
 
@@ -242,26 +241,15 @@ impl UdpCore {
         if error.kind() == io::ErrorKind::WouldBlock {
             inbox.end_streak();
         } else if errno::is_missing_call(&error) && !self.plain.swap(true, Relaxed) {
+            if inbox.coalesced.replace(false) == Some(true) {
+                udp::part(self.socket.fd());
+            }
             return Ok(None);
         } else if self.peer.is_none() && errno::is_about_a_peer(&error) && *passed < PASSED {
             *passed += 1;
             return Ok(None);
         }
         Err(error)
-    }
-
-    /// What came into the caller's buffer, unless it is a stranger's.
-    fn accept(&self, got: &Received) -> Option<One> {
-        let from = match (self.peer, got.from) {
-            (Some(peer), Some(from)) if !same(&peer, &from) => return None,
-            (Some(peer), _) => peer,
-            (None, from) => from?,
-        };
-        Some(One {
-            length: got.length,
-            from,
-            truncated: got.truncated,
-        })
     }
 
     /// One system call for one or more datagrams, of which the first may go to `buf`.
@@ -379,9 +367,14 @@ impl UdpCore {
             self.leave_out_strangers(room);
             return Ok(filled);
         }
-        let coalesced = *inbox.coalesced.get_or_insert_with(|| udp::coalesce(fd));
+        let coalesced = inbox.coalesced == Some(true);
         let want = self.want(inbox).max(4);
-        let filled = udp::receive(fd, None, room, want, coalesced)?;
+        let filled = udp::receive(fd, None, room, want, coalesced);
+        // Not before the call is known to be there, which alone can take them apart.
+        if !matches!(&filled, Err(error) if errno::is_missing_call(error)) {
+            inbox.coalesced.get_or_insert_with(|| udp::coalesce(fd));
+        }
+        let filled = filled?;
         self.note(fd, inbox, room, &filled);
         self.leave_out_strangers(room);
         Ok(filled)
@@ -393,8 +386,4 @@ impl Inbox {
     fn end_streak(&mut self) {
         self.expected = std::mem::take(&mut self.streak);
     }
-}
-
-fn same(a: &SocketAddr, b: &SocketAddr) -> bool {
-    (a.ip(), a.port()) == (b.ip(), b.port())
 }

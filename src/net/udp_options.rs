@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::udp::UdpSocket;
+use super::udp::{ConnectedUdpSocket, UdpSocket};
 use crate::error::{Error, Result};
 use crate::sys::udp_options::{self, Via};
 
@@ -178,3 +178,30 @@ impl UdpSocket {
         self.set("set the multicast hop limit", set)
     }
 }
+
+/// Gives `$type` the counter.
+macro_rules! drop_counter {
+    ($type:ty) => {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        impl $type {
+            /// How many times the kernel has thrown away what came, since the socket was made:
+            /// nobody received, and its queue was full
+            /// ([`set_receive_buffer_size`](Self::set_receive_buffer_size)), or a checksum was
+            /// wrong. Datagrams that come together count as one. Only on Linux (`SO_MEMINFO`).
+            ///
+            /// Asking costs a system call; the counting nothing. It starts again at 2^32.
+            ///
+            /// # Errors
+            ///
+            /// [`Error::Closed`] after [`abort`](Self::abort), [`Error::Io`] with a kernel older
+            /// than 4.12.
+            pub fn dropped(&self) -> Result<u32> {
+                let dropped = crate::sys::udp::dropped(self.core().open_fd()?);
+                dropped.map_err(|cause| Error::io("count drops of", self.local_addr(), cause))
+            }
+        }
+    };
+}
+
+drop_counter!(UdpSocket);
+drop_counter!(ConnectedUdpSocket);

@@ -10,10 +10,11 @@ use std::task::{Context, Poll, ready};
 
 use super::datagrams::{DatagramBuffer, Datagrams};
 use super::udp::Datagram;
-use super::udp_core::UdpCore;
+use super::udp_core::{One, UdpCore};
 use crate::error::{Error, Result};
 use crate::runtime::context::Core;
 use crate::runtime::operation::{Direction, Operation};
+use crate::sys::socket::Received;
 
 /// Receives one datagram into a buffer of the caller's.
 #[derive(Debug)]
@@ -124,4 +125,24 @@ impl UdpCore {
     fn not_received(&self, cause: io::Error) -> Error {
         Error::io("receive on", self.local, cause)
     }
+}
+
+impl UdpCore {
+    /// What came into the caller's buffer, unless it is a stranger's.
+    pub(super) fn accept(&self, got: &Received) -> Option<One> {
+        let from = match (self.peer, got.from) {
+            (Some(peer), Some(from)) if !same(&peer, &from) => return None,
+            (Some(peer), _) => peer,
+            (None, from) => from?,
+        };
+        Some(One {
+            length: got.length,
+            from,
+            truncated: got.truncated,
+        })
+    }
+}
+
+fn same(a: &SocketAddr, b: &SocketAddr) -> bool {
+    (a.ip(), a.port()) == (b.ip(), b.port())
 }

@@ -181,7 +181,7 @@ pub(crate) fn receive_plain(
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) use super::udp_linux::{coalesce, is_coalescing, part, receive, send};
+pub(crate) use super::udp_linux::{coalesce, dropped, is_coalescing, part, receive, send};
 
 /// Receives up to `want` messages: the first into `direct` if there is one, the others into the
 /// batch, which is cleared before. Waits for none.

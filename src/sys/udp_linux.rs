@@ -244,6 +244,29 @@ pub(crate) fn is_coalescing(fd: BorrowedFd<'_>) -> bool {
     integer(fd, libc::UDP_GRO).is_some_and(|on| on != 0)
 }
 
+/// How many messages the kernel has dropped since the socket was made: there was no room for them
+/// in its queue, or their checksum was wrong.
+pub(crate) fn dropped(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    // As many as there are by now; kernels fill those that they know (sock_diag(7), SKMEMINFO).
+    let mut info = [0_u32; libc::SK_MEMINFO_DROPS as usize + 1];
+    let size = size_of_val(&info);
+    let mut length = libc::socklen_t::try_from(size).expect("36");
+    // SAFETY: pointer and length are those of the array.
+    check(unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    })?;
+    if (length as usize) < size {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    Ok(info[libc::SK_MEMINFO_DROPS as usize])
+}
+
 pub(super) fn knows_segments(fd: BorrowedFd<'_>) -> bool {
     integer(fd, libc::UDP_SEGMENT).is_some()
 }

@@ -95,11 +95,11 @@ pub(super) async fn shake<S: ByteStream>(session: &Session<S>) -> Result<()> {
             }
             continue;
         }
-        session.flush().await?;
         if session.state.borrow().truncated {
+            session.flush().await?;
             return Err(ended());
         }
-        session.receive_below().await?;
+        session.while_flushing(session.receive_below()).await?;
     }
 }
 

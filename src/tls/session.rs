@@ -19,7 +19,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::task::{Poll, Waker, ready};
 use std::time::Duration;
 
@@ -94,6 +95,33 @@ impl<S: ByteStream> Session<S> {
             drop(lent);
             sent?;
         }
+    }
+
+    /// Does `step` while everything that is to be sent is handed over: a peer that does the same
+    /// may not read until it has sent.
+    pub(super) async fn while_flushing<T>(
+        &self,
+        step: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let mut step = pin!(step);
+        let mut flush = pin!(self.flush());
+        let mut flushed = false;
+        poll_fn(|cx| {
+            let mut failed = None;
+            if !flushed {
+                match flush.as_mut().poll(cx) {
+                    Poll::Pending => {}
+                    Poll::Ready(Ok(())) => flushed = true,
+                    Poll::Ready(Err(error)) => failed = Some(error),
+                }
+            }
+            match (step.as_mut().poll(cx), failed) {
+                // What the peer has said before it left says why it did.
+                (Poll::Pending, Some(error)) => Poll::Ready(Err(error)),
+                (polled, _) => polled,
+            }
+        })
+        .await
     }
 
     pub(super) async fn send(&self, mut data: impl Data) -> Result<()> {
@@ -190,10 +218,11 @@ impl<S: ByteStream> Session<S> {
     /// Ends the TLS connection in order, and gives back the stream below and what came behind it.
     pub(super) async fn end_tls(self: Box<Self>) -> Result<(S, Vec<u8>)> {
         self.announce_end(true)?;
-        self.flush().await?;
         let mut nothing = [0; 1];
-        match self.receive_into(&mut nothing).await {
+        let received = self.while_flushing(self.receive_into(&mut nothing)).await;
+        match received {
             Err(Error::EndOfStream) if self.state.borrow().peer_closed => {
+                self.flush().await?;
                 let rest = self.state.borrow().incoming.filled().to_vec();
                 Ok((self.inner, rest))
             }

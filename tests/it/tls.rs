@@ -14,7 +14,7 @@ use crate::net_support::{
 };
 use crate::support::rounds;
 use crate::tls_support::{
-    NAME, certificate, client_config, client_of, loose_tls, server_config, server_of, tls,
+    NAME, certificate, client_config, client_of, loose_tls, old_tls, server_config, server_of, tls,
 };
 
 async fn memory() -> (MemoryStream, MemoryStream) {
@@ -347,5 +347,24 @@ fn no_more_is_taken_than_is_received() {
         .await;
         one.and(two).expect("sent");
         assert_eq!(a.receive_max(9).await.expect("sent"), b"x");
+    });
+}
+
+#[test]
+fn two_that_send_before_they_read_do_not_wait_for_each_other() {
+    run(async {
+        // The client of TLS 1.3 answers the first message of many; both ends say goodbye at once.
+        for capacity in [1, 3, 5, 20] {
+            let pair = async { create_memory_byte_stream(capacity) };
+            let (a, b) = tls(pair).await;
+            let (a, b) = join(a.unwrap(), b.unwrap()).await;
+            let ((a, _), (b, rest)) = (a.expect("unwrapped"), b.expect("unwrapped"));
+            a.send(b"x").await.expect("sent");
+            assert_eq!(
+                (rest, b.receive().await.expect("sent")),
+                (vec![], vec![b'x'])
+            );
+            old_tls(async { create_memory_byte_stream(capacity) }).await;
+        }
     });
 }

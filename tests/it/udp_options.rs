@@ -242,3 +242,30 @@ fn errors_say_what_they_are_about() {
         assert_eq!(UdpFault::of(&closed), UdpFault::Socket);
     });
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_the_kernel_drops_is_counted() {
+    run(async {
+        let at = udp().await;
+        let sender = create_connected_udp_socket("127.0.0.1", at.local_addr().port()).await;
+        let sender = sender.expect("a socket");
+        at.set_receive_buffer_size(4_096).expect("set");
+        assert_eq!(at.dropped().expect("known"), 0);
+        let count = 100;
+        for n in 0..count {
+            sender.send(&[n; 500]).await.expect("sent");
+        }
+        let mut received = 0;
+        while let Some(datagram) = polled(3, at.receive()).await {
+            datagram.expect("received");
+            received += 1;
+        }
+        let dropped = at.dropped().expect("known");
+        assert!(received > 0 && dropped > 0, "{received} received");
+        assert_eq!(received + dropped, u32::from(count));
+        assert_eq!(sender.dropped().expect("known"), 0);
+        at.abort();
+        refused!(at.dropped(), Error::Closed);
+    });
+}

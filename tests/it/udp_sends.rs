@@ -8,12 +8,13 @@
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket as StdSocket};
 use std::os::fd::{AsFd, AsRawFd};
+use std::process::Command;
 
 use futures_util::future::join;
 use soloio::{DatagramBuffer, Error, UdpSocket, create_udp_socket};
 
 use crate::cancel_everywhere::everywhere;
-use crate::net_support::{numbered, polled, refused, run, turns, udp};
+use crate::net_support::{TempDir, numbered, polled, refused, run, turns, udp};
 use crate::udp_batches::{connected, socket};
 
 /// Has the kernel refuse segments, as it does for a device that cannot compute checksums.
@@ -209,4 +210,68 @@ fn many_datagrams() {
 
 fn owned((data, _): (&[u8], SocketAddr)) -> Vec<u8> {
     data.to_vec()
+}
+
+#[test]
+fn many_go_and_come_by_whatever_calls_there_are() {
+    run(async {
+        let (at, from) = (udp().await, udp().await);
+        let data = numbered(0, 30_000);
+        let mut buffer = DatagramBuffer::new();
+        for size in [1_000, 900] {
+            let mut rest = &data[..];
+            let sent = from.send_segments(&mut rest, size, at.local_addr()).await;
+            sent.expect("sent");
+            let mut pieces = data.chunks(size);
+            while pieces.len() > 0 {
+                for (got, _) in at.receive_many(&mut buffer).await.expect("received") {
+                    assert!(Some(got) == pieces.next(), "{} bytes", got.len());
+                }
+            }
+        }
+        assert!(polled(3, at.receive()).await.is_none());
+    });
+}
+
+/// A device that cannot cut, a kernel that does not know how, systems without the calls.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_kernels_own_refusals_change_nothing() {
+    let faults = [
+        "sendmmsg:error=EIO:when=1",
+        "sendmmsg:error=EINVAL:when=1",
+        "sendmmsg:error=ENOSYS",
+        "recvmmsg:error=ENOSYS",
+        "getsockopt:error=ENOPROTOOPT",
+        "setsockopt:error=ENOPROTOOPT",
+    ];
+    let own = std::env::current_exe().expect("the path of the test binary");
+    let dir = TempDir::new();
+    let seen = dir.path("trace");
+    for fault in faults {
+        let call = fault.split(':').next().expect("a name");
+        let traced = Command::new("strace")
+            .args(["-f", "-qq", "-e", &format!("trace={call}")])
+            .args(["-e", &format!("inject={fault}"), "-o"])
+            .arg(&seen)
+            .arg(&own)
+            .args(["--exact", "--nocapture", "--test-threads=1"])
+            .arg("udp_sends::many_go_and_come_by_whatever_calls_there_are")
+            // A leak checker cannot work in a process that is traced.
+            .env("LSAN_OPTIONS", "detect_leaks=0")
+            .output();
+        let Ok(output) = traced else {
+            eprintln!("no strace here: not tested");
+            return;
+        };
+        let errors = String::from_utf8_lossy(&output.stderr);
+        if errors.contains("ptrace") {
+            eprintln!("strace may not trace here: not tested");
+            return;
+        }
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{fault}:\n{text}\n{errors}");
+        let seen = std::fs::read_to_string(&seen).expect("a trace");
+        assert!(seen.contains("(INJECTED)"), "{fault}: {seen}");
+    }
 }
