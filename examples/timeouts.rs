@@ -1,4 +1,5 @@
-//! Time limits: `fail_after` makes running late an error, `move_on_after` takes what there is.
+//! Time limits: `fail_after` makes running late an error, `move_on_after` takes what there is, and
+//! a `shield` lets clean-up run although time is over.
 //!
 //! ```text
 //! cargo run --example timeouts
@@ -8,14 +9,15 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use soloio::{Error, Result, block_on, connect_tcp, create_tcp_listener};
-use soloio::{fail_after, move_on_after, sleep, task_group};
+use soloio::{fail_after, move_on_after, shield, sleep, task_group};
 
 const MS: Duration = Duration::from_millis(1);
 
 fn main() -> Result<()> {
     block_on(async {
         late_is_an_error().await?;
-        late_is_left_out().await
+        late_is_left_out().await?;
+        late_says_goodbye().await
     })
 }
 
@@ -52,5 +54,28 @@ async fn late_is_left_out() -> Result<()> {
         Some(()) => println!("all are done"),
         None => println!("done within 100 ms: {}", finished.borrow().join(", ")),
     }
+    Ok(())
+}
+
+/// Late is an error like others: it goes up through `?`, past code that cleans up. That has a limit
+/// of its own; without a shield its send would be told at once that time is over.
+async fn late_says_goodbye() -> Result<()> {
+    let listener = create_tcp_listener().local_host("127.0.0.1").await?;
+    let client = connect_tcp("127.0.0.1", listener.local_addr().port()).await?;
+    let server = listener.accept().await?;
+
+    let talk = async {
+        let answer = client.receive().await;
+        if answer.is_err() {
+            shield(1000 * MS, client.send(b"sorry, no time left")).await?;
+        }
+        answer
+    };
+    match fail_after(20 * MS, talk).await {
+        Err(Error::TimedOut) => println!("no answer, so goodbye"),
+        other => println!("unexpected: {other:?}"),
+    }
+    let heard = server.receive().await?;
+    println!("the server heard: {}", String::from_utf8_lossy(&heard));
     Ok(())
 }

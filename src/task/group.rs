@@ -190,8 +190,9 @@ impl<'s, 'env, E> TaskGroup<'s, 'env, E> {
 
     /// Starts a child; it runs when the group is polled next, and may spawn further ones.
     ///
-    /// Its error, if it ends with one, ends the group. In a group that is ending the future is
-    /// dropped at once, and the handle is that of a cancelled task.
+    /// Its error, if it ends with one, ends the group. In a group that is cancelled already each of
+    /// its operations ends at once, with [`Error::Cancelled`]; in one that is being dropped so is
+    /// the future, and the handle is that of a cancelled task.
     ///
     /// # Examples
     ///
@@ -252,7 +253,7 @@ impl<E> fmt::Debug for TaskGroup<'_, '_, E> {
 /// `Arc`, no `'static`, no `Send`. They cannot borrow locals of the body, so connect, bind and
 /// allocate before the group, or give a child its own with `async move`.
 ///
-/// The first error, of the body or of a child, cancels (drops) everything else in the group and is
+/// The first error, of the body or of a child, cancels everything else in the group and is
 /// the result. A panic in one does the same and goes on in the caller. Dropping the returned
 /// future drops all children before the drop is over.
 ///

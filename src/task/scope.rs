@@ -134,7 +134,7 @@ impl CancelScope {
 
     /// True if something ended because of this scope: an operation was told
     /// [`Error::Cancelled`](crate::Error::Cancelled), or a future was dropped. False if all was
-    /// done before the cancel could stop it.
+    /// done before the cancel could stop it, and as long as the run is under way.
     #[must_use]
     pub fn cancelled_caught(&self) -> bool {
         self.control.has_caught()

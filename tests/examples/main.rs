@@ -87,6 +87,8 @@ fn timeouts_tells_what_was_late() {
         "no answer within 20 ms",
         "then: here I am",
         "done within 100 ms: quick, fair",
+        "no answer, so goodbye",
+        "the server heard: sorry, no time left",
     ];
     assert_eq!(lines, expected);
 }

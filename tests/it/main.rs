@@ -47,6 +47,7 @@ mod readiness;
 mod regressions;
 mod relay;
 mod runtime;
+mod scope_model;
 mod scopes;
 mod send_file;
 mod serve;

@@ -1,13 +1,15 @@
-//! Shields and cancelled groups: who may clean up, and for how long.
+//! Shields and cancelled groups: who may clean up, and for how long; what a scope costs.
 
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join;
 use soloio::{
-    CancelScope, Error, Result, block_on, create_memory_byte_stream, fail_after, move_on_after,
-    shield, sleep, task_group, task_group_with, yield_now,
+    CancelScope, Error, Event, Result, block_on, create_memory_byte_stream, fail_after,
+    move_on_after, shield, sleep, task_group, task_group_with, yield_now,
 };
 
+use crate::allocations::made;
 use crate::net_support::run;
 use crate::scopes::{HOUR, SOON, is_cancelled, long};
 use crate::support::{deadline, forever, poll_once};
@@ -177,6 +179,52 @@ fn the_errors_after_the_first_are_kept_where_asked() {
 }
 
 #[test]
+fn a_shield_without_end_is_waited_for() {
+    run(async {
+        let (scope, event) = (CancelScope::new(), Event::new());
+        let body = scope.run(async {
+            let told = long().await;
+            let waited = shield(Duration::MAX, event.wait()).await;
+            waited.expect("protected");
+            told
+        });
+        let cancel = async {
+            scope.cancel("the end");
+            sleep(10 * SOON).await.expect("slept");
+            event.set();
+        };
+        let (ended, ()) = join(body, cancel).await;
+        assert!(is_cancelled(&ended.expect("not dropped")));
+        assert!(scope.cancelled_caught());
+    });
+}
+
+#[test]
+fn a_child_of_a_group_that_is_closing_is_told_at_once() {
+    run(async {
+        let ran = Cell::new(0);
+        let ended: Result<()> = task_group(async |group| {
+            group.spawn(async {
+                let told = long().await;
+                let late = group.spawn(async {
+                    ran.set(ran.get() + 1);
+                    yield_now().await?;
+                    ran.set(ran.get() + 10);
+                    Ok(())
+                });
+                let ended = shield(HOUR, late).await;
+                assert!(is_cancelled(&ended), "its handle says so");
+                told
+            });
+            Err(Error::other("the first"))
+        })
+        .await;
+        assert_eq!(ended.expect_err("an error").to_string(), "the first");
+        assert_eq!(ran.get(), 1, "as far as its first operation");
+    });
+}
+
+#[test]
 fn a_group_can_be_cancelled_and_its_body_says_how_it_ends() {
     run(async {
         let value = task_group(async |group| {
@@ -261,5 +309,24 @@ fn ten_thousand_children_are_each_told_once() {
         });
         assert!(matches!(ended.await, Err(Error::TimedOut)));
         assert_eq!(told.get(), 10_000);
+    });
+}
+
+#[test]
+fn what_is_ready_allocates_nothing_in_a_scope() {
+    run(async {
+        let (a, b) = create_memory_byte_stream(64);
+        let scope = CancelScope::with_deadline(Instant::now() + HOUR);
+        let ended = scope.run(async {
+            let (mut room, mut before) = ([0; 8], 0);
+            for round in 0..100 {
+                a.send(b"x").await?;
+                assert_eq!(b.receive_into(&mut room).await?, b"x");
+                // The first rounds may make room.
+                before = if round < 10 { made() } else { before };
+            }
+            Ok::<_, Error>(made() - before)
+        });
+        assert_eq!(ended.await.expect("not dropped").expect("received"), 0);
     });
 }

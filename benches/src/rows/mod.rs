@@ -113,6 +113,7 @@ fn in_process() -> Vec<Row> {
         row("sleep", "sleep fired, CPU", ns, R(0.4), [2 * K, 50], sleep::measure),
         row("ready", "timeout, ready future", ns, R(0.5), [2 * M, 10 * K], ready::future),
         row("ready-receive", "timeout, ready receive", ns, R(0.5), [2 * K, 10], ready::receive),
+        row("scope", "receive in a scope, to none", ns, R(1.15), [4 * K, 10], ready::in_scope),
         row("runtime", "runtime made and dropped", ns, R(0.45), [10 * K, 50], runtime::as_value),
         row("block-on", "  the same by block_on", ns, R(0.45), [10 * K, 50], runtime::by_block_on),
     ]

@@ -4,9 +4,9 @@
 use std::future::ready;
 use std::hint::black_box;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use soloio::{Error, block_on, create_memory_byte_stream, fail_after, move_on_after};
+use soloio::{CancelScope, Error, block_on, create_memory_byte_stream, fail_after, move_on_after};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::time::timeout;
 
@@ -64,6 +64,22 @@ async fn tokio_future(count: u64) -> io::Result<Duration> {
     Ok(watch.read())
 }
 
+/// `count` fillings inside a scope that nobody cancels; on the other sides, which are ours as well,
+/// outside of any.
+pub fn in_scope(side: Side, count: u64) -> io::Result<f64> {
+    let elapsed = block_on(async {
+        match side {
+            Side::Soloio => {
+                let scope = CancelScope::with_deadline(Instant::now() + 100 * LIMIT);
+                let ended = scope.run(bare_receives(count)).await;
+                ended.ok_or(Error::Cancelled)?
+            }
+            _ => bare_receives(count).await,
+        }
+    })?;
+    Ok(nanos_each(elapsed, count * FILL as u64))
+}
+
 fn soloio_receive(count: u64) -> soloio::Result<Duration> {
     block_on(async {
         let (near, far) = create_memory_byte_stream(FILL * MESSAGE);
@@ -80,6 +96,22 @@ fn soloio_receive(count: u64) -> soloio::Result<Duration> {
         }
         Ok(elapsed)
     })
+}
+
+async fn bare_receives(count: u64) -> soloio::Result<Duration> {
+    let (near, far) = create_memory_byte_stream(FILL * MESSAGE);
+    let mut buffer = [0; MESSAGE];
+    let mut elapsed = Duration::ZERO;
+    for _ in 0..count {
+        near.send(&[7; FILL * MESSAGE]).await?;
+        let watch = Stopwatch::start();
+        for _ in 0..FILL {
+            let data = far.receive_into(&mut buffer).await?;
+            assert_eq!(data, [7; MESSAGE]);
+        }
+        elapsed += watch.read();
+    }
+    Ok(elapsed)
 }
 
 async fn tokio_receive(count: u64) -> io::Result<Duration> {

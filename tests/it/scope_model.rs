@@ -1,0 +1,428 @@
+//! Random trees of scopes against a naive twin: who is cancelled, who is shielded, who caught it.
+//!
+//! A tree of scopes, shields, groups and combinators has leaves that wait. A program cancels scopes
+//! and lets leaves go, some of that within one turn. After each of its steps the twin says, by
+//! looking at the whole tree, what has become of every leaf and every scope.
+//!
+//! Long because the twin and what it is compared with are read side by side.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use proptest::prelude::*;
+use soloio::{CancelScope, Event, Result, block_on, join, shield, task_group};
+
+use crate::net_support::turns;
+use crate::support::{OnDrop, asked_rounds, deadline, rounds};
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Scope,
+    Shield,
+    /// Each child is a task.
+    Group,
+    /// Each child is polled with a waker that is not a task's.
+    Unordered,
+    /// A leaf that waits for an event, and ends when it is told.
+    Polite,
+    /// The same, but it cleans up in a shield then.
+    Cleans,
+    /// A leaf that cannot be told.
+    Foreign,
+}
+
+impl Kind {
+    fn is_leaf(self) -> bool {
+        matches!(self, Self::Polite | Self::Cleans | Self::Foreign)
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Tree(Kind, Vec<Self>);
+
+/// A tree in a list: parents before their children.
+#[derive(Debug)]
+struct Node {
+    kind: Kind,
+    parent: Option<usize>,
+    children: Vec<usize>,
+}
+
+fn listed(tree: &Tree, parent: Option<usize>, nodes: &mut Vec<Node>) -> usize {
+    let at = nodes.len();
+    nodes.push(Node {
+        kind: tree.0,
+        parent,
+        children: Vec::new(),
+    });
+    for child in &tree.1 {
+        let child = listed(child, Some(at), nodes);
+        nodes[at].children.push(child);
+    }
+    at
+}
+
+/// What a program does; the number counts the nodes that this can be done to.
+#[derive(Clone, Copy, Debug)]
+enum Action {
+    Cancel(usize),
+    /// Ends what a leaf waits for.
+    Release(usize),
+    /// Ends what a leaf's clean-up waits for.
+    Clean(usize),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    Waiting,
+    /// It ended as if nothing had been cancelled.
+    Done,
+    Cleaning,
+    /// It was told, and ended.
+    Told,
+    Dropped,
+}
+
+/// What can be seen of a node.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Seen {
+    state: State,
+    /// Of a scope: whether its run gave a value.
+    ended: Option<bool>,
+    called: bool,
+    caught: bool,
+}
+
+struct Twin<'t> {
+    nodes: &'t [Node],
+    seen: Vec<Seen>,
+    released: Vec<bool>,
+    cleaned: Vec<bool>,
+    /// Something was told to end because of it; its run says so at its end.
+    charged: Vec<bool>,
+}
+
+impl<'t> Twin<'t> {
+    fn new(nodes: &'t [Node]) -> Self {
+        let new = Seen {
+            state: State::Waiting,
+            ended: None,
+            called: false,
+            caught: false,
+        };
+        Self {
+            nodes,
+            seen: vec![new; nodes.len()],
+            released: vec![false; nodes.len()],
+            cleaned: vec![false; nodes.len()],
+            charged: vec![false; nodes.len()],
+        }
+    }
+
+    fn act(&mut self, action: Action, at: usize) {
+        match action {
+            Action::Cancel(_) => self.seen[at].called = true,
+            Action::Release(_) => self.released[at] = true,
+            Action::Clean(_) => self.cleaned[at] = true,
+        }
+    }
+
+    /// The outermost cancelled scope that no shield keeps out.
+    fn told_by(&self, leaf: usize) -> Option<usize> {
+        let (mut at, mut outermost) = (leaf, None);
+        while let Some(parent) = self.nodes[at].parent {
+            at = parent;
+            match self.nodes[at].kind {
+                Kind::Shield => break,
+                Kind::Scope if self.seen[at].called => outermost = Some(at),
+                _ => {}
+            }
+        }
+        outermost
+    }
+
+    fn is_over(&self, at: usize) -> bool {
+        let node = &self.nodes[at];
+        match node.kind.is_leaf() {
+            true => !matches!(self.seen[at].state, State::Waiting | State::Cleaning),
+            false if self.seen[at].ended.is_some() => true,
+            false => node.children.iter().all(|child| self.is_over(*child)),
+        }
+    }
+
+    /// Something below is in a shield.
+    fn is_held(&self, at: usize) -> bool {
+        let shielded = |child: usize| match self.nodes[child].kind {
+            Kind::Shield => true,
+            Kind::Cleans => self.seen[child].state == State::Cleaning,
+            _ => self.is_held(child),
+        };
+        let children = &self.nodes[at].children;
+        children
+            .iter()
+            .any(|child| !self.is_over(*child) && shielded(*child))
+    }
+
+    fn drop_below(&mut self, at: usize) {
+        self.seen[at].caught |= self.charged[at];
+        for child in &self.nodes[at].children {
+            if self.is_over(*child) {
+                continue;
+            }
+            match self.nodes[*child].kind.is_leaf() {
+                true => self.seen[*child].state = State::Dropped,
+                false => self.drop_below(*child),
+            }
+        }
+    }
+
+    /// What is ready wins over a cancel; but one that begins in a cancelled scope ends at once.
+    fn settle_leaf(&mut self, at: usize, begins: bool) {
+        let kind = self.nodes[at].kind;
+        let ready = self.released[at];
+        let told = self.told_by(at).filter(|_| kind != Kind::Foreign);
+        match (self.seen[at].state, told) {
+            (State::Waiting, Some(by)) if begins || !ready => {
+                self.charged[by] = true;
+                let cleans = kind == Kind::Cleans;
+                self.seen[at].state = if cleans { State::Cleaning } else { State::Told };
+            }
+            (State::Waiting, _) if ready => self.seen[at].state = State::Done,
+            _ => {}
+        }
+        if self.seen[at].state == State::Cleaning && self.cleaned[at] {
+            self.seen[at].state = State::Told;
+        }
+    }
+
+    /// True if its run is under way: nothing around it has ended.
+    fn runs(&self, at: usize) -> bool {
+        let around = self.nodes[at].parent.is_none_or(|around| self.runs(around));
+        around && self.seen[at].ended.is_none()
+    }
+
+    fn settle(&mut self, begins: bool) {
+        for at in 0..self.nodes.len() {
+            if self.nodes[at].kind.is_leaf() {
+                self.settle_leaf(at, begins);
+            }
+        }
+        // The innermost first: what one drops is over for those around it.
+        for at in (0..self.nodes.len()).rev() {
+            if self.nodes[at].kind != Kind::Scope || !self.runs(at) {
+                continue;
+            }
+            if self.is_over(at) {
+                self.seen[at].ended = Some(true);
+                self.seen[at].caught |= self.charged[at];
+            } else if self.seen[at].called && !self.is_held(at) {
+                self.drop_below(at);
+                self.seen[at].ended = Some(false);
+                self.seen[at].caught = true;
+            }
+        }
+    }
+}
+
+/// The same for real.
+#[derive(Default)]
+struct Real {
+    scope: CancelScope,
+    ended: Cell<Option<bool>>,
+    state: Cell<Option<State>>,
+    event: Event,
+    cleaned: Event,
+    /// What a foreign leaf waits for.
+    open: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Real {
+    fn act(&self, action: Action) {
+        match action {
+            Action::Cancel(_) => self.scope.cancel("by the program"),
+            Action::Clean(_) => self.cleaned.set(),
+            Action::Release(_) => {
+                self.event.set();
+                self.open.set(true);
+                if let Some(waker) = self.waker.take() {
+                    waker.wake();
+                }
+            }
+        }
+    }
+
+    fn seen(&self) -> Seen {
+        Seen {
+            state: self.state.get().unwrap_or(State::Waiting),
+            ended: self.ended.get(),
+            called: self.scope.cancel_called(),
+            caught: self.scope.cancelled_caught(),
+        }
+    }
+
+    async fn opened(&self) {
+        poll_fn(|cx| {
+            if self.open.get() {
+                return Poll::Ready(());
+            }
+            self.waker.replace(Some(cx.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+    }
+
+    async fn leaf(&self, kind: Kind) {
+        let _guard = OnDrop(|| {
+            if matches!(self.state.get(), None | Some(State::Cleaning)) {
+                self.state.set(Some(State::Dropped));
+            }
+        });
+        let told = match kind {
+            Kind::Foreign => {
+                self.opened().await;
+                false
+            }
+            _ => self.event.wait().await.is_err(),
+        };
+        if told && kind == Kind::Cleans {
+            self.state.set(Some(State::Cleaning));
+            let cleaned = shield(HOUR, self.cleaned.wait()).await;
+            cleaned.expect("protected");
+        }
+        let ended = if told { State::Told } else { State::Done };
+        self.state.set(Some(ended));
+    }
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+type Running<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+
+fn start<'a>(nodes: &'a [Node], reals: &'a [Real], at: usize) -> Running<'a> {
+    let (node, real) = (&nodes[at], &reals[at]);
+    let children = || -> Vec<Running<'a>> {
+        let children = node.children.iter();
+        children.map(|child| start(nodes, reals, *child)).collect()
+    };
+    match node.kind {
+        Kind::Scope => Box::pin(async move {
+            let ended = real.scope.run(join(children())).await;
+            real.ended.set(Some(ended.is_some()));
+        }),
+        Kind::Shield => Box::pin(async move { drop(shield(HOUR, join(children())).await) }),
+        Kind::Group => Box::pin(async move {
+            let ended = task_group(async |group| {
+                for child in children() {
+                    drop(group.spawn(child));
+                }
+                Ok(())
+            });
+            // The group was told, too; its children say what they were.
+            drop(ended.await);
+        }),
+        Kind::Unordered => Box::pin(async move {
+            let all: FuturesUnordered<_> = children().into_iter().collect();
+            all.collect::<()>().await;
+        }),
+        leaf => Box::pin(real.leaf(leaf)),
+    }
+}
+
+/// The node that an action is for.
+fn target(nodes: &[Node], action: Action) -> Option<usize> {
+    let (number, can): (_, fn(Kind) -> bool) = match action {
+        Action::Cancel(number) => (number, |kind| kind == Kind::Scope),
+        Action::Release(number) => (number, Kind::is_leaf),
+        Action::Clean(number) => (number, |kind| kind == Kind::Cleans),
+    };
+    let all: Vec<usize> = (0..nodes.len()).filter(|at| can(nodes[*at].kind)).collect();
+    (!all.is_empty()).then(|| all[number % all.len()])
+}
+
+/// The first step comes before anything is run.
+async fn compare(nodes: &[Node], steps: &[Vec<Action>]) {
+    let reals: Vec<Real> = nodes.iter().map(|_| Real::default()).collect();
+    let mut twin = Twin::new(nodes);
+    let mut running = pin!(task_group(async |group| {
+        group.spawn(start(nodes, &reals, 0));
+        Ok(())
+    }));
+    let mut over: Option<Result<()>> = None;
+    let mut program = pin!(async {
+        for (number, step) in steps.iter().enumerate() {
+            for action in step {
+                if let Some(at) = target(nodes, *action) {
+                    reals[at].act(*action);
+                    twin.act(*action, at);
+                }
+            }
+            twin.settle(number == 0);
+            turns(12).await;
+            let seen: Vec<Seen> = reals.iter().map(Real::seen).collect();
+            assert_eq!(seen, twin.seen, "after step {number} of {nodes:#?}");
+        }
+    });
+    poll_fn(|cx| {
+        let ended = program.as_mut().poll(cx);
+        if ended.is_pending() && over.is_none() {
+            if let Poll::Ready(ended) = running.as_mut().poll(cx) {
+                over = Some(ended);
+            }
+        }
+        ended
+    })
+    .await;
+}
+
+fn trees() -> impl Strategy<Value = Tree> {
+    let leaf = prop_oneof![
+        3 => Just(Kind::Polite),
+        2 => Just(Kind::Cleans),
+        2 => Just(Kind::Foreign),
+    ];
+    let leaf = leaf.prop_map(|kind| Tree(kind, Vec::new()));
+    let tree = leaf.prop_recursive(6, 24, 3, |below| {
+        let kind = prop_oneof![
+            5 => Just(Kind::Scope),
+            2 => Just(Kind::Shield),
+            2 => Just(Kind::Group),
+            1 => Just(Kind::Unordered),
+        ];
+        let below = prop::collection::vec(below, 1..4);
+        (kind, below).prop_map(|(kind, below)| Tree(kind, below))
+    });
+    let trees = prop::collection::vec(tree, 1..4);
+    trees.prop_map(|trees| Tree(Kind::Scope, trees))
+}
+
+fn programs() -> impl Strategy<Value = Vec<Vec<Action>>> {
+    let action = prop_oneof![
+        3 => (0..24_usize).prop_map(Action::Cancel),
+        2 => (0..24_usize).prop_map(Action::Release),
+        2 => (0..24_usize).prop_map(Action::Clean),
+    ];
+    prop::collection::vec(prop::collection::vec(action, 0..4), 1..7)
+}
+
+/// The long form has a tenth of the rounds that it is asked for.
+fn cases() -> u32 {
+    let cases = asked_rounds().map_or_else(|| rounds(4000), |all| all / 10);
+    u32::try_from(cases).expect("not that many")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
+
+    #[test]
+    fn scopes_do_what_a_look_at_the_whole_tree_says((tree, steps) in (trees(), programs())) {
+        let _guard = deadline();
+        let mut nodes = Vec::new();
+        listed(&tree, None, &mut nodes);
+        block_on(compare(&nodes, &steps));
+    }
+}
