@@ -97,6 +97,37 @@ fn key_updates_are_answered_and_lose_nothing() {
     });
 }
 
+/// Who asks for new keys all the time and reads nothing must not make us keep an answer to each.
+#[test]
+fn a_flood_of_key_updates_leaves_little_to_be_sent() {
+    const ROUNDS: usize = 5_000;
+    run(async {
+        let (client, mut raw) = raw_pair().await;
+        // What has come up to now is not counted.
+        assert!(polled(1, raw.stream.receive()).await.is_none());
+        for round in 0..ROUNDS {
+            raw.session.refresh_traffic_keys().expect("TLS 1.3");
+            std::io::Write::write_all(&mut raw.session.writer(), b"x").expect("room");
+            let mut out = Vec::new();
+            while raw.session.wants_write() {
+                raw.session.write_tls(&mut out).expect("into memory");
+            }
+            raw.stream.send(&out).await.expect("sent");
+            assert_eq!(client.receive().await.expect("sent"), b"x", "{round}");
+        }
+        client.send(b"still there").await.expect("sent");
+        let mut answered = 0;
+        while let Some(bytes) = polled(1, raw.stream.receive()).await {
+            let bytes = bytes.expect("sent");
+            answered += bytes.len();
+            raw.session.read_tls(&mut &bytes[..]).expect("from memory");
+            raw.session.process_new_packets().expect("good records");
+        }
+        assert!(answered < 1_000, "{answered} bytes for {ROUNDS} requests");
+        assert_eq!(raw.plaintext(), b"still there");
+    });
+}
+
 #[test]
 fn a_bad_record_is_an_error_for_good_and_answered_by_an_alert() {
     run(async {
