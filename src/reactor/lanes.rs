@@ -1,29 +1,39 @@
 //! Lists of deadlines that came in order: adding, taking out and the earliest in a few steps.
 //!
 //! A program's time limits are of few lengths, and those of one length come in the order in which
-//! they end. Each length finds a *lane* for itself: a new deadline goes to the end of the lane that
-//! ends latest before it. One that fits nowhere is for the heap of `timers.rs`.
+//! they end. A new deadline goes to the end of the first *lane* that ends before it. So the longest
+//! limits soon have the first lane for themselves, the next ones the second, and so on. What fits
+//! nowhere is for the heap of `timers.rs`.
 //!
 //! ```text
-//!   5 s limits    13:00:01 ─ 13:00:03 ─ 13:00:04 <── 13:00:06
 //!   30 s limits   13:00:27 ─ 13:00:31 <── 13:00:32
+//!   5 s limits    13:00:01 ─ 13:00:03 ─ 13:00:04 <── 13:00:06
 //!   (empty)
 //! ```
 //!
-//! A deadline is named by a number of the caller's, below 2^32 - 1, and at most once at a time.
+//! The links are in the slots of the timers, which a call is given.
+
+use slab::Slab;
 
 /// How many lanes there are. Each costs a comparison per deadline.
 pub(super) const LANES: usize = 4;
 
-/// No deadline.
-const NIL: u32 = u32::MAX;
+/// No slot.
+pub(super) const NIL: u32 = u32::MAX;
 
-/// A deadline in its lane.
-#[derive(Debug, Clone, Copy, Default)]
-struct Link {
-    deadline: u64,
-    previous: u32,
-    next: u32,
+/// A timer's deadline, and its neighbours while it is in a lane.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Link {
+    pub(super) deadline: u64,
+    pub(super) previous: u32,
+    pub(super) next: u32,
+}
+
+/// What has a link.
+pub(super) trait Linked {
+    fn link(&mut self) -> &mut Link;
+    fn deadline(&self) -> u64;
+    fn next(&self) -> u32;
 }
 
 /// The lanes.
@@ -35,7 +45,6 @@ pub(super) struct Lanes {
     ends: [u64; LANES],
     first: [u32; LANES],
     last: [u32; LANES],
-    links: Vec<Link>,
 }
 
 impl Default for Lanes {
@@ -45,107 +54,102 @@ impl Default for Lanes {
             ends: [0; LANES],
             first: [NIL; LANES],
             last: [NIL; LANES],
-            links: Vec::new(),
         }
     }
 }
 
 impl Lanes {
-    /// Adds a deadline; gives its lane, or `None` if it is too early for all of them.
+    /// The first lane that a deadline fits into; `None` if it is too early for all of them.
     #[inline]
-    pub(super) fn add(&mut self, index: u32, deadline: u64) -> Option<u32> {
-        let (mut lane, mut latest) = (LANES, 0);
-        for at in 0..LANES {
-            let end = self.ends[at];
-            if end <= deadline && end >= latest {
-                (lane, latest) = (at, end);
-            }
-        }
-        if lane == LANES {
-            return None;
-        }
-        let place = index as usize;
-        if self.links.len() <= place {
-            self.links.resize(place + 1, Link::default());
-        }
+    pub(super) fn choose(&self, deadline: u64) -> Option<usize> {
+        self.ends.iter().position(|end| *end <= deadline)
+    }
+
+    /// The last slot of a lane: the new one's `previous`.
+    #[inline]
+    pub(super) fn last(&self, lane: usize) -> u32 {
+        self.last[lane]
+    }
+
+    /// Adds a slot to the lane that was chosen. Its link has been written.
+    #[inline]
+    pub(super) fn add<T: Linked>(
+        &mut self,
+        lane: usize,
+        index: u32,
+        deadline: u64,
+        slots: &mut Slab<T>,
+    ) {
         let previous = std::mem::replace(&mut self.last[lane], index);
         self.ends[lane] = deadline;
-        self.links[place] = Link {
-            deadline,
-            previous,
-            next: NIL,
-        };
         if previous == NIL {
             self.first[lane] = index;
             self.begins[lane] = deadline;
         } else {
-            self.links[previous as usize].next = index;
+            slots[previous as usize].link().next = index;
         }
-        Some(lane as u32)
     }
 
-    /// Takes a deadline out of its lane.
+    /// Takes a slot with this link out of its lane.
     #[inline]
-    pub(super) fn remove(&mut self, index: u32, lane: u32) {
-        let lane = lane as usize;
-        let Link { previous, next, .. } = self.links[index as usize];
-        if previous == NIL {
-            self.first[lane] = next;
-            self.begins[lane] = self.deadline(next).unwrap_or(u64::MAX);
-        } else {
-            self.links[previous as usize].next = next;
-        }
+    pub(super) fn remove<T: Linked>(&mut self, lane: usize, link: Link, slots: &mut Slab<T>) {
+        let Link { previous, next, .. } = link;
+        // What lies after it has to know, and what lies before it.
+        let mut begin = u64::MAX;
         if next == NIL {
             self.last[lane] = previous;
-            self.ends[lane] = self.deadline(previous).unwrap_or(0);
         } else {
-            self.links[next as usize].previous = previous;
+            let next = slots[next as usize].link();
+            next.previous = previous;
+            begin = next.deadline;
+        }
+        let mut end = 0;
+        if previous == NIL {
+            self.first[lane] = next;
+            self.begins[lane] = begin;
+        } else {
+            let previous = slots[previous as usize].link();
+            previous.next = next;
+            end = previous.deadline;
+        }
+        if next == NIL {
+            self.ends[lane] = end;
         }
     }
 
     /// The earliest deadline and its lane; the highest number if all are empty.
     #[inline]
-    pub(super) fn earliest(&self) -> (u64, u32) {
-        let mut least = 0;
+    pub(super) fn earliest(&self) -> (u64, usize) {
+        let mut least = (self.begins[0], 0);
         for at in 1..LANES {
-            if self.begins[at] < self.begins[least] {
-                least = at;
+            if self.begins[at] < least.0 {
+                least = (self.begins[at], at);
             }
         }
-        (self.begins[least], least as u32)
+        least
     }
 
-    /// The name of the first deadline in a lane that has one.
+    /// The first slot of a lane that has one.
     #[inline]
-    pub(super) fn first(&self, lane: u32) -> u32 {
-        self.first[lane as usize]
+    pub(super) fn first(&self, lane: usize) -> u32 {
+        self.first[lane]
     }
 
     /// The first two deadlines of each lane.
-    pub(super) fn heads(&self) -> impl Iterator<Item = u64> {
-        let firsts = self
-            .first
-            .iter()
-            .filter_map(|at| self.links.get(*at as usize));
-        firsts.flat_map(|link| {
-            [Some(link.deadline), self.deadline(link.next)]
-                .into_iter()
-                .flatten()
+    pub(super) fn heads<T: Linked>(&self, slots: &Slab<T>) -> impl Iterator<Item = u64> {
+        let firsts = self.first.iter().filter_map(|at| slots.get(*at as usize));
+        firsts.flat_map(|first| {
+            let second = slots.get(first.next() as usize).map(T::deadline);
+            [Some(first.deadline()), second].into_iter().flatten()
         })
     }
 
-    /// Each deadline and its name, lane by lane.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, u64)> {
-        self.first.iter().flat_map(move |first| {
-            let link = move |at: u32| self.links.get(at as usize);
-            let next = move |at: &u32| link(*at).map(|link| link.next);
-            let all = std::iter::successors(Some(*first), next);
-            all.filter_map(move |at| Some((at, link(at)?.deadline)))
+    /// The slots in lanes, lane by lane.
+    pub(super) fn iter<T: Linked>(&self, slots: &Slab<T>) -> impl Iterator<Item = u32> {
+        self.first.iter().flat_map(|first| {
+            let next = |at: &u32| slots.get(*at as usize).map(T::next);
+            std::iter::successors(Some(*first), next).filter(|at| *at != NIL)
         })
-    }
-
-    fn deadline(&self, index: u32) -> Option<u64> {
-        self.links.get(index as usize).map(|link| link.deadline)
     }
 }
 
@@ -153,52 +157,93 @@ impl Lanes {
 mod tests {
     use super::*;
 
-    fn lanes_of(lanes: &Lanes) -> Vec<Vec<u64>> {
-        let mut all = vec![Vec::new(); LANES];
-        for (at, lane) in all.iter_mut().enumerate() {
-            let mut next = lanes.first[at];
-            while let Some(link) = lanes.links.get(next as usize) {
-                lane.push(link.deadline);
-                next = link.next;
-            }
+    impl Linked for Link {
+        fn link(&mut self) -> &mut Link {
+            self
         }
-        all
+
+        fn deadline(&self) -> u64 {
+            self.deadline
+        }
+
+        fn next(&self) -> u32 {
+            self.next
+        }
+    }
+
+    #[derive(Default)]
+    struct All {
+        lanes: Lanes,
+        slots: Slab<Link>,
+    }
+
+    impl All {
+        /// Lane and slot.
+        fn add(&mut self, deadline: u64) -> Option<(usize, u32)> {
+            let lane = self.lanes.choose(deadline)?;
+            let index = self.slots.insert(Link {
+                deadline,
+                previous: self.lanes.last(lane),
+                next: NIL,
+            });
+            let index = u32::try_from(index).expect("few");
+            self.lanes.add(lane, index, deadline, &mut self.slots);
+            Some((lane, index))
+        }
+
+        fn remove(&mut self, (lane, index): (usize, u32)) {
+            let link = self.slots.remove(index as usize);
+            self.lanes.remove(lane, link, &mut self.slots);
+        }
+
+        fn deadlines(&self) -> Vec<u64> {
+            let all = self.lanes.iter(&self.slots);
+            all.map(|at| self.slots[at as usize].deadline).collect()
+        }
     }
 
     #[test]
     fn each_length_has_a_lane_and_what_fits_nowhere_is_refused() {
-        let mut lanes = Lanes::default();
-        for (index, now) in (0_u32..).zip((0..100).step_by(10)) {
+        let mut all = All::default();
+        let mut lanes = [None; 3];
+        for now in (0..100).step_by(10) {
             for (length, limit) in [5, 30, 3_600].into_iter().enumerate() {
-                let name = index * 3 + u32::try_from(length).expect("small");
-                assert!(lanes.add(name, now + limit).is_some());
+                let (lane, _) = all.add(now + limit).expect("a lane");
+                // The first ones cannot be told apart yet.
+                if now >= 30 {
+                    assert_eq!(*lanes[length].get_or_insert(lane), lane);
+                }
             }
         }
-        let sorted = |lane: &Vec<u64>| lane.is_sorted();
-        assert!(lanes_of(&lanes).iter().all(sorted));
-        assert_eq!(lanes.earliest().0, 5);
-        assert_eq!(lanes.iter().count(), 30);
-        assert_eq!(lanes.add(99, 1), lanes.add(100, 1));
-        assert_eq!(lanes.heads().filter(|deadline| *deadline <= 1).count(), 2);
-        assert_eq!(lanes.add(101, 0), None, "no lane is left for it");
+        assert!(lanes[0] != lanes[1] && lanes[1] != lanes[2] && lanes[0] != lanes[2]);
+        assert_eq!((all.lanes.earliest().0, all.deadlines().len()), (5, 30));
+        assert_eq!(all.add(1), all.add(2).map(|(lane, at)| (lane, at - 1)));
+        let early = all.lanes.heads(&all.slots).filter(|at| *at <= 2).count();
+        assert_eq!((early, all.lanes.earliest().0), (2, 1));
+        assert_eq!(all.add(0), None, "no lane is left for it");
     }
 
     #[test]
     fn the_first_the_last_and_the_only_one_can_be_taken_out() {
-        let mut lanes = Lanes::default();
-        let lane = lanes.add(7, 1).expect("empty");
-        for (name, deadline) in [(3, 2), (9, 2), (1, 5)] {
-            assert_eq!(lanes.add(name, deadline), Some(lane));
-        }
-        lanes.remove(3, lane);
-        assert_eq!(lanes_of(&lanes)[lane as usize], [1, 2, 5]);
-        lanes.remove(7, lane);
-        assert_eq!((lanes.earliest(), lanes.first(lane)), ((2, lane), 9));
-        lanes.remove(1, lane);
-        assert_eq!(lanes.add(4, 3), Some(lane));
-        lanes.remove(9, lane);
-        lanes.remove(4, lane);
-        assert_eq!((lanes.earliest().0, lanes.iter().count()), (u64::MAX, 0));
-        assert_eq!(lanes.add(2, 0), Some(lane), "an empty one takes anything");
+        let mut all = All::default();
+        let [a, b, c, d] = [1, 2, 2, 5].map(|deadline| all.add(deadline).expect("it fits"));
+        assert!([b, c, d].iter().all(|(lane, _)| *lane == a.0), "one lane");
+        all.remove(b);
+        assert_eq!(all.deadlines(), [1, 2, 5]);
+        all.remove(a);
+        assert_eq!(
+            (all.lanes.earliest(), all.lanes.first(a.0)),
+            ((2, a.0), c.1)
+        );
+        all.remove(d);
+        let e = all.add(3).expect("after 2");
+        assert_eq!((e.0, all.deadlines()), (a.0, vec![2, 3]));
+        all.remove(c);
+        all.remove(e);
+        assert_eq!(
+            (all.lanes.earliest().0, all.deadlines().len()),
+            (u64::MAX, 0)
+        );
+        assert!(all.add(0).is_some(), "an empty one takes anything");
     }
 }

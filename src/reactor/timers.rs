@@ -42,7 +42,7 @@ use std::task::Waker;
 
 use slab::Slab;
 
-use super::lanes::{LANES, Lanes};
+use super::lanes::{LANES, Lanes, Link, Linked, NIL};
 
 /// Names one timer: the generation in the upper half, the index of its slot in the lower.
 ///
@@ -70,13 +70,15 @@ impl Timers {
     pub(crate) fn insert(&mut self, deadline: u64, waker: Waker) -> TimerKey {
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
+        let (place, link) = self.place_for(deadline);
         let slot = Slot {
             waker: Some(waker),
             generation,
-            place: ASLEEP,
+            place,
+            link,
         };
         let index = narrow(self.slots.insert(slot));
-        self.add(Entry { deadline, index });
+        self.put_in(index, place, deadline);
         u64::from(generation) << 32 | u64::from(index)
     }
 
@@ -104,10 +106,13 @@ impl Timers {
         let Some(slot) = self.slot_mut(key) else {
             return false;
         };
-        let place = mem::replace(&mut slot.place, ASLEEP);
+        let (place, link) = (slot.place, slot.link);
         let index = low(key);
-        self.remove(index, place);
-        self.add(Entry { deadline, index });
+        self.take_out(place, link);
+        let (place, link) = self.place_for(deadline);
+        let slot = &mut self.slots[index as usize];
+        (slot.place, slot.link) = (place, link);
+        self.put_in(index, place, deadline);
         true
     }
 
@@ -115,20 +120,18 @@ impl Timers {
     pub(crate) fn cancel(&mut self, key: TimerKey) -> Option<Waker> {
         self.slot(key)?;
         let slot = self.slots.remove(low(key) as usize);
-        self.remove(low(key), slot.place);
+        self.take_out(slot.place, slot.link);
         slot.waker
     }
 
     /// Who waits for which deadline, in no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Waker, u64)> {
-        let heap = self.heap.iter().map(|entry| (entry.index, entry.deadline));
-        self.lanes
-            .iter()
-            .chain(heap)
-            .filter_map(|(index, deadline)| {
-                let slot = self.slots.get(index as usize)?;
-                Some((slot.waker.as_ref()?, deadline))
-            })
+        let heap = self.heap.iter().map(|entry| entry.index);
+        let all = self.lanes.iter(&self.slots).chain(heap);
+        all.filter_map(|index| {
+            let slot = self.slots.get(index as usize)?;
+            Some((slot.waker.as_ref()?, slot.link.deadline))
+        })
     }
 
     /// Whether the timer's deadline has come; it stays so until it is cancelled or re-armed.
@@ -162,7 +165,11 @@ impl Timers {
         let limit = first.saturating_add(slack);
         // The second earliest is the second of a list, or one of the first's children.
         let heap = self.heap.iter().take(1 + ARITY).map(|entry| entry.deadline);
-        let mut near = self.lanes.heads().chain(heap).filter(|at| *at <= limit);
+        let mut near = self
+            .lanes
+            .heads(&self.slots)
+            .chain(heap)
+            .filter(|at| *at <= limit);
         let crowded = near.nth(1).is_some();
         Some(if crowded { limit } else { first })
     }
@@ -174,17 +181,17 @@ impl Timers {
     pub(crate) fn pop_due(&mut self, now: u64) -> Option<Waker> {
         loop {
             let (first, lane) = self.lanes.earliest();
-            let (deadline, index, place) = match self.heap.first() {
-                Some(top) if top.deadline <= first => (top.deadline, top.index, 0),
-                _ => (first, self.lanes.first(lane), LANE - lane),
+            let (deadline, index) = match self.heap.first() {
+                Some(top) if top.deadline <= first => (top.deadline, top.index),
+                _ => (first, self.lanes.first(lane)),
             };
             if deadline > now || deadline == NEVER {
                 return None;
             }
-            self.remove(index, place);
             let slot = &mut self.slots[index as usize];
-            slot.place = FIRED;
+            let (place, link) = (mem::replace(&mut slot.place, FIRED), slot.link);
             let waker = slot.waker.take();
+            self.take_out(place, link);
             // Without a waker it fires all the same, but `None` would say that none is due.
             if waker.is_some() {
                 return waker;
@@ -208,29 +215,53 @@ impl Timers {
         (slot.generation == high(key)).then_some(slot)
     }
 
-    /// Puts a timer, which is in neither structure, where it belongs by its deadline.
+    /// Where a timer belongs by its deadline, and its link there.
     #[inline]
-    fn add(&mut self, entry: Entry) {
-        if entry.deadline == NEVER {
-            return;
+    fn place_for(&self, deadline: u64) -> (u32, Link) {
+        let mut link = Link {
+            deadline,
+            previous: NIL,
+            next: NIL,
+        };
+        if deadline == NEVER {
+            return (ASLEEP, link);
         }
-        match self.lanes.add(entry.index, entry.deadline) {
-            Some(lane) => self.slots[entry.index as usize].place = LANE - lane,
-            None => {
-                self.heap.push(entry);
-                self.sift_up(self.heap.len() - 1, entry);
+        match self.lanes.choose(deadline) {
+            None => (0, link),
+            Some(lane) => {
+                link.previous = self.lanes.last(lane);
+                (LANE + lane as u32, link)
             }
         }
     }
 
-    /// Takes a timer out of where it is, if that is one of the two; the caller says in its slot
-    /// what became of it.
+    /// Puts a timer where [`place_for`](Self::place_for) said.
     #[inline]
-    fn remove(&mut self, index: u32, place: u32) {
+    fn put_in(&mut self, index: u32, place: u32, deadline: u64) {
+        match place {
+            ASLEEP => {}
+            0..LANE => {
+                let entry = Entry { deadline, index };
+                self.heap.push(entry);
+                self.sift_up(self.heap.len() - 1, entry);
+            }
+            lane => {
+                let lane = (lane - LANE) as usize;
+                self.lanes.add(lane, index, deadline, &mut self.slots);
+            }
+        }
+    }
+
+    /// Takes a timer that was there out of where it is, if that is one of the two.
+    #[inline]
+    fn take_out(&mut self, place: u32, link: Link) {
         match place {
             FIRED | ASLEEP => {}
-            FIRST_LANE..=LANE => self.lanes.remove(index, LANE - place),
-            place => self.remove_from_heap(place as usize),
+            0..LANE => self.remove_from_heap(place as usize),
+            lane => {
+                let lane = (lane - LANE) as usize;
+                self.lanes.remove(lane, link, &mut self.slots);
+            }
         }
     }
 
@@ -323,9 +354,27 @@ struct Entry {
 struct Slot {
     waker: Option<Waker>,
     generation: u32,
-    /// Where in the heap its entry is, or `LANE` minus its lane, or `FIRED`, or `ASLEEP` if its
+    /// Where in the heap its entry is, or `LANE` plus its lane, or `FIRED`, or `ASLEEP` if its
     /// deadline is `NEVER`.
     place: u32,
+    link: Link,
+}
+
+impl Linked for Slot {
+    #[inline]
+    fn link(&mut self) -> &mut Link {
+        &mut self.link
+    }
+
+    #[inline]
+    fn deadline(&self) -> u64 {
+        self.link.deadline
+    }
+
+    #[inline]
+    fn next(&self) -> u32 {
+        self.link.next
+    }
 }
 
 fn low(key: TimerKey) -> u32 {
@@ -337,9 +386,7 @@ fn high(key: TimerKey) -> u32 {
 }
 
 fn narrow(index: usize) -> u32 {
-    let index = u32::try_from(index)
-        .ok()
-        .filter(|index| *index < FIRST_LANE);
+    let index = u32::try_from(index).ok().filter(|index| *index < LANE);
     index.expect("memory ends before the indices do")
 }
 
@@ -347,8 +394,7 @@ const ARITY: usize = 4;
 const ASLEEP: u32 = u32::MAX;
 const FIRED: u32 = ASLEEP - 1;
 /// The place of the timers in lane 0.
-const LANE: u32 = FIRED - 1;
-const FIRST_LANE: u32 = LANE - LANES as u32 + 1;
+const LANE: u32 = FIRED - LANES as u32;
 
 #[cfg(test)]
 mod tests {
@@ -398,7 +444,7 @@ mod tests {
 
     impl Timers {
         fn armed(&self) -> usize {
-            self.heap.len() + self.lanes.iter().count()
+            self.heap.len() + self.lanes.iter(&self.slots).count()
         }
 
         fn check(&self) {
@@ -408,10 +454,11 @@ mod tests {
                 assert_eq!(self.slots[entry.index as usize].place as usize, at);
             }
             let mut before = 0;
-            for (index, deadline) in self.lanes.iter() {
+            for index in self.lanes.iter(&self.slots) {
                 let slot = &self.slots[index as usize];
-                assert!((FIRST_LANE..=LANE).contains(&slot.place) && deadline < NEVER);
-                let is_first = self.lanes.first(LANE - slot.place) == index;
+                let deadline = slot.link.deadline;
+                assert!((LANE..FIRED).contains(&slot.place) && deadline < NEVER);
+                let is_first = self.lanes.first((slot.place - LANE) as usize) == index;
                 assert!(is_first || before <= deadline);
                 before = deadline;
             }

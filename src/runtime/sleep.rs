@@ -32,10 +32,14 @@ fn nanos(duration: Duration) -> Option<Nanos> {
 }
 
 impl When {
+    #[inline]
     pub(crate) fn deadline(self) -> Nanos {
         match self {
-            Self::After(Duration::MAX) => NEVER,
-            Self::After(duration) => clock::after(duration),
+            // So many that they cannot be counted, such as `Duration::MAX`, are for ever.
+            Self::After(duration) => match nanos(duration) {
+                Some(nanos) => clock::now().saturating_add(nanos),
+                None => NEVER,
+            },
             Self::At(instant) => clock::at(instant),
             Self::Deadline(deadline) => deadline,
         }
