@@ -109,7 +109,7 @@ impl<A: Display> StreamSocket<A> {
     pub(super) fn receive_into<'a, 'b>(&'a self, buf: &'b mut [u8]) -> ReceiveInto<'a, 'b, A> {
         ReceiveInto {
             stream: self,
-            operation: self.operation(Direction::Read),
+            operation: self.operation(Direction::Read).briefly(),
             buf: Some(buf),
         }
     }
@@ -117,7 +117,7 @@ impl<A: Display> StreamSocket<A> {
     pub(super) fn receive_max(&self, max: usize) -> ReceiveMax<'_, A> {
         ReceiveMax {
             stream: self,
-            operation: self.operation(Direction::Read),
+            operation: self.operation(Direction::Read).briefly(),
             max,
         }
     }
@@ -125,7 +125,7 @@ impl<A: Display> StreamSocket<A> {
     pub(super) fn send<D: Data>(&self, data: D) -> Send<'_, A, D> {
         Send {
             stream: self,
-            operation: self.operation(Direction::Write),
+            operation: self.operation(Direction::Write).briefly(),
             data,
             begun: false,
         }

@@ -29,7 +29,7 @@ impl<'s, 'b> ReceiveInto<'s, 'b> {
     pub(super) fn new(udp: &'s UdpCore, buf: &'b mut [u8]) -> Self {
         Self {
             udp,
-            operation: Operation::new(&udp.socket, Direction::Read),
+            operation: Operation::new(&udp.socket, Direction::Read).briefly(),
             buf,
         }
     }
@@ -67,7 +67,7 @@ impl<'s> Receive<'s> {
     pub(super) fn new(udp: &'s UdpCore) -> Self {
         Self {
             udp,
-            operation: Operation::new(&udp.socket, Direction::Read),
+            operation: Operation::new(&udp.socket, Direction::Read).briefly(),
         }
     }
 }
@@ -96,7 +96,7 @@ impl<'s, 'b> ReceiveMany<'s, 'b> {
     pub(super) fn new(udp: &'s UdpCore, buffer: &'b mut DatagramBuffer) -> Self {
         Self {
             udp,
-            operation: Operation::new(&udp.socket, Direction::Read),
+            operation: Operation::new(&udp.socket, Direction::Read).briefly(),
             buffer: Some(buffer),
         }
     }

@@ -35,7 +35,7 @@ impl<'s, 'd> Send<'s, 'd> {
     pub(super) fn new(udp: &'s UdpCore, data: &'d [u8], to: Option<SocketAddr>) -> Self {
         Self {
             udp,
-            operation: Operation::new(&udp.socket, Direction::Write),
+            operation: Operation::new(&udp.socket, Direction::Write).briefly(),
             data,
             to,
         }

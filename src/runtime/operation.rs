@@ -23,7 +23,8 @@ pub(crate) enum First {
     AtHand,
 }
 
-/// One operation under way: claims its direction at the first poll, gives it back at its end.
+/// One operation under way: claims its direction at the first poll, or ([`briefly`](Self::briefly))
+/// when it first has to wait, and gives it back at its end.
 #[derive(Debug)]
 pub(crate) struct Operation<'a> {
     socket: &'a Socket,
@@ -32,6 +33,7 @@ pub(crate) struct Operation<'a> {
     claimed: u64,
     /// A waker of this operation may be with the source.
     parked: bool,
+    brief: bool,
     wait: Wait,
 }
 
@@ -42,8 +44,16 @@ impl<'a> Operation<'a> {
             direction,
             claimed: 0,
             parked: false,
+            brief: false,
             wait: Wait::unnamed(),
         }
+    }
+
+    /// It holds its direction only between polls: for one whose future ends with the first success,
+    /// or goes on in the same poll. Nobody else runs meanwhile, so nobody can tell the difference.
+    pub(crate) fn briefly(mut self) -> Self {
+        self.brief = true;
+        self
     }
 
     /// The next poll begins another operation, in the direction that this one goes on to hold: a
@@ -65,7 +75,7 @@ impl<'a> Operation<'a> {
         context::poll_with(|core| {
             ready!(self.wait.admit(core, cx))?;
             if self.claimed != core.serial() || self.socket.is_closed() {
-                if let Err(refusal) = self.claim(core) {
+                if let Err(refusal) = self.begin(core) {
                     return Poll::Ready(Err(refusal.into()));
                 }
             }
@@ -74,6 +84,7 @@ impl<'a> Operation<'a> {
             if slot != 0 && first != First::AtHand {
                 match self.look(core, cx, slot) {
                     Look::Parked(old) => {
+                        self.hold(core);
                         self.parked = true;
                         waker::discard(old);
                         return self.wait.pend_own(core, cx);
@@ -101,12 +112,21 @@ impl<'a> Operation<'a> {
     }
 
     #[inline]
-    fn claim(&mut self, core: &Core) -> std::result::Result<(), Refusal> {
-        self.socket.claim(core, self.direction)?;
-        self.claimed = core.serial();
+    fn begin(&mut self, core: &Core) -> std::result::Result<(), Refusal> {
+        self.socket.admit(core, self.direction)?;
         // If it was claimed before, then under a runtime that is dead, and its wakers with it.
         self.parked = false;
+        if !self.brief {
+            self.hold(core);
+        }
         Ok(())
+    }
+
+    /// Holds the direction, which is free or its own.
+    #[inline]
+    fn hold(&mut self, core: &Core) {
+        self.socket.hold(self.direction);
+        self.claimed = core.serial();
     }
 
     /// Makes the call while the socket may be `ready`, else waits for it.
@@ -160,6 +180,7 @@ impl<'a> Operation<'a> {
     }
 
     fn wait<T>(&mut self, core: &Core, cx: &Context<'_>, slot: SourceKey) -> Poll<io::Result<T>> {
+        self.hold(core);
         let key = if slot == 0 {
             self.socket.register(core)?
         } else {
@@ -193,17 +214,22 @@ impl Operation<'_> {
     /// held up any more: a future that is done may be kept for a while.
     #[inline]
     pub(crate) fn conclude<T>(&mut self, polled: Poll<T>) -> Poll<T> {
-        if polled.is_ready() {
+        if polled.is_ready() && self.claimed != 0 {
             self.end();
         }
         polled
+    }
+
+    #[cold]
+    fn end_unfinished(&mut self) {
+        self.end();
     }
 
     #[inline]
     fn end(&mut self) {
         let claimed = std::mem::take(&mut self.claimed);
         // If the socket is bound anew, what is busy there is another operation.
-        if claimed == 0 || self.socket.owner() != claimed {
+        if self.socket.owner() != claimed {
             return;
         }
         if self.parked {
@@ -220,6 +246,8 @@ impl Operation<'_> {
 impl Drop for Operation<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.end();
+        if self.claimed != 0 {
+            self.end_unfinished();
+        }
     }
 }

@@ -102,9 +102,9 @@ impl Socket {
         self.slot.load(Relaxed)
     }
 
-    /// Takes a direction for an operation that begins under this runtime.
+    /// Whether an operation of this direction may begin under this runtime.
     #[inline]
-    pub(super) fn claim(
+    pub(super) fn admit(
         &self,
         core: &Core,
         direction: Direction,
@@ -113,12 +113,16 @@ impl Socket {
             return Err(Refusal::Closed);
         }
         self.bind(core)?;
-        let busy = &self.busy[direction as usize];
-        if busy.load(Acquire) {
-            return Err(Refusal::Busy);
+        match self.busy[direction as usize].load(Acquire) {
+            true => Err(Refusal::Busy),
+            false => Ok(()),
         }
-        busy.store(true, Relaxed);
-        Ok(())
+    }
+
+    /// Takes a direction for an operation that was admitted.
+    #[inline]
+    pub(super) fn hold(&self, direction: Direction) {
+        self.busy[direction as usize].store(true, Relaxed);
     }
 
     /// The operation that had the direction is over.
