@@ -17,7 +17,7 @@ use std::pin::Pin;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicI32};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use crate::error::{Error, OsError, Result};
@@ -386,13 +386,12 @@ impl<A: Display, D: Data> Send<'_, A, D> {
                 true => Ok(0),
                 false => send_rest(fd, data),
             };
-            let polled = self.stream.poll_send(&mut self.operation, cx, send);
-            match polled {
-                Poll::Ready(Ok(sent)) => self.data.advance(sent),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
-            }
+            let sent = ready!(self.stream.poll_send(&mut self.operation, cx, send))?;
+            self.data.advance(sent);
             self.begun = true;
+            if !self.data.is_empty() {
+                self.operation.hold_on();
+            }
         }
     }
 }

@@ -49,11 +49,22 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// It holds its direction only between polls: for one whose future ends with the first success,
-    /// or goes on in the same poll. Nobody else runs meanwhile, so nobody can tell the difference.
+    /// It holds its direction only while it waits: for one whose future ends with the first
+    /// success, or says [`hold_on`](Self::hold_on) after it. Nobody else runs meanwhile, so nobody
+    /// can tell the difference.
     pub(crate) fn briefly(mut self) -> Self {
         self.brief = true;
         self
+    }
+
+    /// A part is done, and the rest is to follow: from here on it holds its direction, also while
+    /// it gives way to other tasks.
+    #[inline]
+    pub(crate) fn hold_on(&mut self) {
+        if self.claimed == 0 {
+            self.socket.hold(self.direction);
+            self.claimed = self.socket.owner();
+        }
     }
 
     /// The next poll begins another operation, in the direction that this one goes on to hold: a

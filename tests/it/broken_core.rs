@@ -14,12 +14,13 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use soloio::{
-    CancelScope, Error, Event, Ready, Result, Runtime, TaskHandle, block_on,
+    ByteStream, CancelScope, Error, Event, Ready, Result, Runtime, TaskHandle, block_on,
     create_memory_object_stream, current_effective_deadline, fail_after, join, loop_handle,
     move_on_after, run_in_thread, shield, task_group, yield_now,
 };
 
 use crate::kernel_signals::forked;
+use crate::net_support::{numbered, polled, receive_numbered, run, tcp_pair, unix_pair};
 use crate::scopes::{HOUR, SOON, long};
 use crate::support::{OnDrop, alone, deadline, poll_once};
 
@@ -333,4 +334,45 @@ fn a_scope_may_be_run_for_each_of_many_connections() {
     .expect("no errors");
     assert_eq!(told.get(), RUNS);
     assert!(scope.cancelled_caught());
+}
+
+/// The turn's budget is used up before a send, or right after a part of it went: then nobody else
+/// sends in between.
+async fn sender_gives_way_midway(a: impl ByteStream, b: impl ByteStream) {
+    let data = numbered(0, 400_000);
+    let mut begun = 0;
+    for used in 253..258 {
+        yield_now().await.expect("a turn");
+        for _ in 0..used {
+            a.send(b"").await.expect("a finished operation");
+        }
+        let mut rest = &data[..];
+        let mut first = Box::pin(a.send_from(&mut rest));
+        assert!(poll_once(first.as_mut()).await.is_pending());
+        match polled(4, a.send(b"z")).await.expect("at once") {
+            Err(Error::Busy) => {
+                begun += 1;
+                let receive = receive_numbered(&b, 0, data.len());
+                join((first, receive)).await.0.expect("sent");
+            }
+            second => {
+                second.expect("sent");
+                drop(first);
+                assert_eq!(rest.len(), data.len(), "the first one had not begun");
+                assert_eq!(b.receive().await.expect("sent"), b"z");
+            }
+        }
+    }
+    assert!(begun > 0);
+}
+
+#[test]
+fn a_sender_that_gives_way_midway_keeps_its_turn() {
+    run(async {
+        let (a, b) = tcp_pair().await;
+        a.set_send_buffer_size(10_000).expect("set");
+        sender_gives_way_midway(a, b).await;
+        let (a, b) = unix_pair().await;
+        sender_gives_way_midway(a, b).await;
+    });
 }
