@@ -97,11 +97,9 @@ impl Poller {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         let interest = interest.add(Interest::PRIORITY);
         let waiting = self.waiting.borrow();
-        let source = &mut SourceFd(&fd.as_raw_fd());
-        waiting
-            .poll
-            .registry()
-            .register(source, Token(token), interest)
+        let fd = fd.as_raw_fd();
+        let registry = waiting.poll.registry();
+        registry.register(&mut SourceFd(&fd), Token(token), interest)
     }
 
     /// Takes `fd` out; one that is gone already is as good.
@@ -109,8 +107,8 @@ impl Poller {
         // Fails only if the descriptor was never added or was closed behind our back: both mean
         // that no event of it can come, which is all that is asked for.
         let waiting = self.waiting.borrow();
-        let source = &mut SourceFd(&fd.as_raw_fd());
-        drop(waiting.poll.registry().deregister(source));
+        let fd = fd.as_raw_fd();
+        drop(waiting.poll.registry().deregister(&mut SourceFd(&fd)));
     }
 
     /// Reports a listener under `token` as long as a connection waits.
