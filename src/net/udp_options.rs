@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::udp::{ConnectedUdpSocket, UdpSocket};
+use super::udp::UdpSocket;
 use crate::error::{Error, Result};
 use crate::sys::udp_options::{self, Via};
 
@@ -204,4 +204,4 @@ macro_rules! drop_counter {
 }
 
 drop_counter!(UdpSocket);
-drop_counter!(ConnectedUdpSocket);
+drop_counter!(super::udp::ConnectedUdpSocket);
