@@ -48,9 +48,9 @@ pub fn all() -> [Counted; 7] {
             Work::TcpRequest,
         ),
         row("udp-echo", "udp echo", 0.12, Work::UdpEcho),
-        row("udp-many", "udp many", 0.12, Work::UdpEchoMany),
+        row("udp-many", "udp many", 0.80, Work::UdpEchoMany),
         row("tls-echo", "tls echo", 0.9, Work::TlsEcho),
-        row("tls-send", "tls send", 0.9, Work::TlsSend),
+        row("tls-send", "tls send", 0.87, Work::TlsSend),
     ]
 }
 
