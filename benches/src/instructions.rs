@@ -26,7 +26,7 @@ pub struct Counted {
 }
 
 /// All of them, in the order of the table.
-pub fn all() -> [Counted; 4] {
+pub fn all() -> [Counted; 7] {
     let row = |key, title, most, work| Counted {
         key,
         title,
@@ -48,6 +48,9 @@ pub fn all() -> [Counted; 4] {
             Work::TcpRequest,
         ),
         row("udp-echo", "udp echo", 0.12, Work::UdpEcho),
+        row("udp-many", "udp many", 0.80, Work::UdpEchoMany),
+        row("tls-echo", "tls echo", 0.9, Work::TlsEcho),
+        row("tls-send", "tls send", 0.87, Work::TlsSend),
     ]
 }
 

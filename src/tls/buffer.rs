@@ -71,7 +71,10 @@ impl Buffer {
                 vec![0; need.next_power_of_two()]
             };
             larger[..self.len()].copy_from_slice(self.filled());
-            give_back(std::mem::replace(&mut self.bytes, larger));
+            let old = std::mem::replace(&mut self.bytes, larger);
+            if !old.is_empty() {
+                give_back(old);
+            }
         } else {
             self.bytes.copy_within(self.start..self.end, 0);
         }
@@ -104,6 +107,7 @@ impl Buffer {
     }
 
     /// Gives the memory back if nothing is stored, and most of it if little is: before a wait.
+    #[inline]
     pub(super) fn settle(&mut self) {
         if self.is_empty() {
             self.release();
@@ -115,16 +119,22 @@ impl Buffer {
     }
 
     /// Forgets what is stored and gives the memory back.
+    #[inline]
     pub(super) fn release(&mut self) {
-        give_back(std::mem::take(&mut self.bytes));
+        if !self.bytes.is_empty() {
+            give_back(std::mem::take(&mut self.bytes));
+        }
         self.start = 0;
         self.end = 0;
     }
 }
 
 impl Drop for Buffer {
+    #[inline]
     fn drop(&mut self) {
-        self.release();
+        if !self.bytes.is_empty() {
+            give_back(std::mem::take(&mut self.bytes));
+        }
     }
 }
 

@@ -45,10 +45,15 @@ impl<S> Drop for Lent<'_, S> {
         bytes.discard(bytes.len() - self.left.get());
         let more = {
             let mut state = self.session.state.borrow_mut();
-            // What was put there meanwhile comes after it.
-            bytes.append(state.out.filled());
-            bytes.settle();
-            state.out = bytes;
+            if bytes.is_empty() {
+                bytes.release();
+                state.out.settle();
+            } else {
+                // What was put there meanwhile comes after it.
+                bytes.append(state.out.filled());
+                bytes.settle();
+                state.out = bytes;
+            }
             !state.out.is_empty()
         };
         if more && self.tells {

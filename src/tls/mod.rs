@@ -15,6 +15,7 @@
 //! | `listener.rs` | handshakes on a server |
 //! | `session.rs` | sending and ending; `lent.rs` and `turn.rs` are its tools |
 //! | `receive.rs` | receiving; `sink.rs` is where it goes |
+//! | `direct.rs` | sending to and receiving from a socket without anything between |
 //! | `state.rs` | what a connection holds between two awaits |
 //! | `machine.rs` | the rustls connection; `observer.rs` notes what that does not keep |
 //! | `buffer.rs` | bytes on their way, in memory that idle connections give back |
@@ -26,6 +27,7 @@
 mod attributes;
 mod buffer;
 mod client_config;
+mod direct;
 mod failure;
 mod handshake;
 mod identity;

@@ -13,14 +13,14 @@ use crate::error::{Error, Result};
 use crate::runtime::context;
 use crate::runtime::sleep::{Sleep, When};
 use crate::runtime::wait::Wait;
-use crate::stream::{ByteStream, RECEIVE_MAX};
+use crate::stream::{ByteStream, Plain, RECEIVE_MAX};
 
 /// What a receive that has to wait takes from the stream below at once: a record and some more.
 /// What lies behind it is received without a copy.
-const WAIT_MAX: usize = 16_384 + 512;
+pub(super) const WAIT_MAX: usize = 16_384 + 512;
 
 /// Room for what is there already: three records.
-const AT_ONCE: usize = 49_152;
+pub(super) const AT_ONCE: usize = 49_152;
 
 /// When to try again to write what receiving left behind.
 const RETRY_FIRST: Duration = Duration::from_millis(1);
@@ -90,23 +90,27 @@ impl<S: ByteStream> Session<S> {
 
     /// Gets more ciphertext, or notes the end of the stream below.
     pub(super) async fn receive_below(&self) -> Result<()> {
+        if let Some(Plain(socket)) = self.inner.plain_receiver() {
+            return self.note(self.receive_direct(socket).await);
+        }
         let received = if self.more.get() && self.receive_at_once().await? {
             return Ok(());
         } else {
             self.receive_later().await
         };
-        match received {
-            Ok(bytes) => {
-                self.more.set(bytes.len() >= WAIT_MAX);
-                self.state.borrow_mut().incoming.adopt(bytes);
-                Ok(())
-            }
-            Err(Error::EndOfStream) => {
-                self.state.borrow_mut().truncated = true;
-                Ok(())
-            }
-            Err(error) => Err(error),
+        self.note(received.map(|bytes| {
+            self.more.set(bytes.len() >= WAIT_MAX);
+            self.state.borrow_mut().incoming.adopt(bytes);
+        }))
+    }
+
+    /// The end of the stream below is no error yet: what came before it may say so.
+    fn note(&self, received: Result<()>) -> Result<()> {
+        if matches!(received, Err(Error::EndOfStream)) {
+            self.state.borrow_mut().truncated = true;
+            return Ok(());
         }
+        received
     }
 
     /// Takes what is there without waiting, straight into the buffer in which it is decrypted.
@@ -155,7 +159,11 @@ impl<S: ByteStream> Session<S> {
     }
 
     /// Writes what nobody else writes, now or a little later.
-    fn write_left_behind(&self, retry: &mut Option<Retry>, cx: &mut Context<'_>) -> Result<()> {
+    pub(super) fn write_left_behind(
+        &self,
+        retry: &mut Option<Retry>,
+        cx: &mut Context<'_>,
+    ) -> Result<()> {
         loop {
             if !self.write_at_once(cx) {
                 *retry = None;
@@ -197,7 +205,7 @@ impl<S: ByteStream> Session<S> {
 }
 
 /// A later attempt to write.
-struct Retry {
+pub(super) struct Retry {
     after: Duration,
     sleep: Sleep,
 }
@@ -217,10 +225,10 @@ impl Retry {
 }
 
 /// A receiver that waits is known while it does.
-struct Here<'a, S>(&'a Session<S>);
+pub(super) struct Here<'a, S>(pub(super) &'a Session<S>);
 
 impl<S> Here<'_, S> {
-    fn wait(&self, waker: &Waker) {
+    pub(super) fn wait(&self, waker: &Waker) {
         let old = self.0.receiver.replace(Some(waker.clone()));
         drop(old);
     }

@@ -31,7 +31,7 @@ use super::turn::{Taken, Turn};
 use crate::error::{Error, Result, TlsError};
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
-use crate::stream::{ByteStream, Data};
+use crate::stream::{ByteStream, Data, Plain};
 use crate::task::fail_after;
 
 /// How long `close` tries to say goodbye while the stream below takes nothing.
@@ -84,6 +84,9 @@ impl<S: ByteStream> Session<S> {
     }
 
     async fn flush_in(&self, _turn: &Taken<'_>) -> Result<()> {
+        if let Some(Plain(socket)) = self.inner.plain_sender() {
+            return self.flush_direct(socket).await;
+        }
         loop {
             if self.state.borrow().out.is_empty() {
                 return Ok(());

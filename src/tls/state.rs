@@ -63,6 +63,7 @@ impl State {
     }
 
     /// What the machine failed with.
+    #[inline]
     pub(super) fn failure(&self) -> Result<()> {
         match &self.failed {
             Some(error) => Err(failure::in_traffic(error, self.machine.is_client())),
@@ -147,7 +148,6 @@ impl State {
 
     /// Encrypts as much of `data` as may wait to be sent, and takes it off.
     pub(super) fn encrypt(&mut self, data: &mut impl Data) -> Result<()> {
-        let mut gathered = Buffer::default();
         let count = match data.rest() {
             Rest::One(part) => {
                 let part = &part[..part.len().min(AHEAD)];
@@ -155,6 +155,7 @@ impl State {
                 part.len()
             }
             Rest::Many(parts) => {
+                let mut gathered = Buffer::default();
                 for part in parts {
                     let left = RECORD - gathered.len();
                     if left == 0 {
