@@ -108,6 +108,8 @@ pub(super) async fn shake<S: ByteStream>(session: &Session<S>) -> Result<()> {
 async fn finish<S: ByteStream>(session: &Session<S>) -> Result<()> {
     {
         let mut state = session.state.borrow_mut();
+        // One that only sends from here on never comes back to it.
+        state.incoming.settle();
         let version = state.machine.common().protocol_version();
         if !state.machine.is_client() && version == Some(ProtocolVersion::TLSv1_3) {
             state.held_back = true;

@@ -44,7 +44,7 @@ async fn idle() {
     println!("{each} bytes for one end of an idle connection");
     // A sanitizer keeps for a while what was freed.
     assert!(
-        each < 40_000 || sanitized(),
+        each < 30_000 || sanitized(),
         "{each} bytes for one end of an idle connection"
     );
 }
