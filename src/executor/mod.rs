@@ -98,6 +98,13 @@ impl Lister<'_> {
         waker::discard(Some(waker));
         self.slots.wake(id)
     }
+
+    /// As [`Executor::list`].
+    #[inline]
+    #[must_use = "the waker has to be called"]
+    pub(crate) fn wake_task(&mut self, id: TaskId) -> Option<Waker> {
+        self.slots.wake(id)
+    }
 }
 
 impl Executor {
@@ -196,13 +203,6 @@ impl Executor {
         TaskId::of(waker, self.number).is_some()
     }
 
-    /// A copy of `waker` if it is that of a task of this executor. Else it may be the user's, and
-    /// is cloned where nothing is borrowed.
-    #[inline]
-    pub(crate) fn copy_own(&self, waker: &Waker) -> Option<Waker> {
-        TaskId::copy(waker, self.number)
-    }
-
     /// The task that is being polled.
     pub(crate) fn task(&self) -> TaskId {
         self.task.get()
@@ -277,6 +277,7 @@ impl Executor {
     }
 
     /// The task that `waker` wakes, if it is one of this executor's.
+    #[inline]
     pub(crate) fn task_of(&self, waker: &Waker) -> Option<TaskId> {
         TaskId::of(waker, self.number)
     }

@@ -102,12 +102,6 @@ impl TaskId {
         Some(Self(waker.data().addr())).filter(|id| id.runtime() == runtime)
     }
 
-    /// A copy of `waker` if it is a waker of runtime number `runtime`: of numbers, without a call.
-    #[inline]
-    pub(super) fn copy(waker: &Waker, runtime: u16) -> Option<Waker> {
-        Self::of(waker, runtime).map(|id| ManuallyDrop::into_inner(id.waker()))
-    }
-
     /// Wakes the task, whichever thread this is.
     #[inline]
     pub(crate) fn wake(self) {

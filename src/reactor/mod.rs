@@ -21,14 +21,16 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::rc::Rc;
 use std::task::Waker;
 
+use slab::Slab;
+
 pub(crate) use readiness::{After, Direction};
 pub(crate) use sources::SourceKey;
 pub(crate) use timers::{TimerKey, Timers};
 
 use crate::sys::clock::{self, Nanos};
 use crate::sys::poller::{Bell, Poller};
-pub(crate) use sources::Source;
-use sources::{Listening, Sources, token};
+use readiness::{Parked, Readiness};
+use sources::{Source, Sources, token};
 
 /// How late a timer may be met for the sake of others that are due so soon after it.
 const SLACK: Nanos = 400_000;
@@ -51,6 +53,17 @@ pub(crate) enum Awaited {
     Moment(Nanos),
 }
 
+/// Who waits for a source. A task is a number in the source; the rare waker of somebody else is
+/// kept apart, so that an idle source is small.
+#[derive(Debug)]
+#[must_use = "a foreign waker is called or dropped outside the borrow"]
+pub(crate) enum Waiter {
+    /// A task of the loop's, by its number, which is never 0.
+    Task(usize),
+    /// A waker that may be the user's code.
+    Foreign(Waker),
+}
+
 /// What a look at a source has shown.
 #[derive(Debug)]
 #[must_use = "a foreign waker is dropped outside the borrow"]
@@ -60,7 +73,7 @@ pub(crate) enum Look {
     /// It would have to wait, and nobody was stored.
     NotReady,
     /// It has to wait; who waited before.
-    Parked(Option<Waker>),
+    Parked(Option<Waiter>),
 }
 
 /// The waiting half of a runtime.
@@ -68,7 +81,33 @@ pub(crate) enum Look {
 pub(crate) struct Reactor {
     poller: Option<Rc<Poller>>,
     sources: Sources,
+    foreign: Foreign,
     pub(crate) timers: Timers,
+}
+
+/// The wakers of sources that are no task's, by their place and one.
+#[derive(Debug, Default)]
+struct Foreign(Slab<Waker>);
+
+impl Foreign {
+    /// How `waiter` is stored in a source.
+    #[inline]
+    fn keep(&mut self, waiter: Waiter) -> Parked {
+        let (number, apart) = match waiter {
+            Waiter::Task(number) => (number, false),
+            Waiter::Foreign(waker) => (self.0.insert(waker) + 1, true),
+        };
+        Parked { number, apart }
+    }
+
+    /// Who was stored so, and no longer is.
+    #[inline]
+    fn take(&mut self, parked: Parked) -> Waiter {
+        if parked.apart {
+            return Waiter::Foreign(self.0.remove(parked.number - 1));
+        }
+        Waiter::Task(parked.number)
+    }
 }
 
 impl Reactor {
@@ -89,8 +128,11 @@ impl Reactor {
         bell: &Bell,
     ) -> io::Result<SourceKey> {
         self.poller(bell)?;
-        let listener = (trigger == Trigger::Level).then_some(Listening { armed: true });
-        let key = self.sources.insert(fd.as_raw_fd(), listener);
+        let readiness = match trigger {
+            Trigger::Edge => Readiness::default(),
+            Trigger::Level => Readiness::of_listener(),
+        };
+        let key = self.sources.insert(fd.as_raw_fd(), readiness);
         let poller = self.poller(bell)?;
         let added = match trigger {
             Trigger::Edge => poller.add(fd, token(key)),
@@ -105,16 +147,20 @@ impl Reactor {
     }
 
     /// Forgets a source; `fd` is taken out of the poller where closing it would not be enough.
-    #[must_use = "its waiters are woken or dropped outside the borrow"]
+    /// Gives back who waited.
+    #[must_use = "they are woken or dropped outside the borrow"]
     pub(crate) fn deregister(
         &mut self,
         key: SourceKey,
         fd: Option<BorrowedFd<'_>>,
-    ) -> Option<Source> {
+    ) -> [Option<Waiter>; 2] {
         if let (Some(fd), Some(poller)) = (fd, &self.poller) {
             poller.remove(fd);
         }
-        self.sources.remove(key)
+        match self.sources.remove(key) {
+            Some(mut source) => waiters(&mut source, &mut self.foreign),
+            None => [None, None],
+        }
     }
 
     /// The call said `WouldBlock`.
@@ -132,8 +178,9 @@ impl Reactor {
         key: SourceKey,
         direction: Direction,
         after: After,
-    ) -> Option<Waker> {
-        self.sources.get(key)?.readiness.done(direction, after)
+    ) -> Option<Waiter> {
+        let parked = self.sources.get(key)?.readiness.done(direction, after)?;
+        Some(self.foreign.take(parked))
     }
 
     /// Lets a listener report, which stays quiet while nobody waits for it.
@@ -141,7 +188,7 @@ impl Reactor {
         let Some(source) = self.sources.get(key) else {
             return Ok(());
         };
-        if let (Some(listener), Some(poller)) = (&mut source.listener, &self.poller) {
+        if let (Some(listener), Some(poller)) = (&mut source.readiness.listener, &self.poller) {
             if !listener.armed || !cfg!(any(target_os = "linux", target_os = "android")) {
                 poller.arm(source.fd, token(key))?;
                 listener.armed = true;
@@ -150,14 +197,14 @@ impl Reactor {
         Ok(())
     }
 
-    /// Tells whether a call may succeed. If not, and there is an `own` waker, that is stored at
-    /// once.
+    /// Tells whether a call may succeed. If not, and there is a task to be stored by its number,
+    /// that is done at once.
     #[inline]
     pub(crate) fn try_or_park(
         &mut self,
         key: SourceKey,
         direction: Direction,
-        own: impl FnOnce() -> Option<Waker>,
+        task: impl FnOnce() -> Option<usize>,
     ) -> Look {
         let Some(source) = self.sources.get(key) else {
             return Look::Ready;
@@ -165,10 +212,15 @@ impl Reactor {
         if source.readiness.is_ready(direction) {
             return Look::Ready;
         }
-        match own() {
-            Some(own) => Look::Parked(source.readiness.park(direction, own)),
-            None => Look::NotReady,
-        }
+        let Some(number) = task() else {
+            return Look::NotReady;
+        };
+        let parked = Parked {
+            number,
+            apart: false,
+        };
+        let before = source.readiness.park(direction, parked);
+        Look::Parked(before.map(|before| self.foreign.take(before)))
     }
 
     /// Stores who waits; gives back who waited before.
@@ -177,19 +229,22 @@ impl Reactor {
         &mut self,
         key: SourceKey,
         direction: Direction,
-        waker: Waker,
-    ) -> Option<Waker> {
-        match self.sources.get(key) {
-            Some(source) => source.readiness.park(direction, waker),
-            None => Some(waker),
-        }
+        waiter: Waiter,
+    ) -> Option<Waiter> {
+        let Some(source) = self.sources.get(key) else {
+            return Some(waiter);
+        };
+        let parked = self.foreign.keep(waiter);
+        let before = source.readiness.park(direction, parked)?;
+        Some(self.foreign.take(before))
     }
 
     /// Nobody waits there any more.
     #[must_use = "a foreign waker is dropped outside the borrow"]
     #[inline]
-    pub(crate) fn unpark(&mut self, key: SourceKey, direction: Direction) -> Option<Waker> {
-        self.sources.get(key)?.readiness.unpark(direction)
+    pub(crate) fn unpark(&mut self, key: SourceKey, direction: Direction) -> Option<Waiter> {
+        let parked = self.sources.get(key)?.readiness.unpark(direction)?;
+        Some(self.foreign.take(parked))
     }
 
     /// Waits for events until `deadline`; 0 is not at all, `None` for ever. May be early.
@@ -207,20 +262,23 @@ impl Reactor {
 
     /// Marks what the last wait brought, and hands over who waited for it.
     #[inline]
-    pub(crate) fn collect(&mut self, mut woken: impl FnMut(Waker)) {
+    pub(crate) fn collect(&mut self, mut woken: impl FnMut(Waiter)) {
         let Some(poller) = &self.poller else { return };
-        let sources = &mut self.sources;
+        let (sources, foreign) = (&mut self.sources, &mut self.foreign);
         poller.each_event(|token, bits| {
             let Some(source) = sources.by_token(token) else {
                 return;
             };
-            if let Some(listener) = &mut source.listener {
-                if listener.armed && !source.readiness.is_waited_for(Direction::Read) {
+            let quiet = !source.readiness.is_waited_for(Direction::Read);
+            if let Some(listener) = &mut source.readiness.listener {
+                if listener.armed && quiet {
                     // It would report for ever. If it cannot be silenced it is gone already.
                     listener.armed = poller.disarm(source.fd, token).is_err();
                 }
             }
-            source.readiness.event(bits, &mut woken);
+            source
+                .readiness
+                .event(bits, |parked| woken(foreign.take(parked)));
         });
     }
 
@@ -250,26 +308,40 @@ impl Reactor {
         }
     }
 
-    /// Takes everybody who waits for anything.
-    pub(crate) fn take_waiters(&mut self, waiters: &mut Vec<Waker>) {
+    /// Takes everybody out who waits for anything; the wakers that are to be called, for there are
+    /// tasks among them that the caller wakes anyway.
+    pub(crate) fn take_waiters(&mut self, wakers: &mut Vec<Waker>) {
         for source in self.sources.iter_mut() {
-            for direction in [Direction::Read, Direction::Write] {
-                waiters.extend(source.readiness.unpark(direction));
-            }
+            let waiters = waiters(source, &mut self.foreign);
+            wakers.extend(
+                waiters
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|waiter| match waiter {
+                        Waiter::Task(_) => None,
+                        Waiter::Foreign(waker) => Some(waker),
+                    }),
+            );
         }
-        self.timers.take_wakers(waiters);
+        self.timers.take_wakers(wakers);
     }
 
-    /// Calls `visit` with everybody who waits for something.
-    pub(crate) fn each_waiter<'a>(&'a self, mut visit: impl FnMut(&'a Waker, Awaited)) {
+    /// Calls `visit` with every task that waits for a descriptor, by its number, and with `None`
+    /// for each waker that is no task's.
+    pub(crate) fn each_waiter(&self, mut visit: impl FnMut(Option<usize>, Awaited)) {
         for source in self.sources.iter() {
             for direction in [Direction::Read, Direction::Write] {
-                if let Some(waker) = source.readiness.waiter(direction) {
-                    let is_listener = source.listener.is_some();
-                    visit(waker, Awaited::Socket(source.fd, direction, is_listener));
+                if let Some(parked) = source.readiness.waiter(direction) {
+                    let is_listener = source.readiness.listener.is_some();
+                    let task = (!parked.apart).then_some(parked.number);
+                    visit(task, Awaited::Socket(source.fd, direction, is_listener));
                 }
             }
         }
+    }
+
+    /// Calls `visit` with everybody who waits for a moment.
+    pub(crate) fn each_timer<'a>(&'a self, mut visit: impl FnMut(&'a Waker, Awaited)) {
         for (waker, deadline) in self.timers.iter() {
             visit(waker, Awaited::Moment(deadline));
         }
@@ -281,11 +353,10 @@ impl Reactor {
     }
 }
 
-impl Source {
-    /// Who waited when the source was taken away.
-    pub(crate) fn into_waiters(mut self) -> [Option<Waker>; 2] {
-        [Direction::Read, Direction::Write].map(|direction| self.readiness.unpark(direction))
-    }
+/// Takes out who waits for a source.
+fn waiters(source: &mut Source, foreign: &mut Foreign) -> [Option<Waiter>; 2] {
+    [Direction::Read, Direction::Write]
+        .map(|direction| Some(foreign.take(source.readiness.unpark(direction)?)))
 }
 
 #[cfg(test)]

@@ -12,8 +12,6 @@
 //!                         └─ended: stays ready for ever (the call tells which end it is)
 //! ```
 
-use std::task::Waker;
-
 use crate::sys::poller::ready;
 
 /// Which way bytes go.
@@ -46,28 +44,51 @@ pub(crate) enum After {
     Taken,
 }
 
+/// Who waits, by a number that is never 0: of a task, or of a waker that is kept `apart`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Parked {
+    pub(super) number: usize,
+    pub(super) apart: bool,
+}
+
 /// One source's readiness and its two waiters.
 #[derive(Debug, Default)]
 pub(crate) struct Readiness {
     /// `ready` bits: `READ` and `WRITE` come and go, `ENDED` and `URGENT` stay.
     bits: u8,
-    reader: Option<Waker>,
-    writer: Option<Waker>,
+    /// The directions whose waiter is kept apart.
+    apart: u8,
+    /// The waiters' numbers; 0 for nobody.
+    reader: usize,
+    writer: usize,
+    /// Set for a listener. Here, not beside it in the source, where it would take 8 bytes more.
+    pub(super) listener: Option<Listening>,
+}
+
+/// A listener is armed and disarmed as it is waited for.
+#[derive(Debug)]
+pub(super) struct Listening {
+    pub(super) armed: bool,
 }
 
 impl Readiness {
+    /// Nothing is known yet, of a listener that is armed.
+    pub(super) fn of_listener() -> Self {
+        Self {
+            listener: Some(Listening { armed: true }),
+            ..Self::default()
+        }
+    }
+
     /// Takes in an event; hands over who waited for it.
     #[inline]
-    pub(crate) fn event(&mut self, bits: u8, mut woken: impl FnMut(Waker)) {
+    pub(crate) fn event(&mut self, bits: u8, mut woken: impl FnMut(Parked)) {
         self.bits |= bits;
-        if bits & ready::READ != 0 {
-            if let Some(waker) = self.reader.take() {
-                woken(waker);
-            }
-        }
-        if bits & ready::WRITE != 0 {
-            if let Some(waker) = self.writer.take() {
-                woken(waker);
+        for direction in [Direction::Read, Direction::Write] {
+            if bits & direction.bit() != 0 {
+                if let Some(parked) = self.unpark(direction) {
+                    woken(parked);
+                }
             }
         }
     }
@@ -87,8 +108,8 @@ impl Readiness {
     /// nothing else was seen that can cut one short: then the next `WouldBlock` need not be asked
     /// for.
     #[inline]
-    #[must_use = "a foreign waker is dropped outside the borrow"]
-    pub(crate) fn done(&mut self, direction: Direction, after: After) -> Option<Waker> {
+    #[must_use = "what is kept apart is to be dropped"]
+    pub(crate) fn done(&mut self, direction: Direction, after: After) -> Option<Parked> {
         let drained = match after {
             After::Ready => false,
             After::Short => self.bits & (ready::ENDED | ready::URGENT) == 0,
@@ -100,26 +121,39 @@ impl Readiness {
         self.unpark(direction)
     }
 
-    /// Stores who waits; the one before is to be dropped outside the borrow.
+    /// Stores who waits; gives back who did before.
     #[inline]
-    #[must_use = "a foreign waker is dropped outside the borrow"]
-    pub(crate) fn park(&mut self, direction: Direction, waker: Waker) -> Option<Waker> {
-        self.place(direction).replace(waker)
+    #[must_use = "what is kept apart is to be dropped"]
+    pub(crate) fn park(&mut self, direction: Direction, parked: Parked) -> Option<Parked> {
+        let before = self.unpark(direction);
+        *self.place(direction) = parked.number;
+        if parked.apart {
+            self.apart |= direction.bit();
+        }
+        before
     }
 
     /// Nobody waits in this direction any more.
     #[inline]
-    #[must_use = "a foreign waker is dropped outside the borrow"]
-    pub(crate) fn unpark(&mut self, direction: Direction) -> Option<Waker> {
-        self.place(direction).take()
+    #[must_use = "what is kept apart is to be dropped"]
+    pub(crate) fn unpark(&mut self, direction: Direction) -> Option<Parked> {
+        let number = std::mem::take(self.place(direction));
+        if number == 0 {
+            return None;
+        }
+        let apart = self.apart & direction.bit() != 0;
+        self.apart &= !direction.bit();
+        Some(Parked { number, apart })
     }
 
     /// Who waits.
-    pub(crate) fn waiter(&self, direction: Direction) -> Option<&Waker> {
-        match direction {
-            Direction::Read => self.reader.as_ref(),
-            Direction::Write => self.writer.as_ref(),
-        }
+    pub(crate) fn waiter(&self, direction: Direction) -> Option<Parked> {
+        let number = match direction {
+            Direction::Read => self.reader,
+            Direction::Write => self.writer,
+        };
+        let apart = self.apart & direction.bit() != 0;
+        (number != 0).then_some(Parked { number, apart })
     }
 
     pub(crate) fn is_waited_for(&self, direction: Direction) -> bool {
@@ -127,7 +161,7 @@ impl Readiness {
     }
 
     #[inline]
-    fn place(&mut self, direction: Direction) -> &mut Option<Waker> {
+    fn place(&mut self, direction: Direction) -> &mut usize {
         match direction {
             Direction::Read => &mut self.reader,
             Direction::Write => &mut self.writer,
@@ -139,15 +173,16 @@ impl Readiness {
 mod tests {
     use super::*;
 
-    fn waker() -> Waker {
-        Waker::noop().clone()
-    }
+    const SOMEBODY: Parked = Parked {
+        number: 7,
+        apart: false,
+    };
 
     #[test]
     fn an_event_before_the_waiter_is_kept() {
         let mut source = Readiness::default();
         let mut woken = Vec::new();
-        source.event(ready::READ, |waker| woken.push(waker));
+        source.event(ready::READ, |parked| woken.push(parked));
         assert!(woken.is_empty());
         assert!(source.is_ready(Direction::Read) && !source.is_ready(Direction::Write));
     }
@@ -156,11 +191,11 @@ mod tests {
     fn a_waiter_is_woken_once_and_by_its_own_direction() {
         let mut source = Readiness::default();
         let mut woken = Vec::new();
-        assert!(source.park(Direction::Read, waker()).is_none());
-        source.event(ready::WRITE, |waker| woken.push(waker));
+        assert!(source.park(Direction::Read, SOMEBODY).is_none());
+        source.event(ready::WRITE, |parked| woken.push(parked));
         assert!(woken.is_empty());
-        source.event(ready::READ, |waker| woken.push(waker));
-        source.event(ready::READ, |waker| woken.push(waker));
+        source.event(ready::READ, |parked| woken.push(parked));
+        source.event(ready::READ, |parked| woken.push(parked));
         assert_eq!(woken.len(), 1);
     }
 
@@ -168,7 +203,7 @@ mod tests {
     fn a_short_receive_drains_only_when_nothing_odd_was_seen() {
         for (odd, left) in [(0, false), (ready::ENDED, true), (ready::URGENT, true)] {
             let mut source = Readiness::default();
-            source.event(ready::READ | odd, drop);
+            source.event(ready::READ | odd, |_| panic!("nobody waits"));
             assert!(source.done(Direction::Read, After::Short).is_none());
             assert_eq!(source.is_ready(Direction::Read), left);
         }
@@ -177,8 +212,8 @@ mod tests {
     /// Against a twin with a flag and a name per direction, under random operations.
     #[test]
     fn behaves_as_two_flags_and_two_names() {
-        let (mut source, mut woken) = (Readiness::default(), Vec::new());
-        let (mut flags, mut waits, mut odd) = ([false; 2], [false; 2], false);
+        let (mut source, mut woken) = (Readiness::default(), Vec::<Parked>::new());
+        let (mut flags, mut waits, mut odd) = ([false; 2], [None; 2], false);
         let mut seed = 0x2545_F491_4F6C_DD1D_u64;
         for _ in 0..100_000 {
             seed ^= seed << 13;
@@ -190,36 +225,35 @@ mod tests {
             };
             match seed >> 40 & 7 {
                 0..=2 => {
-                    source.event(direction.bit(), |waker| woken.push(waker));
+                    source.event(direction.bit(), |parked| woken.push(parked));
                     flags[n] = true;
-                    assert_eq!(woken.drain(..).count(), usize::from(waits[n]));
-                    waits[n] = false;
+                    assert_eq!(woken.drain(..).next(), waits[n].take());
                 }
                 3 => {
                     source.clear(direction);
                     flags[n] = false;
                 }
                 4 => {
-                    let waited = source.done(Direction::Read, After::Short).is_some();
-                    assert_eq!(waited, std::mem::replace(&mut waits[0], false));
+                    let waited = source.done(Direction::Read, After::Short);
+                    assert_eq!(waited, waits[0].take());
                     flags[0] &= odd;
                 }
                 5 => {
-                    assert_eq!(source.park(direction, waker()).is_some(), waits[n]);
-                    waits[n] = true;
+                    let parked = Parked {
+                        number: (seed >> 44) as usize | 1,
+                        apart: seed & 1 != 0,
+                    };
+                    assert_eq!(source.park(direction, parked), waits[n].replace(parked));
                 }
-                6 => assert_eq!(
-                    source.unpark(direction).is_some(),
-                    std::mem::replace(&mut waits[n], false)
-                ),
+                6 => assert_eq!(source.unpark(direction), waits[n].take()),
                 _ if seed >> 50 & 1023 == 0 => {
-                    source.event(ready::URGENT, |waker| woken.push(waker));
+                    source.event(ready::URGENT, |parked| woken.push(parked));
                     odd = true;
                 }
                 _ => {}
             }
             assert_eq!(source.is_ready(direction), flags[n]);
-            assert_eq!(source.is_waited_for(direction), waits[n]);
+            assert_eq!(source.waiter(direction), waits[n]);
         }
     }
 }

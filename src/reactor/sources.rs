@@ -20,14 +20,6 @@ pub(crate) struct Source {
     /// While it is here it has not been closed.
     pub(super) fd: RawFd,
     pub(super) readiness: Readiness,
-    /// Set for a listener, which is armed and disarmed as it is waited for.
-    pub(super) listener: Option<Listening>,
-}
-
-/// What a level-triggered source needs beyond the others.
-#[derive(Debug)]
-pub(super) struct Listening {
-    pub(super) armed: bool,
 }
 
 /// All sources of one reactor.
@@ -38,16 +30,14 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    pub(super) fn insert(&mut self, fd: RawFd, listener: Option<Listening>) -> SourceKey {
+    pub(super) fn insert(&mut self, fd: RawFd, readiness: Readiness) -> SourceKey {
         // Never 0, so that no key is.
         self.generation = self.generation.checked_add(1).unwrap_or(1);
         let generation = self.generation;
-        let readiness = Readiness::default();
         let index = self.slab.insert(Source {
             generation,
             fd,
             readiness,
-            listener,
         });
         u64::from(generation) << 32 | index as u64
     }
@@ -114,13 +104,20 @@ pub(super) fn token(key: SourceKey) -> usize {
 mod tests {
     use super::*;
 
+    /// There is one for each idle connection.
+    #[cfg(target_pointer_width = "64")]
+    #[test]
+    fn a_source_takes_32_bytes() {
+        assert_eq!(size_of::<Source>(), 32);
+    }
+
     #[test]
     fn a_stale_token_finds_nobody() {
         let mut sources = Sources::default();
-        let first = sources.insert(0, None);
+        let first = sources.insert(0, Readiness::default());
         assert!(sources.by_token(token(first)).is_some());
         assert!(sources.remove(first).is_some());
-        let second = sources.insert(0, None);
+        let second = sources.insert(0, Readiness::default());
         assert_eq!(index(first), index(second));
         assert!(sources.by_token(token(first)).is_none());
         assert!(sources.get(first).is_none() && sources.remove(first).is_none());

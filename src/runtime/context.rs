@@ -21,8 +21,8 @@ use super::stores::Stores;
 use super::wait::Wait;
 use crate::error::{Error, Result};
 use crate::executor::remote::Remote;
-use crate::executor::{Executor, waker};
-use crate::reactor::Reactor;
+use crate::executor::{Executor, TaskId, waker};
+use crate::reactor::{Reactor, Waiter};
 use crate::sys::batch::Batch;
 use crate::sys::current::Current;
 use crate::sys::poller::Bell;
@@ -172,6 +172,15 @@ impl Core {
         // Their tasks may be inside combinators with wakers of their own.
         self.reactor().take_waiters(&mut woken);
         woken
+    }
+
+    /// Lists the tasks among those who waited for a source; the wakers of others are given back.
+    #[must_use = "the wakers have to be called"]
+    pub(super) fn list_waiters(&self, waiters: [Option<Waiter>; 2]) -> [Option<Waker>; 2] {
+        waiters.map(|waiter| match waiter? {
+            Waiter::Task(number) => self.executor.list(TaskId::from_number(number)),
+            Waiter::Foreign(waker) => Some(waker),
+        })
     }
 
     /// What made the loop fail may have passed: the next wait will tell.

@@ -164,14 +164,16 @@ fn waits(core: &Core) -> (HashMap<u32, Vec<String>>, usize) {
     let mut by_task: HashMap<u32, Vec<String>> = HashMap::new();
     let mut unattributed = 0;
     let now = clock::now();
-    core.reactor_ref()
-        .each_waiter(|waker, awaited| match core.executor.task_of(waker) {
-            Some(task) => {
-                let waits = by_task.entry(task.index()).or_default();
-                waits.push(words(awaited, now));
-            }
-            None => unattributed += 1,
-        });
+    let mut note = |task: Option<TaskId>, awaited| match task {
+        Some(task) => {
+            let waits = by_task.entry(task.index()).or_default();
+            waits.push(words(awaited, now));
+        }
+        None => unattributed += 1,
+    };
+    let reactor = core.reactor_ref();
+    reactor.each_waiter(|task, awaited| note(task.map(TaskId::from_number), awaited));
+    reactor.each_timer(|waker, awaited| note(core.executor.task_of(waker), awaited));
     (by_task, unattributed)
 }
 

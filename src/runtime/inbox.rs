@@ -10,7 +10,7 @@ use std::task::Waker;
 use super::context::Core;
 use crate::executor::remote::Post;
 use crate::executor::{Payload, TaskId};
-use crate::reactor::Source;
+use crate::reactor::Waiter;
 
 /// Lists that are filled and emptied in each turn; kept for their capacity.
 #[derive(Debug, Default)]
@@ -41,13 +41,14 @@ impl Inbox {
         }
         let (mut reactor, mut list) = (core.reactor(), core.executor.lister());
         // Tasks of this runtime are listed at once: that runs nobody's code.
-        let mut wake = |waker| {
-            if let Some(foreign) = list.wake(waker) {
-                self.woken.push(foreign);
-            }
-        };
-        reactor.collect(&mut wake);
-        reactor.expire(timers, wake);
+        reactor.collect(|waiter| {
+            let foreign = match waiter {
+                Waiter::Task(number) => list.wake_task(TaskId::from_number(number)),
+                Waiter::Foreign(waker) => Some(waker),
+            };
+            self.woken.extend(foreign);
+        });
+        reactor.expire(timers, |waker| self.woken.extend(list.wake(waker)));
     }
 
     /// Does what other threads asked for, but for the waking.
@@ -65,9 +66,10 @@ impl Inbox {
                     }
                 }
                 Post::Source(key) => {
-                    let source = reactor.deregister(key, None);
-                    let waiters = source.into_iter().flat_map(Source::into_waiters);
-                    self.woken.extend(waiters.flatten());
+                    let waiters = reactor.deregister(key, None);
+                    drop(reactor);
+                    self.woken
+                        .extend(core.list_waiters(waiters).into_iter().flatten());
                 }
                 Post::Timer(key) => self.unused.extend(reactor.timers.cancel(key)),
             }

@@ -2,15 +2,15 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use super::context::{self, Core};
 use super::socket::{Refusal, Socket};
 use super::wait::Wait;
 use crate::error::{Error, Result};
-use crate::executor::waker;
+use crate::executor::TaskId;
 pub(crate) use crate::reactor::{After, Direction};
-use crate::reactor::{Look, SourceKey};
+use crate::reactor::{Look, SourceKey, Waiter};
 
 /// Whether to make the call before the first wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +97,7 @@ impl<'a> Operation<'a> {
                     Look::Parked(old) => {
                         self.hold(core);
                         self.parked = true;
-                        waker::discard(old);
+                        drop(old);
                         return self.wait.pend_own(core, cx);
                     }
                     look => ready = matches!(look, Look::Ready),
@@ -175,19 +175,19 @@ impl<'a> Operation<'a> {
     #[inline]
     fn look(&self, core: &Core, cx: &Context<'_>, slot: SourceKey) -> Look {
         // A listener has to be armed, too.
-        let own = || match self.socket.is_listener() {
+        let task = || match self.socket.is_listener() {
             true => None,
-            false => core.executor.copy_own(cx.waker()),
+            false => core.executor.task_of(cx.waker()).map(TaskId::number),
         };
-        core.reactor().try_or_park(slot, self.direction, own)
+        core.reactor().try_or_park(slot, self.direction, task)
     }
 
     /// The call succeeded: notes what that says, and waits no more.
     #[inline]
     fn done(&mut self, core: &Core, slot: SourceKey, after: After) {
-        let waker = core.reactor().done(slot, self.direction, after);
+        let waiter = core.reactor().done(slot, self.direction, after);
         self.parked = false;
-        waker::discard(waker);
+        drop(waiter);
     }
 
     fn wait<T>(&mut self, core: &Core, cx: &Context<'_>, slot: SourceKey) -> Poll<io::Result<T>> {
@@ -201,8 +201,11 @@ impl<'a> Operation<'a> {
             core.reactor().arm(key)?;
         }
         // Cloned before, and the old one dropped after, the reactor is borrowed.
-        let waker = cx.waker().clone();
-        let old = core.reactor().park(key, self.direction, waker);
+        let waiter = match core.executor.task_of(cx.waker()) {
+            Some(task) => Waiter::Task(task.number()),
+            None => Waiter::Foreign(cx.waker().clone()),
+        };
+        let old = core.reactor().park(key, self.direction, waiter);
         self.parked = true;
         drop(old);
         Poll::Pending
@@ -210,7 +213,7 @@ impl<'a> Operation<'a> {
 
     /// Its waker may be with the source; gives back what is to be dropped last.
     #[cold]
-    fn unpark(&mut self, claimed: u64) -> Option<Waker> {
+    fn unpark(&mut self, claimed: u64) -> Option<Waiter> {
         self.parked = false;
         let unpark = |core: &std::rc::Rc<Core>| {
             let slot = self.socket.slot();
@@ -244,10 +247,10 @@ impl Operation<'_> {
             return;
         }
         if self.parked {
-            let waker = self.unpark(claimed);
+            let waiter = self.unpark(claimed);
             self.socket.release(self.direction);
             // Last: it may be the user's code, and panic.
-            drop(waker);
+            drop(waiter);
         } else {
             self.socket.release(self.direction);
         }

@@ -181,8 +181,8 @@ impl Socket {
         fence(SeqCst);
         if self.is_closed() {
             self.slot.store(0, Relaxed);
-            let source = core.reactor().deregister(key, Some(self.fd()));
-            drop(source);
+            let waiters = core.reactor().deregister(key, Some(self.fd()));
+            drop(waiters);
             return Err(io::ErrorKind::NotConnected.into());
         }
         Ok(key)
@@ -197,7 +197,7 @@ impl Socket {
                 core.reactor().deregister(slot, Some(self.fd()))
             });
             match at_home {
-                Some(source) => drop(source),
+                Some(waiters) => drop(waiters),
                 None => self.leave(owner, || ()),
             }
         }
@@ -226,15 +226,12 @@ impl Socket {
         let owner = self.owner.load(Acquire);
         let at_home = context::with_serial(owner, |core| {
             let slot = self.slot.swap(0, Relaxed);
-            let source = core.reactor().deregister(slot, Some(self.fd()));
+            let waiters = core.reactor().deregister(slot, Some(self.fd()));
             kill();
-            source
+            core.list_waiters(waiters)
         });
         match at_home {
-            Some(source) => {
-                let waiters = source.into_iter().flat_map(|source| source.into_waiters());
-                wake_each(waiters.flatten());
-            }
+            Some(foreign) => wake_each(foreign.into_iter().flatten()),
             None => self.leave(owner, kill),
         }
     }
@@ -247,13 +244,12 @@ impl Socket {
 
     /// Wakes who waits in this direction, to look again.
     pub(crate) fn rouse(&self, direction: Direction) {
-        let waker = context::with_serial(self.owner.load(Relaxed), |core| {
+        let foreign = context::with_serial(self.owner.load(Relaxed), |core| {
             let slot = self.slot.load(Relaxed);
-            core.reactor().unpark(slot, direction)
+            let waiter = core.reactor().unpark(slot, direction);
+            core.list_waiters([waiter, None])
         });
-        if let Some(waker) = waker.flatten() {
-            waker.wake();
-        }
+        wake_each(foreign.into_iter().flatten().flatten());
     }
 
     /// Leaves the owner from elsewhere: taken out of the poller, `end`ed, and the key posted.
@@ -284,7 +280,7 @@ impl Drop for Socket {
         let lent = (*self.lent.get_mut()).then(|| self.fd.as_fd());
         let at_home = context::with_serial(owner, |core| core.reactor().deregister(slot, lent));
         match at_home {
-            Some(source) => drop(source),
+            Some(waiters) => drop(waiters),
             // Closed right after, by the field's own drop: the generation keeps them apart.
             None => self.leave(owner, || ()),
         }
