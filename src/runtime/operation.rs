@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use super::context::{self, Core};
 use super::socket::{Refusal, Socket};
-use super::wait::Wait;
+use super::wait::{Enlisted, Pass};
 use crate::error::{Error, Result};
 use crate::executor::TaskId;
 pub(crate) use crate::reactor::{After, Direction};
@@ -28,24 +28,27 @@ pub(crate) enum First {
 #[derive(Debug)]
 pub(crate) struct Operation<'a> {
     socket: &'a Socket,
-    direction: Direction,
     /// The runtime it claimed the direction under; 0 for none.
     claimed: u64,
+    /// Its place in a scope there.
+    enlisted: Enlisted,
+    pass: Pass,
+    direction: Direction,
     /// A waker of this operation may be with the source.
     parked: bool,
     brief: bool,
-    wait: Wait,
 }
 
 impl<'a> Operation<'a> {
     pub(crate) fn new(socket: &'a Socket, direction: Direction) -> Self {
         Self {
             socket,
-            direction,
             claimed: 0,
+            enlisted: Enlisted::default(),
+            pass: Pass::default(),
+            direction,
             parked: false,
             brief: false,
-            wait: Wait::unnamed(),
         }
     }
 
@@ -70,7 +73,8 @@ impl<'a> Operation<'a> {
     /// The next poll begins another operation, in the direction that this one goes on to hold: a
     /// scope that is cancelled by then ends it before it has done anything.
     pub(crate) fn again(&mut self) {
-        self.wait = Wait::unnamed();
+        self.delist();
+        self.pass = Pass::default();
     }
 
     /// Polls the operation: passes the gate, then makes `call` until it succeeds, fails, or would
@@ -84,7 +88,7 @@ impl<'a> Operation<'a> {
         error: impl FnOnce(io::Error) -> Error,
     ) -> Poll<Result<T>> {
         context::poll_with(|core| {
-            ready!(self.wait.admit(core, cx))?;
+            ready!(self.pass.admit(core, cx))?;
             if self.claimed != core.serial() || self.socket.is_closed() {
                 if let Err(refusal) = self.begin(core) {
                     return Poll::Ready(Err(refusal.into()));
@@ -98,13 +102,17 @@ impl<'a> Operation<'a> {
                         self.hold(core);
                         self.parked = true;
                         drop(old);
-                        return self.wait.pend_own(core, cx);
+                        if core.is_alarmed() {
+                            return self.pend(core, cx);
+                        }
+                        // A task's own waker, which has no place in a scope.
+                        return Poll::Pending;
                     }
                     look => ready = matches!(look, Look::Ready),
                 }
             }
             match self.attempt(core, cx, ready, slot, call) {
-                Poll::Pending => self.wait.pend(core, cx),
+                Poll::Pending => self.pend(core, cx),
                 Poll::Ready(Ok(value)) => {
                     core.finished();
                     Poll::Ready(Ok(value))
@@ -127,10 +135,30 @@ impl<'a> Operation<'a> {
         self.socket.admit(core, self.direction)?;
         // If it was claimed before, then under a runtime that is dead, and its wakers with it.
         self.parked = false;
+        self.enlisted = Enlisted::default();
         if !self.brief {
             self.hold(core);
         }
         Ok(())
+    }
+
+    /// It has to wait, and holds its direction; the waker is with the source.
+    #[inline]
+    fn pend<T>(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<T>> {
+        if core.is_alarmed() {
+            if let Some(told) = self.pass.tell(core, cx, true) {
+                return told;
+            }
+        }
+        self.enlisted.enlist(core, cx);
+        Poll::Pending
+    }
+
+    #[inline]
+    fn delist(&mut self) {
+        if self.enlisted.is_there() {
+            self.enlisted.delist(self.claimed);
+        }
     }
 
     /// Holds the direction, which is free or its own.
@@ -241,6 +269,7 @@ impl Operation<'_> {
 
     #[inline]
     fn end(&mut self) {
+        self.delist();
         let claimed = std::mem::take(&mut self.claimed);
         // If the socket is bound anew, what is busy there is another operation.
         if self.socket.owner() != claimed {
@@ -263,5 +292,16 @@ impl Drop for Operation<'_> {
         if self.claimed != 0 {
             self.end_unfinished();
         }
+    }
+}
+
+#[cfg(all(test, target_pointer_width = "64"))]
+mod tests {
+    use super::*;
+
+    /// An idle connection is mostly the receive that it waits in.
+    #[test]
+    fn an_operation_takes_32_bytes() {
+        assert_eq!(size_of::<Operation<'_>>(), 32);
     }
 }

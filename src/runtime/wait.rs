@@ -8,6 +8,9 @@
 //!                      └───> pend            (the waker is in the operation's own list)
 //! ```
 //!
+//! A socket's operation does the same with less: what it waits for a dump finds by itself, and the
+//! runtime it waits in is the one it holds its direction under.
+//!
 //! An operation that begins in a cancelled scope ends before it has done anything. One that waits
 //! when the scope is cancelled tries once more, and then gives its place up.
 
@@ -18,6 +21,23 @@ use super::scopes::WaiterKey;
 use crate::error::Result;
 use crate::executor::TaskId;
 
+/// What an operation remembers of the gate.
+///
+/// ```text
+///   | turn 31 | begun 1 |
+/// ```
+///
+/// *begun*: it passed once. *turn*: the one in which it gave way, if it did at the last poll; else
+/// 0. The highest bit of a turn's number is left out: who meets the same number again after two
+/// billion turns gives way once more than it has to.
+#[derive(Debug, Default)]
+pub(super) struct Pass(u32);
+
+/// An operation's place among the waiters of a scope, if it has one: only wakers that are not a
+/// task's have to.
+#[derive(Debug, Default)]
+pub(super) struct Enlisted(WaiterKey);
+
 /// The part of a waiting operation that the runtime knows of. Lives in the operation's future.
 #[derive(Debug)]
 pub(crate) struct Wait {
@@ -25,13 +45,112 @@ pub(crate) struct Wait {
     what: Option<&'static &'static str>,
     /// The runtime of `enlisted`.
     serial: u64,
-    /// Its place among the waiters of a scope, if it has one: only wakers that are not a task's
-    /// have to.
-    enlisted: WaiterKey,
-    /// It passed the gate once.
-    begun: bool,
-    /// The turn in which it gave way, if it did at the last poll; else 0.
-    yielded: u32,
+    enlisted: Enlisted,
+    pass: Pass,
+}
+
+impl Pass {
+    const BEGUN: u32 = 1;
+
+    /// As [`Wait::admit`].
+    #[inline]
+    pub(super) fn admit(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<()>> {
+        if core.is_calm() {
+            self.0 |= Self::BEGUN;
+            return Poll::Ready(Ok(()));
+        }
+        self.admit_with_care(core, cx)
+    }
+
+    #[cold]
+    fn admit_with_care(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<()>> {
+        if let Some(told) = self.ask(core, cx) {
+            return told;
+        }
+        if self.gives_way(core) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.0 |= Self::BEGUN;
+        Poll::Ready(Ok(()))
+    }
+
+    /// As [`Wait::admit_wait`].
+    #[inline]
+    fn admit_wait(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<()>> {
+        if core.is_alarmed() {
+            if let Some(told) = self.ask(core, cx) {
+                return told;
+            }
+        }
+        self.0 |= Self::BEGUN;
+        Poll::Ready(Ok(()))
+    }
+
+    /// True if the budget is used and it has not given way in the turn before: what stands before
+    /// it in the same task may use the budget of every turn. To be polled again in one turn, as a
+    /// time limit of zero does, is no turn of its own.
+    #[cold]
+    fn gives_way(&mut self, core: &Core) -> bool {
+        let (turn, gave) = (core.executor.turn() << 1, self.0 & !Self::BEGUN);
+        let gives_way = core.is_spent() && (gave == 0 || gave == turn);
+        self.0 = self.0 & Self::BEGUN | if gives_way { turn } else { 0 };
+        gives_way
+    }
+
+    /// What there is to be told at the gate.
+    #[cold]
+    fn ask(&mut self, core: &Core, cx: &Context<'_>) -> Option<Poll<Result<()>>> {
+        if core.has_failed() {
+            return Some(Poll::Ready(Err(core.failure())));
+        }
+        if self.0 & Self::BEGUN != 0 || !core.is_alarmed() {
+            return None;
+        }
+        self.tell(core, cx, false)
+    }
+
+    /// Tells the operation that it is cancelled, if it is, or gives way first. Asked for at the
+    /// gate, and (`waited`) when it has to wait.
+    #[cold]
+    pub(super) fn tell<T>(
+        &mut self,
+        core: &Core,
+        cx: &Context<'_>,
+        waited: bool,
+    ) -> Option<Poll<Result<T>>> {
+        if !Wait::would_end(core) {
+            return None;
+        }
+        if self.gives_way(core) {
+            cx.waker().wake_by_ref();
+            return Some(Poll::Pending);
+        }
+        core.tell(waited).map(|error| Poll::Ready(Err(error)))
+    }
+}
+
+impl Enlisted {
+    /// Takes a place for a waker that is not a task's of this runtime, where its last place was.
+    #[inline]
+    pub(super) fn enlist(&mut self, core: &Core, cx: &Context<'_>) {
+        if !core.executor.is_own(cx.waker()) {
+            self.0 = core.enlist(self.0, cx.waker());
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_there(&self) -> bool {
+        self.0 != 0
+    }
+
+    /// Gives up the place it has in the runtime with this serial.
+    #[cold]
+    pub(super) fn delist(&mut self, serial: u64) {
+        let key = std::mem::take(&mut self.0);
+        // Elsewhere the entry stays until its scope ends.
+        context::with_serial(serial, |core| core.delist(key)).unwrap_or_default();
+    }
 }
 
 impl Wait {
@@ -47,9 +166,8 @@ impl Wait {
         Self {
             what: None,
             serial: 0,
-            enlisted: 0,
-            begun: false,
-            yielded: 0,
+            enlisted: Enlisted(0),
+            pass: Pass(0),
         }
     }
 
@@ -57,68 +175,14 @@ impl Wait {
     /// the operation, which then leaves every list it is in.
     #[inline]
     pub(crate) fn admit(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<()>> {
-        if core.is_calm() {
-            self.begun = true;
-            return Poll::Ready(Ok(()));
-        }
-        if let Some(told) = self.ask(core, cx) {
-            return told;
-        }
-        if self.gives_way(core) {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        self.begun = true;
-        Poll::Ready(Ok(()))
+        self.pass.admit(core, cx)
     }
 
     /// The gate for what does no work but waits, such as a timer. It needs no share of the turn,
     /// or what is always busy would keep the time limit around it from being looked at.
     #[inline]
     pub(crate) fn admit_wait(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<()>> {
-        if core.is_alarmed() {
-            if let Some(told) = self.ask(core, cx) {
-                return told;
-            }
-        }
-        self.begun = true;
-        Poll::Ready(Ok(()))
-    }
-
-    /// True if the budget is used and it has not given way in the turn before: what stands before
-    /// it in the same task may use the budget of every turn. To be polled again in one turn, as a
-    /// time limit of zero does, is no turn of its own.
-    #[cold]
-    fn gives_way(&mut self, core: &Core) -> bool {
-        let turn = core.executor.turn();
-        let gives_way = core.is_spent() && (self.yielded == 0 || self.yielded == turn);
-        self.yielded = if gives_way { turn } else { 0 };
-        gives_way
-    }
-
-    /// What there is to be told at the gate.
-    #[cold]
-    fn ask(&mut self, core: &Core, cx: &Context<'_>) -> Option<Poll<Result<()>>> {
-        if core.has_failed() {
-            return Some(Poll::Ready(Err(core.failure())));
-        }
-        if self.begun || !core.is_alarmed() {
-            return None;
-        }
-        self.tell(core, cx, false)
-    }
-
-    /// Tells it that it is cancelled, if it is, or gives way first.
-    #[cold]
-    fn tell<T>(&mut self, core: &Core, cx: &Context<'_>, waited: bool) -> Option<Poll<Result<T>>> {
-        if !Self::would_end(core) {
-            return None;
-        }
-        if self.gives_way(core) {
-            cx.waker().wake_by_ref();
-            return Some(Poll::Pending);
-        }
-        core.tell(waited).map(|error| Poll::Ready(Err(error)))
+        self.pass.admit_wait(core, cx)
     }
 
     /// The operation has to wait: called at the end of each such poll, after its waker was put
@@ -127,15 +191,6 @@ impl Wait {
     #[inline]
     pub(crate) fn pend<T>(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<T>> {
         self.pend_on(core, cx, TaskId::NOBODY)
-    }
-
-    /// The same with the waker of one of this runtime's tasks, in a place where a dump finds it.
-    #[inline]
-    pub(crate) fn pend_own<T>(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<T>> {
-        if core.is_alarmed() {
-            return self.pend(core, cx);
-        }
-        Poll::Pending
     }
 
     /// The same where a task is known that keeps this one waiting.
@@ -147,13 +202,14 @@ impl Wait {
         holder: TaskId,
     ) -> Poll<Result<T>> {
         if core.is_alarmed() {
-            if let Some(told) = self.tell(core, cx, true) {
+            if let Some(told) = self.pass.tell(core, cx, true) {
                 return told;
             }
         }
-        if !core.executor.is_own(cx.waker()) {
-            self.enlist(core, cx);
+        if self.serial != core.serial() {
+            self.move_to(core);
         }
+        self.enlisted.enlist(core, cx);
         if let Some(what) = self.what {
             core.executor.note(what, holder);
         }
@@ -166,20 +222,12 @@ impl Wait {
         core.is_alarmed() && core.outermost(core.scope()).is_some()
     }
 
-    #[cold]
-    fn enlist(&mut self, core: &Core, cx: &Context<'_>) {
-        if self.serial != core.serial() {
-            self.delist();
-            self.serial = core.serial();
+    #[inline]
+    fn move_to(&mut self, core: &Core) {
+        if self.enlisted.is_there() {
+            self.enlisted.delist(self.serial);
         }
-        self.enlisted = core.enlist(self.enlisted, cx.waker());
-    }
-
-    #[cold]
-    fn delist(&mut self) {
-        let key = std::mem::take(&mut self.enlisted);
-        // Elsewhere the entry stays until its scope ends.
-        context::with_serial(self.serial, |core| core.delist(key)).unwrap_or_default();
+        self.serial = core.serial();
     }
 
     /// The operation succeeded: it counts against the turn's budget.
@@ -192,8 +240,8 @@ impl Wait {
 impl Drop for Wait {
     #[inline]
     fn drop(&mut self) {
-        if self.enlisted != 0 {
-            self.delist();
+        if self.enlisted.is_there() {
+            self.enlisted.delist(self.serial);
         }
     }
 }
