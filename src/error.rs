@@ -1,5 +1,6 @@
 //! Defines [`Error`], the few sharp words every operation ends with, and [`Result`].
 
+mod other;
 mod panicked;
 mod tls;
 
@@ -9,6 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+pub use other::OtherError;
 pub use panicked::Panicked;
 pub use tls::TlsError;
 
@@ -56,7 +58,7 @@ pub enum Error {
     /// A system call failed, or an argument was refused before one was made.
     Io(OsError),
     /// An error that is not of this crate; see [`Error::other`].
-    Other(Box<dyn StdError + Send + Sync>),
+    Other(OtherError),
 }
 
 impl Error {
@@ -69,7 +71,7 @@ impl Error {
     /// assert_eq!(error.to_string(), "the greeting was rude");
     /// ```
     pub fn other(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self::Other(error.into())
+        Self::Other(OtherError::new(error.into()))
     }
 
     /// True for [`Error::EndOfStream`].
@@ -144,7 +146,7 @@ impl From<Box<dyn StdError + Send + Sync>> for Error {
     fn from(error: Box<dyn StdError + Send + Sync>) -> Self {
         match error.downcast::<Self>() {
             Ok(own) => *own,
-            Err(foreign) => Self::Other(foreign),
+            Err(foreign) => Self::Other(OtherError::new(foreign)),
         }
     }
 }
@@ -385,7 +387,21 @@ mod tests {
     fn an_error_is_small_and_can_travel() {
         fn travels<T: Send + Sync + 'static>() {}
         travels::<Error>();
-        assert!(size_of::<Error>() <= 3 * size_of::<usize>());
+        assert_eq!(size_of::<Error>(), 2 * size_of::<usize>());
+        assert_eq!(size_of::<Result<usize>>(), 2 * size_of::<usize>());
+    }
+
+    #[test]
+    fn a_foreign_error_comes_back_as_it_was() {
+        let number = "many".parse::<u16>().expect_err("no number");
+        let error = Error::other(number.clone());
+        assert_eq!(error.to_string(), number.to_string());
+        let Error::Other(other) = error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(other.downcast_ref(), Some(&number));
+        let inner = other.into_inner().downcast();
+        assert_eq!(inner.ok(), Some(Box::new(number)));
     }
 
     /// The number itself, so that this file needs nothing of libc.

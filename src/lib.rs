@@ -105,7 +105,8 @@ mod time;
 pub mod tls;
 
 pub use error::{
-    ConnectAttempt, ConnectFailed, Error, OsError, Panicked, ResolveError, Result, TlsError,
+    ConnectAttempt, ConnectFailed, Error, OsError, OtherError, Panicked, ResolveError, Result,
+    TlsError,
 };
 pub use net::{
     ConnectedUdpSocket, Datagram, DatagramBuffer, Datagrams, Family, Host, Interface, Keepalive,

@@ -1,6 +1,6 @@
 //! TCP streams and listeners.
 
-use std::future::{Future, poll_fn, ready};
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll};
@@ -11,7 +11,7 @@ use super::options::{HasOptions, buffer_options, ip_options, tcp_options};
 use super::stream_socket::StreamSocket;
 use crate::error::{Error, Result};
 use crate::runtime::socket::Socket;
-use crate::stream::{Listener, Serve, byte_stream_face};
+use crate::stream::{AtOnce, Listener, Serve, byte_stream_face};
 use crate::sys::{self, errno};
 use crate::task::Outcome;
 
@@ -254,7 +254,7 @@ impl Listener for TcpListener {
     type Stream = TcpStream;
 
     async fn accept_begin(&self) -> Result<impl Future<Output = Result<TcpStream>>> {
-        Ok(ready(Ok(self.accept().await?)))
+        Ok(AtOnce::new(self.accept().await?))
     }
 
     fn abort(&self) {

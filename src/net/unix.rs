@@ -1,6 +1,6 @@
 //! UNIX streams and listeners.
 
-use std::future::{Future, poll_fn, ready};
+use std::future::{Future, poll_fn};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
@@ -10,7 +10,7 @@ use super::options::{HasOptions, buffer_options};
 use super::stream_socket::StreamSocket;
 use crate::error::{Error, Result};
 use crate::runtime::socket::Socket;
-use crate::stream::{Listener, Serve, byte_stream_face};
+use crate::stream::{AtOnce, Listener, Serve, byte_stream_face};
 use crate::sys;
 use crate::sys::addr::UnixName;
 use crate::sys::file::OwnFile;
@@ -243,7 +243,7 @@ impl Listener for UnixListener {
     type Stream = UnixStream;
 
     async fn accept_begin(&self) -> Result<impl Future<Output = Result<UnixStream>>> {
-        Ok(ready(Ok(self.accept().await?)))
+        Ok(AtOnce::new(self.accept().await?))
     }
 
     fn abort(&self) {

@@ -101,12 +101,17 @@ impl Foreign {
     }
 
     /// Who was stored so, and no longer is.
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, parked: Parked) -> Waiter {
         if parked.apart {
-            return Waiter::Foreign(self.0.remove(parked.number - 1));
+            return self.take_apart(parked.number);
         }
         Waiter::Task(parked.number)
+    }
+
+    #[cold]
+    fn take_apart(&mut self, number: usize) -> Waiter {
+        Waiter::Foreign(self.0.remove(number - 1))
     }
 }
 
@@ -171,7 +176,7 @@ impl Reactor {
     }
 
     /// A call succeeded; gives back who was stored as waiting for it.
-    #[inline]
+    #[inline(always)]
     #[must_use = "a foreign waker is dropped outside the borrow"]
     pub(crate) fn done(
         &mut self,
@@ -199,7 +204,7 @@ impl Reactor {
 
     /// Tells whether a call may succeed. If not, and there is a task to be stored by its number,
     /// that is done at once.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn try_or_park(
         &mut self,
         key: SourceKey,

@@ -84,11 +84,14 @@ impl Readiness {
     #[inline]
     pub(crate) fn event(&mut self, bits: u8, mut woken: impl FnMut(Parked)) {
         self.bits |= bits;
-        for direction in [Direction::Read, Direction::Write] {
-            if bits & direction.bit() != 0 {
-                if let Some(parked) = self.unpark(direction) {
-                    woken(parked);
-                }
+        if bits & ready::READ != 0 {
+            if let Some(parked) = self.unpark(Direction::Read) {
+                woken(parked);
+            }
+        }
+        if bits & ready::WRITE != 0 {
+            if let Some(parked) = self.unpark(Direction::Write) {
+                woken(parked);
             }
         }
     }
@@ -134,7 +137,7 @@ impl Readiness {
     }
 
     /// Nobody waits in this direction any more.
-    #[inline]
+    #[inline(always)]
     #[must_use = "what is kept apart is to be dropped"]
     pub(crate) fn unpark(&mut self, direction: Direction) -> Option<Parked> {
         let number = std::mem::take(self.place(direction));

@@ -200,7 +200,7 @@ impl<'a> Operation<'a> {
     }
 
     /// Looks whether the call may succeed.
-    #[inline]
+    #[inline(always)]
     fn look(&self, core: &Core, cx: &Context<'_>, slot: SourceKey) -> Look {
         // A listener has to be armed, too.
         let task = || match self.socket.is_listener() {
@@ -211,7 +211,7 @@ impl<'a> Operation<'a> {
     }
 
     /// The call succeeded: notes what that says, and waits no more.
-    #[inline]
+    #[inline(always)]
     fn done(&mut self, core: &Core, slot: SourceKey, after: After) {
         let waiter = core.reactor().done(slot, self.direction, after);
         self.parked = false;

@@ -15,13 +15,14 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
+use std::panic::Location;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
 use super::listener::Listener;
-use super::serving::{Kind, Serving, poll_caught};
+use super::serving::{Kind, Place, Serving};
 use crate::error::{Error, Result};
 use crate::sys::clock::{self, Nanos};
 use crate::sys::errno::{AcceptFailure, accept_failure};
@@ -67,31 +68,38 @@ where
             }
         };
         trouble.gone = 0;
-        let place = serving.begin();
-        group.spawn(async move {
-            // Taken along whole, and given back at the end of the task.
-            let serving = &*place.0;
-            // Pinned where it is made: passed on to a function it would be in the task twice,
-            // and an idle connection is mostly its task.
-            let mut connection = pin!(async {
-                let stream = begun.await?;
-                (serving.handler)(stream).await.into_result()
-            });
-            let caught = poll_fn(|cx| poll_caught(connection.as_mut(), cx));
-            let ended = if serving.apart {
-                // In a box: a task that does without has no room for it.
-                Box::pin(serving.scope.run(caught)).await
-            } else {
-                Some(caught.await)
+        let connection = connection(begun, serving.begin());
+        let (keeper, spawned_at) = (Rc::clone(&serving), Location::caller());
+        if serving.apart {
+            let serving = Rc::clone(&serving);
+            // In a box, so that its being in a scope is known to nobody else.
+            let limited = async move {
+                Box::pin(serving.scope.run(connection)).await;
             };
-            if let Some(Err(error)) = ended {
-                serving.failed(error);
-            }
-        });
+            group.spawn_kept(limited, keeper, spawned_at);
+        } else {
+            group.spawn_kept(connection, keeper, spawned_at);
+        }
         accepted += 1;
         if accepted % BATCH == 0 {
             yield_now().await?;
         }
+    }
+}
+
+/// A connection's task. What is captured stays in it for good: an idle connection is mostly this.
+async fn connection<S, H, O>(begun: impl Future<Output = Result<S>>, place: Place<'_, H>)
+where
+    H: AsyncFn(S) -> O,
+    O: Outcome<Error, Value = ()>,
+{
+    let serving = &*place.0;
+    let ended = match begun.await {
+        Ok(stream) => (serving.handler)(stream).await.into_result(),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = ended {
+        serving.failed(error);
     }
 }
 

@@ -1,6 +1,8 @@
 //! The contract of a listener.
 
 use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use super::serve::Serve;
 use crate::error::{Error, Result};
@@ -73,5 +75,25 @@ impl<L: Listener + ?Sized> Listener for &L {
 
     fn abort(&self) {
         (**self).abort();
+    }
+}
+
+/// The second step of a listener that has none. Smaller than a future made ready, as it knows of no
+/// error: a connection's task keeps it for good.
+#[derive(Debug)]
+pub(crate) struct AtOnce<S>(Option<S>);
+
+impl<S> AtOnce<S> {
+    pub(crate) fn new(stream: S) -> Self {
+        Self(Some(stream))
+    }
+}
+
+impl<S: Unpin> Future for AtOnce<S> {
+    type Output = Result<S>;
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<S>> {
+        // Polled again after its end it says what any listener says then.
+        Poll::Ready(self.0.take().ok_or(Error::Closed))
     }
 }

@@ -41,6 +41,7 @@ use std::rc::Rc;
 pub use any::AnyByteStream;
 pub(crate) use data::{Data, Rest};
 pub(crate) use face::byte_stream_face;
+pub(crate) use listener::AtOnce;
 pub use listener::Listener;
 pub use memory::{MemoryStream, create_memory_byte_stream};
 pub use multi::MultiListener;

@@ -3,20 +3,19 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Poll, Waker, ready};
 
 use crate::error::{Error, Result};
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
 use crate::sys::clock::{self, Nanos};
-use crate::task::CancelScope;
+use crate::task::{CancelScope, Keeper};
 
 /// How often errors of accepting are reported at most: in each of the two kinds, once in it.
 const REPORT_EVERY: Nanos = 1_000_000_000;
@@ -256,13 +255,17 @@ impl<H> Drop for Place<'_, H> {
     }
 }
 
-/// Polls a connection, whose panic is its own error.
-pub(super) fn poll_caught(
-    connection: Pin<&mut impl Future<Output = Result<()>>>,
-    cx: &mut Context<'_>,
-) -> Poll<Result<()>> {
-    catch_unwind(AssertUnwindSafe(|| connection.poll(cx)))
-        .unwrap_or_else(|payload| Poll::Ready(Err(panicked(&*payload))))
+/// A connection's panic is its own error.
+impl<H> Keeper for Rc<Serving<'_, H>> {
+    fn keep<R>(&self, poll: impl FnOnce() -> R) -> Option<R> {
+        match catch_unwind(AssertUnwindSafe(poll)) {
+            Ok(polled) => Some(polled),
+            Err(payload) => {
+                self.failed(panicked(&*payload));
+                None
+            }
+        }
+    }
 }
 
 fn panicked(payload: &(dyn Any + Send)) -> Error {

@@ -31,7 +31,6 @@
 )]
 
 use std::cell::{Cell, RefCell, RefMut};
-use std::convert::Infallible;
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
@@ -43,26 +42,28 @@ use std::thread;
 
 use super::ending::Ending;
 use super::handle::{Join, Joinable, TaskHandle};
+use super::keeper::Keeper;
 use super::outcome::Outcome;
 use crate::error::{Error, Result};
-use crate::executor::{Child, Payload, SetKey, Step, TaskId, TaskSet};
-use crate::runtime::Runtime;
+use crate::executor::{Child, Payload, Place, SetKey, Step, TaskId, TaskSet};
 use crate::runtime::context::{self, Core};
 use crate::runtime::scope::Told;
 use crate::runtime::scopes::ScopeKey;
 
 /// A child: its future, and beside it what the handle sees.
-struct TaskCell<F, T, E> {
+pub(super) struct TaskCell<F, T, E, K> {
     /// Pinned: never moved out, dropped in place. Borrowed only by its set, while it polls or
     /// drops the future.
     future: RefCell<Option<F>>,
     join: Join<T>,
+    keeper: K,
     error: PhantomData<fn() -> E>,
 }
 
-impl<F, E> Child<E> for TaskCell<F, <F::Output as Outcome<E>>::Value, E>
+impl<F, E, K> Child<E> for TaskCell<F, <F::Output as Outcome<E>>::Value, E, K>
 where
     F: Future<Output: Outcome<E>>,
+    K: Keeper,
 {
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
         if self.join.is_cancelled() {
@@ -70,11 +71,15 @@ where
         }
         self.join.start();
         let mut place = self.future.borrow_mut();
-        match Self::pinned(&mut place).poll(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(outcome) => {
+        match self.keeper.keep(|| Self::pinned(&mut place).poll(cx)) {
+            Some(Poll::Pending) => Poll::Pending,
+            Some(Poll::Ready(outcome)) => {
                 let ended = self.finish(place, outcome);
                 Poll::Ready(ended.or_else(|error| self.forgive(error)))
+            }
+            None => {
+                drop(place);
+                self.dropped()
             }
         }
     }
@@ -102,10 +107,21 @@ where
     }
 }
 
-impl<F, E> TaskCell<F, <F::Output as Outcome<E>>::Value, E>
+impl<F, E, K> TaskCell<F, <F::Output as Outcome<E>>::Value, E, K>
 where
     F: Future<Output: Outcome<E>>,
+    K: Keeper,
 {
+    #[inline]
+    pub(super) fn new(future: F, keeper: K) -> Rc<Self> {
+        Rc::new(Self {
+            future: RefCell::new(Some(future)),
+            join: Join::new(),
+            keeper,
+            error: PhantomData,
+        })
+    }
+
     #[inline]
     fn pinned<'p>(place: &'p mut RefMut<'_, Option<F>>) -> Pin<&'p mut F> {
         let future = place.as_mut();
@@ -133,16 +149,16 @@ where
         let scope = core.cancel_running_task();
         let told = core.told();
         let mut place = self.future.borrow_mut();
-        let polled = Self::pinned(&mut place).poll(cx);
-        let Poll::Ready(outcome) = polled else {
-            drop(place);
-            return match core.is_over(scope, told, cx) {
-                true => self.dropped(),
-                false => Poll::Pending,
-            };
-        };
-        let ended = self.finish(place, outcome);
-        Poll::Ready(ended.or_else(|error| self.forgive(error)))
+        let polled = self.keeper.keep(|| Self::pinned(&mut place).poll(cx));
+        if let Some(Poll::Ready(outcome)) = polled {
+            let ended = self.finish(place, outcome);
+            return Poll::Ready(ended.or_else(|error| self.forgive(error)));
+        }
+        drop(place);
+        match polled.is_none() || core.is_over(scope, told, cx) {
+            true => self.dropped(),
+            false => Poll::Pending,
+        }
     }
 
     /// If its handle asked for its end and it was told so, its error is none of the group's.
@@ -156,12 +172,16 @@ where
     }
 
     fn dropped(&self) -> Poll<Result<(), E>> {
-        self.cancel();
+        let dropped = self.keeper.keep(|| self.cancel());
+        debug_assert!(
+            dropped.is_none() || self.join.is_finished(),
+            "the joiner was told"
+        );
         Poll::Ready(Ok(()))
     }
 }
 
-impl<F, T, E> Joinable<T> for TaskCell<F, T, E> {
+impl<F, T, E, K> Joinable<T> for TaskCell<F, T, E, K> {
     fn join(&self) -> &Join<T> {
         &self.join
     }
@@ -224,18 +244,31 @@ impl<'s, 'env, E> TaskGroup<'s, 'env, E> {
         <F::Output as Outcome<E>>::Value: 's,
         E: 's,
     {
-        let cell = Rc::new(TaskCell {
-            future: RefCell::new(Some(future.into_future())),
-            join: Join::new(),
-            error: PhantomData,
-        });
-        let child: Rc<dyn Child<E> + 's> = Rc::<TaskCell<_, _, E>>::clone(&cell);
+        self.spawn_kept(future.into_future(), (), Location::caller())
+    }
+
+    /// The same for a task that `keeper` polls; spawned at `place`.
+    #[inline]
+    pub(crate) fn spawn_kept<F, K>(
+        &'s self,
+        future: F,
+        keeper: K,
+        place: Place,
+    ) -> TaskHandle<'s, <F::Output as Outcome<E>>::Value>
+    where
+        F: Future<Output: Outcome<E>> + 's,
+        <F::Output as Outcome<E>>::Value: 's,
+        K: Keeper + 's,
+        E: 's,
+    {
+        let cell = TaskCell::new(future, keeper);
+        let child: Rc<dyn Child<E> + 's> = Rc::<TaskCell<_, _, E, _>>::clone(&cell);
         // SAFETY: only the lifetime changes. The set is private to this group, which is private to
         // `task_group_with`: there `Run` drops every child's future in place before `'s` ends, on
         // each way out; a frame that is leaked polls nothing any more. What may live longer is
-        // the cell with a result in it, and only inside a handle, which has `'s` in its type.
+        // the cell with a result and a keeper in it, and only inside a handle, which has `'s` in
+        // its type.
         let child: Rc<dyn Child<E> + 'static> = unsafe { std::mem::transmute(child) };
-        let place = Location::caller();
         self.set.insert(child, place);
         TaskHandle::new(cell, place)
     }
@@ -561,40 +594,5 @@ impl<B, V, E> Drop for Run<'_, '_, B, V, E> {
                 resume_unwind(payload);
             }
         }
-    }
-}
-
-impl Runtime {
-    /// Starts a task that lives as long as the runtime; it runs in
-    /// [`turn`](Runtime::turn) and [`block_on`](Runtime::block_on).
-    ///
-    /// It ends with any value. Its panic goes on in the call that polled it; dropping the runtime
-    /// drops it.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let mut runtime = soloio::Runtime::new()?;
-    /// let task = runtime.spawn(async { 6 * 7 });
-    /// assert_eq!(runtime.block_on(task)?, 42);
-    /// # Ok::<_, soloio::Error>(())
-    /// ```
-    #[track_caller]
-    pub fn spawn<F>(&self, future: F) -> TaskHandle<'static, F::Output>
-    where
-        F: IntoFuture,
-        F::IntoFuture: 'static,
-        F::Output: 'static,
-    {
-        let future = future.into_future();
-        let cell = Rc::new(TaskCell {
-            future: RefCell::new(Some(async { Ok::<_, Infallible>(future.await) })),
-            join: Join::new(),
-            error: PhantomData,
-        });
-        let child = Rc::<TaskCell<_, _, Infallible>>::clone(&cell);
-        let place = Location::caller();
-        self.root().insert(child, place);
-        TaskHandle::new(cell, place)
     }
 }

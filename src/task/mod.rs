@@ -7,9 +7,11 @@
 //! | `ending.rs` | how a group is cancelled, and where its later errors go |
 //! | `handle.rs` | `TaskHandle`: a child's result |
 //! | `join.rs` | `join`, `try_join`: several futures in one task, until all are done |
+//! | `keeper.rs` | whose affair a task's panic is |
 //! | `race.rs` | `race`: several futures in one task, until the first is done |
 //! | `outcome.rs` | what a child may end with |
 //! | `rejected.rs` | programs that must not compile (documentation tests) |
+//! | `root.rs` | `Runtime::spawn` |
 //! | `scope.rs` | `CancelScope`, `shield` |
 //! | `start.rs` | `TaskGroup::start`: waits until a child is ready |
 //! | `stop.rs` | one bit that is set once and waited for on all threads |
@@ -20,10 +22,12 @@ mod ending;
 mod group;
 mod handle;
 mod join;
+mod keeper;
 mod outcome;
 mod race;
 #[cfg(doctest)]
 mod rejected;
+mod root;
 mod scope;
 mod start;
 mod stop;
@@ -36,6 +40,7 @@ pub use cores::{Core, per_core};
 pub use group::{TaskGroup, task_group, task_group_with};
 pub use handle::TaskHandle;
 pub use join::{Join, TryJoin, join, try_join};
+pub(crate) use keeper::Keeper;
 pub use outcome::Outcome;
 pub use race::{Race, Winner, race};
 pub use scope::{CancelScope, current_effective_deadline, shield};

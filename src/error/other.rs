@@ -1,0 +1,59 @@
+//! Keeps an error that is not of this crate.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::ops::Deref;
+
+type Boxed = Box<dyn StdError + Send + Sync>;
+
+/// An error of somebody else's, in [`Error::Other`](crate::Error::Other); made by
+/// [`Error::other`](crate::Error::other).
+///
+/// It dereferences to the error itself, for [`downcast_ref`](<dyn StdError>::downcast_ref) and the
+/// rest. One pointer, where a box of it is two: that makes every result of every operation smaller
+/// by a word.
+///
+/// # Examples
+///
+/// ```
+/// use soloio::Error;
+///
+/// let parsed: soloio::Result<u16> = "many".parse().map_err(Error::other);
+/// match parsed {
+///     Err(Error::Other(error)) => assert!(error.is::<std::num::ParseIntError>()),
+///     other => panic!("{other:?}"),
+/// }
+/// ```
+pub struct OtherError(Box<Boxed>);
+
+impl OtherError {
+    pub(super) fn new(error: Boxed) -> Self {
+        Self(Box::new(error))
+    }
+
+    /// The error, for a downcast by value.
+    #[must_use]
+    pub fn into_inner(self) -> Box<dyn StdError + Send + Sync> {
+        *self.0
+    }
+}
+
+impl Deref for OtherError {
+    type Target = dyn StdError + Send + Sync;
+
+    fn deref(&self) -> &Self::Target {
+        &**self.0
+    }
+}
+
+impl fmt::Display for OtherError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&**self, f)
+    }
+}
+
+impl fmt::Debug for OtherError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}

@@ -1,0 +1,15 @@
+//! Whose affair a task's panic is.
+
+/// Stands beside a task that is somebody's own affair, such as a server's connection.
+pub(crate) trait Keeper {
+    /// Polls the task by `poll`; `None` if it panicked and its group is not to hear of it.
+    fn keep<R>(&self, poll: impl FnOnce() -> R) -> Option<R>;
+}
+
+/// Nobody: a panic is the group's.
+impl Keeper for () {
+    #[inline]
+    fn keep<R>(&self, poll: impl FnOnce() -> R) -> Option<R> {
+        Some(poll())
+    }
+}

@@ -1,0 +1,41 @@
+//! The tasks of the runtime itself, which are in no group.
+
+use std::convert::Infallible;
+use std::future::IntoFuture;
+use std::panic::Location;
+use std::rc::Rc;
+
+use super::group::TaskCell;
+use super::handle::TaskHandle;
+use crate::runtime::Runtime;
+
+impl Runtime {
+    /// Starts a task that lives as long as the runtime; it runs in
+    /// [`turn`](Runtime::turn) and [`block_on`](Runtime::block_on).
+    ///
+    /// It ends with any value. Its panic goes on in the call that polled it; dropping the runtime
+    /// drops it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mut runtime = soloio::Runtime::new()?;
+    /// let task = runtime.spawn(async { 6 * 7 });
+    /// assert_eq!(runtime.block_on(task)?, 42);
+    /// # Ok::<_, soloio::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> TaskHandle<'static, F::Output>
+    where
+        F: IntoFuture,
+        F::IntoFuture: 'static,
+        F::Output: 'static,
+    {
+        let future = future.into_future();
+        let cell = TaskCell::new(async { Ok::<_, Infallible>(future.await) }, ());
+        let child = Rc::<TaskCell<_, _, Infallible, ()>>::clone(&cell);
+        let place = Location::caller();
+        self.root().insert(child, place);
+        TaskHandle::new(cell, place)
+    }
+}
