@@ -76,7 +76,8 @@ impl<'b> Iterator for Datagrams<'b> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        self.batch.at(&mut self.cursor)
+        let (data, from) = self.batch.at(&mut self.cursor)?;
+        Some((data, from.address()))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

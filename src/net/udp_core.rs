@@ -32,6 +32,7 @@ use crate::error::{Error, Result};
 use crate::runtime::context::Core;
 use crate::runtime::operation::{After, First};
 use crate::runtime::socket::{Socket, Trigger};
+use crate::sys::addr::Inet;
 use crate::sys::batch::{Batch, SLOTS};
 use crate::sys::udp::{self, Filled, Segments};
 use crate::sys::{self, errno};
@@ -77,7 +78,6 @@ struct Inbox {
 #[derive(Debug)]
 pub(super) struct One {
     pub(super) length: usize,
-    pub(super) from: SocketAddr,
     pub(super) truncated: bool,
 }
 
@@ -137,19 +137,21 @@ impl UdpCore {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Receives one datagram into `buf`; the receiving direction is claimed.
+    /// Receives one datagram into `buf`, and its sender into `from`, where it is written once: an
+    /// address is many moves. The receiving direction is claimed.
     #[inline]
     pub(super) fn receive_one(
         &self,
         core: &Core,
         fd: BorrowedFd<'_>,
         buf: &mut [u8],
+        from: &mut SocketAddr,
     ) -> io::Result<(One, After)> {
         let mut inbox = self.inbox();
-        if let Some(one) = self.pop_into(core, &mut inbox, buf) {
+        if let Some(one) = self.pop_into(core, &mut inbox, buf, from) {
             return Ok((one, After::Ready));
         }
-        self.fill_one(core, fd, &mut inbox, buf)
+        self.fill_one(core, fd, &mut inbox, buf, from)
     }
 
     /// The same as a vector; `buf` has room for the largest datagram.
@@ -159,23 +161,29 @@ impl UdpCore {
         fd: BorrowedFd<'_>,
     ) -> io::Result<((Vec<u8>, SocketAddr), After)> {
         let mut inbox = self.inbox();
-        let owned = |data: &[u8], from| (data.to_vec(), from);
+        let owned = |data: &[u8], from: &Inet| (data.to_vec(), from.address());
         if let Some(datagram) = self.pop(core, &mut inbox, owned) {
             return Ok((datagram, After::Ready));
         }
-        let mut scratch = core.scratch();
-        let (one, after) = self.fill_one(core, fd, &mut inbox, &mut scratch)?;
-        Ok(((scratch[..one.length].to_vec(), one.from), after))
+        let (mut scratch, mut from) = (core.scratch(), self.local);
+        let (one, after) = self.fill_one(core, fd, &mut inbox, &mut scratch, &mut from)?;
+        Ok(((scratch[..one.length].to_vec(), from), after))
     }
 
     #[inline]
-    fn pop_into(&self, core: &Core, inbox: &mut Inbox, buf: &mut [u8]) -> Option<One> {
-        self.pop(core, inbox, |data, from| {
+    fn pop_into(
+        &self,
+        core: &Core,
+        inbox: &mut Inbox,
+        buf: &mut [u8],
+        from: &mut SocketAddr,
+    ) -> Option<One> {
+        self.pop(core, inbox, |data, sender| {
             let length = data.len().min(buf.len());
             buf[..length].copy_from_slice(&data[..length]);
+            *from = sender.address();
             One {
                 length,
-                from,
                 truncated: length < data.len(),
             }
         })
@@ -187,7 +195,7 @@ impl UdpCore {
         &self,
         core: &Core,
         inbox: &mut Inbox,
-        take: impl FnOnce(&[u8], SocketAddr) -> T,
+        take: impl FnOnce(&[u8], &Inet) -> T,
     ) -> Option<T> {
         let batch = inbox.batch.as_mut()?;
         let datagram = batch.pop().map(|(data, from)| take(data, from));
@@ -207,6 +215,7 @@ impl UdpCore {
         fd: BorrowedFd<'_>,
         inbox: &mut Inbox,
         buf: &mut [u8],
+        from: &mut SocketAddr,
     ) -> io::Result<(One, After)> {
         let mut passed = 0;
         loop {
@@ -219,8 +228,8 @@ impl UdpCore {
             } else {
                 After::Ready
             };
-            let direct = filled.direct.and_then(|got| self.accept(&got));
-            if let Some(one) = direct.or_else(|| self.pop_into(core, inbox, buf)) {
+            let direct = filled.direct.and_then(|got| self.accept(&got, from));
+            if let Some(one) = direct.or_else(|| self.pop_into(core, inbox, buf, from)) {
                 return Ok((one, after));
             }
         }

@@ -45,12 +45,14 @@ impl<'b> Future for ReceiveInto<'_, 'b> {
             operation,
             buf,
         } = self.get_mut();
-        let call = |core: &Core, fd: BorrowedFd<'_>| udp.receive_one(core, fd, buf);
+        // Written once, if a datagram comes.
+        let mut from = udp.local;
+        let call = |core: &Core, fd: BorrowedFd<'_>| udp.receive_one(core, fd, buf, &mut from);
         let polled = operation.poll(cx, udp.first(), call, |cause| udp.not_received(cause));
         let one = ready!(operation.conclude(polled))?;
         Poll::Ready(Ok(Datagram {
             data: &mut std::mem::take(buf)[..one.length],
-            from: one.from,
+            from,
             truncated: one.truncated,
         }))
     }
@@ -129,15 +131,14 @@ impl UdpCore {
 
 impl UdpCore {
     /// What came into the caller's buffer, unless it is a stranger's.
-    pub(super) fn accept(&self, got: &Received) -> Option<One> {
-        let from = match (self.peer, got.from) {
+    pub(super) fn accept(&self, got: &Received, from: &mut SocketAddr) -> Option<One> {
+        *from = match (self.peer, got.from) {
             (Some(peer), Some(from)) if !same(&peer, &from) => return None,
             (Some(peer), _) => peer,
             (None, from) => from?,
         };
         Some(One {
             length: got.length,
-            from,
             truncated: got.truncated,
         })
     }

@@ -53,20 +53,20 @@ impl Future for Send<'_, '_> {
             data,
             to,
         } = self.get_mut();
-        let to = *to;
+        // By reference as far as it goes: an address is many moves.
+        let to = to.as_ref();
         let call = |_: &Core, fd: BorrowedFd<'_>| {
             match to {
-                Some(to) => {
-                    let to = udp.reachable(to).ok_or_else(|| other_family(to))?;
-                    sys::socket::send_to(fd, data, &to)?;
+                Some(to) if to.is_ipv4() == udp.local.is_ipv4() => {
+                    sys::socket::send_to(fd, data, to)?
                 }
-                None => {
-                    sys::socket::send(fd, data)?;
-                }
-            }
+                Some(to) => udp.send_across(fd, data, to)?,
+                None => sys::socket::send(fd, data)?,
+            };
             Ok(((), After::Ready))
         };
-        let polled = operation.poll(cx, First::Try, call, |cause| udp.not_sent(to, cause));
+        let failed = |cause| udp.not_sent(to.copied(), cause);
+        let polled = operation.poll(cx, First::Try, call, failed);
         operation.conclude(polled)
     }
 }
@@ -233,6 +233,13 @@ impl UdpCore {
             (SocketAddr::V4(_), SocketAddr::V6(_)) => None,
             _ => Some(to),
         }
+    }
+
+    /// To the other family, if this socket reaches it.
+    #[cold]
+    fn send_across(&self, fd: BorrowedFd<'_>, data: &[u8], to: &SocketAddr) -> io::Result<usize> {
+        let to = self.reachable(*to).ok_or_else(|| other_family(*to))?;
+        sys::socket::send_to(fd, data, &to)
     }
 
     #[cold]

@@ -12,7 +12,8 @@ use socket2::SockAddr;
 
 /// Room for an internet address in the kernel's form, IPv4 or IPv6.
 #[repr(C)]
-pub(super) union Inet {
+#[derive(Clone, Copy)]
+pub(crate) union Inet {
     v4: libc::sockaddr_in,
     v6: libc::sockaddr_in6,
 }
@@ -54,27 +55,50 @@ impl Inet {
         (inet, length as libc::socklen_t)
     }
 
-    /// The address the kernel wrote; `None` if it wrote none of ours. IPv4 peers of a dual-stack
-    /// socket are shown as IPv4.
-    pub(super) fn read(&self) -> Option<SocketAddr> {
+    #[inline]
+    fn family(&self) -> i32 {
         // SAFETY: all bytes are initialised; the family stands at the same place in both.
-        match i32::from(unsafe { self.v4.sin_family }) {
-            libc::AF_INET => {
-                // SAFETY: as above; the family says which variant was written.
-                let raw = unsafe { &self.v4 };
-                let ip = Ipv4Addr::from(raw.sin_addr.s_addr.to_ne_bytes());
-                Some(SocketAddrV4::new(ip, u16::from_be(raw.sin_port)).into())
-            }
-            libc::AF_INET6 => {
-                // SAFETY: as above.
-                let raw = unsafe { &self.v6 };
-                let ip = Ipv6Addr::from(raw.sin6_addr.s6_addr);
-                let port = u16::from_be(raw.sin6_port);
-                let v6 = SocketAddrV6::new(ip, port, raw.sin6_flowinfo, raw.sin6_scope_id);
-                Some(unmapped(v6.into()))
-            }
-            _ => None,
+        i32::from(unsafe { self.v4.sin_family })
+    }
+
+    /// Marks the room as written by nobody.
+    #[inline]
+    pub(super) fn forget(&mut self) {
+        self.v4.sin_family = 0;
+    }
+
+    /// True if the kernel wrote an address that is one of ours.
+    #[inline]
+    pub(super) fn is_known(&self) -> bool {
+        matches!(self.family(), libc::AF_INET | libc::AF_INET6)
+    }
+
+    /// The address the kernel wrote; `None` if it wrote none of ours.
+    pub(super) fn read(&self) -> Option<SocketAddr> {
+        self.is_known().then(|| self.address())
+    }
+
+    /// The address that is known to be there. IPv4 peers of a dual-stack socket are shown as IPv4.
+    #[inline]
+    pub(crate) fn address(&self) -> SocketAddr {
+        if self.family() == libc::AF_INET6 {
+            return self.address_v6();
         }
+        // SAFETY: all bytes are initialised, and the family says which variant was written.
+        let raw = unsafe { &self.v4 };
+        let ip = Ipv4Addr::from(raw.sin_addr.s_addr.to_ne_bytes());
+        SocketAddrV4::new(ip, u16::from_be(raw.sin_port)).into()
+    }
+
+    // Not inlined: both ways at once are many moves.
+    #[inline(never)]
+    fn address_v6(&self) -> SocketAddr {
+        // SAFETY: as above.
+        let raw = unsafe { &self.v6 };
+        let ip = Ipv6Addr::from(raw.sin6_addr.s6_addr);
+        let port = u16::from_be(raw.sin6_port);
+        let v6 = SocketAddrV6::new(ip, port, raw.sin6_flowinfo, raw.sin6_scope_id);
+        unmapped(v6.into())
     }
 
     pub(super) fn as_mut_ptr(&mut self) -> *mut libc::sockaddr {

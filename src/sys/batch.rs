@@ -6,7 +6,9 @@
 //! the last of the same size (UDP_GRO, udp(7)).
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
+
+use super::addr::Inet;
 
 /// How many messages one call takes at most.
 pub(crate) const SLOTS: usize = 32;
@@ -23,7 +25,6 @@ pub(super) struct Message {
     pub(super) length: usize,
     /// Size of each datagram but the last; that of the message if it is one.
     pub(super) segment: usize,
-    pub(super) from: SocketAddr,
 }
 
 impl Message {
@@ -31,7 +32,6 @@ impl Message {
         slot: 0,
         length: 0,
         segment: 0,
-        from: SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
     };
 
     /// How many datagrams it holds; an empty one counts.
@@ -53,6 +53,9 @@ pub(crate) struct Cursor {
 /// Received messages, and how far they have been taken out.
 pub(crate) struct Batch {
     storage: Vec<u8>,
+    /// Who sent what is in a slot: as the kernel wrote it, since it is read at most once. Known for
+    /// every message.
+    names: [Inet; SLOTS],
     messages: [Message; SLOTS],
     count: usize,
     next: Cursor,
@@ -62,6 +65,7 @@ impl Batch {
     pub(crate) fn new() -> Self {
         Self {
             storage: vec![0; SLOTS * STRIDE],
+            names: [Inet::empty(); SLOTS],
             messages: [Message::NONE; SLOTS],
             count: 0,
             next: Cursor::default(),
@@ -86,16 +90,18 @@ impl Batch {
 
     /// Takes out the oldest datagram.
     #[inline]
-    pub(crate) fn pop(&mut self) -> Option<(&[u8], SocketAddr)> {
-        let mut next = self.next;
-        let datagram = take(&self.storage, &self.messages[..self.count], &mut next);
-        self.next = next;
-        datagram
+    pub(crate) fn pop(&mut self) -> Option<(&[u8], &Inet)> {
+        let (slot, start, length) = take(&self.messages[..self.count], &mut self.next)?;
+        let data = &self.storage[slot * STRIDE + start..][..length];
+        Some((data, &self.names[slot]))
     }
 
     /// The datagram at the cursor, which moves on to the next.
-    pub(crate) fn at(&self, cursor: &mut Cursor) -> Option<(&[u8], SocketAddr)> {
-        take(&self.storage, &self.messages[..self.count], cursor)
+    #[inline]
+    pub(crate) fn at(&self, cursor: &mut Cursor) -> Option<(&[u8], &Inet)> {
+        let (slot, start, length) = take(&self.messages[..self.count], cursor)?;
+        let data = &self.storage[slot * STRIDE + start..][..length];
+        Some((data, &self.names[slot]))
     }
 
     /// How many datagrams stand from the cursor on.
@@ -112,16 +118,11 @@ impl Batch {
     /// Keeps the messages of this sender only; to be called before any is taken out.
     pub(crate) fn retain_from(&mut self, sender: &SocketAddr) {
         let same = |from: &SocketAddr| (from.ip(), from.port()) == (sender.ip(), sender.port());
-        if self.messages[..self.count]
-            .iter()
-            .all(|message| same(&message.from))
-        {
-            return;
-        }
         let mut kept = 0;
         for at in 0..self.count {
-            if same(&self.messages[at].from) {
-                self.messages[kept] = self.messages[at];
+            let message = self.messages[at];
+            if same(&self.names[message.slot].address()) {
+                self.messages[kept] = message;
                 kept += 1;
             }
         }
@@ -134,7 +135,9 @@ impl Batch {
         let Some((last, rest)) = self.messages[..self.count].split_last() else {
             return false;
         };
-        let same = |message: &Message| message.from == last.from;
+        let from = |message: &Message| self.names[message.slot].address();
+        let sender = from(last);
+        let same = |message: &Message| from(message) == sender;
         rest.first().is_some_and(|first| {
             rest.iter()
                 .all(|message| same(message) && message.length == first.length)
@@ -143,37 +146,42 @@ impl Batch {
     }
 
     /// The room of a slot, for the kernel to write into.
+    #[inline]
     pub(super) fn room(&mut self, slot: usize) -> &mut [u8] {
         &mut self.storage[slot * STRIDE..][..ROOM]
     }
 
+    /// The room for the sender of what is in a slot.
+    #[inline]
+    pub(super) fn name(&mut self, slot: usize) -> &mut Inet {
+        &mut self.names[slot]
+    }
+
+    /// Adds a message, if its sender is known.
+    #[inline]
     pub(super) fn push(&mut self, message: Message) {
-        self.messages[self.count] = message;
-        self.count += 1;
+        if self.names[message.slot].is_known() {
+            self.messages[self.count] = message;
+            self.count += 1;
+        }
     }
 }
 
-/// The datagram at `next`, which moves on.
+/// Slot, start and length of the datagram at `next`, which moves on.
 #[inline]
-fn take<'b>(
-    storage: &'b [u8],
-    messages: &[Message],
-    next: &mut Cursor,
-) -> Option<(&'b [u8], SocketAddr)> {
+fn take(messages: &[Message], next: &mut Cursor) -> Option<(usize, usize, usize)> {
     let message = messages.get(next.message)?;
-    let start = message.slot * STRIDE + next.offset;
-    let left = message.length - next.offset;
-    let length = if message.segment < left && message.segment != 0 {
+    let start = next.offset;
+    let left = message.length - start;
+    if message.segment < left && message.segment != 0 {
         next.offset += message.segment;
-        message.segment
-    } else {
-        *next = Cursor {
-            message: next.message + 1,
-            offset: 0,
-        };
-        left
+        return Some((message.slot, start, message.segment));
+    }
+    *next = Cursor {
+        message: next.message + 1,
+        offset: 0,
     };
-    Some((&storage[start..start + length], message.from))
+    Some((message.slot, start, left))
 }
 
 impl fmt::Debug for Batch {
@@ -186,14 +194,13 @@ impl fmt::Debug for Batch {
 mod tests {
     use super::*;
 
-    fn message(slot: usize, length: usize, segment: usize) -> Message {
-        let from = SocketAddr::from(([127, 0, 0, 1], 1_000));
-        Message {
+    fn push(batch: &mut Batch, slot: usize, length: usize, segment: usize, port: u16) {
+        *batch.name(slot) = Inet::new(&SocketAddr::from(([127, 0, 0, 1], port))).0;
+        batch.push(Message {
             slot,
             length,
             segment,
-            from,
-        }
+        });
     }
 
     /// Against a list of vectors, for messages of all shapes.
@@ -218,7 +225,7 @@ mod tests {
                     *byte = fill.wrapping_add(u8::try_from(at).expect("below 200"));
                 }
                 let data = batch.room(slot)[..length].to_vec();
-                batch.push(message(slot, length, segment));
+                push(&mut batch, slot, length, segment, 1_000);
                 match segment {
                     // However an empty message is cut, it is one datagram.
                     0 => twin.push(data),
@@ -245,10 +252,10 @@ mod tests {
         let mut batch = Batch::new();
         assert!(!batch.is_one_train());
         for (slot, length) in [100, 100, 60].into_iter().enumerate() {
-            batch.push(message(slot, length, length));
+            push(&mut batch, slot, length, length, 1_000);
         }
         assert!(batch.is_one_train());
-        batch.push(message(3, 100, 100));
+        push(&mut batch, 3, 100, 100, 1_000);
         assert!(!batch.is_one_train());
     }
 
@@ -257,15 +264,15 @@ mod tests {
         let mut batch = Batch::new();
         let friend = SocketAddr::from(([127, 0, 0, 1], 1));
         for (slot, port) in [1, 2, 1, 3].into_iter().enumerate() {
-            let from = SocketAddr::from(([127, 0, 0, 1], port));
-            batch.push(Message {
-                from,
-                ..message(slot, slot, slot)
-            });
+            push(&mut batch, slot, slot, slot, port);
         }
         batch.retain_from(&friend);
         let lengths: Vec<usize> =
             std::iter::from_fn(|| batch.pop().map(|got| got.0.len())).collect();
         assert_eq!(lengths, [0, 2]);
+        batch.clear();
+        batch.name(0).forget();
+        batch.push(Message::NONE);
+        assert!(batch.is_empty(), "nobody sent it");
     }
 }

@@ -13,6 +13,7 @@ use std::sync::atomic::AtomicU32;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::addr::Inet;
 use super::batch::{Batch, Message, ROOM};
 use super::socket::{self, Received};
 
@@ -162,12 +163,12 @@ pub(crate) fn receive_plain(
         Some(buf) => Some(socket::recv_from(fd, buf)?),
         None => {
             let got = socket::recv_from(fd, batch.room(0))?;
-            if let Some(from) = got.from {
+            if let Some(from) = &got.from {
+                *batch.name(0) = Inet::new(from).0;
                 batch.push(Message {
                     slot: 0,
                     length: got.length.min(ROOM),
                     segment: 0,
-                    from,
                 });
             }
             None

@@ -35,7 +35,6 @@ pub(crate) fn receive(
     let want = want.clamp(1, SLOTS);
     let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; SLOTS];
     let mut parts = [const { MaybeUninit::<libc::iovec>::uninit() }; SLOTS];
-    let mut names = [const { MaybeUninit::<Inet>::uninit() }; SLOTS];
     let mut controls = [const { MaybeUninit::<Control>::uninit() }; SLOTS];
     batch.clear();
     for at in 0..want {
@@ -48,7 +47,9 @@ pub(crate) fn receive(
             iov_len: room.len(),
         });
         let header = headers[at].write(message());
-        header.msg_hdr.msg_name = names[at].write(Inet::empty()).as_mut_ptr().cast();
+        let name = batch.name(at);
+        name.forget();
+        header.msg_hdr.msg_name = name.as_mut_ptr().cast();
         header.msg_hdr.msg_namelen = NAME;
         header.msg_hdr.msg_iov = std::ptr::from_mut(part);
         header.msg_hdr.msg_iovlen = 1;
@@ -59,7 +60,8 @@ pub(crate) fn receive(
         }
     }
     // SAFETY: `want` headers are initialised; each points at its own room, name and control,
-    // of the lengths told, which outlive the call.
+    // of the lengths told, which outlive the call. Rooms and names are the batch's, which is
+    // borrowed for longer than that and not touched in between.
     let count = check(unsafe {
         libc::recvmmsg(
             fd.as_raw_fd(),
@@ -75,21 +77,16 @@ pub(crate) fn receive(
         drained: count < want,
     };
     for at in 0..count {
-        // SAFETY: the first `count` headers and names were initialised above.
-        let (header, from) = unsafe {
-            (
-                headers[at].assume_init_ref(),
-                names[at].assume_init_ref().read(),
-            )
-        };
+        // SAFETY: the first `count` headers were initialised above.
+        let header = unsafe { headers[at].assume_init_ref() };
         let length = header.msg_len as usize;
         if at == 0 && direct.is_some() {
             filled.direct = Some(Received {
                 length,
-                from,
+                from: batch.name(at).read(),
                 truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
             });
-        } else if let Some(from) = from {
+        } else {
             batch.push(Message {
                 slot: at,
                 length,
@@ -98,7 +95,6 @@ pub(crate) fn receive(
                 } else {
                     0
                 },
-                from,
             });
         }
     }
