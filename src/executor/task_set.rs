@@ -42,6 +42,12 @@ pub(crate) trait Child<E> {
 
     /// Tells the cell its number.
     fn set_id(&self, id: TaskId);
+
+    /// The number it was told last; that of nobody before.
+    fn id(&self) -> TaskId;
+
+    /// From now on its handle must not use the number.
+    fn strand(&self);
 }
 
 /// What one step came to.
@@ -61,10 +67,7 @@ pub(crate) enum Step<E> {
     Panicked(Payload),
 }
 
-struct Member<E> {
-    id: TaskId,
-    child: Rc<dyn Child<E>>,
-}
+type Member<E> = Rc<dyn Child<E>>;
 
 /// The place of the body among the members.
 const BODY: u32 = u32::MAX;
@@ -131,7 +134,7 @@ impl<E> TaskSet<E> {
         let mut slots = executor.slots();
         let body = self.home.borrow().as_ref().and_then(|home| home.body);
         let members = self.members.borrow();
-        for id in body.into_iter().chain(members.iter().map(|(_, m)| m.id)) {
+        for id in body.into_iter().chain(members.iter().map(|(_, m)| m.id())) {
             // The set is being looked at, so nobody has to be told.
             let told = slots.wake(id);
             debug_assert!(told.is_none(), "a set that is looked at tells nobody");
@@ -153,12 +156,12 @@ impl<E> TaskSet<E> {
         };
         self.home.replace(Some(home));
         let mut labels = labels.into_iter();
-        for (key, member) in &mut *self.members.borrow_mut() {
+        for (key, member) in &*self.members.borrow() {
             let (place, name) = labels.next().unwrap_or_default();
-            member.id = executor.add(set, narrow(key), place);
-            member.child.set_id(member.id);
+            let id = executor.add(set, narrow(key), place);
+            member.set_id(id);
             if let Some(name) = name {
-                executor.set_name(member.id, name);
+                executor.set_name(id, name);
             }
         }
         set
@@ -172,14 +175,14 @@ impl<E> TaskSet<E> {
         };
         let mut slots = home.executor.slots();
         let members = self.members.borrow();
-        members.iter().map(|(_, m)| slots.label(m.id)).collect()
+        members.iter().map(|(_, m)| slots.label(m.id())).collect()
     }
 
     /// Frees the slots, but not the futures.
     fn leave(&self) {
         let Some(home) = self.home.take() else { return };
         for (_, member) in &*self.members.borrow() {
-            home.executor.slots().remove_slot(member.id);
+            home.executor.slots().remove_slot(member.id());
         }
         if let Some(body) = home.body {
             home.executor.slots().remove_slot(body);
@@ -221,15 +224,14 @@ impl<E> TaskSet<E> {
         let mut members = self.members.borrow_mut();
         let entry = members.vacant_entry();
         // Without a home the next `look` gives the numbers.
-        let (mut id, mut foreign) = (TaskId::NOBODY, None);
+        let mut foreign = None;
         if let Some(home) = &*self.home.borrow() {
-            (id, foreign) =
-                home.executor
-                    .slots()
-                    .add_woken(home.set, narrow(entry.key()), Some(place));
+            let mut slots = home.executor.slots();
+            let (id, told) = slots.add_woken(home.set, narrow(entry.key()), Some(place));
             child.set_id(id);
+            foreign = told;
         }
-        entry.insert(Member { id, child });
+        entry.insert(child);
         drop(members);
         if let Some(foreign) = foreign {
             foreign.wake();
@@ -278,11 +280,11 @@ impl<E> TaskSet<E> {
         match catch_unwind(AssertUnwindSafe(|| self.poll(executor, &task))) {
             Ok(step) => step.unwrap_or(Step::Polled),
             Err(payload) => {
-                let member = self.forget(executor, task.member);
+                let member = self.forget(executor, &task);
                 // A second panic, from the future's drop, adds nothing to the first.
                 drop(catch_unwind(AssertUnwindSafe(|| {
                     if let Some(member) = member {
-                        member.child.cancel();
+                        member.cancel();
                     }
                 })));
                 Step::Panicked(payload)
@@ -309,7 +311,7 @@ impl<E> TaskSet<E> {
 
     #[inline]
     fn child(&self, task: &Woken) -> Rc<dyn Child<E>> {
-        Rc::clone(&self.members.borrow()[task.member as usize].child)
+        Rc::clone(&self.members.borrow()[task.member as usize])
     }
 
     fn ended(
@@ -324,7 +326,7 @@ impl<E> TaskSet<E> {
             Poll::Ready(Err(_)) => executor.scope_of(task.id),
             _ => 0,
         };
-        let member = self.forget(executor, task.member);
+        let member = self.forget(executor, task);
         // The last owner drops the value that nobody asked for.
         match (caught(|| drop((member, child))), polled) {
             (Step::Polled, Poll::Ready(Err(error))) => Some(Step::Failed(error, scope)),
@@ -334,9 +336,10 @@ impl<E> TaskSet<E> {
     }
 
     /// The task has ended: frees its slot and its place.
-    fn forget(&self, executor: &Executor, member: u32) -> Option<Member<E>> {
-        let member = self.members.borrow_mut().try_remove(member as usize)?;
-        executor.slots().remove_slot(member.id);
+    fn forget(&self, executor: &Executor, task: &Woken) -> Option<Member<E>> {
+        let mut members = self.members.borrow_mut();
+        let member = members.try_remove(task.member as usize)?;
+        executor.slots().remove_slot(task.id);
         Some(member)
     }
 
@@ -352,7 +355,7 @@ impl<E> TaskSet<E> {
             .is_some_and(|home| !home.executor.is_entered())
         {
             for (_, member) in &*self.members.borrow() {
-                member.child.set_id(TaskId::NOBODY);
+                member.strand();
             }
         }
     }
@@ -364,9 +367,9 @@ impl<E> TaskSet<E> {
         let mut first = None;
         // Nothing comes in any more: a spawn from a future's drop finds the set closed.
         let members = self.members.take();
-        for (_, Member { id, child }) in members {
+        for (_, child) in members {
             if let Some(home) = &*self.home.borrow() {
-                home.executor.slots().remove_slot(id);
+                home.executor.slots().remove_slot(child.id());
             }
             for step in [caught::<E>(|| child.cancel()), caught(|| drop(child))] {
                 if let Step::Panicked(payload) = step {

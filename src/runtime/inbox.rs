@@ -46,9 +46,15 @@ impl Inbox {
                 Waiter::Task(number) => list.wake_task(TaskId::from_number(number)),
                 Waiter::Foreign(waker) => Some(waker),
             };
-            self.woken.extend(foreign);
+            if let Some(foreign) = foreign {
+                self.woken.push(foreign);
+            }
         });
-        reactor.expire(timers, |waker| self.woken.extend(list.wake(waker)));
+        reactor.expire(timers, |waker| {
+            if let Some(foreign) = list.wake(waker) {
+                self.woken.push(foreign);
+            }
+        });
     }
 
     /// Does what other threads asked for, but for the waking.

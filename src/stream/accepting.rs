@@ -93,13 +93,12 @@ where
     H: AsyncFn(S) -> O,
     O: Outcome<Error, Value = ()>,
 {
-    let serving = &*place.0;
     let ended = match begun.await {
-        Ok(stream) => (serving.handler)(stream).await.into_result(),
+        Ok(stream) => (place.0.handler)(stream).await.into_result(),
         Err(error) => Err(error),
     };
     if let Err(error) = ended {
-        serving.failed(error);
+        place.0.failed(error);
     }
 }
 

@@ -105,6 +105,14 @@ where
     fn set_id(&self, id: TaskId) {
         self.join.set_id(id);
     }
+
+    fn id(&self) -> TaskId {
+        self.join.id()
+    }
+
+    fn strand(&self) {
+        self.join.strand();
+    }
 }
 
 impl<F, E, K> TaskCell<F, <F::Output as Outcome<E>>::Value, E, K>

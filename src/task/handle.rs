@@ -25,6 +25,8 @@ pub(super) struct Join<T> {
     joiner: Cell<Option<Waker>>,
     /// That of nobody until it has a slot: waking it does nothing then.
     id: Cell<TaskId>,
+    /// The number is one of a runtime that does not run now.
+    stranded: Cell<bool>,
 }
 
 impl<T> Join<T> {
@@ -36,6 +38,7 @@ impl<T> Join<T> {
             started: Cell::new(false),
             joiner: Cell::new(None),
             id: Cell::new(TaskId::NOBODY),
+            stranded: Cell::new(false),
         }
     }
 
@@ -98,6 +101,22 @@ impl<T> Join<T> {
     pub(super) fn set_id(&self, id: TaskId) {
         self.id.set(id);
     }
+
+    pub(super) fn id(&self) -> TaskId {
+        self.id.get()
+    }
+
+    pub(super) fn strand(&self) {
+        self.stranded.set(true);
+    }
+
+    /// The number as the handle may use it.
+    fn task(&self) -> TaskId {
+        match self.stranded.get() {
+            true => TaskId::NOBODY,
+            false => self.id.get(),
+        }
+    }
 }
 
 /// A task's cell, seen by its handle.
@@ -139,7 +158,7 @@ impl<'s, T> TaskHandle<'s, T> {
         if join.is_finished() || join.cancelled.replace(true) {
             return;
         }
-        let id = join.id.get();
+        let id = join.task();
         // Told to its operations at once if it is this task that is running, or one around it.
         if let Some(core) = context::current() {
             core.cancel_task(id);
@@ -163,7 +182,7 @@ impl<'s, T> TaskHandle<'s, T> {
     pub fn named(mut self, name: impl Into<Rc<str>>) -> Self {
         let name = name.into();
         if let Some(core) = context::current() {
-            let id = self.cell.join().id.get();
+            let id = self.cell.join().task();
             core.executor.set_name(id, Rc::clone(&name));
         }
         self.name = Some(name);
