@@ -76,9 +76,9 @@ pub(crate) fn receive(
         count,
         drained: count < want,
     };
-    for at in 0..count {
+    for (at, header) in headers[..count].iter().enumerate() {
         // SAFETY: the first `count` headers were initialised above.
-        let header = unsafe { headers[at].assume_init_ref() };
+        let header = unsafe { header.assume_init_ref() };
         let length = header.msg_len as usize;
         if at == 0 && direct.is_some() {
             filled.direct = Some(Received {
