@@ -7,7 +7,6 @@
 //! | `tcp.rs`, `unix.rs`, `udp.rs` | the types |
 //! | `connect.rs` | `connect_tcp`, `connect_unix` |
 //! | `connect_tls.rs` | the options of `connect_tcp` that turn TLS on |
-//! | `listen.rs` | `create_tcp_listener`, `create_unix_listener` |
 //! | `udp_core.rs` | what both UDP types are made of: datagrams ahead, the choice of the call |
 //! | `udp_receive.rs`, `udp_send.rs` | their operations as futures |
 //! | `udp_options.rs`, `udp_fault.rs` | what they can be told; what their errors are about |
@@ -26,9 +25,7 @@
 //! | `unix_datagram.rs`, `create_unix_datagram.rs` | datagrams by name: the types, the verbs |
 //! | `unix_fds.rs` | descriptors that travel with bytes |
 //! | `unix_bind.rs` | who gets a path that several want |
-//! | `datagram.rs` | `create_udp_socket`, `create_connected_udp_socket` |
 //! | `plain.rs` | streams as plain sockets, for relays and `send_file` |
-//! | `resolve.rs` | host names, off the loop |
 
 mod adopt;
 mod connect;

@@ -11,19 +11,19 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `mod.rs` | `block_on`, `Runtime`: the loop |
 //! | `context.rs` | which runtime runs on this thread; the gate that operations pass |
 //! | `inbox.rs` | what a turn has gathered: who is to be woken |
 //! | `calls.rs` | closures that other threads leave for the loop |
 //! | `socket.rs` | one descriptor's place in a loop, and who uses it |
-//! | `operation.rs` | one operation on it: the gate, the claim, the call, the wait |
+//! | `operation.rs` | one operation on such a socket: the gate, the claim, the call, the wait |
 //! | `wait.rs` | one waiting operation: the gate, the wait |
 //! | `sleep.rs` | one timer as a future |
 //! | `scopes.rs` | which scopes there are, and what a cancel reaches (a pure machine) |
-//! | `scope.rs` | scopes at run time: cancelling, telling, ending |
+//! | `scope.rs`, `pending_scopes.rs` | scopes at run time; those in their first poll |
 //! | `dump.rs` | what everybody waits for |
 //! | `control.rs` | what the owner of a scope sees and does of it |
 //! | `scoped.rs` | one body in a scope: a time limit, a shield, a run of an owned scope |
+//! | `stores.rs` | buffers and pipes that are lent to relays |
 //!
 //! This is the only place that knows both sides.
 

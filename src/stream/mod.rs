@@ -5,7 +5,6 @@
 //! | `data.rs` | what a stream is given to send |
 //! | `face.rs` | the inherent methods of our own streams, which mirror the contracts |
 //! | `listener.rs` | the contract of a listener |
-//! | `serve.rs` | the server loop, written once |
 //! | `any.rs` | a byte stream of whatever kind |
 //! | `multi.rs` | several listeners, of whatever kinds, as one |
 //! | `serve.rs` | the server: its options, its group, its end |

@@ -1,6 +1,6 @@
 //! Every system call of the crate, behind plain functions from which nothing of libc leaks upward.
 //!
-//! (Two things are left to std: threads, and its name resolver, which runs on one.)
+//! (Left to std are threads, its name resolver, which runs on one, and the reading of PEM files.)
 //!
 //! What stands here is deliberately narrow, so that a simulated kernel can stand in its place:
 //!
@@ -8,14 +8,12 @@
 //! |---|---|
 //! | `clock.rs` | the one clock |
 //! | `current.rs` | no system call, but `unsafe`: what is current on a thread |
-//! | `poller.rs` | mio's `Poll`, the level-triggered listener and the timerfd beside it, the bell |
-//! | `socket.rs` | making, connecting, accepting, receiving, sending, options |
+//! | `poller.rs` | mio's `Poll`, level-triggered listeners beside it, the bell |
+//! | `timerfd.rs` | waits shorter than a millisecond (Linux) |
 //! | `adopt.rs` | sockets that were made elsewhere |
 //! | `udp.rs`, `udp_linux.rs` | many datagrams in one call, and plain calls in its place |
 //! | `batch.rs` | the room they are received into |
 //! | `udp_options.rs` | broadcast, multicast, hop limits, buffer sizes of datagram sockets |
-//! | `addr.rs` | socket addresses to and from the kernel's form, UNIX names |
-//! | `file.rs` | the file of a UNIX listener |
 //! | `unix.rs` | UNIX pairs, datagrams by name, credentials |
 //! | `splice.rs` | bytes that stay in the kernel: splice, sendfile (Linux) |
 //! | `ancillary.rs` | descriptors that travel with bytes |
@@ -24,7 +22,7 @@
 //! | `socket.rs` | making, connecting, accepting, receiving, sending |
 //! | `options.rs` | socket options |
 //! | `addr.rs` | socket addresses to and from the kernel's form, UNIX names |
-//! | `file.rs` | the file of a UNIX listener |
+//! | `file.rs` | the file of a UNIX socket; files to be sent |
 //! | `spare.rs` | a descriptor kept in reserve |
 //! | `foreign.rs` | descriptors that are not ours |
 //! | `errno.rs` | what an error number means to the layers above |

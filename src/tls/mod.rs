@@ -13,11 +13,13 @@
 //! | `attributes.rs` | what it knows of its handshake |
 //! | `handshake.rs` | the handshake, and how it fails |
 //! | `listener.rs` | handshakes on a server |
-//! | `session.rs` | sending and ending; `lent.rs` and `turn.rs` are its tools |
-//! | `receive.rs` | receiving; `sink.rs` is where it goes |
+//! | `places.rs` | how many of them at a time |
+//! | `session.rs` | sending and ending |
+//! | `lent.rs`, `turn.rs` | its tools: bytes on their way down, whose turn it is |
+//! | `receive.rs`, `sink.rs` | receiving, and where that goes |
 //! | `direct.rs` | sending to and receiving from a socket without anything between |
 //! | `state.rs` | what a connection holds between two awaits |
-//! | `machine.rs` | the rustls connection; `observer.rs` notes what that does not keep |
+//! | `machine.rs`, `observer.rs` | the rustls connection, and a note of what it does not keep |
 //! | `buffer.rs` | bytes on their way, in memory that idle connections give back |
 //! | `failure.rs` | rustls' errors, with what to do |
 //! | `client_config.rs`, `server_config.rs` | safe configurations |

@@ -4,6 +4,7 @@
 //! remedy. `CONTRIBUTING.md` has the rules and their reasons.
 
 mod cancel;
+mod documents;
 mod rules;
 mod snippets;
 mod source;
@@ -13,9 +14,9 @@ use std::fs;
 use std::path::Path;
 
 use crate::cancel::{GUIDE, check_guide, check_rounds, operations};
+use crate::documents::check_documents;
 use crate::rules::{
-    builders, check_cancel_docs, check_changelog, check_form, check_layers, check_named,
-    check_strangers, check_words, in_architecture, in_examples,
+    builders, check_cancel_docs, check_form, check_layers, check_strangers, check_words,
 };
 use crate::source::Source;
 
@@ -65,33 +66,6 @@ fn read(root: &Path, folder: &str, sources: &mut Vec<Source>) {
             sources.push(Source::new(&path, &text));
         }
     }
-}
-
-/// What the documents must keep up with: every file of src, every example, the next release.
-fn check_documents(root: &Path, library: &[Source], others: &[Source]) -> Vec<Finding> {
-    let document = |name: &str| fs::read_to_string(root.join(name)).unwrap_or_default();
-    let paths: Vec<&str> = library.iter().map(|source| source.path.as_str()).collect();
-    let remedy = "add it to the codemap, with its one responsibility";
-    let name = "ARCHITECTURE.md";
-    let mut found = check_named(name, &document(name), &paths, in_architecture, remedy);
-
-    let examples: Vec<&str> = others
-        .iter()
-        .map(|source| source.path.as_str())
-        .filter(|path| path.starts_with("examples/"))
-        .filter(|path| path.matches('/').count() == 1 || path.ends_with("/main.rs"))
-        .collect();
-    let remedy = "add a row: what it shows, the command that runs it";
-    let name = "examples/README.md";
-    found.extend(check_named(
-        name,
-        &document(name),
-        &examples,
-        in_examples,
-        remedy,
-    ));
-    found.extend(check_changelog(&document("CHANGELOG.md")));
-    found
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::Finding;
-use crate::source::{Source, block_after, ident, is_word, root_names, words};
+use crate::source::{Source, block_after, ident, root_names, words};
 
 /// The modules of the crate, lowest row first. A row imports only from rows before it.
 pub(crate) const ROWS: &[&[&str]] = &[
@@ -267,60 +267,4 @@ pub(crate) fn builders(sources: &[Source]) -> Vec<String> {
         .map(|rest| ident(rest["IntoFuture for".len()..].trim_start()).to_owned())
         .filter(|name| !name.is_empty())
         .collect()
-}
-
-/// Every path must be named in the document that lists them, in one of the given ways.
-pub(crate) fn check_named(
-    document: &str,
-    text: &str,
-    paths: &[&str],
-    ways: impl Fn(&str) -> Vec<String>,
-    remedy: &'static str,
-) -> Vec<Finding> {
-    let free = |at: usize, name: &str| {
-        let before = text[..at].trim_end_matches("src/").bytes().next_back();
-        let after = text[at + name.len()..].bytes().next();
-        let part = |byte: Option<u8>| byte.is_some_and(|b| is_word(b) || b == b'/');
-        !part(before) && !part(after)
-    };
-    let named = |name: &String| {
-        text.match_indices(name.as_str())
-            .any(|(at, _)| free(at, name))
-    };
-    let missing = paths.iter().filter(|path| !ways(path).iter().any(named));
-    missing
-        .map(|path| {
-            let rule = format!("{path} is not named");
-            Finding {
-                file: document.to_owned(),
-                line: 1,
-                rule,
-                remedy,
-            }
-        })
-        .collect()
-}
-
-pub(crate) fn check_changelog(text: &str) -> Option<Finding> {
-    let heading = |line: &str| line.starts_with("## ") && line.contains("Unreleased");
-    (!text.lines().any(heading)).then(|| Finding {
-        file: "CHANGELOG.md".to_owned(),
-        line: 1,
-        rule: "there is no `## [Unreleased]` section".to_owned(),
-        remedy: "add it above the newest release",
-    })
-}
-
-pub(crate) fn in_architecture(path: &str) -> Vec<String> {
-    vec![path.trim_start_matches("src/").to_owned()]
-}
-
-pub(crate) fn in_examples(path: &str) -> Vec<String> {
-    let file = path
-        .trim_start_matches("examples/")
-        .trim_end_matches("/main.rs");
-    vec![
-        file.to_owned(),
-        format!("--example {}", file.trim_end_matches(".rs")),
-    ]
 }

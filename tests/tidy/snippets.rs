@@ -1,8 +1,10 @@
 //! Bad code for each rule, and good code close to it: a check that cannot fail protects nothing.
 
+use crate::documents::{
+    check_changelog, check_doubled, check_head, check_headings, check_layers_named, check_rows,
+};
 use crate::rules::{
-    builders, check_cancel_docs, check_changelog, check_form, check_layers, check_named,
-    check_strangers, check_words, in_architecture, in_examples,
+    ROWS, builders, check_cancel_docs, check_form, check_layers, check_strangers, check_words,
 };
 use crate::source::Source;
 
@@ -134,23 +136,52 @@ fn checks_over_files_can_fail() {
         file("src/runtime/b.rs", "executor"),
     ];
     assert!(check_strangers(&runtime).is_empty());
+}
 
-    let missing = |text: &str, path: &str, ways: fn(&str) -> Vec<String>| {
-        check_named("D.md", text, &[path], ways, "").len()
+#[test]
+fn checks_of_documents_can_fail() {
+    let paths = ["time.rs", "net/udp.rs", "net/mod.rs"].map(str::to_owned);
+    let rules = |text: &str| {
+        let found = check_rows("D.md", text, &paths);
+        found
+            .into_iter()
+            .map(|finding| finding.rule)
+            .collect::<Vec<_>>()
     };
+    let all = "| `time.rs` | sleep |\n| `net/udp.rs`, `net/mod.rs` | as `net/tcp.rs` |\n";
+    assert_eq!(rules(all), Vec::<String>::new());
+    let twice = format!("{all}| `net/udp.rs` | UDP |");
+    assert_eq!(rules(&twice), ["`net/udp.rs` has a row already, in line 2"]);
+    let gone = format!("{all}| `net/tcp.rs` | TCP |");
+    assert_eq!(rules(&gone), ["`net/tcp.rs` is no file"]);
+    let missing = "| `time.rs` | |\n| `net/mod.rs` | not `net/udp.rs` |";
+    assert_eq!(rules(missing), ["`net/udp.rs` has no row"]);
+
+    let headings = |text: &str| check_headings("D.md", text).len();
+    assert_eq!(headings("| **net** | |\n| `net/a.rs` | |\n| `b.rs` | |"), 0);
+    assert_eq!(headings("| **net** | |\n| `sys/a.rs` | |"), 1);
+
+    let head = |rows: &str| {
+        let text = format!("//! Net.\n//!\n//! | file | what |\n{rows}\n\nmod udp;\n");
+        check_head(&Source::new("src/net/mod.rs", &text), &paths).len()
+    };
+    assert_eq!(head("//! | `udp.rs` | UDP |"), 0);
+    assert_eq!(head("//! | `tcp.rs` | TCP |"), 2);
+
+    let modules: Vec<&str> = ROWS.iter().copied().flatten().copied().collect();
+    assert!(check_layers_named("D.md", &modules.join("/ ")).is_empty());
     assert_eq!(
-        missing("`src/time.rs`, sys/mod.rs", "src/time.rs", in_architecture),
-        0
-    );
-    assert_eq!(
-        missing("runtime.rs, net/time.rs", "src/time.rs", in_architecture),
+        check_layers_named("D.md", &modules[1..].join(" | ")).len(),
         1
     );
-    assert_eq!(
-        missing("cargo run --example nc", "examples/nc.rs", in_examples),
-        0
-    );
-    assert_eq!(missing("sync, func.rs", "examples/nc.rs", in_examples), 1);
+
+    let line = "- what is too long to stand here twice by chance";
+    let doubled = |text: String| check_doubled("D.md", &text).len();
+    assert_eq!(doubled(format!("{line}\nand another\n{line}")), 1);
+    assert_eq!(doubled(format!("{line}\n```text\n{line}\n{line}\n```")), 0);
+    let row = "| `the first cell` | and the second one |";
+    assert_eq!(doubled(format!("{row}\n{row}")), 1);
+    assert_eq!(doubled(format!("{row}\n\n## Next\n\n{row}")), 0);
 
     assert!(check_changelog("# Changelog\n## [1.0.0]\nUnreleased").is_some());
     assert!(check_changelog("# Changelog\n\n## [Unreleased]\n").is_none());
