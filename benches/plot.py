@@ -15,7 +15,7 @@ import sys
 
 # The end of a line: two values, tokio's runtime, ratio, its ends, what it may be, the verdict.
 VALUES = re.compile(
-    r"\s*(?P<soloio>[\d.]+)\s+(?P<tokio>[\d.]+)\s+(?:local|current)\s+"
+    r"\s*(?P<soloio>[\d.]+)\s+(?P<tokio>[\d.]+)\s+(?P<better>local|current|itself)\s+"
     r"(?P<ratio>[\d.]+|-)\s+(?P<ends>[\d.]+\.\.[\d.]+|-)\s+.*(?:ok|MISS)$"
 )
 TITLE_COLUMNS, UNIT_COLUMNS = 32, 4  # as in benches/src/table.rs
@@ -65,7 +65,9 @@ def scale(height):
 
 def drawn(y, title, unit, values):
     """One row: title, line and dot, the two values."""
-    yield text(TITLES + (14 if title.startswith(" ") else 0), y + 4, title.strip())
+    # What is compared with another way of soloio's own must not be taken for tokio's.
+    named = title.strip() + (" (both soloio)" if values["better"] == "itself" else "")
+    yield text(TITLES + (14 if title.startswith(" ") else 0), y + 4, named)
     told = f"{values['soloio']} : {values['tokio']} {unit}".rstrip()
     if values["ratio"] == "-":
         yield text(RIGHT + 14, y + 4, told, fill=EQUAL)

@@ -16,7 +16,8 @@ pub fn head() {
 pub fn line(title: &str, unit: &str, target: Target, verdict: &Verdict) {
     let better = match verdict.better {
         Side::TokioLocal => "local",
-        Side::TokioCurrent | Side::Soloio => "current",
+        Side::TokioCurrent => "current",
+        Side::Soloio => "itself",
     };
     let (ratio, spread) = match verdict.ratio.median.is_finite() {
         true => (

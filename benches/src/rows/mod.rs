@@ -41,6 +41,9 @@ pub enum Target {
     Value(f64),
 }
 
+/// The rows whose second side is another way of soloio's own.
+pub const OURS: &[&str] = &["scope", "udp-pair"];
+
 impl Row {
     /// One measurement of one side.
     pub fn measure(&self, side: Side, quick: bool) -> io::Result<f64> {
