@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::hand_over::{Movable, hand_over};
 use crate::error::{Error, Result};
 use crate::runtime::context::Core;
 use crate::runtime::operation::{After, Direction, First, Operation};
@@ -144,6 +145,14 @@ pub struct UnixDatagramSocket {
     core: DatagramCore,
 }
 
+hand_over!(UnixDatagramSocket);
+
+impl Movable for UnixDatagramSocket {
+    fn each_socket(&mut self, change: fn(&mut Socket)) {
+        change(&mut self.core.socket);
+    }
+}
+
 impl UnixDatagramSocket {
     pub(super) fn new(fd: OwnedFd, local: UnixName, file: Option<OwnFile>) -> Self {
         Self {
@@ -244,6 +253,14 @@ impl AsFd for UnixDatagramSocket {
 pub struct ConnectedUnixDatagramSocket {
     core: DatagramCore,
     peer: UnixName,
+}
+
+hand_over!(ConnectedUnixDatagramSocket);
+
+impl Movable for ConnectedUnixDatagramSocket {
+    fn each_socket(&mut self, change: fn(&mut Socket)) {
+        change(&mut self.core.socket);
+    }
 }
 
 impl ConnectedUnixDatagramSocket {

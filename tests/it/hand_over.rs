@@ -5,7 +5,8 @@ use std::time::Duration;
 use futures_util::future::join;
 use soloio::{
     Error, Runtime, TcpStream, UnixStream, block_on, connect_tcp, connect_unix,
-    create_connected_udp_socket, create_unix_listener,
+    create_connected_udp_socket, create_unix_datagram_socket, create_unix_listener,
+    unix_datagram_socket_pair,
 };
 
 use crate::net_support::{
@@ -146,6 +147,64 @@ fn udp_and_unix_are_handed_over_too() {
         turns(1).await;
     });
     thread.join().expect("it ended");
+}
+
+#[test]
+fn unix_datagrams_are_handed_over_too() {
+    let _guard = deadline();
+    let dir = TempDir::new();
+    let (served, asking) = (dir.path("served"), dir.path("asking"));
+    let mut here = Runtime::new().expect("a runtime");
+    let (server, client, near, far) = here.block_on(async {
+        let server = create_unix_datagram_socket().local_path(&served).await;
+        let client = create_unix_datagram_socket().local_path(&asking).await;
+        let (server, client) = (server.expect("a socket"), client.expect("a socket"));
+        let (near, far) = unix_datagram_socket_pair().expect("a pair");
+        assert!(polled(2, server.receive()).await.is_none());
+        assert!(polled(2, near.receive()).await.is_none());
+        (server, client, near, far)
+    });
+    // What is on its way when they change their loop is not lost.
+    here.block_on(async {
+        client.send_to(b"early", &served).await.expect("sent");
+        far.send(b"early").await.expect("sent");
+    });
+    let thread = std::thread::spawn(move || {
+        block_on(async {
+            refused!(server.receive().await, Error::OtherLoop);
+            refused!(near.receive().await, Error::OtherLoop);
+            let (server, near) = (server.unbind(), near.unbind());
+            for expected in [b"early", b"later"] {
+                let (data, from) = server.receive().await.expect("a datagram");
+                assert_eq!(data, expected);
+                server.send_to(&data, from.as_os_str()).await.expect("sent");
+                let data = near.receive().await.expect("a datagram");
+                assert_eq!(data, expected);
+                near.send(&data).await.expect("sent");
+            }
+            assert_eq!(server.local_name().as_os_str(), served.as_os_str());
+        });
+    });
+    here.block_on(async {
+        for expected in [b"early", b"later"] {
+            assert_eq!(client.receive().await.expect("an answer").0, expected);
+            assert_eq!(far.receive().await.expect("an answer"), expected);
+            if expected == b"early" {
+                client
+                    .send_to(b"later", &dir.path("served"))
+                    .await
+                    .expect("sent");
+                far.send(b"later").await.expect("sent");
+            }
+        }
+    });
+    thread.join().expect("it ended");
+    here.turn(Some(Duration::ZERO)).expect("a turn");
+    let state = format!("{here:?}");
+    assert!(
+        state.contains("sources: 2"),
+        "only those that stayed: {state}"
+    );
 }
 
 #[test]
