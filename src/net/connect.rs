@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::time::Duration;
 
-use super::happy_eyeballs;
+use super::happy_eyeballs::{self, Attempted};
 use super::resolve::Host;
 use super::tcp::TcpStream;
 use super::unix::UnixStream;
@@ -34,8 +34,8 @@ use crate::time::sleep;
 /// # Errors
 ///
 /// [`Error::ConnectFailed`] with every attempt, also if the local address cannot be used;
-/// [`Error::Resolve`]; port 0, and a local host that has no address of the host's families, are
-/// `InvalidInput`.
+/// [`Error::Resolve`]; [`Error::Io`] if the runtime cannot wait for sockets; port 0, and a local
+/// host that has no address of the host's families, are `InvalidInput`.
 ///
 /// # Cancel safety
 ///
@@ -168,11 +168,13 @@ impl IntoFuture for ConnectTcp {
     }
 }
 
-/// One attempt; its error is the kernel's, or one that ends all attempts.
-async fn attempt(address: SocketAddr, local: Option<SocketAddr>) -> Result<TcpStream> {
+/// One attempt: what the kernel said of this address, or why none can go on.
+async fn attempt(address: SocketAddr, local: Option<SocketAddr>) -> Result<Attempted<TcpStream>> {
     context::checkpoint().await?;
-    let fd = prepare(&address, local)?;
-    let socket = Socket::new(fd, Trigger::Edge);
+    let socket = match prepare(&address, local) {
+        Ok(fd) => Socket::new(fd, Trigger::Edge),
+        Err(error) => return Ok(Err(error)),
+    };
     // Not always what was asked for: the unspecified address stands for this host.
     let peer = match sys::socket::connect(socket.fd(), &address) {
         Ok(()) => sys::socket::peer_addr(socket.fd()).unwrap_or(address),
@@ -180,16 +182,19 @@ async fn attempt(address: SocketAddr, local: Option<SocketAddr>) -> Result<TcpSt
         Err(error)
             if errno::is_in_progress(&error) || error.kind() == io::ErrorKind::Interrupted =>
         {
-            connected(&socket).await?
+            match connected(&socket, &address).await? {
+                Ok(peer) => peer,
+                Err(error) => return Ok(Err(error)),
+            }
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => return Ok(Err(error)),
     };
     let stream = TcpStream::connected(socket, peer);
     if stream.local_addr() == peer {
         // Connecting to a free port of the ephemeral range may meet oneself.
-        return Err(errno::refused().into());
+        return Ok(Err(errno::refused()));
     }
-    Ok(stream)
+    Ok(Ok(stream))
 }
 
 fn prepare(address: &SocketAddr, local: Option<SocketAddr>) -> io::Result<OwnedFd> {
@@ -205,11 +210,16 @@ fn prepare(address: &SocketAddr, local: Option<SocketAddr>) -> io::Result<OwnedF
     Ok(fd)
 }
 
-/// Waits until a connect that was begun has ended: with whom.
-async fn connected(socket: &Socket) -> Result<SocketAddr> {
+/// Waits until a connect that was begun has ended: with whom, or why. It is another error if there
+/// can be no waiting.
+async fn connected(socket: &Socket, address: &SocketAddr) -> Result<Attempted<SocketAddr>> {
     let mut operation = Operation::new(socket, Direction::Write);
-    let check = |_: &_, fd: BorrowedFd<'_>| Ok((sys::socket::connect_result(fd)?, After::Ready));
-    poll_fn(|cx| operation.poll(cx, First::Wait, check, Error::from)).await
+    let check = |_: &_, fd: BorrowedFd<'_>| match sys::socket::connect_result(fd) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
+        ended => Ok((ended, After::Ready)),
+    };
+    let failed = |cause| Error::io("wait for the connection to", address, cause);
+    poll_fn(|cx| operation.poll(cx, First::Wait, check, failed)).await
 }
 
 /// The first and the longest pause before a full backlog is tried again.

@@ -21,12 +21,15 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::error::{ConnectAttempt, Error, Result};
+use crate::error::{ConnectAttempt, Result};
 use crate::sys::clock::{self, Nanos};
 use crate::time::sleep;
 
 /// How long an attempt runs before the next one begins, unless told otherwise (RFC 8305, 5).
 pub(super) const DELAY: Duration = Duration::from_millis(250);
+
+/// What one attempt came to: the cause is about its address alone.
+pub(super) type Attempted<S> = io::Result<S>;
 
 /// The order in which the addresses are tried: that of the resolver within each family, the
 /// families in turn, and none twice.
@@ -54,14 +57,14 @@ pub(super) fn order(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 ///
 /// # Errors
 ///
-/// What is not about one attempt: cancelled, no runtime.
+/// What is not about one attempt: cancelled, no runtime, a loop that cannot wait.
 pub(super) async fn race<F, S>(
     addresses: Vec<SocketAddr>,
     delay: Duration,
     mut attempt: impl FnMut(SocketAddr) -> F,
 ) -> Result<std::result::Result<S, Vec<ConnectAttempt>>>
 where
-    F: Future<Output = Result<S>>,
+    F: Future<Output = Result<Attempted<S>>>,
 {
     let mut race = Race {
         running: Vec::new(),
@@ -102,7 +105,7 @@ struct Running<F> {
 
 impl<F, S> Race<F>
 where
-    F: Future<Output = Result<S>>,
+    F: Future<Output = Result<Attempted<S>>>,
 {
     fn begin(&mut self, address: SocketAddr, attempt: F) {
         self.running.push(Running {
@@ -122,11 +125,13 @@ where
             for n in 0..self.running.len() {
                 match self.running[n].attempt.as_mut().poll(cx) {
                     Poll::Pending => {}
-                    Poll::Ready(Ok(winner)) => return Poll::Ready(Ok(Some(winner))),
-                    Poll::Ready(Err(Error::Io(cause))) if last_word.is_none() => {
-                        self.failed(n, cause.into_cause());
+                    Poll::Ready(Ok(Ok(winner))) => return Poll::Ready(Ok(Some(winner))),
+                    Poll::Ready(Ok(Err(cause))) if last_word.is_none() => {
+                        self.failed(n, cause);
                         return Poll::Ready(Ok(None));
                     }
+                    // Nobody asks for it any more.
+                    Poll::Ready(Ok(Err(_))) => {}
                     Poll::Ready(Err(error)) => {
                         last_word.get_or_insert(error);
                     }
@@ -171,7 +176,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use crate::error::OsError;
+    use crate::error::Error;
     use crate::runtime::block_on;
 
     const HOUR: Duration = Duration::from_secs(3600);
@@ -233,9 +238,8 @@ mod tests {
         }
     }
 
-    fn refused(address: SocketAddr) -> Error {
-        let cause = io::Error::other(format!("no {address}"));
-        Error::Io(OsError::new("", cause))
+    fn refused(address: SocketAddr) -> io::Error {
+        io::Error::other(format!("no {address}"))
     }
 
     /// Attempts that a test ends when it likes; notes what was begun and what was dropped.
@@ -244,7 +248,7 @@ mod tests {
 
     struct Attempt {
         address: SocketAddr,
-        result: Option<Result<u16>>,
+        result: Option<Result<Attempted<u16>>>,
         waker: Option<Waker>,
         dropped: bool,
     }
@@ -258,7 +262,10 @@ mod tests {
     }
 
     impl Attempts {
-        fn begin(&self, address: SocketAddr) -> impl Future<Output = Result<u16>> + use<> {
+        fn begin(
+            &self,
+            address: SocketAddr,
+        ) -> impl Future<Output = Result<Attempted<u16>>> + use<> {
             let mut all = self.0.borrow_mut();
             all.push(Attempt {
                 address,
@@ -274,7 +281,7 @@ mod tests {
             })
         }
 
-        fn end(&self, n: usize, result: Result<u16>) {
+        fn end(&self, n: usize, result: Result<Attempted<u16>>) {
             let waker = {
                 let attempt = &mut self.0.borrow_mut()[n];
                 attempt.result = Some(result);
@@ -285,7 +292,7 @@ mod tests {
 
         fn fail(&self, n: usize) {
             let address = self.0.borrow()[n].address;
-            self.end(n, Err(refused(address)));
+            self.end(n, Ok(Err(refused(address))));
         }
 
         fn begun(&self) -> usize {
@@ -320,8 +327,8 @@ mod tests {
         let result = raced(3, Duration::ZERO, async |attempts| {
             a_turn().await;
             assert_eq!(attempts.begun(), 3, "all at once without a delay");
-            attempts.end(1, Ok(1));
-            attempts.end(2, Ok(2));
+            attempts.end(1, Ok(Ok(1)));
+            attempts.end(2, Ok(Ok(2)));
         });
         assert!(
             matches!(result, Ok(Ok(1))),
@@ -339,7 +346,7 @@ mod tests {
                 a_turn().await;
                 assert_eq!(attempts.begun(), n + 2);
             }
-            attempts.end(3, Ok(3));
+            attempts.end(3, Ok(Ok(3)));
         });
         assert!(matches!(result, Ok(Ok(3))));
     }
@@ -353,7 +360,7 @@ mod tests {
             attempts.fail(0);
             a_turn().await;
             assert_eq!(attempts.begun(), 3, "although the second has time left");
-            attempts.end(1, Ok(1));
+            attempts.end(1, Ok(Ok(1)));
         });
         assert!(matches!(result, Ok(Ok(1))));
     }
@@ -383,8 +390,13 @@ mod tests {
         assert!(matches!(result, Err(Error::Cancelled)));
         let result = raced(3, Duration::ZERO, async |attempts| {
             a_turn().await;
+            attempts.end(0, Err(Error::io("wait", "", io::ErrorKind::Other.into())));
+        });
+        assert!(matches!(result, Err(Error::Io(_))), "the loop's, say");
+        let result = raced(3, Duration::ZERO, async |attempts| {
+            a_turn().await;
             attempts.end(0, Err(Error::Cancelled));
-            attempts.end(2, Ok(2));
+            attempts.end(2, Ok(Ok(2)));
         });
         assert!(
             matches!(result, Ok(Ok(2))),
@@ -399,7 +411,7 @@ mod tests {
         let addresses = (0..4).map(v4).collect();
         let result: Raced = block_on(race(addresses, delay, |address| async move {
             if address == v4(3) {
-                return ready(Ok(3)).await;
+                return ready(Ok(Ok(3))).await;
             }
             std::future::pending().await
         }));

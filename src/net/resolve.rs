@@ -77,6 +77,10 @@ impl Host {
                 io::Error::new(io::ErrorKind::NotFound, "the name has no address")
             }
             Ok(addresses) => return Ok(addresses),
+            // The system's resolver names no operation: this is the loop's, which cannot wait.
+            Err(Error::Io(error)) if self.resolver.is_none() && !error.operation().is_empty() => {
+                return Err(Error::Io(error));
+            }
             Err(Error::Io(error)) => error.into_cause(),
             // These are not the resolver's words.
             Err(error @ (Error::Cancelled | Error::NoRuntime | Error::Resolve(_))) => {

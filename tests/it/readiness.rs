@@ -306,9 +306,8 @@ fn r7_a_registration_that_fails_leaves_nothing() {
                             }
                             other => panic!("{other:?}"),
                         },
-                        Err(Error::ConnectFailed(failed)) => {
-                            let cause = &failed.attempts[0].cause;
-                            assert_eq!(cause.raw_os_error(), Some(libc::ENOSPC), "{failed}");
+                        Err(Error::Io(error)) => {
+                            assert_eq!(error.raw_os_error(), Some(libc::ENOSPC));
                         }
                         Err(other) => panic!("{other:?}"),
                     }

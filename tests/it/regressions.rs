@@ -17,7 +17,7 @@ use soloio::{
     create_connected_udp_socket, create_tcp_listener, move_on_after, sleep, task_group,
 };
 
-use crate::kernel::limit_descriptors;
+use crate::kernel::{limit_descriptors, use_up_descriptors};
 use crate::support::{alone, deadline};
 
 /// Spawns more of its kind when it is dropped.
@@ -116,6 +116,36 @@ impl Drop for StopAtEnd<'_> {
     fn drop(&mut self) {
         self.0.0.store(true, Ordering::Relaxed);
     }
+}
+
+/// A loop that cannot wait was told as what is wrong with the address, or with the name.
+#[test]
+fn a_failed_loop_is_no_fault_of_an_address() {
+    alone(
+        "regressions::a_failed_loop_is_no_fault_of_an_address",
+        || {
+            let _deadline = deadline();
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+            let port = listener.local_addr().expect("bound").port();
+            let whole = |result: Result<TcpStream>| match result {
+                Err(Error::Io(error)) => assert_eq!(error.raw_os_error(), Some(libc::EMFILE)),
+                other => panic!("{other:?}"),
+            };
+            // It failed before: nothing can begin.
+            limit_descriptors(0);
+            block_on(async {
+                let slept = sleep(Duration::from_secs(3600)).await;
+                assert!(slept.is_err(), "{slept:?}");
+                whole(connect_tcp("127.0.0.1", port).await);
+                whole(connect_tcp("localhost", port).await);
+            });
+            limit_descriptors(1024);
+            // It fails midway: there is a descriptor for the socket, and none for a poller.
+            let mut fillers = use_up_descriptors();
+            drop(fillers.pop());
+            block_on(async { whole(connect_tcp("127.0.0.1", port).await) });
+        },
+    );
 }
 
 /// A port that is in use for IPv6 only was quietly taken for IPv4 alone.
