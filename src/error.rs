@@ -243,7 +243,6 @@ impl fmt::Debug for OsError {
 }
 
 /// Every address that was tried for a host, and why none of them would do.
-#[derive(Debug)]
 #[non_exhaustive]
 pub struct ConnectFailed {
     /// The host as the caller wrote it.
@@ -312,6 +311,13 @@ impl fmt::Display for ConnectFailed {
     }
 }
 
+/// Reads like the message, as [`OsError`]'s does.
+impl fmt::Debug for ConnectFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
 impl StdError for ConnectFailed {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.attempts.last().map(|attempt| &attempt.cause as _)
@@ -319,7 +325,6 @@ impl StdError for ConnectFailed {
 }
 
 /// A host name that gave no address.
-#[derive(Debug)]
 #[non_exhaustive]
 pub struct ResolveError {
     /// The name that was looked up.
@@ -340,6 +345,13 @@ impl ResolveError {
 impl fmt::Display for ResolveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "look up {:?}: {}", self.host, self.cause)
+    }
+}
+
+/// Reads like the message, as [`OsError`]'s does.
+impl fmt::Debug for ResolveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
     }
 }
 
@@ -366,6 +378,11 @@ mod tests {
             Duration::from_millis(3),
         )];
         let failed = ConnectFailed::new("example".into(), 9, attempts);
+        assert_eq!(
+            format!("{failed:?}"),
+            failed.to_string(),
+            "what `main` prints"
+        );
         assert_eq!(failed.kind(), io::ErrorKind::ConnectionRefused);
         assert!(
             failed

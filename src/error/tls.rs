@@ -8,7 +8,6 @@ use super::Error;
 
 /// What went wrong with TLS: the message says what to do where something can be done, and
 /// [`source`](StdError::source) keeps what the TLS library or the operating system said.
-#[derive(Debug)]
 pub struct TlsError {
     message: String,
     cause: Option<Box<dyn StdError + Send + Sync>>,
@@ -45,6 +44,13 @@ impl TlsError {
 impl From<TlsError> for Error {
     fn from(error: TlsError) -> Self {
         Self::Tls(Box::new(error))
+    }
+}
+
+/// Reads like the message: it is what a `main` that returns the error prints.
+impl fmt::Debug for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
     }
 }
 

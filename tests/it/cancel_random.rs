@@ -136,17 +136,30 @@ async fn cancelled_sends<S: ByteStream>(by: By, count: usize, (a, b): (S, S)) {
     );
 }
 
+/// What a kernel keeps on the way between the two. It grows to megabytes on its own, and all of
+/// that has to pass for each send that is cut midway; with less than this TCP stalls.
+const ON_THE_WAY: usize = 32 << 10;
+
 #[test]
 fn sends_on_tcp_are_counted() {
     for by in [By::Drop, By::Scope] {
-        run(async { cancelled_sends(by, count(5_000, 10), tcp_pair().await).await });
+        run(async {
+            let (a, b) = tcp_pair().await;
+            a.set_send_buffer_size(ON_THE_WAY).expect("set");
+            b.set_receive_buffer_size(ON_THE_WAY).expect("set");
+            cancelled_sends(by, count(5_000, 10), (a, b)).await;
+        });
     }
 }
 
 #[test]
 fn sends_on_unix_are_counted() {
     for by in [By::Drop, By::Scope] {
-        run(async { cancelled_sends(by, count(5_000, 10), unix_pair().await).await });
+        run(async {
+            let (a, b) = unix_pair().await;
+            a.set_send_buffer_size(ON_THE_WAY).expect("set");
+            cancelled_sends(by, count(5_000, 10), (a, b)).await;
+        });
     }
 }
 

@@ -15,7 +15,7 @@ use soloio::{
 };
 
 use crate::net_support::{refused, run, tcp_listener, turns};
-use crate::support::{alone, deadline, fds, rounds};
+use crate::support::{alone, asked_rounds, deadline, fds, rounds};
 
 async fn echo(client: TcpStream) -> Result<()> {
     while let Some(data) = client.next().await? {
@@ -225,9 +225,7 @@ fn connect_and_reset(listener: &TcpListener) {
 fn c5_clients_that_are_gone_before_they_are_accepted_end_nothing() {
     let test = "serve_errors::c5_clients_that_are_gone_before_they_are_accepted_end_nothing";
     alone(test, || {
-        let asked = std::env::var("SOLOIO_TEST_ROUNDS").ok();
-        let count = asked.and_then(|count| count.parse().ok());
-        let count = count.unwrap_or_else(|| rounds(5_000));
+        let count = asked_rounds().unwrap_or_else(|| rounds(5_000));
         let before = fds();
         let (mut guard, mut done) = (deadline(), 0);
         while done < count {

@@ -23,7 +23,7 @@ use soloio::{
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 
 use crate::net_support::{TempDir, polled, refused, tcp_listener, tcp_pair, turns, udp, unix_pair};
-use crate::support::{alone, deadline, fds, poll_once, rounds};
+use crate::support::{alone, asked_rounds, deadline, fds, poll_once, rounds};
 
 assert_impl_all!(TcpStream: Send, Sync);
 assert_impl_all!(UnixStream: Send, Sync);
@@ -327,10 +327,7 @@ fn all_aborted_elsewhere(count: usize) {
 
 /// 100,000 rounds on request, else what fits.
 fn many() -> usize {
-    let asked = std::env::var("SOLOIO_TEST_ROUNDS").ok();
-    asked
-        .and_then(|count| count.parse().ok())
-        .unwrap_or_else(|| rounds(10_000))
+    asked_rounds().unwrap_or_else(|| rounds(10_000))
 }
 
 #[test]
