@@ -1,4 +1,4 @@
-//! Every public operation that can wait: its row in the guide, its rounds in the cancel driver.
+//! Every public operation that can wait: which there are, and the row of each in the guide.
 //!
 //! An operation is whatever has a `# Cancel safety` section or should have one. `names` gives each
 //! the name that the table of `docs/cancellation.md` and the `Covers:` lines of the rounds use:
@@ -205,72 +205,4 @@ pub(crate) fn check_guide(text: &str, all: &BTreeMap<String, Operation>) -> Vec<
         }
     }
     found
-}
-
-/// Each operation is cut in at least one round. A round is a test that calls the driver; the line
-/// `Covers:` of its documentation names what it cuts, and its file has to call all of that.
-pub(crate) fn check_rounds(tests: &[Source], all: &BTreeMap<String, Operation>) -> Vec<Finding> {
-    let (mut found, mut covered) = (Vec::new(), BTreeMap::new());
-    for source in tests {
-        for at in words(&source.code, "fn") {
-            let body = block_after(&source.code, at).unwrap_or_default();
-            let drives = ["everywhere", "everywhere_alone"];
-            let drives = drives
-                .iter()
-                .any(|driver| words(&source.code[body.clone()], driver).next().is_some());
-            let covers = covers(source.docs_above(at));
-            let test = source.docs_above(at).contains("#[test]");
-            if test && drives && covers.is_empty() {
-                let remedy = "name the operations it cuts: `/// Covers: sleep, Event::wait`";
-                found.push(source.finding(at, "a round without a `Covers:` line", remedy));
-            }
-            for name in covers {
-                let called = name.rsplit("::").next().unwrap_or(&name);
-                let is_call = |at: usize| {
-                    let rest = &source.code[at + called.len()..];
-                    rest.starts_with(['(', ',', ')', ';']) || rest.starts_with("::<")
-                };
-                let called = name.chars().next().is_some_and(char::is_uppercase)
-                    && !name.contains("::")
-                    || words(&source.code, called).any(is_call);
-                if !drives || !test || !called || !all.contains_key(&name) {
-                    let rule = format!("`{name}` is covered by name only, or is no operation");
-                    let remedy = "cut it in this round, or take the name out";
-                    found.push(source.finding(at, rule, remedy));
-                }
-                covered.insert(name, ());
-            }
-        }
-    }
-    for (name, operation) in all.iter().filter(|(name, _)| !covered.contains_key(*name)) {
-        found.push(Finding {
-            file: operation.file.clone(),
-            line: operation.line,
-            rule: format!("`{name}` is never cancelled by a test"),
-            remedy: "give it a round of the driver (tests/it/cut.rs), named in its `Covers:` line",
-        });
-    }
-    found
-}
-
-/// The names after `Covers:`, to the end of the paragraph.
-fn covers(docs: &str) -> Vec<String> {
-    let lines = docs
-        .lines()
-        .map(|line| line.trim_start().trim_start_matches("///").trim());
-    let mut lines = lines.skip_while(|line| !line.starts_with("Covers:"));
-    let Some(first) = lines.next() else {
-        return Vec::new();
-    };
-    let more = lines.take_while(|line| !line.is_empty() && !line.starts_with("#["));
-    let text: Vec<&str> = [first.trim_start_matches("Covers:")]
-        .into_iter()
-        .chain(more)
-        .collect();
-    let text = text.join(" ");
-    let names = text.trim_end_matches('.').split(',');
-    names
-        .map(|name| name.trim().to_owned())
-        .filter(|name| !name.is_empty())
-        .collect()
 }

@@ -5,6 +5,7 @@
 
 mod cancel;
 mod documents;
+mod rounds;
 mod rules;
 mod snippets;
 mod source;
@@ -13,8 +14,9 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
-use crate::cancel::{GUIDE, check_guide, check_rounds, operations};
+use crate::cancel::{GUIDE, check_guide, operations};
 use crate::documents::check_documents;
+use crate::rounds::check_rounds;
 use crate::rules::{
     builders, check_cancel_docs, check_form, check_layers, check_strangers, check_words,
 };

@@ -1,8 +1,10 @@
 //! Bad code for each rule, and good code close to it: a check that cannot fail protects nothing.
 
+use crate::cancel::operations;
 use crate::documents::{
     check_changelog, check_doubled, check_head, check_headings, check_layers_named, check_rows,
 };
+use crate::rounds::check_rounds;
 use crate::rules::{
     ROWS, builders, check_cancel_docs, check_form, check_layers, check_strangers, check_words,
 };
@@ -185,6 +187,57 @@ fn checks_of_documents_can_fail() {
 
     assert!(check_changelog("# Changelog\n## [1.0.0]\nUnreleased").is_some());
     assert!(check_changelog("# Changelog\n\n## [Unreleased]\n").is_none());
+}
+
+/// What a round hands to the driver, and whether that is `sleep` (`~` ends a line).
+const ROUNDS: &str = r"
+cut.apply(sleep(1)).await | yes
+let slept = sleep(1);~join(cut.apply(slept), other()).await | yes
+let both = async { sleep(1).await };~cut.apply(both).await | yes
+helped(cut).await~}~async fn helped(cut: Cut) {~cut.apply(time::sleep(1)).await | yes
+helped!(cut)~}~macro_rules! helped {~($cut:expr) => { $cut.apply(sleep(1)) } | yes
+cut.apply(other()).await;~sleep(1).await | no
+let other = other(sleep(1).await);~cut.apply(other).await | no
+cut.apply(other(sleepless(), sleep.a)).await | no
+other(cut).await~}~async fn helped(cut: Cut) {~cut.apply(sleep(1)).await | no
+";
+
+#[test]
+fn a_round_cuts_what_it_covers() {
+    let library = [Source::new(
+        "src/time.rs",
+        "/// # Cancel safety\npub async fn sleep() {}",
+    )];
+    let Ok(all) = operations(&library, &[]) else {
+        panic!("it is declared once")
+    };
+    let found = |docs: &str, body: &str| {
+        let body = format!("{docs}#[test]\nfn t() {{\neverywhere(async |cut| {body});\n}}\n");
+        let rounds = [Source::new("tests/it/r.rs", &body)];
+        let found = check_rounds(&rounds, &all).into_iter();
+        found.map(|finding| finding.rule).collect::<Vec<_>>()
+    };
+    for case in ROUNDS.lines().filter(|case| !case.is_empty()) {
+        let (body, cut) = case.rsplit_once(" | ").expect("two parts");
+        // The closure's brace ends before what the round calls.
+        let (body, more) = body.split_once("~}~").unwrap_or((body, ""));
+        let after = if more.is_empty() {
+            String::new()
+        } else {
+            format!("{more}\n}}")
+        };
+        let text = format!("{{\n{body}\n}});\n}}\n{after}").replace('~', "\n");
+        let rules = found("/// Covers: sleep.\n", &text);
+        assert_eq!(rules.is_empty(), cut == "yes", "{case}\n{rules:?}");
+    }
+    let cut = "{ cut.apply(sleep(1)) }";
+    assert_eq!(
+        found("", cut),
+        [
+            "a round without a `Covers:` line",
+            "`sleep` is never cancelled by a test"
+        ]
+    );
 }
 
 #[test]

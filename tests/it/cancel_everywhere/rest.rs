@@ -357,7 +357,9 @@ fn relays() {
 #[test]
 fn an_empty_group() {
     everywhere("cancel_everywhere::rest::an_empty_group", async |cut| {
-        let group = task_group(async |_| ready(rounds_of_the_loop(3).await).await);
-        cut.apply(group).await.is_some()
+        let ended = cut.apply(task_group(async |_| {
+            ready(rounds_of_the_loop(3).await).await
+        }));
+        ended.await.is_some()
     });
 }

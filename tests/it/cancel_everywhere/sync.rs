@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::{join, join3};
 use soloio::{
     CapacityLimiter, Condition, Error, Event, Lock, RateLimiter, Result, Semaphore, Winner,
-    create_memory_object_stream, join as join_all, race, sleep, try_join,
+    create_memory_object_stream, race, sleep, try_join,
 };
 
 use super::{Cut, everywhere};
@@ -277,7 +277,7 @@ fn races_and_joins() {
             done.map(|done| (place, done))
         };
         let listed = cut.apply(listed).await;
-        let joined = async { join_all([work(3), work(1)]).await.into_iter().collect() };
+        let joined = async { soloio::join([work(3), work(1)]).await.into_iter().collect() };
         let joined: Option<Result<Vec<_>>> = cut.apply(joined).await;
         let failing = async {
             sleep(Duration::from_micros(50)).await?;
