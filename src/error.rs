@@ -45,9 +45,9 @@ pub enum Error {
     Resolve(Box<ResolveError>),
     /// TLS could not be set up or went wrong: a handshake, a certificate, a configuration.
     Tls(Box<TlsError>),
-    /// The stream ended inside an item of known size.
+    /// The stream ended inside what was asked for; see [`Buffered`](crate::Buffered).
     IncompleteRead,
-    /// The size limit was reached before the delimiter came.
+    /// More bytes than allowed came before the delimiter; see [`Buffered`](crate::Buffered).
     DelimiterNotFound,
     /// The operation was polled outside a runtime: enter one with [`block_on`](crate::block_on).
     NoRuntime,

@@ -63,6 +63,7 @@
 //!   Sockets made elsewhere: `TcpStream::try_from(fd)` and its like, [`net::inherited_sockets`].
 //! * Move bytes: [`ByteReceiveStream`], [`ByteSendStream`], [`ByteStream`]; each stream type has
 //!   the same methods itself, so that none of these need be imported.
+//!   Lines, headers, messages of known length: [`Buffered`].
 //! * Run tasks side by side: [`task_group`], [`TaskGroup::spawn`], [`TaskHandle`]; in one task:
 //!   [`join`](fn@join), [`race`](fn@race); [`yield_now`].
 //! * Wait, or limit a wait: [`sleep`], [`sleep_until`], [`interval`], [`fail_after`],
@@ -122,7 +123,7 @@ pub use net::{
 pub use runtime::{Dump, Runtime, TaskState, block_on, dump};
 pub use signal::{Signal, SignalReceiver, ctrl_c, open_signal_receiver};
 pub use stream::{
-    AnyByteStream, ByteReceiveStream, ByteSendStream, ByteStream, Listener, MemoryStream,
+    AnyByteStream, Buffered, ByteReceiveStream, ByteSendStream, ByteStream, Listener, MemoryStream,
     MultiListener, ObjectReceiver, ObjectSender, ObjectStreamStatistics, Serve, ServeCounters,
     TrySendError, create_memory_byte_stream, create_memory_object_stream,
 };

@@ -6,6 +6,7 @@
 //! | `face.rs` | the inherent methods of our own streams, which mirror the contracts |
 //! | `listener.rs` | the contract of a listener |
 //! | `any.rs` | a byte stream of whatever kind |
+//! | `buffered.rs` | exactly so many bytes, or up to a delimiter |
 //! | `multi.rs` | several listeners, of whatever kinds, as one |
 //! | `serve.rs` | the server: its options, its group, its end |
 //! | `accepting.rs` | the accept loop, written once |
@@ -20,6 +21,7 @@
 
 mod accepting;
 mod any;
+mod buffered;
 mod data;
 mod face;
 mod listener;
@@ -38,6 +40,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 pub use any::AnyByteStream;
+pub use buffered::Buffered;
 pub(crate) use data::{Data, Rest};
 pub(crate) use face::byte_stream_face;
 pub(crate) use listener::AtOnce;

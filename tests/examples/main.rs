@@ -94,6 +94,13 @@ fn timeouts_tells_what_was_late() {
 }
 
 #[test]
+fn lines_and_bodies_are_told_apart() {
+    let said = start("lines", &NONE).ended().said();
+    let expected = "\"stored\"\n\"hello\\nworld\"\n\"\"\nserver: the stream ended inside an item\n";
+    assert_eq!(said, expected);
+}
+
+#[test]
 fn workers_do_each_job_once() {
     let said = start("worker", &NONE).ended().said();
     let expected = (1..=12).map(|number| format!("{number} squared is {}", number * number));

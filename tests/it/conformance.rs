@@ -14,7 +14,8 @@ use std::rc::Rc;
 
 use futures_util::future::{join, join3, join4};
 use soloio::{
-    AnyByteStream, ByteReceiveStream, ByteStream, Error, Result, create_memory_byte_stream,
+    AnyByteStream, Buffered, ByteReceiveStream, ByteStream, Error, Result,
+    create_memory_byte_stream,
 };
 
 use crate::net_support::{
@@ -565,6 +566,12 @@ async fn any<S: ByteStream + 'static>(
     (AnyByteStream::new(a), AnyByteStream::new(b))
 }
 
+/// A pair behind buffers.
+async fn buffered<S>(pair: impl Future<Output = (S, S)>) -> (Buffered<S>, Buffered<S>) {
+    let (a, b) = pair.await;
+    (Buffered::new(a), Buffered::new(b))
+}
+
 all_laws!(tcp, tcp_pair());
 all_laws!(tcp_turned, turned(tcp_pair()));
 all_laws!(unix, unix_pair());
@@ -581,9 +588,13 @@ all_laws!(counted_memory, counted(memory_pair(7)));
 all_laws!(any_tcp, any(tcp_pair()));
 all_laws!(any_unix, any(unix_pair()));
 all_laws!(any_memory, any(memory_pair(7)));
+all_laws!(buffered_tcp, buffered(tcp_pair()));
+all_laws!(buffered_memory, buffered(memory_pair(7)));
+all_laws!(buffered_any, buffered(any(unix_pair())));
 laws_of_references!(borrowed_tcp, tcp_pair());
 laws_of_references!(borrowed_unix, unix_pair());
 laws_of_references!(borrowed_memory, memory_pair(7));
+laws_of_references!(borrowed_buffered, buffered(memory_pair(7)));
 
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod over_tls;

@@ -7,6 +7,7 @@ mod adopt;
 mod allocations;
 mod bad_input;
 mod broken_core;
+mod buffered;
 mod cancel_everywhere;
 mod cancel_names;
 mod cancel_random;

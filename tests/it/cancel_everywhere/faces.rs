@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::IoSlice;
 
 use futures_util::future::join;
-use soloio::{AnyByteStream, ByteStream, Result, create_memory_byte_stream};
+use soloio::{AnyByteStream, Buffered, ByteStream, Result, create_memory_byte_stream};
 use soloio::{MemoryStream, TcpStream, UnixStream};
 
 use super::{Cut, everywhere};
@@ -206,6 +206,32 @@ fn of_any() {
     }
     everywhere("cancel_everywhere::faces::of_any", async |cut| {
         all_have!(cut, boxed().await, AnyByteStream<'static>, 400_000)
+    });
+}
+
+/// Covers: Buffered::receive, Buffered::receive_max, Buffered::receive_into, Buffered::next,
+/// Buffered::send, Buffered::send_from, Buffered::send_vectored, Buffered::send_eof,
+/// Buffered::close, Buffered::receive_exactly, Buffered::receive_until.
+#[test]
+fn of_buffered() {
+    type Stream = Buffered<UnixStream>;
+    async fn pair() -> (Stream, Stream) {
+        let (a, b) = unix_pair().await;
+        (Buffered::new(a), Buffered::new(b))
+    }
+    everywhere("cancel_everywhere::faces::of_buffered", async |cut| {
+        let mut done = all_have!(cut, pair().await, Stream, 400_000);
+        done &= receive(pair().await, async |a: &Stream| {
+            cut.apply(a.receive_exactly(15)).await
+        })
+        .await;
+        done &= receive(pair().await, async |a: &Stream| {
+            let delimiter = numbered(14, 3);
+            let got = cut.apply(a.receive_until(&delimiter, 20)).await;
+            got.map(|got| got.map(|before| [before, delimiter].concat()))
+        })
+        .await;
+        done
     });
 }
 

@@ -1,0 +1,195 @@
+//! `Buffered`: against a naive twin that has all bytes at once, and what the twin cannot show.
+
+use futures_util::future::join;
+use proptest::prelude::*;
+use soloio::{Buffered, Error, Result, create_memory_byte_stream};
+
+use crate::net_support::{polled, refused, run, tcp_pair, turns};
+
+/// One receive, and after how many polls it is dropped.
+#[derive(Clone, Debug)]
+enum Step {
+    Exactly(usize),
+    Until(Vec<u8>, usize),
+    Max(usize),
+}
+
+fn bytes(length: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(prop::sample::select(b"ab;".to_vec()), length)
+}
+
+fn steps() -> impl Strategy<Value = Vec<(Step, usize)>> {
+    let step = prop_oneof![
+        (0..12_usize).prop_map(Step::Exactly),
+        (bytes(1..4), 0..12_usize).prop_map(|(delimiter, max)| Step::Until(delimiter, max)),
+        (1..8_usize).prop_map(Step::Max),
+    ];
+    prop::collection::vec((step, 0..5_usize), 0..60)
+}
+
+/// What a step gives if all of `rest` is there; a `Max` may give less. With it, how much is gone.
+fn expected(step: &Step, rest: &[u8]) -> (Result<Vec<u8>>, usize) {
+    let ended = || match rest {
+        [] => (Err(Error::EndOfStream), 0),
+        _ => (Err(Error::IncompleteRead), 0),
+    };
+    match step {
+        Step::Exactly(count) if rest.len() >= *count => (Ok(rest[..*count].to_vec()), *count),
+        Step::Exactly(_) => ended(),
+        Step::Until(delimiter, max) => {
+            let starts = 0..(max + 1).min(rest.len());
+            match starts
+                .into_iter()
+                .find(|at| rest[*at..].starts_with(delimiter))
+            {
+                Some(at) => (Ok(rest[..at].to_vec()), at + delimiter.len()),
+                None if rest.len() >= max + delimiter.len() => (Err(Error::DelimiterNotFound), 0),
+                None => ended(),
+            }
+        }
+        Step::Max(_) if rest.is_empty() => (Err(Error::EndOfStream), 0),
+        Step::Max(max) => (Ok(rest[..rest.len().min(*max)].to_vec()), 0),
+    }
+}
+
+async fn taken(stream: &Buffered<soloio::MemoryStream>, step: &Step) -> Result<Vec<u8>> {
+    match step {
+        Step::Exactly(count) => stream.receive_exactly(*count).await,
+        Step::Until(delimiter, max) => stream.receive_until(delimiter, *max).await,
+        Step::Max(max) => stream.receive_max(*max).await,
+    }
+}
+
+proptest! {
+    /// However the bytes arrive, and whatever was cut before.
+    #[test]
+    fn it_agrees_with_its_twin(
+        data in bytes(0..80),
+        chunks in prop::collection::vec(1..9_usize, 1..9),
+        capacity in 1..20_usize,
+        fed in 0..9_usize,
+        steps in steps(),
+    ) {
+        run(async {
+            let (near, far) = create_memory_byte_stream(capacity);
+            let mut near = Buffered::new(near);
+            let fed = fed.min(data.len());
+            near.feed_data(&data[..fed]);
+            let send = async {
+                let mut rest = &data[fed..];
+                for chunk in chunks.iter().cycle() {
+                    let (now, later) = rest.split_at(rest.len().min(*chunk));
+                    // The receiver may have done all its steps.
+                    if polled(400, far.send(now)).await.is_none() || later.is_empty() {
+                        break;
+                    }
+                    rest = later;
+                    turns(1).await;
+                }
+                far.send_eof().await.expect("ended");
+            };
+            let receive = async {
+                let mut at = 0;
+                for (step, polls) in &steps {
+                    let polls = if *polls == 4 { usize::MAX } else { *polls };
+                    let Some(got) = polled(polls, taken(&near, step)).await else {
+                        continue;
+                    };
+                    let (wanted, gone) = expected(step, &data[at..]);
+                    match (&got, &wanted) {
+                        (Ok(got), Ok(wanted)) if matches!(step, Step::Max(_)) => {
+                            assert!(!got.is_empty() && wanted.starts_with(got), "{step:?}");
+                            at += got.len();
+                        }
+                        (Ok(got), Ok(wanted)) => assert_eq!(got, wanted, "{step:?}"),
+                        _ => assert_eq!(format!("{got:?}"), format!("{wanted:?}"), "{step:?}"),
+                    }
+                    at += gone;
+                    assert!(data[at..].starts_with(&near.buffer()));
+                }
+            };
+            join(send, receive).await;
+        });
+    }
+}
+
+#[test]
+fn a_second_receiver_is_busy_also_beside_a_full_buffer() {
+    run(async {
+        let (near, far) = create_memory_byte_stream(64);
+        let mut near = Buffered::new(near);
+        near.feed_data(b"abc");
+        let first = near.receive_exactly(5);
+        let second = async {
+            refused!(near.receive().await, Error::Busy);
+            refused!(near.receive_exactly(1).await, Error::Busy);
+            refused!(near.receive_until(b"c", 9).await, Error::Busy);
+            refused!(near.receive_into(&mut [0]).await, Error::Busy);
+            far.send(b"de").await.expect("sent");
+        };
+        let (first, ()) = join(first, second).await;
+        assert_eq!(first.expect("five"), b"abcde");
+        assert_eq!(near.buffer(), b"");
+    });
+}
+
+#[test]
+fn an_abort_ends_who_waits_and_empties_the_buffer() {
+    run(async {
+        let (near, _far) = tcp_pair().await;
+        let mut near = Buffered::new(near);
+        near.feed_data(b"abc");
+        let abort = async {
+            turns(2).await;
+            near.abort();
+        };
+        let (ended, ()) = join(near.receive_until(b"\n", 100), abort).await;
+        refused!(ended, Error::Closed);
+        refused!(near.receive().await, Error::Closed);
+        refused!(near.receive_exactly(0).await, Error::Closed);
+        assert_eq!(near.buffer(), b"");
+    });
+}
+
+#[test]
+fn it_takes_no_more_than_it_may_need_and_can_be_taken_apart() {
+    run(async {
+        let (near, far) = tcp_pair().await;
+        far.send(b"name: value\r\n\r\nbody and the next")
+            .await
+            .expect("sent");
+        far.send_eof().await.expect("ended");
+        let near = Buffered::new(near);
+        refused!(
+            near.receive_until(b"\r\n", 3).await,
+            Error::DelimiterNotFound
+        );
+        assert_eq!(
+            near.buffer(),
+            b"name:",
+            "the limit and the delimiter, no more"
+        );
+        assert_eq!(
+            near.receive_until(b"\r\n", 11).await.expect("a line"),
+            b"name: value"
+        );
+        assert_eq!(
+            near.receive_until(b"\r\n", 0).await.expect("an empty one"),
+            b""
+        );
+        assert_eq!(near.receive_exactly(4).await.expect("the body"), b"body");
+        // What a length from the peer says takes no memory before the bytes have come.
+        refused!(
+            near.receive_exactly(usize::MAX).await,
+            Error::IncompleteRead
+        );
+        refused!(
+            near.receive_until(b"\n", usize::MAX).await,
+            Error::IncompleteRead
+        );
+        refused!(near.receive_until(b"", 9).await, Error::Io(_));
+        let (stream, rest) = near.into_parts();
+        assert_eq!(rest, b" and the next");
+        refused!(stream.receive().await, Error::EndOfStream);
+    });
+}
