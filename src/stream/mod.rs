@@ -286,33 +286,40 @@ pub trait ByteStream: ByteReceiveStream + ByteSendStream {
     fn abort(&self);
 }
 
-impl<S: ByteReceiveStream + ?Sized> ByteReceiveStream for &S {
-    async fn receive_into<'b>(&self, buf: &'b mut [u8]) -> Result<&'b mut [u8]> {
-        (**self).receive_into(buf).await
-    }
+/// What leads to a stream receives and sends as that does.
+macro_rules! by_way_of {
+    ($($pointer:ty),*) => {$(
+        impl<S: ByteReceiveStream + ?Sized> ByteReceiveStream for $pointer {
+            async fn receive_into<'b>(&self, buf: &'b mut [u8]) -> Result<&'b mut [u8]> {
+                (**self).receive_into(buf).await
+            }
 
-    async fn receive_max(&self, max: usize) -> Result<Vec<u8>> {
-        (**self).receive_max(max).await
-    }
+            async fn receive_max(&self, max: usize) -> Result<Vec<u8>> {
+                (**self).receive_max(max).await
+            }
 
-    fn plain_receiver(&self) -> Option<Plain<'_>> {
-        (**self).plain_receiver()
-    }
+            fn plain_receiver(&self) -> Option<Plain<'_>> {
+                (**self).plain_receiver()
+            }
+        }
+
+        impl<S: ByteSendStream + ?Sized> ByteSendStream for $pointer {
+            async fn send_from(&self, rest: &mut &[u8]) -> Result<()> {
+                (**self).send_from(rest).await
+            }
+
+            async fn send_vectored(&self, parts: &mut &mut [IoSlice<'_>]) -> Result<()> {
+                (**self).send_vectored(parts).await
+            }
+
+            fn plain_sender(&self) -> Option<Plain<'_>> {
+                (**self).plain_sender()
+            }
+        }
+    )*};
 }
 
-impl<S: ByteSendStream + ?Sized> ByteSendStream for &S {
-    async fn send_from(&self, rest: &mut &[u8]) -> Result<()> {
-        (**self).send_from(rest).await
-    }
-
-    async fn send_vectored(&self, parts: &mut &mut [IoSlice<'_>]) -> Result<()> {
-        (**self).send_vectored(parts).await
-    }
-
-    fn plain_sender(&self) -> Option<Plain<'_>> {
-        (**self).plain_sender()
-    }
-}
+by_way_of!(&S, Rc<S>);
 
 impl<S: ByteStream + ?Sized> ByteStream for &S {
     async fn send_eof(&self) -> Result<()> {
@@ -325,34 +332,6 @@ impl<S: ByteStream + ?Sized> ByteStream for &S {
 
     fn abort(&self) {
         (**self).abort();
-    }
-}
-
-impl<S: ByteReceiveStream + ?Sized> ByteReceiveStream for Rc<S> {
-    async fn receive_into<'b>(&self, buf: &'b mut [u8]) -> Result<&'b mut [u8]> {
-        (**self).receive_into(buf).await
-    }
-
-    async fn receive_max(&self, max: usize) -> Result<Vec<u8>> {
-        (**self).receive_max(max).await
-    }
-
-    fn plain_receiver(&self) -> Option<Plain<'_>> {
-        (**self).plain_receiver()
-    }
-}
-
-impl<S: ByteSendStream + ?Sized> ByteSendStream for Rc<S> {
-    async fn send_from(&self, rest: &mut &[u8]) -> Result<()> {
-        (**self).send_from(rest).await
-    }
-
-    async fn send_vectored(&self, parts: &mut &mut [IoSlice<'_>]) -> Result<()> {
-        (**self).send_vectored(parts).await
-    }
-
-    fn plain_sender(&self) -> Option<Plain<'_>> {
-        (**self).plain_sender()
     }
 }
 

@@ -8,6 +8,7 @@ mod sync;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod tls;
 
+use std::future::Future;
 use std::io::IoSlice;
 use std::time::Duration;
 
@@ -113,6 +114,17 @@ pub(crate) async fn cancelled_send<S: ByteStream>(
         a.send_eof().await.expect("ended");
         (done, left)
     };
+    counted(&b, taken, len, send).await
+}
+
+/// Receives what `send` sends: `taken` bytes have gone before it, `len` more are to go, then a mark
+/// and the end. It says whether it was done, and how many did not go, if it can.
+pub(crate) async fn counted<S: ByteStream>(
+    b: &S,
+    taken: usize,
+    len: usize,
+    send: impl Future<Output = (bool, Option<usize>)>,
+) -> bool {
     let receive = async {
         let mut all = Vec::new();
         while let Some(bytes) = b.next().await.expect("an orderly end") {

@@ -7,8 +7,8 @@ use futures_util::future::join;
 use soloio::{AnyByteStream, Buffered, ByteStream, Result, create_memory_byte_stream};
 use soloio::{MemoryStream, TcpStream, UnixStream};
 
-use super::{Cut, everywhere};
-use crate::net_support::{TempDir, check_numbered, clog, numbered, tcp_pair, turns, unix_pair};
+use super::{Cut, counted, everywhere};
+use crate::net_support::{TempDir, clog, numbered, tcp_pair, turns, unix_pair};
 
 type Ended<T> = Option<Result<T>>;
 
@@ -55,23 +55,7 @@ async fn send<S: ByteStream>(
         a.send_eof().await.expect("ended");
         ended
     };
-    let receive = async {
-        let mut all = Vec::new();
-        while let Some(bytes) = b.next().await.expect("an orderly end") {
-            all.extend(bytes);
-            turns(1).await;
-        }
-        all
-    };
-    let ((done, left), mut all) = join(send, receive).await;
-    assert_eq!(all.pop(), Some(b'!'));
-    check_numbered(0, &all);
-    let went = all.len() - taken;
-    match left {
-        Some(left) => assert_eq!(went + left, len, "what is left is what did not go"),
-        None => assert!(went <= len && (!done || went == len)),
-    }
-    done
+    counted(&b, taken, len, send).await
 }
 
 pub(super) fn is_done(ended: Ended<()>) -> bool {
