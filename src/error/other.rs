@@ -9,7 +9,7 @@ type Boxed = Box<dyn StdError + Send + Sync>;
 /// An error of somebody else's, in [`Error::Other`](crate::Error::Other); made by
 /// [`Error::other`](crate::Error::other).
 ///
-/// It dereferences to the error itself, for [`downcast_ref`](<dyn StdError>::downcast_ref) and the
+/// It dereferences to the error itself, for [`downcast_ref`](StdError#method.downcast_ref) and the
 /// rest. One pointer, where a box of it is two: that makes every result of every operation smaller
 /// by a word.
 ///
