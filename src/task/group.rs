@@ -73,10 +73,7 @@ where
         let mut place = self.future.borrow_mut();
         match self.keeper.keep(|| Self::pinned(&mut place).poll(cx)) {
             Some(Poll::Pending) => Poll::Pending,
-            Some(Poll::Ready(outcome)) => {
-                let ended = self.finish(place, outcome);
-                Poll::Ready(ended.or_else(|error| self.forgive(error)))
-            }
+            Some(Poll::Ready(outcome)) => self.finish(place, outcome),
             None => {
                 drop(place);
                 self.dropped()
@@ -141,10 +138,11 @@ where
     }
 
     /// The future is done: drops it where it is, then hands its outcome over.
-    fn finish(&self, mut place: RefMut<'_, Option<F>>, outcome: F::Output) -> Result<(), E> {
+    fn finish(&self, mut place: RefMut<'_, Option<F>>, outcome: F::Output) -> Poll<Result<(), E>> {
         *place = None;
         drop(place);
-        self.join.take(outcome)
+        let ended = self.join.take(outcome);
+        Poll::Ready(ended.or_else(|error| self.forgive(error)))
     }
 
     /// Its handle asked for its end: its operations end with `Cancelled`; then it is dropped.
@@ -159,14 +157,13 @@ where
         let mut place = self.future.borrow_mut();
         let polled = self.keeper.keep(|| Self::pinned(&mut place).poll(cx));
         if let Some(Poll::Ready(outcome)) = polled {
-            let ended = self.finish(place, outcome);
-            return Poll::Ready(ended.or_else(|error| self.forgive(error)));
+            return self.finish(place, outcome);
         }
         drop(place);
-        match polled.is_none() || core.is_over(scope, told, cx) {
-            true => self.dropped(),
-            false => Poll::Pending,
+        if polled.is_none() || core.is_over(scope, told, cx) {
+            return self.dropped();
         }
+        Poll::Pending
     }
 
     /// If its handle asked for its end and it was told so, its error is none of the group's.
@@ -180,11 +177,8 @@ where
     }
 
     fn dropped(&self) -> Poll<Result<(), E>> {
-        let dropped = self.keeper.keep(|| self.cancel());
-        debug_assert!(
-            dropped.is_none() || self.join.is_finished(),
-            "the joiner was told"
-        );
+        // If the drop panics, either this does, or the keeper has heard of it.
+        self.keeper.keep(|| self.cancel());
         Poll::Ready(Ok(()))
     }
 }
@@ -273,9 +267,8 @@ impl<'s, 'env, E> TaskGroup<'s, 'env, E> {
         let child: Rc<dyn Child<E> + 's> = Rc::<TaskCell<_, _, E, _>>::clone(&cell);
         // SAFETY: only the lifetime changes. The set is private to this group, which is private to
         // `task_group_with`: there `Run` drops every child's future in place before `'s` ends, on
-        // each way out; a frame that is leaked polls nothing any more. What may live longer is
-        // the cell with a result and a keeper in it, and only inside a handle, which has `'s` in
-        // its type.
+        // each way out; a frame that is leaked polls nothing any more. What may live longer is the
+        // cell with a result and a keeper in it, and only inside a handle, which has `'s` in it.
         let child: Rc<dyn Child<E> + 'static> = unsafe { std::mem::transmute(child) };
         self.set.insert(child, place);
         TaskHandle::new(cell, place)
@@ -284,7 +277,7 @@ impl<'s, 'env, E> TaskGroup<'s, 'env, E> {
 
 impl<E> fmt::Debug for TaskGroup<'_, '_, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("TaskGroup").field(&self.set).finish()
+        write!(f, "TaskGroup({:?})", self.set)
     }
 }
 
