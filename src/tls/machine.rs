@@ -3,6 +3,7 @@
 //! It is rustls' interface without buffers of its own: records are decrypted where they were
 //! received, and nothing is kept for a connection that is idle.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use rustls::client::UnbufferedClientConnection;
@@ -61,6 +62,8 @@ enum Kind {
 pub(super) struct Machine {
     kind: Kind,
     pub(super) observer: Arc<Observer>,
+    /// `close_notify` was said: nothing is to be said behind it, not even an alert.
+    pub(super) finished: bool,
 }
 
 impl Machine {
@@ -73,6 +76,7 @@ impl Machine {
         Ok(Self {
             kind: Kind::Client(connection),
             observer,
+            finished: false,
         })
     }
 
@@ -82,6 +86,7 @@ impl Machine {
         Ok(Self {
             kind: Kind::Server(connection),
             observer,
+            finished: false,
         })
     }
 
@@ -121,14 +126,35 @@ impl Machine {
                 Ok(None) => {}
                 Ok(Some(stop)) => return Ok(stop),
                 Err(error) => {
-                    self.take_alerts(out);
+                    if !self.finished {
+                        self.take_alerts(out);
+                    }
                     return Err(error);
                 }
             }
         }
     }
 
+    /// Where rustls was built with debug assertions, it panics if the peer breaks the protocol
+    /// after our end, since an alert would be the second of the last words (rustls issue 959). What
+    /// a peer sends must not do that.
     fn status(
+        &mut self,
+        incoming: &mut [u8],
+        out: &mut Buffer,
+        act: &mut impl Act,
+    ) -> (usize, Result<Option<Stop>, rustls::Error>) {
+        if !self.finished {
+            return self.process(incoming, out, act);
+        }
+        let processed = catch_unwind(AssertUnwindSafe(|| self.process(incoming, out, act)));
+        processed.unwrap_or_else(|_| {
+            let message = "the peer broke the protocol after we had finished";
+            (0, Err(rustls::Error::General(message.into())))
+        })
+    }
+
+    fn process(
         &mut self,
         incoming: &mut [u8],
         out: &mut Buffer,

@@ -174,7 +174,9 @@ impl State {
 
     /// We have finished: puts `close_notify` behind what is to be sent.
     pub(super) fn finish(&mut self) -> Result<()> {
-        self.write(|write| write.close_notify())
+        self.write(|write| write.close_notify())?;
+        self.machine.finished = true;
+        Ok(())
     }
 
     /// Processes what came, which cannot be passed over, until something can be written.

@@ -77,6 +77,10 @@ mod tls_connect;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod tls_environment;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+mod tls_forged;
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+mod tls_forger;
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod tls_hostile;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod tls_idle;

@@ -129,6 +129,27 @@ fn a_flood_of_key_updates_leaves_little_to_be_sent() {
 }
 
 #[test]
+fn a_key_update_behind_our_end_is_followed_and_not_answered() {
+    run(async {
+        let (client, mut raw) = raw_pair().await;
+        client.send_eof().await.expect("ended");
+        assert!(!raw.stream.receive().await.expect("an end").is_empty());
+        raw.session.refresh_traffic_keys().expect("TLS 1.3");
+        std::io::Write::write_all(&mut raw.session.writer(), b"after").expect("room");
+        raw.session.send_close_notify();
+        while raw.session.wants_write() {
+            let mut out = Vec::new();
+            raw.session.write_tls(&mut out).expect("into memory");
+            raw.stream.send(&out).await.expect("sent");
+        }
+        assert_eq!(client.receive().await.expect("sent"), b"after");
+        refused!(client.receive().await, Error::EndOfStream);
+        client.close().await.expect("closed");
+        refused!(raw.stream.receive().await, Error::EndOfStream);
+    });
+}
+
+#[test]
 fn a_bad_record_is_an_error_for_good_and_answered_by_an_alert() {
     run(async {
         let (client, mut raw) = raw_pair().await;
