@@ -16,6 +16,9 @@ use super::roots::system_roots;
 use super::shared_options::{SharedOptions, no_versions};
 use crate::error::{Error, Result, TlsError};
 
+/// How many sessions rustls keeps of one server.
+const SESSIONS_OF_A_SERVER: usize = 8;
+
 /// A client's configuration: verifies the server against the system's roots unless told otherwise,
 /// speaks TLS 1.2 and 1.3, and resumes sessions.
 ///
@@ -113,7 +116,8 @@ impl ClientConfigBuilder {
         self
     }
 
-    /// Of how many servers the sessions are kept for resumption, 256 by default; 0 switches it off.
+    /// Of how many servers the sessions are kept for resumption, 256 by default and 65,536 at
+    /// most; 0 switches it off.
     pub fn sessions(mut self, servers: usize) -> Self {
         self.shared.sessions = servers;
         self
@@ -137,6 +141,7 @@ impl ClientConfigBuilder {
 
     /// Appends the secrets of every connection to the file that `SSLKEYLOGFILE` names, if it names
     /// one: whoever has that file reads everything. For looking into connections with Wireshark.
+    /// A file that cannot be written is an error of [`build`](Self::build).
     #[doc(alias = "keylog_filename")]
     pub fn key_log_file(mut self) -> Self {
         self.shared.key_log_file = true;
@@ -164,11 +169,11 @@ impl ClientConfigBuilder {
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = self.shared.checked_alpn()?;
-        config.resumption = match self.shared.sessions {
+        config.resumption = match self.shared.bounded_sessions() {
             0 => Resumption::disabled(),
-            servers => Resumption::in_memory_sessions(servers),
+            servers => Resumption::in_memory_sessions(servers * SESSIONS_OF_A_SERVER),
         };
-        if let Some(key_log) = self.shared.key_log() {
+        if let Some(key_log) = self.shared.key_log()? {
             config.key_log = key_log;
         }
         Ok(Arc::new(config))

@@ -83,7 +83,7 @@ impl<'h, L: Listener> TlsListener<'h, L> {
     }
 
     /// Is called with the error of each handshake that failed, and with the stream below, which
-    /// knows the peer's address.
+    /// knows the peer's address. Not for those that a cancelled scope of ours has ended.
     #[doc(alias = "handle_handshake_error")]
     #[must_use]
     pub fn on_handshake_error(mut self, hook: impl Fn(&Error, &L::Stream) + 'h) -> Self {
@@ -144,10 +144,14 @@ impl<L: Listener<Stream: ByteStream>> TlsListener<'_, L> {
         let Err(error) = shaken else {
             return Ok(TlsStream::new(session));
         };
+        if matches!(error, Error::Cancelled) {
+            // We end, and the client has done nothing.
+            return Err(error);
+        }
         if let Some(hook) = &self.on_error {
             hook(&error, &session.inner);
         }
-        if !matches!(error, Error::TimedOut | Error::Cancelled) {
+        if !matches!(error, Error::TimedOut) {
             give_up(session).await;
         }
         Err(error)

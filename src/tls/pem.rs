@@ -126,8 +126,18 @@ impl Pem {
         Ok(found)
     }
 
+    /// The certificates that are good, of a file whose others are nobody's fault here.
+    pub(super) fn usable_certificates(&self) -> Vec<CertificateDer<'static>> {
+        let (sections, _) = self.scan();
+        let certificates = sections
+            .iter()
+            .filter(|section| section.label == "CERTIFICATE")
+            .filter_map(|section| CertificateDer::from_pem_slice(section.text).ok());
+        certificates.collect()
+    }
+
     /// The first private key.
-    pub(super) fn private_key(&self) -> Result<PrivateKeyDer<'static>> {
+    fn private_key(&self) -> Result<PrivateKeyDer<'static>> {
         for section in self.sections()? {
             if section.is_encrypted() {
                 let what = format!(
@@ -150,7 +160,21 @@ impl Pem {
 
     /// What stands between a BEGIN line and its END line.
     fn sections(&self) -> Result<Vec<Section<'_>>> {
+        let (sections, cut_off) = self.scan();
+        let Some((label, line)) = cut_off else {
+            return Ok(sections);
+        };
+        let what = format!(
+            "{}: the section BEGIN {label} in line {line} has no END {label}: it was cut off",
+            self.name
+        );
+        Err(TlsError::new(what).into())
+    }
+
+    /// The sections; and label and line of the first that has no end.
+    fn scan(&self) -> (Vec<Section<'_>>, Option<(&str, usize)>) {
         let mut sections = Vec::new();
+        let mut cut_off = None;
         let mut open: Option<(&str, usize, usize)> = None;
         let mut at = 0;
         for (n, line) in self
@@ -165,7 +189,8 @@ impl Pem {
             let text = text.trim_start_matches('\u{feff}').trim();
             if let Some(label) = marker(text, "-----BEGIN ") {
                 let skipped = line.iter().take_while(|byte| **byte != b'-').count();
-                open = Some((label, n + 1, start + skipped));
+                let before = open.replace((label, n + 1, start + skipped));
+                cut_off = cut_off.or(before);
             } else if let (Some(label), Some((begun, line, start))) =
                 (marker(text, "-----END "), open)
             {
@@ -176,17 +201,8 @@ impl Pem {
                 }
             }
         }
-        match open {
-            None => Ok(sections),
-            Some((label, line, _)) => {
-                let what = format!(
-                    "{}: the section BEGIN {label} in line {line} has no END {label}: it was cut \
-                     off",
-                    self.name
-                );
-                Err(TlsError::new(what).into())
-            }
-        }
+        let cut_off = cut_off.or(open).map(|(label, line, _)| (label, line));
+        (sections, cut_off)
     }
 
     fn damaged(&self, section: &Section<'_>, fault: &Fault) -> Error {

@@ -1,8 +1,8 @@
 //! The certificate authorities that the system trusts: where they lie, and what the environment
 //! says of that.
 //!
-//! `SSL_CERT_FILE` and `SSL_CERT_DIR` mean what they mean to OpenSSL: whoever sets one of them gets
-//! what it names and nothing else. Otherwise it is the first bundle found in the usual places, and
+//! `SSL_CERT_FILE` and `SSL_CERT_DIR` name what they name to OpenSSL; but whoever sets one of them
+//! gets that and nothing else, where OpenSSL keeps the usual place of the other. Otherwise it is the first bundle found in the usual places, and
 //! only if there is none, the usual folders of single files.
 
 use std::collections::HashSet;
@@ -167,8 +167,8 @@ impl Found {
     }
 
     fn add_file(&mut self, path: &Path) {
-        if let Ok(certificates) = Pem::read(path).and_then(|pem| pem.certificates()) {
-            self.add(certificates);
+        if let Ok(pem) = Pem::read(path) {
+            self.add(pem.usable_certificates());
         }
     }
 
@@ -228,6 +228,14 @@ mod tests {
         let [none, empty, bundle, folder] = [none, empty, bundle, folder].map(|path| text(&path));
         write(Path::new(&empty), "");
         write(Path::new(&bundle), &(root("one") + &root("two")));
+        let found = from_usual_places(&[&none, &empty, &bundle], &[&folder]).expect("two");
+        assert_eq!(found.len(), 2);
+
+        // What no verifier likes, and a section that was cut off, do not take the others along.
+        let hollow = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let cut_off = "-----BEGIN CERTIFICATE-----\nAAAA\n";
+        let text = [hollow, &root("one"), cut_off, &root("two"), cut_off].concat();
+        write(Path::new(&bundle), &text);
         let found = from_usual_places(&[&none, &empty, &bundle], &[&folder]).expect("two");
         assert_eq!(found.len(), 2);
 

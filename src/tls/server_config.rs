@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -52,7 +53,7 @@ pub struct ServerConfigBuilder {
     identity: Option<Identity>,
     hosts: Vec<(String, Identity)>,
     client_cas: Vec<PathBuf>,
-    client_roots: Option<Arc<RootCertStore>>,
+    client_roots: Vec<Arc<RootCertStore>>,
     client_may_be_unknown: bool,
     ticketer: Option<Arc<dyn ProducesTickets>>,
 }
@@ -115,7 +116,7 @@ impl ServerConfigBuilder {
 
     /// [`client_ca_file`](Self::client_ca_file), with roots.
     pub fn client_roots(mut self, roots: impl Into<Arc<RootCertStore>>) -> Self {
-        self.client_roots = Some(roots.into());
+        self.client_roots.push(roots.into());
         self
     }
 
@@ -137,7 +138,8 @@ impl ServerConfigBuilder {
         self
     }
 
-    /// How many sessions are kept in memory for resumption, 256 by default; 0 switches it off.
+    /// How many sessions are kept in memory for resumption, 256 by default and 65,536 at most; 0
+    /// switches it off. TLS 1.3 takes two for each connection.
     pub fn sessions(mut self, sessions: usize) -> Self {
         self.shared.sessions = sessions;
         self
@@ -190,7 +192,7 @@ impl ServerConfigBuilder {
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(certificates));
         config.alpn_protocols = self.shared.checked_alpn()?;
-        match self.shared.sessions {
+        match self.shared.bounded_sessions() {
             0 => config.session_storage = Arc::new(NoServerSessionStorage {}),
             sessions => config.session_storage = ServerSessionMemoryCache::new(sessions),
         }
@@ -199,14 +201,14 @@ impl ServerConfigBuilder {
         } else if self.shared.sessions == 0 {
             config.send_tls13_tickets = 0;
         }
-        if let Some(key_log) = self.shared.key_log() {
+        if let Some(key_log) = self.shared.key_log()? {
             config.key_log = key_log;
         }
         Ok(Arc::new(config))
     }
 
     fn verifier(&self, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>> {
-        if self.client_cas.is_empty() && self.client_roots.is_none() {
+        if self.client_cas.is_empty() && self.client_roots.is_empty() {
             if self.client_may_be_unknown {
                 let what = "client certificates are asked for, but nobody is named who issues \
                             them: call `client_ca_file(..)` too";
@@ -218,7 +220,7 @@ impl ServerConfigBuilder {
         for path in &self.client_cas {
             add_file(&mut roots, path)?;
         }
-        if let Some(more) = &self.client_roots {
+        for more in &self.client_roots {
             roots.extend(more.roots.iter().cloned());
         }
         let builder = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
@@ -264,7 +266,8 @@ impl Certificates {
             .transpose()?;
         let mut by_name = HashMap::new();
         for (name, identity) in hosts {
-            let name = name.to_ascii_lowercase();
+            // A client leaves the dot of the root out.
+            let name = name.strip_suffix('.').unwrap_or(&name).to_ascii_lowercase();
             let (chain, _) = identity.names();
             let certified = identity.load(provider)?;
             check_host(&name, &chain, &certified)?;
@@ -296,10 +299,17 @@ impl ResolvesServerCert for Certificates {
 
 /// Every client that asks for the name would refuse a certificate that is not for it.
 fn check_host(name: &str, chain: &str, certified: &CertifiedKey) -> Result<()> {
-    // Any one label in place of the star.
-    let one = name.replacen("*.", "any.", usize::from(name.starts_with("*.")));
+    // In place of the star a label that no certificate names.
+    let one = match name.strip_prefix("*.") {
+        Some(rest) => format!("in-place-of-the-star.{rest}"),
+        None => name.to_owned(),
+    };
     let Ok(dns) = DnsName::try_from(one) else {
-        let what = format!("{name:?} is no host name that a client can ask for");
+        let mut what = format!("{name:?} is no host name that a client can ask for");
+        if name.parse::<IpAddr>().is_ok() {
+            what += ": who connects to an address asks for no name, and gets the certificate of \
+                     `certificate_files(..)`";
+        }
         return Err(TlsError::new(what).into());
     };
     let failed = |error| {

@@ -1,5 +1,8 @@
 //! What client and server configurations have in common: provider, versions, ALPN, key log.
 
+use std::env;
+use std::fs::OpenOptions;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
@@ -8,8 +11,15 @@ use rustls::{KeyLog, KeyLogFile, SupportedProtocolVersion};
 use super::provider::default_provider;
 use crate::error::{Error, Result, TlsError};
 
-/// How many sessions are kept for resumption unless told otherwise, as in rustls.
+/// How many sessions are kept for resumption unless told otherwise.
 const SESSIONS: usize = 256;
+
+/// The largest number: rustls makes room for all of them at once.
+const SESSIONS_MAX: usize = 65_536;
+
+/// The bytes of all ALPN protocols together, each with one for its length: the message that has
+/// them ends at 65,535, and has much else. RFC 7301.
+const ALPN_MAX: usize = 32_768;
 
 #[derive(Debug)]
 pub(super) struct SharedOptions {
@@ -38,25 +48,44 @@ impl SharedOptions {
         self.provider.clone().map_or_else(default_provider, Ok)
     }
 
-    /// The ALPN protocols, if each can be one (RFC 7301: 1 to 255 bytes).
+    /// How many sessions are to be kept.
+    pub(super) fn bounded_sessions(&self) -> usize {
+        self.sessions.min(SESSIONS_MAX)
+    }
+
+    /// The ALPN protocols, if each can be one (RFC 7301: 1 to 255 bytes), and all can be told.
     pub(super) fn checked_alpn(&self) -> Result<Vec<Vec<u8>>> {
-        match self
-            .alpn
-            .iter()
-            .find(|name| !(1..=255).contains(&name.len()))
-        {
-            None => Ok(self.alpn.clone()),
-            Some(name) => {
-                let length = name.len();
-                let what = format!("an ALPN protocol has 1 to 255 bytes, and one has {length}");
-                Err(TlsError::new(what).into())
-            }
+        let mut lengths = self.alpn.iter().map(Vec::len);
+        if let Some(odd) = lengths.clone().find(|length| !(1..=255).contains(length)) {
+            let what = format!("an ALPN protocol has 1 to 255 bytes, and one has {odd}");
+            return Err(TlsError::new(what).into());
         }
+        let total: usize = lengths.by_ref().map(|length| length + 1).sum();
+        if total > ALPN_MAX {
+            let what = format!(
+                "the ALPN protocols take {total} bytes together, and may take {ALPN_MAX}: name \
+                 fewer of them"
+            );
+            return Err(TlsError::new(what).into());
+        }
+        Ok(self.alpn.clone())
     }
 
     /// Whoever asked for it gets the secrets of every connection into the file SSLKEYLOGFILE.
-    pub(super) fn key_log(&self) -> Option<Arc<dyn KeyLog>> {
-        self.key_log_file.then(|| Arc::new(KeyLogFile::new()) as _)
+    pub(super) fn key_log(&self) -> Result<Option<Arc<dyn KeyLog>>> {
+        if !self.key_log_file {
+            return Ok(None);
+        }
+        if let Some(path) = env::var_os("SSLKEYLOGFILE").filter(|path| !path.is_empty()) {
+            // rustls would only log that it cannot.
+            let path = Path::new(&path);
+            let opened = OpenOptions::new().append(true).create(true).open(path);
+            opened.map_err(|error| {
+                let what = format!("SSLKEYLOGFILE: {} cannot be written", path.display());
+                Error::from(TlsError::new(what).caused_by(error))
+            })?;
+        }
+        Ok(Some(Arc::new(KeyLogFile::new())))
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn trusting(ca: &Ca) -> ClientConfigBuilder {
 pub(crate) fn said<T: std::fmt::Debug>(result: Result<T>) -> String {
     match result {
         Err(Error::Tls(error)) => error.to_string(),
-        other => panic!("not an error of TLS: {other:?}"),
+        other => panic!("not an error of TLS: {}", crate::net_support::shown(&other)),
     }
 }
 
@@ -198,6 +198,14 @@ fn what_is_missing_is_said() {
         let text = said(trusting(&ca).alpn([&wrong]).build());
         assert!(text.contains("1 to 255 bytes"), "{text}");
     }
+    // More than a first message holds: rustls would send half of it, or panic.
+    let many = vec!["x".repeat(255); 300];
+    for text in [
+        said(server().alpn(&many).build()),
+        said(trusting(&ca).alpn(&many).build()),
+    ] {
+        assert!(text.contains("76800 bytes together"), "{text}");
+    }
     let text = said(server().versions([]).build());
     assert!(text.contains("no TLS version is left"), "{text}");
     let text = said(trusting(&ca).ca_file("/nowhere/ca.pem").build());
@@ -216,6 +224,14 @@ fn clients_show_who_they_are() {
     };
     let (chain, key) = clients.client("somebody").write(dir.all(), "somebody");
     let somebody = || trusting(&ca).certificate_files(&chain, &key);
+    // Roots given one after the other count together.
+    let both = server_config()
+        .certificate(one.chain.clone(), one.key())
+        .client_roots(clients.roots())
+        .client_roots(Ca::new("a third CA").roots());
+    let both = both.build().expect("a server");
+    handshake(&somebody().build().expect("a client"), "localhost", &both).expect("let in");
+
     let fraud = Ca::new("another CA").client("somebody");
     let fraud = || trusting(&ca).certificate(fraud.chain.clone(), fraud.key());
     for version in BOTH_VERSIONS {
@@ -305,6 +321,31 @@ fn sessions_are_resumed_unless_switched_off() {
 }
 
 #[test]
+fn sessions_are_kept_of_as_many_servers_as_asked_for() {
+    let ca = Ca::new("a CA");
+    let one = ca.server(&["one.example", "two.example"]);
+    for version in BOTH_VERSIONS {
+        let server = server_config().certificate(one.chain.clone(), one.key());
+        let server = server.versions([version]).build().expect("a server");
+        let client = trusting(&ca).sessions(2).build().expect("a client");
+        let mut kinds = Vec::new();
+        for name in ["one.example", "two.example", "one.example", "two.example"] {
+            let (client, _) = handshake(&client, name, &server).expect("verified");
+            kinds.push(client.handshake_kind().expect("it is over"));
+        }
+        let [full, resumed] = [HandshakeKind::Full, HandshakeKind::Resumed];
+        assert_eq!(kinds, [full, full, resumed, resumed]);
+    }
+    // Room for all of them is made at once.
+    let server = server_config().certificate(one.chain.clone(), one.key());
+    server.sessions(usize::MAX).build().expect("a server");
+    trusting(&ca)
+        .sessions(usize::MAX)
+        .build()
+        .expect("a client");
+}
+
+#[test]
 fn the_name_asked_for_chooses_the_certificate() {
     let dir = TempDir::new();
     let ca = Ca::new("a CA");
@@ -355,6 +396,23 @@ fn the_name_asked_for_chooses_the_certificate() {
         text.starts_with("the certificate in the chain is not for the host other.org"),
         "{text}"
     );
+    // It is for one of those that the star stands for, whatever that is.
+    let any = ca.server(&["any.example.org"]);
+    let text = said(
+        server_config()
+            .host("*.example.org", any.chain.clone(), any.key())
+            .build(),
+    );
+    assert!(text.contains("is not for the host *.example.org"), "{text}");
+    // The dot of the root is not asked for.
+    let dot = server_config().host("one.example.org.", one.chain.clone(), one.key());
+    let dot = dot.build().expect("a server");
+    handshake(&client, "one.example.org", &dot).expect("verified");
+    let address = ca.server(&["127.0.0.1"]);
+    let address = server_config().host("127.0.0.1", address.chain.clone(), address.key());
+    let text = said(address.build());
+    assert!(text.contains("asks for no name"), "{text}");
+
     let odd = server_config().host("not a name", one.chain.clone(), one.key());
     assert!(said(odd.build()).starts_with("\"not a name\" is no host name"));
     let twice = hosts().host("one.example.org", one.chain.clone(), one.key());

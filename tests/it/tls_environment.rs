@@ -89,8 +89,16 @@ fn secrets_are_logged_only_when_asked() -> io::Result<()> {
         if asked {
             (server, client) = (server.key_log_file(), client.key_log_file());
         }
-        let (client, server) = (client.build().expect("ok"), server.build().expect("ok"));
-        handshake(&client, "localhost", &server).expect("verified");
+        match (client.build(), server.build()) {
+            (Ok(client), Ok(server)) => {
+                handshake(&client, "localhost", &server).expect("verified");
+            }
+            (client, server) => {
+                for error in [client.expect_err("both"), server.expect_err("both")] {
+                    println!("\nno log: {error}");
+                }
+            }
+        }
         return Ok(());
     }
     let dir = TempDir::new();
@@ -104,5 +112,8 @@ fn secrets_are_logged_only_when_asked() -> io::Result<()> {
     run_with(TEST, &named);
     let log = fs::read_to_string(&path)?;
     assert!(log.contains("CLIENT_TRAFFIC_SECRET_0 "), "{log}");
+    let text = run_with(TEST, &[("SSLKEYLOGFILE", "/nowhere/log"), ("ASKED", "1")]);
+    let said = "no log: SSLKEYLOGFILE: /nowhere/log cannot be written: No such file";
+    assert_eq!(text.matches(said).count(), 2, "{text}");
     Ok(())
 }

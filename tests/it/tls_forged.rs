@@ -101,7 +101,8 @@ fn floods_hold_neither_the_loop_nor_memory() {
 async fn floods() {
     let (ours, forger) = forged_server(memory(), &TLS13).await;
     flood(&ours, forger, |forger, round| {
-        forger.record(HANDSHAKE, &ticket(round))
+        let tickets = (0..20).flat_map(|n| forger.record(HANDSHAKE, &ticket(round + n)));
+        tickets.collect()
     })
     .await;
     for version in BOTH {
@@ -162,7 +163,8 @@ async fn flood<S: ByteStream>(
     });
     result.await.expect("the flood is borne");
     let (most, grown) = (most.get(), grown.get());
-    assert!(sent.get() > 10 * most, "others waited for {most} bytes");
+    let sent = sent.get();
+    assert!(sent > 4 * most, "others waited for {most} bytes of {sent}");
     // A sanitizer keeps for a while what was freed.
     assert!(grown < 2_000_000 || sanitized(), "{grown} bytes of memory");
 }

@@ -353,3 +353,27 @@ fn a_slow_handshake_under_a_limit_is_dropped() {
         refused!(b.receive().await, Error::EndOfStream);
     });
 }
+
+#[test]
+fn a_server_that_ends_reports_no_client() {
+    run(async {
+        let failed = Cell::new(0);
+        let listener = TlsListener::new(tcp_listener().await, server_config())
+            .on_handshake_error(|_, _: &TcpStream| failed.set(failed.get() + 1));
+        let port = listener.inner().local_addr().port();
+        let result = task_group(async |group| {
+            let server = group.spawn(listener.serve(async |_: TlsStream<TcpStream>| Ok(())));
+            let silent = connect_tcp("127.0.0.1", port).await?;
+            turns(5).await;
+            server.cancel();
+            turns(5).await;
+            refused!(
+                silent.receive().await,
+                Error::EndOfStream | Error::Broken(_)
+            );
+            Ok::<_, Error>(())
+        });
+        result.await.expect("ended");
+        assert_eq!(failed.get(), 0, "it has done nothing wrong");
+    });
+}

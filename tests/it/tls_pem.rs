@@ -73,6 +73,7 @@ fn what_else_a_file_holds_is_said() {
     let (_, server) = issued();
     let damaged = server.chain_pem.replacen("MII", "M?I", 1);
     let cut_off = &server.chain_pem[..server.chain_pem.len() / 2];
+    let two_cut = format!("{cut_off}\n{}", server.chain_pem);
     let hollow = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     let request = "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n";
     let der = server.chain[0].as_ref();
@@ -98,6 +99,10 @@ fn what_else_a_file_holds_is_said() {
         ),
         (
             cut_off.as_bytes(),
+            "BEGIN CERTIFICATE in line 1 has no END CERTIFICATE: it was cut off",
+        ),
+        (
+            two_cut.as_bytes(),
             "BEGIN CERTIFICATE in line 1 has no END CERTIFICATE: it was cut off",
         ),
         (
