@@ -13,7 +13,8 @@ use crate::error::{Result, TlsError};
 pub(crate) fn server_name(text: &str) -> Result<ServerName<'static>> {
     let bare = text
         .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'));
+        .and_then(|rest| rest.strip_suffix(']'))
+        .filter(|inner| inner.contains(':'));
     let bare = bare.unwrap_or(text);
     let bare = match bare.split_once('%') {
         Some((address, _)) if address.contains(':') => address,
@@ -28,6 +29,8 @@ pub(crate) fn server_name(text: &str) -> Result<ServerName<'static>> {
         "it is a URL: give the host in it alone"
     } else if text.contains(':') {
         "it has a colon and is no IPv6 address: give the host without its port"
+    } else if text.starts_with('[') {
+        "brackets are for IPv6 addresses"
     } else if !text.is_ascii() {
         "it is not ASCII: give it in its ASCII form, with labels as xn--.. (IDNA)"
     } else if text.len() > 253 {
@@ -74,6 +77,8 @@ mod tests {
             ("-a.example", "a label has"),
             ("a..b", "a label has"),
             ("1.2.3.256", "a label has"),
+            ("[example.org]", "brackets are for IPv6 addresses"),
+            ("[]", "brackets are for IPv6 addresses"),
         ] {
             let error = server_name(text).expect_err(text).to_string();
             assert!(

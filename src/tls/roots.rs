@@ -2,8 +2,9 @@
 //! says of that.
 //!
 //! `SSL_CERT_FILE` and `SSL_CERT_DIR` name what they name to OpenSSL; but whoever sets one of them
-//! gets that and nothing else, where OpenSSL keeps the usual place of the other. Otherwise it is the first bundle found in the usual places, and
-//! only if there is none, the usual folders of single files.
+//! gets that and nothing else, where OpenSSL keeps the usual place of the other. Without them it is
+//! the first bundle found in the usual places, and only if there is none, the usual folders of
+//! single files.
 
 use std::collections::HashSet;
 use std::env;

@@ -83,6 +83,8 @@ mod tls_forger;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod tls_hostile;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+mod tls_hosts;
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod tls_idle;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod tls_peer;
