@@ -52,9 +52,17 @@ const BOTH: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
 
 /// A client's configuration, which trusts the certificate.
 pub(crate) fn client_of(versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+    client_with(provider(), versions)
+}
+
+/// The same, with another provider.
+pub(crate) fn client_with(
+    provider: Arc<CryptoProvider>,
+    versions: &[&'static SupportedProtocolVersion],
+) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(certificate()).expect("a good certificate");
-    ClientConfig::builder_with_provider(provider())
+    ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
         .expect("known versions")
         .with_root_certificates(roots)
@@ -63,7 +71,15 @@ pub(crate) fn client_of(versions: &[&'static SupportedProtocolVersion]) -> Clien
 
 /// A server's configuration, with the certificate.
 pub(crate) fn server_of(versions: &[&'static SupportedProtocolVersion]) -> ServerConfig {
-    ServerConfig::builder_with_provider(provider())
+    server_with(provider(), versions)
+}
+
+/// The same, with another provider.
+pub(crate) fn server_with(
+    provider: Arc<CryptoProvider>,
+    versions: &[&'static SupportedProtocolVersion],
+) -> ServerConfig {
+    ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
         .expect("known versions")
         .with_no_client_auth()
