@@ -138,7 +138,7 @@ pub use threads::{
     LoopHandle, RunInThread, ThreadEvent, ThreadStatistics, loop_handle, run_in_thread,
     thread_statistics,
 };
-pub use time::{Interval, interval, sleep, sleep_until};
+pub use time::{Interval, Sleep, interval, sleep, sleep_until};
 
 /// The programs of the documents are compiled, and run where they can, by the documentation tests.
 #[cfg(doctest)]

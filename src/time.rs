@@ -2,16 +2,18 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
-use crate::runtime::sleep::{Sleep, When};
+use crate::runtime::sleep::{Sleep as Timer, When};
 use crate::sys::clock::{self, NEVER, Nanos};
 
 /// Waits until `duration` has passed since the first poll.
 ///
 /// Never ends early; ends late by well under a millisecond on an idle Linux machine. A zero
-/// duration lets the loop come round once. `Duration::MAX` means never.
+/// duration lets the loop come round once. `Duration::MAX` means never. [`Sleep::reset`] moves the
+/// end.
 ///
 /// # Errors
 ///
@@ -34,8 +36,9 @@ use crate::sys::clock::{self, NEVER, Nanos};
 /// })?;
 /// # Ok::<_, soloio::Error>(())
 /// ```
-pub async fn sleep(duration: Duration) -> Result<()> {
-    Sleep::new(When::After(duration)).await
+#[inline]
+pub fn sleep(duration: Duration) -> Sleep {
+    Sleep(Timer::new(When::After(duration)))
 }
 
 /// Waits until `deadline`; one that has passed lets the loop come round once.
@@ -58,8 +61,60 @@ pub async fn sleep(duration: Duration) -> Result<()> {
 /// assert!(Instant::now() >= deadline);
 /// # Ok::<_, soloio::Error>(())
 /// ```
-pub async fn sleep_until(deadline: Instant) -> Result<()> {
-    Sleep::new(When::At(deadline)).await
+#[inline]
+pub fn sleep_until(deadline: Instant) -> Sleep {
+    Sleep(Timer::new(When::At(deadline)))
+}
+
+/// A wait for a moment that can be moved; made by [`sleep`] and [`sleep_until`].
+///
+/// Polled again after its end, it has ended.
+///
+/// # Cancel safety
+///
+/// Dropping it removes the timer; nothing else has happened. One that is awaited by `&mut` and cut
+/// may be awaited again: it still ends at its moment.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub struct Sleep(Timer);
+
+impl Sleep {
+    /// Waits for `deadline` from now on, be that later or earlier than before, also if the wait is
+    /// over already: then it can be awaited once more. The task that waits goes on waiting.
+    ///
+    /// Cheaper than a new sleep, which an idle limit that starts anew with each message would
+    /// else need.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// soloio::block_on(async {
+    ///     let mut pause = soloio::sleep(Duration::from_secs(60));
+    ///     for _ in 0..3 {
+    ///         let deadline = Instant::now() + Duration::from_millis(2);
+    ///         pause.reset(deadline);
+    ///         (&mut pause).await?;
+    ///         assert!(Instant::now() >= deadline);
+    ///     }
+    ///     Ok::<_, soloio::Error>(())
+    /// })?;
+    /// # Ok::<_, soloio::Error>(())
+    /// ```
+    #[inline]
+    pub fn reset(&mut self, deadline: Instant) {
+        self.0.reset(When::At(deadline));
+    }
+}
+
+impl Future for Sleep {
+    type Output = Result<()>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.0).poll(cx)
+    }
 }
 
 /// Ticks every `period`, the first time one period after the first [`tick`](Interval::tick) was
@@ -85,7 +140,7 @@ pub fn interval(period: Duration) -> Interval {
     Interval {
         period,
         next: None,
-        sleep: Sleep::new(When::After(period)),
+        sleep: Timer::new(When::After(period)),
     }
 }
 
@@ -95,7 +150,7 @@ pub struct Interval {
     period: Duration,
     /// The tick that is waited for; `None` before the first poll.
     next: Option<Nanos>,
-    sleep: Sleep,
+    sleep: Timer,
 }
 
 impl Interval {

@@ -23,7 +23,7 @@ use std::time::Duration;
 use crate::error::{Error, OsError, Result};
 use crate::runtime::context::{Core, SCRATCH};
 use crate::runtime::operation::{After, Direction, First, Operation};
-use crate::runtime::scoped::{Bounds, Ended, Nobody, scoped};
+use crate::runtime::scoped::{Ended, Nobody, scoped};
 use crate::runtime::sleep::When;
 use crate::runtime::socket::{Socket, Trigger};
 use crate::stream::{Data, Rest};
@@ -237,7 +237,7 @@ impl<A: Display> StreamSocket<A> {
     /// [`LINGER`] and [`LINGER_BYTES`]), and closes, in any case and also when dropped midway.
     pub(super) async fn close(self: Box<Self>) -> Result<()> {
         self.send_eof()?;
-        let limit = Bounds::Scope(When::After(LINGER));
+        let limit = When::After(LINGER);
         let drained = scoped(limit, Nobody, self.drain(), |ended| match ended {
             // What is not the connection's: whoever cancelled the task wants to hear of it.
             Ended::Done {

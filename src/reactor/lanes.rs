@@ -90,6 +90,22 @@ impl Lanes {
         }
     }
 
+    /// Moves the slot with this link to a later deadline, if it is the last of its lane and would
+    /// come there again; else false.
+    #[inline]
+    pub(super) fn stretch(&mut self, lane: usize, link: &mut Link, deadline: u64) -> bool {
+        let stays = link.next == NIL && link.deadline <= deadline;
+        if !stays || self.choose(deadline) != Some(lane) {
+            return false;
+        }
+        self.ends[lane] = deadline;
+        link.deadline = deadline;
+        if link.previous == NIL {
+            self.begins[lane] = deadline;
+        }
+        true
+    }
+
     /// Takes a slot with this link out of its lane.
     #[inline]
     pub(super) fn remove<T: Linked>(&mut self, lane: usize, link: Link, slots: &mut Slab<T>) {

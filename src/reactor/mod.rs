@@ -25,7 +25,7 @@ use slab::Slab;
 
 pub(crate) use readiness::{After, Direction};
 pub(crate) use sources::SourceKey;
-pub(crate) use timers::{TimerKey, Timers};
+pub(crate) use timers::{Seen, TimerKey, Timers};
 
 use crate::sys::clock::{self, Nanos};
 use crate::sys::poller::{Bell, Poller};

@@ -7,6 +7,10 @@
 //! exact: the loop sleeps just so long and is not woken to find nothing due. Nothing allocates
 //! unless there are more timers than ever before; the memory of the busiest moment is kept.
 //!
+//! A timer that is moved to a later deadline, as an idle limit is by each message, mostly stays
+//! where it is in the heap. It goes to its right place when it comes to the top, which is never
+//! left to one that has been moved: so it is once per time limit, not per message.
+//!
 //! Four children in the heap, because the tree is half as deep as a binary one and a family is one
 //! cache line's worth; eight gained a little with random deadlines and lost it with equal ones.
 //!
@@ -31,7 +35,8 @@
 //! The file is long because half of it is the tests, which see its inside.
 //!
 //! What always holds, and `check` in the tests asserts:
-//! - no entry is smaller than its parent, and none has the deadline `NEVER`;
+//! - no entry is smaller than its parent or later than its timer's deadline, and none has the
+//!   deadline `NEVER`; the first entry has its timer's deadline;
 //! - the entry at place `p` names a slot whose place is `p`; one in a lane has the lane's place;
 //!   other slots are `FIRED` or `ASLEEP`;
 //! - no waker is dropped, cloned or woken in here, because that runs foreign code, which may come
@@ -83,9 +88,22 @@ impl Timers {
     }
 
     /// Whether the timer wakes the same task as `waker` does, so that it needs no new one.
+    #[inline]
     pub(crate) fn would_wake(&self, key: TimerKey, waker: &Waker) -> bool {
-        let present = self.slot(key).and_then(|slot| slot.waker.as_ref());
-        present.is_some_and(|present| present.will_wake(waker))
+        self.see(key, waker) == Seen::Set
+    }
+
+    /// What somebody who waits for the timer with `waker` has to do.
+    #[inline]
+    pub(crate) fn see(&self, key: TimerKey, waker: &Waker) -> Seen {
+        let Some(slot) = self.slot(key) else {
+            return Seen::Other;
+        };
+        match &slot.waker {
+            _ if slot.place == FIRED => Seen::Fired,
+            Some(present) if present.will_wake(waker) => Seen::Set,
+            _ => Seen::Other,
+        }
     }
 
     /// Gives the timer another waker.
@@ -103,17 +121,41 @@ impl Timers {
     ///
     /// Firing took the waker, so a timer that had fired needs a new one to wake somebody again.
     pub(crate) fn rearm(&mut self, key: TimerKey, deadline: u64) -> bool {
-        let Some(slot) = self.slot_mut(key) else {
+        let index = low(key);
+        let Some(slot) = self.slots.get_mut(index as usize) else {
             return false;
         };
-        let (place, link) = (slot.place, slot.link);
-        let index = low(key);
+        if slot.generation != high(key) {
+            return false;
+        }
+        let place = slot.place;
+        let stays = match place {
+            FIRED | ASLEEP => false,
+            _ if deadline == NEVER => false,
+            0..LANE => {
+                slot.link.deadline = deadline;
+                self.move_in_heap(place as usize, Entry { deadline, index });
+                true
+            }
+            lane => {
+                let lane = (lane - LANE) as usize;
+                self.lanes.stretch(lane, &mut slot.link, deadline)
+            }
+        };
+        stays || {
+            self.place_anew(index, deadline);
+            true
+        }
+    }
+
+    /// Takes a timer from where it is to where it belongs.
+    fn place_anew(&mut self, index: u32, deadline: u64) {
+        let Slot { place, link, .. } = self.slots[index as usize];
         self.take_out(place, link);
         let (place, link) = self.place_for(deadline);
         let slot = &mut self.slots[index as usize];
         (slot.place, slot.link) = (place, link);
         self.put_in(index, place, deadline);
-        true
     }
 
     /// Removes the timer, fired or not, and returns its waker for the caller to drop.
@@ -163,8 +205,10 @@ impl Timers {
     pub(crate) fn wake_at(&self, slack: u64) -> Option<u64> {
         let first = self.earliest()?;
         let limit = first.saturating_add(slack);
-        // The second earliest is the second of a list, or one of the first's children.
-        let heap = self.heap.iter().take(1 + ARITY).map(|entry| entry.deadline);
+        // The second earliest is the second of a list, or one of the first's children, or below
+        // one that was moved: then the first is met alone.
+        let heap = self.heap.iter().take(1 + ARITY);
+        let heap = heap.map(|entry| self.slots[entry.index as usize].link.deadline);
         let mut near = self
             .lanes
             .heads(&self.slots)
@@ -273,6 +317,35 @@ impl Timers {
         if at < self.heap.len() {
             self.settle(at, last);
         }
+        if at == 0 {
+            self.clear_top();
+        }
+    }
+
+    /// A timer in the heap has a new deadline. To a later one it is moved when it comes to the top.
+    #[inline]
+    fn move_in_heap(&mut self, at: usize, entry: Entry) {
+        if entry.deadline < self.heap[at].deadline {
+            self.sift_up(at, entry);
+        } else if at == 0 {
+            self.clear_top();
+        }
+    }
+
+    /// Puts what has come to the top of the heap, and has a later deadline by now, where it
+    /// belongs.
+    fn clear_top(&mut self) {
+        while let Some(&Entry { deadline, index }) = self.heap.first() {
+            let due = self.slots[index as usize].link.deadline;
+            if due == deadline {
+                return;
+            }
+            let entry = Entry {
+                deadline: due,
+                index,
+            };
+            self.sift_down(0, entry);
+        }
     }
 
     /// Fills the hole at `at` with `entry`, or with what has to move there to make room for it.
@@ -344,8 +417,20 @@ impl Timers {
     }
 }
 
+/// What somebody who waits for a timer has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// Its deadline has come: nothing more.
+    Fired,
+    /// It will wake them: wait.
+    Set,
+    /// It wakes another, or nobody: leave a waker.
+    Other,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Entry {
+    /// That of the timer, or one that it had before and that was earlier.
     deadline: u64,
     index: u32,
 }
@@ -451,7 +536,10 @@ mod tests {
             for (at, entry) in self.heap.iter().enumerate() {
                 assert!(entry.deadline < NEVER);
                 assert!(at == 0 || self.heap[(at - 1) / ARITY].deadline <= entry.deadline);
-                assert_eq!(self.slots[entry.index as usize].place as usize, at);
+                let slot = &self.slots[entry.index as usize];
+                assert_eq!(slot.place as usize, at);
+                let (due, moved) = (slot.link.deadline, at > 0);
+                assert!(due == entry.deadline || moved && due > entry.deadline);
             }
             let mut before = 0;
             for index in self.lanes.iter(&self.slots) {
@@ -603,6 +691,34 @@ mod tests {
                 assert_eq!((timers.len(), timers.earliest()), (0, None));
             }
         }
+    }
+
+    #[test]
+    fn what_is_moved_to_a_later_deadline_stays_until_it_is_on_top() {
+        let mut timers = Timers::default();
+        // One that is later in each lane, so that the others are in the heap.
+        for at in 0..LANES as u64 {
+            timers.insert(9_000 - at, waker());
+        }
+        let keys = [10, 20, 30, 40].map(|deadline| timers.insert(deadline, waker()));
+        let [first, second, third, _] = keys;
+        assert!(timers.rearm(second, 50) && timers.rearm(second, 60) && timers.rearm(third, 45));
+        assert_eq!((timers.heap[1].deadline, timers.earliest()), (20, Some(10)));
+        timers.check();
+        // Back to a deadline that is later than its place says is nothing to do either.
+        assert!(timers.rearm(second, 35) && timers.heap[1].deadline == 20);
+        // A lone one is met exactly, whatever its neighbours once were.
+        assert_eq!(timers.wake_at(15), Some(10));
+        assert!(timers.rearm(first, 41));
+        assert_eq!(timers.earliest(), Some(35), "the top knows its time");
+        timers.check();
+        let fired = [35, 40, 41, 45].map(|now| {
+            assert!(timers.pop_due(now - 1).is_none(), "never early");
+            timers.pop_due(now).is_some()
+        });
+        assert_eq!(fired, [true; 4]);
+        timers.check();
+        assert!(timers.rearm(first, 7) && timers.earliest() == Some(7));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What the owner of a scope sees and does of it, while it runs or not.
+//! What the owner of a scope sees and does of it, while it runs or not, and what is made of the
+//! end of a run.
 
 use std::cell::{Cell, RefCell};
 use std::mem;
@@ -10,7 +11,7 @@ use slab::Slab;
 use super::context::{self, Core};
 use super::scopes::{Limit, ScopeKey};
 use crate::executor::wake_each;
-use crate::sys::clock::{self, NEVER};
+use crate::sys::clock::{self, NEVER, Nanos};
 
 /// What the owner of a scope sees and does of it; several runs may share one.
 #[derive(Debug, Default)]
@@ -118,6 +119,8 @@ pub(crate) struct Owned<'a> {
     control: &'a Control,
     /// Its place among the runs, once polled.
     place: Option<usize>,
+    /// The deadline of the control that is in force.
+    applied: Option<Instant>,
 }
 
 impl<'a> Owned<'a> {
@@ -125,6 +128,7 @@ impl<'a> Owned<'a> {
         Self {
             control,
             place: None,
+            applied: None,
         }
     }
 }
@@ -132,32 +136,60 @@ impl<'a> Owned<'a> {
 /// Who may cancel a run. A type, so that a time limit, which nobody may, is `Send` and holds
 /// nothing for it.
 pub(crate) trait Owner {
-    fn control(&self) -> Option<&Control>;
+    /// The run is not a scope that may be cancelled but a shield.
+    const SHIELDS: bool = false;
+
+    fn control(&self) -> Option<&Control> {
+        None
+    }
+
+    /// The deadline that the owner has set, which is in force from now on; `None` if there is no
+    /// owner to set one.
+    fn deadline(&mut self) -> Option<Nanos> {
+        None
+    }
+
+    /// The same if it is another than the one in force.
+    fn moved_deadline(&mut self) -> Option<Nanos> {
+        None
+    }
 
     /// The run is polled, under that name and with that waker.
-    fn wait(&mut self, serial: u64, key: ScopeKey, waker: &Waker);
+    fn wait(&mut self, _serial: u64, _key: ScopeKey, _waker: &Waker) {}
 
     /// The run is over, or goes on under another name.
-    fn leave(&mut self);
+    fn leave(&mut self) {}
 }
 
 /// The owner of a run that nobody can cancel.
 #[derive(Debug)]
 pub(crate) struct Nobody;
 
-impl Owner for Nobody {
-    fn control(&self) -> Option<&Control> {
-        None
-    }
+impl Owner for Nobody {}
 
-    fn wait(&mut self, _: u64, _: ScopeKey, _: &Waker) {}
+/// The owner of a shield, which nobody can cancel.
+#[derive(Debug)]
+pub(crate) struct Shield;
 
-    fn leave(&mut self) {}
+impl Owner for Shield {
+    const SHIELDS: bool = true;
 }
 
 impl Owner for Owned<'_> {
     fn control(&self) -> Option<&Control> {
         Some(self.control)
+    }
+
+    fn deadline(&mut self) -> Option<Nanos> {
+        self.applied = self.control.deadline();
+        Some(self.applied.map_or(NEVER, clock::at))
+    }
+
+    fn moved_deadline(&mut self) -> Option<Nanos> {
+        if self.control.deadline() == self.applied {
+            return None;
+        }
+        self.deadline()
     }
 
     fn wait(&mut self, serial: u64, key: ScopeKey, waker: &Waker) {
@@ -168,5 +200,46 @@ impl Owner for Owned<'_> {
         if let Some(place) = self.place.take() {
             self.control.leave(place);
         }
+    }
+}
+
+/// How a body in a scope came to its end.
+pub(crate) enum Ended<T> {
+    /// By itself; `charged` if something in it was told to end because of this scope.
+    Done { output: T, charged: bool },
+    /// It was dropped.
+    Dropped,
+    /// It had to wait outside a runtime, and was dropped.
+    NoRuntime,
+}
+
+/// What is made of a run's end.
+pub(crate) trait End<T> {
+    type Output;
+
+    /// See [`Ended::Done`].
+    fn done(&mut self, output: T, charged: bool) -> Self::Output;
+
+    /// It was dropped.
+    fn dropped(&mut self) -> Self::Output;
+
+    /// It had to wait outside a runtime, and was dropped.
+    fn no_runtime(&mut self) -> Self::Output;
+}
+
+impl<T, R, F: FnMut(Ended<T>) -> R> End<T> for F {
+    type Output = R;
+
+    #[inline]
+    fn done(&mut self, output: T, charged: bool) -> R {
+        self(Ended::Done { output, charged })
+    }
+
+    fn dropped(&mut self) -> R {
+        self(Ended::Dropped)
+    }
+
+    fn no_runtime(&mut self) -> R {
+        self(Ended::NoRuntime)
     }
 }

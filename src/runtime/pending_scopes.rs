@@ -8,18 +8,29 @@
 //! A *provisional* key is a place in here, counted from 1. It is valid while that poll lasts.
 
 use super::context::Core;
-use super::scopes::{Kind, ScopeKey, Scopes};
-use super::sleep::When;
+use super::scopes::{Kind, Limit, ScopeKey, Scopes};
+use crate::sys::clock::Nanos;
 
 /// What is known of a scope that has no entry.
 #[derive(Debug)]
 struct Pending {
     /// The scope around it, perhaps provisional.
     around: ScopeKey,
-    /// Its deadline, as it was told.
-    when: When,
+    /// Its [`Limit`]: the number, and whether it counts from the first wait. Apart, since to copy
+    /// both in one go, right after they were written one by one, stalls the processor.
+    nanos: Nanos,
+    after: bool,
     /// Its entry, once there is one; else 0.
     key: ScopeKey,
+}
+
+impl Pending {
+    fn limit(&self) -> Limit {
+        match self.after {
+            true => Limit::After(self.nanos),
+            false => Limit::At(self.nanos),
+        }
+    }
 }
 
 /// The scopes without an entry that are being polled, the innermost last.
@@ -37,10 +48,15 @@ pub(super) fn is_provisional(key: ScopeKey) -> bool {
 impl PendingScopes {
     /// A scope is polled.
     #[inline]
-    pub(super) fn begin(&mut self, around: ScopeKey, when: When) -> ScopeKey {
+    pub(super) fn begin(&mut self, around: ScopeKey, limit: Limit) -> ScopeKey {
+        let (nanos, after) = match limit {
+            Limit::At(nanos) => (nanos, false),
+            Limit::After(nanos) => (nanos, true),
+        };
         self.stack.push(Pending {
             around,
-            when,
+            nanos,
+            after,
             key: 0,
         });
         self.stack.len() as ScopeKey
@@ -60,14 +76,15 @@ impl PendingScopes {
             .unwrap_or(0)
             .min(self.stack.len())
         {
-            let Pending { around, when, key } = self.stack[at];
-            resolved = key;
-            if key == 0 {
+            let pending = &self.stack[at];
+            let (around, limit) = (pending.around, pending.limit());
+            resolved = pending.key;
+            if resolved == 0 {
                 let parent = match is_provisional(around) {
                     true => self.known(around),
                     false => around,
                 };
-                resolved = scopes.enter(parent, Kind::Scope, when.limit());
+                resolved = scopes.enter(parent, Kind::Scope, limit);
                 self.stack[at].key = resolved;
             }
         }
@@ -135,9 +152,9 @@ impl Core {
 
     /// A scope without an entry is polled; it gets one if something has to know it.
     #[inline]
-    pub(super) fn enter_lightly(&self, when: When) -> Inside<'_> {
+    pub(super) fn enter_lightly(&self, limit: Limit) -> Inside<'_> {
         let around = self.executor.scope();
-        let key = self.pending_scopes.borrow_mut().begin(around, when);
+        let key = self.pending_scopes.borrow_mut().begin(around, limit);
         self.executor.go_on_in(key);
         Inside {
             core: self,
@@ -165,10 +182,9 @@ impl Core {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::scopes::Limit;
     use crate::sys::clock::NEVER;
 
-    const LIMIT: When = When::Deadline(7);
+    const LIMIT: Limit = Limit::At(7);
 
     #[test]
     fn what_nobody_looks_at_leaves_nothing() {

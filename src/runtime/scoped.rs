@@ -3,61 +3,89 @@
 //! A body that is ready at once costs an entry in a slab; the clock is read, and a timer set, when
 //! it first has to wait.
 
-use std::future::{Future, IntoFuture, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::Future;
+use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use super::context::{self, Core};
-pub(crate) use super::control::{Control, Nobody, Owned, Owner};
+pub(crate) use super::control::{Control, End, Ended, Nobody, Owned, Owner, Shield};
 use super::pending_scopes::Inside;
 use super::scopes::{Kind, Limit, ScopeKey};
 use super::sleep::{self, When};
 use crate::executor::remote::Post;
 use crate::executor::waker;
 use crate::reactor::TimerKey;
+use crate::sys::beside::Beside;
 use crate::sys::clock::{self, NEVER};
 
-/// How a body in a scope came to its end.
-pub(crate) enum Ended<T> {
-    /// By itself; `charged` if something in it was told to end because of this scope.
-    Done { output: T, charged: bool },
-    /// It was dropped.
-    Dropped,
-    /// It had to wait outside a runtime, and was dropped.
-    NoRuntime,
-}
-
-/// Polls `future` in a scope of its own until it ends or is dropped, and makes what `end` makes of
+/// Polls `body` in a scope of its own until it ends or is dropped, and makes what `end` makes of
 /// that. One that is ready at once sets no timer and reads no clock.
 ///
-/// One async fn for all: each more of them around the body would take stack at each level.
-pub(crate) async fn scoped<F: IntoFuture, R>(
-    bounds: Bounds,
-    owner: impl Owner,
-    future: F,
-    end: impl FnOnce(Ended<F::Output>) -> R,
-) -> R {
-    let mut body = pin!(Some(future.into_future()));
-    let mut scope = Scope::new(bounds, owner);
-    end(poll_fn(|cx| scope.poll(cx, body.as_mut())).await)
+/// The body is cancelled at `when`, or protected until then if `owner` is a [`Shield`].
+#[inline]
+pub(crate) fn scoped<F, O, E>(when: When, owner: O, body: F, end: E) -> Scoped<F, O, E>
+where
+    F: Future,
+    O: Owner,
+    E: End<F::Output>,
+{
+    Beside::new(Some(body), (Scope::new(when.limit(), owner), end))
 }
 
-/// What a run is for, and when that is over.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Bounds {
-    /// The body is cancelled then.
-    Scope(When),
-    /// The body is protected until then.
-    Shield(When),
+/// See [`scoped`]. Polled by hand: an async fn would copy the body when it is polled first, which
+/// is half of what a time limit around something that is ready costs.
+pub(crate) type Scoped<F, O, E> = Beside<Option<F>, (Scope<O>, E)>;
+
+impl<F, O, E> Future for Scoped<F, O, E>
+where
+    F: Future,
+    O: Owner,
+    E: End<F::Output>,
+{
+    type Output = E::Output;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<E::Output> {
+        let (mut body, (scope, end)) = self.parts();
+        // Not in a closure, and with one poll of the body for all cases: scopes may be nested as
+        // deep as the stack allows.
+        let Some(core) = context::current() else {
+            return poll_outside::<_, O, _>(cx, body, end);
+        };
+        let mut inside = scope.enter_lightly(&core, cx);
+        loop {
+            let told = core.told();
+            let polled = poll_body(&mut body, cx);
+            if let Some(key) = inside.end() {
+                (scope.key, scope.serial) = (key, core.serial());
+            }
+            if let Poll::Ready(output) = polled {
+                let charged = scope.leave_in(&core);
+                return Poll::Ready(end.done(output, charged));
+            }
+            if scope.wait(&core, cx) {
+                inside = core.inside(scope.key);
+                continue;
+            }
+            if core.is_cancelled(scope.key) && core.is_over(scope.key, told, cx) {
+                scope.drop_body(&core, body);
+                return Poll::Ready(end.dropped());
+            }
+            return Poll::Pending;
+        }
+    }
 }
 
-/// A run's timer.
+/// What has become of a run's timer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Timer {
+enum Stage {
     /// The body has not had to wait yet.
     Unset,
-    Set(TimerKey),
+    /// There was no time left, but neither had the turn any: what is ready is let through in the
+    /// next.
+    GaveWay,
+    /// There is one.
+    Set,
     /// There is nothing to wait for.
     Never,
     /// The time is over.
@@ -65,61 +93,28 @@ enum Timer {
 }
 
 /// One run of a body in a scope.
-struct Scope<O: Owner> {
-    bounds: Bounds,
+pub(crate) struct Scope<O: Owner> {
     owner: O,
+    limit: Limit,
     /// The runtime and the scope in it, once polled.
     serial: u64,
     key: ScopeKey,
-    timer: Timer,
-    /// It had no time left, but neither had the turn: what is ready is let through in the next.
-    gave_way: bool,
-    /// The deadline of the control that is in force.
-    applied: Option<Instant>,
+    /// Only where it is [`Stage::Set`]. Not inside of that: where nothing is known, the compiler
+    /// copies what is there already, and the processor waits for that.
+    timer: TimerKey,
+    stage: Stage,
 }
 
 impl<O: Owner> Scope<O> {
-    fn new(bounds: Bounds, owner: O) -> Self {
+    #[inline]
+    fn new(limit: Limit, owner: O) -> Self {
         Self {
-            bounds,
             owner,
+            limit,
             serial: 0,
             key: 0,
-            timer: Timer::Unset,
-            gave_way: false,
-            applied: None,
-        }
-    }
-
-    fn poll<F: Future>(
-        &mut self,
-        cx: &mut Context<'_>,
-        mut body: Pin<&mut Option<F>>,
-    ) -> Poll<Ended<F::Output>> {
-        // Not in a closure, and with one poll of the body for all cases: scopes may be nested as
-        // deep as the stack allows.
-        let Some(core) = context::current() else {
-            return self.poll_outside(cx, body);
-        };
-        let mut inside = self.enter_lightly(&core, cx);
-        loop {
-            let told = core.told();
-            let polled = poll_body(&mut body, cx);
-            if let Some(key) = inside.end() {
-                (self.key, self.serial) = (key, core.serial());
-            }
-            if let Poll::Ready(output) = polled {
-                let charged = self.leave_in(&core);
-                return Poll::Ready(Ended::Done { output, charged });
-            }
-            if self.wait(&core, cx) {
-                inside = core.inside(self.key);
-                continue;
-            }
-            if core.is_cancelled(self.key) && core.is_over(self.key, told, cx) {
-                return self.drop_body(&core, body);
-            }
-            return Poll::Pending;
+            timer: 0,
+            stage: Stage::Unset,
         }
     }
 
@@ -127,13 +122,12 @@ impl<O: Owner> Scope<O> {
     /// cancelled, nothing but what the body does can make it known to anybody.
     #[inline(always)]
     fn enter_lightly<'c>(&mut self, core: &'c Core, cx: &Context<'_>) -> Inside<'c> {
-        if self.key == 0 && !core.is_alarmed() && self.owner.control().is_none() {
-            if let Bounds::Scope(when) = self.bounds {
-                match self.timer {
-                    Timer::Set(timer) if !self.is_waiting(timer, core) => {}
-                    Timer::Over => {}
-                    _ => return core.enter_lightly(when),
-                }
+        let light = !O::SHIELDS && self.owner.control().is_none();
+        if light && self.key == 0 && !core.is_alarmed() {
+            match self.stage {
+                Stage::Set if !self.is_waiting(core) => {}
+                Stage::Over => {}
+                _ => return core.enter_lightly(self.limit),
             }
         }
         self.enter_with_entry(core, cx)
@@ -147,36 +141,12 @@ impl<O: Owner> Scope<O> {
 
     /// True if the timer is one of this runtime, and has not fired.
     #[inline(always)]
-    fn is_waiting(&self, timer: TimerKey, core: &Core) -> bool {
-        self.serial == core.serial() && !core.reactor().timers.is_fired(timer)
-    }
-
-    /// Outside a runtime there is no time, so nothing that waits can be limited.
-    #[cold]
-    fn poll_outside<F: Future>(
-        &self,
-        cx: &mut Context<'_>,
-        mut body: Pin<&mut Option<F>>,
-    ) -> Poll<Ended<F::Output>> {
-        match (poll_body(&mut body, cx), self.bounds) {
-            (Poll::Ready(output), _) => Poll::Ready(Ended::Done {
-                output,
-                charged: false,
-            }),
-            (Poll::Pending, Bounds::Shield(_)) => Poll::Pending,
-            (Poll::Pending, Bounds::Scope(_)) => {
-                body.set(None);
-                Poll::Ready(Ended::NoRuntime)
-            }
-        }
+    fn is_waiting(&self, core: &Core) -> bool {
+        self.serial == core.serial() && !core.reactor().timers.is_fired(self.timer)
     }
 
     #[cold]
-    fn drop_body<F: Future>(
-        &mut self,
-        core: &Core,
-        mut body: Pin<&mut Option<F>>,
-    ) -> Poll<Ended<F::Output>> {
+    fn drop_body<F: Future>(&mut self, core: &Core, mut body: Pin<&mut Option<F>>) {
         // With the scope still there: it is not the drop that ends it.
         let inside = core.inside(self.key);
         body.set(None);
@@ -185,7 +155,6 @@ impl<O: Owner> Scope<O> {
         if let Some(control) = self.owner.control() {
             control.catch();
         }
-        Poll::Ready(Ended::Dropped)
     }
 
     /// Takes notice of where it is polled, and of what has happened meanwhile.
@@ -197,10 +166,8 @@ impl<O: Owner> Scope<O> {
             let around = core.scope();
             core.scopes().moved(self.key, around, task);
             self.apply_deadline(core);
-            if let Timer::Set(timer) = self.timer {
-                if core.reactor().timers.is_fired(timer) {
-                    self.time_is_over(core);
-                }
+            if self.stage == Stage::Set && core.reactor().timers.is_fired(self.timer) {
+                self.time_is_over(core);
             }
         } else {
             self.enter_anew(core);
@@ -216,8 +183,8 @@ impl<O: Owner> Scope<O> {
     /// Makes the entry of one that has done without.
     #[inline]
     fn make_entry(&mut self, core: &Core) {
-        if let (0, Bounds::Scope(when)) = (self.key, self.bounds) {
-            self.key = core.enter_scope(Kind::Scope, when.limit());
+        if self.key == 0 && !O::SHIELDS {
+            self.key = core.enter_scope(Kind::Scope, self.limit);
         }
     }
 
@@ -226,41 +193,32 @@ impl<O: Owner> Scope<O> {
         if self.is_known() {
             self.leave();
         }
-        if let Some(control) = self.owner.control() {
-            self.applied = control.deadline();
-            let when = self.applied.map_or(When::Deadline(NEVER), When::At);
-            self.bounds = Bounds::Scope(when);
+        if let Some(deadline) = self.owner.deadline() {
+            self.limit = Limit::At(deadline);
         }
         self.serial = core.serial();
-        self.timer = Timer::Unset;
-        self.key = match self.bounds {
-            Bounds::Scope(when) => core.enter_scope(Kind::Scope, when.limit()),
-            Bounds::Shield(when) => {
-                let until = when.deadline();
-                self.bounds = Bounds::Shield(When::Deadline(until));
-                core.enter_shield(until)
-            }
+        self.stage = Stage::Unset;
+        self.key = if O::SHIELDS {
+            let until = self.limit.deadline(clock::now);
+            self.limit = Limit::At(until);
+            core.enter_shield(until)
+        } else {
+            core.enter_scope(Kind::Scope, self.limit)
         };
     }
 
     /// The deadline may have been moved.
     fn apply_deadline(&mut self, core: &Core) {
-        let Some(control) = self.owner.control() else {
+        let Some(at) = self.owner.moved_deadline() else {
             return;
         };
-        let wanted = control.deadline();
-        if wanted == self.applied {
-            return;
-        }
-        self.applied = wanted;
-        let at = wanted.map_or(NEVER, clock::at);
         core.scopes().set_limit(self.key, Limit::At(at));
-        match self.timer {
-            Timer::Set(timer) => {
-                core.reactor().timers.rearm(timer, at);
+        match self.stage {
+            Stage::Set => {
+                core.reactor().timers.rearm(self.timer, at);
             }
-            Timer::Never => self.timer = Timer::Unset,
-            Timer::Unset | Timer::Over => {}
+            Stage::Never => self.stage = Stage::Unset,
+            Stage::Unset | Stage::GaveWay | Stage::Over => {}
         }
     }
 
@@ -269,39 +227,34 @@ impl<O: Owner> Scope<O> {
     fn wait(&mut self, core: &Core, cx: &Context<'_>) -> bool {
         // Moved from inside the body.
         self.apply_deadline(core);
-        match self.timer {
-            Timer::Unset => self.set_timer(core, cx),
-            Timer::Set(timer) => {
-                let same = core.reactor().timers.would_wake(timer, cx.waker());
+        match self.stage {
+            Stage::Unset | Stage::GaveWay => self.set_timer(core, cx),
+            Stage::Set => {
+                let same = core.reactor().timers.would_wake(self.timer, cx.waker());
                 if !same {
                     let waker = cx.waker().clone();
-                    let old = core.reactor().timers.set_waker(timer, waker);
-                    drop(old);
+                    let old = core.reactor().timers.set_waker(self.timer, waker);
+                    waker::discard(old);
                 }
                 false
             }
-            Timer::Never | Timer::Over => false,
+            Stage::Never | Stage::Over => false,
         }
     }
 
     fn set_timer(&mut self, core: &Core, cx: &Context<'_>) -> bool {
         let now = clock::now();
-        let deadline = match (self.bounds, self.key) {
-            (Bounds::Scope(when), 0) => match when.limit() {
-                Limit::At(deadline) => deadline,
-                Limit::After(nanos) => now.saturating_add(nanos),
-            },
-            (Bounds::Scope(_), key) => core.scopes().deadline(key, || now),
-            (Bounds::Shield(until), _) => until.deadline(),
+        let deadline = match self.key {
+            key if key != 0 && !O::SHIELDS => core.scopes().deadline(key, || now),
+            _ => self.limit.deadline(|| now),
         };
-        if let Bounds::Scope(when) = &mut self.bounds {
-            // Under another runtime it goes on, instead of starting anew.
-            *when = When::Deadline(deadline);
-        }
+        // Under another runtime it goes on, instead of starting anew.
+        self.limit = Limit::At(deadline);
         match deadline {
-            NEVER => self.timer = Timer::Never,
+            NEVER => self.stage = Stage::Never,
             past if past <= now => {
-                if core.is_spent() && !std::mem::replace(&mut self.gave_way, true) {
+                if core.is_spent() && self.stage == Stage::Unset {
+                    self.stage = Stage::GaveWay;
                     cx.waker().wake_by_ref();
                     return false;
                 }
@@ -310,8 +263,8 @@ impl<O: Owner> Scope<O> {
             }
             deadline => {
                 let waker = cx.waker().clone();
-                let timer = core.reactor().timers.insert(deadline, waker);
-                self.timer = Timer::Set(timer);
+                self.timer = core.reactor().timers.insert(deadline, waker);
+                self.stage = Stage::Set;
             }
         }
         false
@@ -320,8 +273,7 @@ impl<O: Owner> Scope<O> {
     fn time_is_over(&mut self, core: &Core) {
         self.make_entry(core);
         self.drop_timer();
-        self.timer = Timer::Over;
-        if let Bounds::Shield(_) = self.bounds {
+        if O::SHIELDS {
             core.scopes().expose(self.key);
             if core.outermost(self.key).is_some() {
                 core.wake_below(self.key);
@@ -335,16 +287,16 @@ impl<O: Owner> Scope<O> {
     }
 
     fn drop_timer(&mut self) {
-        if let Timer::Set(timer) = std::mem::replace(&mut self.timer, Timer::Over) {
-            sleep::cancel(self.serial, timer);
+        if std::mem::replace(&mut self.stage, Stage::Over) == Stage::Set {
+            sleep::cancel(self.serial, self.timer);
         }
     }
 
     /// The run is over; true if something in it was told to end because of it.
     #[inline]
     fn leave_in(&mut self, core: &Core) -> bool {
-        if let Timer::Set(timer) = std::mem::replace(&mut self.timer, Timer::Over) {
-            let waker = core.reactor().timers.cancel(timer);
+        if std::mem::replace(&mut self.stage, Stage::Over) == Stage::Set {
+            let waker = core.reactor().timers.cancel(self.timer);
             waker::discard(waker);
         }
         if self.key == 0 {
@@ -380,7 +332,7 @@ impl<O: Owner> Scope<O> {
     /// True if it has an entry or a timer somewhere.
     #[inline]
     fn is_known(&self) -> bool {
-        self.key != 0 || matches!(self.timer, Timer::Set(_))
+        self.key != 0 || self.stage == Stage::Set
     }
 }
 
@@ -393,6 +345,24 @@ impl<O: Owner> Drop for Scope<O> {
     }
 }
 
+/// Outside a runtime there is no time, so nothing that waits can be limited.
+#[cold]
+fn poll_outside<F: Future, O: Owner, E: End<F::Output>>(
+    cx: &mut Context<'_>,
+    mut body: Pin<&mut Option<F>>,
+    end: &mut E,
+) -> Poll<E::Output> {
+    match poll_body(&mut body, cx) {
+        Poll::Ready(output) => Poll::Ready(end.done(output, false)),
+        Poll::Pending if O::SHIELDS => Poll::Pending,
+        Poll::Pending => {
+            body.set(None);
+            Poll::Ready(end.no_runtime())
+        }
+    }
+}
+
+#[inline]
 fn poll_body<F: Future>(body: &mut Pin<&mut Option<F>>, cx: &mut Context<'_>) -> Poll<F::Output> {
     let body = body.as_mut().as_pin_mut();
     body.expect("it ends the run when it is dropped").poll(cx)

@@ -542,17 +542,13 @@ impl Scopes {
     }
 
     /// The moment at which a scope ends; one counted from the first wait is counted from `now` on.
-    pub(crate) fn deadline(&mut self, key: ScopeKey, now: impl Fn() -> Nanos) -> Nanos {
+    pub(crate) fn deadline(&mut self, key: ScopeKey, now: impl FnOnce() -> Nanos) -> Nanos {
         let Some(node) = self.get_mut(key) else {
             return NEVER;
         };
-        if let Limit::After(nanos) = node.limit {
-            node.limit = Limit::At(now().saturating_add(nanos));
-        }
-        match node.limit {
-            Limit::At(deadline) => deadline,
-            Limit::After(_) => NEVER,
-        }
+        let deadline = node.limit.deadline(now);
+        node.limit = Limit::At(deadline);
+        deadline
     }
 
     /// The earliest deadline in effect at `from`; `now` if it is cancelled there.

@@ -10,13 +10,13 @@ use super::scopes::Limit;
 use super::wait::Wait;
 use crate::error::Result;
 use crate::executor::{remote::Post, waker};
-use crate::reactor::TimerKey;
+use crate::reactor::{Seen, TimerKey};
 use crate::sys::clock::{self, NEVER, Nanos};
 
 /// When to wake.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum When {
-    /// So long after the first poll.
+    /// So long after the first wait.
     After(Duration),
     /// At a moment of the clock.
     At(Instant),
@@ -45,7 +45,8 @@ impl When {
         }
     }
 
-    /// The same for a scope, which reads the clock when it first has to wait.
+    /// The same for what reads the clock when it first has to wait.
+    #[inline]
     pub(super) fn limit(self) -> Limit {
         match self {
             Self::After(duration) => match nanos(duration) {
@@ -57,85 +58,116 @@ impl When {
     }
 }
 
+impl Limit {
+    /// When that is if it first had to wait now.
+    #[inline]
+    pub(super) fn deadline(self, now: impl FnOnce() -> Nanos) -> Nanos {
+        match self {
+            Self::At(deadline) => deadline,
+            Self::After(nanos) => now().saturating_add(nanos),
+        }
+    }
+}
+
 /// A timer that is set at the first poll.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless awaited"]
 pub(crate) struct Sleep {
-    when: When,
+    limit: Limit,
     wait: Wait,
-    /// The runtime and the timer in it, once set.
-    set: Option<(u64, TimerKey)>,
+    /// The runtime, once set; else 0. All fields have a value from the start: of an `Option` the
+    /// compiler would copy what was there before, and the processor would wait for that.
+    serial: u64,
+    /// The timer in it.
+    key: TimerKey,
 }
 
 impl Sleep {
+    #[inline]
     pub(crate) fn new(when: When) -> Self {
         Self {
-            when,
+            limit: when.limit(),
             wait: Wait::unnamed(),
-            set: None,
+            serial: 0,
+            key: 0,
         }
     }
 
     /// Waits for another moment from now on; the timer that is set is moved.
+    #[inline]
     pub(crate) fn reset(&mut self, when: When) {
-        self.when = when;
+        self.limit = when.limit();
         self.wait = Wait::unnamed();
-        let Some((serial, key)) = self.set else {
+        if self.serial == 0 {
             return;
-        };
-        let moved = context::with_serial(serial, |core| {
-            core.reactor().timers.rearm(key, when.deadline())
+        }
+        let moved = context::with_serial(self.serial, |core| {
+            let deadline = self.limit.deadline(clock::now);
+            core.reactor().timers.rearm(self.key, deadline)
         });
         if moved != Some(true) {
-            cancel(serial, key);
-            self.set = None;
+            self.cancel();
         }
     }
 
+    /// Removes the timer that is set.
+    #[inline]
+    fn cancel(&mut self) {
+        if self.serial != 0 {
+            cancel(self.serial, self.key);
+            self.serial = 0;
+        }
+    }
+
+    #[inline]
     fn poll_in(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<()>> {
         ready!(self.wait.admit_wait(core, cx))?;
-        // Cloned, and the old one dropped, while no cell is borrowed: it may be foreign.
-        match self.set {
-            Some((serial, key)) if serial == core.serial() => {
-                if core.reactor().timers.is_fired(key) {
-                    self.wait.done(core);
-                    return Poll::Ready(Ok(()));
-                }
-                let same = core.reactor().timers.would_wake(key, cx.waker());
-                if !same {
-                    let waker = cx.waker().clone();
-                    let old = core.reactor().timers.set_waker(key, waker);
-                    drop(old);
-                }
+        if self.serial != core.serial() {
+            self.set(core, cx);
+            return self.wait.pend(core, cx);
+        }
+        let seen = core.reactor().timers.see(self.key, cx.waker());
+        match seen {
+            Seen::Set => {}
+            Seen::Fired => {
+                self.wait.done(core);
+                return Poll::Ready(Ok(()));
             }
-            elsewhere => {
-                if let Some((serial, key)) = elsewhere {
-                    cancel(serial, key);
-                }
-                let (deadline, waker) = (self.when.deadline(), cx.waker().clone());
-                // Under another runtime it goes on, instead of starting anew.
-                self.when = When::Deadline(deadline);
-                let key = core.reactor().timers.insert(deadline, waker);
-                self.set = Some((core.serial(), key));
+            Seen::Other => {
+                // Cloned, and the old one dropped, while no cell is borrowed: it may be foreign.
+                let waker = cx.waker().clone();
+                let old = core.reactor().timers.set_waker(self.key, waker);
+                waker::discard(old);
             }
         }
         self.wait.pend(core, cx)
+    }
+
+    #[inline]
+    fn set(&mut self, core: &Core, cx: &Context<'_>) {
+        self.cancel();
+        let deadline = self.limit.deadline(clock::now);
+        // Under another runtime it goes on, instead of starting anew.
+        self.limit = Limit::At(deadline);
+        let waker = cx.waker().clone();
+        self.key = core.reactor().timers.insert(deadline, waker);
+        self.serial = core.serial();
     }
 }
 
 impl Future for Sleep {
     type Output = Result<()>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         context::poll_with(|core| self.poll_in(core, cx))
     }
 }
 
 impl Drop for Sleep {
+    #[inline]
     fn drop(&mut self) {
-        if let Some((serial, key)) = self.set {
-            cancel(serial, key);
-        }
+        self.cancel();
     }
 }
 
@@ -143,7 +175,7 @@ impl Drop for Sleep {
 pub(super) fn cancel(serial: u64, key: TimerKey) {
     let here = context::with_serial(serial, |core| {
         let waker = core.reactor().timers.cancel(key);
-        drop(waker);
+        waker::discard(waker);
     });
     if here.is_none() {
         if let Some(remote) = waker::by_serial(serial) {

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `clock.rs` | the one clock |
 //! | `current.rs` | no system call, but `unsafe`: what is current on a thread |
+//! | `beside.rs` | the same: a pinned future beside what is not pinned |
 //! | `poller.rs` | mio's `Poll`, level-triggered listeners beside it, the bell |
 //! | `timerfd.rs` | waits shorter than a millisecond (Linux) |
 //! | `adopt.rs` | sockets that were made elsewhere |
@@ -33,6 +34,7 @@ pub(crate) mod addr;
 pub(crate) mod adopt;
 pub(crate) mod ancillary;
 pub(crate) mod batch;
+pub(crate) mod beside;
 pub(crate) mod clock;
 pub(crate) mod current;
 pub(crate) mod errno;

@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
 use crate::runtime::context;
-use crate::runtime::scoped::{Bounds, Control, Ended, Nobody, Owned, scoped};
+use crate::runtime::scoped::{Control, Ended, Owned, Shield, scoped};
 use crate::runtime::sleep::When;
 use crate::sys::clock::{self, NEVER};
 
@@ -87,11 +87,10 @@ impl CancelScope {
     ///
     /// That of `future`, which is dropped with it.
     pub fn run<F: IntoFuture>(&self, future: F) -> impl Future<Output = Option<F::Output>> {
-        let bounds = Bounds::Scope(When::Deadline(NEVER));
         scoped(
-            bounds,
+            When::Deadline(NEVER),
             Owned::by(&self.control),
-            future,
+            future.into_future(),
             |ended| match ended {
                 Ended::Done { output, .. } => Some(output),
                 Ended::Dropped | Ended::NoRuntime => None,
@@ -194,8 +193,8 @@ impl fmt::Debug for CancelScope {
 /// });
 /// ```
 pub fn shield<F: IntoFuture>(limit: Duration, future: F) -> impl Future<Output = F::Output> {
-    let bounds = Bounds::Shield(When::After(limit));
-    scoped(bounds, Nobody, future, |ended| match ended {
+    let limit = When::After(limit);
+    scoped(limit, Shield, future.into_future(), |ended| match ended {
         Ended::Done { output, .. } => output,
         Ended::Dropped | Ended::NoRuntime => unreachable!("nobody can cancel a shield itself"),
     })

@@ -4,7 +4,7 @@ use std::future::{Future, IntoFuture};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::runtime::scoped::{Bounds, Ended, Nobody, scoped};
+use crate::runtime::scoped::{End, Nobody, scoped};
 use crate::runtime::sleep::When;
 
 /// Gives `future` at most `limit`, counted from the moment it first has to wait; then it is
@@ -38,6 +38,7 @@ use crate::runtime::sleep::When;
 /// });
 /// ```
 #[doc(alias = "timeout")]
+#[inline]
 pub fn fail_after<F, T, E>(limit: Duration, future: F) -> impl Future<Output = Result<T, E>>
 where
     F: IntoFuture<Output = Result<T, E>>,
@@ -73,6 +74,7 @@ where
 /// })?;
 /// # Ok::<_, soloio::Error>(())
 /// ```
+#[inline]
 pub fn move_on_after<F, T, E>(
     limit: Duration,
     future: F,
@@ -108,6 +110,7 @@ where
 ///     assert!(matches!(ended, Err(Error::TimedOut)));
 /// });
 /// ```
+#[inline]
 pub fn fail_at<F, T, E>(deadline: Instant, future: F) -> impl Future<Output = Result<T, E>>
 where
     F: IntoFuture<Output = Result<T, E>>,
@@ -141,6 +144,7 @@ where
 /// })?;
 /// # Ok::<_, soloio::Error>(())
 /// ```
+#[inline]
 pub fn move_on_at<F, T, E>(
     deadline: Instant,
     future: F,
@@ -152,34 +156,69 @@ where
     move_on_in(When::At(deadline), future)
 }
 
+#[inline]
 fn fail_in<F, T, E>(when: When, future: F) -> impl Future<Output = Result<T, E>>
 where
     F: IntoFuture<Output = Result<T, E>>,
     E: From<Error>,
 {
-    scoped(Bounds::Scope(when), Nobody, future, |ended| match ended {
-        Ended::Done {
-            output: Err(_),
-            charged: true,
-        }
-        | Ended::Dropped => Err(Error::TimedOut.into()),
-        Ended::NoRuntime => Err(Error::NoRuntime.into()),
-        Ended::Done { output, .. } => output,
-    })
+    scoped(when, Nobody, future.into_future(), Fail)
 }
 
+#[inline]
 fn move_on_in<F, T, E>(when: When, future: F) -> impl Future<Output = Result<Option<T>, E>>
 where
     F: IntoFuture<Output = Result<T, E>>,
     E: From<Error>,
 {
-    scoped(Bounds::Scope(when), Nobody, future, |ended| match ended {
-        Ended::Done {
-            output: Err(_),
-            charged: true,
+    scoped(when, Nobody, future.into_future(), MoveOn)
+}
+
+/// A time limit that ends with an error.
+struct Fail;
+
+impl<T, E: From<Error>> End<Result<T, E>> for Fail {
+    type Output = Result<T, E>;
+
+    #[inline]
+    fn done(&mut self, output: Result<T, E>, charged: bool) -> Result<T, E> {
+        match output {
+            Err(_) if charged => self.dropped(),
+            output => output,
         }
-        | Ended::Dropped => Ok(None),
-        Ended::NoRuntime => Err(Error::NoRuntime.into()),
-        Ended::Done { output, .. } => output.map(Some),
-    })
+    }
+
+    #[cold]
+    fn dropped(&mut self) -> Result<T, E> {
+        Err(Error::TimedOut.into())
+    }
+
+    #[cold]
+    fn no_runtime(&mut self) -> Result<T, E> {
+        Err(Error::NoRuntime.into())
+    }
+}
+
+/// A time limit that ends with `None`.
+struct MoveOn;
+
+impl<T, E: From<Error>> End<Result<T, E>> for MoveOn {
+    type Output = Result<Option<T>, E>;
+
+    #[inline]
+    fn done(&mut self, output: Result<T, E>, charged: bool) -> Result<Option<T>, E> {
+        match output {
+            Err(_) if charged => Ok(None),
+            output => output.map(Some),
+        }
+    }
+
+    fn dropped(&mut self) -> Result<Option<T>, E> {
+        Ok(None)
+    }
+
+    #[cold]
+    fn no_runtime(&mut self) -> Result<Option<T>, E> {
+        Err(Error::NoRuntime.into())
+    }
 }

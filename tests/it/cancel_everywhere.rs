@@ -455,7 +455,7 @@ fn connected_datagrams() {
     });
 }
 
-/// Covers: sleep, sleep_until, yield_now, Interval::tick, fail_after, move_on_after.
+/// Covers: sleep, sleep_until, Sleep, yield_now, Interval::tick, fail_after, move_on_after.
 #[test]
 fn waits_for_time() {
     everywhere("waits_for_time", async |cut| {
@@ -464,6 +464,10 @@ fn waits_for_time() {
         let until = cut
             .apply(sleep_until(std::time::Instant::now() + short))
             .await;
+        let mut moved_sleep = sleep(Duration::MAX);
+        moved_sleep.reset(std::time::Instant::now() + short);
+        let reset = cut.apply(&mut moved_sleep).await;
+        moved_sleep.await.expect("the sleep goes on");
         let yielded = cut.apply(yield_now()).await;
         let mut interval = interval(short);
         let ticked = cut.apply(interval.tick()).await;
@@ -473,7 +477,7 @@ fn waits_for_time() {
         for timed_out in limited.iter() {
             assert!(matches!(timed_out, Err(Error::TimedOut)));
         }
-        let plain = [slept, until, yielded, ticked];
+        let plain = [slept, until, reset, yielded, ticked];
         assert!(plain.iter().flatten().all(Result::is_ok));
         plain.iter().all(Option::is_some) && limited.is_some() && moved.is_some()
     });

@@ -2,8 +2,8 @@
 //!
 //! It is long because each failure mode has its test here.
 
-use std::cell::Cell;
-use std::future::Future;
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use proptest::prelude::*;
 use soloio::{
-    Error, Result, Runtime, block_on, fail_after, interval, move_on_after, sleep, sleep_until,
-    task_group, yield_now,
+    CancelScope, Error, Result, Runtime, Sleep, block_on, fail_after, interval, join,
+    move_on_after, sleep, sleep_until, task_group, yield_now,
 };
 
 use crate::allocations;
@@ -140,26 +140,31 @@ fn t3_no_timer_is_early() {
     .expect("no operation fails");
 }
 
-/// T4, tokio#8252 #3229 #8169: timers made, dropped and polled anew in any order; those that are
-/// left all end, once, and not before their time.
+/// T4, tokio#8252 #3229 #8169: timers made, moved, dropped and polled anew in any order; those that
+/// are left all end, once, and not before their time.
 #[test]
 fn t4_timers_made_and_dropped_at_random_end_as_they_should() {
     let _deadline = deadline();
-    type Timer = (Instant, Pin<Box<dyn Future<Output = Result<()>>>>);
     let mut random = Random::new(0x7434);
-    let mut timers: Vec<Timer> = Vec::new();
+    let mut timers: Vec<(Instant, Sleep)> = Vec::new();
     block_on(async {
         for _ in 0..rounds(200_000) {
             match random.below(8) {
                 0..=3 => {
                     let due = Instant::now() + Duration::from_nanos(random.next() % 500_000);
-                    timers.push((due, Box::pin(sleep_until(due))));
+                    timers.push((due, sleep_until(due)));
                 }
                 4 if !timers.is_empty() => drop(timers.swap_remove(random.below(timers.len()))),
                 5 if random.below(50) == 0 => yield_now().await?,
+                6 if !timers.is_empty() => {
+                    let due = Instant::now() + Duration::from_nanos(random.next() % 500_000);
+                    let at = random.below(timers.len());
+                    timers[at].0 = due;
+                    timers[at].1.reset(due);
+                }
                 _ if !timers.is_empty() => {
                     let at = random.below(timers.len());
-                    if let Poll::Ready(slept) = poll_once(timers[at].1.as_mut()).await {
+                    if let Poll::Ready(slept) = poll_once(Pin::new(&mut timers[at].1)).await {
                         slept?;
                         assert!(Instant::now() >= timers.swap_remove(at).0);
                     }
@@ -175,6 +180,52 @@ fn t4_timers_made_and_dropped_at_random_end_as_they_should() {
         Ok::<_, Error>(())
     })
     .expect("no operation fails");
+}
+
+#[test]
+fn a_sleep_that_is_moved_ends_at_its_new_moment() {
+    let _deadline = deadline();
+    let mut pause = sleep(HOUR);
+    let in_a_moment = || Instant::now() + Duration::from_millis(2);
+    block_on(async {
+        // Before it was set, while it waits, and when it has ended.
+        for _ in 0..3 {
+            let due = in_a_moment();
+            pause.reset(due);
+            (&mut pause).await?;
+            assert!(Instant::now() >= due);
+            (&mut pause).await?;
+            pause.reset(Instant::now() + HOUR);
+            assert!(poll_once(Pin::new(&mut pause)).await.is_pending());
+        }
+        // Who waits goes on waiting when somebody else moves it, to either side.
+        let pause = RefCell::new(&mut pause);
+        let wait = poll_fn(|cx| Pin::new(&mut **pause.borrow_mut()).poll(cx));
+        let due = Instant::now() + Duration::from_millis(4);
+        let mover = async {
+            for moment in [due + 2 * HOUR, due + HOUR, due + 3 * HOUR, due] {
+                pause.borrow_mut().reset(moment);
+                sleep(Duration::from_micros(500)).await?;
+            }
+            Ok(())
+        };
+        let (waited, moved) = join((wait, mover)).await;
+        assert!(Instant::now() >= due);
+        waited.and(moved)?;
+        // As a new one it begins, and so ends at once in a scope that is cancelled.
+        let scope = CancelScope::new();
+        scope.cancel("for the test");
+        pause.borrow_mut().reset(in_a_moment());
+        let wait = poll_fn(|cx| Pin::new(&mut **pause.borrow_mut()).poll(cx));
+        assert!(matches!(scope.run(wait).await, Some(Err(Error::Cancelled))));
+        Ok::<_, Error>(())
+    })
+    .expect("no operation fails");
+    // Where it was set it is known no more.
+    let due = in_a_moment();
+    pause.reset(due);
+    block_on(&mut pause).expect("a sleep");
+    assert!(Instant::now() >= due);
 }
 
 /// T5, tokio#6683: a deadline that comes before the one being waited for is noticed.

@@ -1,6 +1,6 @@
 //! One timer given a new deadline again and again. Nanoseconds per change.
 //!
-//! tokio's `Sleep` has `reset`. In soloio a sleep is set anew, which is one cancel and one insert.
+//! Both have `reset` for it, and what waits is polled after each, as a `select!` would do.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -52,7 +52,7 @@ async fn soloio(live: u64, deadlines: &[Instant]) -> Duration {
         assert!(timer.as_mut().poll(cx).is_pending());
         let watch = Stopwatch::start();
         for &deadline in deadlines {
-            timer.set(soloio::sleep_until(deadline));
+            timer.reset(deadline);
             assert!(timer.as_mut().poll(cx).is_pending());
         }
         Poll::Ready(watch.read())
