@@ -134,6 +134,7 @@ impl<'a> Operation<'a> {
     fn begin(&mut self, core: &Core) -> std::result::Result<(), Refusal> {
         self.socket.admit(core, self.direction)?;
         // If it was claimed before, then under a runtime that is dead, and its wakers with it.
+        self.claimed = 0;
         self.parked = false;
         self.enlisted = Enlisted::default();
         if !self.brief {
