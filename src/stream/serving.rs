@@ -257,9 +257,9 @@ impl<H> Drop for Place<'_, H> {
 
 /// A connection's panic is its own error.
 impl<H> Keeper for Rc<Serving<'_, H>> {
-    fn keep<R>(&self, poll: impl FnOnce() -> R) -> Option<R> {
-        match catch_unwind(AssertUnwindSafe(poll)) {
-            Ok(polled) => Some(polled),
+    fn keep<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
+        match catch_unwind(AssertUnwindSafe(f)) {
+            Ok(value) => Some(value),
             Err(payload) => {
                 self.failed(panicked(&*payload));
                 None

@@ -76,27 +76,15 @@ where
             Some(Poll::Ready(outcome)) => self.finish(place, outcome),
             None => {
                 drop(place);
-                self.dropped()
+                self.cancel();
+                Poll::Ready(Ok(()))
             }
         }
     }
 
     fn cancel(&self) {
-        let dropped = catch_unwind(AssertUnwindSafe(|| {
-            // A future that cancels itself from inside its own poll is dropped when that is over.
-            if let Ok(mut place) = self.future.try_borrow_mut() {
-                *place = None;
-            }
-        }));
-        // The joiner's wait ends, whatever the future's drop did; its waker may panic in turn.
-        let woken = catch_unwind(AssertUnwindSafe(|| {
-            if !self.join.is_finished() {
-                self.join.publish(None);
-            }
-        }));
-        if let Err(payload) = dropped.and(woken) {
-            resume_unwind(payload);
-        }
+        // If the drop panics, either this does, or the keeper has heard of it.
+        self.keeper.keep(|| self.drop_future());
     }
 
     fn set_id(&self, id: TaskId) {
@@ -127,6 +115,23 @@ where
         })
     }
 
+    /// Drops the future where it is, and ends the joiner's wait.
+    fn drop_future(&self) {
+        let dropped = catch_unwind(AssertUnwindSafe(|| {
+            // A future that cancels itself from inside its own poll is dropped when that is over.
+            drop(self.future.try_borrow_mut().map(|mut place| *place = None));
+        }));
+        // The joiner's wait ends, whatever the future's drop did; its waker may panic in turn.
+        let woken = catch_unwind(AssertUnwindSafe(|| {
+            if !self.join.is_finished() {
+                self.join.publish(None);
+            }
+        }));
+        if let Err(payload) = dropped.and(woken) {
+            resume_unwind(payload);
+        }
+    }
+
     #[inline]
     fn pinned<'p>(place: &'p mut RefMut<'_, Option<F>>) -> Pin<&'p mut F> {
         let future = place.as_mut();
@@ -150,7 +155,8 @@ where
     fn poll_cancelled(&self, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
         let core = context::current().filter(|_| self.join.has_started());
         let Some(core) = core else {
-            return self.dropped();
+            self.cancel();
+            return Poll::Ready(Ok(()));
         };
         let scope = core.cancel_running_task();
         let told = core.told();
@@ -160,10 +166,11 @@ where
             return self.finish(place, outcome);
         }
         drop(place);
-        if polled.is_none() || core.is_over(scope, told, cx) {
-            return self.dropped();
+        if polled.is_some() && !core.is_over(scope, told, cx) {
+            return Poll::Pending;
         }
-        Poll::Pending
+        self.cancel();
+        Poll::Ready(Ok(()))
     }
 
     /// If its handle asked for its end and it was told so, its error is none of the group's.
@@ -174,12 +181,6 @@ where
             true => Ok(()),
             false => Err(error),
         }
-    }
-
-    fn dropped(&self) -> Poll<Result<(), E>> {
-        // If the drop panics, either this does, or the keeper has heard of it.
-        self.keeper.keep(|| self.cancel());
-        Poll::Ready(Ok(()))
     }
 }
 

@@ -2,14 +2,15 @@
 
 /// Stands beside a task that is somebody's own affair, such as a server's connection.
 pub(crate) trait Keeper {
-    /// Polls the task by `poll`; `None` if it panicked and its group is not to hear of it.
-    fn keep<R>(&self, poll: impl FnOnce() -> R) -> Option<R>;
+    /// Calls `f`, which polls or drops the task; `None` if that panicked and its group is not to
+    /// hear of it.
+    fn keep<R>(&self, f: impl FnOnce() -> R) -> Option<R>;
 }
 
 /// Nobody: a panic is the group's.
 impl Keeper for () {
     #[inline]
-    fn keep<R>(&self, poll: impl FnOnce() -> R) -> Option<R> {
-        Some(poll())
+    fn keep<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
+        Some(f())
     }
 }
