@@ -43,7 +43,11 @@ impl Slots {
         (place, name.flatten())
     }
 
+    /// Names a task, unless it is of another runtime.
     pub(crate) fn set_name(&mut self, id: TaskId, name: Rc<str>) {
+        if self.base(id).is_none() {
+            return;
+        }
         if let Some(slot) = self.slot(id) {
             slot.named = true;
             self.names.insert(id.index(), name);
