@@ -145,6 +145,14 @@ impl Batch {
         })
     }
 
+    /// The rooms of all slots, and those for the senders. At once, as the kernel is to have them:
+    /// another look at the batch would be one at all of them.
+    #[inline]
+    pub(super) fn rooms(&mut self) -> impl Iterator<Item = (&mut [u8], &mut Inet)> {
+        let rooms = self.storage.chunks_exact_mut(STRIDE);
+        rooms.map(|room| &mut room[..ROOM]).zip(&mut self.names)
+    }
+
     /// The room of a slot, for the kernel to write into.
     #[inline]
     pub(super) fn room(&mut self, slot: usize) -> &mut [u8] {

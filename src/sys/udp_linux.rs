@@ -20,6 +20,16 @@ union Control {
     bytes: [u8; 32],
 }
 
+/// Room for all that the kernel may tell beside a message: whoever has the descriptor may have
+/// asked for timestamps, interfaces, hops and more, and what is put there last is cut off first.
+/// That is the size of the datagrams in it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+union Beside {
+    header: libc::cmsghdr,
+    bytes: [u8; 512],
+}
+
 /// Receives up to `want` messages: the first into `direct` if there is one, the others into
 /// the batch, which is cleared before. Waits for none.
 ///
@@ -35,33 +45,31 @@ pub(crate) fn receive(
     let want = want.clamp(1, SLOTS);
     let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; SLOTS];
     let mut parts = [const { MaybeUninit::<libc::iovec>::uninit() }; SLOTS];
-    let mut controls = [const { MaybeUninit::<Control>::uninit() }; SLOTS];
+    let mut controls = [const { MaybeUninit::<Beside>::uninit() }; SLOTS];
     batch.clear();
-    for at in 0..want {
+    for (at, (room, name)) in batch.rooms().take(want).enumerate() {
         let room = match &mut direct {
             Some(buf) if at == 0 => &mut **buf,
-            _ => batch.room(at),
+            _ => room,
         };
         let part = parts[at].write(libc::iovec {
             iov_base: room.as_mut_ptr().cast(),
             iov_len: room.len(),
         });
         let header = headers[at].write(message());
-        let name = batch.name(at);
         name.forget();
         header.msg_hdr.msg_name = name.as_mut_ptr().cast();
         header.msg_hdr.msg_namelen = NAME;
         header.msg_hdr.msg_iov = std::ptr::from_mut(part);
         header.msg_hdr.msg_iovlen = 1;
         if coalesced {
-            let control = controls[at].write(Control { bytes: [0; 32] });
-            header.msg_hdr.msg_control = std::ptr::from_mut(control).cast();
-            header.msg_hdr.msg_controllen = size_of::<Control>() as _;
+            header.msg_hdr.msg_control = controls[at].as_mut_ptr().cast();
+            header.msg_hdr.msg_controllen = size_of::<Beside>() as _;
         }
     }
     // SAFETY: `want` headers are initialised; each points at its own room, name and control,
-    // of the lengths told, which outlive the call. Rooms and names are the batch's, which is
-    // borrowed for longer than that and not touched in between.
+    // of the lengths told, which outlive the call. Rooms and names are the batch's, borrowed apart
+    // from each other in one go, and the batch is not touched before the call is over.
     let count = check(unsafe {
         libc::recvmmsg(
             fd.as_raw_fd(),
