@@ -90,7 +90,8 @@ impl Inbox {
     /// given back.
     pub(super) fn wake_all(&mut self, core: &Core) -> Option<Payload> {
         if self.woken.is_empty() && self.unused.is_empty() {
-            return None;
+            // Usually none; but it must not wait for somebody to be woken.
+            return self.panic.take();
         }
         let mut woken = mem::take(&mut self.woken);
         let mut first = self.panic.take();
