@@ -368,6 +368,74 @@ fn waiters(source: &mut Source, foreign: &mut Foreign) -> [Option<Waiter>; 2] {
 mod tests {
     use super::*;
 
+    /// Under random operations a waker of somebody else's is kept as long as it waits, and no
+    /// longer; a task is handed back under the number it was stored by.
+    #[test]
+    fn foreign_wakers_stay_as_long_as_they_wait() {
+        struct Nothing;
+        impl std::task::Wake for Nothing {
+            fn wake(self: std::sync::Arc<Self>) {}
+        }
+        let shared = std::sync::Arc::new(Nothing);
+        let foreign = Waker::from(std::sync::Arc::clone(&shared));
+        let mut reactor = Reactor::default();
+        let mut keys: Vec<SourceKey> = Vec::new();
+        let mut seed = 0x2545_F491_4F6C_DD1D_u64;
+        for n in 1..50_000 {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            let direction = match seed & 1 {
+                0 => Direction::Read,
+                _ => Direction::Write,
+            };
+            while keys.len() < 4 {
+                keys.push(reactor.sources.insert(0, Readiness::default()));
+            }
+            // A stale key comes by, too.
+            let key = keys[seed as usize >> 8 & 3];
+            let back: Vec<Option<Waiter>> = match seed >> 16 & 15 {
+                0..=3 => vec![reactor.park(key, direction, Waiter::Task(n))],
+                4..=8 => {
+                    let waiter = Waiter::Foreign(foreign.clone());
+                    vec![reactor.park(key, direction, waiter)]
+                }
+                9 => vec![reactor.unpark(key, direction)],
+                10 => vec![reactor.done(key, direction, After::Ready)],
+                11 => match reactor.try_or_park(key, direction, || Some(n)) {
+                    Look::Parked(before) => vec![before],
+                    _ => vec![],
+                },
+                12 if seed >> 32 & 7 == 0 => {
+                    let back = reactor.deregister(key, None).into();
+                    if seed >> 40 & 1 == 0 {
+                        keys.retain(|kept| *kept != key);
+                    }
+                    back
+                }
+                13 if seed >> 32 & 63 == 0 => {
+                    let mut wakers = Vec::new();
+                    reactor.take_waiters(&mut wakers);
+                    wakers
+                        .into_iter()
+                        .map(|w| Some(Waiter::Foreign(w)))
+                        .collect()
+                }
+                _ => vec![],
+            };
+            for waiter in back.into_iter().flatten() {
+                match waiter {
+                    Waiter::Task(number) => assert!(number <= n),
+                    Waiter::Foreign(waker) => assert!(waker.will_wake(&foreign)),
+                }
+            }
+            let mut waiting = 0;
+            reactor.each_waiter(|task, _| waiting += usize::from(task.is_none()));
+            assert_eq!(reactor.foreign.0.len(), waiting);
+            assert_eq!(std::sync::Arc::strong_count(&shared), 2 + waiting);
+        }
+    }
+
     #[test]
     fn what_is_due_waits_for_no_other() {
         let mut reactor = Reactor::default();

@@ -50,6 +50,7 @@ mod relay;
 mod runtime;
 mod scope_model;
 mod scopes;
+mod second_look;
 mod send_file;
 mod serve;
 mod serve_ends;
