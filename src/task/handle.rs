@@ -166,7 +166,8 @@ impl<'s, T> TaskHandle<'s, T> {
         id.wake();
     }
 
-    /// Gives the task a name, which a [`dump`](fn@crate::dump) shows.
+    /// Gives the task a name, which a [`dump`](fn@crate::dump) shows if the task's runtime runs
+    /// when this is called.
     ///
     /// # Examples
     ///
