@@ -20,7 +20,8 @@ use crate::runtime::context;
 ///
 /// Receiving is as with every byte stream, from the buffer as long as there is something in it. One
 /// receiver at a time; a second one gets [`Error::Busy`]. While nothing is in it the buffer takes
-/// no memory, and never more than the call in progress asked for and what [`feed_data`] put there.
+/// no memory, and it never holds more bytes than the call in progress asked for and [`feed_data`]
+/// put there.
 ///
 /// [`feed_data`]: Self::feed_data
 ///
@@ -82,7 +83,10 @@ impl Ahead {
     /// The first `count` of them, which are there.
     fn take(&mut self, count: usize) -> Vec<u8> {
         if self.gone == 0 && count == self.bytes.len() {
-            return std::mem::take(&mut self.bytes);
+            let mut taken = std::mem::take(&mut self.bytes);
+            // Pieces that came one after the other have left room behind them.
+            taken.shrink_to_fit();
+            return taken;
         }
         let taken = self.rest()[..count].to_vec();
         self.skip(count);
@@ -200,8 +204,8 @@ impl<S: ByteReceiveStream> Buffered<S> {
     ///
     /// # Errors
     ///
-    /// [`Error::DelimiterNotFound`] if there are more than `max` bytes before it.
-    /// [`Error::EndOfStream`] if the stream has ended and nothing is left,
+    /// [`Error::DelimiterNotFound`] if there are more than `max` bytes before it, which is known when
+    /// `max` bytes and the length of the delimiter have come. [`Error::EndOfStream`] if the stream has ended and nothing is left,
     /// [`Error::IncompleteRead`] if it has ended before the delimiter came; otherwise as
     /// [`receive`](Self::receive). What had come stays in the buffer. An empty delimiter is
     /// `InvalidInput`.
