@@ -204,9 +204,8 @@ impl<S: ByteReceiveStream> Buffered<S> {
     ///
     /// # Errors
     ///
-    /// [`Error::DelimiterNotFound`] if there are more than `max` bytes before it, which is told when
-    /// `max` bytes and the delimiter's length have come. [`Error::EndOfStream`] if the stream has
-    /// ended and nothing is left, [`Error::IncompleteRead`] if it has ended before the delimiter
+    /// [`Error::DelimiterNotFound`] if there are more than `max` bytes before it, told when `max`
+    /// bytes and the delimiter's length have come. [`Error::EndOfStream`] if the stream has ended and nothing is left, [`Error::IncompleteRead`] if it has ended before the delimiter
     /// came; otherwise as [`receive`](Self::receive). What had come stays in the buffer. An empty
     /// delimiter is `InvalidInput`.
     ///
