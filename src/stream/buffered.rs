@@ -204,10 +204,13 @@ impl<S: ByteReceiveStream> Buffered<S> {
     ///
     /// # Errors
     ///
-    /// [`Error::DelimiterNotFound`] if there are more than `max` bytes before it, told when `max`
-    /// bytes and the delimiter's length have come. [`Error::EndOfStream`] if the stream has ended and nothing is left, [`Error::IncompleteRead`] if it has ended before the delimiter
-    /// came; otherwise as [`receive`](Self::receive). What had come stays in the buffer. An empty
-    /// delimiter is `InvalidInput`.
+    /// * [`Error::DelimiterNotFound`] if there are more than `max` bytes before it; told when `max`
+    ///   bytes and the delimiter's length have come.
+    /// * [`Error::EndOfStream`] if the stream has ended and nothing is left.
+    /// * [`Error::IncompleteRead`] if it has ended before the delimiter came.
+    /// * `InvalidInput` if the delimiter is empty; otherwise as [`receive`](Self::receive).
+    ///
+    /// What had come stays in the buffer.
     ///
     /// # Cancel safety
     ///
