@@ -276,6 +276,42 @@ fn c20_one_port_for_all_addresses_although_it_is_taken_on_one() {
 }
 
 #[test]
+fn c8_without_a_free_port_connecting_says_so_at_once() {
+    // Ephemeral ports are gone: a retry that spins, or an error that names nobody.
+    let test = "name_server::c8_without_a_free_port_connecting_says_so_at_once";
+    let two_ports = "sysctl -qw net.ipv4.ip_local_port_range='40000 40001'";
+    in_namespace(test, two_ports, || {
+        let _guard = deadline();
+        block_on(async {
+            let listener = create_tcp_listener()
+                .local_host("127.0.0.1")
+                .local_port(999);
+            let listener = listener.await.expect("listens");
+            let mut clients = Vec::new();
+            let refused = loop {
+                match connect_tcp("127.0.0.1", 999).await {
+                    Ok(client) => clients.push(client),
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(clients.len(), 2, "one for each port");
+            let Error::ConnectFailed(failed) = &refused else {
+                panic!("{refused:?}")
+            };
+            assert_eq!(failed.attempts.len(), 1, "{refused}");
+            let cause = failed.attempts[0].cause.kind();
+            assert_eq!(cause, ErrorKind::AddrNotAvailable);
+            // Nothing is the worse for it.
+            let server = listener.accept().await.expect("accepts");
+            server.send(b"hello").await.expect("sent");
+            let first = clients.swap_remove(0);
+            assert_eq!(first.receive().await.expect("received"), b"hello");
+            first.abort();
+        });
+    });
+}
+
+#[test]
 fn c20_without_ipv6_a_listener_has_ipv4() {
     let test = "name_server::c20_without_ipv6_a_listener_has_ipv4";
     let without = "ip -6 addr flush dev lo
