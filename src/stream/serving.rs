@@ -257,6 +257,8 @@ impl<H> Drop for Place<'_, H> {
 
 /// A connection's panic is its own error.
 impl<H> Keeper for Rc<Serving<'_, H>> {
+    const KEEPS: bool = true;
+
     fn keep<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
         match catch_unwind(AssertUnwindSafe(f)) {
             Ok(value) => Some(value),

@@ -4,8 +4,8 @@ use std::cell::{Cell, RefCell};
 
 use super::group::TaskGroup;
 use crate::executor::remote::Post;
-use crate::executor::waker;
-use crate::runtime::context;
+use crate::executor::{SetKey, waker};
+use crate::runtime::context::{self, Core};
 use crate::runtime::scopes::ScopeKey;
 
 /// What a group and the one who polls it know of its end.
@@ -23,6 +23,22 @@ impl<E> Ending<'_, E> {
             home: Cell::new((0, 0)),
             cancelled: Cell::new(false),
             others: Cell::new(None),
+        }
+    }
+
+    /// The group is polled in this runtime: finds its scope there, or makes it.
+    pub(super) fn enter(&self, core: &Core, set: SetKey) {
+        let (serial, mut scope) = self.home.get();
+        if serial != core.serial() {
+            self.leave();
+            scope = 0;
+        }
+        let entered = core.group_scope(scope, set);
+        if scope == 0 {
+            self.home.set((core.serial(), entered));
+            if self.cancelled.get() {
+                core.cancel_scope(entered);
+            }
         }
     }
 

@@ -71,7 +71,11 @@ where
         }
         self.join.start();
         let mut place = self.future.borrow_mut();
-        match self.keeper.keep(|| Self::pinned(&mut place).poll(cx)) {
+        let polled = match K::KEEPS {
+            true => self.keeper.keep(|| Self::pinned(&mut place).poll(cx)),
+            false => Some(Self::pinned(&mut place).poll(cx)),
+        };
+        match polled {
             Some(Poll::Pending) => Poll::Pending,
             Some(Poll::Ready(outcome)) => self.finish(place, outcome),
             None => {
@@ -83,8 +87,12 @@ where
     }
 
     fn cancel(&self) {
-        // If the drop panics, either this does, or the keeper has heard of it.
-        self.keeper.keep(|| self.drop_future());
+        if K::KEEPS {
+            // If the drop panics, the keeper hears of it.
+            self.keeper.keep(|| self.drop_future());
+        } else {
+            self.drop_future();
+        }
     }
 
     fn set_id(&self, id: TaskId) {
@@ -161,7 +169,10 @@ where
         let scope = core.cancel_running_task();
         let told = core.told();
         let mut place = self.future.borrow_mut();
-        let polled = self.keeper.keep(|| Self::pinned(&mut place).poll(cx));
+        let polled = match K::KEEPS {
+            true => self.keeper.keep(|| Self::pinned(&mut place).poll(cx)),
+            false => Some(Self::pinned(&mut place).poll(cx)),
+        };
         if let Some(Poll::Ready(outcome)) = polled {
             return self.finish(place, outcome);
         }
@@ -455,18 +466,7 @@ impl<'a, 'env, B, V, E> Run<'a, 'env, B, V, E> {
     fn look(&self, cx: &Context<'_>) -> Option<(Rc<Core>, SetKey)> {
         let core = context::current()?;
         let set = self.set.look(&core.executor, cx.waker());
-        let (serial, mut scope) = self.ending.home.get();
-        if serial != core.serial() {
-            self.ending.leave();
-            scope = 0;
-        }
-        let entered = core.group_scope(scope, set);
-        if scope == 0 {
-            self.ending.home.set((core.serial(), entered));
-            if self.ending.cancelled.get() {
-                core.cancel_scope(entered);
-            }
-        }
+        self.ending.enter(&core, set);
         Some((core, set))
     }
 

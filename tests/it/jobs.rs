@@ -92,7 +92,9 @@ fn a_thousand_jobs_run_forty_at_a_time() {
         assert!(done.into_iter().eq(0..1000));
         let most = shared.1.load(SeqCst);
         assert!((2..=40).contains(&most), "{most} at a time");
-        assert!(threads() - before <= 40);
+        assert!(thread_statistics().threads <= 40);
+        // One that has ended for the pool may still be on its way out of the process.
+        until(|| threads() - before <= 40);
         // First come, first served: none starts more than the bound ahead of its turn.
         let order: Vec<i32> = shared.2.lock().expect("no panic").clone();
         let ahead = order.iter().zip(0..).map(|(n, at)| n - at).max();
