@@ -148,6 +148,7 @@ impl Batch {
     /// The rooms of all slots, and those for the senders. At once, as the kernel is to have them:
     /// another look at the batch would be one at all of them.
     #[inline]
+    #[cfg(any(target_os = "linux", target_os = "android"))]
     pub(super) fn rooms(&mut self) -> impl Iterator<Item = (&mut [u8], &mut Inet)> {
         let rooms = self.storage.chunks_exact_mut(STRIDE);
         rooms.map(|room| &mut room[..ROOM]).zip(&mut self.names)
