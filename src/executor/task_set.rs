@@ -265,7 +265,7 @@ impl<E> TaskSet<E> {
     /// Polls the next woken task of a set that outlives its panic.
     ///
     /// The look at the list is spelled out as in [`step`](Self::step): shared, it cost 25 of the
-    /// 906 instructions of a TCP echo (`instructions tcp-echo` of the benchmarks).
+    /// about 900 instructions of a TCP echo (`instructions tcp-echo` of the benchmarks).
     #[inline]
     pub(crate) fn step_caught(&self, executor: &Executor, set: SetKey) -> Step<E> {
         if executor.is_spent() && executor.has_ready(set) {
