@@ -220,10 +220,7 @@ impl Reactor {
         let Some(number) = task() else {
             return Look::NotReady;
         };
-        let parked = Parked {
-            number,
-            apart: false,
-        };
+        let parked = self.foreign.keep(Waiter::Task(number));
         let before = source.readiness.park(direction, parked);
         Look::Parked(before.map(|before| self.foreign.take(before)))
     }

@@ -53,7 +53,7 @@ pub(crate) struct Cursor {
 /// Received messages, and how far they have been taken out.
 pub(crate) struct Batch {
     storage: Vec<u8>,
-    /// Who sent what is in a slot: as the kernel wrote it, since it is read at most once. Known for
+    /// Who sent what is in a slot: as the kernel wrote it, and read where it is wanted. Known for
     /// every message.
     names: [Inet; SLOTS],
     messages: [Message; SLOTS],
@@ -91,17 +91,21 @@ impl Batch {
     /// Takes out the oldest datagram.
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<(&[u8], &Inet)> {
-        let (slot, start, length) = take(&self.messages[..self.count], &mut self.next)?;
-        let data = &self.storage[slot * STRIDE + start..][..length];
-        Some((data, &self.names[slot]))
+        let place = take(&self.messages[..self.count], &mut self.next)?;
+        Some(self.datagram(place))
     }
 
     /// The datagram at the cursor, which moves on to the next.
     #[inline]
     pub(crate) fn at(&self, cursor: &mut Cursor) -> Option<(&[u8], &Inet)> {
-        let (slot, start, length) = take(&self.messages[..self.count], cursor)?;
+        let place = take(&self.messages[..self.count], cursor)?;
+        Some(self.datagram(place))
+    }
+
+    #[inline]
+    fn datagram(&self, (slot, start, length): (usize, usize, usize)) -> (&[u8], &Inet) {
         let data = &self.storage[slot * STRIDE + start..][..length];
-        Some((data, &self.names[slot]))
+        (data, &self.names[slot])
     }
 
     /// How many datagrams stand from the cursor on.
