@@ -1,0 +1,250 @@
+#!/usr/bin/env python3
+"""What the library costs beside what it does: lines, crates, bytes, seconds of the compiler.
+
+    python3 benches/footprint.py                 prints the tables of README.md
+    python3 benches/footprint.py --write         puts them into README.md
+    python3 benches/footprint.py --check         fails if README.md says otherwise, or a bound is broken
+    python3 benches/footprint.py --times 3       also clean builds, so many rounds of both sides
+
+Lines, crates and bytes are exact for one compiler and one Cargo.lock; the bounds on bytes are ratios
+to the same program on tokio, built in the same run. Seconds depend on the machine, and are never
+checked.
+"""
+
+import argparse
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PROGRAMS = ROOT / "benches" / "footprint"
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "footprint"
+LAYERS = ["sys", "executor", "reactor", "runtime", "sync", "task", "threads", "stream", "tls", "net"]
+
+# cargo's own release profile, stripped: what `cargo build --release` gives in a new project.
+PLAIN = {"LTO": "false", "CODEGEN_UNITS": "16", "STRIP": "true", "OPT_LEVEL": "3", "PANIC": "unwind"}
+THIN = PLAIN | {"LTO": "thin", "CODEGEN_UNITS": "1"}
+SMALL = PLAIN | {"LTO": "fat", "CODEGEN_UNITS": "1", "OPT_LEVEL": "s", "PANIC": "abort"}
+
+CORE = ["--no-default-features"]
+TLS = ["--no-default-features", "--features", "tls"]
+
+
+# --- lines -----------------------------------------------------------------------------------
+
+
+def code_lines(text):
+    """The numbers of the lines that hold code: no comments, no blanks, no tests."""
+    text = blank_out(text)
+    lines = text.split("\n")
+    skipped = set()
+    for start, line in enumerate(lines):
+        if start in skipped or not re.match(r"\s*#\[(cfg\((all\()?test\b|test\])", line):
+            continue
+        skipped.update(range(start, end_of_item(lines, start) + 1))
+    return {number for number, line in enumerate(lines) if line.strip() and number not in skipped}
+
+
+def blank_out(text):
+    """Replaces comments by nothing and the insides of literals by spaces, keeping the lines."""
+    out, at = [], 0
+    literal = re.compile(r'b?r(#*)".*?"\1|b?"(?:\\.|[^"\\])*"|b?\'(?:\\.[^\']*|[^\\\'])\'', re.S)
+    while at < len(text):
+        if text.startswith("//", at):
+            at = text.find("\n", at) if "\n" in text[at:] else len(text)
+        elif text.startswith("/*", at):
+            end, depth = at + 2, 1
+            while depth and end < len(text):
+                if text.startswith("/*", end):
+                    depth, end = depth + 1, end + 2
+                elif text.startswith("*/", end):
+                    depth, end = depth - 1, end + 2
+                else:
+                    end += 1
+            out.append("\n" * text.count("\n", at, end))
+            at = end
+        elif (found := literal.match(text, at)) and (at == 0 or not text[at - 1].isalnum()):
+            out.append('"' + re.sub(r"[^\n]", "x", found.group()[1:-1]) + '"')
+            at = found.end()
+        else:
+            out.append(text[at])
+            at += 1
+    return "".join(out)
+
+
+def end_of_item(lines, start):
+    """The last line of the item that the attribute in line `start` stands before."""
+    depth = 0
+    for number in range(start, len(lines)):
+        line = re.sub(r"^\s*#\[.*\]\s*$", "", lines[number]) if depth == 0 else lines[number]
+        for mark in line:
+            if mark in "{([":
+                depth += 1
+            elif mark in "})]":
+                depth -= 1
+                if depth == 0 and mark == "}":
+                    return number
+            elif mark == ";" and depth == 0:
+                return number
+    return len(lines) - 1
+
+
+def lines_by_layer():
+    counts = {}
+    for path in sorted((ROOT / "src").rglob("*.rs")):
+        inside = path.relative_to(ROOT / "src")
+        layer = inside.parts[0] if len(inside.parts) > 1 and inside.parts[0] in LAYERS else "top"
+        counts[layer] = counts.get(layer, 0) + len(code_lines(path.read_text()))
+    return counts
+
+
+def compiled_lines(options):
+    """Code lines of the files that rustc reads with these options, by its own list of them."""
+    target = TARGET / "lines"
+    cargo(["rustc", "--package", "soloio", "--lib", *options, "--", "--emit=dep-info"], ROOT, target)
+    newest = max((target / "debug" / "deps").glob("soloio-*.d"), key=lambda p: p.stat().st_mtime)
+    names = re.findall(r"^(\S*src/\S+\.rs):", newest.read_text(), re.M)
+    return sum(len(code_lines((ROOT / name).read_text())) for name in names)
+
+
+# --- crates ----------------------------------------------------------------------------------
+
+
+def crates(options):
+    shown = run(["cargo", "tree", "--package", "soloio", "--edges", "normal,build", "--prefix", "none",
+                 "--format", "{p}", *options], ROOT)
+    return len({line.split()[0] for line in shown.splitlines() if line}) - 1
+
+
+# --- bytes and seconds -----------------------------------------------------------------------
+
+
+def run(command, folder, environment=None):
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"footprint: {' '.join(command)} failed:\n{done.stderr}")
+    return done.stdout
+
+
+def cargo(arguments, folder, target, profile=None):
+    environment = dict(os.environ, CARGO_TARGET_DIR=str(target))
+    for name, value in (profile or {}).items():
+        environment[f"CARGO_PROFILE_RELEASE_{name}"] = value
+    run(["cargo", *arguments], folder, environment)
+
+
+def size(side, program, profile, options):
+    target = TARGET / f"{side}-{profile['LTO']}-{profile['OPT_LEVEL']}"
+    arguments = ["build", "--release", "--bin", program, *(options if side == "soloio" else options[1:])]
+    cargo(arguments, PROGRAMS / side, target, profile)
+    return (target / "release" / program).stat().st_size
+
+
+def clean_build(side, options, mode):
+    """CPU seconds of a clean build of the echo, downloads apart."""
+    target = TARGET / "clean"
+    shutil.rmtree(target, ignore_errors=True)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    flags = ["--release"] if mode == "release" else []
+    cargo(["build", "--offline", *flags, "--bin", "echo", *options], PROGRAMS / side, target, PLAIN)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+# --- the tables ------------------------------------------------------------------------------
+
+# Program, what it is called, profile, options, and how large it may be, tokio being 1.
+SIZES = [
+    ("empty", "`block_on(async {})`, thin LTO", THIN, CORE, None),
+    ("echo", "echo, cargo's release profile", PLAIN, CORE, None),
+    ("echo", 'echo, fat LTO, `panic = "abort"`, `opt-level = "s"`', SMALL, CORE, None),
+    ("server", "the server above, with limits, thin LTO", THIN, CORE, None),
+    ("tls_client", "TLS client with rustls' configuration, thin LTO", THIN, TLS, None),
+]
+# One program and a larger one: what each of two further ones of the same kind adds.
+FURTHER = [
+    ("one_server", "three_servers", "a further server, thin LTO", True),
+    ("one_group", "three_groups", "a further task group, thin LTO", False),
+]
+CRATES = [CORE, [], ["--no-default-features", "--features", "aws-lc-rs"]]
+
+
+def table(head, rows):
+    return "\n".join(["| " + " | ".join(head) + " |", "|---" * len(head) + "|",
+                      *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def lines_table():
+    layers = lines_by_layer()
+    rows = [[name, f"{layers.get(name, 0):,}"] for name in [*LAYERS, "top"]]
+    rows.append(["all", f"{sum(layers.values()):,}"])
+    rows.append(["compiled with `--no-default-features`", f"{compiled_lines(CORE):,}"])
+    return table(["code lines of `src`", "no comments, blanks, tests"], rows)
+
+
+def sizes_table():
+    rows, broken = [], []
+    for program, title, profile, options, bound in SIZES:
+        ours, theirs = (size(side, program, profile, options) for side in ("soloio", "tokio"))
+        rows.append([title, f"{ours:,}", f"{theirs:,}", f"{ours / theirs:.2f}"])
+        if bound is not None and ours > bound * theirs:
+            broken.append(f"{title}: {ours / theirs:.3f} of tokio, at most {bound}")
+    for one, three, title, both in FURTHER:
+        grown = [(size(side, three, THIN, CORE) - size(side, one, THIN, CORE)) // 2
+                 for side in ("soloio", "tokio")[: 1 + both]]
+        rows.append([title, f"{grown[0]:,}", f"{grown[1]:,}" if both else "", ""])
+    return table(["stripped bytes", "soloio", "tokio", "ratio"], rows), broken
+
+
+def crates_table():
+    rows = [[f"`{' '.join(options)}`" if options else "default", str(crates(options))] for options in CRATES]
+    return table(["cargo options", "crates besides soloio itself"], rows)
+
+
+def times_table(rounds):
+    rows = []
+    for title, ours, mode in (
+        ("release, `--no-default-features`", CORE, "release"),
+        ("debug, `--no-default-features`", CORE, "debug"),
+    ):
+        seconds = {"soloio": [], "tokio": []}
+        for number in range(rounds):
+            for side in ("soloio", "tokio") if number % 2 == 0 else ("tokio", "soloio"):
+                seconds[side].append(clean_build(side, ours if side == "soloio" else [], mode))
+        least = {side: min(of) for side, of in seconds.items()}
+        rows.append([title, f"{least['soloio']:.1f}", f"{least['tokio']:.1f}",
+                     f"{least['soloio'] / least['tokio']:.2f}"])
+    return table([f"clean build of the echo, CPU seconds, least of {rounds}", "soloio", "tokio", "ratio"], rows)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--times", type=int, default=0, metavar="ROUNDS")
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--check", action="store_true")
+    chosen = parser.parse_args()
+    sizes, broken = sizes_table()
+    tables = {"crates": crates_table(), "sizes": sizes, "lines": lines_table()}
+    if chosen.times:
+        tables["times"] = times_table(chosen.times)
+    readme = ROOT / "README.md"
+    text = readme.read_text()
+    for name, made in tables.items():
+        print(f"{made}\n")
+        marked = re.compile(rf"(<!-- footprint: {name} -->\n).*?(\n<!-- end -->)", re.S)
+        found = marked.search(text)
+        if chosen.check and name != "times" and found and found.group() != f"{found[1]}{made}{found[2]}":
+            broken.append(f"README.md: the table of {name} is not today's: run with --write")
+        text = marked.sub(lambda match: f"{match[1]}{made}{match[2]}", text)
+    if chosen.write:
+        readme.write_text(text)
+    if chosen.check and broken:
+        sys.exit("\n".join(broken))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+//! 1 server, each with a handler of its own: what a further one adds.
+
+use soloio::{Result, TcpStream, block_on, create_tcp_listener, task_group};
+
+async fn handler_0(client: TcpStream) -> Result<()> {
+    let name = client.receive_max(1024).await?;
+    client.send(&name).await
+}
+
+async fn serve_0(port: u16) -> Result<()> {
+    let listener = create_tcp_listener().local_port(port).await?;
+    listener.serve(handler_0).await
+}
+
+fn main() -> Result<()> {
+    block_on(async {
+        task_group(async |group| {
+            group.spawn(serve_0(1234));
+        })
+        .await
+    })
+}

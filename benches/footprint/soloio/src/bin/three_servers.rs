@@ -1,0 +1,44 @@
+//! 3 servers, each with a handler of its own: what a further one adds.
+
+use soloio::{Result, TcpStream, block_on, create_tcp_listener, task_group};
+
+async fn handler_0(client: TcpStream) -> Result<()> {
+    let name = client.receive_max(1024).await?;
+    client.send(&name).await
+}
+
+async fn handler_1(client: TcpStream) -> Result<()> {
+    let name = client.receive_max(2048).await?;
+    client.send(&name).await
+}
+
+async fn handler_2(client: TcpStream) -> Result<()> {
+    let name = client.receive_max(3072).await?;
+    client.send(&name).await
+}
+
+async fn serve_0(port: u16) -> Result<()> {
+    let listener = create_tcp_listener().local_port(port).await?;
+    listener.serve(handler_0).await
+}
+
+async fn serve_1(port: u16) -> Result<()> {
+    let listener = create_tcp_listener().local_port(port).await?;
+    listener.serve(handler_1).await
+}
+
+async fn serve_2(port: u16) -> Result<()> {
+    let listener = create_tcp_listener().local_port(port).await?;
+    listener.serve(handler_2).await
+}
+
+fn main() -> Result<()> {
+    block_on(async {
+        task_group(async |group| {
+            group.spawn(serve_0(1234));
+            group.spawn(serve_1(1235));
+            group.spawn(serve_2(1236));
+        })
+        .await
+    })
+}
