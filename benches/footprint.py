@@ -235,11 +235,14 @@ def main():
     text = readme.read_text()
     for name, made in tables.items():
         print(f"{made}\n")
-        marked = re.compile(rf"(<!-- footprint: {name} -->\n).*?(\n<!-- end -->)", re.S)
-        found = marked.search(text)
-        if chosen.check and name != "times" and found and found.group() != f"{found[1]}{made}{found[2]}":
+        begin, end = f"<!-- footprint: {name} -->\n", "\n<!-- end -->"
+        before, marked, rest = text.partition(begin)
+        stated, _, after = rest.partition(end[1:])
+        if not marked:
+            sys.exit(f"footprint: README.md has no place for the table of {name}")
+        if chosen.check and name != "times" and stated != f"{made}\n":
             broken.append(f"README.md: the table of {name} is not today's: run with --write")
-        text = marked.sub(lambda match: f"{match[1]}{made}{match[2]}", text)
+        text = f"{before}{begin}{made}{end}{after}"
     if chosen.write:
         readme.write_text(text)
     if chosen.check and broken:
