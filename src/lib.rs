@@ -106,8 +106,8 @@ mod time;
 pub mod tls;
 
 pub use error::{
-    ConnectAttempt, ConnectFailed, Error, OsError, OtherError, Panicked, ResolveError, Result,
-    TlsError,
+    ConnectAttempt, ConnectFailed, Error, Failure, OsError, OtherError, Panicked, ResolveError,
+    Result, TaskFailed, TlsError,
 };
 pub use net::{
     ConnectedUdpSocket, Datagram, DatagramBuffer, Datagrams, Family, Host, Interface, Keepalive,
@@ -124,8 +124,8 @@ pub use runtime::{Dump, Runtime, TaskState, block_on, dump};
 pub use signal::{Signal, SignalReceiver, ctrl_c, open_signal_receiver};
 pub use stream::{
     AnyByteStream, Buffered, ByteReceiveStream, ByteSendStream, ByteStream, Listener, MemoryStream,
-    MultiListener, ObjectReceiver, ObjectSender, ObjectStreamStatistics, Serve, ServeCounters,
-    TrySendError, create_memory_byte_stream, create_memory_object_stream,
+    MultiListener, ObjectReceiver, ObjectSender, ObjectStreamStatistics, Serve,
+    ServeCounters, TrySendError, create_memory_byte_stream, create_memory_object_stream,
 };
 pub use stream::{Relay, RelaySide, Relayed, relay};
 pub use sync::{CapacityLimiter, Condition, Event, Lock, LockGuard, RateLimiter, Semaphore};

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use super::listener::Listener;
 use super::serving::{Kind, Place, Serving};
-use crate::error::{Error, Result};
+use crate::error::{Error, Failure, Result};
 use crate::sys::clock::{self, Nanos};
 use crate::sys::errno::{AcceptFailure, accept_failure};
 use crate::sys::spare::Spare;
@@ -51,7 +51,7 @@ pub(super) async fn accept_all<'s, E, L, H, O>(
     serving: Rc<Serving<'s, H>>,
 ) -> Result<Infallible>
 where
-    E: 's,
+    E: Failure + 's,
     L: Listener,
     H: AsyncFn(L::Stream) -> O + 's,
     O: Outcome<Error, Value = ()> + 's,

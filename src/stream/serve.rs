@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::accepting::accept_all;
 use super::listener::Listener;
 use super::serving::{Hook, ServeCounters, Serving};
-use crate::error::{Error, Result};
+use crate::error::{Error, Failure, Result};
 use crate::task::{Outcome, TaskGroup, move_on_after, task_group};
 
 /// A server that is about to run: await it.
@@ -196,7 +196,7 @@ impl<'a, L, H> Serve<'a, L, H> {
     pub async fn in_group<'s, E, O>(self, group: &'s TaskGroup<'s, '_, E>) -> Result<()>
     where
         'a: 's,
-        E: 's,
+        E: Failure + 's,
         L: Listener,
         H: AsyncFn(L::Stream) -> O + 's,
         O: Outcome<Error, Value = ()> + 's,

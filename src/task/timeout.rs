@@ -3,7 +3,7 @@
 use std::future::{Future, IntoFuture};
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Failure, Result};
 use crate::runtime::scoped::{End, Nobody, scoped};
 use crate::runtime::sleep::When;
 
@@ -12,14 +12,16 @@ use crate::runtime::sleep::When;
 ///
 /// Cancelled means that every operation inside ends with [`Error::Cancelled`], so that code
 /// unwinds through `?` and may say goodbye in a [`shield`](crate::shield); what is still pending
-/// then is dropped. A value that `future` ends with is handed on even if that was too late.
+/// then is dropped. A value that `future` ends with is handed on even if that was too late, and so
+/// is an error that is not the cancel's ([`Failure`]): clean-up that failed.
 ///
 /// A future that is done at once costs no timer, so a limit of zero takes what is there already.
 /// `Duration::MAX` is no limit.
 ///
 /// # Errors
 ///
-/// Those of `future`; [`Error::TimedOut`] as `E`; [`Error::NoRuntime`] as `E` outside a runtime.
+/// Those of `future`; [`Error::TimedOut`] as `E` instead of the cancel's; [`Error::NoRuntime`] as
+/// `E` outside a runtime.
 ///
 /// # Cancel safety
 ///
@@ -42,7 +44,7 @@ use crate::runtime::sleep::When;
 pub fn fail_after<F, T, E>(limit: Duration, future: F) -> impl Future<Output = Result<T, E>>
 where
     F: IntoFuture<Output = Result<T, E>>,
-    E: From<Error>,
+    E: Failure,
 {
     fail_in(When::After(limit), future)
 }
@@ -81,7 +83,7 @@ pub fn move_on_after<F, T, E>(
 ) -> impl Future<Output = Result<Option<T>, E>>
 where
     F: IntoFuture<Output = Result<T, E>>,
-    E: From<Error>,
+    E: Failure,
 {
     move_on_in(When::After(limit), future)
 }
@@ -114,7 +116,7 @@ where
 pub fn fail_at<F, T, E>(deadline: Instant, future: F) -> impl Future<Output = Result<T, E>>
 where
     F: IntoFuture<Output = Result<T, E>>,
-    E: From<Error>,
+    E: Failure,
 {
     fail_in(When::At(deadline), future)
 }
@@ -151,7 +153,7 @@ pub fn move_on_at<F, T, E>(
 ) -> impl Future<Output = Result<Option<T>, E>>
 where
     F: IntoFuture<Output = Result<T, E>>,
-    E: From<Error>,
+    E: Failure,
 {
     move_on_in(When::At(deadline), future)
 }
@@ -160,7 +162,7 @@ where
 fn fail_in<F, T, E>(when: When, future: F) -> impl Future<Output = Result<T, E>>
 where
     F: IntoFuture<Output = Result<T, E>>,
-    E: From<Error>,
+    E: Failure,
 {
     scoped(when, Nobody, future.into_future(), Fail)
 }
@@ -169,7 +171,7 @@ where
 fn move_on_in<F, T, E>(when: When, future: F) -> impl Future<Output = Result<Option<T>, E>>
 where
     F: IntoFuture<Output = Result<T, E>>,
-    E: From<Error>,
+    E: Failure,
 {
     scoped(when, Nobody, future.into_future(), MoveOn)
 }
@@ -177,13 +179,13 @@ where
 /// A time limit that ends with an error.
 struct Fail;
 
-impl<T, E: From<Error>> End<Result<T, E>> for Fail {
+impl<T, E: Failure> End<Result<T, E>> for Fail {
     type Output = Result<T, E>;
 
     #[inline]
     fn done(&mut self, output: Result<T, E>, charged: bool) -> Result<T, E> {
         match output {
-            Err(_) if charged => self.dropped(),
+            Err(error) if charged && error.is_cancelled() => self.dropped(),
             output => output,
         }
     }
@@ -202,13 +204,13 @@ impl<T, E: From<Error>> End<Result<T, E>> for Fail {
 /// A time limit that ends with `None`.
 struct MoveOn;
 
-impl<T, E: From<Error>> End<Result<T, E>> for MoveOn {
+impl<T, E: Failure> End<Result<T, E>> for MoveOn {
     type Output = Result<Option<T>, E>;
 
     #[inline]
     fn done(&mut self, output: Result<T, E>, charged: bool) -> Result<Option<T>, E> {
         match output {
-            Err(_) if charged => Ok(None),
+            Err(error) if charged && error.is_cancelled() => Ok(None),
             output => output.map(Some),
         }
     }

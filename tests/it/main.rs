@@ -17,6 +17,7 @@ mod cancel_random;
     allow(dead_code, reason = "most of its users need a crypto provider")
 )]
 mod certs;
+mod clean_up;
 mod conformance;
 mod cores;
 mod cut;
