@@ -30,7 +30,7 @@ fn main() -> Result<()> {
         let listener = create_tcp_listener().local_port(port).await?;
         println!("tcp {}", listener.local_addr());
         let server = listener.serve(async |client| talk(&client, &room).await);
-        server.on_error(|error| eprintln!("{error}")).await
+        server.on_error(|error, _| eprintln!("{error}")).await
     })
 }
 

@@ -24,7 +24,7 @@ fn main() -> Result<()> {
         let port = listener.local_addr().port();
         task_group(async |group| {
             let served = listener.serve(async |client| serve(Buffered::new(client), &store).await);
-            let server = group.spawn(served.on_error(|error| println!("server: {error}")));
+            let server = group.spawn(served.on_error(|error, _| println!("server: {error}")));
             let client = Buffered::new(connect_tcp("127.0.0.1", port).await?);
             client
                 .send(b"PUT greeting 11\nhello\nworldGET greeting\nGET nothing\n")

@@ -87,7 +87,7 @@ async fn serve<L: Listener<Stream: ByteStream>>(listener: &L, greeting: &str) ->
         client.send(&[greeting.as_bytes(), &name].concat()).await?;
         client.close().await
     });
-    server.on_error(|error| eprintln!("tour: {error}")).await
+    server.on_error(|error, _| eprintln!("tour: {error}")).await
 }
 
 async fn serve_udp(udp: &UdpSocket, greeting: &str) -> Result<()> {

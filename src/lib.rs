@@ -124,7 +124,7 @@ pub use runtime::{Dump, Runtime, TaskState, block_on, dump};
 pub use signal::{Signal, SignalReceiver, ctrl_c, open_signal_receiver};
 pub use stream::{
     AnyByteStream, Buffered, ByteReceiveStream, ByteSendStream, ByteStream, Listener, MemoryStream,
-    MultiListener, ObjectReceiver, ObjectSender, ObjectStreamStatistics, Serve,
+    MultiListener, ObjectReceiver, ObjectSender, ObjectStreamStatistics, Peer, Serve,
     ServeCounters, TrySendError, create_memory_byte_stream, create_memory_object_stream,
 };
 pub use stream::{Relay, RelaySide, Relayed, relay};
@@ -132,7 +132,7 @@ pub use sync::{CapacityLimiter, Condition, Event, Lock, LockGuard, RateLimiter, 
 pub use task::{
     CancelScope, Core, Join, Outcome, Race, Ready, StopHandle, TaskGroup, TaskHandle, TryJoin,
     Winner, current_effective_deadline, fail_after, fail_at, join, move_on_after, move_on_at,
-    per_core, race, shield, task_group, task_group_with, try_join, yield_now,
+    per_core, per_core_with, race, shield, task_group, task_group_with, try_join, yield_now,
 };
 pub use threads::{
     LoopHandle, RunInThread, ThreadEvent, ThreadStatistics, loop_handle, run_in_thread,

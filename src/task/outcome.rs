@@ -8,7 +8,7 @@ use crate::error::Result;
 #[diagnostic::on_unimplemented(
     message = "a task ends with `()` or `Result<_, {E}>`, not `{Self}`",
     note = "a plain value: end with `Ok(value)`",
-    note = "another error type: `task_group_with`, and \
+    note = "another error type: `serve_with`, `task_group_with`, `per_core_with`, and \
             `-> Result<_, E>` written out",
     note = "an endless loop: annotate it, `async |c| -> Result<()> {{ loop {{ .. }} }}`"
 )]

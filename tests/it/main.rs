@@ -58,6 +58,7 @@ mod serve_ends;
 mod serve_errors;
 mod serve_exhausted;
 mod serve_in_group;
+mod serve_reports;
 mod shields;
 mod signals;
 mod start;
