@@ -46,7 +46,7 @@ async fn serve((host, port): (&str, u16), target: (&str, u16)) -> Result<()> {
     let server = listener.serve(async |client| pass_on(client, target).await);
     // One connection's error is its own: the others go on.
     server
-        .on_error(|error, _| eprintln!("proxy: {error}"))
+        .on_error(|error, peer| eprintln!("proxy: {peer}: {error}"))
         .await
 }
 

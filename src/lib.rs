@@ -43,12 +43,17 @@
 //!         let listener = create_tcp_listener().local_port(1234).await?;
 //!         let server = listener.serve(async |client| {
 //!             let name = client.receive_max(1024).await?;
-//!             client.send(&[greeting.as_bytes(), &name].concat()).await
+//!             client.send(&[greeting.as_bytes(), &name].concat()).await?;
+//!             client.close().await
 //!         });
 //!         server.await
 //!     })
 //! }
 //! ```
+//!
+//! A handler's error, or panic, ends its own connection, and is a line on standard error with the
+//! peer; [`Serve::on_error`] sends it elsewhere. With an error type of one's own:
+//! [`Listener::serve_with`], [`task_group_with`], [`per_core_with`]; see [`Failure`].
 //!
 //! # The verbs
 //!

@@ -55,7 +55,7 @@ use super::Error;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not tell which of its values is a cancel's",
     label = "`soloio::Failure` is missing",
-    note = "for an enum with a `soloio::Error` in `Net`, and `From<soloio::Error>`, it is one line: \
+    note = "an enum with a `soloio::Error` in `Net`, and `From<soloio::Error>`, needs one line: \
             `impl soloio::Failure for {Self} {{ fn is_cancelled(&self) -> bool {{ \
             matches!(self, Self::Net(error) if error.is_cancelled()) }} }}`",
     note = "`soloio::Error`, `std::io::Error`, `Box<dyn std::error::Error + Send + Sync>` have it; \

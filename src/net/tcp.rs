@@ -223,8 +223,6 @@ impl TcpListener {
         })
     }
 
-    serve_face!(TcpStream);
-
     /// The descriptors of the sockets, one for each address: to pass the listener on to another
     /// process, say.
     pub fn as_fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
@@ -237,6 +235,8 @@ impl TcpListener {
         self.sockets.iter().for_each(ListenSocket::abort);
     }
 }
+
+serve_face!(TcpListener, [], [], TcpStream);
 
 impl Listener for TcpListener {
     type Stream = TcpStream;

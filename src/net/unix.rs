@@ -205,8 +205,6 @@ impl UnixListener {
         Ok(UnixStream::new(fd, peer))
     }
 
-    serve_face!(UnixStream);
-
     /// Stops listening at once although others still hold the listener: an accept that waits gets
     /// [`Error::Closed`]. The path stays in the file system unless
     /// [`unlink_on_close`](crate::net::CreateUnixListener::unlink_on_close) was asked for.
@@ -226,6 +224,8 @@ impl AsFd for UnixListener {
         self.socket.socket().lend()
     }
 }
+
+serve_face!(UnixListener, [], [], UnixStream);
 
 impl Listener for UnixListener {
     type Stream = UnixStream;

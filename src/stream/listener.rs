@@ -92,11 +92,13 @@ pub trait Listener {
     ///
     /// ```
     /// use soloio::{Listener, create_tcp_listener, sleep};
-    /// use std::{error::Error, time::Duration};
+    /// use std::time::Duration;
+    ///
+    /// type AnyError = Box<dyn std::error::Error + Send + Sync>;
     ///
     /// soloio::block_on(async {
     ///     let listener = create_tcp_listener().local_host("127.0.0.1").await?;
-    ///     let serve = listener.serve_with(async |client| -> Result<(), Box<dyn Error + Send + Sync>> {
+    ///     let serve = listener.serve_with(async |client| -> Result<(), AnyError> {
     ///         let number: u32 = String::from_utf8(client.receive().await?)?.parse()?;
     ///         client.send(&number.to_be_bytes()).await?;
     ///         Ok(())
@@ -116,36 +118,38 @@ pub trait Listener {
     }
 }
 
-/// `serve` and `serve_with` on a listener itself, so that the trait need not be imported.
+/// `serve` and `serve_with` of a listener itself, so that the trait need not be imported.
 macro_rules! serve_face {
-    ($stream:ty) => {
-        /// Serves every connection with `handler`, each in a task of its own; see
-        /// [`Serve`](crate::Serve).
-        ///
-        /// # Cancel safety
-        ///
-        /// As `Listener::serve`.
-        pub fn serve<H, O>(&self, handler: H) -> $crate::Serve<'_, Self, H>
-        where
-            H: AsyncFn($stream) -> O,
-            O: $crate::Outcome<$crate::Error, Value = ()>,
-        {
-            $crate::Listener::serve(self, handler)
-        }
+    ($listener:ident, [$($parameters:tt)*], [$($arguments:tt)*], $stream:ty) => {
+        impl<$($parameters)*> $listener<$($arguments)*> {
+            /// Serves every connection with `handler`, each in a task of its own; see
+            /// [`Serve`](crate::stream::Serve).
+            ///
+            /// # Cancel safety
+            ///
+            /// Dropping the server drops all its connections; the listener is still good.
+            pub fn serve<H, O>(&self, handler: H) -> $crate::stream::Serve<'_, Self, H>
+            where
+                H: AsyncFn($stream) -> O,
+                O: $crate::task::Outcome<$crate::error::Error, Value = ()>,
+            {
+                Listener::serve(self, handler)
+            }
 
-        /// [`serve`](Self::serve) with a handler that has an error type of its own; see
-        /// [`Listener::serve_with`](crate::Listener::serve_with).
-        ///
-        /// # Cancel safety
-        ///
-        /// As `Listener::serve`.
-        pub fn serve_with<H, O, E>(&self, handler: H) -> $crate::Serve<'_, Self, H, E>
-        where
-            H: AsyncFn($stream) -> O,
-            O: $crate::Outcome<E, Value = ()>,
-            E: $crate::Failure + Into<Box<dyn std::error::Error + Send + Sync>>,
-        {
-            $crate::Listener::serve_with(self, handler)
+            /// [`serve`](Self::serve) with a handler that has an error type of its own; see
+            /// [`Listener::serve_with`].
+            ///
+            /// # Cancel safety
+            ///
+            /// As [`serve`](Self::serve).
+            pub fn serve_with<H, O, E>(&self, handler: H) -> $crate::stream::Serve<'_, Self, H, E>
+            where
+                H: AsyncFn($stream) -> O,
+                O: $crate::task::Outcome<E, Value = ()>,
+                E: $crate::error::Failure + Into<Box<dyn std::error::Error + Send + Sync>>,
+            {
+                Listener::serve_with(self, handler)
+            }
         }
     };
 }

@@ -99,8 +99,6 @@ impl<'a> MultiListener<'a> {
         Listener::accept(self).await
     }
 
-    serve_face!(AnyByteStream<'a>);
-
     /// Stops listening at once, with all listeners, although others still hold this one.
     pub fn abort(&self) {
         for listener in &self.listeners {
@@ -108,6 +106,8 @@ impl<'a> MultiListener<'a> {
         }
     }
 }
+
+serve_face!(MultiListener, ['a], ['a], AnyByteStream<'a>);
 
 impl<'a> Listener for MultiListener<'a> {
     type Stream = AnyByteStream<'a>;

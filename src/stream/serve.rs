@@ -21,10 +21,11 @@ use crate::task::{Outcome, TaskGroup, move_on_after, task_group};
 ///
 /// Made by [`Listener::serve`] and the listeners' own `serve`. Each connection runs in a task of
 /// its own, which borrows the handler. An error or a panic of a handler ends its own connection
-/// and is told to [`on_error`](Self::on_error), or else on standard error. Accepting goes on through the errors of single
-/// connections. When descriptors or memory run out it pauses, until one of its connections ends or
-/// 100 ms are over; one descriptor is kept in reserve, on which one client in each such time is
-/// let in and closed at once.
+/// and is told to [`on_error`](Self::on_error), or else on standard error.
+///
+/// Accepting goes on through the errors of single connections. When descriptors or memory run out
+/// it pauses, until one of its connections ends or 100 ms are over; one descriptor is kept in
+/// reserve, on which one client in each such time is let in and closed at once.
 ///
 /// It ends
 ///

@@ -18,7 +18,7 @@ use crate::runtime::wait::Wait;
 
 /// Why a task has no value to give.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Missing {
+enum Missing {
     /// It was cancelled: by its handle, or with what is around it.
     Cancelled,
     /// Its error is the group's.
@@ -56,11 +56,21 @@ impl<T> Join<T> {
     }
 
     /// The child has ended. Wakes the task that waits for it.
-    pub(super) fn publish(&self, result: Result<T, Missing>) {
+    fn publish(&self, result: Result<T, Missing>) {
         self.result.set(result);
         self.finished.set(true);
         if let Some(joiner) = self.joiner.take() {
             joiner.wake();
+        }
+    }
+
+    /// The child's future is dropped: its handle will have no value.
+    pub(super) fn give_up(&self, panicked: bool) {
+        if !self.is_finished() {
+            self.publish(Err(match panicked {
+                true => Missing::Panicked,
+                false => Missing::Cancelled,
+            }));
         }
     }
 

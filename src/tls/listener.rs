@@ -116,8 +116,6 @@ impl<L: Listener<Stream: ByteStream>> TlsListener<'_, L> {
         Listener::accept(self).await
     }
 
-    serve_face!(TlsStream<L::Stream>);
-
     /// Stops listening at once although others still hold the listener.
     pub fn abort(&self) {
         self.listener.abort();
@@ -156,6 +154,8 @@ impl<L: Listener + fmt::Debug> fmt::Debug for TlsListener<'_, L> {
             .finish_non_exhaustive()
     }
 }
+
+serve_face!(TlsListener, ['h, L: Listener<Stream: ByteStream>], ['h, L], TlsStream<L::Stream>);
 
 impl<L: Listener<Stream: ByteStream>> Listener for TlsListener<'_, L> {
     type Stream = TlsStream<L::Stream>;

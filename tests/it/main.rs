@@ -59,6 +59,7 @@ mod serve_errors;
 mod serve_exhausted;
 mod serve_in_group;
 mod serve_reports;
+mod serve_with;
 mod shields;
 mod signals;
 mod start;

@@ -1,5 +1,4 @@
-//! What a server tells of its connections' errors: to a hook with the peer, or on standard error;
-//! with handlers whatever the type of their errors is.
+//! What a server tells of its connections' errors: to a hook with the peer, or on standard error.
 
 use std::cell::RefCell;
 use std::future::{Future, ready};
@@ -9,160 +8,28 @@ use std::time::Duration;
 
 use futures_util::future::join;
 use soloio::{
-    Error, Listener, MemoryStream, MultiListener, Peer, Result, TaskGroup, connect_tcp,
-    connect_unix, create_memory_byte_stream, create_unix_listener, sleep, task_group,
-    task_group_with,
+    Error, Listener, MemoryStream, MultiListener, Peer, Result, connect_tcp, connect_unix,
+    create_memory_byte_stream, create_unix_listener, sleep, task_group,
 };
 
-use crate::clean_up::{AnyError, Kind, LONG, OwnError, fails_in_clean_up};
 use crate::net_support::{TempDir, run, tcp_listener, turns};
 use crate::support::{Counter, alone, deadline, forever, quiet_panic};
 
 /// What a hook was told: the peer and the error, as text.
 #[derive(Default)]
-struct Log(RefCell<Vec<(String, String)>>);
+pub(crate) struct Log(RefCell<Vec<(String, String)>>);
 
 impl Log {
-    fn hook(&self) -> impl Fn(&Error, &Peer) {
+    pub(crate) fn hook(&self) -> impl Fn(&Error, &Peer) {
         |error, peer| {
             let entry = (peer.to_string(), error.to_string());
             self.0.borrow_mut().push(entry);
         }
     }
 
-    fn take(&self) -> Vec<(String, String)> {
+    pub(crate) fn take(&self) -> Vec<(String, String)> {
         self.0.take()
     }
-}
-
-macro_rules! each_kind {
-    ($($test:ident => $body:ident,)+) => {$(
-        #[test]
-        fn $test() {
-            $body::<Error>();
-            $body::<AnyError>();
-            $body::<OwnError>();
-            $body::<io::Error>();
-        }
-    )+};
-}
-
-each_kind! {
-    a_handler_ends_with_any_error => any_error,
-    clean_up_that_fails_in_a_drain_is_told => clean_up_in_a_drain,
-    clean_up_that_fails_in_a_drain_of_a_group_is_told => clean_up_in_a_drain_of_a_group,
-}
-
-fn any_error<E>()
-where
-    E: Kind + Into<AnyError>,
-{
-    run(async {
-        let (log, listener) = (Log::default(), tcp_listener().await);
-        let handler = async |client: soloio::TcpStream| -> Result<(), E> {
-            match &client.receive().await?[..] {
-                b"closed" => Err(Error::Closed.into()),
-                b"cancelled" => Err(Error::Cancelled.into()),
-                _ => Err(E::disk_full()),
-            }
-        };
-        let serve = listener.serve_with(handler).on_error(log.hook());
-        let counters = serve.counters();
-        task_group(async |group| {
-            let server = group.spawn(serve);
-            for (said, heard) in [
-                ("closed", Some(Error::Closed.to_string())),
-                ("cancelled", None),
-                ("anything", Some("disk full".to_owned())),
-            ] {
-                let client = connect_tcp("127.0.0.1", listener.local_addr().port()).await?;
-                client.send(said.as_bytes()).await?;
-                assert_eq!(client.next().await?, None);
-                let peer = client.local_addr().to_string();
-                let expected: Vec<_> = heard.map(|heard| (peer, heard)).into_iter().collect();
-                assert_eq!(log.take(), expected, "after {said}");
-            }
-            server.cancel();
-            Ok(())
-        })
-        .await
-        .expect("no error");
-        assert_eq!((counters.accepted(), counters.failed()), (3, 2));
-    });
-}
-
-/// A connection whose clean-up fails, and one that passes the cancel on.
-fn handler<E: Kind>(running: &Counter) -> impl AsyncFn(soloio::TcpStream) -> Result<(), E> {
-    async |_client| {
-        running.add();
-        if running.get() == 1 {
-            return fails_in_clean_up().await;
-        }
-        sleep(LONG).await?;
-        Ok(())
-    }
-}
-
-fn clean_up_in_a_drain<E>()
-where
-    E: Kind + Into<AnyError>,
-{
-    run(async {
-        let (log, listener, running) = (Log::default(), tcp_listener().await, Counter::new());
-        let serve = listener.serve_with(handler::<E>(&running));
-        let both = async {
-            while running.get() < 2 {
-                turns(1).await
-            }
-        };
-        let serve = serve
-            .on_error(log.hook())
-            .shutdown(both)
-            .drain(Duration::ZERO);
-        let port = listener.local_addr().port();
-        let first = connect_tcp("127.0.0.1", port).await.expect("connects");
-        let second = async {
-            let second = connect_tcp("127.0.0.1", port).await.expect("connects");
-            second.next().await.expect("an orderly end")
-        };
-        let (ended, _) = join(async { serve.await }, second).await;
-        ended.expect("it ended as it was told");
-        let told = (first.local_addr().to_string(), "disk full".to_owned());
-        assert_eq!(log.take(), [told]);
-    });
-}
-
-fn clean_up_in_a_drain_of_a_group<E>()
-where
-    E: Kind + Into<AnyError>,
-{
-    run(async {
-        let (log, listener, running) = (Log::default(), tcp_listener().await, Counter::new());
-        let port = listener.local_addr().port();
-        let ended = task_group_with(async |group: &TaskGroup<'_, '_, E>| -> Result<(), E> {
-            let serve = listener.serve_with(handler::<E>(&running));
-            let both = async {
-                while running.get() < 2 {
-                    turns(1).await
-                }
-            };
-            let serve = serve
-                .on_error(log.hook())
-                .shutdown(both)
-                .drain(Duration::ZERO);
-            let first = connect_tcp("127.0.0.1", port).await?;
-            let second = async {
-                let second = connect_tcp("127.0.0.1", port).await.expect("connects");
-                second.next().await.expect("an orderly end")
-            };
-            let (ended, _) = join(serve.in_group(group), second).await;
-            ended?;
-            let told = (first.local_addr().to_string(), "disk full".to_owned());
-            assert_eq!(log.take(), [told]);
-            Ok(())
-        });
-        assert!(ended.await.is_ok(), "a connection's error is its own");
-    });
 }
 
 #[test]
@@ -286,6 +153,7 @@ fn the_panic_of_a_handler_is_told_with_its_own_peer() {
 #[cfg(feature = "ring")]
 #[test]
 fn the_peer_is_told_of_a_handshake_that_fails_and_of_a_handler_over_tls() {
+    use crate::clean_up::OwnError;
     use crate::tls_support::{NAME, client_config, server_config};
     use soloio::tls::TlsListener;
 
