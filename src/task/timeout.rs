@@ -4,7 +4,7 @@ use std::future::{Future, IntoFuture};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Failure, Result};
-use crate::runtime::scoped::{End, Nobody, scoped};
+use crate::runtime::scoped::{Ended, Nobody, scoped};
 use crate::runtime::sleep::When;
 
 /// Gives `future` at most `limit`, counted from the moment it first has to wait; then it is
@@ -46,7 +46,7 @@ where
     F: IntoFuture<Output = Result<T, E>>,
     E: Failure,
 {
-    fail_in(When::After(limit), future)
+    scoped(When::After(limit), Nobody, future.into_future(), fail)
 }
 
 /// Gives `future` at most `limit`, counted from the moment it first has to wait; then it is
@@ -85,7 +85,7 @@ where
     F: IntoFuture<Output = Result<T, E>>,
     E: Failure,
 {
-    move_on_in(When::After(limit), future)
+    scoped(When::After(limit), Nobody, future.into_future(), within)
 }
 
 /// [`fail_after`] with a moment instead of a duration.
@@ -118,7 +118,7 @@ where
     F: IntoFuture<Output = Result<T, E>>,
     E: Failure,
 {
-    fail_in(When::At(deadline), future)
+    scoped(When::At(deadline), Nobody, future.into_future(), fail)
 }
 
 /// [`move_on_after`] with a moment instead of a duration.
@@ -155,72 +155,28 @@ where
     F: IntoFuture<Output = Result<T, E>>,
     E: Failure,
 {
-    move_on_in(When::At(deadline), future)
+    scoped(When::At(deadline), Nobody, future.into_future(), within)
 }
 
+/// The end of a time limit that is an error.
 #[inline]
-fn fail_in<F, T, E>(when: When, future: F) -> impl Future<Output = Result<T, E>>
-where
-    F: IntoFuture<Output = Result<T, E>>,
-    E: Failure,
-{
-    scoped(when, Nobody, future.into_future(), Fail)
+fn fail<T, E: Failure>(ended: Ended<Result<T, E>>) -> Result<T, E> {
+    match within(ended) {
+        Ok(Some(value)) => Ok(value),
+        Ok(None) => Err(Error::TimedOut.into()),
+        Err(error) => Err(error),
+    }
 }
 
+/// What has come in time, or too late without being the cancel's; else `None`.
 #[inline]
-fn move_on_in<F, T, E>(when: When, future: F) -> impl Future<Output = Result<Option<T>, E>>
-where
-    F: IntoFuture<Output = Result<T, E>>,
-    E: Failure,
-{
-    scoped(when, Nobody, future.into_future(), MoveOn)
-}
-
-/// A time limit that ends with an error.
-struct Fail;
-
-impl<T, E: Failure> End<Result<T, E>> for Fail {
-    type Output = Result<T, E>;
-
-    #[inline]
-    fn done(&mut self, output: Result<T, E>, charged: bool) -> Result<T, E> {
-        match output {
-            Err(error) if charged && error.is_cancelled() => self.dropped(),
-            output => output,
-        }
-    }
-
-    #[cold]
-    fn dropped(&mut self) -> Result<T, E> {
-        Err(Error::TimedOut.into())
-    }
-
-    #[cold]
-    fn no_runtime(&mut self) -> Result<T, E> {
-        Err(Error::NoRuntime.into())
-    }
-}
-
-/// A time limit that ends with `None`.
-struct MoveOn;
-
-impl<T, E: Failure> End<Result<T, E>> for MoveOn {
-    type Output = Result<Option<T>, E>;
-
-    #[inline]
-    fn done(&mut self, output: Result<T, E>, charged: bool) -> Result<Option<T>, E> {
-        match output {
+fn within<T, E: Failure>(ended: Ended<Result<T, E>>) -> Result<Option<T>, E> {
+    match ended {
+        Ended::Done { output, charged } => match output {
             Err(error) if charged && error.is_cancelled() => Ok(None),
             output => output.map(Some),
-        }
-    }
-
-    fn dropped(&mut self) -> Result<Option<T>, E> {
-        Ok(None)
-    }
-
-    #[cold]
-    fn no_runtime(&mut self) -> Result<Option<T>, E> {
-        Err(Error::NoRuntime.into())
+        },
+        Ended::Dropped => Ok(None),
+        Ended::NoRuntime => Err(Error::NoRuntime.into()),
     }
 }

@@ -111,6 +111,16 @@ fn text<T: Debug, E: Kind>(ended: Result<T, E>) -> String {
 const TIMED_OUT: &str = "the time limit was reached";
 const DISK_FULL: &str = "disk full";
 
+#[cfg(feature = "anyhow")]
+impl Kind for anyhow::Error {
+    fn disk_full() -> Self {
+        Self::msg("disk full")
+    }
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
 /// The table, for one type of errors.
 macro_rules! table {
     ($($name:ident: $type:ty,)+) => {$(
@@ -155,6 +165,17 @@ table! {
     boxed: AnyError,
     own_enum: OwnError,
     of_std: io::Error,
+}
+
+#[cfg(feature = "anyhow")]
+table! { of_anyhow: anyhow::Error, }
+
+#[cfg(feature = "anyhow")]
+#[test]
+fn a_cancel_with_a_remark_is_known_in_anyhow() {
+    let told = anyhow::Error::from(Error::Cancelled).context("while saving");
+    assert!(told.is_cancelled());
+    assert!(!anyhow::Error::msg("cancelled").is_cancelled());
 }
 
 fn limits_end_with_it<E: Kind>() {

@@ -93,7 +93,7 @@ fn errors_of_accepting_have_no_peer_and_own_listeners_an_unknown_one() {
     run(async {
         let errors = vec![io::Error::from_raw_os_error(libc::ECONNABORTED)];
         let (log, own) = (Log::default(), Own(RefCell::new(errors), Counter::new()));
-        let panics = async |_: MemoryStream| -> Result<()> { Ok(quiet_panic("its reason")) };
+        let panics = async |_: MemoryStream| quiet_panic("its reason");
         let serve = Listener::serve(&own, panics).on_error(|error, peer| {
             let is_panic =
                 matches!(error, Error::Panicked(panicked) if panicked.message().is_some());
@@ -126,7 +126,8 @@ fn the_panic_of_a_handler_is_told_with_its_own_peer() {
         let (log, listener) = (Log::default(), tcp_listener().await);
         let serve = listener.serve(async |client| {
             client.receive().await?;
-            Ok(quiet_panic("its reason"))
+            quiet_panic("its reason");
+            Ok(())
         });
         let serve = serve.on_error(log.hook());
         let port = listener.local_addr().port();
