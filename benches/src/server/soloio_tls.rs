@@ -4,7 +4,7 @@ use std::io;
 
 use soloio::net::TcpStream;
 use soloio::tls::{TlsListener, TlsStream};
-use soloio::{Error, Result, block_on, create_tcp_listener};
+use soloio::{Result, block_on, create_tcp_listener};
 
 use super::tls::{BULK, config};
 use super::{BUFFER, announce};
