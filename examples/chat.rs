@@ -10,9 +10,10 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::error::Error;
 
 use soloio::{
-    Error, ObjectReceiver, ObjectSender, Result, TcpStream, TrySendError, Winner, block_on,
+    ObjectReceiver, ObjectSender, Result, TcpStream, TrySendError, Winner, block_on,
     create_memory_object_stream, create_tcp_listener, race,
 };
 
@@ -21,16 +22,16 @@ const QUEUE: usize = 16;
 /// The longest line; what is longer is cut into several.
 const LINE: usize = 1024;
 
-fn main() -> Result<()> {
+fn main() -> Result<(), Box<dyn Error>> {
     let port = std::env::args().nth(1).unwrap_or_else(|| "7000".into());
-    let port = port.parse().map_err(Error::other)?;
+    let port = port.parse()?;
 
     block_on(async {
         let room = RefCell::new(Room::default()); // all handlers borrow it
         let listener = create_tcp_listener().local_port(port).await?;
         println!("tcp {}", listener.local_addr());
         let server = listener.serve(async |client| talk(&client, &room).await);
-        server.on_error(|error| eprintln!("{error}")).await
+        Ok(server.await?)
     })
 }
 

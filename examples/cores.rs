@@ -7,25 +7,25 @@
 //! Prints where it listens, and echoes. SIGTERM or ctrl-c stops accepting at once; connections
 //! under way have 5 seconds to finish; then it tells how many each loop has served.
 
+use std::error::Error;
 use std::num::NonZero;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
 use soloio::{
-    Error, Result, Signal, TcpListener, block_on, create_tcp_listener, open_signal_receiver,
-    per_core,
+    Result, Signal, TcpListener, block_on, create_tcp_listener, open_signal_receiver, per_core,
 };
 
 const DRAIN: Duration = Duration::from_secs(5);
 
-fn main() -> Result<()> {
+fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1).map(|arg| arg.parse());
-    let threads = args.next().transpose().map_err(Error::other)?;
+    let threads = args.next().transpose()?;
     let threads = threads.map_or_else(
         || available_parallelism().map_or(1, NonZero::get),
         usize::from,
     );
-    let port = args.next().transpose().map_err(Error::other)?;
+    let port = args.next().transpose()?;
     let listeners = block_on(listen(threads, port.unwrap_or(0)))?;
     // Before it says so: a signal that comes at once is heard, too. Each loop has its own ear.
     let signals =

@@ -207,7 +207,7 @@ where
             }
         });
     });
-    until_closed(server.on_error(|error| eprintln!("echo: {error}")).await)
+    until_closed(server.await)
 }
 
 async fn echo(client: impl ByteStream) -> Result<()> {

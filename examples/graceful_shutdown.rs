@@ -19,11 +19,11 @@ use soloio::{
 const DRAIN: Duration = Duration::from_secs(5);
 const LINE_LIMIT: usize = 100;
 
-fn main() -> Result<()> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let port = std::env::args().nth(1).map_or(Ok(1234), |arg| arg.parse());
     // First of all, so that no signal comes too early to be noticed.
     let signals = open_signal_receiver(&[Signal::Terminate, Signal::Interrupt])?;
-    block_on(run(port.map_err(Error::other)?, signals))
+    Ok(block_on(run(port?, signals))?)
 }
 
 async fn run(port: u16, signals: SignalReceiver) -> Result<()> {

@@ -4,13 +4,15 @@
 //! cargo run --example hello_tcp_client [HOST [PORT]]     (localhost 1234)
 //! ```
 
-use soloio::{Error, Result, block_on, connect_tcp};
+use std::error::Error;
 
-fn main() -> Result<()> {
+use soloio::{block_on, connect_tcp};
+
+fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let host = args.next().unwrap_or_else(|| "localhost".into());
     let port = args.next().unwrap_or_else(|| "1234".into());
-    let port = port.parse().map_err(Error::other)?;
+    let port = port.parse()?;
 
     block_on(async {
         let client = connect_tcp(host, port).await?;

@@ -4,11 +4,13 @@
 //! cargo run --example hello_tcp_server [PORT]     (1234; 0 for any free port)
 //! ```
 
-use soloio::{Error, Result, block_on, create_tcp_listener};
+use std::error::Error;
 
-fn main() -> Result<()> {
+use soloio::{block_on, create_tcp_listener};
+
+fn main() -> Result<(), Box<dyn Error>> {
     let port = std::env::args().nth(1).unwrap_or_else(|| "1234".into());
-    let port = port.parse().map_err(Error::other)?;
+    let port = port.parse()?;
 
     block_on(async {
         let greeting = String::from("Hello, "); // all handlers borrow it
@@ -19,6 +21,6 @@ fn main() -> Result<()> {
             client.send(&[greeting.as_bytes(), &name].concat()).await?;
             client.close().await
         });
-        server.on_error(|error| eprintln!("{error}")).await
+        Ok(server.await?)
     })
 }

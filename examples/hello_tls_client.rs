@@ -7,14 +7,16 @@
 //! The CA is whoever issued the server's certificate, or that certificate itself. For a public
 //! server neither a CA nor a configuration is needed: `connect_tcp(host, 443).tls().await?`.
 
-use soloio::{Error, Result, block_on, connect_tcp, tls};
+use std::error::Error;
 
-fn main() -> Result<()> {
+use soloio::{block_on, connect_tcp, tls};
+
+fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let ca = args.next().unwrap_or_else(|| "cert.pem".into());
     let host = args.next().unwrap_or_else(|| "localhost".into());
     let port = args.next().unwrap_or_else(|| "1234".into());
-    let port = port.parse().map_err(Error::other)?;
+    let port = port.parse()?;
 
     block_on(async {
         let config = tls::client_config().ca_file(ca).build()?;
@@ -22,6 +24,6 @@ fn main() -> Result<()> {
         client.send(b"Client\n").await?;
         let response = client.receive().await?;
         print!("{}", String::from_utf8_lossy(&response));
-        client.close().await
+        Ok(client.close().await?)
     })
 }

@@ -7,15 +7,17 @@
 //! cargo run --example hello_tls_server [CERT.pem [KEY.pem [PORT]]]     (cert.pem key.pem 1234)
 //! ```
 
-use soloio::tls::{self, TlsListener};
-use soloio::{Error, Result, block_on, create_tcp_listener};
+use std::error::Error;
 
-fn main() -> Result<()> {
+use soloio::tls::{self, TlsListener};
+use soloio::{block_on, create_tcp_listener};
+
+fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let cert = args.next().unwrap_or_else(|| "cert.pem".into());
     let key = args.next().unwrap_or_else(|| "key.pem".into());
     let port = args.next().unwrap_or_else(|| "1234".into());
-    let port = port.parse().map_err(Error::other)?;
+    let port = port.parse()?;
 
     block_on(async {
         let greeting = String::from("Hello, "); // all handlers borrow it
@@ -28,6 +30,6 @@ fn main() -> Result<()> {
             client.send(&[greeting.as_bytes(), &name].concat()).await?;
             client.close().await
         });
-        server.on_error(|error| eprintln!("{error}")).await
+        Ok(server.await?)
     })
 }

@@ -19,6 +19,6 @@ fn main() -> Result<()> {
             client.send(&[greeting.as_bytes(), &name].concat()).await?;
             client.close().await
         });
-        server.on_error(|error| eprintln!("{error}")).await
+        server.await
     })
 }

@@ -10,10 +10,14 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::error;
 
 use soloio::{
     Buffered, ByteStream, Error, Result, block_on, connect_tcp, create_tcp_listener, task_group,
 };
+
+/// Whatever may go wrong with a request; `?` makes it of any error.
+type AnyError = Box<dyn error::Error + Send + Sync>;
 
 type Store = RefCell<HashMap<String, Vec<u8>>>;
 
@@ -23,8 +27,9 @@ fn main() -> Result<()> {
         let listener = create_tcp_listener().local_host("127.0.0.1").await?;
         let port = listener.local_addr().port();
         task_group(async |group| {
-            let served = listener.serve(async |client| serve(Buffered::new(client), &store).await);
-            let server = group.spawn(served.on_error(|error| println!("server: {error}")));
+            let served =
+                listener.serve_with(async |client| serve(Buffered::new(client), &store).await);
+            let server = group.spawn(served.on_error(|error, _| println!("server: {error}")));
             let client = Buffered::new(connect_tcp("127.0.0.1", port).await?);
             client
                 .send(b"PUT greeting 11\nhello\nworldGET greeting\nGET nothing\n")
@@ -34,7 +39,7 @@ fn main() -> Result<()> {
             }
             client.send(b"PUT half 10\n12345").await?;
             client.send_eof().await?;
-            assert!(matches!(answer(&client).await, Err(Error::EndOfStream)));
+            assert_eq!(client.next().await?, None);
             server.cancel();
             Ok(())
         })
@@ -42,7 +47,7 @@ fn main() -> Result<()> {
     })
 }
 
-async fn serve(client: Buffered<impl ByteStream>, store: &Store) -> Result<()> {
+async fn serve(client: Buffered<impl ByteStream>, store: &Store) -> Result<(), AnyError> {
     loop {
         let line = match client.receive_until(b"\n", 100).await {
             Err(Error::EndOfStream) => return Ok(()),
@@ -51,12 +56,12 @@ async fn serve(client: Buffered<impl ByteStream>, store: &Store) -> Result<()> {
         let answer = match *line.split(' ').collect::<Vec<_>>() {
             ["GET", key] => store.borrow().get(key).cloned().unwrap_or_default(),
             ["PUT", key, length] => {
-                let length = length.parse().map_err(Error::other)?;
+                let length = length.parse()?;
                 let body = client.receive_exactly(length).await?;
                 store.borrow_mut().insert(key.to_owned(), body);
                 b"stored".to_vec()
             }
-            _ => return Err(Error::other(format!("{line:?} is no request"))),
+            _ => return Err(format!("{line:?} is no request").into()),
         };
         let head = format!("{}\n", answer.len());
         client.send(&[head.as_bytes(), &answer].concat()).await?;
@@ -64,11 +69,9 @@ async fn serve(client: Buffered<impl ByteStream>, store: &Store) -> Result<()> {
 }
 
 /// An answer: a line with its length, and that many bytes.
-async fn answer(client: &Buffered<impl ByteStream>) -> Result<String> {
+async fn answer(client: &Buffered<impl ByteStream>) -> Result<String, AnyError> {
     let length = client.receive_until(b"\n", 20).await?;
-    let length = String::from_utf8_lossy(&length)
-        .parse()
-        .map_err(Error::other)?;
+    let length = String::from_utf8_lossy(&length).parse()?;
     let body = client.receive_exactly(length).await?;
     Ok(format!("{:?}", String::from_utf8_lossy(&body)))
 }

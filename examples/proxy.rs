@@ -45,7 +45,9 @@ async fn serve((host, port): (&str, u16), target: (&str, u16)) -> Result<()> {
     println!("tcp {}", listener.local_addr());
     let server = listener.serve(async |client| pass_on(client, target).await);
     // One connection's error is its own: the others go on.
-    server.on_error(|error| eprintln!("proxy: {error}")).await
+    server
+        .on_error(|error, peer| eprintln!("proxy: {peer}: {error}"))
+        .await
 }
 
 async fn pass_on(client: TcpStream, (host, port): (&str, u16)) -> Result<()> {

@@ -17,6 +17,8 @@ use soloio::tls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use soloio::tls::{self, TlsStream};
 use soloio::{Error, Result, TcpStream, block_on, connect_tcp, create_tcp_listener, task_group};
 
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
 fn main() -> ExitCode {
     match block_on(run()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -81,11 +83,11 @@ async fn line(tcp: &TcpStream) -> Result<String> {
 }
 
 /// A certificate that its own client trusts, and nobody else.
-fn configurations() -> Result<(Arc<ClientConfig>, Arc<ServerConfig>)> {
-    let made = generate_simple_self_signed(["localhost".to_owned()]).map_err(Error::other)?;
+fn configurations() -> Result<(Arc<ClientConfig>, Arc<ServerConfig>), AnyError> {
+    let made = generate_simple_self_signed(["localhost".to_owned()])?;
     let CertifiedKey { cert, signing_key } = made;
     let mut roots = RootCertStore::empty();
-    roots.add(cert.der().clone()).map_err(Error::other)?;
+    roots.add(cert.der().clone())?;
     let key = tls::private_key_from_pem(signing_key.serialize_pem())?;
     let server = tls::server_config().certificate(vec![cert.der().clone()], key);
     Ok((tls::client_config().roots(roots).build()?, server.build()?))

@@ -16,7 +16,7 @@ use rcgen::{CertifiedKey, generate_simple_self_signed};
 use soloio::tls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use soloio::tls::{TlsListener, client_config, private_key_from_pem, server_config};
 use soloio::{
-    ByteReceiveStream, ByteSendStream, ByteStream, Error, Family, Listener, Result, TaskHandle,
+    ByteReceiveStream, ByteSendStream, ByteStream, Family, Listener, Result, TaskHandle,
     TcpListener, UdpSocket, UnixListener, block_on, connect_tcp, connect_unix,
     create_connected_udp_socket, create_tcp_listener, create_udp_socket, create_unix_listener,
     fail_after, task_group,
@@ -26,6 +26,8 @@ use soloio::{
 const LIMIT: Duration = Duration::from_secs(5);
 const LOCALHOST: &str = "127.0.0.1";
 const CROWD: usize = 100;
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
     match block_on(tour()) {
@@ -87,7 +89,7 @@ async fn serve<L: Listener<Stream: ByteStream>>(listener: &L, greeting: &str) ->
         client.send(&[greeting.as_bytes(), &name].concat()).await?;
         client.close().await
     });
-    server.on_error(|error| eprintln!("tour: {error}")).await
+    server.await
 }
 
 async fn serve_udp(udp: &UdpSocket, greeting: &str) -> Result<()> {
@@ -154,11 +156,11 @@ async fn visit_tls(port: u16, config: Arc<ClientConfig>) -> Result<()> {
 }
 
 /// With a certificate made on the spot, which this client trusts and nobody else.
-fn configurations() -> Result<(Arc<ClientConfig>, Arc<ServerConfig>)> {
-    let made = generate_simple_self_signed([LOCALHOST.to_owned()]).map_err(Error::other)?;
+fn configurations() -> Result<(Arc<ClientConfig>, Arc<ServerConfig>), AnyError> {
+    let made = generate_simple_self_signed([LOCALHOST.to_owned()])?;
     let CertifiedKey { cert, signing_key } = made;
     let mut roots = RootCertStore::empty();
-    roots.add(cert.der().clone()).map_err(Error::other)?;
+    roots.add(cert.der().clone())?;
     let key = private_key_from_pem(signing_key.serialize_pem())?;
     let server = server_config().certificate(vec![cert.der().clone()], key);
     Ok((client_config().roots(roots).build()?, server.build()?))

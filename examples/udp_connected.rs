@@ -4,15 +4,16 @@
 //! cargo run --example udp_connected [HOST [PORT]]     (127.0.0.1 1234)
 //! ```
 
+use std::error::Error;
 use std::time::Duration;
 
-use soloio::{Error, Result, block_on, create_connected_udp_socket, fail_after};
+use soloio::{block_on, create_connected_udp_socket, fail_after};
 
-fn main() -> Result<()> {
+fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let host = args.next().unwrap_or_else(|| "127.0.0.1".into());
     let port = args.next().unwrap_or_else(|| "1234".into());
-    let port = port.parse().map_err(Error::other)?;
+    let port = port.parse()?;
 
     block_on(async {
         let udp = create_connected_udp_socket(host, port).await?;

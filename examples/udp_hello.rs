@@ -4,11 +4,13 @@
 //! cargo run --example udp_hello [PORT]     (1234; 0 for any free port)
 //! ```
 
-use soloio::{Error, Family, Result, block_on, create_udp_socket};
+use std::error::Error;
 
-fn main() -> Result<()> {
+use soloio::{Family, block_on, create_udp_socket};
+
+fn main() -> Result<(), Box<dyn Error>> {
     let port = std::env::args().nth(1).unwrap_or_else(|| "1234".into());
-    let port = port.parse().map_err(Error::other)?;
+    let port = port.parse()?;
 
     block_on(async {
         let udp = create_udp_socket()

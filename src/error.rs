@@ -1,7 +1,9 @@
 //! Defines [`Error`], the few sharp words every operation ends with, and [`Result`].
 
+mod failure;
 mod other;
 mod panicked;
+mod task_failed;
 mod tls;
 
 use std::error::Error as StdError;
@@ -10,8 +12,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use failure::holds_cancelled;
+
+pub use failure::Failure;
 pub use other::OtherError;
 pub use panicked::Panicked;
+pub use task_failed::TaskFailed;
 pub use tls::TlsError;
 
 /// What every operation of this crate returns.
@@ -55,6 +61,9 @@ pub enum Error {
     OtherLoop,
     /// Code that was waited for panicked, on a thread or on the loop.
     Panicked(Panicked),
+    /// A task that was waited for has ended without what was waited for: it failed, or it never
+    /// said that it was ready, or its value was taken already.
+    TaskFailed(Box<TaskFailed>),
     /// A system call failed, or an argument was refused before one was made.
     Io(OsError),
     /// An error that is not of this crate; see [`Error::other`].
@@ -78,6 +87,26 @@ impl Error {
     #[must_use]
     pub fn is_end_of_stream(&self) -> bool {
         matches!(self, Self::EndOfStream)
+    }
+
+    /// True for [`Error::Cancelled`], also where it comes back inside [`Error::Other`] or
+    /// [`Error::Io`], or is the source of the error in there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use soloio::Error;
+    ///
+    /// assert!(Error::other(std::io::Error::from(Error::Cancelled)).is_cancelled());
+    /// assert!(!Error::TimedOut.is_cancelled());
+    /// ```
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        match self {
+            Self::Cancelled => true,
+            Self::Other(error) => holds_cancelled(&**error),
+            error => error.source().is_some_and(holds_cancelled),
+        }
     }
 
     /// A refused argument: an `InvalidInput` that names the operation and what is wrong.
@@ -112,6 +141,7 @@ impl fmt::Display for Error {
             ),
             Self::OtherLoop => f.write_str("the socket is in use by another runtime"),
             Self::Panicked(panicked) => panicked.fmt(f),
+            Self::TaskFailed(failed) => failed.fmt(f),
             Self::Io(error) => error.fmt(f),
             Self::Other(error) => error.fmt(f),
         }
@@ -143,9 +173,15 @@ impl From<io::Error> for Error {
 }
 
 impl From<Box<dyn StdError + Send + Sync>> for Error {
+    /// Keeps an [`Error`] that is in the box, also inside an `io::Error`; anything else becomes
+    /// [`Error::Other`].
     fn from(error: Box<dyn StdError + Send + Sync>) -> Self {
-        match error.downcast::<Self>() {
-            Ok(own) => *own,
+        let foreign = match error.downcast::<Self>() {
+            Ok(own) => return *own,
+            Err(foreign) => foreign,
+        };
+        match foreign.downcast::<io::Error>() {
+            Ok(of_std) => Self::from(*of_std),
             Err(foreign) => Self::Other(OtherError::new(foreign)),
         }
     }

@@ -43,12 +43,17 @@
 //!         let listener = create_tcp_listener().local_port(1234).await?;
 //!         let server = listener.serve(async |client| {
 //!             let name = client.receive_max(1024).await?;
-//!             client.send(&[greeting.as_bytes(), &name].concat()).await
+//!             client.send(&[greeting.as_bytes(), &name].concat()).await?;
+//!             client.close().await
 //!         });
 //!         server.await
 //!     })
 //! }
 //! ```
+//!
+//! A handler's error, or panic, ends its own connection, and is a line on standard error with the
+//! peer; [`Serve::on_error`] sends it elsewhere. With an error type of one's own:
+//! [`Listener::serve_with`], [`task_group_with`], [`per_core_with`]; see [`Failure`].
 //!
 //! # The verbs
 //!
@@ -106,8 +111,8 @@ mod time;
 pub mod tls;
 
 pub use error::{
-    ConnectAttempt, ConnectFailed, Error, OsError, OtherError, Panicked, ResolveError, Result,
-    TlsError,
+    ConnectAttempt, ConnectFailed, Error, Failure, OsError, OtherError, Panicked, ResolveError,
+    Result, TaskFailed, TlsError,
 };
 pub use net::{
     ConnectedUdpSocket, Datagram, DatagramBuffer, Datagrams, Family, Host, Interface, Keepalive,
@@ -124,15 +129,15 @@ pub use runtime::{Dump, Runtime, TaskState, block_on, dump};
 pub use signal::{Signal, SignalReceiver, ctrl_c, open_signal_receiver};
 pub use stream::{
     AnyByteStream, Buffered, ByteReceiveStream, ByteSendStream, ByteStream, Listener, MemoryStream,
-    MultiListener, ObjectReceiver, ObjectSender, ObjectStreamStatistics, Serve, ServeCounters,
-    TrySendError, create_memory_byte_stream, create_memory_object_stream,
+    MultiListener, ObjectReceiver, ObjectSender, ObjectStreamStatistics, Peer, Serve,
+    ServeCounters, TrySendError, create_memory_byte_stream, create_memory_object_stream,
 };
 pub use stream::{Relay, RelaySide, Relayed, relay};
 pub use sync::{CapacityLimiter, Condition, Event, Lock, LockGuard, RateLimiter, Semaphore};
 pub use task::{
     CancelScope, Core, Join, Outcome, Race, Ready, StopHandle, TaskGroup, TaskHandle, TryJoin,
     Winner, current_effective_deadline, fail_after, fail_at, join, move_on_after, move_on_at,
-    per_core, race, shield, task_group, task_group_with, try_join, yield_now,
+    per_core, per_core_with, race, shield, task_group, task_group_with, try_join, yield_now,
 };
 pub use threads::{
     LoopHandle, RunInThread, ThreadEvent, ThreadStatistics, loop_handle, run_in_thread,

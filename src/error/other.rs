@@ -18,9 +18,9 @@ type Boxed = Box<dyn StdError + Send + Sync>;
 /// ```
 /// use soloio::Error;
 ///
-/// let parsed: soloio::Result<u16> = "many".parse().map_err(Error::other);
-/// match parsed {
-///     Err(Error::Other(error)) => assert!(error.is::<std::num::ParseIntError>()),
+/// let no_number = "many".parse::<u16>().unwrap_err();
+/// match Error::other(no_number) {
+///     Error::Other(error) => assert!(error.is::<std::num::ParseIntError>()),
 ///     other => panic!("{other:?}"),
 /// }
 /// ```

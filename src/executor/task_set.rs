@@ -38,7 +38,7 @@ pub(crate) trait Child<E> {
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<(), E>>;
 
     /// Drops the future in place, if it is still there, and ends the joiner's wait.
-    fn cancel(&self);
+    fn cancel(&self, panicked: bool);
 
     /// Tells the cell its number.
     fn set_id(&self, id: TaskId);
@@ -218,7 +218,7 @@ impl<E> TaskSet<E> {
     /// Takes a task in, woken; or cancels it at once if the set is closed.
     pub(crate) fn insert(&self, child: Rc<dyn Child<E>>, place: Place) {
         if self.closed.get() {
-            child.cancel();
+            child.cancel(false);
             return;
         }
         let mut members = self.members.borrow_mut();
@@ -284,7 +284,7 @@ impl<E> TaskSet<E> {
                 // A second panic, from the future's drop, adds nothing to the first.
                 drop(catch_unwind(AssertUnwindSafe(|| {
                     if let Some(member) = member {
-                        member.cancel();
+                        member.cancel(true);
                     }
                 })));
                 Step::Panicked(payload)
@@ -371,7 +371,7 @@ impl<E> TaskSet<E> {
             if let Some(home) = &*self.home.borrow() {
                 home.executor.slots().remove_slot(child.id());
             }
-            for step in [caught::<E>(|| child.cancel()), caught(|| drop(child))] {
+            for step in [caught::<E>(|| child.cancel(false)), caught(|| drop(child))] {
                 if let Step::Panicked(payload) = step {
                     first.get_or_insert(payload);
                 }

@@ -11,9 +11,8 @@ use super::options::{HasOptions, buffer_options, ip_options, tcp_options};
 use super::stream_socket::StreamSocket;
 use crate::error::{Error, Result};
 use crate::runtime::socket::Socket;
-use crate::stream::{AtOnce, Listener, Serve, byte_stream_face};
+use crate::stream::{AtOnce, Listener, Peer, byte_stream_face, serve_face};
 use crate::sys::{self, errno};
-use crate::task::Outcome;
 
 /// A TCP connection.
 ///
@@ -224,19 +223,6 @@ impl TcpListener {
         })
     }
 
-    /// Serves every connection with `handler`, each in a task of its own; see [`Serve`].
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the server drops all its connections; the listener is still good.
-    pub fn serve<H, O>(&self, handler: H) -> Serve<'_, Self, H>
-    where
-        H: AsyncFn(TcpStream) -> O,
-        O: Outcome<Error, Value = ()>,
-    {
-        Listener::serve(self, handler)
-    }
-
     /// The descriptors of the sockets, one for each address: to pass the listener on to another
     /// process, say.
     pub fn as_fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
@@ -250,11 +236,19 @@ impl TcpListener {
     }
 }
 
+serve_face!(TcpListener, [], [], TcpStream);
+
 impl Listener for TcpListener {
     type Stream = TcpStream;
 
     async fn accept_begin(&self) -> Result<impl Future<Output = Result<TcpStream>>> {
-        Ok(AtOnce::new(self.accept().await?))
+        Ok(self.accept_from().await?.0)
+    }
+
+    async fn accept_from(&self) -> Result<(impl Future<Output = Result<TcpStream>>, Peer)> {
+        let stream = self.accept().await?;
+        let peer = Peer::Inet(stream.peer_addr());
+        Ok((AtOnce::new(stream), peer))
     }
 
     fn abort(&self) {

@@ -10,13 +10,12 @@ use super::options::{HasOptions, buffer_options};
 use super::stream_socket::StreamSocket;
 use crate::error::{Error, Result};
 use crate::runtime::socket::Socket;
-use crate::stream::{AtOnce, Listener, Serve, byte_stream_face};
+use crate::stream::{AtOnce, Listener, Peer, byte_stream_face, serve_face};
 use crate::sys;
 use crate::sys::addr::UnixName;
 use crate::sys::file::OwnFile;
 use crate::sys::socket::Kind;
 use crate::sys::unix::PeerCredentials;
-use crate::task::Outcome;
 
 /// A UNIX stream connection; as [`TcpStream`](crate::TcpStream), with names for addresses.
 #[doc(alias = "UNIXSocketStream")]
@@ -206,19 +205,6 @@ impl UnixListener {
         Ok(UnixStream::new(fd, peer))
     }
 
-    /// Serves every connection with `handler`, each in a task of its own; see [`Serve`].
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the server drops all its connections; the listener is still good.
-    pub fn serve<H, O>(&self, handler: H) -> Serve<'_, Self, H>
-    where
-        H: AsyncFn(UnixStream) -> O,
-        O: Outcome<Error, Value = ()>,
-    {
-        Listener::serve(self, handler)
-    }
-
     /// Stops listening at once although others still hold the listener: an accept that waits gets
     /// [`Error::Closed`]. The path stays in the file system unless
     /// [`unlink_on_close`](crate::net::CreateUnixListener::unlink_on_close) was asked for.
@@ -239,11 +225,19 @@ impl AsFd for UnixListener {
     }
 }
 
+serve_face!(UnixListener, [], [], UnixStream);
+
 impl Listener for UnixListener {
     type Stream = UnixStream;
 
     async fn accept_begin(&self) -> Result<impl Future<Output = Result<UnixStream>>> {
-        Ok(AtOnce::new(self.accept().await?))
+        Ok(self.accept_from().await?.0)
+    }
+
+    async fn accept_from(&self) -> Result<(impl Future<Output = Result<UnixStream>>, Peer)> {
+        let stream = self.accept().await?;
+        let peer = Peer::Unix(stream.peer_name().clone());
+        Ok((AtOnce::new(stream), peer))
     }
 
     fn abort(&self) {

@@ -134,7 +134,7 @@ fn refuse_nesting() {
 /// # Ok::<_, soloio::Error>(())
 /// ```
 pub struct Runtime {
-    root: Rc<TaskSet<Infallible>>,
+    root: Rc<TaskSet<Error>>,
     root_key: SetKey,
     core: Rc<Core>,
     inbox: Inbox,
@@ -173,7 +173,7 @@ impl Runtime {
         })
     }
 
-    pub(crate) fn root(&self) -> &TaskSet<Infallible> {
+    pub(crate) fn root(&self) -> &TaskSet<Error> {
         &self.root
     }
 
@@ -255,7 +255,8 @@ impl Runtime {
         self.core.forget_scopes();
         loop {
             match self.root.step_caught(executor, self.root_key) {
-                Step::Polled => {}
+                // A task of the runtime's own ends with a value.
+                Step::Polled | Step::Failed(..) => {}
                 Step::Idle | Step::Spent => return Poll::Pending,
                 Step::Body(id, scope) => {
                     let before = executor.left();
@@ -267,7 +268,6 @@ impl Runtime {
                         return Poll::Ready(output);
                     }
                 }
-                Step::Failed(never, _) => match never {},
                 Step::Panicked(payload) => resume_unwind(payload),
             }
         }
@@ -344,10 +344,10 @@ impl Drop for Awake<'_> {
 }
 
 /// The main future's slot in the root set, freed however `block_on` ends.
-struct Body<'a>(&'a TaskSet<Infallible>);
+struct Body<'a>(&'a TaskSet<Error>);
 
 impl<'a> Body<'a> {
-    fn new(root: &'a TaskSet<Infallible>) -> Self {
+    fn new(root: &'a TaskSet<Error>) -> Self {
         root.add_body();
         Self(root)
     }

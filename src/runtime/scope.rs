@@ -189,12 +189,6 @@ impl Core {
         scope
     }
 
-    /// True if the running task was told to end.
-    pub(crate) fn was_running_task_told(&self) -> bool {
-        let scope = self.executor.scope_of(self.executor.task());
-        self.was_told(scope)
-    }
-
     pub(super) fn outermost(&self, from: ScopeKey) -> Option<ScopeKey> {
         self.scopes().outermost(from, clock::now)
     }

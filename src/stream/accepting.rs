@@ -14,6 +14,7 @@
 //! All are counted; each kind is reported at most once a second.
 
 use std::convert::Infallible;
+use std::error::Error as StdError;
 use std::future::{Future, poll_fn};
 use std::panic::Location;
 use std::pin::pin;
@@ -23,7 +24,7 @@ use std::time::Duration;
 
 use super::listener::Listener;
 use super::serving::{Kind, Place, Serving};
-use crate::error::{Error, Result};
+use crate::error::{Error, Failure, Result};
 use crate::sys::clock::{self, Nanos};
 use crate::sys::errno::{AcceptFailure, accept_failure};
 use crate::sys::spare::Spare;
@@ -45,22 +46,23 @@ const GONE_IN_A_ROW: u32 = 100;
 const BATCH: u32 = 64;
 
 /// Accepts, and starts a task in `group` for each connection, until an error of the listener.
-pub(super) async fn accept_all<'s, E, L, H, O>(
-    group: &'s TaskGroup<'s, '_, E>,
+pub(super) async fn accept_all<'s, G, L, H, O, E>(
+    group: &'s TaskGroup<'s, '_, G>,
     listener: &'s L,
     serving: Rc<Serving<'s, H>>,
 ) -> Result<Infallible>
 where
-    E: 's,
+    G: Failure + 's,
     L: Listener,
     H: AsyncFn(L::Stream) -> O + 's,
-    O: Outcome<Error, Value = ()> + 's,
+    O: Outcome<E, Value = ()> + 's,
+    E: Failure + Into<Box<dyn StdError + Send + Sync>> + 's,
 {
     let mut trouble = Trouble::new();
     let mut accepted = 0;
     loop {
         serving.one_free().await?;
-        let begun = match listener.accept_begin().await {
+        let (begun, peer) = match listener.accept_from().await {
             Ok(begun) => begun,
             Err(error) => {
                 trouble.pass_over(error, listener, &serving).await?;
@@ -68,7 +70,7 @@ where
             }
         };
         trouble.gone = 0;
-        let connection = connection(begun, serving.begin());
+        let connection = connection(begun, serving.begin(peer));
         let (keeper, spawned_at) = (Rc::clone(&serving), Location::caller());
         if serving.apart {
             let serving = Rc::clone(&serving);
@@ -88,17 +90,29 @@ where
 }
 
 /// A connection's task. What is captured stays in it for good: an idle connection is mostly this.
-async fn connection<S, H, O>(begun: impl Future<Output = Result<S>>, place: Place<'_, H>)
+async fn connection<S, H, O, E>(begun: impl Future<Output = Result<S>>, place: Place<'_, H>)
 where
     H: AsyncFn(S) -> O,
-    O: Outcome<Error, Value = ()>,
+    O: Outcome<E, Value = ()>,
+    E: Failure + Into<Box<dyn StdError + Send + Sync>>,
 {
     let ended = match begun.await {
-        Ok(stream) => (place.0.handler)(stream).await.into_result(),
+        Ok(stream) => (place.serving.handler)(stream)
+            .await
+            .into_result()
+            .map_err(ours),
         Err(error) => Err(error),
     };
     if let Err(error) = ended {
-        place.0.failed(error);
+        place.serving.failed(&error, &place.peer);
+    }
+}
+
+/// The error of a handler as one of ours.
+fn ours<E: Failure + Into<Box<dyn StdError + Send + Sync>>>(error: E) -> Error {
+    match error.is_cancelled() {
+        true => Error::Cancelled,
+        false => Error::from(error.into()),
     }
 }
 
@@ -134,7 +148,7 @@ impl Trouble {
         match failure {
             AcceptFailure::Listener => return Err(error),
             AcceptFailure::Connection => {
-                serving.accept_failed(Kind::Connection, error);
+                serving.accept_failed(Kind::Connection, &error);
                 self.gone += 1;
                 if self.gone == GONE_IN_A_ROW {
                     self.gone = 0;
@@ -142,7 +156,7 @@ impl Trouble {
                 }
             }
             AcceptFailure::Descriptors | AcceptFailure::Memory => {
-                serving.accept_failed(Kind::Exhausted, error);
+                serving.accept_failed(Kind::Exhausted, &error);
                 if failure == AcceptFailure::Descriptors && self.shed(listener).await {
                     serving.shed_one();
                 }

@@ -1,11 +1,13 @@
 //! The contract of a listener.
 
+use std::error::Error as StdError;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use super::report::Peer;
 use super::serve::Serve;
-use crate::error::{Error, Result};
+use crate::error::{Error, Failure, Result};
 use crate::task::Outcome;
 
 /// Something that connections come from.
@@ -31,6 +33,20 @@ pub trait Listener {
     ///
     /// Dropping the future leaves the connection with the kernel, for the next accept.
     async fn accept_begin(&self) -> Result<impl Future<Output = Result<Self::Stream>>>;
+
+    /// [`accept_begin`](Self::accept_begin) with the peer, for what a server reports of the
+    /// connection. A listener that does not say it leaves it [`Peer::Unknown`].
+    ///
+    /// # Errors
+    ///
+    /// As [`accept_begin`](Self::accept_begin).
+    ///
+    /// # Cancel safety
+    ///
+    /// As `accept_begin`.
+    async fn accept_from(&self) -> Result<(impl Future<Output = Result<Self::Stream>>, Peer)> {
+        Ok((self.accept_begin().await?, Peer::Unknown))
+    }
 
     /// Waits for a connection.
     ///
@@ -64,13 +80,90 @@ pub trait Listener {
     {
         Serve::new(self, handler)
     }
+
+    /// [`serve`](Self::serve) with a handler that has an error type of its own; it has to be
+    /// written out, as `-> Result<(), E>`.
+    ///
+    /// # Cancel safety
+    ///
+    /// As `serve`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use soloio::{Listener, create_tcp_listener, sleep};
+    /// use std::time::Duration;
+    ///
+    /// type AnyError = Box<dyn std::error::Error + Send + Sync>;
+    ///
+    /// soloio::block_on(async {
+    ///     let listener = create_tcp_listener().local_host("127.0.0.1").await?;
+    ///     let serve = listener.serve_with(async |client| -> Result<(), AnyError> {
+    ///         let number: u32 = String::from_utf8(client.receive().await?)?.parse()?;
+    ///         client.send(&number.to_be_bytes()).await?;
+    ///         Ok(())
+    ///     });
+    ///     serve.shutdown(sleep(Duration::from_millis(1))).await
+    /// })?;
+    /// # Ok::<_, soloio::Error>(())
+    /// ```
+    fn serve_with<H, O, E>(&self, handler: H) -> Serve<'_, Self, H, E>
+    where
+        Self: Sized,
+        H: AsyncFn(Self::Stream) -> O,
+        O: Outcome<E, Value = ()>,
+        E: Failure + Into<Box<dyn StdError + Send + Sync>>,
+    {
+        Serve::new(self, handler)
+    }
 }
+
+/// `serve` and `serve_with` of a listener itself, so that the trait need not be imported.
+macro_rules! serve_face {
+    ($listener:ident, [$($parameters:tt)*], [$($arguments:tt)*], $stream:ty) => {
+        impl<$($parameters)*> $listener<$($arguments)*> {
+            /// Serves every connection with `handler`, each in a task of its own; see
+            /// [`Serve`](crate::stream::Serve).
+            ///
+            /// # Cancel safety
+            ///
+            /// Dropping the server drops all its connections; the listener is still good.
+            pub fn serve<H, O>(&self, handler: H) -> $crate::stream::Serve<'_, Self, H>
+            where
+                H: AsyncFn($stream) -> O,
+                O: $crate::task::Outcome<$crate::error::Error, Value = ()>,
+            {
+                Listener::serve(self, handler)
+            }
+
+            /// [`serve`](Self::serve) with a handler that has an error type of its own; see
+            /// [`Listener::serve_with`].
+            ///
+            /// # Cancel safety
+            ///
+            /// As [`serve`](Self::serve).
+            pub fn serve_with<H, O, E>(&self, handler: H) -> $crate::stream::Serve<'_, Self, H, E>
+            where
+                H: AsyncFn($stream) -> O,
+                O: $crate::task::Outcome<E, Value = ()>,
+                E: $crate::error::Failure + Into<Box<dyn std::error::Error + Send + Sync>>,
+            {
+                Listener::serve_with(self, handler)
+            }
+        }
+    };
+}
+pub(crate) use serve_face;
 
 impl<L: Listener + ?Sized> Listener for &L {
     type Stream = L::Stream;
 
     async fn accept_begin(&self) -> Result<impl Future<Output = Result<Self::Stream>>> {
         (**self).accept_begin().await
+    }
+
+    async fn accept_from(&self) -> Result<(impl Future<Output = Result<Self::Stream>>, Peer)> {
+        (**self).accept_from().await
     }
 
     fn abort(&self) {

@@ -8,9 +8,10 @@
 //! | `any.rs` | a byte stream of whatever kind |
 //! | `buffered.rs` | exactly so many bytes, or up to a delimiter |
 //! | `multi.rs` | several listeners, of whatever kinds, as one |
+//! | `report.rs` | reports of a server: to its hook, or to standard error |
 //! | `serve.rs` | the server: its options, its group, its end |
 //! | `accepting.rs` | the accept loop, written once |
-//! | `serving.rs` | what the loop and its connections share: places, counters, reports |
+//! | `serving.rs` | what the loop and its connections share: places, counters |
 //! | `memory.rs` | a connected pair of streams without a kernel |
 //! | `relay/` | two streams made one, both ways |
 //! | `send_file.rs` | part of a file, by the kernel where it can |
@@ -30,6 +31,7 @@ mod multi;
 mod object;
 mod plain;
 mod relay;
+mod report;
 mod send_file;
 mod serve;
 mod serving;
@@ -43,8 +45,8 @@ pub use any::AnyByteStream;
 pub use buffered::Buffered;
 pub(crate) use data::{Data, Rest};
 pub(crate) use face::byte_stream_face;
-pub(crate) use listener::AtOnce;
 pub use listener::Listener;
+pub(crate) use listener::{AtOnce, serve_face};
 pub use memory::{MemoryStream, create_memory_byte_stream};
 pub use multi::MultiListener;
 pub use object::{
@@ -52,6 +54,7 @@ pub use object::{
 };
 pub(crate) use plain::{Plain, PlainSocket, ReceiveCall, SendCall};
 pub use relay::{Relay, RelaySide, Relayed, relay};
+pub use report::Peer;
 pub use serve::Serve;
 pub use serving::ServeCounters;
 

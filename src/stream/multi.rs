@@ -6,9 +6,8 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use super::any::{AnyByteStream, Boxed};
-use super::{ByteStream, Listener, Serve};
+use super::{ByteStream, Listener, Peer, serve_face};
 use crate::error::{Error, Result};
-use crate::task::Outcome;
 
 /// Several listeners that are served as one: TCP, UNIX, TLS, in any mixture.
 ///
@@ -100,19 +99,6 @@ impl<'a> MultiListener<'a> {
         Listener::accept(self).await
     }
 
-    /// Serves every connection with `handler`, each in a task of its own; see [`Serve`].
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the server drops all its connections; the listeners are still good.
-    pub fn serve<H, O>(&self, handler: H) -> Serve<'_, Self, H>
-    where
-        H: AsyncFn(AnyByteStream<'a>) -> O,
-        O: Outcome<Error, Value = ()>,
-    {
-        Listener::serve(self, handler)
-    }
-
     /// Stops listening at once, with all listeners, although others still hold this one.
     pub fn abort(&self) {
         for listener in &self.listeners {
@@ -121,10 +107,16 @@ impl<'a> MultiListener<'a> {
     }
 }
 
+serve_face!(MultiListener, ['a], ['a], AnyByteStream<'a>);
+
 impl<'a> Listener for MultiListener<'a> {
     type Stream = AnyByteStream<'a>;
 
     async fn accept_begin(&self) -> Result<impl Future<Output = Result<AnyByteStream<'a>>>> {
+        Ok(self.accept_from().await?.0)
+    }
+
+    async fn accept_from(&self) -> Result<(impl Future<Output = Result<Self::Stream>>, Peer)> {
         let count = self.listeners.len();
         if count == 0 {
             return Err(Error::invalid("accept", "there is no listener"));
@@ -132,7 +124,7 @@ impl<'a> Listener for MultiListener<'a> {
         let mut accepts: Vec<_> = self
             .listeners
             .iter()
-            .map(|listener| listener.accept_begin())
+            .map(|listener| listener.accept_boxed())
             .collect();
         poll_fn(|cx| {
             // The first that is ready is taken, and the others, which have taken nothing, are
@@ -163,7 +155,7 @@ impl fmt::Debug for MultiListener<'_> {
 
 /// The contract of a listener in a form that can be behind a `dyn`.
 trait AnyListener<'a> {
-    fn accept_begin(&self) -> Boxed<'_, Boxed<'_, AnyByteStream<'a>>>;
+    fn accept_boxed(&self) -> Boxed<'_, (Boxed<'_, AnyByteStream<'a>>, Peer)>;
     fn abort(&self);
 }
 
@@ -172,11 +164,11 @@ where
     L: Listener + 'a,
     L::Stream: ByteStream + 'a,
 {
-    fn accept_begin(&self) -> Boxed<'_, Boxed<'_, AnyByteStream<'a>>> {
+    fn accept_boxed(&self) -> Boxed<'_, (Boxed<'_, AnyByteStream<'a>>, Peer)> {
         Box::pin(async move {
-            let begun = Listener::accept_begin(self).await?;
+            let (begun, peer) = Listener::accept_from(self).await?;
             let stream: Boxed<'_, _> = Box::pin(async { Ok(AnyByteStream::new(begun.await?)) });
-            Ok(stream)
+            Ok((stream, peer))
         })
     }
 

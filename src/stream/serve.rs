@@ -1,8 +1,10 @@
 //! The server: its options, the group its connections are in, and its end.
 
 use std::convert::Infallible;
+use std::error::Error as StdError;
 use std::fmt;
 use std::future::{Future, IntoFuture, poll_fn};
+use std::marker::PhantomData;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
@@ -10,18 +12,20 @@ use std::time::Duration;
 
 use super::accepting::accept_all;
 use super::listener::Listener;
-use super::serving::{Hook, ServeCounters, Serving};
-use crate::error::{Error, Result};
+use super::report::{Hook, Peer};
+use super::serving::{ServeCounters, Serving};
+use crate::error::{Error, Failure, Result};
 use crate::task::{Outcome, TaskGroup, move_on_after, task_group};
 
 /// A server that is about to run: await it.
 ///
 /// Made by [`Listener::serve`] and the listeners' own `serve`. Each connection runs in a task of
 /// its own, which borrows the handler. An error or a panic of a handler ends its own connection
-/// and is told to [`on_error`](Self::on_error). Accepting goes on through the errors of single
-/// connections. When descriptors or memory run out it pauses, until one of its connections ends or
-/// 100 ms are over; one descriptor is kept in reserve, on which one client in each such time is
-/// let in and closed at once.
+/// and is told to [`on_error`](Self::on_error), or else on standard error.
+///
+/// Accepting goes on through the errors of single connections. When descriptors or memory run out
+/// it pauses, until one of its connections ends or 100 ms are over; one descriptor is kept in
+/// reserve, on which one client in each such time is let in and closed at once.
 ///
 /// It ends
 ///
@@ -58,14 +62,17 @@ use crate::task::{Outcome, TaskGroup, move_on_after, task_group};
 /// # Ok::<_, soloio::Error>(())
 /// ```
 #[must_use = "a server does nothing unless awaited"]
-pub struct Serve<'a, L, H> {
+pub struct Serve<'a, L, H, E = Error> {
     listener: &'a L,
     handler: H,
     max_connections: usize,
     on_error: Option<Hook<'a>>,
     counters: ServeCounters,
     ending: Ending<'a>,
+    error: PhantomData<fn() -> E>,
 }
+
+type Boxed = Box<dyn StdError + Send + Sync>;
 
 /// How the server is told to end, and how long its connections may go on then.
 #[derive(Default)]
@@ -74,7 +81,7 @@ struct Ending<'a> {
     limit: Option<Duration>,
 }
 
-impl<'a, L, H> Serve<'a, L, H> {
+impl<'a, L, H, E> Serve<'a, L, H, E> {
     pub(super) fn new(listener: &'a L, handler: H) -> Self {
         Self {
             listener,
@@ -83,6 +90,7 @@ impl<'a, L, H> Serve<'a, L, H> {
             on_error: None,
             counters: ServeCounters::default(),
             ending: Ending::default(),
+            error: PhantomData,
         }
     }
 
@@ -93,11 +101,42 @@ impl<'a, L, H> Serve<'a, L, H> {
         self
     }
 
-    /// Is called with every error of a handler, its panic as [`Error::Other`], and with the errors
-    /// of accepting that do not end the server: of those about single connections, and of those
-    /// about descriptors and memory, one a second each. Without it they are dropped, and only
-    /// [`counters`](Self::counters) tells of them.
-    pub fn on_error(mut self, hook: impl Fn(Error) + 'a) -> Self {
+    /// Is called with every error of a handler, its panic as [`Error::Panicked`], and with the
+    /// errors of accepting that do not end the server: of those about single connections, and of
+    /// those about descriptors and memory, one a second each. The [`Peer`] is the one that the
+    /// connection is with. An error of a cancel, such as the end of [`drain`](Self::drain), is not
+    /// told.
+    ///
+    /// Without it each is a line on standard error, with the peer and the causes; at most 10 lines
+    /// a second and server, and the next line tells how many were left out. A pipe for it that is
+    /// full and not read makes the loop wait, as `eprintln` does. `.on_error(|_, _| {})` silences
+    /// the server; [`counters`](Self::counters) counts in any case.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use soloio::{Error, connect_tcp, create_tcp_listener, task_group};
+    /// use std::cell::RefCell;
+    ///
+    /// let log = RefCell::new(Vec::new());
+    /// soloio::block_on(async {
+    ///     let listener = create_tcp_listener().local_host("127.0.0.1").await?;
+    ///     let serve = listener
+    ///         .serve(async |_| Err(Error::other("out of order")))
+    ///         .on_error(|error, peer| log.borrow_mut().push(format!("{peer}: {error}")));
+    ///     task_group(async |group| {
+    ///         let server = group.spawn(serve);
+    ///         let client = connect_tcp("127.0.0.1", listener.local_addr().port()).await?;
+    ///         assert!(client.receive().await.is_err());
+    ///         server.cancel();
+    ///         Ok(client.local_addr())
+    ///     })
+    ///     .await
+    ///     .map(|client| assert_eq!(log.take(), [format!("{client}: out of order")]))
+    /// })?;
+    /// # Ok::<_, Error>(())
+    /// ```
+    pub fn on_error(mut self, hook: impl Fn(&Error, &Peer) + 'a) -> Self {
         self.on_error = Some(Box::new(hook));
         self
     }
@@ -193,13 +232,14 @@ impl<'a, L, H> Serve<'a, L, H> {
     /// # Ok::<_, soloio::Error>(())
     /// ```
     #[doc(alias = "task_group")]
-    pub async fn in_group<'s, E, O>(self, group: &'s TaskGroup<'s, '_, E>) -> Result<()>
+    pub async fn in_group<'s, G, O>(self, group: &'s TaskGroup<'s, '_, G>) -> Result<()>
     where
         'a: 's,
-        E: 's,
+        G: Failure + 's,
         L: Listener,
         H: AsyncFn(L::Stream) -> O + 's,
-        O: Outcome<Error, Value = ()> + 's,
+        O: Outcome<E, Value = ()> + 's,
+        E: Failure + Into<Boxed> + 's,
     {
         let Self {
             listener,
@@ -208,6 +248,7 @@ impl<'a, L, H> Serve<'a, L, H> {
             on_error,
             counters,
             ending: Ending { signal, limit },
+            ..
         } = self;
         let serving = Serving::new(handler, max_connections, on_error, counters, true);
         let accepting = accept_all(group, listener, Rc::clone(&serving));
@@ -218,7 +259,7 @@ impl<'a, L, H> Serve<'a, L, H> {
     }
 }
 
-impl<L, H> fmt::Debug for Serve<'_, L, H> {
+impl<L, H, E> fmt::Debug for Serve<'_, L, H, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Serve")
             .field("max_connections", &self.max_connections)
@@ -228,11 +269,12 @@ impl<L, H> fmt::Debug for Serve<'_, L, H> {
     }
 }
 
-impl<'a, L, H, O> IntoFuture for Serve<'a, L, H>
+impl<'a, L, H, O, E> IntoFuture for Serve<'a, L, H, E>
 where
     L: Listener,
     H: AsyncFn(L::Stream) -> O + 'a,
-    O: Outcome<Error, Value = ()> + 'a,
+    O: Outcome<E, Value = ()> + 'a,
+    E: Failure + Into<Boxed> + 'a,
 {
     type Output = Result<()>;
     type IntoFuture = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
@@ -243,11 +285,12 @@ where
 }
 
 /// Serves in a group of its own.
-async fn run<'a, L, H, O>(serve: Serve<'a, L, H>) -> Result<()>
+async fn run<'a, L, H, O, E>(serve: Serve<'a, L, H, E>) -> Result<()>
 where
     L: Listener,
     H: AsyncFn(L::Stream) -> O + 'a,
-    O: Outcome<Error, Value = ()> + 'a,
+    O: Outcome<E, Value = ()> + 'a,
+    E: Failure + Into<Boxed> + 'a,
 {
     let Serve {
         listener,
@@ -256,6 +299,7 @@ where
         on_error,
         counters,
         ending: Ending { signal, limit },
+        ..
     } = serve;
     let serving = Serving::new(handler, max_connections, on_error, counters, false);
     let running = task_group(async |group| -> Result<()> {

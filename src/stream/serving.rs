@@ -1,6 +1,5 @@
 //! What the accept loop of a server and its connections share: places, counters, reports.
 
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::poll_fn;
@@ -11,7 +10,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Poll, Waker, ready};
 
-use crate::error::{Error, Result};
+use super::report::{Hook, Peer, Reports};
+use crate::error::{Error, Panicked, Result};
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
 use crate::sys::clock::{self, Nanos};
@@ -109,9 +109,6 @@ impl fmt::Debug for ServeCounters {
     }
 }
 
-/// What is told to a hook.
-pub(super) type Hook<'a> = Box<dyn Fn(Error) + 'a>;
-
 /// The kinds of accept errors, each with a limit of its own: a flood of one hides not the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -124,9 +121,11 @@ pub(super) struct Serving<'a, H> {
     pub(super) handler: H,
     counters: ServeCounters,
     max: u64,
-    hook: Option<Hook<'a>>,
+    reports: Reports<'a>,
     /// When an accept error of each kind was last told.
     told: [Cell<Option<Nanos>>; 2],
+    /// The peer of the connection that has ended last.
+    last: Cell<Peer>,
     /// How many connections have ended.
     ended: Cell<u64>,
     /// The loop, while it waits for one to end.
@@ -150,8 +149,9 @@ impl<'a, H> Serving<'a, H> {
             handler,
             counters,
             max: u64::try_from(max).unwrap_or(u64::MAX),
-            hook,
+            reports: Reports::new(hook),
             told: [Cell::new(None), Cell::new(None)],
+            last: Cell::new(Peer::Unknown),
             ended: Cell::new(0),
             waiting: RefCell::new(None),
             scope: CancelScope::new(),
@@ -199,36 +199,31 @@ impl<'a, H> Serving<'a, H> {
     }
 
     /// Counts a connection that begins.
-    pub(super) fn begin(self: &Rc<Self>) -> Place<'a, H> {
+    pub(super) fn begin(self: &Rc<Self>, peer: Peer) -> Place<'a, H> {
         add(&self.counters.0.accepted, 1);
         add(&self.counters.0.active, 1);
-        Place(Rc::clone(self))
+        let serving = Rc::clone(self);
+        Place { serving, peer }
     }
 
-    /// A handler ended with an error.
-    pub(super) fn failed(&self, error: Error) {
-        if let Error::Cancelled = error {
-            // The server's own end, or that of who runs it.
+    /// A connection ended with an error or a panic.
+    pub(super) fn failed(&self, error: &Error, peer: &Peer) {
+        if error.is_cancelled() {
+            // The server's own end, or that of what runs it.
             return;
         }
         add(&self.counters.0.failed, 1);
-        self.tell(error);
+        self.reports.tell(error, peer);
     }
 
     /// An accept failed that does not end the server.
-    pub(super) fn accept_failed(&self, kind: Kind, error: Error) {
+    pub(super) fn accept_failed(&self, kind: Kind, error: &Error) {
         add(&self.counters.0.accept_errors, 1);
         let told = &self.told[kind as usize];
         let now = clock::now();
         if told.get().is_none_or(|then| now - then >= REPORT_EVERY) {
             told.set(Some(now));
-            self.tell(error);
-        }
-    }
-
-    fn tell(&self, error: Error) {
-        if let Some(hook) = &self.hook {
-            hook(error);
+            self.reports.tell(error, &Peer::None);
         }
     }
 
@@ -247,11 +242,18 @@ impl<'a, H> Serving<'a, H> {
 }
 
 /// A connection's place, given back when the connection ends.
-pub(super) struct Place<'a, H>(pub(super) Rc<Serving<'a, H>>);
+pub(super) struct Place<'a, H> {
+    pub(super) serving: Rc<Serving<'a, H>>,
+    pub(super) peer: Peer,
+}
 
 impl<H> Drop for Place<'_, H> {
     fn drop(&mut self) {
-        self.0.notice_end();
+        // If it is a panic that drops it, the keeper reports that next.
+        self.serving
+            .last
+            .replace(std::mem::replace(&mut self.peer, Peer::Unknown));
+        self.serving.notice_end();
     }
 }
 
@@ -263,18 +265,10 @@ impl<H> Keeper for Rc<Serving<'_, H>> {
         match catch_unwind(AssertUnwindSafe(f)) {
             Ok(value) => Some(value),
             Err(payload) => {
-                self.failed(panicked(&*payload));
+                let error = Error::Panicked(Panicked::new(payload));
+                self.failed(&error, &self.last.replace(Peer::Unknown));
                 None
             }
         }
     }
-}
-
-fn panicked(payload: &(dyn Any + Send)) -> Error {
-    let message = payload
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("with a value that is no text");
-    Error::other(format!("a connection's handler panicked: {message}"))
 }

@@ -19,7 +19,7 @@ use std::thread;
 use super::outcome::Outcome;
 use super::scope::CancelScope;
 use super::stop::{Stop, StopHandle, Stopped, lock};
-use crate::error::{Error, Result};
+use crate::error::{Error, Failure, Result};
 use crate::runtime::block_on;
 
 /// Runs `body` on each of `threads` threads, with a runtime of its own on each, and returns what
@@ -31,7 +31,8 @@ use crate::runtime::block_on;
 /// borrows, which has to be `Sync`. One of the threads is the caller's. They are not tied to
 /// processors; `std::thread::available_parallelism` tells how many are of use.
 ///
-/// The first error cancels all others, as in a task group, and is the result. To end in order,
+/// The first error cancels all others, as in a task group, and is the result (the first that is not
+/// a cancel's, if there is one). To end in order,
 /// [`Core::stop`] asks all of them to, and [`Core::stopped`] is where they hear of it.
 ///
 /// # Errors
@@ -91,14 +92,46 @@ where
     O: Outcome<Error, Value = T>,
     T: Send,
 {
+    per_core_with::<_, _, _, Error>(threads, body)
+}
+
+/// [`per_core`] with an error type of one's own.
+///
+/// # Errors
+///
+/// Those of [`per_core`]; the crate's own as `E`.
+///
+/// # Panics
+///
+/// As [`per_core`].
+///
+/// # Examples
+///
+/// ```
+/// type AnyError = Box<dyn std::error::Error + Send + Sync>;
+///
+/// let ended = soloio::per_core_with(2, async |core| -> Result<u32, AnyError> {
+///     let number = ["7", "seven"][core.index()].parse()?;
+///     Ok(number)
+/// });
+/// assert_eq!(ended.unwrap_err().to_string(), "invalid digit found in string");
+/// ```
+pub fn per_core_with<T, O, B, E>(threads: usize, body: B) -> Result<Vec<T>, E>
+where
+    B: AsyncFn(&Core) -> O + Sync,
+    O: Outcome<E, Value = T>,
+    T: Send,
+    E: Failure + Send,
+{
     if threads == 0 {
-        return Err(Error::invalid(
-            "start loops",
-            "at least one thread is needed",
-        ));
+        let none = Error::invalid("start loops", "at least one thread is needed");
+        return Err(none.into());
     }
-    let shared = Arc::new(Shared::new(threads));
-    let run = |index| run_one(&shared, index, &body);
+    let loops = Loops {
+        shared: Arc::new(Shared::new(threads)),
+        failure: Mutex::new(None),
+    };
+    let run = |index| loops.run(index, &body);
     let values = thread::scope(|scope| {
         let mut others = Vec::new();
         for index in 1..threads {
@@ -109,7 +142,7 @@ where
             {
                 Ok(thread) => others.push(thread),
                 Err(cause) => {
-                    shared.fail(Failure::Error(not_started(index, cause)));
+                    loops.fail(Fault::Error(not_started(index, cause).into()));
                     break;
                 }
             }
@@ -121,10 +154,11 @@ where
             .map(|thread| thread.join().ok().flatten());
         std::iter::once(first).chain(others).collect::<Vec<_>>()
     });
-    match shared.take_failure() {
+    let failure = lock(&loops.failure).take();
+    match failure {
         None => Ok(values.into_iter().flatten().collect()),
-        Some(Failure::Error(error)) => Err(error),
-        Some(Failure::Panic(payload)) => resume_unwind(payload),
+        Some((_, Fault::Error(error))) => Err(error),
+        Some((_, Fault::Panic(payload))) => resume_unwind(payload),
     }
 }
 
@@ -133,28 +167,51 @@ fn not_started(index: usize, cause: io::Error) -> Error {
     Error::io("start", format_args!("the thread of core {index}"), cause)
 }
 
-/// One loop from its start to its end; `None` if it, or another, failed.
-fn run_one<T, O, B>(shared: &Arc<Shared>, index: usize, body: &B) -> Option<T>
-where
-    B: AsyncFn(&Core) -> O,
-    O: Outcome<Error, Value = T>,
-{
-    let core = Core {
-        index,
-        shared: Arc::clone(shared),
-    };
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
-        block_on(async { unless_failed(&core, body(&core)).await })
-    }));
-    match outcome {
-        Ok(Some(outcome)) => match outcome.into_result() {
-            Ok(value) => return Some(value),
-            Err(error) => shared.fail(Failure::Error(error)),
-        },
-        Ok(None) => {}
-        Err(payload) => shared.fail(Failure::Panic(payload)),
+/// The loops of one call.
+struct Loops<E> {
+    shared: Arc<Shared>,
+    /// The failure that counts; true if it is an error of a cancel.
+    failure: Mutex<Option<(bool, Fault<E>)>>,
+}
+
+impl<E: Failure> Loops<E> {
+    /// One loop from its start to its end; `None` if it, or another, failed.
+    fn run<T, O, B>(&self, index: usize, body: &B) -> Option<T>
+    where
+        B: AsyncFn(&Core) -> O,
+        O: Outcome<E, Value = T>,
+    {
+        let core = Core {
+            index,
+            shared: Arc::clone(&self.shared),
+        };
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            block_on(async { unless_failed(&core, body(&core)).await })
+        }));
+        match outcome {
+            Ok(Some(outcome)) => match outcome.into_result() {
+                Ok(value) => return Some(value),
+                Err(error) => self.fail(Fault::Error(error)),
+            },
+            Ok(None) => {}
+            Err(payload) => self.fail(Fault::Panic(payload)),
+        }
+        None
     }
-    None
+
+    /// The first failure counts, but none of a cancel if there is another; it ends the others.
+    fn fail(&self, fault: Fault<E>) {
+        let cancels = matches!(&fault, Fault::Error(error) if error.is_cancelled());
+        let other = {
+            let mut first = lock(&self.failure);
+            match &*first {
+                Some((of_cancel, _)) if cancels || !of_cancel => Some((cancels, fault)),
+                _ => first.replace((cancels, fault)),
+            }
+        };
+        self.shared.end_all();
+        drop(other);
+    }
 }
 
 /// Polls `body` until it is done; when another core has failed it is cancelled. `None`: it was
@@ -235,16 +292,15 @@ impl fmt::Debug for Core {
 }
 
 /// How a loop ended that takes the others along.
-enum Failure {
-    Error(Error),
+enum Fault<E> {
+    Error(E),
     Panic(Box<dyn Any + Send>),
 }
 
-/// What all loops of one call share.
+/// What all loops of one call share, whatever they end with.
 struct Shared {
     stop: Arc<Stop>,
     failed: AtomicBool,
-    failure: Mutex<Option<Failure>>,
     /// How to reach each loop when another fails.
     ends: Vec<Mutex<Option<Waker>>>,
 }
@@ -254,7 +310,6 @@ impl Shared {
         Self {
             stop: Arc::default(),
             failed: AtomicBool::new(false),
-            failure: Mutex::new(None),
             ends: (0..count).map(|_| Mutex::new(None)).collect(),
         }
     }
@@ -265,15 +320,8 @@ impl Shared {
         drop(old);
     }
 
-    /// The first failure counts, and ends the others.
-    fn fail(&self, failure: Failure) {
-        let later = {
-            let mut first = lock(&self.failure);
-            match &*first {
-                None => first.replace(failure),
-                Some(_) => Some(failure),
-            }
-        };
+    /// Ends every loop, since one has failed.
+    fn end_all(&self) {
         self.failed.store(true, SeqCst);
         for end in &self.ends {
             let waker = lock(end).take();
@@ -281,10 +329,5 @@ impl Shared {
                 waker.wake();
             }
         }
-        drop(later);
-    }
-
-    fn take_failure(&self) -> Option<Failure> {
-        lock(&self.failure).take()
     }
 }

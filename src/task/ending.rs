@@ -69,7 +69,8 @@ impl<'env, E> TaskGroup<'_, 'env, E> {
     /// with [`Error::Cancelled`](crate::Error::Cancelled); what is still pending after that is
     /// dropped.
     ///
-    /// The group's result is then what its body ends with.
+    /// The group's result is then what its body ends with, or the first error that is not the
+    /// cancel's: clean-up that failed.
     pub fn cancel(&self) {
         if self.ending.cancelled.replace(true) {
             return;
@@ -83,6 +84,7 @@ impl<'env, E> TaskGroup<'_, 'env, E> {
 
     /// Keeps the errors that come after the first one, which is the group's result: those of
     /// siblings that failed as well, or while they were cleaning up. Without this they are dropped.
+    /// An error of a cancel says nothing new, and is not kept.
     ///
     /// # Panics
     ///

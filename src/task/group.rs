@@ -44,7 +44,7 @@ use super::ending::Ending;
 use super::handle::{Join, Joinable, TaskHandle};
 use super::keeper::Keeper;
 use super::outcome::Outcome;
-use crate::error::{Error, Result};
+use crate::error::{Error, Failure, Result};
 use crate::executor::{Child, Payload, Place, SetKey, Step, TaskId, TaskSet};
 use crate::runtime::context::{self, Core};
 use crate::runtime::scope::Told;
@@ -63,6 +63,7 @@ pub(super) struct TaskCell<F, T, E, K> {
 impl<F, E, K> Child<E> for TaskCell<F, <F::Output as Outcome<E>>::Value, E, K>
 where
     F: Future<Output: Outcome<E>>,
+    E: Failure,
     K: Keeper,
 {
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
@@ -80,18 +81,18 @@ where
             Some(Poll::Ready(outcome)) => self.finish(place, outcome),
             None => {
                 drop(place);
-                self.cancel();
+                self.cancel(true);
                 Poll::Ready(Ok(()))
             }
         }
     }
 
-    fn cancel(&self) {
+    fn cancel(&self, panicked: bool) {
         if K::KEEPS {
             // If the drop panics, the keeper hears of it.
-            self.keeper.keep(|| self.drop_future());
+            self.keeper.keep(|| self.drop_future(panicked));
         } else {
-            self.drop_future();
+            self.drop_future(panicked);
         }
     }
 
@@ -111,6 +112,7 @@ where
 impl<F, E, K> TaskCell<F, <F::Output as Outcome<E>>::Value, E, K>
 where
     F: Future<Output: Outcome<E>>,
+    E: Failure,
     K: Keeper,
 {
     #[inline]
@@ -124,16 +126,14 @@ where
     }
 
     /// Drops the future where it is, and ends the joiner's wait.
-    fn drop_future(&self) {
+    fn drop_future(&self, panicked: bool) {
         let dropped = catch_unwind(AssertUnwindSafe(|| {
             // A future that cancels itself from inside its own poll is dropped when that is over.
             drop(self.future.try_borrow_mut().map(|mut place| *place = None));
         }));
         // The joiner's wait ends, whatever the future's drop did; its waker may panic in turn.
         let woken = catch_unwind(AssertUnwindSafe(|| {
-            if !self.join.is_finished() {
-                self.join.publish(None);
-            }
+            self.join.give_up(panicked);
         }));
         if let Err(payload) = dropped.and(woken) {
             resume_unwind(payload);
@@ -154,8 +154,7 @@ where
     fn finish(&self, mut place: RefMut<'_, Option<F>>, outcome: F::Output) -> Poll<Result<(), E>> {
         *place = None;
         drop(place);
-        let ended = self.join.take(outcome);
-        Poll::Ready(ended.or_else(|error| self.forgive(error)))
+        Poll::Ready(self.join.take(outcome))
     }
 
     /// Its handle asked for its end: its operations end with `Cancelled`; then it is dropped.
@@ -163,7 +162,7 @@ where
     fn poll_cancelled(&self, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
         let core = context::current().filter(|_| self.join.has_started());
         let Some(core) = core else {
-            self.cancel();
+            self.cancel(false);
             return Poll::Ready(Ok(()));
         };
         let scope = core.cancel_running_task();
@@ -180,18 +179,8 @@ where
         if polled.is_some() && !core.is_over(scope, told, cx) {
             return Poll::Pending;
         }
-        self.cancel();
+        self.cancel(polled.is_none());
         Poll::Ready(Ok(()))
-    }
-
-    /// If its handle asked for its end and it was told so, its error is none of the group's.
-    #[cold]
-    fn forgive(&self, error: E) -> Result<(), E> {
-        let told = || context::current().is_some_and(|core| core.was_running_task_told());
-        match self.join.is_cancelled() && told() {
-            true => Ok(()),
-            false => Err(error),
-        }
     }
 }
 
@@ -256,7 +245,7 @@ impl<'s, 'env, E> TaskGroup<'s, 'env, E> {
         F: IntoFuture<Output: Outcome<E>>,
         F::IntoFuture: 's,
         <F::Output as Outcome<E>>::Value: 's,
-        E: 's,
+        E: Failure + 's,
     {
         self.spawn_kept(future.into_future(), (), Location::caller())
     }
@@ -273,7 +262,7 @@ impl<'s, 'env, E> TaskGroup<'s, 'env, E> {
         F: Future<Output: Outcome<E>> + 's,
         <F::Output as Outcome<E>>::Value: 's,
         K: Keeper + 's,
-        E: 's,
+        E: Failure + 's,
     {
         let cell = TaskCell::new(future, keeper);
         let child: Rc<dyn Child<E> + 's> = Rc::<TaskCell<_, _, E, _>>::clone(&cell);
@@ -300,8 +289,9 @@ impl<E> fmt::Debug for TaskGroup<'_, '_, E> {
 /// allocate before the group, or give a child its own with `async move`.
 ///
 /// The first error, of the body or of a child, cancels everything else in the group and is
-/// the result. A panic in one does the same and goes on in the caller. Dropping the returned
-/// future drops all children before the drop is over.
+/// the result; none that is a cancel's ([`Failure`]) if there is another. A panic in one does the
+/// same and goes on in the caller. Dropping the returned future drops all children before the drop
+/// is over.
 ///
 /// The children are polled inside this future, about 0.8 KB of stack a level in release builds:
 /// a thousand groups may be nested in 2 MB.
@@ -383,7 +373,7 @@ where
 /// ```
 pub async fn task_group_with<'env, E, B, O>(body: B) -> Result<O::Value, E>
 where
-    E: From<Error> + 'env,
+    E: Failure + 'env,
     B: for<'s> AsyncFnOnce(&'s TaskGroup<'s, 'env, E>) -> O,
     O: Outcome<E>,
 {
@@ -425,7 +415,7 @@ impl<B, V, E> Unpin for Run<'_, '_, B, V, E> {}
 
 impl<B, V, E> Future for Run<'_, '_, B, V, E>
 where
-    E: From<Error>,
+    E: Failure,
     B: Future<Output: Outcome<E, Value = V>>,
 {
     type Output = Result<V, E>;
@@ -474,6 +464,7 @@ impl<'a, 'env, B, V, E> Run<'a, 'env, B, V, E> {
     /// groups are polled from there.
     fn stepped(&mut self, step: Step<E>, core: &Core) -> Next
     where
+        E: Failure,
         B: Future<Output: Outcome<E, Value = V>>,
     {
         match step {
@@ -530,21 +521,29 @@ impl<'a, 'env, B, V, E> Run<'a, 'env, B, V, E> {
 
     /// The body or a child ended with an error; `scope` is its own, if it had one.
     #[cold]
-    fn failed(&mut self, error: E, scope: ScopeKey, core: &Core, is_body: bool) {
+    fn failed(&mut self, error: E, scope: ScopeKey, core: &Core, is_body: bool)
+    where
+        E: Failure,
+    {
         let (_, group) = self.ending.home.get();
-        let told = core.was_told(scope);
-        if self.ending.cancelled.get() {
-            // Its end was asked for, unless it has found one of its own.
-            match &self.result {
-                None if is_body => self.result = Some(Err(error)),
-                _ if !told => self.ending.keep(error),
-                _ => {}
+        let is_cancelled = self.ending.cancelled.get();
+        if error.is_cancelled() {
+            let told = !is_body && core.was_told(scope);
+            let by_handle = told && core.is_cancelled(scope);
+            if by_handle || is_cancelled && (!is_body || self.result.is_some()) {
+                return;
             }
-        } else if told && !is_body && core.is_cancelled_around(group) {
-            self.told.get_or_insert(error);
-        } else {
-            self.result = Some(Err(error));
-            self.ending.cancelled.set(true);
+            if told && core.is_cancelled_around(group) {
+                self.told.get_or_insert(error);
+                return;
+            }
+        }
+        // The first one counts, but none of a cancel if there is another.
+        match &self.result {
+            Some(Err(first)) if !first.is_cancelled() => self.ending.keep(error),
+            _ => self.result = Some(Err(error)),
+        }
+        if !self.ending.cancelled.replace(true) {
             core.cancel_scope(group);
         }
     }
@@ -552,7 +551,7 @@ impl<'a, 'env, B, V, E> Run<'a, 'env, B, V, E> {
     /// Nothing more is to be done in this poll; drops what a cancel has left pending.
     fn pause(&mut self, next: Next, core: &Core, told: Told, cx: &Context<'_>) -> Poll<Result<V, E>>
     where
-        E: From<Error>,
+        E: Failure,
     {
         let (_, scope) = self.ending.home.get();
         if self.ending.cancelled.get() && core.is_over(scope, told, cx) {

@@ -11,14 +11,27 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use super::outcome::Outcome;
-use crate::error::{Error, Result};
+use crate::error::{Error, Failure, Result, TaskFailed};
 use crate::executor::{Place, TaskId};
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
 
+/// Why a task has no value to give.
+#[derive(Debug, Clone, Copy)]
+enum Missing {
+    /// It was cancelled: by its handle, or with what is around it.
+    Cancelled,
+    /// Its error is the group's.
+    Failed,
+    /// Its panic went on in what polled it.
+    Panicked,
+    /// There is none yet, or no more.
+    Taken,
+}
+
 /// Where a child leaves its result, beside (never inside) the cell of its future.
 pub(super) struct Join<T> {
-    result: Cell<Option<T>>,
+    result: Cell<Result<T, Missing>>,
     finished: Cell<bool>,
     cancelled: Cell<bool>,
     started: Cell<bool>,
@@ -32,7 +45,7 @@ pub(super) struct Join<T> {
 impl<T> Join<T> {
     pub(super) fn new() -> Self {
         Self {
-            result: Cell::new(None),
+            result: Cell::new(Err(Missing::Taken)),
             finished: Cell::new(false),
             cancelled: Cell::new(false),
             started: Cell::new(false),
@@ -42,12 +55,22 @@ impl<T> Join<T> {
         }
     }
 
-    /// The child is done: `None` if it gave no value. Wakes who waits.
-    pub(super) fn publish(&self, value: Option<T>) {
-        self.result.set(value);
+    /// The child has ended. Wakes the task that waits for it.
+    fn publish(&self, result: Result<T, Missing>) {
+        self.result.set(result);
         self.finished.set(true);
         if let Some(joiner) = self.joiner.take() {
             joiner.wake();
+        }
+    }
+
+    /// The child's future is dropped: its handle will have no value.
+    pub(super) fn give_up(&self, panicked: bool) {
+        if !self.is_finished() {
+            self.publish(Err(match panicked {
+                true => Missing::Panicked,
+                false => Missing::Cancelled,
+            }));
         }
     }
 
@@ -55,12 +78,14 @@ impl<T> Join<T> {
     pub(super) fn take<O, E>(&self, outcome: O) -> Result<(), E>
     where
         O: Outcome<E, Value = T>,
+        E: Failure,
     {
-        let (value, ended) = match outcome.into_result() {
-            Ok(value) => (Some(value), Ok(())),
-            Err(error) => (None, Err(error)),
+        let (result, ended) = match outcome.into_result() {
+            Ok(value) => (Ok(value), Ok(())),
+            Err(error) if error.is_cancelled() => (Err(Missing::Cancelled), Err(error)),
+            Err(error) => (Err(Missing::Failed), Err(error)),
         };
-        self.publish(value);
+        self.publish(result);
         ended
     }
 
@@ -76,9 +101,10 @@ impl<T> Join<T> {
         })
     }
 
-    /// The value, once; after that, or if there is none, the task counts as cancelled.
-    fn take_result(&self) -> Result<T> {
-        self.result.take().ok_or(Error::Cancelled)
+    /// The value, once.
+    fn take_result(&self) -> Result<T, Missing> {
+        let result = self.result.replace(Err(Missing::Taken));
+        result.inspect_err(|missing| self.result.set(Err(*missing)))
     }
 
     pub(super) fn is_finished(&self) -> bool {
@@ -151,8 +177,8 @@ impl<'s, T> TaskHandle<'s, T> {
 
     /// Cancels the task: its operations end with [`Error::Cancelled`], so that it unwinds and may
     /// clean up in a [`shield`](crate::shield); what is still pending after that is dropped. A task
-    /// that has not run yet is dropped without running. That it was told to end is no error of its
-    /// group's. Nothing happens if it has ended already.
+    /// that has not run yet is dropped without running. A [`Error::Cancelled`] that it ends with is
+    /// no error of its group's; any other one is. Nothing happens if it has ended already.
     pub fn cancel(&self) {
         let join = self.cell.join();
         if join.is_finished() || join.cancelled.replace(true) {
@@ -235,21 +261,48 @@ impl<'s, T> TaskHandle<'s, T> {
     pub fn is_finished(&self) -> bool {
         self.cell.join().is_finished()
     }
+
+    #[cold]
+    fn without(&self, missing: Missing) -> Error {
+        self.failed(match missing {
+            Missing::Cancelled => return Error::Cancelled,
+            Missing::Failed => "ended with an error, which is its group's",
+            Missing::Panicked => "panicked",
+            Missing::Taken => "has given its value already",
+        })
+    }
+
+    /// The error of a task that has not said that it is ready, and will not.
+    #[cold]
+    pub(super) fn not_ready(&self) -> Error {
+        match self.cell.join().take_result() {
+            Err(Missing::Cancelled) => Error::Cancelled,
+            _ => self.failed("has not said that it was ready"),
+        }
+    }
+
+    fn failed(&self, reason: &'static str) -> Error {
+        Error::TaskFailed(Box::new(TaskFailed {
+            name: self.name.as_deref().map(str::to_owned),
+            spawned_at: self.place,
+            reason,
+        }))
+    }
 }
 
 impl<T> Future for TaskHandle<'_, T> {
-    /// The task's value. [`Error::Cancelled`] if it was cancelled, ended with an error (which is
-    /// the group's), panicked, or if its value was taken already.
+    /// The task's value. [`Error::Cancelled`] if it was cancelled; [`Error::TaskFailed`] if it
+    /// ended with an error (which is the group's), panicked, or if its value was taken already.
     type Output = Result<T>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
-        let Self { cell, wait, .. } = self.get_mut();
-        let join = cell.join();
-        if context::current().is_none() && join.is_finished() {
-            return Poll::Ready(join.take_result());
+        let this = self.get_mut();
+        let join = this.cell.join();
+        if context::current().is_some() || !join.is_finished() {
+            ready!(join.poll_finished(&mut this.wait, cx))?;
         }
-        ready!(join.poll_finished(wait, cx))?;
-        Poll::Ready(join.take_result())
+        let result = join.take_result();
+        Poll::Ready(result.map_err(|missing| this.without(missing)))
     }
 }
 

@@ -36,7 +36,7 @@ mod timeout;
 use std::future::poll_fn;
 use std::task::{Poll, ready};
 
-pub use cores::{Core, per_core};
+pub use cores::{Core, per_core, per_core_with};
 pub use group::{TaskGroup, task_group, task_group_with};
 pub use handle::TaskHandle;
 pub use join::{Join, TryJoin, join, try_join};

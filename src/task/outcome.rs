@@ -7,7 +7,9 @@ use crate::error::Result;
 /// One implementation for each, so that an unannotated `Ok(())` infers its error type.
 #[diagnostic::on_unimplemented(
     message = "a task ends with `()` or `Result<_, {E}>`, not `{Self}`",
-    note = "a plain value: end with `Ok(value)`; another error: `.map_err(Error::other)`",
+    note = "a plain value: end with `Ok(value)`",
+    note = "another error type: `serve_with`, `task_group_with`, `per_core_with`, and \
+            `-> Result<_, E>` written out",
     note = "an endless loop: annotate it, `async |c| -> Result<()> {{ loop {{ .. }} }}`"
 )]
 pub trait Outcome<E>: sealed::Sealed {

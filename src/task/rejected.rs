@@ -305,3 +305,36 @@ mod a_task_of_a_runtime_borrows {}
 /// })).unwrap();
 /// ```
 mod a_child_ends_with_a_plain_value {}
+
+/// A handler ends with an error of another type.
+///
+/// ```compile_fail,E0277
+/// let serve = async |listener: &soloio::TcpListener| {
+///     listener.serve(async |_| -> std::io::Result<()> { Ok(()) }).await
+/// };
+/// ```
+///
+/// ```
+/// let serve = async |listener: &soloio::TcpListener| {
+///     listener.serve_with(async |_| -> std::io::Result<()> { Ok(()) }).await
+/// };
+/// ```
+mod a_handler_ends_with_another_error {}
+
+/// An error type does not tell which of its values is a cancel's.
+///
+/// ```compile_fail,E0277
+/// struct Mine(soloio::Error);
+/// # impl From<soloio::Error> for Mine { fn from(error: soloio::Error) -> Self { Self(error) } }
+/// let limit = std::time::Duration::ZERO;
+/// let _limited = soloio::fail_after(limit, async { Err::<(), _>(Mine(soloio::Error::Busy)) });
+/// ```
+///
+/// ```
+/// struct Mine(soloio::Error);
+/// # impl From<soloio::Error> for Mine { fn from(error: soloio::Error) -> Self { Self(error) } }
+/// impl soloio::Failure for Mine { fn is_cancelled(&self) -> bool { self.0.is_cancelled() } }
+/// let limit = std::time::Duration::ZERO;
+/// let _limited = soloio::fail_after(limit, async { Err::<(), _>(Mine(soloio::Error::Busy)) });
+/// ```
+mod an_error_type_is_no_failure {}

@@ -1,12 +1,12 @@
 //! The tasks of the runtime itself, which are in no group.
 
-use std::convert::Infallible;
 use std::future::IntoFuture;
 use std::panic::Location;
 use std::rc::Rc;
 
 use super::group::TaskCell;
 use super::handle::TaskHandle;
+use crate::error::Error;
 use crate::runtime::Runtime;
 
 impl Runtime {
@@ -32,8 +32,8 @@ impl Runtime {
         F::Output: 'static,
     {
         let future = future.into_future();
-        let cell = TaskCell::new(async { Ok::<_, Infallible>(future.await) }, ());
-        let child = Rc::<TaskCell<_, _, Infallible, ()>>::clone(&cell);
+        let cell = TaskCell::new(async { Ok::<_, Error>(future.await) }, ());
+        let child = Rc::<TaskCell<_, _, Error, ()>>::clone(&cell);
         let place = Location::caller();
         self.root().insert(child, place);
         TaskHandle::new(cell, place)

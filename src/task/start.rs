@@ -10,7 +10,7 @@ use std::task::{Poll, Waker, ready};
 use super::group::TaskGroup;
 use super::handle::TaskHandle;
 use super::outcome::Outcome;
-use crate::error::{Error, Result};
+use crate::error::{Error, Failure, Result};
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
 
@@ -138,8 +138,9 @@ impl<'s, E> TaskGroup<'s, '_, E> {
     /// # Errors
     ///
     /// The error that the child ends with before it is ready, which is then none of the group's.
-    /// [`Error::Cancelled`] as `E` if it ends without having said so, or was cancelled; what the
-    /// wait itself may end with.
+    /// [`Error::TaskFailed`] as `E` if it has not said so when it ends,
+    /// or drops its [`Ready`]; [`Error::Cancelled`] if it was cancelled;
+    /// what the wait itself may end with.
     ///
     /// # Cancel safety
     ///
@@ -171,7 +172,7 @@ impl<'s, E> TaskGroup<'s, '_, E> {
         B: AsyncFnOnce(Ready<T, E>) -> O + 's,
         O: Outcome<E, Value = ()> + 's,
         T: 's,
-        E: From<Error> + 's,
+        E: Failure + 's,
     {
         let start = Rc::new(Start {
             state: RefCell::new(State::Waiting),
@@ -194,7 +195,7 @@ impl<'s, E> TaskGroup<'s, '_, E> {
     }
 }
 
-async fn wait<T, E: From<Error>>(starter: Starter<'_, T, E>) -> Result<T, E> {
+async fn wait<T, E: Failure>(starter: Starter<'_, T, E>) -> Result<T, E> {
     let mut op = Wait::new(&"a child that is not ready yet");
     let start = &starter.start;
     let ended = poll_fn(|cx| {
@@ -206,9 +207,8 @@ async fn wait<T, E: From<Error>>(starter: Starter<'_, T, E>) -> Result<T, E> {
             match state {
                 State::Ready(value) => Poll::Ready(Ok(Ok(value))),
                 State::Failed(error) | State::Unheard(error) => Poll::Ready(Ok(Err(error))),
-                State::Over => Poll::Ready(Err(Error::Cancelled)),
-                State::Waiting if start.dropped.get() => Poll::Ready(Err(Error::Cancelled)),
-                State::Waiting => op.pend(core, cx),
+                State::Waiting if !start.dropped.get() => op.pend(core, cx),
+                State::Over | State::Waiting => Poll::Ready(Err(starter.child.not_ready())),
             }
         })
     })

@@ -3,8 +3,8 @@
 use std::future::{Future, IntoFuture};
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Result};
-use crate::runtime::scoped::{End, Nobody, scoped};
+use crate::error::{Error, Failure, Result};
+use crate::runtime::scoped::{Ended, Nobody, scoped};
 use crate::runtime::sleep::When;
 
 /// Gives `future` at most `limit`, counted from the moment it first has to wait; then it is
@@ -12,14 +12,16 @@ use crate::runtime::sleep::When;
 ///
 /// Cancelled means that every operation inside ends with [`Error::Cancelled`], so that code
 /// unwinds through `?` and may say goodbye in a [`shield`](crate::shield); what is still pending
-/// then is dropped. A value that `future` ends with is handed on even if that was too late.
+/// then is dropped. A value that `future` ends with is handed on even if that was too late, and so
+/// is an error that is not the cancel's ([`Failure`]): clean-up that failed.
 ///
 /// A future that is done at once costs no timer, so a limit of zero takes what is there already.
 /// `Duration::MAX` is no limit.
 ///
 /// # Errors
 ///
-/// Those of `future`; [`Error::TimedOut`] as `E`; [`Error::NoRuntime`] as `E` outside a runtime.
+/// Those of `future`; [`Error::TimedOut`] as `E` instead of the cancel's; [`Error::NoRuntime`] as
+/// `E` outside a runtime.
 ///
 /// # Cancel safety
 ///
@@ -42,9 +44,9 @@ use crate::runtime::sleep::When;
 pub fn fail_after<F, T, E>(limit: Duration, future: F) -> impl Future<Output = Result<T, E>>
 where
     F: IntoFuture<Output = Result<T, E>>,
-    E: From<Error>,
+    E: Failure,
 {
-    fail_in(When::After(limit), future)
+    scoped(When::After(limit), Nobody, future.into_future(), fail)
 }
 
 /// Gives `future` at most `limit`, counted from the moment it first has to wait; then it is
@@ -81,9 +83,9 @@ pub fn move_on_after<F, T, E>(
 ) -> impl Future<Output = Result<Option<T>, E>>
 where
     F: IntoFuture<Output = Result<T, E>>,
-    E: From<Error>,
+    E: Failure,
 {
-    move_on_in(When::After(limit), future)
+    scoped(When::After(limit), Nobody, future.into_future(), within)
 }
 
 /// [`fail_after`] with a moment instead of a duration.
@@ -114,9 +116,9 @@ where
 pub fn fail_at<F, T, E>(deadline: Instant, future: F) -> impl Future<Output = Result<T, E>>
 where
     F: IntoFuture<Output = Result<T, E>>,
-    E: From<Error>,
+    E: Failure,
 {
-    fail_in(When::At(deadline), future)
+    scoped(When::At(deadline), Nobody, future.into_future(), fail)
 }
 
 /// [`move_on_after`] with a moment instead of a duration.
@@ -151,74 +153,30 @@ pub fn move_on_at<F, T, E>(
 ) -> impl Future<Output = Result<Option<T>, E>>
 where
     F: IntoFuture<Output = Result<T, E>>,
-    E: From<Error>,
+    E: Failure,
 {
-    move_on_in(When::At(deadline), future)
+    scoped(When::At(deadline), Nobody, future.into_future(), within)
 }
 
+/// The end of a time limit that is an error.
 #[inline]
-fn fail_in<F, T, E>(when: When, future: F) -> impl Future<Output = Result<T, E>>
-where
-    F: IntoFuture<Output = Result<T, E>>,
-    E: From<Error>,
-{
-    scoped(when, Nobody, future.into_future(), Fail)
+fn fail<T, E: Failure>(ended: Ended<Result<T, E>>) -> Result<T, E> {
+    match within(ended) {
+        Ok(Some(value)) => Ok(value),
+        Ok(None) => Err(Error::TimedOut.into()),
+        Err(error) => Err(error),
+    }
 }
 
+/// What has come in time, or too late without being the cancel's; else `None`.
 #[inline]
-fn move_on_in<F, T, E>(when: When, future: F) -> impl Future<Output = Result<Option<T>, E>>
-where
-    F: IntoFuture<Output = Result<T, E>>,
-    E: From<Error>,
-{
-    scoped(when, Nobody, future.into_future(), MoveOn)
-}
-
-/// A time limit that ends with an error.
-struct Fail;
-
-impl<T, E: From<Error>> End<Result<T, E>> for Fail {
-    type Output = Result<T, E>;
-
-    #[inline]
-    fn done(&mut self, output: Result<T, E>, charged: bool) -> Result<T, E> {
-        match output {
-            Err(_) if charged => self.dropped(),
-            output => output,
-        }
-    }
-
-    #[cold]
-    fn dropped(&mut self) -> Result<T, E> {
-        Err(Error::TimedOut.into())
-    }
-
-    #[cold]
-    fn no_runtime(&mut self) -> Result<T, E> {
-        Err(Error::NoRuntime.into())
-    }
-}
-
-/// A time limit that ends with `None`.
-struct MoveOn;
-
-impl<T, E: From<Error>> End<Result<T, E>> for MoveOn {
-    type Output = Result<Option<T>, E>;
-
-    #[inline]
-    fn done(&mut self, output: Result<T, E>, charged: bool) -> Result<Option<T>, E> {
-        match output {
-            Err(_) if charged => Ok(None),
+fn within<T, E: Failure>(ended: Ended<Result<T, E>>) -> Result<Option<T>, E> {
+    match ended {
+        Ended::Done { output, charged } => match output {
+            Err(error) if charged && error.is_cancelled() => Ok(None),
             output => output.map(Some),
-        }
-    }
-
-    fn dropped(&mut self) -> Result<Option<T>, E> {
-        Ok(None)
-    }
-
-    #[cold]
-    fn no_runtime(&mut self) -> Result<Option<T>, E> {
-        Err(Error::NoRuntime.into())
+        },
+        Ended::Dropped => Ok(None),
+        Ended::NoRuntime => Err(Error::NoRuntime.into()),
     }
 }

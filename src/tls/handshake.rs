@@ -70,7 +70,7 @@ impl<'a, S: ByteStream + 'a> IntoFuture for TlsHandshake<'a, S> {
             match shake(&session).await {
                 Ok(()) => Ok(TlsStream::new(session)),
                 // Told to end at once.
-                Err(Error::Cancelled) => Err(Error::Cancelled),
+                Err(error) if error.is_cancelled() => Err(error),
                 Err(error) => {
                     give_up(session).await;
                     Err(error)

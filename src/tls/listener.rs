@@ -15,8 +15,8 @@ use super::places::{Place, Places};
 use super::session::{Claim, Session};
 use super::stream::TlsStream;
 use crate::error::{Error, Result};
-use crate::stream::{ByteStream, Listener, Serve};
-use crate::task::{Outcome, fail_after};
+use crate::stream::{ByteStream, Listener, Peer, serve_face};
+use crate::task::fail_after;
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(30);
@@ -116,19 +116,6 @@ impl<L: Listener<Stream: ByteStream>> TlsListener<'_, L> {
         Listener::accept(self).await
     }
 
-    /// Serves every connection with `handler`, each in a task of its own; see [`Serve`].
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the server drops all its connections; the listener is still good.
-    pub fn serve<H, O>(&self, handler: H) -> Serve<'_, Self, H>
-    where
-        H: AsyncFn(TlsStream<L::Stream>) -> O,
-        O: Outcome<Error, Value = ()>,
-    {
-        Listener::serve(self, handler)
-    }
-
     /// Stops listening at once although others still hold the listener.
     pub fn abort(&self) {
         self.listener.abort();
@@ -144,7 +131,7 @@ impl<L: Listener<Stream: ByteStream>> TlsListener<'_, L> {
         let Err(error) = shaken else {
             return Ok(TlsStream::new(session));
         };
-        if matches!(error, Error::Cancelled) {
+        if error.is_cancelled() {
             // We end, and the client has done nothing.
             return Err(error);
         }
@@ -168,22 +155,29 @@ impl<L: Listener + fmt::Debug> fmt::Debug for TlsListener<'_, L> {
     }
 }
 
+serve_face!(TlsListener, ['h, L: Listener<Stream: ByteStream>], ['h, L], TlsStream<L::Stream>);
+
 impl<L: Listener<Stream: ByteStream>> Listener for TlsListener<'_, L> {
     type Stream = TlsStream<L::Stream>;
 
     async fn accept_begin(&self) -> Result<impl Future<Output = Result<Self::Stream>>> {
+        Ok(self.accept_from().await?.0)
+    }
+
+    async fn accept_from(&self) -> Result<(impl Future<Output = Result<Self::Stream>>, Peer)> {
         // Also while no place is free, where the listener below is not asked.
         let mut claim = Claim::new(&self.accepting);
         claim.take()?;
         self.places.one_free().await?;
-        let begun = self.listener.accept_begin().await?;
+        let (begun, peer) = self.listener.accept_from().await?;
         let place = self.places.take();
         // In a box, which is gone after the handshake: the future of a connection is kept for as
         // long as that is served.
-        Ok(Box::pin(async move {
+        let shaken = Box::pin(async move {
             let stream = place.keep_for(begun, || false).await?;
             self.shake(stream, place).await
-        }))
+        });
+        Ok((shaken, peer))
     }
 
     fn abort(&self) {

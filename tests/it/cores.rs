@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use soloio::{
     Error, Result, StopHandle, TcpListener, block_on, connect_tcp, create_tcp_listener,
-    move_on_after, per_core, shield, sleep, yield_now,
+    move_on_after, per_core, per_core_with, shield, sleep, yield_now,
 };
 
+use crate::clean_up::{AnyError, Kind, OwnError, fails_in_clean_up};
 use crate::cut::everywhere_alone;
 use crate::net_support::{polled, refused, run, turns};
 use crate::support::{OnDrop, alone, deadline, fds, forever, message, quiet_panic, threads};
@@ -281,4 +282,34 @@ fn waits_for_a_stop_are_cancelled_everywhere() {
         };
         thread::scope(|scope| scope.spawn(round).join().expect("it ended"))
     });
+}
+
+/// The first error is the result, but none of a cancel where clean-up has failed; of any type.
+fn clean_up_fails_on_another_core<E: Kind>() {
+    let _guard = deadline();
+    for (first, expected) in [
+        (Error::Closed, Error::Closed.to_string()),
+        (Error::Cancelled, "disk full".to_owned()),
+    ] {
+        let (first, started) = (Mutex::new(Some(first)), Barrier::new(2));
+        let ended = per_core_with(2, async |core| -> Result<(), E> {
+            started.wait();
+            if core.index() == 1 {
+                return fails_in_clean_up().await;
+            }
+            let first = first.lock().expect("whole").take();
+            Err(first.expect("it runs once").into())
+        });
+        assert_eq!(ended.expect_err("an error").text(), expected);
+    }
+    let none = per_core_with(0, async |_| -> Result<(), E> { Ok(()) });
+    assert!(none.is_err());
+}
+
+#[test]
+fn clean_up_that_fails_is_no_cancel_on_cores_either() {
+    clean_up_fails_on_another_core::<Error>();
+    clean_up_fails_on_another_core::<AnyError>();
+    clean_up_fails_on_another_core::<OwnError>();
+    clean_up_fails_on_another_core::<std::io::Error>();
 }

@@ -17,6 +17,7 @@ mod cancel_random;
     allow(dead_code, reason = "most of its users need a crypto provider")
 )]
 mod certs;
+mod clean_up;
 mod conformance;
 mod cores;
 mod cut;
@@ -57,6 +58,8 @@ mod serve_ends;
 mod serve_errors;
 mod serve_exhausted;
 mod serve_in_group;
+mod serve_reports;
+mod serve_with;
 mod shields;
 mod signals;
 mod start;

@@ -276,12 +276,18 @@ fn errors_and_values_of_a_limited_body() {
         assert_eq!(value.await.expect("a value is handed on"), Some("rescued"));
         let own = move_on_after(HOUR, async { Err::<(), _>(Error::other("my own")) });
         assert_eq!(own.await.expect_err("an error").to_string(), "my own");
-        // What became of the error on its way doesn't matter, only that it was told.
-        let wrapped = fail_after(SOON, async {
+        // An error that holds the cancel's is the cancel's; one that only quotes it is not.
+        let held = fail_after(SOON, async {
+            let told = long().await;
+            told.map_err(|error| Error::other(std::io::Error::from(error)))
+        });
+        assert!(matches!(held.await, Err(Error::TimedOut)));
+        let quoted = fail_after(SOON, async {
             let told = long().await;
             told.map_err(|error| Error::other(format!("it said: {error}")))
         });
-        assert!(matches!(wrapped.await, Err(Error::TimedOut)));
+        let quoted = quoted.await.expect_err("an error").to_string();
+        assert_eq!(quoted, "it said: the operation was cancelled");
     });
 }
 

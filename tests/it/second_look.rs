@@ -146,7 +146,7 @@ fn every_panic_of_a_handler_is_told_once_and_ends_nothing_else() {
             let (errors, done) = (RefCell::new(Vec::new()), Cell::new(false));
             let serve = listener
                 .serve(panicking)
-                .on_error(|error| errors.borrow_mut().push(error.to_string()));
+                .on_error(|error, _| errors.borrow_mut().push(error.to_string()));
             let counters = serve.counters();
             let serve = serve.shutdown(until(|| done.get()));
             let talk = async {
@@ -190,7 +190,7 @@ fn a_panic_of_a_drop_at_the_limit_is_the_connections() {
                     running.set(running.get() + 1);
                     forever_ok().await
                 })
-                .on_error(|error| errors.borrow_mut().push(error.to_string()));
+                .on_error(|error, _| errors.borrow_mut().push(error.to_string()));
             let counters = serve.counters();
             let serve = serve
                 .shutdown(until(|| running.get() == 3))

@@ -44,7 +44,7 @@ fn an_error_or_a_panic_of_a_handler_ends_its_connection_only() {
                 b'p' => resume_unwind(Box::new("a panic of the handler")),
                 other => client.send(&[other]).await,
             })
-            .on_error(|error| errors.borrow_mut().push(error.to_string()));
+            .on_error(|error, _| errors.borrow_mut().push(error.to_string()));
         let talk = async {
             for kind in [b'e', b'p', b'!', b'p', b'e', b'?'] {
                 let port = listener.local_addr().port();
@@ -164,7 +164,9 @@ fn served_with(errno: i32) -> Option<(usize, Result<()>)> {
     let filtered = Cell::new(true);
     run(async {
         let listener = tcp_listener().await;
-        let serve = listener.serve(echo).on_error(|_| told.set(told.get() + 1));
+        let serve = listener
+            .serve(echo)
+            .on_error(|_, _| told.set(told.get() + 1));
         let other = async {
             if !kernel::fail_call(libc::SYS_accept4, 0, 0, errno) {
                 filtered.set(false);

@@ -77,7 +77,7 @@ fn the_drain_limit_ends_connections_that_go_on() {
                     }
                     Ok(())
                 })
-                .on_error(|error| errors.borrow_mut().push(error.to_string()));
+                .on_error(|error, _| errors.borrow_mut().push(error.to_string()));
             let serve = serve.shutdown(until(|| running.get() == 3)).drain(limit);
             let talk = async {
                 let mut clients = Vec::new();
@@ -175,7 +175,7 @@ fn the_drain_limit_lets_handlers_say_goodbye() {
                     greeted.set(greeted.get() + 1);
                     polite(client).await
                 })
-                .on_error(|_| told.set(told.get() + 1));
+                .on_error(|_, _| told.set(told.get() + 1));
             let counters = serve.counters();
             let serve = serve
                 .shutdown(until(|| greeted.get() == 2))

@@ -64,7 +64,7 @@ fn served_after(errors: &[i32]) -> Outcome {
             accepts: Cell::new(0),
         };
         let told = Cell::new(0);
-        let serve = Listener::serve(&listener, echo).on_error(|_| told.set(told.get() + 1));
+        let serve = Listener::serve(&listener, echo).on_error(|_, _| told.set(told.get() + 1));
         let counters = serve.counters();
         let talk = async {
             let port = listener.listener.local_addr().port();

@@ -60,7 +60,7 @@ fn spawn_server(
     let slot = Rc::new(Cell::new(None));
     let place = Rc::clone(&slot);
     let server = runtime.spawn(async move {
-        let serve = listener.serve(echo).on_error(|error| {
+        let serve = listener.serve(echo).on_error(|error, _| {
             assert!(error.to_string().contains("accept on 127.0.0.1"), "{error}");
             told.set(told.get() + 1);
         });

@@ -86,7 +86,7 @@ fn a_handlers_error_does_not_end_the_callers_group() {
                     client.receive().await?;
                     Err::<(), _>(Error::other("no"))
                 })
-                .on_error(|_| told.set(told.get() + 1));
+                .on_error(|_, _| told.set(told.get() + 1));
             let counters = serve.counters();
             let serve = serve.shutdown(until(|| told.get() == 2));
             let clients = async {

@@ -74,7 +74,10 @@ fn the_first_error_cancels_the_others_and_is_the_result() {
             Err::<(), _>(Error::other("the second"))
         });
         let first = group.spawn(async { Err::<(), _>(Error::other("the first")) });
-        assert!(matches!(first.await, Err(Error::Cancelled)));
+        assert!(matches!(
+            first.named("one").await,
+            Err(Error::TaskFailed(_))
+        ));
         // The body is told to end, too, and cannot wait any more.
         assert!(matches!(
             sleep(Duration::from_secs(3600)).await,
@@ -109,6 +112,11 @@ fn an_error_type_of_ones_own_needs_only_to_hold_ours() {
     impl From<Error> for Mine {
         fn from(error: Error) -> Self {
             Self::Ours(error)
+        }
+    }
+    impl soloio::Failure for Mine {
+        fn is_cancelled(&self) -> bool {
+            matches!(self, Self::Ours(error) if error.is_cancelled())
         }
     }
     let group = |fails: bool| {

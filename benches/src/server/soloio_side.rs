@@ -40,7 +40,7 @@ async fn serve(handler: impl AsyncFn(TcpStream) -> Result<()>) -> Result<()> {
     let listener = create_tcp_listener().local_host("127.0.0.1").await?;
     announce(listener.local_addr())?;
     // An error ends the connection, as on the other side; the client checks every answer.
-    listener.serve(handler).on_error(|_: Error| {}).await
+    listener.serve(handler).on_error(|_, _| {}).await
 }
 
 /// A loop on each core, each with a listener on the same port.
@@ -60,7 +60,10 @@ fn cores() -> Result<()> {
     })?;
     announce(listeners[0].local_addr())?;
     per_core(CORES, async |core| {
-        listeners[core.index()].serve(echo).on_error(|_| {}).await
+        listeners[core.index()]
+            .serve(echo)
+            .on_error(|_, _| {})
+            .await
     })?;
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use soloio::net::TcpStream;
 use soloio::tls::{TlsListener, TlsStream};
-use soloio::{Error, Result, block_on, create_tcp_listener};
+use soloio::{Result, block_on, create_tcp_listener};
 
 use super::tls::{BULK, config};
 use super::{BUFFER, announce};
@@ -29,7 +29,7 @@ async fn serve(handler: impl AsyncFn(Client) -> Result<()>) -> Result<()> {
     let listener = create_tcp_listener().local_host("127.0.0.1").await?;
     announce(listener.local_addr())?;
     let listener = TlsListener::new(listener, config());
-    listener.serve(handler).on_error(|_: Error| {}).await
+    listener.serve(handler).on_error(|_, _| {}).await
 }
 
 async fn echo(client: Client) -> Result<()> {

@@ -8,7 +8,7 @@ use futures_util::future::{join, join3};
 use soloio::net::{Resolver, SystemResolver};
 use soloio::{
     AnyByteStream, CancelScope, Condition, DatagramBuffer, Error, Listener, Lock, MultiListener,
-    Result, TcpListener, connect_tcp, connect_unix, create_connected_udp_socket,
+    Peer, Result, TcpListener, connect_tcp, connect_unix, create_connected_udp_socket,
     create_connected_unix_datagram_socket, create_memory_byte_stream, create_unix_datagram_socket,
     create_unix_listener, fail_at, move_on_at, relay, shield, sleep, task_group, task_group_with,
 };
@@ -228,7 +228,7 @@ fn descriptors() {
     });
 }
 
-/// Covers: Listener::accept, Listener::accept_begin.
+/// Covers: Listener::accept, Listener::accept_begin, Listener::accept_from.
 #[test]
 fn accepts_of_the_trait() {
     async fn accept<L: Listener>(cut: Cut, listener: &L) -> (bool, L::Stream) {
@@ -263,7 +263,18 @@ fn accepts_of_the_trait() {
         };
         let server = server.expect("it is still there");
         assert_eq!(server.peer_addr(), client.local_addr());
-        begun & done
+        let connect = connect_tcp("127.0.0.1", port);
+        let (from, client) = join(cut.apply(listener.accept_from()), async { connect.await }).await;
+        let client = client.expect("connects").local_addr();
+        match &from {
+            Some(Ok((_, peer))) => assert_eq!(*peer, Peer::Inet(client)),
+            Some(Err(error)) => panic!("{error}"),
+            None => {
+                let server = Listener::accept(&listener).await;
+                assert_eq!(server.expect("it is still there").peer_addr(), client);
+            }
+        }
+        begun & done & from.is_some()
     });
 }
 

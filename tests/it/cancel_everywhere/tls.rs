@@ -36,10 +36,15 @@ fn ends() {
     });
 }
 
-/// Covers: TlsListener::serve.
+/// Covers: TlsListener::serve, TlsListener::serve_with.
 #[test]
 fn servers() {
     everywhere("cancel_everywhere::tls::servers", async |cut| {
+        let unused = TlsListener::new(tcp_listener().await, server_config());
+        unused.abort();
+        let handler = async |_| Ok::<_, Error>(());
+        let refused = cut.apply(unused.serve_with(handler)).await;
+        assert!(refused.is_none_or(|ended| matches!(ended, Err(Error::Closed))));
         let listener = TlsListener::new(tcp_listener().await, server_config());
         let port = listener.inner().local_addr().port();
         let handlers = Counter::new();

@@ -1,0 +1,110 @@
+//! Tells the errors of a cancel from all others, in whatever type a program has them.
+
+use std::error::Error as StdError;
+use std::io;
+
+use super::Error;
+
+/// An error type of tasks, time limits and handlers: it can hold an [`Error`], and tells whether
+/// it is that of a cancel.
+///
+/// Only an error that *is* the cancel's is turned into `TimedOut` or `None` by a time limit, or
+/// dropped by a group, a handle or a server. Every other one goes on, although its task was told
+/// to end: clean-up that fails is not lost.
+///
+/// [`Error`], [`io::Error`] and boxes of [`std::error::Error`] have it. They find a
+/// [`Error::Cancelled`] that they hold, also as the [`source`](StdError::source) of another error,
+/// which is one with a remark on what was going on. `anyhow::Error` has it with the cargo feature
+/// `anyhow`.
+///
+/// # Examples
+///
+/// An enum of one's own needs one line more than the `From` that `?` uses:
+///
+/// ```
+/// use soloio::{Error, Failure, block_on, fail_after, shield, sleep};
+/// use std::time::Duration;
+///
+/// #[derive(Debug)]
+/// enum StoreError {
+///     Net(Error),
+///     DiskFull,
+/// }
+///
+/// impl From<Error> for StoreError {
+///     fn from(error: Error) -> Self {
+///         Self::Net(error)
+///     }
+/// }
+///
+/// impl Failure for StoreError {
+///     fn is_cancelled(&self) -> bool {
+///         matches!(self, Self::Net(error) if error.is_cancelled())
+///     }
+/// }
+///
+/// let ended = block_on(fail_after(Duration::from_millis(1), async {
+///     let slept = sleep(Duration::from_secs(60)).await;
+///     if slept.is_err() {
+///         return Err(StoreError::DiskFull); // clean-up has failed
+///     }
+///     Ok(())
+/// }));
+/// assert!(matches!(ended, Err(StoreError::DiskFull)));
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not tell which of its values is a cancel's",
+    label = "`soloio::Failure` is missing",
+    note = "an enum with a `soloio::Error` in `Net`, and `From<soloio::Error>`, needs one line: \
+            `impl soloio::Failure for {Self} {{ fn is_cancelled(&self) -> bool {{ \
+            matches!(self, Self::Net(error) if error.is_cancelled()) }} }}`",
+    note = "`soloio::Error`, `std::io::Error`, `Box<dyn std::error::Error + Send + Sync>` have it; \
+            `anyhow::Error` with soloio's feature `anyhow`"
+)]
+pub trait Failure: From<Error> {
+    /// True if this is [`Error::Cancelled`], in whatever form the type keeps it.
+    fn is_cancelled(&self) -> bool;
+}
+
+impl Failure for Error {
+    fn is_cancelled(&self) -> bool {
+        self.is_cancelled()
+    }
+}
+
+impl Failure for io::Error {
+    fn is_cancelled(&self) -> bool {
+        holds_cancelled(self)
+    }
+}
+
+impl Failure for Box<dyn StdError + Send + Sync> {
+    fn is_cancelled(&self) -> bool {
+        holds_cancelled(&**self)
+    }
+}
+
+impl Failure for Box<dyn StdError> {
+    fn is_cancelled(&self) -> bool {
+        holds_cancelled(&**self)
+    }
+}
+
+#[cfg(feature = "anyhow")]
+impl Failure for anyhow::Error {
+    fn is_cancelled(&self) -> bool {
+        holds_cancelled(&**self)
+    }
+}
+
+/// True if `error`, or one behind it, is [`Error::Cancelled`].
+pub(super) fn holds_cancelled(error: &(dyn StdError + 'static)) -> bool {
+    if let Some(own) = error.downcast_ref::<Error>() {
+        return own.is_cancelled();
+    }
+    match error.downcast_ref::<io::Error>() {
+        // Its source is not the error in it, but the source of that.
+        Some(error) => error.get_ref().is_some_and(|inner| holds_cancelled(inner)),
+        None => error.source().is_some_and(holds_cancelled),
+    }
+}

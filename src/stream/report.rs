@@ -1,0 +1,142 @@
+//! Reports of a server: to its hook, or to standard error, which nothing can flood.
+
+use std::cell::Cell;
+use std::error::Error as StdError;
+use std::fmt;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+
+use crate::error::Error;
+use crate::sys::addr::UnixName;
+use crate::sys::clock::{self, Nanos};
+
+/// How long a window is, and how many lines a server writes in each.
+const WINDOW: Nanos = 1_000_000_000;
+const LINES: u64 = 10;
+
+/// The other end of a connection, as far as its listener knows; for reports.
+///
+/// It displays as `127.0.0.1:50000`, as the name of a UNIX socket, or as words in its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Peer {
+    /// Its address and port.
+    Inet(SocketAddr),
+    /// The name of its UNIX socket; most clients have none.
+    Unix(UnixName),
+    /// The listener does not tell: see [`Listener::accept_from`](crate::Listener::accept_from).
+    Unknown,
+    /// There is no connection: it is accepting that failed.
+    None,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet(address) => address.fmt(f),
+            Self::Unix(name) => name.fmt(f),
+            Self::Unknown => f.write_str("an unknown peer"),
+            Self::None => f.write_str("no connection"),
+        }
+    }
+}
+
+/// The hook of a server.
+pub(super) type Hook<'a> = Box<dyn Fn(&Error, &Peer) + 'a>;
+
+/// Where the reports of one server go.
+pub(super) struct Reports<'a> {
+    hook: Option<Hook<'a>>,
+    /// When the window began, and how many reports have come since.
+    window: Cell<(Nanos, u64)>,
+}
+
+impl<'a> Reports<'a> {
+    pub(super) fn new(hook: Option<Hook<'a>>) -> Self {
+        Self {
+            hook,
+            window: Cell::new((0, 0)),
+        }
+    }
+
+    /// Tells the hook; without one, writes a line if the window has room for it.
+    pub(super) fn tell(&self, error: &Error, peer: &Peer) {
+        if let Some(hook) = &self.hook {
+            return hook(error, peer);
+        }
+        if let Some(left_out) = self.count(clock::now()) {
+            let line = line(error, peer, left_out);
+            // If standard error is closed, there is no place to say so.
+            let _ = io::stderr().lock().write_all(line.as_bytes());
+        }
+    }
+
+    /// Counts a report. Gives the number of those that were left out before it; `None` if it is
+    /// to be left out, too.
+    fn count(&self, now: Nanos) -> Option<u64> {
+        let (began, count) = self.window.get();
+        if count == 0 || now - began >= WINDOW {
+            self.window.set((now, 1));
+            return Some(count.saturating_sub(LINES));
+        }
+        self.window.set((began, count + 1));
+        (count < LINES).then_some(0)
+    }
+}
+
+/// One line, whatever the texts of the error and of its causes are made of.
+fn line(error: &Error, peer: &Peer, left_out: u64) -> String {
+    let mut text = format!("soloio: {peer}: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.extend([": ", &cause_text]);
+        }
+        source = cause.source();
+    }
+    if left_out > 0 {
+        text.push_str(&format!(" ({left_out} reports before it were left out)"));
+    }
+    let mut line = text.replace(char::is_control, " ");
+    line.push('\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_has_room_for_ten_and_the_next_tells_of_the_rest() {
+        let reports = Reports::new(None);
+        let mut now = WINDOW;
+        for _ in 0..LINES {
+            assert_eq!(reports.count(now), Some(0));
+            now += 1;
+        }
+        for _ in 0..7 {
+            assert_eq!(reports.count(now), None);
+        }
+        assert_eq!(reports.count(2 * WINDOW), Some(7));
+        assert_eq!(reports.count(2 * WINDOW), Some(0));
+        assert_eq!(reports.count(9 * WINDOW), Some(0), "none was left out");
+    }
+
+    #[test]
+    fn a_report_is_one_line_with_the_causes() {
+        let peer = Peer::Inet(SocketAddr::from(([192, 0, 2, 1], 7)));
+        let error = Error::other("it said\n\x1b[31mmore");
+        let text = line(&error, &peer, 3);
+        let expected =
+            "soloio: 192.0.2.1:7: it said  [31mmore (3 reports before it were left out)\n";
+        assert_eq!(text, expected);
+        let refused = io::Error::other(Error::other("the disk is full"));
+        let error = Error::io("write", "/tmp/log", refused);
+        let text = line(&error, &Peer::None, 0);
+        assert_eq!(
+            text,
+            "soloio: no connection: write /tmp/log: the disk is full\n"
+        );
+    }
+}
