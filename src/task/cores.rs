@@ -10,17 +10,14 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::SeqCst;
-use std::sync::{Arc, Mutex};
-use std::task::Waker;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use super::outcome::Outcome;
 use super::scope::CancelScope;
-use super::stop::{Stop, StopHandle, Stopped, lock};
 use crate::error::{Error, Result};
 use crate::runtime::block_on;
+use crate::sync::ThreadEvent;
 
 /// Runs `body` on each of `threads` threads, with a runtime of its own on each, and returns what
 /// they ended with, in the order of [`Core::index`].
@@ -162,15 +159,9 @@ where
 async fn unless_failed<F: Future>(core: &Core, body: F) -> Option<F::Output> {
     let scope = CancelScope::new();
     let mut body = pin!(scope.run(body));
-    let mut known: Option<Waker> = None;
+    let mut place = core.shared.failed.place();
     poll_fn(|cx| {
-        let same = |known: &Waker| known.will_wake(cx.waker());
-        if !known.as_ref().is_some_and(same) {
-            known = Some(cx.waker().clone());
-            core.shared.notify(core.index, cx.waker());
-        }
-        // After the waker is in its place: whoever fails later finds it there.
-        if core.shared.failed.load(SeqCst) {
+        if place.is_set_or_take(cx.waker()) {
             scope.cancel("another core has failed");
         }
         body.as_mut().poll(cx)
@@ -194,12 +185,12 @@ impl Core {
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.shared.ends.len()
+        self.shared.count
     }
 
     /// Asks all loops to stop: [`stopped`](Self::stopped) is over, on all of them and for good.
     pub fn stop(&self) {
-        self.shared.stop.stop();
+        self.shared.stop.set();
     }
 
     /// Waits until one of them was asked to stop; at once if that was before. What
@@ -213,14 +204,15 @@ impl Core {
     ///
     /// Dropping the future has done nothing.
     pub fn stopped(&self) -> impl Future<Output = Result<()>> + Send + use<> {
-        Stopped::new(&self.shared.stop)
+        let stop = self.shared.stop.clone();
+        async move { stop.wait_as(&"the cores to be stopped").await }
     }
 
     /// A handle with which another thread, such as one that waits for signals, can
     /// [`stop`](Self::stop) the loops.
     #[must_use]
     pub fn stop_handle(&self) -> StopHandle {
-        StopHandle(Arc::clone(&self.shared.stop))
+        StopHandle(self.shared.stop.clone())
     }
 }
 
@@ -234,6 +226,31 @@ impl fmt::Debug for Core {
     }
 }
 
+/// Stops the loops of [`per_core`] from anywhere; made by [`Core::stop_handle`].
+#[derive(Clone)]
+pub struct StopHandle(ThreadEvent);
+
+impl StopHandle {
+    /// Asks all loops to stop, as [`Core::stop`] does. Nothing happens if they have ended.
+    pub fn stop(&self) {
+        self.0.set();
+    }
+
+    /// True once they were asked to.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.0.is_set()
+    }
+}
+
+impl fmt::Debug for StopHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StopHandle")
+            .field("stopped", &self.is_stopped())
+            .finish()
+    }
+}
+
 /// How a loop ended that takes the others along.
 enum Failure {
     Error(Error),
@@ -242,49 +259,37 @@ enum Failure {
 
 /// What all loops of one call share.
 struct Shared {
-    stop: Arc<Stop>,
-    failed: AtomicBool,
+    count: usize,
+    stop: ThreadEvent,
+    /// Set after `failure`.
+    failed: ThreadEvent,
     failure: Mutex<Option<Failure>>,
-    /// How to reach each loop when another fails.
-    ends: Vec<Mutex<Option<Waker>>>,
 }
 
 impl Shared {
     fn new(count: usize) -> Self {
         Self {
-            stop: Arc::default(),
-            failed: AtomicBool::new(false),
+            count,
+            stop: ThreadEvent::new(),
+            failed: ThreadEvent::new(),
             failure: Mutex::new(None),
-            ends: (0..count).map(|_| Mutex::new(None)).collect(),
         }
-    }
-
-    fn notify(&self, index: usize, waker: &Waker) {
-        let waker = waker.clone();
-        let old = lock(&self.ends[index]).replace(waker);
-        drop(old);
     }
 
     /// The first failure counts, and ends the others.
     fn fail(&self, failure: Failure) {
-        let later = {
-            let mut first = lock(&self.failure);
-            match &*first {
-                None => first.replace(failure),
-                Some(_) => Some(failure),
-            }
+        let mut first = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let later = match &*first {
+            None => first.replace(failure),
+            Some(_) => Some(failure),
         };
-        self.failed.store(true, SeqCst);
-        for end in &self.ends {
-            let waker = lock(end).take();
-            if let Some(waker) = waker {
-                waker.wake();
-            }
-        }
+        drop(first);
+        self.failed.set();
         drop(later);
     }
 
     fn take_failure(&self) -> Option<Failure> {
-        lock(&self.failure).take()
+        let mut first = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        first.take()
     }
 }

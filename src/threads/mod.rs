@@ -5,14 +5,11 @@
 //! | `job.rs` | `run_in_thread`: one job, and who waits for it |
 //! | `pool.rs` | the threads that run jobs: how many there are, when they end |
 //! | `loop_handle.rs` | `LoopHandle`: closures that another thread has run on the loop |
-//! | `event.rs` | `ThreadEvent`: set on any thread, waited for on any loop |
 
-mod event;
 mod job;
 mod loop_handle;
 mod pool;
 
-pub use event::ThreadEvent;
 pub use job::{RunInThread, run_in_thread};
 pub use loop_handle::{LoopHandle, loop_handle};
 pub use pool::{ThreadStatistics, thread_statistics};
