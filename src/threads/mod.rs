@@ -2,13 +2,15 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `job.rs` | `run_in_thread`: one job, and who waits for it |
-//! | `pool.rs` | the threads that run jobs: how many there are, when they end |
+//! | `job.rs` | `run_in_thread`: its options, and what a cancel does to it |
+//! | `given.rs` | one closure that the pool has, and the tasks that wait for it |
+//! | `pool.rs` | the threads: how many there are, which job one runs, when it ends |
 //! | `loop_handle.rs` | `LoopHandle`: closures that another thread has run on the loop |
 
+pub(crate) mod given;
 mod job;
 mod loop_handle;
-mod pool;
+pub(crate) mod pool;
 
 pub use job::{RunInThread, run_in_thread};
 pub use loop_handle::{LoopHandle, loop_handle};
