@@ -17,7 +17,7 @@
 //! | `happy_eyeballs.rs` | which address of a name first, and several at a time |
 //! | `resolve.rs` | hosts to addresses |
 //! | `resolver.rs` | who looks names up, off the loop |
-//! | `lookups.rs` | which names are being looked up, and who waits |
+//! | `hosts.rs` | names that no server is asked for |
 //! | `foreign.rs` | waits for descriptors that are not ours |
 //! | `options.rs` | socket options, each given to the types that have it |
 //! | `hand_over.rs` | a socket's way to another loop |

@@ -23,7 +23,7 @@ use super::hosts;
 use crate::error::{Error, Result};
 use crate::sys::{again, names};
 use crate::threads::given::Given;
-use crate::threads::pool::Lane;
+use crate::threads::lane::Lane;
 
 /// Turns names into addresses, in the order in which they are to be tried.
 ///
@@ -149,7 +149,7 @@ async fn look_up(lane: Lane, name: &str, ask: fn(&str) -> Answer) -> Result<Answ
     )
 }
 
-/// One lookup, for all tasks that wait for it. It is left, and forgotten, when the last one is gone.
+/// One lookup, for all tasks that wait for it: abandoned, and forgotten, with the last of them.
 struct Lookup {
     key: (Lane, String),
     given: Given<Answer>,

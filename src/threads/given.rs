@@ -4,7 +4,8 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::pool::{Lane, POOL, Ticket, Work};
+use super::lane::Lane;
+use super::pool::{POOL, Ticket, Work};
 use crate::error::{Error, Panicked, Result};
 use crate::sync::ThreadEvent;
 

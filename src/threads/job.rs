@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use super::given::Given;
-use super::pool::Lane;
+use super::lane::Lane;
 use crate::error::{Error, Result};
 use crate::runtime::context;
 use crate::sync::CapacityLimiter;
@@ -28,10 +28,10 @@ use crate::task::shield;
 /// await the job in a [`shield`]. A job that has not started never runs. When the *future* is
 /// dropped nothing can wait: the job is abandoned in any case.
 ///
-/// A job may begin jobs and wait for them, in a [`block_on`](crate::block_on) of its own. They never
-/// wait for a thread behind the jobs they were begun within: those that run within one job are 40
-/// at a time, those within two are another 40, and so on, up to 64. But 40 jobs that wait for one
-/// that was begun elsewhere, say by another loop, keep it from starting for ever.
+/// A job may begin jobs and wait for them, in a [`block_on`](crate::block_on) of its own. They do
+/// not wait behind the jobs they were begun within: those within one job are 40 at a time, those
+/// within two are another 40, and so on, up to 64. But 40 jobs that wait for one that was begun
+/// elsewhere, say by another loop, keep it from starting for ever.
 ///
 /// # Errors
 ///

@@ -4,13 +4,15 @@
 //! |---|---|
 //! | `job.rs` | `run_in_thread`: its options, and what a cancel does to it |
 //! | `given.rs` | one closure that the pool has, and the tasks that wait for it |
+//! | `lane.rs` | the lanes that jobs wait in, and their bounds |
 //! | `pool.rs` | the threads: how many there are, which job one runs, when it ends |
 //! | `loop_handle.rs` | `LoopHandle`: closures that another thread has run on the loop |
 
 pub(crate) mod given;
 mod job;
+pub(crate) mod lane;
 mod loop_handle;
-pub(crate) mod pool;
+mod pool;
 
 pub use job::{RunInThread, run_in_thread};
 pub use loop_handle::{LoopHandle, loop_handle};

@@ -1,7 +1,7 @@
 //! The threads that block: how many there are, which job a thread runs, when a thread ends.
 //!
 //! One pool serves the process: jobs of `run_in_thread` and lookups of names. A job waits in its
-//! [lane](Lane), which has bounds of its own, so that jobs of one kind never wait for another kind.
+//! [lane](super::lane), which has bounds of its own, so that jobs of one kind never wait for another kind.
 //! A job that its lane lets start is *ready*, and for each ready job there is a thread *coming* to
 //! take it: one that was idle, one that is being made, or one that is about to finish another.
 //!
@@ -29,7 +29,6 @@
 //! * `coming` is at least the number of ready jobs, unless a thread could not be made.
 //! * Whether a job has started, and whether it is abandoned, is decided under the lock alone.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
 use std::mem;
@@ -39,77 +38,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use super::lane::Lane;
 use crate::sys::again;
 
 /// How long a thread waits for the next job before it ends; AnyIO's time.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How deep jobs may begin jobs within each other: each level has 40 threads of its own.
-const DEPTH: u8 = 64;
 
 /// The pool of this process.
 pub(super) static POOL: Pool = Pool::new(PATIENCE);
-
-thread_local! {
-    /// How many jobs the code on this thread runs within.
-    static WITHIN: Cell<u8> = const { Cell::new(0) };
-}
-
-/// A line of jobs that share bounds.
-///
-/// A job may wait for jobs that it began itself, so these are in a lane of their own: they wait
-/// for each other, and for what they begin in their turn, but for nothing that waits for them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Lane {
-    /// Jobs, by how many others they were begun within.
-    Job(u8),
-    /// The same with a limiter of the caller's.
-    Limited(u8),
-    /// Names that are looked for in files.
-    Files,
-    /// Names that servers are asked for.
-    Names,
-}
-
-/// What a lane lets run and wait.
-struct Bounds {
-    /// Jobs at a time that a task waits for; and abandoned ones with them.
-    wanted: usize,
-    running: usize,
-    waiting: usize,
-}
-
-impl Lane {
-    /// The lane of a job that is begun on this thread.
-    pub(super) fn here(limited: bool) -> Self {
-        match limited {
-            true => Self::Limited(WITHIN.get()),
-            false => Self::Job(WITHIN.get()),
-        }
-    }
-
-    /// 40 jobs is AnyIO's number. An abandoned job counts, since what it does may be costly; an
-    /// abandoned lookup sleeps until the resolver lets go of a server that does not answer.
-    fn bounds(self) -> Bounds {
-        let (wanted, running, waiting) = match self {
-            Self::Job(_) => (40, 40, usize::MAX),
-            Self::Limited(_) => (usize::MAX, usize::MAX, usize::MAX),
-            Self::Files => (8, 8, 1024),
-            Self::Names => (8, 64, 1024),
-        };
-        Bounds {
-            wanted,
-            running,
-            waiting,
-        }
-    }
-
-    fn depth(self) -> u8 {
-        match self {
-            Self::Job(depth) | Self::Limited(depth) => depth,
-            Self::Files | Self::Names => 0,
-        }
-    }
-}
 
 /// One job, as far as a thread knows of it.
 pub(super) trait Work: Send {
@@ -185,7 +121,7 @@ impl Pool {
         let number = state.tickets;
         state.tickets += 1;
         let refused = match state.lines.get(&lane) {
-            _ if lane.depth() >= DEPTH => Some("jobs run within jobs already, 64 deep"),
+            _ if lane.is_too_deep() => Some("jobs run within jobs already, 64 deep"),
             Some(line) if line.waiting.len() >= lane.bounds().waiting => {
                 Some("too many others wait already: try again")
             }
@@ -283,7 +219,7 @@ impl Pool {
         lane: Lane,
         mut work: Box<dyn Work>,
     ) -> MutexGuard<'static, State> {
-        WITHIN.set(lane.depth() + 1);
+        lane.enter();
         quietly(|| work.run());
         let mut state = self.lock();
         let wanted = state.wanted.remove(&number).is_some();
@@ -368,7 +304,7 @@ fn go_without(mut state: MutexGuard<'_, State>, cause: &io::Error) {
     state.coming -= 1;
     state.threads -= 1;
     let is_stuck = state.threads <= state.abandoned;
-    let is_refused = |lane: &Lane| is_stuck || lane.depth() > 0;
+    let is_refused = |lane: &Lane| is_stuck || lane.is_within_a_job();
     let mut refused = Vec::new();
     for (_, line) in state.lines.iter_mut().filter(|(lane, _)| is_refused(lane)) {
         refused.extend(mem::take(&mut line.waiting).into_values());
@@ -593,10 +529,10 @@ mod tests {
     fn jobs_within_jobs_end_somewhere() {
         static OWN: Pool = Pool::new(PATIENCE);
         let jobs = Jobs::of(&OWN);
-        drop(jobs.submit(1, Lane::Job(DEPTH - 1)));
+        drop(jobs.submit(1, Lane::Job(63)));
         assert_eq!(jobs.told(1, "runs"), [1]);
         assert_eq!(jobs.told(1, "gone"), [1]);
-        drop(jobs.submit(2, Lane::Job(DEPTH)));
+        drop(jobs.submit(2, Lane::Job(64)));
         assert_eq!(jobs.told(1, "refused"), [2]);
     }
 }

@@ -121,8 +121,7 @@ fn b7_a_hundred_connects_to_one_name_make_one_lookup() {
                 while server.questions() == 0 {
                     turns(1).await;
                 }
-                // One more if the hosts file was read before the last of them asked.
-                assert!((before + 1..=before + 2).contains(&threads()));
+                assert!(threads() <= before + 2, "one may read the hosts file");
                 server.open.store(true, SeqCst);
             };
             join(join_all(connects), open).await.0
@@ -181,7 +180,6 @@ fn never_answered(test: &str, leave: bool) {
                 let port = listener.local_addr().expect("bound").port();
                 let stream = connect_tcp("127.0.0.1", port).await;
                 stream.expect("an address needs no name server");
-                // As many that look into the hosts file, at most.
                 assert!((before + 1..=before + 16).contains(&threads()));
             };
             let (given_up, ()) = join(all, others).await;
