@@ -6,6 +6,7 @@
 mod adopt;
 mod allocations;
 mod bad_input;
+mod blocked_signals;
 mod broken_core;
 mod buffered;
 mod cancel_everywhere;
