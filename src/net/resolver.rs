@@ -5,9 +5,8 @@
 //! a task that asked may leave at any time, and nothing waits for a thread that hangs.
 //!
 //! ```text
-//!   the hosts file has it, or it is localhost? ──yes──> the answer     (lane Files, at most 8)
-//!          └──no──> the system's resolver ──────────────> the answer   (lane Names, at most 8
-//!                                                                      that are waited for)
+//!   the hosts file has it, or it is localhost? ──yes──> the answer   (lane Files)
+//!          └──no──> the system's resolver ────────────> the answer   (lane Names)
 //! ```
 
 use std::collections::BTreeMap;

@@ -49,8 +49,7 @@ impl Lane {
         let (wanted, running, waiting) = match self {
             Self::Job(_) => (40, 40, usize::MAX),
             Self::Limited(_) => (usize::MAX, usize::MAX, usize::MAX),
-            Self::Files => (8, 8, 1024),
-            Self::Names => (8, 64, 1024),
+            Self::Files | Self::Names => (8, 64, 1024),
         };
         Bounds {
             wanted,
@@ -64,7 +63,7 @@ impl Lane {
         WITHIN.set(self.depth() + 1);
     }
 
-    /// True if a job may wait for those of this lane.
+    /// True if another job, which holds a thread, may wait for those of this lane.
     pub(super) fn is_within_a_job(self) -> bool {
         self.depth() > 0
     }
