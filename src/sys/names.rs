@@ -66,7 +66,10 @@ fn error(number: i32) -> io::Error {
     let (kind, message) = match number {
         libc::EAI_SYSTEM => return io::Error::last_os_error(),
         libc::EAI_NONAME => (NotFound, "no such name"),
-        libc::EAI_AGAIN => (ResourceBusy, "no name server gave an answer: try again"),
+        libc::EAI_AGAIN => (
+            ResourceBusy,
+            "no name server gave a usable answer: try again",
+        ),
         libc::EAI_FAIL => (ResourceBusy, "a name server failed or refused: try again"),
         libc::EAI_MEMORY => (OutOfMemory, "no memory to look it up"),
         other if NO_ADDRESS.contains(&other) => (NotFound, "no such name with an address"),
