@@ -365,7 +365,8 @@ impl StdError for ConnectFailed {
 pub struct ResolveError {
     /// The name that was looked up.
     pub host: String,
-    /// What the resolver said.
+    /// What the resolver said. The system's is of kind `NotFound` if there is no such name, and of
+    /// kind `ResourceBusy` if a later try may succeed.
     pub cause: io::Error,
 }
 

@@ -133,15 +133,16 @@ pub use stream::{
     ServeCounters, TrySendError, create_memory_byte_stream, create_memory_object_stream,
 };
 pub use stream::{Relay, RelaySide, Relayed, relay};
-pub use sync::{CapacityLimiter, Condition, Event, Lock, LockGuard, RateLimiter, Semaphore};
+pub use sync::{
+    CapacityLimiter, Condition, Event, Lock, LockGuard, RateLimiter, Semaphore, ThreadEvent,
+};
 pub use task::{
     CancelScope, Core, Join, Outcome, Race, Ready, StopHandle, TaskGroup, TaskHandle, TryJoin,
     Winner, current_effective_deadline, fail_after, fail_at, join, move_on_after, move_on_at,
     per_core, per_core_with, race, shield, task_group, task_group_with, try_join, yield_now,
 };
 pub use threads::{
-    LoopHandle, RunInThread, ThreadEvent, ThreadStatistics, loop_handle, run_in_thread,
-    thread_statistics,
+    LoopHandle, RunInThread, ThreadStatistics, loop_handle, run_in_thread, thread_statistics,
 };
 pub use time::{Interval, Sleep, interval, sleep, sleep_until};
 

@@ -101,8 +101,12 @@ impl fmt::Display for Signal {
 ///
 /// Needs no runtime: call it before anything else, so that none comes too early. When the last
 /// receiver of a signal is dropped, the signal does again what it did before, such as ending the
-/// process. A handler that was there goes on being called. Nothing else of the process is touched:
-/// no signal is blocked, and no thread started.
+/// process. A handler that was there goes on being called.
+///
+/// A process may be started with signals blocked, which it inherits. Those that are named here are
+/// unblocked on the calling thread, and stay unblocked there. So call it on a thread that lasts as
+/// long as signals are wanted, such as that of the loop. Nothing else of the process is touched: no
+/// signal is blocked, and no thread started.
 ///
 /// Any number of receivers (1,024 in a process), on any threads, each get every signal.
 ///

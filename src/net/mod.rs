@@ -17,7 +17,7 @@
 //! | `happy_eyeballs.rs` | which address of a name first, and several at a time |
 //! | `resolve.rs` | hosts to addresses |
 //! | `resolver.rs` | who looks names up, off the loop |
-//! | `lookups.rs` | which names are being looked up, and who waits |
+//! | `hosts.rs` | names that no server is asked for |
 //! | `foreign.rs` | waits for descriptors that are not ours |
 //! | `options.rs` | socket options, each given to the types that have it |
 //! | `hand_over.rs` | a socket's way to another loop |
@@ -37,11 +37,11 @@ mod datagrams;
 mod foreign;
 mod hand_over;
 mod happy_eyeballs;
+mod hosts;
 mod inherited;
 mod listen;
 mod listen_socket;
 mod listen_unix;
-mod lookups;
 mod options;
 mod plain;
 mod resolve;

@@ -1,26 +1,28 @@
-//! Who turns a name into addresses: the system's resolver, on threads, or one that is handed in.
+//! The resolver that turns a name into addresses: the system's, on threads, or one that is handed
+//! in.
 //!
-//! The system's resolver blocks, for seconds at times. It runs on detached threads that nobody ever
-//! waits for: whoever asked may leave at any time. The threads are the process's, not a runtime's:
-//! their number is bounded however many loops there are, and loops that ask for the same name at
-//! the same time share one lookup.
+//! The system's resolver blocks, for seconds at times. It runs on the threads of `threads/pool.rs`:
+//! a task that asked may leave at any time, and nothing waits for a thread that hangs.
+//!
+//! ```text
+//!   the hosts file has it, or it is localhost? ──yes──> the answer   (lane Files)
+//!          └──no──> the system's resolver ────────────> the answer   (lane Names)
+//! ```
 
-use std::fmt;
-use std::future::{Future, poll_fn};
+use std::collections::BTreeMap;
+use std::future::Future;
 use std::io;
 use std::mem;
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::process;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Poll, Waker, ready};
-use std::thread;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use super::lookups::{Asked, Lookups, Ticket};
-use crate::error::Result;
-use crate::runtime::context;
-use crate::runtime::wait::Wait;
+use super::hosts;
+use crate::error::{Error, Result};
+use crate::sys::{again, names};
+use crate::threads::given::Given;
+use crate::threads::lane::Lane;
 
 /// Turns names into addresses, in the order in which they are to be tried.
 ///
@@ -77,12 +79,23 @@ pub type Resolving<'a> = Pin<Box<dyn Future<Output = Result<Vec<SocketAddr>>> + 
 
 /// The system's resolver, `getaddrinfo(3)`: hosts file, DNS, and whatever else is configured.
 ///
-/// It runs on at most 8 threads of the process, which end as soon as nothing is queued. Those who
-/// ask for one name at the same time share its lookup. Who is cancelled leaves at once; a lookup
-/// that nobody wants any more is not begun, or its answer is dropped. At most 1,024 names wait for
-/// a thread: the next one is refused.
+/// It runs on threads that [`run_in_thread`](crate::run_in_thread) uses too, for at most 8 names at
+/// a time. A task that is cancelled leaves at once; a lookup that no task waits for any more is not
+/// begun. One that runs goes on until the system gives up, and its answer is dropped; it no longer
+/// counts among the 8, but with the others it is one of at most 64. Tasks that ask for one name at
+/// the same time share its lookup. At most 1,024 names wait for a thread: the next one is refused.
+///
+/// Names that the hosts file has do not wait for others. Nor does `localhost`, nor a name that ends
+/// in `.localhost` (RFC 6761): if the hosts file doesn't have it, it is 127.0.0.1 and ::1, and no
+/// server is asked.
 ///
 /// Names are ASCII. International names have to be encoded by the caller (IDNA, RFC 5890).
+///
+/// # Errors
+///
+/// Of kind `NotFound` if there is no such name, or it has no address. Of kind `ResourceBusy` if
+/// that could not be found out (no answer in time, a server that failed or refused, too many names
+/// that wait): a later try may succeed.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemResolver;
 
@@ -94,285 +107,101 @@ impl Resolver for SystemResolver {
 
 /// Looks a name up with the system's resolver.
 pub(super) async fn system(name: &str, port: u16) -> Result<Vec<SocketAddr>> {
-    static SYSTEM: Pool<fn(&str) -> Answer> = Pool::new(ask_system);
     if !name.is_ascii() {
         let message = "the name is not ASCII: encode it (IDNA) first";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message).into());
     }
-    let answer = SYSTEM.look_up(name).await?;
-    let mut addresses = answer.as_ref().as_ref().map_err(again)?.clone();
+    let mut answer = look_up(Lane::Files, name, ask_files).await?;
+    if answer.is_none() {
+        answer = look_up(Lane::Names, name, |name| Some(names::look_up(name))).await?;
+    }
+    let mut addresses = answer.expect("the second one is not `None`")?;
     addresses.iter_mut().for_each(|found| found.set_port(port));
     Ok(addresses)
 }
 
-fn ask_system(name: &str) -> Answer {
-    (name, 0).to_socket_addrs().map(Iterator::collect)
-}
+/// Addresses without a port; `None` if another lane is to be asked.
+type Answer = Option<io::Result<Vec<SocketAddr>>>;
 
-/// The same error once more, for each who asked.
-fn again(error: &io::Error) -> io::Error {
-    match error.raw_os_error() {
-        Some(number) => io::Error::from_raw_os_error(number),
-        None => io::Error::new(error.kind(), error.to_string()),
+/// The answer of the system in any case: it may be configured not to use the file.
+fn ask_files(name: &str) -> Answer {
+    match hosts::has(name) {
+        true => Some(names::look_up(name)),
+        false => hosts::localhost(name).map(Ok),
     }
 }
 
-/// Addresses without a port.
-type Answer = io::Result<Vec<SocketAddr>>;
-
-/// Threads that look names up, as long as there is something to look up.
-struct Pool<L> {
-    lookups: Mutex<Lookups<Waker, Arc<Answer>>>,
-    look_up: L,
+/// Waits for the answer of `ask`, which other tasks may have asked already. The error is the
+/// runtime's, not the resolver's.
+async fn look_up(lane: Lane, name: &str, ask: fn(&str) -> Answer) -> Result<Answer> {
+    let lookup = Lookup::shared(lane, name, ask);
+    lookup.given.wait(&"the address of a host").await?;
+    let ended = lookup.given.ended();
+    Ok(
+        match ended.as_ref().expect("it is over, and taken by none") {
+            Ok(Some(Ok(addresses))) => Some(Ok(addresses.clone())),
+            Ok(None) => None,
+            Ok(Some(Err(cause))) => Some(Err(again(cause))),
+            Err(Error::Io(refused)) => Some(Err(again(refused))),
+            Err(_) => Some(Err(io::Error::other("the resolver panicked"))),
+        },
+    )
 }
 
-impl<L> fmt::Debug for Pool<L> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").finish_non_exhaustive()
+/// One lookup, for all tasks that wait for it: abandoned, and forgotten, with the last of them.
+struct Lookup {
+    key: (Lane, String),
+    given: Given<Answer>,
+}
+
+/// The lookups of the process with this number. A fork has none of the threads.
+type Lookups = (u32, BTreeMap<(Lane, String), Weak<Lookup>>);
+
+fn lookups() -> MutexGuard<'static, Lookups> {
+    static LOOKUPS: Mutex<Lookups> = Mutex::new((0, BTreeMap::new()));
+    let mut lookups = LOOKUPS.lock().unwrap_or_else(PoisonError::into_inner);
+    if lookups.0 != process::id() {
+        mem::forget(mem::replace(
+            &mut *lookups,
+            (process::id(), BTreeMap::new()),
+        ));
     }
+    lookups
 }
 
-impl<L: Fn(&str) -> Answer + Send + Sync + 'static> Pool<L> {
-    const fn new(look_up: L) -> Self {
-        Self {
-            lookups: Mutex::new(Lookups::new(0)),
-            look_up,
+impl Lookup {
+    fn shared(lane: Lane, name: &str, ask: fn(&str) -> Answer) -> Arc<Self> {
+        let key = (lane, name.to_owned());
+        // Not in the condition: nothing may be dropped, nor begun, under the lock.
+        let known = lookups().1.get(&key).and_then(Weak::upgrade);
+        if let Some(known) = known.filter(|known| !known.given.is_over()) {
+            return known;
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Lookups<Waker, Arc<Answer>>> {
-        let mut lookups = self.lookups.lock().unwrap_or_else(PoisonError::into_inner);
-        if lookups.epoch() != process::id() {
-            // A fork has none of the threads. Whoever waits there is the parent's: not dropped
-            // here, where it might be the user's code under a lock.
-            mem::forget(mem::replace(&mut *lookups, Lookups::new(process::id())));
-        }
-        lookups
-    }
-
-    /// Waits for the answer. The error is the runtime's, not the resolver's.
-    async fn look_up(&'static self, name: &str) -> Result<Arc<Answer>> {
-        let mut asker = Asker {
-            pool: self,
-            ticket: None,
-        };
-        let mut wait = Wait::new(&"the address of a host");
-        poll_fn(|cx| {
-            context::poll_with(|core| {
-                ready!(wait.admit(core, cx))?;
-                match asker.poll(name, cx.waker().clone()) {
-                    Poll::Ready(answer) => {
-                        wait.done(core);
-                        Poll::Ready(Ok(answer))
-                    }
-                    Poll::Pending => wait.pend(core, cx),
-                }
-            })
-        })
-        .await
-    }
-
-    fn start_thread(&'static self) {
-        let thread = thread::Builder::new().name("soloio-resolve".into());
-        if let Err(cause) = thread.spawn(|| self.work()) {
-            let woken = self.lock().no_thread(&Arc::new(Err(cause)));
-            woken.into_iter().for_each(Waker::wake);
-        }
-    }
-
-    /// What a thread does: one lookup after the other, until there is none.
-    fn work(&self) {
-        loop {
-            let Some((number, name)) = self.lock().next() else {
-                return;
-            };
-            let answer = catch_unwind(AssertUnwindSafe(|| (self.look_up)(&name)))
-                .unwrap_or_else(|_| Err(io::Error::other("the resolver panicked")));
-            let woken = self.lock().finish(number, Arc::new(answer));
-            for waker in woken {
-                // It may be the user's code; a panic there is not this thread's end.
-                drop(catch_unwind(AssertUnwindSafe(|| waker.wake())));
-            }
-        }
+        let asked = name.to_owned();
+        let given = Given::new(lane, move || ask(&asked));
+        let lookup = Arc::new(Self { key, given });
+        // Of two threads that come here at a time, the later one is found from now on.
+        lookups()
+            .1
+            .insert(lookup.key.clone(), Arc::downgrade(&lookup));
+        lookup
     }
 }
 
-/// One who asks for a name; leaves when dropped.
-struct Asker<L: Fn(&str) -> Answer + Send + Sync + 'static> {
-    pool: &'static Pool<L>,
-    ticket: Option<Ticket>,
-}
-
-impl<L: Fn(&str) -> Answer + Send + Sync + 'static> Asker<L> {
-    fn poll(&mut self, name: &str, mut waker: Waker) -> Poll<Arc<Answer>> {
-        let mut lookups = self.pool.lock();
-        if let Some(ticket) = self.ticket.filter(|ticket| lookups.knows(*ticket)) {
-            let answer = lookups.answer(ticket, &mut waker);
-            drop(lookups);
-            // Whichever waker it is now, it is dropped after the lock.
-            drop(waker);
-            return answer.map_or(Poll::Pending, Poll::Ready);
-        }
-        let asked = lookups.ask(name, waker);
-        drop(lookups);
-        match asked {
-            Asked::Waiting(ticket) => self.ticket = Some(ticket),
-            Asked::NeedsThread(ticket) => {
-                self.ticket = Some(ticket);
-                self.pool.start_thread();
-            }
-            Asked::Full(waker) => {
-                drop(waker);
-                return Poll::Ready(Arc::new(Err(full())));
-            }
-        }
-        Poll::Pending
-    }
-}
-
-impl<L: Fn(&str) -> Answer + Send + Sync + 'static> Drop for Asker<L> {
+impl Drop for Lookup {
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket {
-            let left = self.pool.lock().leave(ticket);
-            drop(left);
+        let mut lookups = lookups();
+        let known = lookups.1.get(&self.key);
+        if known.is_some_and(|known| known.strong_count() == 0) {
+            lookups.1.remove(&self.key);
         }
     }
-}
-
-fn full() -> io::Error {
-    let message = "too many other names wait to be looked up";
-    io::Error::new(io::ErrorKind::ResourceBusy, message)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Condvar;
-    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-    use std::time::Duration;
-
-    use super::super::lookups::THREADS;
-    use crate::error::Error;
     use crate::runtime::block_on;
-    use crate::task::task_group;
-
-    const WAIT: Duration = Duration::from_secs(60);
-
-    /// Answers when it is told to, and counts.
-    #[derive(Default)]
-    struct Slow {
-        calls: AtomicUsize,
-        open: Mutex<bool>,
-        opened: Condvar,
-    }
-
-    impl Slow {
-        fn answer(&self, name: &str) -> Answer {
-            self.calls.fetch_add(1, SeqCst);
-            let open = self.open.lock().expect("no panic");
-            let answered = self.opened.wait_timeout_while(open, WAIT, |open| !*open);
-            assert!(!answered.expect("no panic").1.timed_out());
-            if name == "panic" {
-                std::panic::resume_unwind(Box::new("as told"));
-            }
-            if name == "nothing" {
-                return Err(io::Error::other("no such name"));
-            }
-            Ok(vec![([127, 0, 0, 1], 0).into()])
-        }
-
-        fn open(&self) {
-            *self.open.lock().expect("no panic") = true;
-            self.opened.notify_all();
-        }
-    }
-
-    type Looker = Box<dyn Fn(&str) -> Answer + Send + Sync>;
-
-    /// A pool lives for ever, as the process has one. Held here, a leak checker finds it.
-    static KEPT: Mutex<Vec<&Pool<Looker>>> = Mutex::new(Vec::new());
-
-    fn pool() -> (&'static Pool<Looker>, Arc<Slow>) {
-        let slow = Arc::new(Slow::default());
-        let answers = Arc::clone(&slow);
-        let look_up: Looker = Box::new(move |name| answers.answer(name));
-        let pool: &Pool<Looker> = Box::leak(Box::new(Pool::new(look_up)));
-        KEPT.lock().expect("no panic").push(pool);
-        (pool, slow)
-    }
-
-    /// Polls a future once: it has asked then.
-    async fn asked<F: Future>(mut future: Pin<&mut F>) {
-        let polled = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_pending())).await;
-        assert!(polled);
-    }
-
-    #[test]
-    fn a_hundred_who_ask_share_one_lookup() {
-        let (pool, slow) = pool();
-        block_on(task_group(async |group| {
-            let all: Vec<_> = (0..100).map(|_| group.spawn(pool.look_up("a"))).collect();
-            while pool.lock().waiting() < 100 {
-                crate::task::yield_now().await?;
-            }
-            slow.open();
-            for one in all {
-                assert!(one.await?.is_ok());
-            }
-            Ok(())
-        }))
-        .expect("answered");
-        assert_eq!(slow.calls.load(SeqCst), 1);
-    }
-
-    #[test]
-    fn a_hung_resolver_has_few_threads_and_nobody_waits_for_it() {
-        let (pool, slow) = pool();
-        block_on(async {
-            let names: Vec<_> = (0..50).map(|n| n.to_string()).collect();
-            let all = names.iter().map(|name| Box::pin(pool.look_up(name)));
-            let mut all: Vec<_> = all.collect();
-            for one in &mut all {
-                asked(one.as_mut()).await;
-            }
-            assert_eq!(pool.lock().counts(), (THREADS, 50));
-            drop(all);
-            let (_, jobs) = pool.lock().counts();
-            assert!(jobs <= THREADS, "the rest is not begun");
-        });
-        // Here the runtime has ended, with the threads still inside the resolver.
-        slow.open();
-        while pool.lock().counts() != (0, 0) {
-            thread::yield_now();
-        }
-        assert!(slow.calls.load(SeqCst) <= THREADS);
-    }
-
-    #[test]
-    fn errors_and_panics_are_answers() {
-        let (pool, slow) = pool();
-        slow.open();
-        let answers = block_on(async {
-            (
-                pool.look_up("nothing").await.expect("an answer"),
-                pool.look_up("panic").await.expect("an answer"),
-                pool.look_up("a").await.expect("an answer"),
-            )
-        });
-        let text = |answer: &Answer| answer.as_ref().expect_err("an error").to_string();
-        assert!(text(&answers.0).contains("no such name"));
-        assert!(text(&answers.1).contains("panicked"));
-        assert!(answers.2.is_ok());
-    }
-
-    #[test]
-    fn the_same_error_comes_again_for_each() {
-        let refused = io::Error::from_raw_os_error(1);
-        assert_eq!(again(&refused).raw_os_error(), Some(1));
-        let other = io::Error::new(io::ErrorKind::NotFound, "words");
-        assert_eq!(again(&other).kind(), io::ErrorKind::NotFound);
-        assert_eq!(again(&other).to_string(), "words");
-    }
 
     #[test]
     fn a_name_that_is_not_ascii_is_refused() {

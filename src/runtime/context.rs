@@ -23,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::executor::remote::Remote;
 use crate::executor::{Executor, TaskId, waker};
 use crate::reactor::{Reactor, Waiter};
+use crate::sys::again;
 use crate::sys::batch::Batch;
 use crate::sys::current::Current;
 use crate::sys::poller::Bell;
@@ -198,10 +199,7 @@ impl Core {
     #[cold]
     pub(crate) fn failure(&self) -> Error {
         let cause = match &*self.failure.borrow() {
-            Some(cause) => match cause.raw_os_error() {
-                Some(number) => io::Error::from_raw_os_error(number),
-                None => io::Error::new(cause.kind(), cause.to_string()),
-            },
+            Some(cause) => again(cause),
             None => io::Error::other("the loop failed"),
         };
         Error::io("wait for events in", "the runtime's loop", cause)

@@ -1,7 +1,8 @@
 //! What tasks of one thread need to talk and to take turns; object streams are in `stream`.
 //!
-//! Everything here is borrowed: tasks of a group use it through `&`, without `Rc` or `Arc`. Nothing
-//! is atomic, and a wait allocates nothing once the line has been as long before.
+//! Everything here but [`ThreadEvent`] is borrowed: tasks of a group use it through `&`, without
+//! `Rc` or `Arc`. Nothing is atomic, and a wait allocates nothing once the line has been as long
+//! before.
 //!
 //! | type | what it is for |
 //! |---|---|
@@ -11,6 +12,7 @@
 //! | [`Semaphore`] | at most so many at a time |
 //! | [`CapacityLimiter`] | the same with a size that may change, and knows who borrows |
 //! | [`RateLimiter`] | at most so many per time |
+//! | [`ThreadEvent`] | something has happened, on any thread |
 //!
 //! # What always holds
 //!
@@ -44,6 +46,7 @@ mod lock;
 mod permits;
 mod rate;
 mod semaphore;
+mod thread_event;
 pub(crate) mod wait_queue;
 
 pub use condition::{Condition, ConditionStatistics};
@@ -52,3 +55,4 @@ pub use limiter::{CapacityLimiter, CapacityLimiterStatistics, LimiterToken};
 pub use lock::{Lock, LockGuard, LockStatistics};
 pub use rate::{RateLimiter, RateLimiterStatistics};
 pub use semaphore::{Semaphore, SemaphorePermit, SemaphoreStatistics};
+pub use thread_event::ThreadEvent;

@@ -1,6 +1,6 @@
 //! Every system call of the crate, behind plain functions from which nothing of libc leaks upward.
 //!
-//! (Left to std are threads, its name resolver, which runs on one, and the reading of PEM files.)
+//! (Left to std are threads, and the reading of PEM files and the hosts file.)
 //!
 //! What stands here is deliberately narrow, so that a simulated kernel can stand in its place:
 //!
@@ -19,6 +19,7 @@
 //! | `splice.rs` | bytes that stay in the kernel: splice, sendfile (Linux) |
 //! | `ancillary.rs` | descriptors that travel with bytes |
 //! | `signal.rs` | the handler of signals, who wants which, what was there before |
+//! | `names.rs` | getaddrinfo |
 //! | `interface.rs` | network interfaces by name |
 //! | `socket.rs` | making, connecting, accepting, receiving, sending |
 //! | `options.rs` | socket options |
@@ -41,6 +42,7 @@ pub(crate) mod errno;
 pub(crate) mod file;
 pub(crate) mod foreign;
 pub(crate) mod interface;
+pub(crate) mod names;
 pub(crate) mod options;
 pub(crate) mod poller;
 pub(crate) mod signal;
@@ -62,4 +64,12 @@ use std::io;
 fn check(result: impl TryInto<usize>) -> io::Result<usize> {
     // Only -1 does not fit: no call returns any other negative number.
     result.try_into().map_err(|_| io::Error::last_os_error())
+}
+
+/// The same error once more.
+pub(crate) fn again(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(number) => io::Error::from_raw_os_error(number),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
 }

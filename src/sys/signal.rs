@@ -14,16 +14,20 @@
 //! # What is shared with the handler
 //!
 //! It may run at any moment on any thread, so it takes no lock and allocates nothing: it touches
-//! the atomics of [`SEATS`], [`PREVIOUS`] and [`OWNER`], and calls `getpid`, `write`, and at worst
-//! `sigaction` and `raise`, all of which may be called there (signal-safety(7)). `errno` is as
-//! before when it returns. A seat's descriptor is closed only after the handlers that may have
-//! read its number are through (`visitors`): none ever writes to a number that was used again.
+//! the atomics of [`SEATS`], [`MET`], [`PREVIOUS`] and [`OWNER`], and calls `getpid`, `write`, and
+//! at worst `sigaction` and `raise`, all of which may be called there (signal-safety(7)). `errno`
+//! is as before when it returns. A seat's descriptor is closed only after the handlers that may
+//! have read its number are through (`visitors`): none ever writes to a number that was used again.
 //!
 //! # What is left as it was
 //!
 //! A signal gets our handler when its first seat is taken, and what it had before when the last
-//! one is given back. In between a handler that was there is called after ours. If somebody has
-//! put another one on top of ours it stays there, and ours with it.
+//! one is given back. In between a handler that was there is called after ours, with its mask and
+//! its SA_NODEFER, and once if it has SA_RESETHAND. If other code has put a handler on top of ours
+//! it stays there, and ours with it.
+//!
+//! A signal that is blocked where a receiver is opened is unblocked on that thread, and stays so:
+//! the mask may be that of the process's parent, and no signal would ever arrive.
 //!
 //! A child process inherits handlers until it calls exec, and the descriptors with them. There the
 //! handler does what would have happened without it: the parent is told nothing.
@@ -31,17 +35,24 @@
 //! Long because all that the handler and the others share is to be seen in one place.
 
 use std::io;
-use std::mem::{MaybeUninit, transmute, zeroed};
+use std::mem::{transmute, zeroed};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::ptr;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+#[cfg(any(target_os = "android", target_os = "netbsd", target_os = "openbsd"))]
+use libc::__errno as errno;
+#[cfg(any(target_os = "linux", target_os = "dragonfly"))]
+use libc::__errno_location as errno;
+#[cfg(any(target_vendor = "apple", target_os = "freebsd"))]
+use libc::__error as errno;
 use libc::{c_int, c_void, siginfo_t};
 
 use super::check;
+use super::socket::recv;
 
 /// The numbers of the signals that have a name above.
 pub(crate) mod number {
@@ -105,25 +116,33 @@ impl Seat {
     }
 }
 
-/// What a signal did before ours, for the handler; a copy of what `Table::before` has in full.
+/// What a signal did before ours.
 struct Previous {
-    /// An address, `SIG_DFL` or `SIG_IGN`.
-    action: AtomicUsize,
-    /// The address is of a function with three arguments.
-    informed: AtomicBool,
+    /// As the system knows it.
+    address: usize,
+    /// SA_SIGINFO; and SA_RESETHAND: it is called for one signal, and then made the default.
+    flags: c_int,
+    call: Call,
+}
+
+#[derive(Clone, Copy)]
+enum Call {
+    Default,
+    Nothing,
+    Plain(extern "C" fn(c_int)),
+    Informed(Handler),
 }
 
 static SEATS: [Seat; ROOM] = [const { Seat::new() }; ROOM];
 /// Seats from here on were never taken.
 static SEATS_USED: AtomicUsize = AtomicUsize::new(0);
-static PREVIOUS: [Previous; NUMBERS] = [const {
-    Previous {
-        action: AtomicUsize::new(libc::SIG_DFL),
-        informed: AtomicBool::new(false),
-    }
-}; NUMBERS];
+/// Each handler that was met, once and for good, so that our handler reads one of them as a whole.
+/// The first place is that of [`Call::Default`].
+static MET: [OnceLock<Previous>; 256] = [const { OnceLock::new() }; 256];
+/// The places of those that ours is on top of.
+static PREVIOUS: [AtomicUsize; NUMBERS] = [const { AtomicUsize::new(0) }; NUMBERS];
 /// The process whose signals these are; 0 while no seat is taken.
-static OWNER: AtomicI32 = AtomicI32::new(0);
+static OWNER: AtomicU32 = AtomicU32::new(0);
 
 /// What only those know who take seats and give them back.
 struct Table {
@@ -183,6 +202,8 @@ pub(crate) fn receive(signals: &[c_int]) -> Result<(Receiving, OwnedFd), (io::Er
         skip: AtomicU32::new(0),
         _bell: write,
     };
+    // Last: a signal that has waited comes at once, and is noted.
+    unblock(signals).map_err(|error| (error, 0))?;
     Ok((receiving, read))
 }
 
@@ -214,9 +235,7 @@ impl Receiving {
 fn read_empty(bell: BorrowedFd<'_>) -> io::Error {
     let mut bytes = [0_u8; 64];
     loop {
-        let (fd, room) = (bell.as_raw_fd(), bytes.as_mut_ptr().cast());
-        // SAFETY: the buffer is valid for the length of the call.
-        match check(unsafe { libc::read(fd, room, bytes.len()) }) {
+        match recv(bell, &mut bytes) {
             Ok(0) => return io::ErrorKind::UnexpectedEof.into(),
             Ok(_) => {}
             Err(error) => return error,
@@ -288,9 +307,7 @@ impl Table {
             // on top once more would make the two call each other for ever.
             let is_below = self.before[number].is_some() && is_function(&now);
             if !is_ours(&now) && !is_below {
-                let informed = now.sa_flags & libc::SA_SIGINFO != 0;
-                PREVIOUS[number].informed.store(informed, SeqCst);
-                PREVIOUS[number].action.store(now.sa_sigaction, SeqCst);
+                PREVIOUS[number].store(met(&now)?, SeqCst);
                 action(signal, Some(&ours(&now)))?;
                 self.before[number] = Some(now);
             }
@@ -304,7 +321,11 @@ impl Table {
         let number = index(signal);
         self.users[number] -= 1;
         if self.users[number] == 0 && action(signal, None).is_ok_and(|now| is_ours(&now)) {
-            if let Some(before) = self.before[number].take() {
+            if let Some(mut before) = self.before[number].take() {
+                if before.sa_flags & libc::SA_RESETHAND != 0 && PREVIOUS[number].load(SeqCst) == 0 {
+                    // It had its signal.
+                    before.sa_sigaction = libc::SIG_DFL;
+                }
                 let restored = action(signal, Some(&before));
                 debug_assert!(restored.is_ok(), "it had this action before");
             }
@@ -327,25 +348,58 @@ fn index(signal: c_int) -> usize {
     usize::try_from(signal).expect("1 to 64")
 }
 
-fn process() -> c_int {
-    // SAFETY: always allowed, in a handler too.
-    unsafe { libc::getpid() }
+fn process() -> u32 {
+    // Calls getpid, and nothing else.
+    std::process::id()
 }
 
 /// What a signal does; and what it is to do from now on, if that is given.
 fn action(signal: c_int, new: Option<&libc::sigaction>) -> io::Result<libc::sigaction> {
     let new = new.map_or(ptr::null(), ptr::from_ref);
-    let mut old = MaybeUninit::zeroed();
-    // SAFETY: both places are valid for the length of the call. What is put there is our handler,
-    // which may run at any moment, or what was there before.
-    check(unsafe { libc::sigaction(signal, new, old.as_mut_ptr()) })?;
-    // SAFETY: integers and pointers, valid as zeros, and filled in by the call.
-    Ok(unsafe { old.assume_init() })
+    // SAFETY: a sigaction is integers and pointers, valid as zeros; both places are valid for the
+    // length of the call. What is put there is our handler, which may run at any moment, or what
+    // was there before.
+    unsafe {
+        let mut old = zeroed();
+        check(libc::sigaction(signal, new, &raw mut old))?;
+        Ok(old)
+    }
+}
+
+/// The place of what was there before ours, among those that were met.
+fn met(before: &libc::sigaction) -> io::Result<usize> {
+    let address = before.sa_sigaction;
+    let flags = before.sa_flags & (libc::SA_SIGINFO | libc::SA_RESETHAND);
+    let call = match address {
+        libc::SIG_DFL => return Ok(0),
+        libc::SIG_IGN => Call::Nothing,
+        // SAFETY: the code that put a function there said by the flag that it is a handler with
+        // three arguments, or with one. It exposed the address when it gave it to the system as a
+        // number; and it is not null, which is SIG_DFL.
+        _ => unsafe {
+            let function = ptr::with_exposed_provenance::<()>(address);
+            match flags & libc::SA_SIGINFO {
+                0 => Call::Plain(transmute::<*const (), extern "C" fn(c_int)>(function)),
+                _ => Call::Informed(transmute::<*const (), Handler>(function)),
+            }
+        },
+    };
+    let is_it = |place: &OnceLock<Previous>| {
+        let previous = || Previous {
+            address,
+            flags,
+            call,
+        };
+        let met = place.get_or_init(previous);
+        met.address == address && met.flags == flags
+    };
+    let place = MET[1..].iter().position(is_it).map(|place| place + 1);
+    place.ok_or_else(|| io::Error::other("the signals had too many different handlers before"))
 }
 
 /// Our handler, in the place of `before`.
 fn ours(before: &libc::sigaction) -> libc::sigaction {
-    let kept = libc::SA_NOCLDSTOP | libc::SA_NOCLDWAIT;
+    let kept = libc::SA_NOCLDSTOP | libc::SA_NOCLDWAIT | libc::SA_NODEFER;
     let mut ours = *before;
     ours.sa_sigaction = address(on_signal);
     // RESTART: system calls of others are not to fail for it. ONSTACK: code of other languages
@@ -371,34 +425,36 @@ fn address(handler: Handler) -> usize {
 
 /// The handler. See the head of this file for what it may do.
 extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
-    // SAFETY: the place is the thread's own.
-    let errno = unsafe { *errno() };
+    let error = io::Error::last_os_error();
     let (number, owner) = (index_in_handler(signal), OWNER.load(SeqCst));
     let is_child = owner != 0 && owner != process();
     if !is_child {
         let seats = SEATS.iter().take(SEATS_USED.load(SeqCst));
         seats.for_each(|seat| seat.note(bit(signal)));
     }
-    let previous = &PREVIOUS[number];
-    match previous.action.load(SeqCst) {
-        libc::SIG_IGN => {}
-        libc::SIG_DFL => {
-            if is_child {
-                by_default(signal);
-            }
-        }
-        function if previous.informed.load(SeqCst) => {
-            // SAFETY: whoever put it there said that it is a handler with three arguments, and it
-            // gets those that were meant for it.
-            unsafe { transmute::<usize, Handler>(function)(signal, info, context) };
-        }
-        function => {
-            // SAFETY: the same, with one argument.
-            unsafe { transmute::<usize, extern "C" fn(c_int)>(function)(signal) };
-        }
+    match previous(number) {
+        Call::Nothing => {}
+        Call::Default if is_child => by_default(signal),
+        Call::Default => {}
+        Call::Plain(function) => function(signal),
+        Call::Informed(function) => function(signal, info, context),
     }
-    // SAFETY: as above.
-    unsafe { *self::errno() = errno };
+    // SAFETY: the place is the thread's own.
+    unsafe { *errno() = error.raw_os_error().unwrap_or(0) };
+}
+
+/// What is to be called besides; what is called once, for the first of several signals only.
+fn previous(number: usize) -> Call {
+    let place = PREVIOUS[number].load(SeqCst);
+    let Some(previous) = MET[place].get() else {
+        return Call::Default;
+    };
+    let is_once = previous.flags & libc::SA_RESETHAND != 0;
+    let taken = || PREVIOUS[number].compare_exchange(place, 0, SeqCst, SeqCst);
+    match is_once && taken().is_err() {
+        true => Call::Default,
+        false => previous.call,
+    }
 }
 
 /// A number that was installed is 1 to 64; nothing in a handler may panic.
@@ -416,18 +472,21 @@ fn by_default(signal: c_int) {
     }
 }
 
-/// Where this thread's last error number is.
-fn errno() -> *mut c_int {
-    // SAFETY: always allowed, in a handler too.
-    unsafe {
-        #[cfg(target_os = "linux")]
-        return libc::__errno_location();
-        #[cfg(any(target_os = "android", target_os = "netbsd", target_os = "openbsd"))]
-        return libc::__errno();
-        #[cfg(any(target_vendor = "apple", target_os = "freebsd"))]
-        return libc::__error();
-        #[cfg(target_os = "dragonfly")]
-        return libc::__errno_location();
+/// Lets signals arrive on this thread that were blocked, perhaps since the process began.
+fn unblock(signals: &[c_int]) -> io::Result<()> {
+    // SAFETY: a set is integers, valid as zeros, which the calls fill in; all of them have valid
+    // places for their length.
+    let number = unsafe {
+        let mut set: libc::sigset_t = zeroed();
+        libc::sigemptyset(&raw mut set);
+        for signal in signals {
+            libc::sigaddset(&raw mut set, *signal);
+        }
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, ptr::null_mut())
+    };
+    match number {
+        0 => Ok(()),
+        number => Err(io::Error::from_raw_os_error(number)),
     }
 }
 

@@ -10,17 +10,15 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::SeqCst;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::thread;
 
 use super::outcome::Outcome;
 use super::scope::CancelScope;
-use super::stop::{Stop, StopHandle, Stopped, lock};
 use crate::error::{Error, Failure, Result};
 use crate::runtime::block_on;
+use crate::sync::ThreadEvent;
 
 /// Runs `body` on each of `threads` threads, with a runtime of its own on each, and returns what
 /// they ended with, in the order of [`Core::index`].
@@ -154,7 +152,7 @@ where
             .map(|thread| thread.join().ok().flatten());
         std::iter::once(first).chain(others).collect::<Vec<_>>()
     });
-    let failure = lock(&loops.failure).take();
+    let failure = loops.failure().take();
     match failure {
         None => Ok(values.into_iter().flatten().collect()),
         Some((_, Fault::Error(error))) => Err(error),
@@ -175,6 +173,10 @@ struct Loops<E> {
 }
 
 impl<E: Failure> Loops<E> {
+    fn failure(&self) -> MutexGuard<'_, Option<(bool, Fault<E>)>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// One loop from its start to its end; `None` if it, or another, failed.
     fn run<T, O, B>(&self, index: usize, body: &B) -> Option<T>
     where
@@ -203,13 +205,13 @@ impl<E: Failure> Loops<E> {
     fn fail(&self, fault: Fault<E>) {
         let cancels = matches!(&fault, Fault::Error(error) if error.is_cancelled());
         let other = {
-            let mut first = lock(&self.failure);
+            let mut first = self.failure();
             match &*first {
                 Some((of_cancel, _)) if cancels || !of_cancel => Some((cancels, fault)),
                 _ => first.replace((cancels, fault)),
             }
         };
-        self.shared.end_all();
+        self.shared.failed.set();
         drop(other);
     }
 }
@@ -219,15 +221,17 @@ impl<E: Failure> Loops<E> {
 async fn unless_failed<F: Future>(core: &Core, body: F) -> Option<F::Output> {
     let scope = CancelScope::new();
     let mut body = pin!(scope.run(body));
-    let mut known: Option<Waker> = None;
+    let failed = &core.shared.failed;
+    let (mut place, mut known) = (failed.place(), None::<Waker>);
     poll_fn(|cx| {
-        let same = |known: &Waker| known.will_wake(cx.waker());
-        if !known.as_ref().is_some_and(same) {
+        // All cores share the lock of the event: it is taken for another waker only.
+        let is_known = known
+            .as_ref()
+            .is_some_and(|known| known.will_wake(cx.waker()));
+        if !is_known {
             known = Some(cx.waker().clone());
-            core.shared.notify(core.index, cx.waker());
         }
-        // After the waker is in its place: whoever fails later finds it there.
-        if core.shared.failed.load(SeqCst) {
+        if failed.is_set() || !is_known && place.is_set_or_take(cx.waker()) {
             scope.cancel("another core has failed");
         }
         body.as_mut().poll(cx)
@@ -251,12 +255,12 @@ impl Core {
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.shared.ends.len()
+        self.shared.count
     }
 
     /// Asks all loops to stop: [`stopped`](Self::stopped) is over, on all of them and for good.
     pub fn stop(&self) {
-        self.shared.stop.stop();
+        self.shared.stop.set();
     }
 
     /// Waits until one of them was asked to stop; at once if that was before. What
@@ -270,14 +274,15 @@ impl Core {
     ///
     /// Dropping the future has done nothing.
     pub fn stopped(&self) -> impl Future<Output = Result<()>> + Send + use<> {
-        Stopped::new(&self.shared.stop)
+        let stop = self.shared.stop.clone();
+        async move { stop.wait_as(&"the cores to be stopped").await }
     }
 
     /// A handle with which another thread, such as one that waits for signals, can
     /// [`stop`](Self::stop) the loops.
     #[must_use]
     pub fn stop_handle(&self) -> StopHandle {
-        StopHandle(Arc::clone(&self.shared.stop))
+        StopHandle(self.shared.stop.clone())
     }
 }
 
@@ -291,6 +296,31 @@ impl fmt::Debug for Core {
     }
 }
 
+/// Stops the loops of [`per_core`] from anywhere; made by [`Core::stop_handle`].
+#[derive(Clone)]
+pub struct StopHandle(ThreadEvent);
+
+impl StopHandle {
+    /// Asks all loops to stop, as [`Core::stop`] does. Nothing happens if they have ended.
+    pub fn stop(&self) {
+        self.0.set();
+    }
+
+    /// True once they were asked to.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.0.is_set()
+    }
+}
+
+impl fmt::Debug for StopHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StopHandle")
+            .field("stopped", &self.is_stopped())
+            .finish()
+    }
+}
+
 /// How a loop ended that takes the others along.
 enum Fault<E> {
     Error(E),
@@ -299,35 +329,17 @@ enum Fault<E> {
 
 /// What all loops of one call share, whatever they end with.
 struct Shared {
-    stop: Arc<Stop>,
-    failed: AtomicBool,
-    /// How to reach each loop when another fails.
-    ends: Vec<Mutex<Option<Waker>>>,
+    count: usize,
+    stop: ThreadEvent,
+    failed: ThreadEvent,
 }
 
 impl Shared {
     fn new(count: usize) -> Self {
         Self {
-            stop: Arc::default(),
-            failed: AtomicBool::new(false),
-            ends: (0..count).map(|_| Mutex::new(None)).collect(),
-        }
-    }
-
-    fn notify(&self, index: usize, waker: &Waker) {
-        let waker = waker.clone();
-        let old = lock(&self.ends[index]).replace(waker);
-        drop(old);
-    }
-
-    /// Ends every loop, since one has failed.
-    fn end_all(&self) {
-        self.failed.store(true, SeqCst);
-        for end in &self.ends {
-            let waker = lock(end).take();
-            if let Some(waker) = waker {
-                waker.wake();
-            }
+            count,
+            stop: ThreadEvent::new(),
+            failed: ThreadEvent::new(),
         }
     }
 }

@@ -14,7 +14,6 @@
 //! | `root.rs` | `Runtime::spawn` |
 //! | `scope.rs` | `CancelScope`, `shield` |
 //! | `start.rs` | `TaskGroup::start`: waits until a child is ready |
-//! | `stop.rs` | one bit that is set once and waited for on all threads |
 //! | `timeout.rs` | `fail_after`, `move_on_after`, and the same with a moment |
 
 mod cores;
@@ -30,13 +29,12 @@ mod rejected;
 mod root;
 mod scope;
 mod start;
-mod stop;
 mod timeout;
 
 use std::future::poll_fn;
 use std::task::{Poll, ready};
 
-pub use cores::{Core, per_core, per_core_with};
+pub use cores::{Core, StopHandle, per_core, per_core_with};
 pub use group::{TaskGroup, task_group, task_group_with};
 pub use handle::TaskHandle;
 pub use join::{Join, TryJoin, join, try_join};
@@ -45,7 +43,6 @@ pub use outcome::Outcome;
 pub use race::{Race, Winner, race};
 pub use scope::{CancelScope, current_effective_deadline, shield};
 pub use start::Ready;
-pub use stop::StopHandle;
 pub use timeout::{fail_after, fail_at, move_on_after, move_on_at};
 
 use crate::error::Result;

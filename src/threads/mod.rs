@@ -2,17 +2,18 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `job.rs` | `run_in_thread`: one job, and who waits for it |
-//! | `pool.rs` | the threads that run jobs: how many there are, when they end |
+//! | `job.rs` | `run_in_thread`: its options, and what a cancel does to it |
+//! | `given.rs` | one closure that the pool has, and the tasks that wait for it |
+//! | `lane.rs` | the lanes that jobs wait in, and their bounds |
+//! | `pool.rs` | the threads: how many there are, which job one runs, when it ends |
 //! | `loop_handle.rs` | `LoopHandle`: closures that another thread has run on the loop |
-//! | `event.rs` | `ThreadEvent`: set on any thread, waited for on any loop |
 
-mod event;
+pub(crate) mod given;
 mod job;
+pub(crate) mod lane;
 mod loop_handle;
 mod pool;
 
-pub use event::ThreadEvent;
 pub use job::{RunInThread, run_in_thread};
 pub use loop_handle::{LoopHandle, loop_handle};
 pub use pool::{ThreadStatistics, thread_statistics};

@@ -1,16 +1,13 @@
-//! The threads that run blocking jobs: how many there are, who runs what, when they end.
+//! The threads that block: how many there are, which job a thread runs, when a thread ends.
 //!
-//! One pool serves the process. A job that may start is *ready*, and for each ready job there is a
-//! thread *coming* to take it: one that was idle, one that is being made, or one that is about to
-//! finish another. Jobs without a limiter of their own share a bound; what is above it is *waiting*
-//! and becomes ready when one of those that run has ended.
+//! One pool serves the process: jobs of `run_in_thread` and lookups of names. A job waits in its
+//! [lane](super::lane), which has bounds of its own: jobs of one kind never wait for another kind.
+//! A job that its lane lets start is *ready*, and for each ready job there is a thread *coming* to
+//! take it: one that was idle, one that is being made, or one that is about to finish another.
 //!
 //! ```text
-//!   submit ──bound reached──> waiting ──one ended──┐
-//!      └────────────────────> ready <──────────────┘
-//!                               │   a thread takes it: from here on it runs to its end
-//!                               v
-//!                            running ──> deliver ──> the thread takes the next, or is idle
+//!   submit ──> waiting ──room in the lane──> ready ──a thread──> running ──> delivered
+//!                 └─left─> never runs          └─left─> never runs  └─left─> abandoned
 //! ```
 //!
 //! Idle threads are used last in, first out, so that under little work the others reach the end of
@@ -19,72 +16,65 @@
 //!
 //! # When no thread can be made
 //!
-//! The job waits for the threads there are. If there are none, or all of them are held by jobs
-//! that nobody waits for, which may never end, then every job that has not started is refused.
+//! The job waits for the threads there are. It is refused instead if another job may wait for it
+//! on one of them, and every job that has not started is, if there are no threads or all of them
+//! run abandoned jobs, which may never end.
 //!
 //! # Invariants
 //!
 //! * No job is run, delivered or dropped under the lock, and no thread is made.
 //! * `coming` is at least the number of ready jobs, unless a thread could not be made.
-//! * `bounded` counts the ready and the running jobs that share the bound, those that nobody waits
-//!   for any more included: the bound is one of threads.
+//! * Whether a job has started, and whether it is abandoned, is decided under the lock alone.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// How many jobs without a limiter of their own run at a time, in the whole process; AnyIO's
-/// number.
-pub(super) const BOUND: usize = 40;
+use super::lane::Lane;
+use crate::sys::again;
+
 /// How long a thread waits for the next job before it ends; AnyIO's time.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The pool of this process.
-pub(super) static POOL: Pool = Pool::new(BOUND, PATIENCE);
+pub(super) static POOL: Pool = Pool::new(PATIENCE);
 
 /// One job, as far as a thread knows of it.
 pub(super) trait Work: Send {
-    /// Does it. What it panics with, it keeps.
+    /// Runs it, and keeps what it returns or panics with.
     fn run(&mut self);
-    /// Hands over what came of it; false if nobody wants that any more, and it is still here.
-    fn deliver(&mut self) -> bool;
-    /// It will never run, for want of a thread; false if nobody wants to hear of that.
-    fn refuse(self: Box<Self>, cause: io::Error) -> bool;
-}
-
-/// Work, and whether it shares the bound.
-struct Job {
-    work: Box<dyn Work>,
-    bounded: bool,
+    /// Hands over what came of it, or why it was never run.
+    fn deliver(&mut self, refused: Option<io::Error>);
 }
 
 /// Names a job that was given to the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ticket(u64);
+pub(super) struct Ticket {
+    number: u64,
+    lane: Lane,
+}
 
 pub(super) struct Pool {
     state: Mutex<State>,
-    bound: usize,
     patience: Duration,
-    /// Jobs that run although nobody waits for them. Changed while a job's own lock is held.
-    abandoned: AtomicUsize,
 }
 
 struct State {
     /// The process that the threads belong to: a fork has none of them.
     process: u32,
-    /// In order of their tickets: first come, first served.
-    waiting: BTreeMap<u64, Job>,
-    ready: BTreeMap<u64, Job>,
     tickets: u64,
-    bounded: usize,
-    running: usize,
+    lines: BTreeMap<Lane, Line>,
+    /// In order of their tickets: first come, first served.
+    ready: BTreeMap<u64, (Lane, Box<dyn Work>)>,
+    /// The running jobs that a task waits for.
+    wanted: BTreeMap<u64, Lane>,
+    /// How many others run.
+    abandoned: usize,
     threads: usize,
     /// Threads on their way to take a job.
     coming: usize,
@@ -92,124 +82,107 @@ struct State {
     idle: Vec<Arc<Condvar>>,
 }
 
-/// Who is to come for a ready job.
-enum Summoned {
-    Nobody,
-    Idle(Arc<Condvar>),
-    NewThread,
+/// The jobs of one lane.
+#[derive(Default)]
+struct Line {
+    waiting: BTreeMap<u64, Box<dyn Work>>,
+    /// The ready and running jobs that a task waits for; and with them the abandoned ones.
+    wanted: usize,
+    started: usize,
 }
 
 impl Pool {
-    pub(super) const fn new(bound: usize, patience: Duration) -> Self {
+    const fn new(patience: Duration) -> Self {
         Self {
             state: Mutex::new(State::new(0, 0)),
-            bound,
             patience,
-            abandoned: AtomicUsize::new(0),
         }
     }
 
+    /// Locks the state. The first call in a process that was forked off begins anew.
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics under the lock but for want of memory, which aborts.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The same for who comes from outside, and so perhaps as the first in a process that was
-    /// forked off: it begins anew.
-    fn lock_here(&self) -> MutexGuard<'_, State> {
-        let mut state = self.lock();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.process != process::id() {
             // Tickets go on, so that those of the parent name nothing here. What waits or runs is
             // the parent's: not dropped here.
             let new = State::new(process::id(), state.tickets);
             mem::forget(mem::replace(&mut *state, new));
-            self.abandoned.store(0, SeqCst);
         }
         state
     }
 
     /// Takes a job in. If it cannot be run it is refused, perhaps before this returns.
-    pub(super) fn submit(&'static self, work: Box<dyn Work>, bounded: bool) -> Ticket {
-        let mut state = self.lock_here();
-        let ticket = state.tickets;
+    pub(super) fn submit(&'static self, mut work: Box<dyn Work>, lane: Lane) -> Ticket {
+        let mut state = self.lock();
+        let number = state.tickets;
         state.tickets += 1;
-        let job = Job { work, bounded };
-        if bounded && state.bounded >= self.bound {
-            state.waiting.insert(ticket, job);
-            return Ticket(ticket);
+        let refused = match state.lines.get(&lane) {
+            _ if lane.is_too_deep() => Some("jobs run within jobs already, 64 deep"),
+            Some(line) if line.waiting.len() >= lane.bounds().waiting => {
+                Some("too many others wait already: try again")
+            }
+            _ => None,
+        };
+        if let Some(message) = refused {
+            drop(state);
+            work.deliver(Some(io::Error::new(io::ErrorKind::ResourceBusy, message)));
+        } else {
+            let line = state.lines.entry(lane).or_default();
+            line.waiting.insert(number, work);
+            state.advance(lane);
+            self.send_threads(state);
         }
-        state.bounded += usize::from(bounded);
-        state.ready.insert(ticket, job);
-        let summoned = state.summon();
-        drop(state);
-        self.send_for(summoned);
-        Ticket(ticket)
+        Ticket { number, lane }
     }
 
     /// Takes a job back that has not started, and never will; `None` if it has.
-    pub(super) fn withdraw(&self, ticket: Ticket) -> Option<Box<dyn Work>> {
+    pub(super) fn withdraw(&'static self, ticket: Ticket) -> Option<Box<dyn Work>> {
+        let Ticket { number, lane } = ticket;
         let mut state = self.lock();
-        let waiting = state.waiting.remove(&ticket.0);
-        let job = waiting.or_else(|| {
-            let job = state.ready.remove(&ticket.0)?;
-            // Whoever comes for it finds the one that takes its place, or none.
-            state.ended(job.bounded);
-            Some(job)
-        });
-        drop(state);
-        job.map(|job| job.work)
+        if let Some((_, work)) = state.ready.remove(&number) {
+            // A thread that comes for it finds the one that takes its place, or none.
+            state.ended(lane, true);
+            return Some(work);
+        }
+        state.lines.get_mut(&lane)?.waiting.remove(&number)
     }
 
-    /// Counts a job that runs on although nobody waits for it. Takes no lock.
-    pub(super) fn count_abandoned(&self) {
-        self.abandoned.fetch_add(1, SeqCst);
-    }
-
-    /// After a job was abandoned: who waits for a thread that this job has must not wait for ever.
-    pub(super) fn relieve(&'static self) {
+    /// No task waits for the job any more: withdraws or abandons it.
+    pub(super) fn leave(&'static self, ticket: Ticket) {
+        let withdrawn = self.withdraw(ticket);
         let mut state = self.lock();
-        let is_stuck = state.threads <= self.abandoned.load(SeqCst);
-        let summoned = match is_stuck {
-            true => state.summon(),
-            false => Summoned::Nobody,
-        };
-        drop(state);
-        self.send_for(summoned);
+        if let Some(lane) = state.wanted.remove(&ticket.number) {
+            state.abandoned += 1;
+            state.line(lane).wanted -= 1;
+            state.advance(lane);
+        }
+        // A job that waits for the thread of the abandoned one must not wait for ever.
+        self.send_threads(state);
+        drop(withdrawn);
     }
 
-    fn send_for(&'static self, summoned: Summoned) {
-        match summoned {
-            Summoned::Nobody => {}
-            Summoned::Idle(seat) => seat.notify_one(),
-            Summoned::NewThread => {
-                let thread = thread::Builder::new().name("soloio-job".into());
-                // Detached.
-                if let Err(cause) = thread.spawn(|| self.work()).map(drop) {
-                    self.go_without(&cause);
+    /// Sees to it that a thread comes for each ready job.
+    fn send_threads(&'static self, mut state: MutexGuard<'_, State>) {
+        while state.coming < state.ready.len() {
+            state.coming += 1;
+            let seat = state.idle.pop();
+            state.threads += usize::from(seat.is_none());
+            drop(state);
+            let made = match seat {
+                Some(seat) => {
+                    seat.notify_one();
+                    Ok(())
                 }
-            }
-        }
-    }
-
-    /// A thread could not be made.
-    fn go_without(&self, cause: &io::Error) {
-        let mut state = self.lock();
-        state.coming -= 1;
-        state.threads -= 1;
-        if state.threads > self.abandoned.load(SeqCst) {
-            return;
-        }
-        let ready = mem::take(&mut state.ready);
-        let waiting = mem::take(&mut state.waiting);
-        state.bounded -= ready.values().filter(|job| job.bounded).count();
-        drop(state);
-        for job in ready.into_values().chain(waiting.into_values()) {
-            let cause = match cause.raw_os_error() {
-                Some(number) => io::Error::from_raw_os_error(number),
-                None => io::Error::new(cause.kind(), cause.to_string()),
+                None => {
+                    let thread = thread::Builder::new().name("soloio-job".into());
+                    // Detached.
+                    thread.spawn(|| self.work()).map(drop)
+                }
             };
-            if quietly(|| job.work.refuse(cause)) == Some(false) {
-                self.abandoned.fetch_sub(1, SeqCst);
+            state = self.lock();
+            if let Err(cause) = made {
+                return go_without(state, &cause);
             }
         }
     }
@@ -218,14 +191,12 @@ impl Pool {
     fn work(&'static self) {
         let seat = Arc::new(Condvar::new());
         let mut state = self.lock();
-        state.coming -= 1;
         loop {
-            while let Some((_, job)) = state.ready.pop_first() {
-                state.running += 1;
+            state.coming -= 1;
+            while let Some((number, (lane, work))) = state.ready.pop_first() {
+                state.wanted.insert(number, lane);
                 drop(state);
-                self.run(job);
-                state = self.lock();
-                state.running -= 1;
+                state = self.run(number, lane, work);
             }
             state.idle.push(Arc::clone(&seat));
             let sleep = seat
@@ -236,39 +207,46 @@ impl Pool {
                 state.threads -= 1;
                 return;
             }
-            state.coming -= 1;
         }
     }
 
-    fn run(&'static self, mut job: Job) {
-        quietly(|| job.work.run());
+    fn run(
+        &'static self,
+        number: u64,
+        lane: Lane,
+        mut work: Box<dyn Work>,
+    ) -> MutexGuard<'static, State> {
+        lane.enter();
+        quietly(|| work.run());
         let mut state = self.lock();
-        state.ended(job.bounded);
-        // Before the result is told: who gives the next job at once need not make a thread for it.
-        state.coming += 1;
-        drop(state);
-        let wanted = quietly(|| job.work.deliver()).unwrap_or(true);
-        let mut state = self.lock();
-        state.coming -= 1;
+        let wanted = state.wanted.remove(&number).is_some();
+        state.ended(lane, wanted);
         if wanted {
-            return;
+            // Before the result is told: a task that gives the next job at once has a thread.
+            state.coming += 1;
+            drop(state);
+            quietly(move || work.deliver(None));
+            let mut state = self.lock();
+            state.coming -= 1;
+            return state;
         }
-        // To drop what nobody wants may take as long as it likes; others don't wait for it.
-        let summoned = state.summon();
-        drop(state);
-        self.send_for(summoned);
-        quietly(|| drop(job));
-        self.abandoned.fetch_sub(1, SeqCst);
+        // To drop an unwanted result may take as long as it likes; other jobs don't wait for it.
+        self.send_threads(state);
+        quietly(|| drop(work));
+        let mut state = self.lock();
+        state.abandoned -= 1;
+        state
     }
 
-    pub(super) fn statistics(&self) -> ThreadStatistics {
-        let state = self.lock_here();
+    fn statistics(&self) -> ThreadStatistics {
+        let state = self.lock();
+        let waiting = state.lines.values().map(|line| line.waiting.len());
         ThreadStatistics {
             threads: state.threads,
             idle: state.idle.len(),
-            running: state.running,
-            waiting: state.waiting.len() + state.ready.len(),
-            abandoned: self.abandoned.load(SeqCst),
+            running: state.wanted.len() + state.abandoned,
+            waiting: waiting.sum::<usize>() + state.ready.len(),
+            abandoned: state.abandoned,
         }
     }
 }
@@ -277,43 +255,40 @@ impl State {
     const fn new(process: u32, tickets: u64) -> Self {
         Self {
             process,
-            waiting: BTreeMap::new(),
-            ready: BTreeMap::new(),
             tickets,
-            bounded: 0,
-            running: 0,
+            lines: BTreeMap::new(),
+            ready: BTreeMap::new(),
+            wanted: BTreeMap::new(),
+            abandoned: 0,
             threads: 0,
             coming: 0,
             idle: Vec::new(),
         }
     }
 
-    /// Says who is to come, if there are more ready jobs than threads on their way.
-    fn summon(&mut self) -> Summoned {
-        if self.coming >= self.ready.len() {
-            return Summoned::Nobody;
-        }
-        self.coming += 1;
-        match self.idle.pop() {
-            Some(seat) => Summoned::Idle(seat),
-            None => {
-                self.threads += 1;
-                Summoned::NewThread
-            }
+    fn line(&mut self, lane: Lane) -> &mut Line {
+        self.lines.entry(lane).or_default()
+    }
+
+    /// Makes those jobs of the lane ready that may start.
+    fn advance(&mut self, lane: Lane) {
+        let (bounds, line) = (lane.bounds(), self.lines.entry(lane).or_default());
+        while line.wanted < bounds.wanted && line.started < bounds.running {
+            let Some((number, work)) = line.waiting.pop_first() else {
+                return;
+            };
+            line.wanted += 1;
+            line.started += 1;
+            self.ready.insert(number, (lane, work));
         }
     }
 
     /// A ready or a running job is one no more: the next one that waits takes its place.
-    fn ended(&mut self, bounded: bool) {
-        if !bounded {
-            return;
-        }
-        match self.waiting.pop_first() {
-            Some((ticket, job)) => {
-                self.ready.insert(ticket, job);
-            }
-            None => self.bounded -= 1,
-        }
+    fn ended(&mut self, lane: Lane, wanted: bool) {
+        let line = self.line(lane);
+        line.started -= 1;
+        line.wanted -= usize::from(wanted);
+        self.advance(lane);
     }
 
     fn seat_of(&self, seat: &Arc<Condvar>) -> Option<usize> {
@@ -321,20 +296,40 @@ impl State {
     }
 }
 
-/// Calls the user's code where nobody is left to hear of its panic, but for the panic's own
-/// message.
-fn quietly<R>(f: impl FnOnce() -> R) -> Option<R> {
-    match catch_unwind(AssertUnwindSafe(f)) {
-        Ok(value) => Some(value),
-        Err(payload) => {
-            // To drop it may panic in its turn.
-            mem::forget(payload);
-            None
+/// A thread could not be made: refuses the jobs that must not wait for the others.
+fn go_without(mut state: MutexGuard<'_, State>, cause: &io::Error) {
+    state.coming -= 1;
+    state.threads -= 1;
+    let is_stuck = state.threads <= state.abandoned;
+    let is_refused = |lane: &Lane| is_stuck || lane.is_within_a_job();
+    let mut refused = Vec::new();
+    for (_, line) in state.lines.iter_mut().filter(|(lane, _)| is_refused(lane)) {
+        refused.extend(mem::take(&mut line.waiting).into_values());
+    }
+    for (number, (lane, work)) in mem::take(&mut state.ready) {
+        if is_refused(&lane) {
+            state.ended(lane, true);
+            refused.push(work);
+        } else {
+            state.ready.insert(number, (lane, work));
         }
+    }
+    drop(state);
+    for mut work in refused {
+        quietly(move || work.deliver(Some(again(cause))));
     }
 }
 
-/// How the threads of this process that run blocking jobs are doing.
+/// Calls the user's code where no task is left to hear of its panic, but for the panic's own
+/// message.
+fn quietly(f: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
+        // To drop it may panic in its turn.
+        mem::forget(payload);
+    }
+}
+
+/// How the threads of this process that run blocking jobs and look names up are doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ThreadStatistics {
@@ -342,15 +337,16 @@ pub struct ThreadStatistics {
     pub threads: usize,
     /// Of these, those that wait for a job, which they do for 10 seconds.
     pub idle: usize,
-    /// Jobs that have started and not yet ended.
+    /// Jobs and lookups that have started and not yet ended.
     pub running: usize,
-    /// Jobs that have not started.
+    /// Jobs and lookups that have not started.
     pub waiting: usize,
-    /// Of those that run, those that nobody waits for any more.
+    /// Of those that run, those that no task waits for any more.
     pub abandoned: usize,
 }
 
-/// Says how the threads of [`run_in_thread`](crate::run_in_thread) are doing.
+/// Says how the threads of [`run_in_thread`](crate::run_in_thread) are doing, which also look host
+/// names up.
 ///
 /// # Examples
 ///
@@ -373,10 +369,9 @@ mod tests {
 
     /// Tells when it begins, ends when it is told, tells whether it is gone.
     struct Held {
-        name: u32,
-        events: Sender<(u32, &'static str)>,
+        name: usize,
+        events: Sender<(usize, &'static str)>,
         end: Receiver<()>,
-        wanted: bool,
     }
 
     impl Held {
@@ -391,12 +386,10 @@ mod tests {
             assert!(self.end.recv().is_err(), "it is told by a drop");
         }
 
-        fn deliver(&mut self) -> bool {
-            self.wanted
-        }
-
-        fn refuse(self: Box<Self>, _: io::Error) -> bool {
-            true
+        fn deliver(&mut self, refused: Option<io::Error>) {
+            if refused.is_some() {
+                self.tell("refused");
+            }
         }
     }
 
@@ -406,24 +399,57 @@ mod tests {
         }
     }
 
+    /// A pool, and what its jobs have told.
+    struct Jobs {
+        pool: &'static Pool,
+        events: Sender<(usize, &'static str)>,
+        told: Receiver<(usize, &'static str)>,
+    }
+
+    impl Jobs {
+        fn of(pool: &'static Pool) -> Self {
+            let (events, told) = channel();
+            Self { pool, events, told }
+        }
+
+        /// A job that runs until the sender is dropped.
+        fn submit(&self, name: usize, lane: Lane) -> (Ticket, Sender<()>) {
+            let (hold, end) = channel();
+            let events = self.events.clone();
+            let held = Box::new(Held { name, events, end });
+            (self.pool.submit(held, lane), hold)
+        }
+
+        /// The names of the next `count` events, each of which is `what`.
+        fn told(&self, count: usize, what: &str) -> Vec<usize> {
+            let next = self.told.iter().take(count);
+            let mut names: Vec<_> = next
+                .map(|(name, told)| {
+                    assert_eq!(told, what, "{name}");
+                    name
+                })
+                .collect();
+            names.sort_unstable();
+            names
+        }
+
+        /// The next two events are these, in whatever order.
+        fn told_both(&self, one: (usize, &'static str), other: (usize, &'static str)) {
+            let mut told: Vec<_> = self.told.iter().take(2).collect();
+            told.sort_unstable();
+            assert_eq!(told, [one, other]);
+        }
+    }
+
     #[test]
     fn idle_threads_end_and_the_next_job_makes_a_new_one() {
-        static SHORT: Pool = Pool::new(2, Duration::from_millis(5));
-        let (events, told) = channel();
+        static SHORT: Pool = Pool::new(Duration::from_millis(5));
+        let jobs = Jobs::of(&SHORT);
         for round in 0..3 {
             for name in 0..3 {
-                let (_, end) = channel();
-                let events = events.clone();
-                let wanted = true;
-                let held = Held {
-                    name,
-                    events,
-                    end,
-                    wanted,
-                };
-                SHORT.submit(Box::new(held), true);
+                drop(jobs.submit(name, Lane::Job(0)).1);
             }
-            assert_eq!(told.iter().take(6).count(), 6, "round {round}");
+            assert_eq!(jobs.told.iter().take(6).count(), 6, "round {round}");
             // Only time makes them end.
             while SHORT.statistics().threads > 0 {
                 thread::yield_now();
@@ -434,40 +460,81 @@ mod tests {
     }
 
     #[test]
-    fn the_bound_holds_for_those_without_a_limiter_only() {
-        static TWO: Pool = Pool::new(2, PATIENCE);
-        let (events, told) = channel();
-        let submit = |name, bounded, wanted| {
-            let (hold, end) = channel::<()>();
-            let events = events.clone();
-            let held = Held {
-                name,
-                events,
-                end,
-                wanted,
-            };
-            (TWO.submit(Box::new(held), bounded), hold)
-        };
-        let next = || told.recv().expect("the job tells");
-        let (_, first) = submit(1, true, true);
-        assert_eq!(next(), (1, "runs"));
-        let (_, second) = submit(2, true, true);
-        assert_eq!(next(), (2, "runs"));
-        let (third, _hold) = submit(3, true, true);
-        let (_, fourth) = submit(4, true, true);
-        let (fifth, _limited) = submit(5, false, true);
-        assert_eq!(next(), (5, "runs"));
-        assert_eq!(TWO.statistics().waiting, 2);
-        assert!(TWO.withdraw(fifth).is_none(), "it has started");
-        drop(TWO.withdraw(third).expect("it waits"));
-        assert_eq!(next(), (3, "gone"));
-        drop(first);
-        assert_eq!(next(), (1, "gone"));
-        assert_eq!(next(), (4, "runs"));
-        drop((second, fourth));
-        let mut gone = [next().0, next().0];
-        gone.sort_unstable();
-        assert_eq!(gone, [2, 4]);
-        assert_eq!(TWO.statistics().threads, 3);
+    fn each_lane_has_its_bound() {
+        static OWN: Pool = Pool::new(PATIENCE);
+        let jobs = Jobs::of(&OWN);
+        let mut holds: Vec<_> = (0..40)
+            .map(|name| jobs.submit(name, Lane::Job(0)))
+            .collect();
+        assert_eq!(jobs.told(40, "runs").len(), 40);
+        let (third, _hold) = jobs.submit(40, Lane::Job(0));
+        let fourth = jobs.submit(41, Lane::Job(0));
+        for (name, lane) in [
+            (42, Lane::Limited(0)),
+            (43, Lane::Job(1)),
+            (44, Lane::Names),
+        ] {
+            let (ticket, hold) = jobs.submit(name, lane);
+            assert_eq!(jobs.told(1, "runs"), [name], "behind no job");
+            assert!(OWN.withdraw(ticket).is_none(), "it has started");
+            drop(hold);
+            assert_eq!(jobs.told(1, "gone"), [name]);
+        }
+        assert_eq!(OWN.statistics().waiting, 2);
+        drop(OWN.withdraw(third).expect("it waits"));
+        assert_eq!(jobs.told(1, "gone"), [40]);
+        // A job that no task waits for goes on to count.
+        OWN.leave(holds[0].0);
+        assert_eq!(
+            (OWN.statistics().waiting, OWN.statistics().abandoned),
+            (1, 1)
+        );
+        drop(holds.swap_remove(0).1);
+        jobs.told_both((0, "gone"), (41, "runs"));
+        drop((holds, fourth));
+        assert_eq!(jobs.told(40, "gone").len(), 40);
+        assert!(OWN.statistics().threads <= 42);
+    }
+
+    #[test]
+    fn names_that_no_task_waits_for_make_room_for_others() {
+        static OWN: Pool = Pool::new(PATIENCE);
+        let jobs = Jobs::of(&OWN);
+        let mut names: Vec<_> = (0..72).map(|name| jobs.submit(name, Lane::Names)).collect();
+        for round in 0..8 {
+            let running = 8 * round..8 * round + 8;
+            assert_eq!(jobs.told(8, "runs"), running.clone().collect::<Vec<_>>());
+            assert_eq!(OWN.statistics().running, 8 * round + 8);
+            names[running]
+                .iter()
+                .for_each(|(ticket, _)| OWN.leave(*ticket));
+        }
+        let statistics = OWN.statistics();
+        assert_eq!((statistics.running, statistics.waiting), (64, 8));
+        // One hung lookup ends, and one that is waited for begins.
+        drop(names.swap_remove(0));
+        jobs.told_both((0, "gone"), (64, "runs"));
+        // The queue has an end as well.
+        let more: Vec<_> = (72..72 + 1024)
+            .map(|name| jobs.submit(name, Lane::Names))
+            .collect();
+        let told: Vec<_> = jobs.told.iter().take(14).map(|(_, told)| told).collect();
+        assert_eq!(told, ["refused", "gone"].repeat(7));
+        assert_eq!(OWN.statistics().waiting, 1024);
+        for (ticket, _) in more.iter().chain(&names) {
+            OWN.leave(*ticket);
+        }
+        assert_eq!(OWN.statistics().waiting, 0);
+    }
+
+    #[test]
+    fn jobs_within_jobs_end_somewhere() {
+        static OWN: Pool = Pool::new(PATIENCE);
+        let jobs = Jobs::of(&OWN);
+        drop(jobs.submit(1, Lane::Job(63)));
+        assert_eq!(jobs.told(1, "runs"), [1]);
+        assert_eq!(jobs.told(1, "gone"), [1]);
+        drop(jobs.submit(2, Lane::Job(64)));
+        assert_eq!(jobs.told(1, "refused"), [2]);
     }
 }

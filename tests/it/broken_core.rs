@@ -251,10 +251,10 @@ fn a_loops_own_thread_is_not_let_into_a_call() {
 }
 
 #[test]
-fn a_withdrawn_job_ends_also_outside_of_the_scope_that_withdrew_it() {
+fn a_job_that_left_its_scope_before_it_was_told_goes_on() {
     let _deadline = deadline();
     alone(
-        "broken_core::a_withdrawn_job_ends_also_outside_of_the_scope_that_withdrew_it",
+        "broken_core::a_job_that_left_its_scope_before_it_was_told_goes_on",
         || {
             block_on(async {
                 let (open, gate) = channel::<()>();
@@ -272,16 +272,15 @@ fn a_withdrawn_job_ends_also_outside_of_the_scope_that_withdrew_it() {
                 let mut run = Box::pin(scope.run(&mut waiting));
                 assert!(poll_once(run.as_mut()).await.is_pending());
                 scope.cancel("the test says so");
-                // With nothing left of the turn it is withdrawn, and not told yet.
+                // With nothing left of the turn it is not told yet.
                 let polled = poll_fn(|cx| {
                     while pin!(happened.wait()).poll(cx).is_ready() {}
                     Poll::Ready(run.as_mut().poll(cx).is_pending())
                 });
                 assert!(polled.await, "it gives way");
                 drop(run);
-                let ended = fail_after(HOUR, waiting).await;
-                assert!(matches!(ended, Err(Error::Cancelled)), "{ended:?}");
                 drop(open);
+                waiting.await.expect("it runs");
                 for job in jobs {
                     job.await.expect("it runs");
                 }

@@ -3,6 +3,8 @@
 #![allow(unsafe_code, reason = "system calls; each is explained")]
 
 use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 /// Sends a signal to this process: any of its threads may get it.
@@ -28,13 +30,17 @@ pub(crate) fn set_action(signal: i32, action: usize) -> usize {
 }
 
 fn exchange(signal: i32, new: Option<usize>) -> usize {
+    exchange_with(signal, new, libc::SA_RESTART)
+}
+
+fn exchange_with(signal: i32, new: Option<usize>, flags: i32) -> usize {
     // SAFETY: sigactions are integers and pointers, valid as zeros. What is put in place is one of
     // the handlers below, or what was there before.
     unsafe {
         let mut old: libc::sigaction = std::mem::zeroed();
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = new.unwrap_or_default();
-        action.sa_flags = libc::SA_RESTART;
+        action.sa_flags = flags;
         let given = new.map_or(std::ptr::null(), |_| &raw const action);
         assert_eq!(libc::sigaction(signal, given, &raw mut old), 0);
         old.sa_sigaction
@@ -42,11 +48,20 @@ fn exchange(signal: i32, new: Option<usize>) -> usize {
 }
 
 static COUNT: AtomicUsize = AtomicUsize::new(0);
+/// How many signals the handler is to send itself, how deep it is inside itself, and was at most.
+static AGAIN: AtomicUsize = AtomicUsize::new(0);
+static DEPTH: AtomicUsize = AtomicUsize::new(0);
+static DEEPEST: AtomicUsize = AtomicUsize::new(0);
 static BELOW: AtomicUsize = AtomicUsize::new(0);
 
 /// Counts a signal, and does what was done before.
 extern "C" fn count(signal: i32) {
     COUNT.fetch_add(1, SeqCst);
+    DEEPEST.fetch_max(DEPTH.fetch_add(1, SeqCst) + 1, SeqCst);
+    if AGAIN.swap(0, SeqCst) != 0 {
+        raise(signal);
+    }
+    DEPTH.fetch_sub(1, SeqCst);
     let below = BELOW.load(SeqCst);
     if ![libc::SIG_DFL, libc::SIG_IGN].contains(&below) {
         // SAFETY: the address of a handler; what takes three arguments is only the library's,
@@ -63,6 +78,52 @@ pub(crate) fn count_on_top(signal: i32) -> usize {
     BELOW.store(action(signal), SeqCst);
     set_action(signal, counting());
     counting()
+}
+
+/// Puts the handler that counts in place, with these flags: only for a test that runs alone.
+pub(crate) fn set_counting(signal: i32, flags: i32) -> usize {
+    exchange_with(signal, Some(counting()), flags);
+    counting()
+}
+
+/// The next signal's handler sends it once more, and how deep handlers were in each other.
+pub(crate) fn raise_again_in_handler() {
+    AGAIN.store(1, SeqCst);
+}
+
+pub(crate) fn deepest() -> usize {
+    DEEPEST.load(SeqCst)
+}
+
+/// Blocks a signal on this thread; says which were blocked before.
+pub(crate) fn block(signal: i32) -> libc::sigset_t {
+    // SAFETY: a set is integers, valid as zeros, and the calls fill it in.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        let mut old: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        if signal != 0 {
+            libc::sigaddset(&raw mut set, signal);
+        }
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, &raw mut old);
+        old
+    }
+}
+
+pub(crate) fn is_blocked(signal: i32) -> bool {
+    let blocked = block(0);
+    // SAFETY: a set that is filled in.
+    unsafe { libc::sigismember(&raw const blocked, signal) == 1 }
+}
+
+/// Has the process started with a signal blocked.
+pub(crate) fn start_blocked(command: &mut Command, signal: i32) {
+    let block = move || {
+        block(signal);
+        Ok(())
+    };
+    // SAFETY: the closure makes two calls that are allowed after a fork.
+    unsafe { command.pre_exec(block) };
 }
 
 fn counting() -> usize {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::{join, join_all};
 use soloio::{
     Error, Result, block_on, connect_tcp, create_connected_udp_socket, create_tcp_listener,
-    fail_after, sleep,
+    fail_after, sleep, thread_statistics,
 };
 
 use crate::names::{Fixed, HOUR};
@@ -121,7 +121,7 @@ fn b7_a_hundred_connects_to_one_name_make_one_lookup() {
                 while server.questions() == 0 {
                     turns(1).await;
                 }
-                assert_eq!(threads(), before + 1, "one thread");
+                assert!(threads() <= before + 2, "one may read the hosts file");
                 server.open.store(true, SeqCst);
             };
             join(join_all(connects), open).await.0
@@ -131,9 +131,8 @@ fn b7_a_hundred_connects_to_one_name_make_one_lookup() {
         }
         // One for IPv4 and one for IPv6; each may have been sent twice, with the same number.
         assert_eq!(server.questions(), 2);
-        while threads() > before {
-            std::thread::yield_now();
-        }
+        let statistics = thread_statistics();
+        assert_eq!((statistics.running, statistics.waiting), (0, 0));
     });
 }
 
@@ -181,7 +180,7 @@ fn never_answered(test: &str, leave: bool) {
                 let port = listener.local_addr().expect("bound").port();
                 let stream = connect_tcp("127.0.0.1", port).await;
                 stream.expect("an address needs no name server");
-                assert!((before + 1..=before + 9).contains(&threads()));
+                assert!((before + 1..=before + 16).contains(&threads()));
             };
             let (given_up, ()) = join(all, others).await;
             refused!(given_up, Error::TimedOut);
@@ -189,12 +188,14 @@ fn never_answered(test: &str, leave: bool) {
         let took = begun.elapsed();
         println!("200 names, no answer: block_on took {took:?}, timers at most {late:?} late");
         assert!(took < Duration::from_secs(4), "the resolver takes five");
-        assert!(threads() <= before + 8, "what hung hangs on, and no more");
+        let statistics = thread_statistics();
+        assert!(statistics.running <= 8, "what hung hangs on, and no more");
+        assert_eq!(statistics.waiting, 0);
         if leave {
             return;
         }
         server.open.store(true, SeqCst);
-        while threads() > before {
+        while thread_statistics().running > 0 {
             std::thread::yield_now();
         }
         assert!(server.questions() <= 16, "what nobody wants is not begun");

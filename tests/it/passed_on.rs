@@ -18,9 +18,11 @@ use crate::support::{Gate, deadline};
 
 const ROLE: &str = "SOLOIO_TEST_ROLE";
 
-/// Starts this test's binary again as `role`, with `listener` passed on as descriptor 3.
+/// Starts this test's binary again as `role`, with `listener` passed on as descriptor 3 and none
+/// after it, whatever this process was started with. (cargo-mutants and others leave some open.)
 fn start(test: &str, role: &str, listener: OwnedFd, environment: &str) -> Child {
-    let script = format!("exec 3<&0 0</dev/null; {environment} exec \"$0\" \"$@\"");
+    let others = "4</dev/null 5<&4 4<&- 5<&- 6<&- 7<&- 8<&- 9<&-";
+    let script = format!("exec 3<&0 0</dev/null {others}; {environment} exec \"$0\" \"$@\"");
     Command::new("sh")
         .args(["-c", &script])
         .arg(std::env::current_exe().expect("the path of the test binary"))

@@ -65,17 +65,16 @@ fn everything_is_as_before_when_the_last_receiver_is_gone() {
     alone(NAME, || {
         let _guard = deadline();
         let all = [libc::SIGTERM, libc::SIGINT, libc::SIGUSR1, libc::SIGPIPE];
-        set_action(libc::SIGINT, libc::SIG_IGN);
-        let before = all.map(action);
-        assert_eq!(
-            before,
-            [libc::SIG_DFL, libc::SIG_IGN, libc::SIG_DFL, libc::SIG_IGN]
-        );
+        // Whatever this test was started with.
+        let before = [libc::SIG_DFL, libc::SIG_IGN, libc::SIG_DFL, libc::SIG_IGN];
+        for (signal, action) in all.into_iter().zip(before) {
+            set_action(signal, action);
+        }
         let (descriptors, running) = (fds(), threads());
         for round in 0..3 {
             let first = open(&[Signal::Terminate, Signal::Interrupt]);
             let second = open(&[Signal::Terminate, Signal::Terminate, Signal::Pipe]);
-            assert_eq!(action(libc::SIGUSR1), libc::SIG_DFL, "nobody asked for it");
+            assert_eq!(action(libc::SIGUSR1), before[2], "nobody asked for it");
             assert!(action(libc::SIGTERM) > 1);
             raise(libc::SIGTERM);
             if round == 0 {
@@ -202,6 +201,7 @@ fn a_handler_that_came_later_stays() {
 fn child_processes_are_not_touched() {
     alone("signals::child_processes_are_not_touched", || {
         let _guard = deadline();
+        set_action(libc::SIGTERM, libc::SIG_DFL);
         let signals = open(&[Signal::Terminate, Signal::Interrupt]);
         let shell = Command::new("sh")
             .args(["-c", "kill -TERM $$; exit 7"])
@@ -290,14 +290,18 @@ fn a_flood_loses_nothing_and_writes_nowhere_else() {
 fn ctrl_c_is_its_own_again_afterwards() {
     alone("signals::ctrl_c_is_its_own_again_afterwards", || {
         let _guard = deadline();
-        block_on(async {
-            let mut typed = pin!(ctrl_c());
-            assert_eq!(action(libc::SIGINT), libc::SIG_DFL, "not polled yet");
-            assert!(poll_once(typed.as_mut()).await.is_pending());
-            raise(libc::SIGINT);
-            typed.await.expect("typed");
-            assert_eq!(action(libc::SIGINT), libc::SIG_DFL);
-        });
+        // As it is here, ignored (nohup, a shell's background) and as a terminal's program has it.
+        for before in [action(libc::SIGINT), libc::SIG_IGN, libc::SIG_DFL] {
+            set_action(libc::SIGINT, before);
+            block_on(async {
+                let mut typed = pin!(ctrl_c());
+                assert_eq!(action(libc::SIGINT), before, "not polled yet");
+                assert!(poll_once(typed.as_mut()).await.is_pending());
+                raise(libc::SIGINT);
+                typed.await.expect("typed");
+                assert_eq!(action(libc::SIGINT), before);
+            });
+        }
     });
 }
 
@@ -350,6 +354,7 @@ fn waiting_for_ctrl_c_cancelled_everywhere() {
 fn what_cannot_be_received_is_told() {
     alone("signals::what_cannot_be_received_is_told", || {
         let _guard = deadline();
+        let before = [libc::SIGUSR1, libc::SIGUSR2].map(action);
         let refused = |signals: &[Signal]| match open_signal_receiver(signals) {
             Err(Error::Io(error)) => {
                 assert_eq!(error.kind(), ErrorKind::InvalidInput);
@@ -369,7 +374,7 @@ fn what_cannot_be_received_is_told() {
         ] {
             let message = refused(&[Signal::User1, Signal::Number(number)]);
             assert!(message.contains(said), "{message}");
-            assert_eq!(action(libc::SIGUSR1), libc::SIG_DFL, "none is received");
+            assert_eq!(action(libc::SIGUSR1), before[0], "none is received");
         }
         assert!(refused(&[]).contains("no signal is named"));
         // Kept by the C library for itself: refused by it, and told with its number.
@@ -377,7 +382,7 @@ fn what_cannot_be_received_is_told() {
             .expect_err("not for us")
             .to_string();
         assert!(message.starts_with("receive signal 33: "), "{message}");
-        assert_eq!(action(libc::SIGUSR2), libc::SIG_DFL, "none is received");
+        assert_eq!(action(libc::SIGUSR2), before[1], "none is received");
     });
 }
 
@@ -413,6 +418,7 @@ fn there_is_room_for_a_thousand_receivers() {
     alone("signals::there_is_room_for_a_thousand_receivers", || {
         let _guard = deadline();
         crate::kernel::limit_descriptors(4096);
+        let before = action(libc::SIGUSR1);
         let all: Vec<_> = (0..1024).map(|_| open(&[Signal::User1])).collect();
         let message = open_signal_receiver(&[Signal::User1]).expect_err("no room");
         assert!(message.to_string().contains("1024"), "{message}");
@@ -420,7 +426,7 @@ fn there_is_room_for_a_thousand_receivers() {
         for signals in all {
             assert_eq!(now(&signals), Some(Signal::User1));
         }
-        assert_eq!(action(libc::SIGUSR1), libc::SIG_DFL);
+        assert_eq!(action(libc::SIGUSR1), before);
         drop(open(&[Signal::User1]));
     });
 }

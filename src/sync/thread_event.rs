@@ -35,7 +35,7 @@ pub struct ThreadEvent(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// Set under the lock, so that no one begins to wait after all were woken; read without it.
+    /// Set under the lock, so that no task begins to wait after all were woken; read without it.
     set: AtomicBool,
     waiters: Mutex<Slab<Waker>>,
 }
@@ -53,7 +53,7 @@ impl ThreadEvent {
         Self::default()
     }
 
-    /// It has happened: wakes all who wait. Once is as good as often.
+    /// It has happened: wakes all tasks that wait. A second call does nothing.
     pub fn set(&self) {
         let mut waiters = self.0.waiters();
         self.0.set.store(true, Ordering::Release);
@@ -78,15 +78,17 @@ impl ThreadEvent {
     ///
     /// Dropping the future changes nothing.
     pub async fn wait(&self) -> Result<()> {
-        let mut wait = Wait::new(&"an event of another thread");
-        let mut place = Place {
-            event: self,
-            key: None,
-        };
+        self.wait_as(&"an event of another thread").await
+    }
+
+    /// The same, as a wait for `what` in a dump.
+    pub(crate) async fn wait_as(&self, what: &'static &'static str) -> Result<()> {
+        let mut wait = Wait::new(what);
+        let mut place = self.place();
         poll_fn(|cx| {
             context::poll_with(|core| {
                 ready!(wait.admit(core, cx))?;
-                if self.is_set() || place.is_set_or_take(cx.waker().clone()) {
+                if place.is_set_or_take(cx.waker()) {
                     wait.done(core);
                     return Poll::Ready(Ok(()));
                 }
@@ -95,28 +97,39 @@ impl ThreadEvent {
         })
         .await
     }
+
+    /// A place among the waiters, for code that polls by hand.
+    pub(crate) fn place(&self) -> Place<'_> {
+        Place {
+            event: self,
+            key: None,
+        }
+    }
 }
 
-/// One waiter's place in the list.
-struct Place<'a> {
+/// One waiter's place in the list; given up when it is dropped.
+pub(crate) struct Place<'a> {
     event: &'a ThreadEvent,
     key: Option<usize>,
 }
 
 impl Place<'_> {
     /// Leaves the waker to be called, unless it has happened.
-    fn is_set_or_take(&mut self, waker: Waker) -> bool {
+    pub(crate) fn is_set_or_take(&mut self, waker: &Waker) -> bool {
+        if self.event.is_set() {
+            return true;
+        }
+        // Cloned and dropped without the lock: both may be the user's code.
+        let mut waker = Some(waker.clone());
         let mut waiters = self.event.0.waiters();
         let is_set = self.event.is_set();
-        let mut unused = None;
         match self.key {
-            _ if is_set => unused = Some(waker),
-            Some(key) => unused = Some(mem::replace(&mut waiters[key], waker)),
-            None => self.key = Some(waiters.insert(waker)),
+            _ if is_set => {}
+            Some(key) => waker = waker.map(|waker| mem::replace(&mut waiters[key], waker)),
+            None => self.key = waker.take().map(|waker| waiters.insert(waker)),
         }
         drop(waiters);
-        // It may be the user's code.
-        drop(unused);
+        drop(waker);
         is_set
     }
 }
@@ -129,5 +142,35 @@ impl Drop for Place<'_> {
         // Once it is set the list is empty for good.
         let waker = self.event.0.waiters().try_remove(key);
         drop(waker);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Wake;
+
+    use super::*;
+
+    struct Nothing;
+
+    impl Wake for Nothing {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    #[test]
+    fn no_waker_is_left_behind() {
+        let counted = Arc::new(Nothing);
+        let waker = Waker::from(Arc::clone(&counted));
+        let event = ThreadEvent::new();
+        let (mut first, mut second, mut late) = (event.place(), event.place(), event.place());
+        for _ in 0..3 {
+            assert!(!first.is_set_or_take(&waker) && !second.is_set_or_take(&waker));
+            assert_eq!(Arc::strong_count(&counted), 4);
+        }
+        drop(second);
+        assert_eq!(Arc::strong_count(&counted), 3);
+        event.set();
+        assert!(first.is_set_or_take(&waker) && late.is_set_or_take(&waker));
+        assert_eq!(Arc::strong_count(&counted), 2);
     }
 }

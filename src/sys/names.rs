@@ -1,0 +1,82 @@
+//! Names to addresses by the system's resolver, which blocks.
+
+use std::ffi::CString;
+use std::io;
+use std::mem::size_of;
+use std::net::SocketAddr;
+use std::ptr;
+
+use super::addr::Inet;
+
+/// Asks `getaddrinfo(3)` for the addresses of a name; their port is 0.
+///
+/// # Errors
+///
+/// `NotFound` if there is no such name, or it has no address; `ResourceBusy` if that could not be
+/// found out, and may be later.
+pub(crate) fn look_up(name: &str) -> io::Result<Vec<SocketAddr>> {
+    let name = CString::new(name)?;
+    let hints = libc::addrinfo {
+        ai_flags: 0,
+        ai_family: libc::AF_UNSPEC,
+        // Else each address comes once for each type of socket.
+        ai_socktype: libc::SOCK_STREAM,
+        ai_protocol: 0,
+        ai_addrlen: 0,
+        ai_addr: ptr::null_mut(),
+        ai_canonname: ptr::null_mut(),
+        ai_next: ptr::null_mut(),
+    };
+    let mut list = ptr::null_mut();
+    // SAFETY: the name ends in a NUL, and all three places are valid for the length of the call.
+    let number = unsafe { libc::getaddrinfo(name.as_ptr(), ptr::null(), &hints, &raw mut list) };
+    if number != 0 {
+        return Err(error(number));
+    }
+    let mut found = Vec::new();
+    let mut next = list;
+    // SAFETY: the call succeeded, so `list` begins a list of valid entries whose addresses are as
+    // long as they say. At most as much is copied as there is room for. Nothing of the list is used
+    // after it is freed.
+    unsafe {
+        while let Some(entry) = next.as_ref() {
+            let (mut address, length) = (Inet::empty(), entry.ai_addrlen as usize);
+            let (from, to) = (
+                entry.ai_addr.cast::<u8>(),
+                address.as_mut_ptr().cast::<u8>(),
+            );
+            ptr::copy_nonoverlapping(from, to, length.min(size_of::<Inet>()));
+            found.extend(address.read());
+            next = entry.ai_next;
+        }
+        libc::freeaddrinfo(list);
+    }
+    Ok(found)
+}
+
+/// EAI_NODATA and EAI_ADDRFAMILY, which the libc crate has for some systems only.
+const NO_ADDRESS: [i32; 2] = match cfg!(target_os = "linux") {
+    true => [-5, -9],
+    false => [7, 1],
+};
+
+/// What a number of getaddrinfo means.
+fn error(number: i32) -> io::Error {
+    use io::ErrorKind::{NotFound, OutOfMemory, ResourceBusy};
+    let (kind, message) = match number {
+        libc::EAI_SYSTEM => return io::Error::last_os_error(),
+        libc::EAI_NONAME => (NotFound, "no such name"),
+        libc::EAI_AGAIN => (
+            ResourceBusy,
+            "no name server gave a usable answer: try again",
+        ),
+        libc::EAI_FAIL => (ResourceBusy, "a name server failed or refused: try again"),
+        libc::EAI_MEMORY => (OutOfMemory, "no memory to look it up"),
+        other if NO_ADDRESS.contains(&other) => (NotFound, "no such name with an address"),
+        other => {
+            let message = format!("getaddrinfo failed with its number {other}");
+            return io::Error::other(message);
+        }
+    };
+    io::Error::new(kind, message)
+}

@@ -1,0 +1,143 @@
+//! Jobs that wait for jobs, and jobs that outlast a time limit.
+
+use std::io::ErrorKind;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use soloio::{
+    CancelScope, Error, block_on, fail_after, move_on_after, run_in_thread, shield,
+    thread_statistics,
+};
+
+use crate::support::{alone, deadline};
+
+#[test]
+fn forty_jobs_that_wait_for_jobs_end() {
+    alone("nested_jobs::forty_jobs_that_wait_for_jobs_end", || {
+        let _guard = deadline();
+        // All of the bound run before the first one begins another.
+        let all_run = Arc::new(Barrier::new(40));
+        let jobs = (0..40).map(|n| {
+            let all_run = Arc::clone(&all_run);
+            async move {
+                run_in_thread(move || {
+                    all_run.wait();
+                    block_on(async { run_in_thread(move || n).await })
+                })
+                .await
+            }
+        });
+        let done: Vec<i32> = block_on(join_all(jobs))
+            .into_iter()
+            .map(|n| n.expect("no panic").expect("no panic"))
+            .collect();
+        assert!(done.into_iter().eq(0..40));
+    });
+}
+
+/// A job within a job within a job, `depth` of them.
+fn nested(depth: u32) -> Result<u32, Error> {
+    match depth {
+        0 => Ok(0),
+        _ => block_on(async { run_in_thread(move || nested(depth - 1)).await })?.map(|n| n + 1),
+    }
+}
+
+#[test]
+fn jobs_in_jobs_have_a_bound_of_depth_that_is_an_error() {
+    let name = "nested_jobs::jobs_in_jobs_have_a_bound_of_depth_that_is_an_error";
+    alone(name, || {
+        let _guard = deadline();
+        assert_eq!(nested(40).expect("deep enough"), 40);
+        assert_eq!(nested(64).expect("deep enough"), 64);
+        match nested(65) {
+            Err(Error::Io(error)) => {
+                assert_eq!(error.kind(), ErrorKind::ResourceBusy);
+                assert!(error.to_string().contains("64"), "{error}");
+            }
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+/// More jobs than the bound, begun by one job: they wait for each other, and hold nothing up.
+#[test]
+fn a_job_may_begin_more_jobs_than_the_bound() {
+    let name = "nested_jobs::a_job_may_begin_more_jobs_than_the_bound";
+    alone(name, || {
+        let _guard = deadline();
+        let most = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
+        let counted = Arc::clone(&most);
+        let sum = run_in_thread(move || {
+            let jobs = (0..200).map(|n| {
+                let counted = Arc::clone(&counted);
+                async move {
+                    run_in_thread(move || {
+                        let now = counted.0.fetch_add(1, SeqCst) + 1;
+                        counted.1.fetch_max(now, SeqCst);
+                        thread::yield_now();
+                        counted.0.fetch_sub(1, SeqCst);
+                        n
+                    })
+                    .await
+                }
+            });
+            let done = block_on(join_all(jobs)).into_iter();
+            done.map(|n| n.expect("no panic")).sum::<u32>()
+        });
+        let sum = block_on(async { sum.await });
+        assert_eq!(sum.expect("no panic"), 199 * 200 / 2);
+        assert!(most.1.load(SeqCst) <= 40);
+        assert!(thread_statistics().threads <= 41);
+    });
+}
+
+/// As it is for AnyIO's `to_thread.run_sync`, whose scope waits; but the word at the end is that of
+/// the limit.
+#[test]
+fn a_limit_that_a_job_outlasts_says_so() {
+    let _guard = deadline();
+    block_on(async {
+        let long = Duration::from_millis(60);
+        let begun = Instant::now();
+        let limit = Duration::from_millis(5);
+        let late = fail_after(limit, run_in_thread(move || thread::sleep(long))).await;
+        assert!(matches!(late, Err(Error::TimedOut)), "{late:?}");
+        assert!(begun.elapsed() >= long, "it was waited for");
+        let late = move_on_after(limit, run_in_thread(move || thread::sleep(long))).await;
+        assert!(matches!(late, Ok(None)), "{late:?}");
+        // A result that matters more than the limit.
+        let job = run_in_thread(move || {
+            thread::sleep(long);
+            "done"
+        });
+        let kept = fail_after(limit, shield(Duration::from_secs(60), job)).await;
+        assert_eq!(kept.expect("in time for the shield"), "done");
+        // What is cancelled by hand says so; a panic is no result that came late.
+        for panics in [false, true] {
+            let scope = CancelScope::new();
+            let job = run_in_thread(move || {
+                thread::sleep(long);
+                if panics {
+                    crate::support::quiet_panic("late");
+                }
+            });
+            let cancel = async {
+                soloio::sleep(limit).await.expect("slept");
+                scope.cancel("for the test");
+            };
+            let (ended, ()) = futures_util::future::join(scope.run(job), cancel).await;
+            assert!(scope.cancelled_caught());
+            match ended.expect("it is not dropped") {
+                Err(Error::Panicked(panicked)) if panics => {
+                    assert_eq!(panicked.message(), Some("late"));
+                }
+                Err(Error::Cancelled) if !panics => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    });
+}
