@@ -78,6 +78,7 @@ struct Local {
     reuse_port: bool,
     reuse_addr: bool,
     plain: bool,
+    tell_destination: bool,
 }
 
 impl Local {
@@ -107,6 +108,10 @@ impl Local {
         }
         if self.reuse_port {
             sys::socket::set_reuse_port(fd.as_fd())?;
+        }
+        // Before the bind: datagrams may come from then on.
+        if self.tell_destination {
+            sys::udp::tell_destinations(fd.as_fd())?;
         }
         sys::socket::bind(fd.as_fd(), address)?;
         Ok(fd)
@@ -166,6 +171,19 @@ pub struct CreateUdpSocket {
 impl CreateUdpSocket {
     local_options!();
 
+    /// Has each datagram tell the address of this host that it came to
+    /// ([`Datagram::to`](crate::Datagram::to)), so that a socket on the wildcard address of a host
+    /// with several can [`reply`](UdpSocket::reply) from there. Off by default: a receive costs a
+    /// little more with it. Linux only; elsewhere the socket is not made (`Unsupported`).
+    ///
+    /// An adopted socket does it if `IP_PKTINFO` or `IPV6_RECVPKTINFO` is set on it.
+    #[doc(alias = "IP_PKTINFO")]
+    #[doc(alias = "IPV6_RECVPKTINFO")]
+    pub fn tell_destination(mut self, tell: bool) -> Self {
+        self.local.tell_destination = tell;
+        self
+    }
+
     async fn create(self) -> Result<UdpSocket> {
         context::checkpoint().await?;
         let address = self
@@ -184,6 +202,7 @@ impl CreateUdpSocket {
             fd,
             local.map_err(|cause| Error::io("bind to", address, cause))?,
             self.local.plain,
+            self.local.tell_destination,
         ))
     }
 }

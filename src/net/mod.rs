@@ -7,7 +7,8 @@
 //! | `tcp.rs`, `unix.rs`, `udp.rs` | the types |
 //! | `connect.rs` | `connect_tcp`, `connect_unix` |
 //! | `connect_tls.rs` | the options of `connect_tcp` that turn TLS on |
-//! | `udp_core.rs` | what both UDP types are made of: datagrams ahead, the choice of the call |
+//! | `udp_core.rs` | what both UDP types are made of: the choice of the call, its result |
+//! | `udp_inbox.rs` | datagrams ahead, and how many to ask for |
 //! | `udp_receive.rs`, `udp_send.rs` | their operations as futures |
 //! | `udp_options.rs`, `udp_fault.rs` | what they can be told; what their errors are about |
 //! | `datagrams.rs` | the buffer for whole batches |
@@ -51,6 +52,7 @@ mod tcp;
 mod udp;
 mod udp_core;
 mod udp_fault;
+mod udp_inbox;
 mod udp_options;
 mod udp_receive;
 mod udp_send;
@@ -84,6 +86,7 @@ pub use tcp::{TcpListener, TcpStream};
 pub use udp::{ConnectedUdpSocket, Datagram, UdpSocket};
 pub use udp_fault::UdpFault;
 pub use udp_options::Interface;
+pub use udp_send::Parcel;
 pub use unix::{UnixListener, UnixStream, unix_socket_pair};
 pub use unix_datagram::{
     ConnectedUnixDatagramSocket, UnixDatagram, UnixDatagramSocket, unix_datagram_socket_pair,
