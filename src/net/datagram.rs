@@ -3,16 +3,18 @@
 use std::future::{Future, IntoFuture};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 
 use super::Family;
-use super::connect::{any_address, port_0};
+use super::connect::{any_address, of_family, port_0};
+use super::prepare::Prepare;
 use super::resolve::Host;
 use super::udp::{ConnectedUdpSocket, UdpSocket};
 use crate::error::{Error, Result};
 use crate::runtime::context;
 use crate::sys;
+use crate::sys::errno;
 use crate::sys::socket::Kind;
 
 /// Makes a UDP socket; [`family`](CreateUdpSocket::family) or
@@ -51,7 +53,8 @@ pub fn create_udp_socket() -> CreateUdpSocket {
     }
 }
 
-/// Makes a UDP socket that talks to one peer: the first address of `host`.
+/// Makes a UDP socket that talks to one peer: the first address of `host` that this host has a way
+/// to.
 ///
 /// # Errors
 ///
@@ -79,30 +82,31 @@ struct Local {
     reuse_addr: bool,
     plain: bool,
     tell_destination: bool,
+    prepare: Prepare,
 }
 
 impl Local {
-    /// The address to bind to, of the family that is asked for or given.
-    async fn address(&self, family: Option<Family>) -> Result<Option<SocketAddr>> {
-        let Some(host) = &self.host else {
-            return Ok(family.map(|family| any_address(family == Family::V4, self.port)));
+    /// The addresses to bind to, of the family asked for; at least one.
+    async fn addresses(&self) -> Result<Vec<SocketAddr>> {
+        let mut addresses = match &self.host {
+            Some(host) => host.resolve(self.port).await?,
+            None => [false, true].map(|v4| any_address(v4, self.port)).into(),
         };
-        let addresses = host.resolve(self.port).await?;
-        let fits = |address: &&SocketAddr| family.is_none_or(|family| family.has(address));
-        let found = addresses.iter().find(fits).copied();
-        found.map(Some).ok_or_else(|| {
+        addresses.retain(|address| self.family.is_none_or(|family| family.has(address)));
+        if addresses.is_empty() {
             let message = "the local host has no address of the family asked for";
-            Error::invalid("bind", message)
-        })
+            return Err(Error::invalid("bind", message));
+        }
+        Ok(addresses)
     }
 
-    fn bind(&self, address: SocketAddr) -> Result<OwnedFd> {
-        self.try_bind(&address)
+    fn bind(&self, address: &SocketAddr) -> Result<OwnedFd> {
+        self.try_bind(address)
             .map_err(|cause| Error::io("bind to", address, cause))
     }
 
     fn try_bind(&self, address: &SocketAddr) -> io::Result<OwnedFd> {
-        let fd = sys::socket::internet(address, Kind::Datagram)?;
+        let fd = self.prepare.socket(address, Kind::Datagram)?;
         if self.reuse_addr {
             sys::socket::set_reuse_addr(fd.as_fd())?;
         }
@@ -118,6 +122,23 @@ impl Local {
     }
 }
 
+/// The first result that does not fail because an address is out of reach; else the first error.
+fn first_in_reach<T>(
+    addresses: &[SocketAddr],
+    mut make: impl FnMut(&SocketAddr) -> Result<T>,
+) -> Result<T> {
+    let mut first = None;
+    for address in addresses {
+        match make(address) {
+            Err(Error::Io(error)) if errno::is_out_of_reach(&error) => {
+                first.get_or_insert(error);
+            }
+            other => return other,
+        }
+    }
+    Err(Error::Io(first.expect("there is an address")))
+}
+
 /// The options both builders have.
 macro_rules! local_options {
     () => {
@@ -127,7 +148,7 @@ macro_rules! local_options {
             self
         }
 
-        /// The address to bind to; of a name, the first of the family.
+        /// The address to bind to; of a name, the first of the family that is this host's.
         pub fn local_host(mut self, host: impl Into<Host>) -> Self {
             self.local.host = Some(host.into());
             self
@@ -158,6 +179,32 @@ macro_rules! local_options {
             self.local.plain = !batching;
             self
         }
+
+        /// Prepares the socket before it is bound, for options that must be set by then: a mark,
+        /// an interface, a route that does not exist yet. It must not block.
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// use soloio::create_udp_socket;
+        ///
+        /// soloio::block_on(async {
+        ///     let udp = create_udp_socket()
+        ///         .local_host("127.0.0.1")
+        ///         .prepare(|fd| socket2::SockRef::from(&fd).set_recv_buffer_size(50_000))
+        ///         .await?;
+        ///     assert!(udp.receive_buffer_size()? >= 50_000);
+        ///     Ok::<_, soloio::Error>(())
+        /// })?;
+        /// # Ok::<_, soloio::Error>(())
+        /// ```
+        pub fn prepare(
+            mut self,
+            prepare: impl Fn(BorrowedFd<'_>) -> io::Result<()> + Send + Sync + 'static,
+        ) -> Self {
+            self.local.prepare = Prepare::with(prepare);
+            self
+        }
     };
 }
 
@@ -186,21 +233,21 @@ impl CreateUdpSocket {
 
     async fn create(self) -> Result<UdpSocket> {
         context::checkpoint().await?;
-        let address = self
-            .local
-            .address(self.local.family)
-            .await?
-            .ok_or_else(|| {
-                Error::invalid(
-                    "make a UDP socket",
-                    "either `family` or `local_host` must be given",
-                )
-            })?;
+        if self.local.family.is_none() && self.local.host.is_none() {
+            let message = "either `family` or `local_host` must be given";
+            return Err(Error::invalid("make a UDP socket", message));
+        }
+        let addresses = self.local.addresses().await?;
+        first_in_reach(&addresses, |address| self.bind(address))
+    }
+
+    fn bind(&self, address: &SocketAddr) -> Result<UdpSocket> {
         let fd = self.local.bind(address)?;
-        let local = sys::socket::local_addr(fd.as_fd());
+        let failed = |cause| Error::io("bind to", address, cause);
+        let local = sys::socket::local_addr(fd.as_fd()).map_err(failed)?;
         Ok(UdpSocket::new(
             fd,
-            local.map_err(|cause| Error::io("bind to", address, cause))?,
+            local,
             self.local.plain,
             self.local.tell_destination,
         ))
@@ -235,27 +282,21 @@ impl CreateConnectedUdpSocket {
             return Err(port_0(&self.host));
         }
         let mut peers = self.host.resolve(self.port).await?;
-        if let Some(local) = self.local.host.as_ref().and_then(|host| host.literal(0)) {
-            peers.retain(|peer| peer.is_ipv4() == local.is_ipv4());
-        }
-        peers.retain(|peer| self.local.family.is_none_or(|family| family.has(peer)));
-        let Some(peer) = peers.first().copied() else {
+        let locals = self.local.addresses().await?;
+        peers.retain(|peer| !of_family(peer, &locals).is_empty());
+        if peers.is_empty() {
             let message = "the host has no address of the family asked for";
             return Err(Error::invalid("connect", message));
-        };
-        let family = if peer.is_ipv4() {
-            Family::V4
-        } else {
-            Family::V6
-        };
-        let local = self
-            .local
-            .address(Some(family))
-            .await?
-            .expect("a family was given");
+        }
+        first_in_reach(&peers, |peer| {
+            first_in_reach(&of_family(peer, &locals), |local| self.connect(local, peer))
+        })
+    }
+
+    fn connect(&self, local: &SocketAddr, peer: &SocketAddr) -> Result<ConnectedUdpSocket> {
         let fd = self.local.bind(local)?;
         let failed = |cause| Error::io("connect to", peer, cause);
-        sys::socket::connect(fd.as_fd(), &peer).map_err(failed)?;
+        sys::socket::connect(fd.as_fd(), peer).map_err(failed)?;
         // Not always what was asked for: the unspecified address stands for this host.
         let peer = sys::socket::peer_addr(fd.as_fd()).map_err(failed)?;
         let local = sys::socket::local_addr(fd.as_fd()).map_err(failed)?;

@@ -26,6 +26,7 @@
 //! | `unix_datagram.rs`, `create_unix_datagram.rs` | datagrams by name: the types, the verbs |
 //! | `unix_fds.rs` | descriptors that travel with bytes |
 //! | `unix_bind.rs` | who gets a path that several want |
+//! | `prepare.rs` | a step of the caller's before a socket is bound or connected |
 //! | `plain.rs` | streams as plain sockets, for relays and `send_file` |
 
 mod adopt;
@@ -45,6 +46,7 @@ mod listen_unix;
 mod lookups;
 mod options;
 mod plain;
+mod prepare;
 mod resolve;
 mod resolver;
 mod stream_socket;
@@ -64,7 +66,7 @@ mod unix_fds;
 pub use crate::sys::addr::UnixName;
 pub use crate::sys::unix::PeerCredentials;
 pub use adopt::adopt_listeners;
-pub use connect::{ConnectTcp, connect_tcp, connect_unix};
+pub use connect::{ConnectTcp, connect_socket, connect_tcp, connect_unix};
 #[cfg(feature = "tls")]
 pub use connect_tls::ConnectTls;
 pub use create_unix_datagram::{

@@ -3,6 +3,7 @@
 //! Tests that stand for a failure seen elsewhere name its number (E1, W4, T3 ..) and the public
 //! issue it was seen in.
 
+mod addresses;
 mod adopt;
 mod allocations;
 mod bad_input;
@@ -45,6 +46,7 @@ mod object_stream;
 mod options;
 mod panics;
 mod passed_on;
+mod prepare;
 mod race;
 mod readiness;
 mod regressions;
