@@ -83,6 +83,7 @@ pub struct ConnectTcp {
 
 impl ConnectTcp {
     /// The address to connect from; of a name, the first of the peer's family that is this host's.
+    /// Connections to different peers share its ports (Linux).
     pub fn local_host(mut self, host: impl Into<Host>) -> Self {
         self.local_host = Some(host.into());
         self

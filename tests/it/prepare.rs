@@ -14,8 +14,10 @@ use soloio::{
 };
 
 use crate::cut::everywhere;
+use crate::kernel;
 use crate::names::Fixed;
-use crate::net_support::{run, tcp_listener, turns};
+use crate::namespace::in_namespace;
+use crate::net_support::{polled, run, tcp_listener, turns};
 use crate::support::{alone, fds};
 
 /// Counts its calls; a socket is neither bound nor connected in any.
@@ -109,6 +111,47 @@ fn an_error_of_the_preparation_is_that_of_its_attempt() {
             );
         }
     });
+}
+
+/// The options that cannot be set later: the mark that routes and firewalls go by, the interface,
+/// and data in the first packet, which is not sent before there is some.
+#[cfg(target_os = "linux")]
+#[test]
+fn options_that_must_be_set_before_the_connect_hold() {
+    in_namespace(
+        "prepare::options_that_must_be_set_before_the_connect_hold",
+        // 1: clients, 2: servers, 4 and 512: without having met before (ip-sysctl).
+        "echo 519 >/proc/sys/net/ipv4/tcp_fastopen\n",
+        || {
+            run(async {
+                let listener = create_tcp_listener().local_host("127.0.0.1");
+                let fast = |fd: BorrowedFd<'_>| {
+                    kernel::set_option(fd, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, 9)
+                };
+                let listener = listener.prepare(fast).await.expect("listens");
+                let client = connect_tcp("127.0.0.1", listener.local_addr().port());
+                let client = client.prepare(|fd| {
+                    let socket = SockRef::from(&fd);
+                    socket.set_mark(7)?;
+                    socket.bind_device(Some(b"lo"))?;
+                    kernel::set_option(fd, libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT, 1)
+                });
+                let client = client.await.expect("connects");
+                assert_eq!(SockRef::from(&client).mark().expect("open"), 7);
+                assert_eq!(client.peer_addr(), listener.local_addr());
+                assert!(
+                    polled(3, listener.accept()).await.is_none(),
+                    "no packet yet"
+                );
+                client.send(b"first").await.expect("sent");
+                let server = listener.accept().await.expect("accepts");
+                assert_eq!(server.receive().await.expect("received"), b"first");
+                server.send(b"second").await.expect("sent");
+                assert_eq!(client.receive().await.expect("received"), b"second");
+                assert_eq!(client.local_addr(), server.peer_addr());
+            });
+        },
+    );
 }
 
 fn unconnected() -> OwnedFd {

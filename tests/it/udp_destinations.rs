@@ -4,7 +4,7 @@
 #![cfg(target_os = "linux")]
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket as StdSocket};
 
 use soloio::{DatagramBuffer, Error, Family, Result, UdpFault, UdpSocket, create_udp_socket};
 
@@ -159,6 +159,34 @@ fn a_train_tells_its_destination() {
             }
         }
     });
+}
+
+/// The interface is that of the destination, whose scope says it.
+#[test]
+fn a_link_local_address_is_answered_from() {
+    in_namespace(
+        "udp_destinations::a_link_local_address_is_answered_from",
+        "ip -6 addr add fe80::98/64 dev hole nodad\nip -6 addr add fe80::99/64 dev hole nodad\n",
+        || {
+            run(async {
+                let server = wildcard(Family::V6, true).await;
+                let hole = soloio::Interface::named("hole").expect("made above");
+                let scope = hole.index().expect("made from a name");
+                for last in [0x98, 0x99] {
+                    let ip = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, last);
+                    let port = server.local_addr().port();
+                    let client = client(SocketAddrV6::new(ip, port, 0, scope).into());
+                    client.send(b"x").expect("sent");
+                    let mut room = [0; 9];
+                    let got = server.receive_into(&mut room).await.expect("received");
+                    assert_eq!(got.to, Some(ip.into()));
+                    let sent = server.reply(got.data, got.from, got.to).await;
+                    sent.expect("sent");
+                    assert_eq!(answer(&client), b"x");
+                }
+            });
+        },
+    );
 }
 
 #[test]
