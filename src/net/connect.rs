@@ -258,15 +258,14 @@ async fn attempt(
     prepare: &Prepare,
 ) -> Result<Attempted<TcpStream>> {
     context::checkpoint().await?;
-    let fd = match prepare.bound(&address, &locals) {
-        Ok(fd) => fd,
+    let (fd, from) = match prepare.bound(&address, &locals) {
+        Ok(bound) => bound,
         Err(error) => return Ok(Err(error)),
     };
-    let from = locals.first().filter(|from| from.port() == 0);
     let connected = connect(Socket::new(fd, Trigger::Edge), &address, true).await?;
     Ok(connected.map_err(|error| match from {
         // The address is this host's, since it could be bound.
-        Some(from) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+        Some(from) if from.port() == 0 && error.kind() == io::ErrorKind::AddrNotAvailable => {
             about_local("no local port left for", from.ip(), &error)
         }
         _ => error,

@@ -37,9 +37,13 @@ impl Prepare {
         Ok(fd)
     }
 
-    /// The same for a connect to `address`, bound to the first of `locals` that is this host's; all
-    /// are of the family of `address`.
-    pub(super) fn bound(&self, address: &SocketAddr, locals: &[SocketAddr]) -> io::Result<OwnedFd> {
+    /// The same for a connect to `address`, bound to the first of `locals` that is this host's,
+    /// which is told; all are of the family of `address`.
+    pub(super) fn bound(
+        &self,
+        address: &SocketAddr,
+        locals: &[SocketAddr],
+    ) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
         let fd = self.socket(address, Kind::Stream)?;
         let mut first = None;
         for local in locals {
@@ -48,10 +52,10 @@ impl Prepare {
                     first.get_or_insert_with(|| about_local("bind to", local, &error));
                 }
                 Err(error) => return Err(about_local("bind to", local, &error)),
-                Ok(()) => return Ok(fd),
+                Ok(()) => return Ok((fd, Some(*local))),
             }
         }
-        first.map_or(Ok(fd), Err)
+        first.map_or(Ok((fd, None)), Err)
     }
 }
 

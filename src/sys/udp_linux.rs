@@ -87,6 +87,7 @@ pub(crate) fn receive(
             filled.cut = true;
         } else {
             // 0 if no room was given.
+            #[allow(clippy::unnecessary_cast, reason = "the type differs between systems")]
             let beside = header.msg_hdr.msg_controllen as usize;
             batch.push(Message {
                 slot: at,

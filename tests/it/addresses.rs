@@ -99,12 +99,13 @@ fn local_ports_are_shared_between_peers_and_their_want_is_named() {
         "echo 40000 40003 >/proc/sys/net/ipv4/ip_local_port_range\n",
         || {
             run(async {
+                let local = Fixed::host(&[ELSEWHERE, "127.0.0.3"]);
                 let mut kept = Vec::new();
                 let mut ends = Vec::new();
                 for port in [50_001, 50_002] {
                     let listener = create_tcp_listener().local_host("127.0.0.1");
                     let listener = listener.local_port(port).await.expect("listens");
-                    let connect = || connect_tcp("127.0.0.1", port).local_host("127.0.0.3");
+                    let connect = || connect_tcp("127.0.0.1", port).local_host(local.clone());
                     for _ in 0..4 {
                         kept.push(connect().await.expect("four ports for each peer"));
                     }
