@@ -14,9 +14,9 @@
 //!
 //! # Errors
 //!
-//! What is about one peer that is not there comes once, as the result of one call. On a socket
-//! that talks to anybody it says nothing about the others, so receiving passes over it. A datagram
-//! whose control data had no room is lost, and an error says so after all that came with it.
+//! An error about one peer comes once, as the result of one call. On an unconnected socket it says
+//! nothing about the other peers, so receiving passes over it. A datagram is lost if its control
+//! data had no room, and an error says so after all that came with it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -1,11 +1,11 @@
 //! Control data: what travels beside the bytes of a message, descriptors (`SCM_RIGHTS`, unix(7))
 //! among it.
 //!
-//! The kernel adds all that anybody has asked of the socket, so there is room for it, and what was
-//! not asked for here is passed over, its descriptors closed. Descriptors are close-on-exec from
-//! the start where the system can (`MSG_CMSG_CLOEXEC`). The control buffer is read by hand and
-//! never past what the kernel says it wrote: Apple's systems leave a length in a truncated header
-//! that is larger than the buffer.
+//! The kernel adds all that the socket's options ask for, whether they were set here or not. So
+//! there is room for it, and what is not expected here is passed over, its descriptors closed.
+//! Descriptors are close-on-exec from the start where the system can (`MSG_CMSG_CLOEXEC`). The
+//! control buffer is read by hand and never past what the kernel says it wrote: Apple's systems
+//! leave a length in a truncated header that is larger than the buffer.
 
 use std::io;
 use std::mem::size_of;
@@ -23,8 +23,8 @@ const MAX_RECEIVED: usize = 1024;
 /// Size of a descriptor's number.
 const FD: usize = size_of::<RawFd>();
 
-/// Bytes for all that the kernel may tell beside descriptors if somebody has asked for it: the
-/// sender's credentials, process and security label (a page at most), the time.
+/// Bytes for all that socket options may have the kernel tell beside descriptors: the sender's
+/// credentials, process and security label (a page at most), the time.
 const OTHERS: usize = 4096 + 512;
 
 /// Size of a header, with the padding before its data.

@@ -1,5 +1,6 @@
-//! What the kernel tells beside the data, when somebody else has asked for it: nothing of the data
-//! is lost by it, and no descriptor is left open (pesign#69, gvisor#14785).
+//! Control data that the kernel adds because of a socket option that another program or another
+//! part of this one has set: no data is lost, and no descriptor is left open (pesign#69,
+//! gvisor#14785).
 
 use std::fs::File;
 use std::io::ErrorKind;

@@ -218,7 +218,7 @@ pub(crate) fn set_option(fd: impl AsFd, level: i32, name: i32, value: i32) -> io
 /// Sends 1,280 bytes of IPv6 options with each datagram from now on: only for a privileged process.
 pub(crate) fn send_options(socket: impl AsFd) -> io::Result<()> {
     // The next header, which the kernel fills in, and the length in units of 8 bytes after the
-    // first; five options that nobody knows and everybody skips; three bytes of padding.
+    // first; five options of an unknown kind that every host skips; three bytes of padding.
     let mut header = vec![0_u8, 159];
     for _ in 0..5 {
         header.extend([0x1e, 253]);

@@ -161,7 +161,7 @@ fn a_train_tells_its_destination() {
     });
 }
 
-/// The interface is that of the destination, whose scope says it.
+/// The scope of the destination names the interface.
 #[test]
 fn a_link_local_address_is_answered_from() {
     in_namespace(
