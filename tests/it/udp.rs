@@ -303,8 +303,8 @@ fn the_local_port_asked_for_is_the_one_bound() {
     });
 }
 
-/// A peer that sends for long in equal datagrams is counted as far as it matters: the count ran over
-/// where the descriptor was lent out, since nothing is asked of the kernel then.
+/// The count of long bursts ran over where the descriptor was lent out: it is looked at once only,
+/// and nothing is asked of the kernel then.
 #[test]
 fn any_number_of_long_bursts_is_received_from_a_lent_socket() {
     run(async {
