@@ -1,11 +1,10 @@
 //! The verbs that connect: `connect_tcp`, `connect_socket` and `connect_unix`.
 
 use std::ffi::OsStr;
-use std::future::{Future, IntoFuture, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::pin::Pin;
 use std::time::Duration;
 
 use super::adopt::TCP_STREAM;
@@ -196,14 +195,7 @@ pub(super) fn any_address(v4: bool, port: u16) -> SocketAddr {
     }
 }
 
-impl IntoFuture for ConnectTcp {
-    type Output = Result<TcpStream>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.connect())
-    }
-}
+awaited!(IntoFuture for ConnectTcp, connect -> TcpStream);
 
 /// Connects a TCP socket that was made elsewhere and is not connected yet. It is made like those
 /// of [`connect_tcp`]: non-blocking, with `TCP_NODELAY`; what else is set on it stays. For options

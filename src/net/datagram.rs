@@ -1,10 +1,8 @@
 //! The verbs that make UDP sockets: `create_udp_socket` and `create_connected_udp_socket`.
 
-use std::future::{Future, IntoFuture};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::pin::Pin;
 
 use super::Family;
 use super::connect::{any_address, of_family, port_0};
@@ -254,14 +252,7 @@ impl CreateUdpSocket {
     }
 }
 
-impl IntoFuture for CreateUdpSocket {
-    type Output = Result<UdpSocket>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.create())
-    }
-}
+awaited!(IntoFuture for CreateUdpSocket, create -> UdpSocket);
 
 /// A connected UDP socket that is about to be made: await it. Made by
 /// [`create_connected_udp_socket`].
@@ -304,11 +295,4 @@ impl CreateConnectedUdpSocket {
     }
 }
 
-impl IntoFuture for CreateConnectedUdpSocket {
-    type Output = Result<ConnectedUdpSocket>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.create())
-    }
-}
+awaited!(IntoFuture for CreateConnectedUdpSocket, create -> ConnectedUdpSocket);

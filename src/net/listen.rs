@@ -1,10 +1,8 @@
 //! The verb that listens for TCP: `create_tcp_listener`.
 
-use std::future::{Future, IntoFuture};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::pin::Pin;
 
 use super::Family;
 use super::connect::any_address;
@@ -226,11 +224,4 @@ impl CreateTcpListener {
     }
 }
 
-impl IntoFuture for CreateTcpListener {
-    type Output = Result<TcpListener>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.create())
-    }
-}
+awaited!(IntoFuture for CreateTcpListener, create -> TcpListener);

@@ -29,6 +29,21 @@
 //! | `prepare.rs` | a step of the caller's before a socket is bound or connected |
 //! | `plain.rs` | streams as plain sockets, for relays and `send_file` |
 
+/// Makes a builder awaitable. The future is boxed: a builder is awaited once, and is large.
+macro_rules! awaited {
+    (IntoFuture for $builder:ty, $make:ident -> $made:ty) => {
+        impl std::future::IntoFuture for $builder {
+            type Output = Result<$made>;
+            type IntoFuture =
+                std::pin::Pin<Box<dyn std::future::Future<Output = Self::Output> + Send>>;
+
+            fn into_future(self) -> Self::IntoFuture {
+                Box::pin(self.$make())
+            }
+        }
+    };
+}
+
 mod adopt;
 mod connect;
 #[cfg(feature = "tls")]
