@@ -20,6 +20,11 @@ use crate::sys::socket::Kind;
 ///
 /// It is always bound: to `local_port` if that is given, else to a port of the kernel's choice.
 ///
+/// On a host with several addresses a server on the wildcard address asks for
+/// [`tell_destination`](CreateUdpSocket::tell_destination) and answers by
+/// [`reply`](UdpSocket::reply): its answers come from another address otherwise, which clients and
+/// firewalls do not take.
+///
 /// # Errors
 ///
 /// [`Error::Io`], which names the address: in use, not of this host; `InvalidInput` without family
