@@ -20,14 +20,14 @@ use crate::sys::adopt::{Carries, Domain, Facts};
 
 /// What is looked for in a descriptor.
 #[derive(Debug, Clone, Copy)]
-struct Wanted {
+pub(super) struct Wanted {
     operation: &'static str,
     domain: Domain,
     carries: Carries,
     listens: bool,
 }
 
-const TCP_STREAM: Wanted = Wanted {
+pub(super) const TCP_STREAM: Wanted = Wanted {
     operation: "adopt a TCP stream",
     domain: Domain::Internet,
     carries: Carries::Stream,
@@ -64,7 +64,7 @@ impl Wanted {
     }
 
     /// Checks the descriptor, and makes it one like those that are made here.
-    fn check(self, fd: BorrowedFd<'_>) -> Result<Facts> {
+    pub(super) fn check(self, fd: BorrowedFd<'_>) -> Result<Facts> {
         let facts = look(fd).map_err(|cause| self.failed(cause))?;
         if let Some(message) = self.mismatch(&facts) {
             return Err(Error::invalid(self.operation, message));

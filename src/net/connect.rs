@@ -1,14 +1,15 @@
-//! The verbs that connect: `connect_tcp` and `connect_unix`.
+//! The verbs that connect: `connect_tcp`, `connect_socket` and `connect_unix`.
 
 use std::ffi::OsStr;
-use std::future::{Future, IntoFuture, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::pin::Pin;
 use std::time::Duration;
 
+use super::adopt::TCP_STREAM;
 use super::happy_eyeballs::{self, Attempted};
+use super::prepare::{Prepare, about_local};
 use super::resolve::Host;
 use super::tcp::TcpStream;
 use super::unix::UnixStream;
@@ -16,7 +17,7 @@ use crate::error::{ConnectFailed, Error, Result};
 use crate::runtime::context;
 use crate::runtime::operation::{After, Direction, First, Operation};
 use crate::runtime::socket::{Socket, Trigger};
-use crate::sys::addr::UnixName;
+use crate::sys::addr::{UnixName, fitting};
 use crate::sys::socket::Kind;
 use crate::sys::{self, errno};
 use crate::time::sleep;
@@ -63,6 +64,7 @@ pub fn connect_tcp(host: impl Into<Host>, port: u16) -> ConnectTcp {
         local_host: None,
         local_port: 0,
         delay: happy_eyeballs::DELAY,
+        prepare: Prepare::default(),
     }
 }
 
@@ -75,10 +77,12 @@ pub struct ConnectTcp {
     local_host: Option<Host>,
     local_port: u16,
     delay: Duration,
+    prepare: Prepare,
 }
 
 impl ConnectTcp {
-    /// The address to connect from; of a name, the first of the peer's family is used.
+    /// The address to connect from; of a name, the first of the peer's family that is this host's.
+    /// Connections to different peers share its ports (Linux).
     pub fn local_host(mut self, host: impl Into<Host>) -> Self {
         self.local_host = Some(host.into());
         self
@@ -94,6 +98,34 @@ impl ConnectTcp {
     /// tries all at once, `Duration::MAX` one after the other.
     pub fn happy_eyeballs_delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
+        self
+    }
+
+    /// Prepares the socket of each attempt before it is bound and connected, for options that must
+    /// be set by then: a mark, an interface, TCP Fast Open, buffer sizes that the window depends
+    /// on. `TCP_NODELAY` is set already. An error of it is that attempt's; it must not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use soloio::{connect_tcp, create_tcp_listener};
+    ///
+    /// soloio::block_on(async {
+    ///     let listener = create_tcp_listener().local_host("127.0.0.1").await?;
+    ///     let client = connect_tcp("127.0.0.1", listener.local_addr().port())
+    ///         .prepare(|fd| socket2::SockRef::from(&fd).set_recv_buffer_size(50_000))
+    ///         .await?;
+    ///     assert!(client.receive_buffer_size()? >= 50_000);
+    ///     Ok::<_, soloio::Error>(())
+    /// })?;
+    /// # Ok::<_, soloio::Error>(())
+    /// ```
+    #[doc(alias = "TcpSocket")]
+    pub fn prepare(
+        mut self,
+        prepare: impl Fn(BorrowedFd<'_>) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        self.prepare = Prepare::with(prepare);
         self
     }
 
@@ -113,13 +145,16 @@ impl ConnectTcp {
         };
         let mut addresses = happy_eyeballs::order(self.host.resolve(self.port).await?);
         if let Some(locals) = &locals {
-            addresses.retain(|address| of_family(address, locals).is_some());
+            addresses.retain(|address| !of_family(address, locals).is_empty());
             if addresses.is_empty() {
                 let message = "the host and the local host have no addresses of one family";
                 return Err(Error::invalid("connect", message));
             }
         }
-        let begin = |address| attempt(address, self.local_for(&address, locals.as_deref()));
+        let begin = |address| {
+            let locals = self.locals_for(&address, locals.as_deref());
+            attempt(address, locals, &self.prepare)
+        };
         let raced = happy_eyeballs::race(addresses, self.delay, begin).await?;
         raced.map_err(|attempts| {
             let failed = ConnectFailed::new(self.host.to_string(), self.port, attempts);
@@ -127,20 +162,21 @@ impl ConnectTcp {
         })
     }
 
-    /// What to bind to before connecting to `address`.
-    fn local_for(&self, address: &SocketAddr, locals: Option<&[SocketAddr]>) -> Option<SocketAddr> {
+    /// The addresses to connect to `address` from, the first of this host; none in particular if
+    /// there are none.
+    fn locals_for(&self, address: &SocketAddr, locals: Option<&[SocketAddr]>) -> Vec<SocketAddr> {
         match locals {
             Some(locals) => of_family(address, locals),
-            None if self.local_port == 0 => None,
-            None => Some(any_address(address.is_ipv4(), self.local_port)),
+            None if self.local_port == 0 => Vec::new(),
+            None => vec![any_address(address.is_ipv4(), self.local_port)],
         }
     }
 }
 
-/// The first of `locals` that can connect to `address`.
-fn of_family(address: &SocketAddr, locals: &[SocketAddr]) -> Option<SocketAddr> {
+/// Those of `locals` that can connect to `address`.
+pub(super) fn of_family(address: &SocketAddr, locals: &[SocketAddr]) -> Vec<SocketAddr> {
     let same = |local: &&SocketAddr| local.is_ipv4() == address.is_ipv4();
-    locals.iter().find(same).copied()
+    locals.iter().filter(same).copied().collect()
 }
 
 /// Port 0 asks for any port where one is bound, and is none to connect to.
@@ -159,55 +195,101 @@ pub(super) fn any_address(v4: bool, port: u16) -> SocketAddr {
     }
 }
 
-impl IntoFuture for ConnectTcp {
-    type Output = Result<TcpStream>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+awaited!(IntoFuture for ConnectTcp, connect -> TcpStream);
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.connect())
+/// Connects a TCP socket that was made elsewhere and is not connected yet. It is made like those
+/// of [`connect_tcp`]: non-blocking, with `TCP_NODELAY`; what else is set on it stays. For options
+/// that must be set before the connect, [`ConnectTcp::prepare`] is simpler.
+///
+/// # Errors
+///
+/// [`Error::Io`], which names the address; `InvalidInput` for a descriptor that is no internet
+/// stream socket, or listens. The socket is closed.
+///
+/// # Cancel safety
+///
+/// Dropping the future closes the socket; the peer may have seen a connection that ended at once.
+///
+/// # Examples
+///
+/// ```
+/// use soloio::{create_tcp_listener, net::connect_socket};
+/// use socket2::{Domain, Socket, Type};
+///
+/// soloio::block_on(async {
+///     let listener = create_tcp_listener().local_host("127.0.0.1").await?;
+///     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+///     socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 7], 0)).into())?;
+///     let client = connect_socket(socket, listener.local_addr()).await?;
+///     assert_eq!(listener.accept().await?.peer_addr(), client.local_addr());
+///     Ok::<_, soloio::Error>(())
+/// })?;
+/// # Ok::<_, soloio::Error>(())
+/// ```
+#[doc(alias = "TcpSocket")]
+pub async fn connect_socket(socket: impl Into<OwnedFd>, to: SocketAddr) -> Result<TcpStream> {
+    let fd = socket.into();
+    context::checkpoint().await?;
+    if to.port() == 0 {
+        return Err(port_0(&to.ip().into()));
     }
+    let facts = TCP_STREAM.check(fd.as_fd())?;
+    let failed = |cause| Error::io("connect to", to, cause);
+    sys::socket::set_nodelay(fd.as_fd()).map_err(failed)?;
+    let local = sys::socket::local_addr(fd.as_fd()).map_err(failed)?;
+    let to = fitting(&local, to).map_err(failed)?;
+    let socket = Socket::new(fd, Trigger::Edge);
+    let connected = connect(socket, &to, facts.is_tcp).await?;
+    connected.map_err(failed)
 }
 
 /// One attempt: what the kernel said of this address, or why none can go on.
-async fn attempt(address: SocketAddr, local: Option<SocketAddr>) -> Result<Attempted<TcpStream>> {
+async fn attempt(
+    address: SocketAddr,
+    locals: Vec<SocketAddr>,
+    prepare: &Prepare,
+) -> Result<Attempted<TcpStream>> {
     context::checkpoint().await?;
-    let socket = match prepare(&address, local) {
-        Ok(fd) => Socket::new(fd, Trigger::Edge),
+    let (fd, from) = match prepare.bound(&address, &locals) {
+        Ok(bound) => bound,
         Err(error) => return Ok(Err(error)),
     };
+    let connected = connect(Socket::new(fd, Trigger::Edge), &address, true).await?;
+    Ok(connected.map_err(|error| match from {
+        // The address is this host's, since it could be bound.
+        Some(from) if from.port() == 0 && error.kind() == io::ErrorKind::AddrNotAvailable => {
+            about_local("no local port left for", from.ip(), &error)
+        }
+        _ => error,
+    }))
+}
+
+/// Connects a socket that is ready for it.
+async fn connect(
+    socket: Socket,
+    address: &SocketAddr,
+    is_tcp: bool,
+) -> Result<Attempted<TcpStream>> {
     // Not always what was asked for: the unspecified address stands for this host.
-    let peer = match sys::socket::connect(socket.fd(), &address) {
-        Ok(()) => sys::socket::peer_addr(socket.fd()).unwrap_or(address),
+    let peer = match sys::socket::connect(socket.fd(), address) {
+        Ok(()) => sys::socket::peer_addr(socket.fd()).unwrap_or(*address),
         // Interrupted, it goes on in the background all the same (connect(2)).
         Err(error)
             if errno::is_in_progress(&error) || error.kind() == io::ErrorKind::Interrupted =>
         {
-            match connected(&socket, &address).await? {
+            match connected(&socket, address).await? {
                 Ok(peer) => peer,
                 Err(error) => return Ok(Err(error)),
             }
         }
         Err(error) => return Ok(Err(error)),
     };
-    let stream = TcpStream::connected(socket, peer);
+    let stream = TcpStream::connected(socket, peer, is_tcp);
     if stream.local_addr() == peer {
         // Connecting to a free port of the ephemeral range may meet oneself.
         return Ok(Err(errno::refused()));
     }
     Ok(Ok(stream))
-}
-
-fn prepare(address: &SocketAddr, local: Option<SocketAddr>) -> io::Result<OwnedFd> {
-    let fd = sys::socket::internet(address, Kind::Stream)?;
-    sys::socket::set_nodelay(fd.as_fd())?;
-    if let Some(local) = local {
-        if local.port() != 0 {
-            // For attempts side by side, and again while an earlier connection is in TIME_WAIT.
-            sys::socket::set_reuse_addr(fd.as_fd())?;
-        }
-        sys::socket::bind(fd.as_fd(), &local)?;
-    }
-    Ok(fd)
 }
 
 /// Waits until a connect that was begun has ended: with whom, or why. It is another error if there

@@ -1,6 +1,8 @@
 //! TLS on `connect_tcp`: the options that turn it on, and the connection that comes of them.
 
 use std::future::{Future, IntoFuture};
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,6 +110,15 @@ impl ConnectTls {
     /// As [`ConnectTcp::happy_eyeballs_delay`].
     pub fn happy_eyeballs_delay(mut self, delay: Duration) -> Self {
         self.tcp = self.tcp.happy_eyeballs_delay(delay);
+        self
+    }
+
+    /// As [`ConnectTcp::prepare`].
+    pub fn prepare(
+        mut self,
+        prepare: impl Fn(BorrowedFd<'_>) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        self.tcp = self.tcp.prepare(prepare);
         self
     }
 

@@ -2,10 +2,8 @@
 //! `create_connected_unix_datagram_socket`.
 
 use std::ffi::{OsStr, OsString};
-use std::future::{Future, IntoFuture};
 use std::io;
 use std::os::fd::AsFd;
-use std::pin::Pin;
 
 use super::unix_bind::{Bind, Bound};
 use super::unix_datagram::{ConnectedUnixDatagramSocket, UnixDatagramSocket};
@@ -153,14 +151,7 @@ impl CreateUnixDatagramSocket {
     }
 }
 
-impl IntoFuture for CreateUnixDatagramSocket {
-    type Output = Result<UnixDatagramSocket>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.create())
-    }
-}
+awaited!(IntoFuture for CreateUnixDatagramSocket, create -> UnixDatagramSocket);
 
 /// A connected UNIX datagram socket that is about to be made: await it. Made by
 /// [`create_connected_unix_datagram_socket`].
@@ -196,11 +187,4 @@ impl CreateConnectedUnixDatagramSocket {
     }
 }
 
-impl IntoFuture for CreateConnectedUnixDatagramSocket {
-    type Output = Result<ConnectedUnixDatagramSocket>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.create())
-    }
-}
+awaited!(IntoFuture for CreateConnectedUnixDatagramSocket, create -> ConnectedUnixDatagramSocket);

@@ -1,24 +1,29 @@
 //! The verbs that make UDP sockets: `create_udp_socket` and `create_connected_udp_socket`.
 
-use std::future::{Future, IntoFuture};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
-use std::pin::Pin;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::Family;
-use super::connect::{any_address, port_0};
+use super::connect::{any_address, of_family, port_0};
+use super::prepare::Prepare;
 use super::resolve::Host;
 use super::udp::{ConnectedUdpSocket, UdpSocket};
 use crate::error::{Error, Result};
 use crate::runtime::context;
 use crate::sys;
+use crate::sys::errno;
 use crate::sys::socket::Kind;
 
 /// Makes a UDP socket; [`family`](CreateUdpSocket::family) or
 /// [`local_host`](CreateUdpSocket::local_host) must be given.
 ///
 /// It is always bound: to `local_port` if that is given, else to a port of the kernel's choice.
+///
+/// On a host with several addresses a server on the wildcard address asks for
+/// [`tell_destination`](CreateUdpSocket::tell_destination) and answers by
+/// [`reply`](UdpSocket::reply): its answers come from another address otherwise, which clients and
+/// firewalls do not take.
 ///
 /// # Errors
 ///
@@ -51,7 +56,8 @@ pub fn create_udp_socket() -> CreateUdpSocket {
     }
 }
 
-/// Makes a UDP socket that talks to one peer: the first address of `host`.
+/// Makes a UDP socket that talks to one peer: the first address of `host` that this host has a way
+/// to.
 ///
 /// # Errors
 ///
@@ -78,39 +84,62 @@ struct Local {
     reuse_port: bool,
     reuse_addr: bool,
     plain: bool,
+    tell_destination: bool,
+    prepare: Prepare,
 }
 
 impl Local {
-    /// The address to bind to, of the family that is asked for or given.
-    async fn address(&self, family: Option<Family>) -> Result<Option<SocketAddr>> {
-        let Some(host) = &self.host else {
-            return Ok(family.map(|family| any_address(family == Family::V4, self.port)));
+    /// The addresses to bind to, of the family asked for; at least one.
+    async fn addresses(&self) -> Result<Vec<SocketAddr>> {
+        let mut addresses = match &self.host {
+            Some(host) => host.resolve(self.port).await?,
+            None => [false, true].map(|v4| any_address(v4, self.port)).into(),
         };
-        let addresses = host.resolve(self.port).await?;
-        let fits = |address: &&SocketAddr| family.is_none_or(|family| family.has(address));
-        let found = addresses.iter().find(fits).copied();
-        found.map(Some).ok_or_else(|| {
+        addresses.retain(|address| self.family.is_none_or(|family| family.has(address)));
+        if addresses.is_empty() {
             let message = "the local host has no address of the family asked for";
-            Error::invalid("bind", message)
-        })
+            return Err(Error::invalid("bind", message));
+        }
+        Ok(addresses)
     }
 
-    fn bind(&self, address: SocketAddr) -> Result<OwnedFd> {
-        self.try_bind(&address)
+    fn bind(&self, address: &SocketAddr) -> Result<OwnedFd> {
+        self.try_bind(address)
             .map_err(|cause| Error::io("bind to", address, cause))
     }
 
     fn try_bind(&self, address: &SocketAddr) -> io::Result<OwnedFd> {
-        let fd = sys::socket::internet(address, Kind::Datagram)?;
+        let fd = self.prepare.socket(address, Kind::Datagram)?;
         if self.reuse_addr {
             sys::socket::set_reuse_addr(fd.as_fd())?;
         }
         if self.reuse_port {
             sys::socket::set_reuse_port(fd.as_fd())?;
         }
+        // Before the bind: datagrams may come from then on.
+        if self.tell_destination {
+            sys::udp::tell_destinations(fd.as_fd())?;
+        }
         sys::socket::bind(fd.as_fd(), address)?;
         Ok(fd)
     }
+}
+
+/// The first result that does not fail because an address is out of reach; else the first error.
+fn first_in_reach<T>(
+    addresses: &[SocketAddr],
+    mut make: impl FnMut(&SocketAddr) -> Result<T>,
+) -> Result<T> {
+    let mut first = None;
+    for address in addresses {
+        match make(address) {
+            Err(Error::Io(error)) if errno::is_out_of_reach(&error) => {
+                first.get_or_insert(error);
+            }
+            other => return other,
+        }
+    }
+    Err(Error::Io(first.expect("there is an address")))
 }
 
 /// The options both builders have.
@@ -122,7 +151,7 @@ macro_rules! local_options {
             self
         }
 
-        /// The address to bind to; of a name, the first of the family.
+        /// The address to bind to; of a name, the first of the family that is this host's.
         pub fn local_host(mut self, host: impl Into<Host>) -> Self {
             self.local.host = Some(host.into());
             self
@@ -153,6 +182,32 @@ macro_rules! local_options {
             self.local.plain = !batching;
             self
         }
+
+        /// Prepares the socket before it is bound, for options that must be set by then: a mark,
+        /// an interface, a route that does not exist yet. It must not block.
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// use soloio::create_udp_socket;
+        ///
+        /// soloio::block_on(async {
+        ///     let udp = create_udp_socket()
+        ///         .local_host("127.0.0.1")
+        ///         .prepare(|fd| socket2::SockRef::from(&fd).set_recv_buffer_size(50_000))
+        ///         .await?;
+        ///     assert!(udp.receive_buffer_size()? >= 50_000);
+        ///     Ok::<_, soloio::Error>(())
+        /// })?;
+        /// # Ok::<_, soloio::Error>(())
+        /// ```
+        pub fn prepare(
+            mut self,
+            prepare: impl Fn(BorrowedFd<'_>) -> io::Result<()> + Send + Sync + 'static,
+        ) -> Self {
+            self.local.prepare = Prepare::with(prepare);
+            self
+        }
     };
 }
 
@@ -166,36 +221,43 @@ pub struct CreateUdpSocket {
 impl CreateUdpSocket {
     local_options!();
 
+    /// Has each datagram tell the address of this host that it came to
+    /// ([`Datagram::to`](crate::Datagram::to)), so that a socket on the wildcard address of a host
+    /// with several can [`reply`](UdpSocket::reply) from there. Off by default: a receive costs a
+    /// little more with it. Linux only; elsewhere the socket is not made (`Unsupported`).
+    ///
+    /// An adopted socket does it if `IP_PKTINFO` or `IPV6_RECVPKTINFO` is set on it.
+    #[doc(alias = "IP_PKTINFO")]
+    #[doc(alias = "IPV6_RECVPKTINFO")]
+    pub fn tell_destination(mut self, tell: bool) -> Self {
+        self.local.tell_destination = tell;
+        self
+    }
+
     async fn create(self) -> Result<UdpSocket> {
         context::checkpoint().await?;
-        let address = self
-            .local
-            .address(self.local.family)
-            .await?
-            .ok_or_else(|| {
-                Error::invalid(
-                    "make a UDP socket",
-                    "either `family` or `local_host` must be given",
-                )
-            })?;
+        if self.local.family.is_none() && self.local.host.is_none() {
+            let message = "either `family` or `local_host` must be given";
+            return Err(Error::invalid("make a UDP socket", message));
+        }
+        let addresses = self.local.addresses().await?;
+        first_in_reach(&addresses, |address| self.bind(address))
+    }
+
+    fn bind(&self, address: &SocketAddr) -> Result<UdpSocket> {
         let fd = self.local.bind(address)?;
-        let local = sys::socket::local_addr(fd.as_fd());
+        let failed = |cause| Error::io("bind to", address, cause);
+        let local = sys::socket::local_addr(fd.as_fd()).map_err(failed)?;
         Ok(UdpSocket::new(
             fd,
-            local.map_err(|cause| Error::io("bind to", address, cause))?,
+            local,
             self.local.plain,
+            self.local.tell_destination,
         ))
     }
 }
 
-impl IntoFuture for CreateUdpSocket {
-    type Output = Result<UdpSocket>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.create())
-    }
-}
+awaited!(IntoFuture for CreateUdpSocket, create -> UdpSocket);
 
 /// A connected UDP socket that is about to be made: await it. Made by
 /// [`create_connected_udp_socket`].
@@ -216,27 +278,21 @@ impl CreateConnectedUdpSocket {
             return Err(port_0(&self.host));
         }
         let mut peers = self.host.resolve(self.port).await?;
-        if let Some(local) = self.local.host.as_ref().and_then(|host| host.literal(0)) {
-            peers.retain(|peer| peer.is_ipv4() == local.is_ipv4());
-        }
-        peers.retain(|peer| self.local.family.is_none_or(|family| family.has(peer)));
-        let Some(peer) = peers.first().copied() else {
+        let locals = self.local.addresses().await?;
+        peers.retain(|peer| !of_family(peer, &locals).is_empty());
+        if peers.is_empty() {
             let message = "the host has no address of the family asked for";
             return Err(Error::invalid("connect", message));
-        };
-        let family = if peer.is_ipv4() {
-            Family::V4
-        } else {
-            Family::V6
-        };
-        let local = self
-            .local
-            .address(Some(family))
-            .await?
-            .expect("a family was given");
+        }
+        first_in_reach(&peers, |peer| {
+            first_in_reach(&of_family(peer, &locals), |local| self.connect(local, peer))
+        })
+    }
+
+    fn connect(&self, local: &SocketAddr, peer: &SocketAddr) -> Result<ConnectedUdpSocket> {
         let fd = self.local.bind(local)?;
         let failed = |cause| Error::io("connect to", peer, cause);
-        sys::socket::connect(fd.as_fd(), &peer).map_err(failed)?;
+        sys::socket::connect(fd.as_fd(), peer).map_err(failed)?;
         // Not always what was asked for: the unspecified address stands for this host.
         let peer = sys::socket::peer_addr(fd.as_fd()).map_err(failed)?;
         let local = sys::socket::local_addr(fd.as_fd()).map_err(failed)?;
@@ -244,11 +300,4 @@ impl CreateConnectedUdpSocket {
     }
 }
 
-impl IntoFuture for CreateConnectedUdpSocket {
-    type Output = Result<ConnectedUdpSocket>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.create())
-    }
-}
+awaited!(IntoFuture for CreateConnectedUdpSocket, create -> ConnectedUdpSocket);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::iter::FusedIterator;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::sys::batch::{Batch, Cursor};
 
@@ -63,11 +63,45 @@ pub struct Datagrams<'b> {
     cursor: Cursor,
 }
 
-impl Datagrams<'_> {
+impl<'b> Datagrams<'b> {
     /// True if none is left.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The same datagrams, each with the address of this host that it came to, as
+    /// [`Datagram::to`](crate::Datagram::to) has it: what
+    /// [`send_many`](crate::UdpSocket::send_many) needs to answer from there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(target_os = "linux")]
+    /// soloio::block_on(async {
+    ///     use soloio::{DatagramBuffer, Family, create_udp_socket};
+    ///
+    ///     let udp = create_udp_socket().family(Family::V4).tell_destination(true).await?;
+    ///     let client = create_udp_socket().local_host("127.0.0.1").await?;
+    ///     let to = ([127, 0, 0, 7], udp.local_addr().port()).into();
+    ///     client.send_to(b"hello", to).await?;
+    ///
+    ///     let mut buffer = DatagramBuffer::new();
+    ///     let batch = udp.receive_many(&mut buffer).await?;
+    ///     udp.send_many(&mut batch.with_destinations()).await?;
+    ///     assert_eq!(client.receive().await?, (b"hello".to_vec(), to));
+    ///     Ok::<_, soloio::Error>(())
+    /// })?;
+    /// # Ok::<_, soloio::Error>(())
+    /// ```
+    pub fn with_destinations(
+        self,
+    ) -> impl Iterator<Item = (&'b [u8], SocketAddr, Option<IpAddr>)> + Clone {
+        let Self { batch, mut cursor } = self;
+        std::iter::from_fn(move || {
+            let taken = batch.at(&mut cursor)?;
+            Some((taken.data, taken.from.address(), taken.to()))
+        })
     }
 }
 
@@ -76,8 +110,8 @@ impl<'b> Iterator for Datagrams<'b> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let (data, from) = self.batch.at(&mut self.cursor)?;
-        Some((data, from.address()))
+        let taken = self.batch.at(&mut self.cursor)?;
+        Some((taken.data, taken.from.address()))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

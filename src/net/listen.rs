@@ -1,13 +1,12 @@
 //! The verb that listens for TCP: `create_tcp_listener`.
 
-use std::future::{Future, IntoFuture};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
-use std::pin::Pin;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::Family;
 use super::connect::any_address;
+use super::prepare::Prepare;
 use super::resolve::Host;
 use super::tcp::TcpListener;
 use crate::error::{Error, Result};
@@ -54,6 +53,7 @@ pub fn create_tcp_listener() -> CreateTcpListener {
         family: None,
         backlog: BACKLOG,
         reuse_port: false,
+        prepare: Prepare::default(),
     }
 }
 
@@ -66,10 +66,11 @@ pub struct CreateTcpListener {
     family: Option<Family>,
     backlog: u32,
     reuse_port: bool,
+    prepare: Prepare,
 }
 
 impl CreateTcpListener {
-    /// The address to listen on; of a name, all its addresses.
+    /// The address to listen on; of a name, all its addresses that are this host's.
     pub fn local_host(mut self, host: impl Into<Host>) -> Self {
         self.local_host = Some(host.into());
         self
@@ -96,6 +97,30 @@ impl CreateTcpListener {
     /// Lets several listeners, of one or several processes, share the port; each must ask for it.
     pub fn reuse_port(mut self, reuse: bool) -> Self {
         self.reuse_port = reuse;
+        self
+    }
+
+    /// Prepares each socket before it is bound, for options that must be set by then, and that
+    /// accepted connections inherit: an interface, TCP Fast Open, buffer sizes. It must not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// soloio::block_on(async {
+    ///     let listener = soloio::create_tcp_listener()
+    ///         .local_host("127.0.0.1")
+    ///         .prepare(|fd| socket2::SockRef::from(&fd).set_recv_buffer_size(50_000))
+    ///         .await?;
+    ///     assert!(listener.receive_buffer_size()? >= 50_000);
+    ///     Ok::<_, soloio::Error>(())
+    /// })?;
+    /// # Ok::<_, soloio::Error>(())
+    /// ```
+    pub fn prepare(
+        mut self,
+        prepare: impl Fn(BorrowedFd<'_>) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        self.prepare = Prepare::with(prepare);
         self
     }
 
@@ -153,17 +178,28 @@ impl CreateTcpListener {
         }
     }
 
+    /// Binds those addresses that are this host's, at least one.
     fn bind_all(&self, addresses: &[SocketAddr]) -> Result<Vec<(OwnedFd, SocketAddr)>> {
         let mut port = self.local_port;
         let mut bound = Vec::with_capacity(addresses.len());
+        let mut missing = None;
         for address in addresses {
             let mut address = *address;
             address.set_port(port);
-            let (fd, address) = self.bind(address, true)?;
-            port = address.port();
-            bound.push((fd, address));
+            match self.bind(address, true) {
+                Err(Error::Io(error)) if errno::is_out_of_reach(&error) => {
+                    missing.get_or_insert(Error::Io(error));
+                }
+                other => {
+                    bound.push(other?);
+                    port = bound[0].1.port();
+                }
+            }
         }
-        Ok(bound)
+        match missing {
+            Some(error) if bound.is_empty() => Err(error),
+            _ => Ok(bound),
+        }
     }
 
     fn bind(&self, address: SocketAddr, only_v6: bool) -> Result<(OwnedFd, SocketAddr)> {
@@ -172,7 +208,7 @@ impl CreateTcpListener {
     }
 
     fn try_bind(&self, address: &SocketAddr, only_v6: bool) -> io::Result<(OwnedFd, SocketAddr)> {
-        let fd = sys::socket::internet(address, Kind::Stream)?;
+        let fd = self.prepare.socket(address, Kind::Stream)?;
         let socket = fd.as_fd();
         if address.is_ipv6() {
             sys::socket::set_only_v6(socket, only_v6)?;
@@ -181,7 +217,6 @@ impl CreateTcpListener {
         if self.reuse_port {
             sys::socket::set_reuse_port(socket)?;
         }
-        sys::socket::set_nodelay(socket)?;
         sys::socket::bind(socket, address)?;
         sys::socket::listen(socket, self.backlog)?;
         let local = sys::socket::local_addr(socket)?;
@@ -189,11 +224,4 @@ impl CreateTcpListener {
     }
 }
 
-impl IntoFuture for CreateTcpListener {
-    type Output = Result<TcpListener>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.create())
-    }
-}
+awaited!(IntoFuture for CreateTcpListener, create -> TcpListener);

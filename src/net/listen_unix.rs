@@ -1,8 +1,6 @@
 //! The verb that listens on a UNIX name: `create_unix_listener`.
 
 use std::ffi::{OsStr, OsString};
-use std::future::{Future, IntoFuture};
-use std::pin::Pin;
 
 use super::listen::BACKLOG;
 use super::unix::UnixListener;
@@ -102,11 +100,4 @@ impl CreateUnixListener {
     }
 }
 
-impl IntoFuture for CreateUnixListener {
-    type Output = Result<UnixListener>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.create())
-    }
-}
+awaited!(IntoFuture for CreateUnixListener, create -> UnixListener);

@@ -7,7 +7,8 @@
 //! | `tcp.rs`, `unix.rs`, `udp.rs` | the types |
 //! | `connect.rs` | `connect_tcp`, `connect_unix` |
 //! | `connect_tls.rs` | the options of `connect_tcp` that turn TLS on |
-//! | `udp_core.rs` | what both UDP types are made of: datagrams ahead, the choice of the call |
+//! | `udp_core.rs` | what both UDP types are made of: the choice of the call, its result |
+//! | `udp_inbox.rs` | datagrams ahead, and how many to ask for |
 //! | `udp_receive.rs`, `udp_send.rs` | their operations as futures |
 //! | `udp_options.rs`, `udp_fault.rs` | what they can be told; what their errors are about |
 //! | `datagrams.rs` | the buffer for whole batches |
@@ -25,7 +26,23 @@
 //! | `unix_datagram.rs`, `create_unix_datagram.rs` | datagrams by name: the types, the verbs |
 //! | `unix_fds.rs` | descriptors that travel with bytes |
 //! | `unix_bind.rs` | who gets a path that several want |
+//! | `prepare.rs` | a step of the caller's before a socket is bound or connected |
 //! | `plain.rs` | streams as plain sockets, for relays and `send_file` |
+
+/// Makes a builder awaitable. The future is boxed: a builder is awaited once, and is large.
+macro_rules! awaited {
+    (IntoFuture for $builder:ty, $make:ident -> $made:ty) => {
+        impl std::future::IntoFuture for $builder {
+            type Output = Result<$made>;
+            type IntoFuture =
+                std::pin::Pin<Box<dyn std::future::Future<Output = Self::Output> + Send>>;
+
+            fn into_future(self) -> Self::IntoFuture {
+                Box::pin(self.$make())
+            }
+        }
+    };
+}
 
 mod adopt;
 mod connect;
@@ -44,6 +61,7 @@ mod listen_socket;
 mod listen_unix;
 mod options;
 mod plain;
+mod prepare;
 mod resolve;
 mod resolver;
 mod stream_socket;
@@ -51,6 +69,7 @@ mod tcp;
 mod udp;
 mod udp_core;
 mod udp_fault;
+mod udp_inbox;
 mod udp_options;
 mod udp_receive;
 mod udp_send;
@@ -62,7 +81,7 @@ mod unix_fds;
 pub use crate::sys::addr::UnixName;
 pub use crate::sys::unix::PeerCredentials;
 pub use adopt::adopt_listeners;
-pub use connect::{ConnectTcp, connect_tcp, connect_unix};
+pub use connect::{ConnectTcp, connect_socket, connect_tcp, connect_unix};
 #[cfg(feature = "tls")]
 pub use connect_tls::ConnectTls;
 pub use create_unix_datagram::{
@@ -84,6 +103,7 @@ pub use tcp::{TcpListener, TcpStream};
 pub use udp::{ConnectedUdpSocket, Datagram, UdpSocket};
 pub use udp_fault::UdpFault;
 pub use udp_options::Interface;
+pub use udp_send::Parcel;
 pub use unix::{UnixListener, UnixStream, unix_socket_pair};
 pub use unix_datagram::{
     ConnectedUnixDatagramSocket, UnixDatagram, UnixDatagramSocket, unix_datagram_socket_pair,

@@ -10,7 +10,9 @@ use crate::error::{Error, ResolveError, Result};
 use crate::sys;
 
 /// A host: an address, or a name or an address in a string. An IPv6 address in a string may have
-/// a scope, by number or by the interface's name, as in `fe80::1%2` and `fe80::1%eth0`.
+/// a scope, by number or by the interface's name, as in `fe80::1%2` and `fe80::1%eth0`, and stand
+/// in brackets. An IPv4-mapped one (`::ffff:127.0.0.1`) is the IPv4 address, here and wherever an
+/// address is given.
 ///
 /// Made by `into()` from `&str`, `String` and the address types. An address is never looked up and
 /// starts no thread. A name is, by [`SystemResolver`](crate::net::SystemResolver) unless
@@ -76,7 +78,7 @@ impl Host {
             Ok(addresses) if addresses.is_empty() => {
                 io::Error::new(io::ErrorKind::NotFound, "the name has no address")
             }
-            Ok(addresses) => return Ok(addresses),
+            Ok(addresses) => return Ok(addresses.into_iter().map(sys::addr::unmapped).collect()),
             // The system's resolver names no operation: this is the loop's, which cannot wait.
             Err(Error::Io(error)) if self.resolver.is_none() && !error.operation().is_empty() => {
                 return Err(Error::Io(error));
@@ -143,7 +145,7 @@ impl fmt::Debug for Host {
 
 impl From<IpAddr> for Host {
     fn from(ip: IpAddr) -> Self {
-        Self::of(Kind::Address(ip, 0))
+        Self::of(Kind::Address(ip.to_canonical(), 0))
     }
 }
 
@@ -161,12 +163,17 @@ impl From<Ipv6Addr> for Host {
 
 impl From<&str> for Host {
     fn from(text: &str) -> Self {
-        let (address, scope) = match text.split_once('%') {
+        // As it stands in a URL (RFC 3986, 3.2.2).
+        let in_brackets = text
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'));
+        let address = in_brackets.unwrap_or(text);
+        let (address, scope) = match address.split_once('%') {
             Some((address, scope)) => (address, Some(scope)),
-            None => (text, None),
+            None => (address, None),
         };
-        Self::of(match (address.parse(), scope) {
-            (Ok(ip), None) => Kind::Address(ip, 0),
+        Self::of(match (address.parse::<IpAddr>(), scope) {
+            (Ok(ip), None) if ip.is_ipv6() || in_brackets.is_none() => return ip.into(),
             (Ok(IpAddr::V6(ip)), Some(scope)) => match scope.parse() {
                 Ok(number) => Kind::Address(ip.into(), number),
                 Err(_) => Kind::Interface(ip, scope.to_owned()),

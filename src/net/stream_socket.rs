@@ -54,14 +54,15 @@ pub(crate) struct StreamSocket<A> {
 
 impl<A: Display> StreamSocket<A> {
     pub(super) fn tcp(fd: OwnedFd, peer: A) -> Box<Self> {
-        Self::tcp_connected(Socket::new(fd, Trigger::Edge), peer)
+        Self::tcp_connected(Socket::new(fd, Trigger::Edge), peer, true)
     }
 
-    /// A socket that connected through an operation, and keeps its place in the loop.
-    pub(super) fn tcp_connected(socket: Socket, peer: A) -> Box<Self> {
+    /// A socket that connected through an operation, and keeps its place in the loop. What is not
+    /// plain TCP may cut a receive short without being empty, as a UNIX stream does.
+    pub(super) fn tcp_connected(socket: Socket, peer: A, is_tcp: bool) -> Box<Self> {
         // kqueue has no way to tell that urgent data cut a receive short.
         let linux = cfg!(any(target_os = "linux", target_os = "android"));
-        Self::new(socket, peer, linux)
+        Self::new(socket, peer, linux && is_tcp)
     }
 
     pub(super) fn unix(fd: OwnedFd, peer: A) -> Box<Self> {

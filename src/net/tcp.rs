@@ -53,9 +53,9 @@ impl TcpStream {
     }
 
     /// A connection that was made by an operation on `socket`.
-    pub(super) fn connected(socket: Socket, peer: SocketAddr) -> Self {
+    pub(super) fn connected(socket: Socket, peer: SocketAddr, is_tcp: bool) -> Self {
         Self {
-            socket: StreamSocket::tcp_connected(socket, peer),
+            socket: StreamSocket::tcp_connected(socket, peer, is_tcp),
         }
     }
 

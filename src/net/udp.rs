@@ -8,7 +8,7 @@
 //! The file is long because it is the documentation of two types; the code is elsewhere.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::connect::port_0;
@@ -18,11 +18,12 @@ use super::options::{HasOptions, buffer_options, ip_options};
 use super::resolve::Host;
 use super::udp_core::UdpCore;
 use super::udp_receive::{Receive, ReceiveInto, ReceiveMany};
-use super::udp_send::{Each, Pieces, Send, SendMany};
+use super::udp_send::{Each, Parcel, Pieces, Send, SendMany};
 #[allow(unused_imports, reason = "for the documentation")]
 use crate::error::Error;
 use crate::error::Result;
 use crate::runtime::socket::Socket;
+use crate::sys::addr::fitting;
 
 /// A received datagram in a buffer of the caller's.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,6 +33,11 @@ pub struct Datagram<'b> {
     pub data: &'b mut [u8],
     /// Who sent it.
     pub from: SocketAddr,
+    /// The address of this host that it came to, and can be answered from by
+    /// [`reply`](UdpSocket::reply); of a broadcast that of the interface. `None` for an IPv6
+    /// multicast group, and unless
+    /// [`tell_destination`](crate::net::CreateUdpSocket::tell_destination) asked for it.
+    pub to: Option<IpAddr>,
     /// True if there was not room for all of it: the rest is lost.
     pub truncated: bool,
 }
@@ -56,9 +62,9 @@ pub struct UdpSocket {
 }
 
 impl UdpSocket {
-    pub(super) fn new(fd: OwnedFd, local: SocketAddr, plain: bool) -> Self {
+    pub(super) fn new(fd: OwnedFd, local: SocketAddr, plain: bool, tells: bool) -> Self {
         Self {
-            core: UdpCore::new(fd, local, None, plain),
+            core: UdpCore::new(fd, local, None, plain, tells),
         }
     }
 
@@ -176,7 +182,51 @@ impl UdpSocket {
     /// Dropping the future has sent nothing.
     #[doc(alias = "sendto")]
     pub fn send_to(&self, data: &[u8], to: SocketAddr) -> impl Future<Output = Result<()>> {
-        Send::new(&self.core, data, Some(to))
+        Send::new(&self.core, data, Some(to), None)
+    }
+
+    /// Sends one datagram from an address of this host: the answer to a datagram goes out from
+    /// where that came to. A socket on the wildcard address of a host with several addresses
+    /// answers from another one otherwise, and the client does not take it for an answer. With
+    /// `source` `None` the system chooses, as [`send_to`](Self::send_to) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_to`](Self::send_to). A source of another family than the destination, or that is
+    /// not an address of this host, is an [`Error::Io`]; outside Linux every source is, with
+    /// `Unsupported`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has sent nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(target_os = "linux")]
+    /// soloio::block_on(async {
+    ///     use soloio::{create_connected_udp_socket, create_udp_socket};
+    ///
+    ///     let udp = create_udp_socket().local_host("0.0.0.0").tell_destination(true).await?;
+    ///     let client = create_connected_udp_socket("127.0.0.7", udp.local_addr().port()).await?;
+    ///     client.send(b"hello").await?;
+    ///
+    ///     let mut buf = [0; 1500];
+    ///     let datagram = udp.receive_into(&mut buf).await?;
+    ///     udp.reply(datagram.data, datagram.from, datagram.to).await?;
+    ///     assert_eq!(client.receive().await?, b"hello");
+    ///     Ok::<_, soloio::Error>(())
+    /// })?;
+    /// # Ok::<_, soloio::Error>(())
+    /// ```
+    #[doc(alias = "sendmsg")]
+    pub fn reply(
+        &self,
+        data: &[u8],
+        to: SocketAddr,
+        source: Option<IpAddr>,
+    ) -> impl Future<Output = Result<()>> {
+        Send::new(&self.core, data, Some(to), source)
     }
 
     /// Sends one datagram to a host, which is looked up first, off the loop's thread. Of several
@@ -210,14 +260,16 @@ impl UdpSocket {
             return Err(port_0(&host));
         }
         let addresses = host.resolve(port).await?;
-        let fits = |to: &SocketAddr| self.core.reachable(*to).is_some();
+        let fits = |to: &SocketAddr| fitting(&self.core.local, *to).is_ok();
         // If none fits, the first makes the error that says so.
         let to = addresses.iter().copied().find(fits).unwrap_or(addresses[0]);
         self.send_to(data, to).await
     }
 
     /// Sends all datagrams that `rest` gives, in order, many per system call where the system can
-    /// (Linux: `sendmmsg`, and `UDP_SEGMENT` for those of equal size to one destination).
+    /// (Linux: `sendmmsg`, and `UDP_SEGMENT` for those of equal size to one destination). An item
+    /// is the bytes and where they go, and may have the address of this host to send them from as
+    /// a third part, as for [`reply`](Self::reply).
     ///
     /// `rest` is advanced past those that the kernel took, and past no other, whatever happens:
     /// after an error the datagram it is about is the next one, and can be skipped or tried again.
@@ -233,9 +285,9 @@ impl UdpSocket {
     /// Dropping the future has sent exactly what `rest` was advanced past.
     pub async fn send_many<'d, I>(&self, rest: &mut I) -> Result<()>
     where
-        I: Iterator<Item = (&'d [u8], SocketAddr)> + Clone,
+        I: Iterator<Item: Into<Parcel<'d>>> + Clone,
     {
-        let turn = |(data, to): (&'d [u8], SocketAddr)| (data, Some(to));
+        let turn = |parcel: I::Item| parcel.into();
         SendMany::new(&self.core, Each { rest, turn }).await
     }
 
@@ -313,7 +365,7 @@ pub struct ConnectedUdpSocket {
 impl ConnectedUdpSocket {
     pub(super) fn new(fd: OwnedFd, local: SocketAddr, peer: SocketAddr, plain: bool) -> Self {
         Self {
-            core: UdpCore::new(fd, local, Some(peer), plain),
+            core: UdpCore::new(fd, local, Some(peer), plain, false),
             peer,
         }
     }
@@ -412,7 +464,7 @@ impl ConnectedUdpSocket {
     ///
     /// Dropping the future has sent nothing.
     pub fn send(&self, data: &[u8]) -> impl Future<Output = Result<()>> {
-        Send::new(&self.core, data, None)
+        Send::new(&self.core, data, None, None)
     }
 
     /// Sends all datagrams that `rest` gives: see [`UdpSocket::send_many`].
@@ -429,7 +481,11 @@ impl ConnectedUdpSocket {
     where
         I: Iterator<Item = &'d [u8]> + Clone,
     {
-        let turn = |data: &'d [u8]| (data, None);
+        let turn = |data: &'d [u8]| Parcel {
+            data,
+            to: None,
+            source: None,
+        };
         SendMany::new(&self.core, Each { rest, turn }).await
     }
 

@@ -8,39 +8,31 @@
 //! buffer, the others to a [`Batch`] that stays with the socket until they are asked for. Nothing
 //! is asked of the kernel meanwhile, so at most one batch is ahead; the rest stays in its queue.
 //!
-//! ```text
-//!   after a wait:    1, 1, then 4, 8, 16, 32 at a time     (1: no batch, straight to the caller)
-//!   burst before had been long: begins with as many
-//! ```
-//!
 //! A batch is taken from the loop, and given back when its last datagram is: sockets that wait
 //! hold none. It is reached only with the receiving direction claimed, so the lock around it is
 //! never waited for; it is there because a socket may be dropped on any thread.
 //!
 //! # Errors
 //!
-//! What is about one peer that is not there comes once, as the result of one call. On a socket
-//! that talks to anybody it says nothing about the others, so receiving passes over it.
+//! An error about one peer comes once, as the result of one call. On an unconnected socket it says
+//! nothing about the other peers, so receiving passes over it. A datagram is lost if its control
+//! data had no room, and an error says so after all that came with it.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::udp_inbox::Inbox;
 use crate::error::{Error, Result};
 use crate::runtime::context::Core;
 use crate::runtime::operation::{After, First};
 use crate::runtime::socket::{Socket, Trigger};
-use crate::sys::addr::Inet;
-use crate::sys::batch::{Batch, SLOTS};
+use crate::sys::batch::{Batch, Taken};
 use crate::sys::udp::{self, Filled, Segments};
 use crate::sys::{self, errno};
 
-/// Datagrams received without a wait before one call takes several.
-const PLAIN: usize = 2;
-/// Batches of one sender's equal datagrams before the kernel is asked to hand them out together.
-const TRAINS: u8 = 4;
 /// Errors about peers that one receive passes over. Each is told once, so more of them in a row
 /// mean something else.
 const PASSED: usize = 16;
@@ -52,26 +44,22 @@ pub(super) struct UdpCore {
     pub(super) local: SocketAddr,
     /// Who it is connected to.
     pub(super) peer: Option<SocketAddr>,
-    /// The inbox holds datagrams. Changed with the receiving direction claimed.
+    /// The inbox holds datagrams, or an error. Changed with the receiving direction claimed.
     queued: AtomicBool,
     /// One datagram a call: asked for, or the system has no other.
     pub(super) plain: AtomicBool,
+    /// The kernel tells the address that each datagram came to.
+    tells: bool,
     pub(super) segments: Segments,
     inbox: Mutex<Inbox>,
 }
 
-/// What a receive leaves for the next.
-#[derive(Debug, Default)]
-struct Inbox {
-    /// Set while datagrams are ahead.
-    batch: Option<Box<Batch>>,
-    /// Datagrams since the last wait.
-    streak: usize,
-    /// Datagrams between the last two waits.
-    expected: usize,
-    /// Whether a message may hold several datagrams; `None` while that was not asked for.
-    coalesced: Option<bool>,
-    trains: u8,
+/// Both ends of a received datagram's way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ends {
+    pub(super) from: SocketAddr,
+    /// The address of this host, if the kernel told it.
+    pub(super) to: Option<IpAddr>,
 }
 
 /// One datagram that a caller's buffer got.
@@ -87,6 +75,7 @@ impl UdpCore {
         local: SocketAddr,
         peer: Option<SocketAddr>,
         plain: bool,
+        tells: bool,
     ) -> Self {
         Self {
             socket: Socket::new(fd, Trigger::Edge),
@@ -94,6 +83,7 @@ impl UdpCore {
             peer,
             queued: AtomicBool::new(false),
             plain: AtomicBool::new(plain),
+            tells,
             segments: Segments::new(),
             inbox: Mutex::default(),
         }
@@ -102,7 +92,8 @@ impl UdpCore {
     /// The same for a socket that was made elsewhere, whose datagrams may come together already.
     pub(super) fn adopted(fd: OwnedFd, local: SocketAddr, peer: Option<SocketAddr>) -> Self {
         let coalesced = udp::is_coalescing(fd.as_fd()).then_some(true);
-        let mut core = Self::new(fd, local, peer, false);
+        let tells = udp::is_telling(fd.as_fd());
+        let mut core = Self::new(fd, local, peer, false, tells);
         let inbox = core.inbox.get_mut();
         inbox.unwrap_or_else(PoisonError::into_inner).coalesced = coalesced;
         core
@@ -137,7 +128,15 @@ impl UdpCore {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Receives one datagram into `buf`, and its sender into `from`, where it is written once: an
+    /// A place for the ends of a datagram that is still to come.
+    pub(super) fn ends(&self) -> Ends {
+        Ends {
+            from: self.local,
+            to: None,
+        }
+    }
+
+    /// Receives one datagram into `buf`, and its ends into `ends`, where they are written once: an
     /// address is many moves. The receiving direction is claimed.
     #[inline]
     pub(super) fn receive_one(
@@ -145,13 +144,13 @@ impl UdpCore {
         core: &Core,
         fd: BorrowedFd<'_>,
         buf: &mut [u8],
-        from: &mut SocketAddr,
+        ends: &mut Ends,
     ) -> io::Result<(One, After)> {
         let mut inbox = self.inbox();
-        if let Some(one) = self.pop_into(core, &mut inbox, buf, from) {
+        if let Some(one) = self.pop_into(core, &mut inbox, buf, ends) {
             return Ok((one, After::Ready));
         }
-        self.fill_one(core, fd, &mut inbox, buf, from)
+        self.fill_one(core, fd, &mut inbox, buf, ends)
     }
 
     /// The same as a vector; `buf` has room for the largest datagram.
@@ -161,13 +160,13 @@ impl UdpCore {
         fd: BorrowedFd<'_>,
     ) -> io::Result<((Vec<u8>, SocketAddr), After)> {
         let mut inbox = self.inbox();
-        let owned = |data: &[u8], from: &Inet| (data.to_vec(), from.address());
+        let owned = |taken: Taken<'_>| (taken.data.to_vec(), taken.from.address());
         if let Some(datagram) = self.pop(core, &mut inbox, owned) {
             return Ok((datagram, After::Ready));
         }
-        let (mut scratch, mut from) = (core.scratch(), self.local);
-        let (one, after) = self.fill_one(core, fd, &mut inbox, &mut scratch, &mut from)?;
-        Ok(((scratch[..one.length].to_vec(), from), after))
+        let (mut scratch, mut ends) = (core.scratch(), self.ends());
+        let (one, after) = self.fill_one(core, fd, &mut inbox, &mut scratch, &mut ends)?;
+        Ok(((scratch[..one.length].to_vec(), ends.from), after))
     }
 
     #[inline]
@@ -176,15 +175,16 @@ impl UdpCore {
         core: &Core,
         inbox: &mut Inbox,
         buf: &mut [u8],
-        from: &mut SocketAddr,
+        ends: &mut Ends,
     ) -> Option<One> {
-        self.pop(core, inbox, |data, sender| {
-            let length = data.len().min(buf.len());
-            buf[..length].copy_from_slice(&data[..length]);
-            *from = sender.address();
+        self.pop(core, inbox, |taken| {
+            let length = taken.data.len().min(buf.len());
+            buf[..length].copy_from_slice(&taken.data[..length]);
+            ends.from = taken.from.address();
+            ends.to = taken.to();
             One {
                 length,
-                truncated: length < data.len(),
+                truncated: length < taken.data.len(),
             }
         })
     }
@@ -195,12 +195,12 @@ impl UdpCore {
         &self,
         core: &Core,
         inbox: &mut Inbox,
-        take: impl FnOnce(&[u8], &Inet) -> T,
+        take: impl FnOnce(Taken<'_>) -> T,
     ) -> Option<T> {
         let batch = inbox.batch.as_mut()?;
-        let datagram = batch.pop().map(|(data, from)| take(data, from));
+        let datagram = batch.pop().map(take);
         if batch.is_empty() {
-            self.queued.store(false, Relaxed);
+            self.queued.store(inbox.lost, Relaxed);
             if let Some(batch) = inbox.batch.take() {
                 core.put_batch(batch);
             }
@@ -215,21 +215,20 @@ impl UdpCore {
         fd: BorrowedFd<'_>,
         inbox: &mut Inbox,
         buf: &mut [u8],
-        from: &mut SocketAddr,
+        ends: &mut Ends,
     ) -> io::Result<(One, After)> {
         let mut passed = 0;
         loop {
+            self.tell_lost(inbox)?;
             let filled = self.fill(core, fd, inbox, buf);
             let Some(filled) = self.judge(inbox, &mut passed, filled)? else {
                 continue;
             };
-            let after = if filled.drained {
-                After::Taken
-            } else {
-                After::Ready
-            };
-            let direct = filled.direct.and_then(|got| self.accept(&got, from));
-            if let Some(one) = direct.or_else(|| self.pop_into(core, inbox, buf, from)) {
+            let after = after(&filled);
+            let direct = filled
+                .direct
+                .and_then(|got| self.accept(&got, &mut ends.from));
+            if let Some(one) = direct.or_else(|| self.pop_into(core, inbox, buf, ends)) {
                 return Ok((one, after));
             }
         }
@@ -244,7 +243,13 @@ impl UdpCore {
         filled: io::Result<Filled>,
     ) -> io::Result<Option<Filled>> {
         let error = match filled {
-            Ok(filled) => return Ok(Some(filled)),
+            Ok(filled) => {
+                if filled.cut {
+                    inbox.lost = true;
+                    self.queued.store(true, Relaxed);
+                }
+                return Ok(Some(filled));
+            }
             Err(error) => error,
         };
         if error.kind() == io::ErrorKind::WouldBlock {
@@ -261,6 +266,20 @@ impl UdpCore {
         Err(error)
     }
 
+    /// An error once for datagrams that were lost, after all that came with them.
+    fn tell_lost(&self, inbox: &mut Inbox) -> io::Result<()> {
+        if !std::mem::take(&mut inbox.lost) {
+            return Ok(());
+        }
+        self.queued.store(false, Relaxed);
+        Err(errno::no_room())
+    }
+
+    /// Whether room is needed for what the kernel tells beside a datagram.
+    fn beside(&self, inbox: &Inbox) -> bool {
+        self.tells || inbox.coalesced == Some(true)
+    }
+
     /// One system call for one or more datagrams, of which the first may go to `buf`.
     fn fill(
         &self,
@@ -269,21 +288,22 @@ impl UdpCore {
         inbox: &mut Inbox,
         buf: &mut [u8],
     ) -> io::Result<Filled> {
-        let want = self.want(inbox);
-        let coalesced = inbox.coalesced == Some(true);
-        if want == 1 && !coalesced {
+        let want = inbox.want(self.plain.load(Relaxed));
+        let beside = self.beside(inbox);
+        if want == 1 && !beside {
             let direct = Some(sys::socket::recv_from(fd, buf)?);
             inbox.streak += 1;
             return Ok(Filled {
                 direct,
                 count: 1,
                 drained: false,
+                cut: false,
             });
         }
         let mut batch = core.take_batch();
         // A message of several datagrams must not be cut off by a small buffer.
-        let direct = (!coalesced).then_some(buf);
-        let filled = udp::receive(fd, direct, &mut batch, want, coalesced);
+        let direct = (!beside).then_some(buf);
+        let filled = udp::receive(fd, direct, &mut batch, want, beside);
         if let Ok(filled) = &filled {
             self.note(fd, inbox, &batch, filled);
             self.leave_out_strangers(&mut batch);
@@ -297,33 +317,11 @@ impl UdpCore {
         filled
     }
 
-    /// How many datagrams to ask for.
-    fn want(&self, inbox: &Inbox) -> usize {
-        let few = inbox.streak < PLAIN && inbox.expected <= PLAIN;
-        if few || self.plain.load(Relaxed) {
-            return 1;
-        }
-        (inbox.streak.max(inbox.expected) + 1)
-            .next_power_of_two()
-            .clamp(4, SLOTS)
-    }
-
     /// Draws conclusions from what came.
     fn note(&self, fd: BorrowedFd<'_>, inbox: &mut Inbox, batch: &Batch, filled: &Filled) {
-        inbox.streak += filled.count;
-        if inbox.coalesced.is_none() && filled.count >= 8 {
-            inbox.trains = if batch.is_one_train() {
-                inbox.trains + 1
-            } else {
-                0
-            };
-            // Whoever reads from the descriptor by other means would not expect it.
-            if inbox.trains == TRAINS && !self.socket.is_lent() {
-                inbox.coalesced = Some(udp::coalesce(fd));
-            }
-        }
-        if filled.drained {
-            inbox.end_streak();
+        // Whoever reads from the descriptor by other means would not expect it.
+        if inbox.note(batch, filled) && !self.socket.is_lent() {
+            inbox.coalesced = Some(udp::coalesce(fd));
         }
     }
 
@@ -344,23 +342,19 @@ impl UdpCore {
         let mut inbox = self.inbox();
         let inbox = &mut *inbox;
         if let Some(ahead) = inbox.batch.take() {
-            self.queued.store(false, Relaxed);
+            self.queued.store(inbox.lost, Relaxed);
             core.put_batch(std::mem::replace(room, ahead));
             return Ok(((), After::Ready));
         }
         let mut passed = 0;
         loop {
+            self.tell_lost(inbox)?;
             let filled = self.fill_batch(fd, inbox, room);
             let Some(filled) = self.judge(inbox, &mut passed, filled)? else {
                 continue;
             };
             if !room.is_empty() {
-                let after = if filled.drained {
-                    After::Taken
-                } else {
-                    After::Ready
-                };
-                return Ok(((), after));
+                return Ok(((), after(&filled)));
             }
         }
     }
@@ -371,16 +365,16 @@ impl UdpCore {
         inbox: &mut Inbox,
         room: &mut Batch,
     ) -> io::Result<Filled> {
-        if self.plain.load(Relaxed) {
+        let plain = self.plain.load(Relaxed);
+        if plain && !self.tells {
             let filled = udp::receive_plain(fd, None, room)?;
             self.leave_out_strangers(room);
             return Ok(filled);
         }
-        let coalesced = inbox.coalesced == Some(true);
-        let want = self.want(inbox).max(4);
-        let filled = udp::receive(fd, None, room, want, coalesced);
+        let want = if plain { 1 } else { inbox.want(false).max(4) };
+        let filled = udp::receive(fd, None, room, want, self.beside(inbox));
         // Not before the call is known to be there, which alone can take them apart.
-        if !matches!(&filled, Err(error) if errno::is_missing_call(error)) {
+        if !plain && !matches!(&filled, Err(error) if errno::is_missing_call(error)) {
             inbox.coalesced.get_or_insert_with(|| udp::coalesce(fd));
         }
         let filled = filled?;
@@ -390,9 +384,10 @@ impl UdpCore {
     }
 }
 
-impl Inbox {
-    /// The queue is empty: the next receive will most likely wait.
-    fn end_streak(&mut self) {
-        self.expected = std::mem::take(&mut self.streak);
+fn after(filled: &Filled) -> After {
+    if filled.drained {
+        After::Taken
+    } else {
+        After::Ready
     }
 }

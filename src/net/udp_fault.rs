@@ -24,8 +24,8 @@ use crate::sys::errno;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum UdpFault {
-    /// One peer is not there, or not to be reached: refused (ICMP), no route, no such family.
-    /// Others are not concerned.
+    /// One peer is not there, or not to be reached: refused (ICMP), no route, no such family,
+    /// forbidden by a firewall or a route. Others are not concerned.
     Peer,
     /// One datagram: too large for the socket or the way (`EMSGSIZE`), or no buffer was free for it
     /// (`ENOBUFS`). Others may go.

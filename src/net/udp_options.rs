@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::udp::UdpSocket;
 use crate::error::{Error, Result};
+use crate::sys::interface;
 use crate::sys::udp_options::{self, Via};
 
 /// A network interface, as multicast names it.
@@ -25,7 +26,7 @@ impl Interface {
     ///
     /// [`Error::Io`] if there is none.
     pub fn named(name: &str) -> Result<Self> {
-        let index = udp_options::interface_index(name);
+        let index = interface::index(name);
         let index = index.map_err(|cause| Error::io("look up the interface", name, cause))?;
         Ok(Self(Via::Index(index)))
     }
@@ -136,6 +137,7 @@ impl UdpSocket {
     }
 
     fn group(&self, operation: &'static str, group: IpAddr) -> Result<IpAddr> {
+        let group = group.to_canonical();
         let refused =
             |group: &dyn Display, why| Err(Error::invalid(operation, format!("{group} {why}")));
         if !group.is_multicast() {

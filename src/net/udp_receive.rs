@@ -46,13 +46,14 @@ impl<'b> Future for ReceiveInto<'_, 'b> {
             buf,
         } = self.get_mut();
         // Written once, if a datagram comes.
-        let mut from = udp.local;
-        let call = |core: &Core, fd: BorrowedFd<'_>| udp.receive_one(core, fd, buf, &mut from);
+        let mut ends = udp.ends();
+        let call = |core: &Core, fd: BorrowedFd<'_>| udp.receive_one(core, fd, buf, &mut ends);
         let polled = operation.poll(cx, udp.first(), call, |cause| udp.not_received(cause));
         let one = ready!(operation.conclude(polled))?;
         Poll::Ready(Ok(Datagram {
             data: &mut std::mem::take(buf)[..one.length],
-            from,
+            from: ends.from,
+            to: ends.to,
             truncated: one.truncated,
         }))
     }
@@ -125,7 +126,10 @@ impl<'b> Future for ReceiveMany<'_, 'b> {
 impl UdpCore {
     #[cold]
     fn not_received(&self, cause: io::Error) -> Error {
-        Error::io("receive on", self.local, cause)
+        match self.peer {
+            Some(peer) => Error::io("receive from", peer, cause),
+            None => Error::io("receive on", self.local, cause),
+        }
     }
 }
 

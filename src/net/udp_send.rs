@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::marker::PhantomData;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
@@ -15,6 +15,7 @@ use super::udp_core::UdpCore;
 use crate::error::{Error, Result};
 use crate::runtime::context::Core;
 use crate::runtime::operation::{After, Direction, First, Operation};
+use crate::sys::addr::fitting;
 use crate::sys::udp::{self, Chunk};
 use crate::sys::{self, errno};
 
@@ -29,15 +30,22 @@ pub(super) struct Send<'s, 'd> {
     data: &'d [u8],
     /// `None` on a connected socket.
     to: Option<SocketAddr>,
+    source: Option<IpAddr>,
 }
 
 impl<'s, 'd> Send<'s, 'd> {
-    pub(super) fn new(udp: &'s UdpCore, data: &'d [u8], to: Option<SocketAddr>) -> Self {
+    pub(super) fn new(
+        udp: &'s UdpCore,
+        data: &'d [u8],
+        to: Option<SocketAddr>,
+        source: Option<IpAddr>,
+    ) -> Self {
         Self {
             udp,
             operation: Operation::new(&udp.socket, Direction::Write).briefly(),
             data,
             to,
+            source,
         }
     }
 }
@@ -52,15 +60,16 @@ impl Future for Send<'_, '_> {
             operation,
             data,
             to,
+            source,
         } = self.get_mut();
         // By reference as far as it goes: an address is many moves.
         let to = to.as_ref();
         let call = |_: &Core, fd: BorrowedFd<'_>| {
             match to {
-                Some(to) if to.is_ipv4() == udp.local.is_ipv4() => {
+                Some(to) if source.is_none() && to.is_ipv4() == udp.local.is_ipv4() => {
                     sys::socket::send_to(fd, data, to)?
                 }
-                Some(to) => udp.send_across(fd, data, to)?,
+                Some(to) => udp.send_by(fd, data, *to, *source)?,
                 None => sys::socket::send(fd, data)?,
             };
             Ok(((), After::Ready))
@@ -80,6 +89,33 @@ pub(super) trait Outgoing<'d> {
     fn advance(&mut self, count: usize);
 }
 
+/// A datagram to be sent: made by `into()` from bytes and where they go, and from the same with the
+/// address of this host that they are to come from.
+#[derive(Debug, Clone, Copy)]
+pub struct Parcel<'d> {
+    pub(super) data: &'d [u8],
+    /// `None` on a connected socket.
+    pub(super) to: Option<SocketAddr>,
+    /// `None` leaves it to the system.
+    pub(super) source: Option<IpAddr>,
+}
+
+impl<'d> From<(&'d [u8], SocketAddr)> for Parcel<'d> {
+    fn from((data, to): (&'d [u8], SocketAddr)) -> Self {
+        (data, to, None).into()
+    }
+}
+
+impl<'d> From<(&'d [u8], SocketAddr, Option<IpAddr>)> for Parcel<'d> {
+    fn from((data, to, source): (&'d [u8], SocketAddr, Option<IpAddr>)) -> Self {
+        Self {
+            data,
+            to: Some(to),
+            source,
+        }
+    }
+}
+
 /// What an iterator gives, each item turned into bytes and, on an unconnected socket, where to.
 #[derive(Debug)]
 pub(super) struct Each<'i, I, F> {
@@ -90,20 +126,20 @@ pub(super) struct Each<'i, I, F> {
 impl<'d, I, F> Outgoing<'d> for Each<'_, I, F>
 where
     I: Iterator + Clone,
-    F: Fn(I::Item) -> (&'d [u8], Option<SocketAddr>),
+    F: Fn(I::Item) -> Parcel<'d>,
 {
     fn gather(&self, udp: &UdpCore, chunk: &mut Chunk<'d>) -> io::Result<bool> {
         let mut ahead = self.rest.clone();
         while !chunk.is_full() {
-            let Some((data, to)) = ahead.next().map(&self.turn) else {
+            let Some(Parcel { data, to, source }) = ahead.next().map(&self.turn) else {
                 return Ok(true);
             };
-            match to.map(|to| udp.reachable(to).ok_or(to)) {
-                None => chunk.push(data, None),
-                Some(Ok(to)) => chunk.push(data, Some(to)),
+            match to.map(|to| udp.way(to, source)).transpose() {
+                Ok(None) => chunk.push(data, None, None),
+                Ok(Some((to, source))) => chunk.push(data, Some(to), source),
                 // Those before it go first; then it is the first, and the error its own.
-                Some(Err(_)) if chunk.len() > 0 => break,
-                Some(Err(to)) => return Err(other_family(to)),
+                Err(_) if chunk.len() > 0 => break,
+                Err(error) => return Err(error),
             }
         }
         Ok(false)
@@ -126,7 +162,7 @@ pub(super) struct Pieces<'r, 'd> {
 impl<'d> Outgoing<'d> for Pieces<'_, 'd> {
     fn gather(&self, udp: &UdpCore, chunk: &mut Chunk<'d>) -> io::Result<bool> {
         let to = match self.to {
-            Some(to) => Some(udp.reachable(to).ok_or_else(|| other_family(to))?),
+            Some(to) => Some(udp.way(to, None)?.0),
             None => None,
         };
         let mut pieces = self.rest.chunks(self.size);
@@ -134,7 +170,7 @@ impl<'d> Outgoing<'d> for Pieces<'_, 'd> {
             let Some(data) = pieces.next() else {
                 return Ok(true);
             };
-            chunk.push(data, to);
+            chunk.push(data, to, None);
         }
         Ok(pieces.len() == 0)
     }
@@ -222,37 +258,57 @@ impl UdpCore {
         }
     }
 
-    /// Where to send for this address: an IPv4 peer of a dual-stack socket was shown as IPv4, and
-    /// is reached as mapped IPv6. `None` if the socket cannot reach that family.
+    /// Destination and source as the system takes them; an error if the socket cannot reach that
+    /// family, or the source is of the other one.
     #[inline]
-    pub(super) fn reachable(&self, to: SocketAddr) -> Option<SocketAddr> {
-        match (self.local, to) {
-            (SocketAddr::V6(_), SocketAddr::V4(v4)) => {
-                Some(SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()))
+    fn way(
+        &self,
+        to: SocketAddr,
+        source: Option<IpAddr>,
+    ) -> io::Result<(SocketAddr, Option<IpAddr>)> {
+        let reached = fitting(&self.local, to)?;
+        match source.map(|source| source.to_canonical()) {
+            Some(source) if source.is_ipv4() != to.ip().to_canonical().is_ipv4() => {
+                let message = format!("{source} is of another family than the destination");
+                Err(io::Error::new(io::ErrorKind::InvalidInput, message))
             }
-            (SocketAddr::V4(_), SocketAddr::V6(_)) => None,
-            _ => Some(to),
+            source => Ok((reached, source)),
         }
     }
 
-    /// To the other family, if this socket reaches it.
+    /// To the other family, if this socket reaches it, or from an address of this host.
     #[cold]
-    fn send_across(&self, fd: BorrowedFd<'_>, data: &[u8], to: &SocketAddr) -> io::Result<usize> {
-        let to = self.reachable(*to).ok_or_else(|| other_family(*to))?;
-        sys::socket::send_to(fd, data, &to)
+    fn send_by(
+        &self,
+        fd: BorrowedFd<'_>,
+        data: &[u8],
+        to: SocketAddr,
+        source: Option<IpAddr>,
+    ) -> io::Result<usize> {
+        match self.way(to, source)? {
+            (to, Some(source)) => udp::send_from(fd, data, &to, source),
+            (to, None) => sys::socket::send_to(fd, data, &to),
+        }
+    }
+
+    /// Whether the option to send broadcasts may be what is missing. Which addresses are broadcast
+    /// addresses only the routes know; nearly all end in 255.
+    fn is_broadcast_refused(&self, to: SocketAddr, cause: &io::Error) -> bool {
+        let ends_in_255 = matches!(to, SocketAddr::V4(to) if to.ip().octets()[3] == 255);
+        ends_in_255
+            && errno::is_forbidden(cause)
+            && sys::udp_options::broadcast(self.socket.fd()).is_ok_and(|on| !on)
     }
 
     #[cold]
     fn not_sent(&self, to: Option<SocketAddr>, cause: io::Error) -> Error {
         match to.or(self.peer) {
+            Some(to) if self.is_broadcast_refused(to, &cause) => {
+                let to = format!("{to} without `set_broadcast`, if it is a broadcast address");
+                Error::io("send to", to, cause)
+            }
             Some(to) => Error::io("send to", to, cause),
             None => Error::io("send on", self.local, cause),
         }
     }
-}
-
-#[cold]
-fn other_family(to: SocketAddr) -> io::Error {
-    let message = format!("{to} is an IPv6 destination, and the socket is of IPv4");
-    io::Error::new(io::ErrorKind::InvalidInput, message)
 }

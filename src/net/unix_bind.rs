@@ -129,7 +129,10 @@ impl Bind<'_> {
         match sys::file::look(path)? {
             Found::Nothing => return Ok(()),
             Found::Socket => {}
-            Found::Other => return Err(in_use),
+            Found::Other => {
+                let message = "the path is that of a file that is no socket";
+                return Err(io::Error::new(in_use.kind(), message));
+            }
         }
         let probe = sys::socket::unix(self.kind)?;
         match sys::socket::connect_unix(probe.as_fd(), self.name) {

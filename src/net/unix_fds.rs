@@ -97,7 +97,8 @@ impl UnixStream {
 
     /// Receives 1 to `max_len` bytes (no more than 65,536 at a time), and up to `max_fds`
     /// descriptors if some came with them; they are close-on-exec. Bytes without any are an empty
-    /// list. Other receives drop the descriptors that come with the bytes.
+    /// list. Other receives drop the descriptors that come with the bytes. What else a socket
+    /// option has the kernel add (credentials, the sender's pidfd) is passed over and closed.
     ///
     /// # Errors
     ///

@@ -121,6 +121,29 @@ pub(crate) fn unmapped(address: SocketAddr) -> SocketAddr {
     address
 }
 
+/// `to` as a socket that is bound to `local` takes it: an IPv4 peer of a dual-stack socket was
+/// shown as IPv4, and is reached as mapped IPv6; an IPv4 socket takes no IPv6, unless it is IPv4.
+#[inline]
+pub(crate) fn fitting(local: &SocketAddr, to: SocketAddr) -> io::Result<SocketAddr> {
+    match (local, to) {
+        (SocketAddr::V6(_), SocketAddr::V4(v4)) => {
+            let ip = v4.ip().to_ipv6_mapped().into();
+            Ok(SocketAddr::new(ip, v4.port()))
+        }
+        (SocketAddr::V4(_), SocketAddr::V6(_)) => match unmapped(to) {
+            to if to.is_ipv4() => Ok(to),
+            _ => Err(other_family(to)),
+        },
+        _ => Ok(to),
+    }
+}
+
+#[cold]
+fn other_family(to: SocketAddr) -> io::Error {
+    let message = format!("{to} is an IPv6 destination, and the socket is of IPv4");
+    io::Error::new(io::ErrorKind::InvalidInput, message)
+}
+
 /// The name of a UNIX socket: a path, an abstract name (Linux), or none.
 ///
 /// Any bytes but NUL are allowed in a path; an abstract name is written with a leading NUL and

@@ -1,12 +1,11 @@
 //! Sockets that were made elsewhere: what they are, and making them ours.
 
 use std::io;
-use std::mem::size_of;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use socket2::{SockAddr, SockRef};
 
-use super::check;
+use super::{check, options};
 
 /// The family of a socket's addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,20 +73,7 @@ fn protocol(_fd: BorrowedFd<'_>) -> io::Result<i32> {
 }
 
 fn option(fd: BorrowedFd<'_>, level: i32, name: i32) -> io::Result<i32> {
-    let mut value: i32 = 0;
-    #[allow(clippy::cast_possible_truncation, reason = "4 bytes")]
-    let mut length = size_of::<i32>() as libc::socklen_t;
-    // SAFETY: pointer and length are those of one valid integer.
-    check(unsafe {
-        libc::getsockopt(
-            fd.as_raw_fd(),
-            level,
-            name,
-            (&raw mut value).cast(),
-            &raw mut length,
-        )
-    })?;
-    Ok(value)
+    options::get(fd, level, name, 0)
 }
 
 /// Gives a socket what those have that are made here: non-blocking, close-on-exec, no SIGPIPE.

@@ -1,6 +1,9 @@
-//! Descriptors that travel beside the bytes of a UNIX socket (`SCM_RIGHTS`, unix(7)).
+//! Control data: what travels beside the bytes of a message, descriptors (`SCM_RIGHTS`, unix(7))
+//! among it.
 //!
-//! What arrives is close-on-exec from the start where the system can (`MSG_CMSG_CLOEXEC`). The
+//! The kernel adds all that the socket's options ask for, whether they were set here or not. So
+//! there is room for it, and what is not expected here is passed over, its descriptors closed.
+//! Descriptors are close-on-exec from the start where the system can (`MSG_CMSG_CLOEXEC`). The
 //! control buffer is read by hand and never past what the kernel says it wrote: Apple's systems
 //! leave a length in a truncated header that is larger than the buffer.
 
@@ -17,62 +20,61 @@ pub(crate) const MAX_SENT: usize = 253;
 /// More than any system puts into one message.
 const MAX_RECEIVED: usize = 1024;
 
+/// Size of a descriptor's number.
+const FD: usize = size_of::<RawFd>();
+
+/// Bytes for all that socket options may have the kernel tell beside descriptors: the sender's
+/// credentials, process and security label (a page at most), the time.
+const OTHERS: usize = 4096 + 512;
+
 /// Size of a header, with the padding before its data.
 const HEADER: usize = {
     // SAFETY: pure arithmetic.
     unsafe { libc::CMSG_LEN(0) as usize }
 };
 
-/// Room for control data, aligned for its headers.
-#[derive(Debug)]
-struct Control {
-    words: Vec<u64>,
-    length: usize,
+/// Size of a message with so many bytes of data, with the padding behind them.
+#[allow(clippy::cast_possible_truncation, reason = "4 KiB at most")]
+pub(super) const fn space(data: usize) -> usize {
+    // SAFETY: pure arithmetic.
+    unsafe { libc::CMSG_SPACE(data as libc::c_uint) as usize }
 }
 
-impl Control {
-    /// For so many descriptors, and not one more: what the kernel finds no room for it closes
-    /// itself, and says so.
-    #[allow(clippy::cast_possible_truncation, reason = "4 KiB at most")]
-    fn for_descriptors(count: usize) -> Self {
-        let size = (count * size_of::<RawFd>()) as libc::c_uint;
-        // SAFETY: pure arithmetic.
-        let (space, length) = unsafe { (libc::CMSG_SPACE(size), libc::CMSG_LEN(size)) };
-        Self {
-            words: vec![0; (space as usize).div_ceil(size_of::<u64>())],
-            length: length as usize,
-        }
-    }
+/// Each message begins at a multiple of this.
+const ALIGN: usize = space(1) - space(0);
 
-    fn bytes(&self) -> &[u8] {
-        let all = self.words.as_ptr().cast::<u8>();
-        // SAFETY: the words are initialised, and `length` bytes of them exist.
-        unsafe { std::slice::from_raw_parts(all, self.length) }
+/// Room for the control data of a received message.
+const ROOM: usize = space(MAX_RECEIVED * FD) + OTHERS;
+
+/// Puts a message at the beginning of `room`, which is zeroed and has as much; tells its space.
+pub(super) fn put(room: &mut [u8], (level, kind): Kind, data: &[u8]) -> usize {
+    let space = space(data.len());
+    let room = &mut room[..space];
+    room[HEADER..][..data.len()].copy_from_slice(data);
+    // SAFETY: a header is integers, valid as zeros; there is room for one, which need not be
+    // aligned.
+    unsafe {
+        let mut header: libc::cmsghdr = std::mem::zeroed();
+        header.cmsg_level = level;
+        header.cmsg_type = kind;
+        header.cmsg_len = (HEADER + data.len()) as _;
+        room.as_mut_ptr()
+            .cast::<libc::cmsghdr>()
+            .write_unaligned(header);
     }
+    space
 }
 
 /// Sends a prefix of `data` with descriptors beside its first byte, and tells its length.
 pub(crate) fn send(fd: BorrowedFd<'_>, data: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
-    let mut control = Control::for_descriptors(fds.len());
+    let numbers = fds.iter().flat_map(|fd| fd.as_raw_fd().to_ne_bytes());
+    let mut control = vec![0; space(fds.len() * FD)];
+    put(&mut control, RIGHTS, &numbers.collect::<Vec<_>>());
     let mut part = libc::iovec {
         iov_base: data.as_ptr().cast_mut().cast(),
         iov_len: data.len(),
     };
-    let mut message = message(&mut part, &mut control);
-    // On some systems the length has to be that with the padding.
-    message.msg_controllen = (control.words.len() * size_of::<u64>()) as _;
-    let header = control.words.as_mut_ptr().cast::<libc::cmsghdr>();
-    // SAFETY: the buffer is aligned for a header, and has room for one and for the descriptors
-    // behind it.
-    unsafe {
-        (*header).cmsg_level = libc::SOL_SOCKET;
-        (*header).cmsg_type = libc::SCM_RIGHTS;
-        (*header).cmsg_len = control.length as _;
-        let place = header.cast::<u8>().add(HEADER).cast::<RawFd>();
-        for (n, fd) in fds.iter().enumerate() {
-            place.add(n).write(fd.as_raw_fd());
-        }
-    }
+    let message = message(&mut part, &mut control);
     // SAFETY: the message points at valid data, which is only read, and valid control data.
     check(unsafe { libc::sendmsg(fd.as_raw_fd(), &raw const message, NO_SIGNAL) })
 }
@@ -82,13 +84,13 @@ pub(crate) fn send(fd: BorrowedFd<'_>, data: &[u8], fds: &[BorrowedFd<'_>]) -> i
     clippy::unnecessary_cast,
     reason = "the types of lengths differ between systems; 4 KiB at most"
 )]
-fn message(part: &mut libc::iovec, control: &mut Control) -> libc::msghdr {
+fn message(part: &mut libc::iovec, control: &mut [u8]) -> libc::msghdr {
     // SAFETY: a msghdr is integers and pointers, valid as zeros.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = part;
     message.msg_iovlen = 1;
-    message.msg_control = control.words.as_mut_ptr().cast();
-    message.msg_controllen = control.length as _;
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = control.len() as _;
     message
 }
 
@@ -97,14 +99,15 @@ fn message(part: &mut libc::iovec, control: &mut Control) -> libc::msghdr {
 pub(crate) struct Received {
     pub(crate) length: usize,
     pub(crate) fds: Vec<OwnedFd>,
-    /// Descriptors were sent that did not arrive: no room was asked for, or no number was free.
+    /// Not all descriptors that were sent are there: more than were asked for, or no number was
+    /// free. Those that came are closed.
     pub(crate) truncated: bool,
 }
 
-/// Receives bytes and at most `max` descriptors; those beyond are closed.
+/// Receives bytes and at most `max` descriptors. The kernel may add what was asked of it by other
+/// means; a descriptor among that is closed.
 pub(crate) fn recv(fd: BorrowedFd<'_>, buf: &mut [u8], max: usize) -> io::Result<Received> {
-    let max = max.min(MAX_RECEIVED);
-    let mut control = Control::for_descriptors(max);
+    let mut control = [0; ROOM];
     let mut part = libc::iovec {
         iov_base: buf.as_mut_ptr().cast(),
         iov_len: buf.len(),
@@ -113,14 +116,20 @@ pub(crate) fn recv(fd: BorrowedFd<'_>, buf: &mut [u8], max: usize) -> io::Result
     // SAFETY: the message points at a valid buffer and valid control room.
     let length = check(unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, CLOEXEC) })?;
     #[allow(clippy::unnecessary_cast, reason = "the type differs between systems")]
-    let written = (message.msg_controllen as usize).min(control.length);
-    control.length = written;
-    let mut fds = descriptors(control.bytes())
-        // SAFETY: the kernel has just made these descriptors for us, and nobody else knows them.
-        .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
-        .collect::<Vec<_>>();
+    let written = (message.msg_controllen as usize).min(ROOM);
+    let mut fds = Vec::new();
+    for (kind, data) in messages(&control[..written]) {
+        // SAFETY: the kernel has just made these descriptors for us, and nothing else knows them.
+        let came = descriptors(kind, data).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+        match kind {
+            RIGHTS => fds.extend(came),
+            _ => came.for_each(drop),
+        }
+    }
     let truncated = message.msg_flags & libc::MSG_CTRUNC != 0 || fds.len() > max;
-    fds.truncate(max);
+    if truncated {
+        fds.clear();
+    }
     close_on_exec(&fds)?;
     Ok(Received {
         length,
@@ -153,27 +162,48 @@ fn close_on_exec(fds: &[OwnedFd]) -> io::Result<()> {
     Ok(())
 }
 
-/// The descriptors in control data. Pure: trusts no length in it beyond the data's own.
-fn descriptors(control: &[u8]) -> impl Iterator<Item = RawFd> + '_ {
+/// Level and type of a control message.
+pub(super) type Kind = (i32, i32);
+
+const RIGHTS: Kind = (libc::SOL_SOCKET, libc::SCM_RIGHTS);
+
+/// The sender's process (`SO_PASSPIDFD`, Linux 6.5; libc has no name for it yet).
+const PIDFD: Kind = (
+    libc::SOL_SOCKET,
+    if cfg!(any(target_os = "linux", target_os = "android")) {
+        4
+    } else {
+        -1
+    },
+);
+
+/// The descriptors in a control message: a number below 0 stands for one that could not be made.
+fn descriptors(kind: Kind, data: &[u8]) -> impl Iterator<Item = RawFd> + '_ {
+    let data = if matches!(kind, RIGHTS | PIDFD) {
+        data
+    } else {
+        &[]
+    };
+    data.chunks_exact(FD)
+        .map(|bytes| RawFd::from_ne_bytes(bytes.try_into().expect("an exact chunk")))
+        .filter(|fd| *fd >= 0)
+}
+
+/// The messages in control data. Pure: trusts no length in it beyond the data's own.
+pub(super) fn messages(control: &[u8]) -> impl Iterator<Item = (Kind, &[u8])> {
     let mut rest = control;
-    let messages = std::iter::from_fn(move || {
-        let (header, length) = header(rest)?;
+    std::iter::from_fn(move || {
+        let (kind, length) = header(rest)?;
         let data = &rest[HEADER..length];
-        // Each message begins at a multiple of the header's alignment.
-        let step = length.next_multiple_of(align_of::<libc::cmsghdr>());
-        rest = rest.get(step..).unwrap_or_default();
-        Some((header, data))
-    });
-    messages
-        .filter(|((level, kind), _)| (*level, *kind) == (libc::SOL_SOCKET, libc::SCM_RIGHTS))
-        .flat_map(|(_, data)| {
-            data.chunks_exact(size_of::<RawFd>())
-                .map(|bytes| RawFd::from_ne_bytes(bytes.try_into().expect("an exact chunk")))
-        })
+        rest = rest
+            .get(length.next_multiple_of(ALIGN)..)
+            .unwrap_or_default();
+        Some((kind, data))
+    })
 }
 
 /// Level and type of the first message, and its length as far as it lies inside.
-fn header(control: &[u8]) -> Option<((i32, i32), usize)> {
+fn header(control: &[u8]) -> Option<(Kind, usize)> {
     if control.len() < HEADER {
         return None;
     }
@@ -205,7 +235,8 @@ mod tests {
             assert_eq!(send(a.as_fd(), b"data", &fds).expect("sent"), 4);
             let mut buf = [0; 9];
             let got = recv(b.as_fd(), &mut buf, room).expect("received");
-            assert_eq!((got.length, got.fds.len()), (4, sent.min(room)));
+            let kept = if sent > room { 0 } else { sent };
+            assert_eq!((got.length, got.fds.len()), (4, kept));
             assert_eq!(got.truncated, sent > room);
             for fd in &got.fds {
                 // SAFETY: no memory is passed.
@@ -217,21 +248,28 @@ mod tests {
 
     #[test]
     fn no_length_is_trusted() {
-        let mut control = Control::for_descriptors(2);
-        let header = control.words.as_mut_ptr().cast::<libc::cmsghdr>();
-        let write = |length: usize| {
-            // SAFETY: the buffer has room for a header and is aligned for it.
-            unsafe {
-                (*header).cmsg_level = libc::SOL_SOCKET;
-                (*header).cmsg_type = libc::SCM_RIGHTS;
-                (*header).cmsg_len = length as _;
-            }
+        let count = |control: &[u8]| {
+            let all = messages(control).flat_map(|(kind, data)| descriptors(kind, data));
+            all.count()
         };
-        for (length, found) in [(HEADER + 8, 2), (HEADER + 4000, 2), (HEADER, 0), (3, 0)] {
-            write(length);
-            assert_eq!(descriptors(control.bytes()).count(), found, "{length}");
+        let mut control = [0; 2 * space(8)];
+        let used = put(&mut control, RIGHTS, &[0; 8]);
+        put(
+            &mut control[used..],
+            PIDFD,
+            &[255, 255, 255, 255, 0, 0, 0, 0],
+        );
+        assert_eq!(count(&control), 3, "one could not be made");
+        for length in 0..control.len() {
+            let whole = length.saturating_sub(HEADER) / FD;
+            assert!(count(&control[..length]) <= whole.min(2), "{length}");
         }
-        assert_eq!(descriptors(&[0; 100]).count(), 0);
-        assert_eq!(descriptors(&[255; 100]).count(), 0);
+        // Lengths that the header lies about: shorter than itself, longer than the data.
+        for (lie, found) in [(0, 0), (3, 0), (200, 2)] {
+            control[0] = lie;
+            assert_eq!(count(&control[..used]), found, "{lie}");
+        }
+        assert_eq!(count(&[0; 100]), 0);
+        assert_eq!(count(&[255; 100]), 0);
     }
 }

@@ -1,19 +1,24 @@
 //! Room for the datagrams of one receiving system call, and a cursor over those that are left.
 //!
-//! A slot has room for the largest message the kernel can hand out, so nothing is ever cut off.
-//! The room is zeroed memory that was never touched: it takes address space, and real memory only
+//! A slot has room for the largest message the kernel can hand out, so nothing is ever cut off,
+//! and before it room for what the kernel tells beside a message, in the page where small ones are
+//! whole. It is zeroed memory that was never touched: it takes address space, and real memory only
 //! as far as datagrams have reached. A message may hold several datagrams of one sender, all but
 //! the last of the same size (UDP_GRO, udp(7)).
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::addr::Inet;
+use super::udp;
 
 /// How many messages one call takes at most.
 pub(crate) const SLOTS: usize = 32;
 /// Room of a slot in bytes: the length field of UDP has 16 bits.
 pub(super) const ROOM: usize = 65_536;
+/// Room for what the kernel tells beside a message: all that it can if everything is asked for,
+/// IPv6 extension headers apart, which have no limit.
+pub(super) const BESIDE: usize = 1_024;
 /// From one slot to the next: a page and a cache line more than the room, because neighbours at a
 /// power of two would share the same few lines of a cache.
 const STRIDE: usize = ROOM + 4_096 + 64;
@@ -25,6 +30,26 @@ pub(super) struct Message {
     pub(super) length: usize,
     /// Size of each datagram but the last; that of the message if it is one.
     pub(super) segment: usize,
+    /// Length of what the kernel told beside it.
+    pub(super) beside: usize,
+}
+
+/// A received datagram.
+pub(crate) struct Taken<'b> {
+    pub(crate) data: &'b [u8],
+    pub(crate) from: &'b Inet,
+    beside: &'b [u8],
+}
+
+impl Taken<'_> {
+    /// The address of this host that it came to, if the kernel was asked.
+    #[inline]
+    pub(crate) fn to(&self) -> Option<IpAddr> {
+        if self.beside.is_empty() {
+            return None;
+        }
+        udp::destination(self.beside)
+    }
 }
 
 impl Message {
@@ -32,6 +57,7 @@ impl Message {
         slot: 0,
         length: 0,
         segment: 0,
+        beside: 0,
     };
 
     /// How many datagrams it holds; an empty one counts.
@@ -90,22 +116,27 @@ impl Batch {
 
     /// Takes out the oldest datagram.
     #[inline]
-    pub(crate) fn pop(&mut self) -> Option<(&[u8], &Inet)> {
+    pub(crate) fn pop(&mut self) -> Option<Taken<'_>> {
         let place = take(&self.messages[..self.count], &mut self.next)?;
         Some(self.datagram(place))
     }
 
     /// The datagram at the cursor, which moves on to the next.
     #[inline]
-    pub(crate) fn at(&self, cursor: &mut Cursor) -> Option<(&[u8], &Inet)> {
+    pub(crate) fn at(&self, cursor: &mut Cursor) -> Option<Taken<'_>> {
         let place = take(&self.messages[..self.count], cursor)?;
         Some(self.datagram(place))
     }
 
     #[inline]
-    fn datagram(&self, (slot, start, length): (usize, usize, usize)) -> (&[u8], &Inet) {
-        let data = &self.storage[slot * STRIDE + start..][..length];
-        (data, &self.names[slot])
+    fn datagram(&self, (place, start, length): (usize, usize, usize)) -> Taken<'_> {
+        let message = &self.messages[place];
+        let slot = &self.storage[message.slot * STRIDE..];
+        Taken {
+            data: &slot[BESIDE + start..][..length],
+            from: &self.names[message.slot],
+            beside: &slot[..message.beside],
+        }
     }
 
     /// How many datagrams stand from the cursor on.
@@ -149,19 +180,29 @@ impl Batch {
         })
     }
 
-    /// The rooms of all slots, and those for the senders. At once, as the kernel is to have them:
-    /// another look at the batch would be one at all of them.
+    /// The rooms of all slots: for what is told beside a message, for itself, and for its sender.
+    /// At once, as the kernel is to have them: another look at the batch would be one at all of
+    /// them.
     #[inline]
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    pub(super) fn rooms(&mut self) -> impl Iterator<Item = (&mut [u8], &mut Inet)> {
-        let rooms = self.storage.chunks_exact_mut(STRIDE);
-        rooms.map(|room| &mut room[..ROOM]).zip(&mut self.names)
+    pub(super) fn rooms(&mut self) -> impl Iterator<Item = (&mut [u8], &mut [u8], &mut Inet)> {
+        let slots = self.storage.chunks_exact_mut(STRIDE).zip(&mut self.names);
+        slots.map(|(slot, name)| {
+            let (beside, room) = slot.split_at_mut(BESIDE);
+            (beside, &mut room[..ROOM], name)
+        })
+    }
+
+    /// What the kernel told beside the message of a slot.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(super) fn beside(&self, slot: usize, length: usize) -> &[u8] {
+        &self.storage[slot * STRIDE..][..length]
     }
 
     /// The room of a slot, for the kernel to write into.
     #[inline]
     pub(super) fn room(&mut self, slot: usize) -> &mut [u8] {
-        &mut self.storage[slot * STRIDE..][..ROOM]
+        &mut self.storage[slot * STRIDE + BESIDE..][..ROOM]
     }
 
     /// The room for the sender of what is in a slot.
@@ -180,21 +221,22 @@ impl Batch {
     }
 }
 
-/// Slot, start and length of the datagram at `next`, which moves on.
+/// Message, start and length of the datagram at `next`, which moves on.
 #[inline]
 fn take(messages: &[Message], next: &mut Cursor) -> Option<(usize, usize, usize)> {
-    let message = messages.get(next.message)?;
+    let place = next.message;
+    let message = messages.get(place)?;
     let start = next.offset;
     let left = message.length - start;
     if message.segment < left && message.segment != 0 {
         next.offset += message.segment;
-        return Some((message.slot, start, message.segment));
+        return Some((place, start, message.segment));
     }
     *next = Cursor {
         message: next.message + 1,
         offset: 0,
     };
-    Some((message.slot, start, left))
+    Some((place, start, left))
 }
 
 impl fmt::Debug for Batch {
@@ -213,6 +255,7 @@ mod tests {
             slot,
             length,
             segment,
+            beside: 0,
         });
     }
 
@@ -249,12 +292,12 @@ mod tests {
             let mut cursor = batch.cursor();
             for (at, expected) in twin.iter().enumerate() {
                 assert_eq!(batch.left(cursor), twin.len() - at);
-                assert_eq!(batch.at(&mut cursor).expect("as many").0, expected);
+                assert_eq!(batch.at(&mut cursor).expect("as many").data, expected);
             }
             assert!(batch.at(&mut cursor).is_none());
             for expected in &twin {
                 assert!(!batch.is_empty());
-                assert_eq!(batch.pop().expect("as many").0, expected);
+                assert_eq!(batch.pop().expect("as many").data, expected);
             }
             assert!(batch.is_empty() && batch.pop().is_none());
         }
@@ -281,7 +324,7 @@ mod tests {
         }
         batch.retain_from(&friend);
         let lengths: Vec<usize> =
-            std::iter::from_fn(|| batch.pop().map(|got| got.0.len())).collect();
+            std::iter::from_fn(|| batch.pop().map(|got| got.data.len())).collect();
         assert_eq!(lengths, [0, 2]);
         batch.clear();
         batch.name(0).forget();

@@ -138,15 +138,34 @@ pub(crate) fn aborted() -> io::Error {
     io::Error::from_raw_os_error(libc::ECONNABORTED)
 }
 
+/// There was no room for what came.
+pub(crate) fn no_room() -> io::Error {
+    io::Error::from_raw_os_error(libc::ENOBUFS)
+}
+
+/// The system forbids it: EACCES of a broadcast that was not asked for, or of a route.
+pub(crate) fn is_forbidden(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM))
+}
+
+/// No address of this host, or a family or a network that it has no part in: another address may
+/// do.
+pub(crate) fn is_out_of_reach(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT | libc::ENETUNREACH)
+    )
+}
+
 /// What a connect to oneself is turned into: nobody else listens there.
 pub(crate) fn refused() -> io::Error {
     io::Error::from_raw_os_error(libc::ECONNREFUSED)
 }
 
-/// The errors of a datagram socket that are about one peer that is not there (ICMP), which the
-/// kernel reports on whatever call comes next.
+/// The errors of a datagram socket that are about one peer: it is not there (ICMP), which the
+/// kernel reports on whatever call comes next, or a firewall or a route forbids it.
 pub(crate) fn is_about_a_peer(error: &io::Error) -> bool {
-    matches!(
+    let about = matches!(
         error.raw_os_error(),
         Some(
             libc::ECONNREFUSED
@@ -158,7 +177,8 @@ pub(crate) fn is_about_a_peer(error: &io::Error) -> bool {
                 | libc::ENOPROTOOPT
                 | libc::EPROTO
         )
-    )
+    );
+    about || is_forbidden(error)
 }
 
 /// The errors of a datagram socket that are about one datagram: it is too large for the socket or
@@ -198,6 +218,14 @@ mod tests {
         assert_eq!(class(libc::ECONNABORTED), AcceptFailure::Connection);
         assert_eq!(class(libc::EHOSTUNREACH), AcceptFailure::Connection);
         assert_eq!(class(libc::EBADF), AcceptFailure::Listener);
+    }
+
+    #[test]
+    fn a_firewall_and_a_route_speak_of_one_peer() {
+        for number in [libc::EPERM, libc::EACCES, libc::ECONNREFUSED] {
+            assert!(is_about_a_peer(&io::Error::from_raw_os_error(number)));
+        }
+        assert!(!is_about_a_peer(&io::Error::from_raw_os_error(libc::EBADF)));
     }
 
     #[test]

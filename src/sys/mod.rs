@@ -14,10 +14,10 @@
 //! | `adopt.rs` | sockets that were made elsewhere |
 //! | `udp.rs`, `udp_linux.rs` | many datagrams in one call, and plain calls in its place |
 //! | `batch.rs` | the room they are received into |
-//! | `udp_options.rs` | broadcast, multicast, hop limits, buffer sizes of datagram sockets |
+//! | `udp_options.rs` | broadcast, multicast, hop limits of datagram sockets |
 //! | `unix.rs` | UNIX pairs, datagrams by name, credentials |
 //! | `splice.rs` | bytes that stay in the kernel: splice, sendfile (Linux) |
-//! | `ancillary.rs` | descriptors that travel with bytes |
+//! | `ancillary.rs` | control data: descriptors that travel with bytes, what the kernel tells |
 //! | `signal.rs` | the handler of signals, who wants which, what was there before |
 //! | `names.rs` | getaddrinfo |
 //! | `interface.rs` | network interfaces by name |

@@ -217,6 +217,20 @@ pub(crate) fn bind(fd: BorrowedFd<'_>, address: &SocketAddr) -> io::Result<()> {
     SockRef::from(&fd).bind(&SockAddr::from(*address))
 }
 
+/// Has a bind to port 0 take the address only, and the connect choose the port, which connections
+/// to other peers may share (`IP_BIND_ADDRESS_NO_PORT`). Where that is unknown the bind chooses.
+pub(crate) fn choose_port_late(fd: BorrowedFd<'_>) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    drop(super::options::set(
+        fd,
+        libc::IPPROTO_IP,
+        libc::IP_BIND_ADDRESS_NO_PORT,
+        1,
+    ));
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _unused = fd;
+}
+
 /// Gives a UNIX socket its name.
 pub(crate) fn bind_unix(fd: BorrowedFd<'_>, name: &UnixName) -> io::Result<()> {
     SockRef::from(&fd).bind(&name.to_sock_addr()?)

@@ -7,7 +7,7 @@
 //! an error in between would have to be kept for later, or be lost.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::AtomicU32;
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -29,6 +29,9 @@ pub(crate) struct Filled {
     pub(crate) count: usize,
     /// The queue was empty then, and what comes later makes an event.
     pub(crate) drained: bool,
+    /// A message was left out: what the kernel told beside it had no room, so that the size of the
+    /// datagrams in it is not known, nor where it came to.
+    pub(crate) cut: bool,
 }
 
 /// Datagrams about to be sent, at most [`CHUNK`].
@@ -37,6 +40,8 @@ pub(crate) struct Chunk<'d> {
     pub(super) data: [&'d [u8]; CHUNK],
     /// `None` on a connected socket.
     pub(super) to: [Option<SocketAddr>; CHUNK],
+    /// The address of this host to send it from; `None` leaves that to the kernel.
+    pub(super) source: [Option<IpAddr>; CHUNK],
     pub(super) count: usize,
 }
 
@@ -45,6 +50,7 @@ impl<'d> Chunk<'d> {
         Self {
             data: [&[]; CHUNK],
             to: [None; CHUNK],
+            source: [None; CHUNK],
             count: 0,
         }
     }
@@ -63,18 +69,20 @@ impl<'d> Chunk<'d> {
     }
 
     /// Adds one; there must be room.
-    pub(crate) fn push(&mut self, data: &'d [u8], to: Option<SocketAddr>) {
+    pub(crate) fn push(&mut self, data: &'d [u8], to: Option<SocketAddr>, source: Option<IpAddr>) {
         self.data[self.count] = data;
         self.to[self.count] = to;
+        self.source[self.count] = source;
         self.count += 1;
     }
 
     /// Sends the first one with a plain call, and tells that one went.
     pub(crate) fn send_plain(&self, fd: BorrowedFd<'_>) -> io::Result<usize> {
         let data = self.data[0];
-        match &self.to[0] {
-            Some(to) => socket::send_to(fd, data, to)?,
-            None => socket::send(fd, data)?,
+        match (&self.to[0], self.source[0]) {
+            (Some(to), Some(source)) => send_from(fd, data, to, source)?,
+            (Some(to), None) => socket::send_to(fd, data, to)?,
+            (None, _) => socket::send(fd, data)?,
         };
         Ok(1)
     }
@@ -87,6 +95,7 @@ impl<'d> Chunk<'d> {
         // one itself; the margin is for IPv6, and what is saved beyond this is nothing.
         const TOTAL: usize = 65_000;
         let (size, to) = (self.data[first].len(), self.to[first]);
+        let source = self.source[first];
         if size == 0 || size > limit {
             return 1;
         }
@@ -94,7 +103,8 @@ impl<'d> Chunk<'d> {
         for at in first + 1..self.count {
             let next = self.data[at].len();
             total += next;
-            if next == 0 || next > size || total > TOTAL || self.to[at] != to {
+            let elsewhere = self.to[at] != to || self.source[at] != source;
+            if next == 0 || next > size || total > TOTAL || elsewhere {
                 break;
             }
             count += 1;
@@ -169,6 +179,7 @@ pub(crate) fn receive_plain(
                     slot: 0,
                     length: got.length.min(ROOM),
                     segment: 0,
+                    beside: 0,
                 });
             }
             None
@@ -178,11 +189,15 @@ pub(crate) fn receive_plain(
         direct,
         count: 1,
         drained: false,
+        cut: false,
     })
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) use super::udp_linux::{coalesce, dropped, is_coalescing, part, receive, send};
+pub(crate) use super::udp_linux::{
+    coalesce, destination, dropped, is_coalescing, is_telling, part, receive, send, send_from,
+    tell_destinations,
+};
 
 /// Receives up to `want` messages: the first into `direct` if there is one, the others into the
 /// batch, which is cleared before. Waits for none.
@@ -192,7 +207,7 @@ pub(crate) fn receive(
     direct: Option<&mut [u8]>,
     batch: &mut Batch,
     _want: usize,
-    _coalesced: bool,
+    _beside: bool,
 ) -> io::Result<Filled> {
     receive_plain(fd, direct, batch)
 }
@@ -221,4 +236,35 @@ pub(crate) fn part(_fd: BorrowedFd<'_>) {}
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn is_coalescing(_fd: BorrowedFd<'_>) -> bool {
     false
+}
+
+/// Has the kernel tell the address that each datagram came to.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn tell_destinations(_fd: BorrowedFd<'_>) -> io::Result<()> {
+    let message = "this system is not asked for the addresses that datagrams come to";
+    Err(io::Error::new(io::ErrorKind::Unsupported, message))
+}
+
+/// Whether the kernel tells the address that each datagram came to.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn is_telling(_fd: BorrowedFd<'_>) -> bool {
+    false
+}
+
+/// The address of this host in what the kernel told beside a datagram.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn destination(_beside: &[u8]) -> Option<IpAddr> {
+    None
+}
+
+/// Sends one datagram from an address of this host.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn send_from(
+    _fd: BorrowedFd<'_>,
+    _data: &[u8],
+    _to: &SocketAddr,
+    _source: IpAddr,
+) -> io::Result<usize> {
+    let message = "this system is not told the address that a datagram goes out from";
+    Err(io::Error::new(io::ErrorKind::Unsupported, message))
 }

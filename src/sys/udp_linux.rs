@@ -4,34 +4,22 @@
 
 use std::io;
 use std::mem::{MaybeUninit, size_of};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::addr::Inet;
+use super::ancillary::{messages, put};
 use super::batch::{Batch, Message, SLOTS};
 use super::socket::{self, Received};
 use super::udp::{CHUNK, Chunk, Filled, Segments};
-use super::{check, errno};
+use super::{check, errno, options};
 
-/// Room for one control message with an integer.
-#[repr(C)]
-#[derive(Clone, Copy)]
-union Control {
-    header: libc::cmsghdr,
-    bytes: [u8; 32],
-}
-
-/// Room for all that the kernel may tell beside a message: whoever has the descriptor may have
-/// asked for timestamps, interfaces, hops and more, and what is put there last is cut off first.
-/// That is the size of the datagrams in it.
-#[repr(C)]
-#[derive(Clone, Copy)]
-union Beside {
-    header: libc::cmsghdr,
-    bytes: [u8; 512],
-}
+/// Room for what is sent beside a message: the size of its segments, the address it goes out from.
+type Control = [u8; 64];
 
 /// Receives up to `want` messages: the first into `direct` if there is one, the others into
-/// the batch, which is cleared before. Waits for none.
+/// the batch, which is cleared before. Waits for none. With `beside` room for what the kernel tells
+/// beside them is given too.
 ///
 /// If fewer came than were asked for, the queue was empty, or an error came up, which the
 /// kernel keeps for the next call; whatever comes after that makes an event (recvmmsg(2)).
@@ -40,14 +28,13 @@ pub(crate) fn receive(
     mut direct: Option<&mut [u8]>,
     batch: &mut Batch,
     want: usize,
-    coalesced: bool,
+    beside: bool,
 ) -> io::Result<Filled> {
     let want = want.clamp(1, SLOTS);
     let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; SLOTS];
     let mut parts = [const { MaybeUninit::<libc::iovec>::uninit() }; SLOTS];
-    let mut controls = [const { MaybeUninit::<Beside>::uninit() }; SLOTS];
     batch.clear();
-    for (at, (room, name)) in batch.rooms().take(want).enumerate() {
+    for (at, (control, room, name)) in batch.rooms().take(want).enumerate() {
         let room = match &mut direct {
             Some(buf) if at == 0 => &mut **buf,
             _ => room,
@@ -62,14 +49,14 @@ pub(crate) fn receive(
         header.msg_hdr.msg_namelen = NAME;
         header.msg_hdr.msg_iov = std::ptr::from_mut(part);
         header.msg_hdr.msg_iovlen = 1;
-        if coalesced {
-            header.msg_hdr.msg_control = controls[at].as_mut_ptr().cast();
-            header.msg_hdr.msg_controllen = size_of::<Beside>() as _;
+        if beside {
+            header.msg_hdr.msg_control = control.as_mut_ptr().cast();
+            header.msg_hdr.msg_controllen = control.len() as _;
         }
     }
     // SAFETY: `want` headers are initialised; each points at its own room, name and control,
-    // of the lengths told, which outlive the call. Rooms and names are the batch's, borrowed apart
-    // from each other in one go, and the batch is not touched before the call is over.
+    // of the lengths told, which outlive the call. All are the batch's, borrowed apart from each
+    // other in one go, and the batch is not touched before the call is over.
     let count = check(unsafe {
         libc::recvmmsg(
             fd.as_raw_fd(),
@@ -83,26 +70,30 @@ pub(crate) fn receive(
         direct: None,
         count,
         drained: count < want,
+        cut: false,
     };
     for (at, header) in headers[..count].iter().enumerate() {
         // SAFETY: the first `count` headers were initialised above.
         let header = unsafe { header.assume_init_ref() };
         let length = header.msg_len as usize;
+        let flags = header.msg_hdr.msg_flags;
         if at == 0 && direct.is_some() {
             filled.direct = Some(Received {
                 length,
                 from: batch.name(at).read(),
-                truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
+                truncated: flags & libc::MSG_TRUNC != 0,
             });
+        } else if beside && flags & libc::MSG_CTRUNC != 0 {
+            filled.cut = true;
         } else {
+            // 0 if no room was given.
+            #[allow(clippy::unnecessary_cast, reason = "the type differs between systems")]
+            let beside = header.msg_hdr.msg_controllen as usize;
             batch.push(Message {
                 slot: at,
                 length,
-                segment: if coalesced {
-                    segment(&header.msg_hdr)
-                } else {
-                    0
-                },
+                segment: segment(batch.beside(at, beside)),
+                beside,
             });
         }
     }
@@ -118,20 +109,60 @@ fn message() -> libc::mmsghdr {
 }
 
 /// Size of the datagrams in a message, 0 if it is one.
-fn segment(header: &libc::msghdr) -> usize {
-    // SAFETY: the kernel has written the control messages and their whole length; the macros
-    // stay within it. The payload of UDP_GRO is an int, which may stand unaligned.
-    unsafe {
-        let mut control = libc::CMSG_FIRSTHDR(header);
-        while let Some(found) = control.as_ref() {
-            if (found.cmsg_level, found.cmsg_type) == (libc::SOL_UDP, libc::UDP_GRO) {
-                let size = libc::CMSG_DATA(control).cast::<i32>().read_unaligned();
-                return usize::try_from(size).unwrap_or(0);
+#[inline]
+fn segment(beside: &[u8]) -> usize {
+    let found = messages(beside).find(|(kind, _)| *kind == (libc::SOL_UDP, libc::UDP_GRO));
+    let size = found.and_then(|(_, data)| i32::from_ne_bytes(*data.first_chunk()?).try_into().ok());
+    size.unwrap_or(0)
+}
+
+/// The address of this host in what the kernel told beside a datagram, and from which it can be
+/// answered: not a group. Of a broadcast it is the address of the interface. A datagram of IPv4 to
+/// an IPv6 socket has both messages, of which that of IPv4 is the later one.
+pub(crate) fn destination(beside: &[u8]) -> Option<IpAddr> {
+    let mut found = None;
+    for (kind, data) in messages(beside) {
+        match kind {
+            // An index of 4 bytes, the local address, the address in the datagram (ip(7)).
+            (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                let local = data.get(4..).and_then(<[u8]>::first_chunk::<4>);
+                found = local.map(|octets| Ipv4Addr::from(*octets).into());
             }
-            control = libc::CMSG_NXTHDR(header, control);
+            // The address in the datagram, an index (RFC 3542, 6.1).
+            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                let local = data.first_chunk::<16>();
+                found = local.map(|octets| Ipv6Addr::from(*octets).to_canonical());
+            }
+            _ => {}
         }
     }
-    0
+    found.filter(|ip| !ip.is_multicast())
+}
+
+/// Has the kernel tell the address that each datagram came to.
+pub(crate) fn tell_destinations(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let v6 = options::set(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1);
+    let v4 = options::set(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1);
+    // An IPv4 socket has no option of IPv6; an IPv6 socket has both.
+    v6.or(v4)
+}
+
+/// Whether the kernel tells the address that each datagram came to.
+pub(crate) fn is_telling(fd: BorrowedFd<'_>) -> bool {
+    let is_on = |level, name| options::get(fd, level, name, 0).is_ok_and(|on| on != 0);
+    is_on(libc::IPPROTO_IP, libc::IP_PKTINFO) || is_on(libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)
+}
+
+/// Sends one datagram from an address of this host.
+pub(crate) fn send_from(
+    fd: BorrowedFd<'_>,
+    data: &[u8],
+    to: &SocketAddr,
+    source: IpAddr,
+) -> io::Result<usize> {
+    let mut chunk = Chunk::new();
+    chunk.push(data, Some(*to), Some(source));
+    send_runs(fd, &chunk, 0)
 }
 
 /// Sends a prefix of the chunk, which holds at least one, and tells how many went.
@@ -141,7 +172,7 @@ pub(crate) fn send(
     segments: &Segments,
 ) -> io::Result<usize> {
     // One alone needs none of this.
-    if chunk.count == 1 {
+    if chunk.count == 1 && chunk.source[0].is_none() {
         return chunk.send_plain(fd);
     }
     let limit = segments.limit(fd);
@@ -179,9 +210,12 @@ fn send_runs(fd: BorrowedFd<'_>, chunk: &Chunk<'_>, limit: usize) -> io::Result<
         }
         header.msg_iov = parts[first].as_mut_ptr();
         header.msg_iovlen = run as _;
-        if run > 1 {
-            let control = controls[used].write(Control { bytes: [0; 32] });
-            cut(header, control, chunk.data[first].len());
+        let source = chunk.source[first];
+        if run > 1 || source.is_some() {
+            let control = controls[used].write([0; 64]);
+            let segment = (run > 1).then_some(chunk.data[first].len());
+            header.msg_controllen = tell(control, segment, source) as _;
+            header.msg_control = control.as_mut_ptr().cast();
         }
         runs[used] = run;
         first += run;
@@ -200,21 +234,35 @@ fn send_runs(fd: BorrowedFd<'_>, chunk: &Chunk<'_>, limit: usize) -> io::Result<
     Ok(runs[..sent].iter().sum())
 }
 
-/// Has the message cut into datagrams of this size.
-fn cut(header: &mut libc::msghdr, control: &mut Control, size: usize) {
-    let size = u16::try_from(size).expect("no datagram is longer");
-    let length = u32::try_from(size_of::<u16>()).expect("2");
-    header.msg_control = std::ptr::from_mut(control).cast();
-    // SAFETY: the control buffer is aligned as a header, zeroed, and has room for one with 2
-    // bytes; CMSG_FIRSTHDR is its start, since the length says that a header fits.
-    unsafe {
-        header.msg_controllen = libc::CMSG_SPACE(length) as _;
-        let first = libc::CMSG_FIRSTHDR(header);
-        (*first).cmsg_level = libc::SOL_UDP;
-        (*first).cmsg_type = libc::UDP_SEGMENT;
-        (*first).cmsg_len = libc::CMSG_LEN(length) as _;
-        libc::CMSG_DATA(first).cast::<u16>().write_unaligned(size);
+/// Has the message cut into datagrams of a size, and sent from an address; tells how much of the
+/// room is used.
+fn tell(control: &mut Control, segment: Option<usize>, source: Option<IpAddr>) -> usize {
+    let mut used = 0;
+    if let Some(size) = segment {
+        let size = u16::try_from(size).expect("no datagram is longer");
+        used += put(
+            control,
+            (libc::SOL_UDP, libc::UDP_SEGMENT),
+            &size.to_ne_bytes(),
+        );
     }
+    let control = &mut control[used..];
+    used += match source {
+        // An index of 4 bytes, the local address, 4 bytes that do not count here (ip(7)).
+        Some(IpAddr::V4(ip)) => {
+            let mut info = [0; 12];
+            info[4..8].copy_from_slice(&ip.octets());
+            put(control, (libc::IPPROTO_IP, libc::IP_PKTINFO), &info)
+        }
+        // The local address, an index of 4 bytes (RFC 3542, 6.1).
+        Some(IpAddr::V6(ip)) => {
+            let mut info = [0; 20];
+            info[..16].copy_from_slice(&ip.octets());
+            put(control, (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO), &info)
+        }
+        None => 0,
+    };
+    used
 }
 
 /// Lets the kernel hand out several datagrams as one message; tells whether it will. There is
@@ -230,66 +278,23 @@ pub(crate) fn part(fd: BorrowedFd<'_>) {
 }
 
 fn set_coalescing(fd: BorrowedFd<'_>, on: libc::c_int) -> bool {
-    // SAFETY: pointer and length are those of one integer.
-    let set = unsafe {
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            libc::SOL_UDP,
-            libc::UDP_GRO,
-            std::ptr::from_ref(&on).cast(),
-            INT,
-        )
-    };
-    set == 0
+    options::set(fd, libc::SOL_UDP, libc::UDP_GRO, on).is_ok()
 }
 
 /// Whether the kernel may hand out several datagrams as one message.
 pub(crate) fn is_coalescing(fd: BorrowedFd<'_>) -> bool {
-    integer(fd, libc::UDP_GRO).is_some_and(|on| on != 0)
+    options::get(fd, libc::SOL_UDP, libc::UDP_GRO, 0).is_ok_and(|on| on != 0)
 }
 
 /// How many messages the kernel has dropped since the socket was made: there was no room for them
 /// in its queue, or their checksum was wrong.
 pub(crate) fn dropped(fd: BorrowedFd<'_>) -> io::Result<u32> {
     // As many as there are by now; kernels fill those that they know (sock_diag(7), SKMEMINFO).
-    let mut info = [0_u32; libc::SK_MEMINFO_DROPS as usize + 1];
-    let size = size_of_val(&info);
-    let mut length = libc::socklen_t::try_from(size).expect("36");
-    // SAFETY: pointer and length are those of the array.
-    check(unsafe {
-        libc::getsockopt(
-            fd.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_MEMINFO,
-            info.as_mut_ptr().cast(),
-            &raw mut length,
-        )
-    })?;
-    if (length as usize) < size {
-        return Err(io::ErrorKind::Unsupported.into());
-    }
+    let none = [0_u32; libc::SK_MEMINFO_DROPS as usize + 1];
+    let info = options::get(fd, libc::SOL_SOCKET, libc::SO_MEMINFO, none)?;
     Ok(info[libc::SK_MEMINFO_DROPS as usize])
 }
 
 pub(super) fn knows_segments(fd: BorrowedFd<'_>) -> bool {
-    integer(fd, libc::UDP_SEGMENT).is_some()
+    options::get(fd, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok()
 }
-
-/// What an option of UDP is set to; `None` if there is none of that name.
-fn integer(fd: BorrowedFd<'_>, name: libc::c_int) -> Option<libc::c_int> {
-    let (mut value, mut length): (libc::c_int, _) = (0, INT);
-    // SAFETY: pointer and length are those of one integer.
-    let got = unsafe {
-        libc::getsockopt(
-            fd.as_raw_fd(),
-            libc::SOL_UDP,
-            name,
-            std::ptr::from_mut(&mut value).cast(),
-            &raw mut length,
-        )
-    };
-    (got == 0).then_some(value)
-}
-
-#[allow(clippy::cast_possible_truncation, reason = "4 bytes")]
-const INT: libc::socklen_t = size_of::<libc::c_int>() as libc::socklen_t;

@@ -1,6 +1,5 @@
-//! What a datagram socket can be told: broadcast, multicast, hop limits, buffer sizes.
+//! Options of datagram sockets: broadcast, multicast, hop limits.
 
-use std::ffi::CString;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::BorrowedFd;
@@ -35,16 +34,6 @@ impl Via {
                 "with IPv6 an interface is named by its index, not by an IPv4 address",
             )),
         }
-    }
-}
-
-/// The number of the interface with this name.
-pub(crate) fn interface_index(name: &str) -> io::Result<u32> {
-    let name = CString::new(name)?;
-    // SAFETY: the name is a C string that outlives the call.
-    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
-        0 => Err(io::Error::last_os_error()),
-        index => Ok(index),
     }
 }
 
@@ -106,40 +95,25 @@ pub(crate) fn set_multicast_interface(fd: BorrowedFd<'_>, via: Via) -> io::Resul
     let index = via.v6()?;
     set_both(
         fd,
-        |socket| set_multicast_index_v4(socket, index),
+        |_| set_multicast_index_v4(fd, index),
         |socket| socket.set_multicast_if_v6(index),
     )
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn set_multicast_index_v4(socket: &SockRef<'_>, index: u32) -> io::Result<()> {
-    use std::mem::size_of;
-    use std::os::fd::AsRawFd;
-
+fn set_multicast_index_v4(fd: BorrowedFd<'_>, index: u32) -> io::Result<()> {
     let request = libc::ip_mreqn {
         imr_multiaddr: libc::in_addr { s_addr: 0 },
         imr_address: libc::in_addr { s_addr: 0 },
         imr_ifindex: i32::try_from(index).map_err(|_| io::ErrorKind::InvalidInput)?,
     };
-    #[allow(clippy::cast_possible_truncation, reason = "12 bytes")]
-    let length = size_of::<libc::ip_mreqn>() as libc::socklen_t;
-    // SAFETY: pointer and length are those of one valid request.
-    super::check(unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_IP,
-            libc::IP_MULTICAST_IF,
-            std::ptr::from_ref(&request).cast(),
-            length,
-        )
-    })
-    .map(drop)
+    super::options::set(fd, libc::IPPROTO_IP, libc::IP_MULTICAST_IF, request)
 }
 
 /// The BSDs take an address of 0.0.0.0/8 for the number of an interface (ip(4)).
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn set_multicast_index_v4(socket: &SockRef<'_>, index: u32) -> io::Result<()> {
-    socket.set_multicast_if_v4(&Ipv4Addr::from(index))
+fn set_multicast_index_v4(fd: BorrowedFd<'_>, index: u32) -> io::Result<()> {
+    SockRef::from(&fd).set_multicast_if_v4(&Ipv4Addr::from(index))
 }
 
 pub(crate) fn set_multicast_loop(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
@@ -158,6 +132,10 @@ pub(crate) fn set_multicast_hops(fd: BorrowedFd<'_>, hops: u8) -> io::Result<()>
     )
 }
 
+pub(crate) fn broadcast(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    SockRef::from(&fd).broadcast()
+}
+
 pub(crate) fn set_broadcast(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
     SockRef::from(&fd).set_broadcast(on)
 }
@@ -165,6 +143,7 @@ pub(crate) fn set_broadcast(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::interface;
     use crate::sys::socket::{Kind, bind, internet};
     use std::os::fd::AsFd;
 
@@ -175,12 +154,11 @@ mod tests {
             let fd = internet(&any, Kind::Datagram).expect("a socket");
             bind(fd.as_fd(), &any).expect("a free port");
             let fd = fd.as_fd();
-            let lo = interface_index("lo").or_else(|_| interface_index("lo0"));
+            let lo = interface::index("lo").or_else(|_| interface::index("lo0"));
             set_multicast_interface(fd, Via::Index(lo.expect("loopback"))).expect("set");
             set_multicast_loop(fd, false).expect("set");
             set_multicast_hops(fd, 3).expect("set");
             assert_eq!(SockRef::from(&fd).multicast_ttl_v4().expect("asked"), 3);
         }
-        assert!(interface_index("no such name").is_err() && interface_index("a\0b").is_err());
     }
 }

@@ -83,12 +83,12 @@ pub struct PeerCredentials {
 /// Who made the other end (`SO_PEERCRED`, unix(7)).
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn peer_credentials(fd: BorrowedFd<'_>) -> io::Result<PeerCredentials> {
-    let mut credentials = libc::ucred {
+    let none = libc::ucred {
         pid: 0,
         uid: 0,
         gid: 0,
     };
-    option(fd, libc::SOL_SOCKET, libc::SO_PEERCRED, &mut credentials)?;
+    let credentials = super::options::get(fd, libc::SOL_SOCKET, libc::SO_PEERCRED, none)?;
     if credentials.pid == 0 && credentials.uid == u32::MAX {
         // What Linux says of a socket without a peer.
         return Err(io::ErrorKind::NotConnected.into());
@@ -116,8 +116,7 @@ pub(crate) fn peer_credentials(fd: BorrowedFd<'_>) -> io::Result<PeerCredentials
 
 #[cfg(target_vendor = "apple")]
 fn peer_pid(fd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
-    let mut pid: libc::pid_t = 0;
-    option(fd, libc::SOL_LOCAL, libc::LOCAL_PEERPID, &mut pid)?;
+    let pid = super::options::get(fd, libc::SOL_LOCAL, libc::LOCAL_PEERPID, 0)?;
     Ok(Some(pid).filter(|pid| *pid != 0))
 }
 
@@ -125,18 +124,6 @@ fn peer_pid(fd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
 #[allow(clippy::unnecessary_wraps, reason = "elsewhere the system is asked")]
 fn peer_pid(_fd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
     Ok(None)
-}
-
-/// Reads a socket option of a plain type.
-#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-fn option<T: Copy>(fd: BorrowedFd<'_>, level: i32, name: i32, value: &mut T) -> io::Result<()> {
-    #[allow(clippy::cast_possible_truncation, reason = "12 bytes at most")]
-    let mut length = size_of::<T>() as libc::socklen_t;
-    let place: *mut T = value;
-    // SAFETY: the kernel writes at most `length` bytes, which `value` has; the types it is called
-    // with are integers, for which all bytes are good.
-    check(unsafe { libc::getsockopt(fd.as_raw_fd(), level, name, place.cast(), &raw mut length) })
-        .map(drop)
 }
 
 #[cfg(test)]

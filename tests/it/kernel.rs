@@ -205,3 +205,28 @@ fn filter(code: u32, yes: u8, no: u8, value: u32) -> libc::sock_filter {
         k: value,
     }
 }
+
+/// Sets a socket option that is an integer.
+pub(crate) fn set_option(fd: impl AsFd, level: i32, name: i32, value: i32) -> io::Result<()> {
+    let value: *const i32 = &raw const value;
+    let fd = fd.as_fd().as_raw_fd();
+    // SAFETY: pointer and length are those of one integer.
+    check(unsafe { libc::setsockopt(fd, level, name, value.cast(), size_of::<i32>() as u32) })
+        .map(drop)
+}
+
+/// Sends 1,280 bytes of IPv6 options with each datagram from now on: only for a privileged process.
+pub(crate) fn send_options(socket: impl AsFd) -> io::Result<()> {
+    // The next header, which the kernel fills in, and the length in units of 8 bytes after the
+    // first; five options of an unknown kind that every host skips; three bytes of padding.
+    let mut header = vec![0_u8, 159];
+    for _ in 0..5 {
+        header.extend([0x1e, 253]);
+        header.extend([7; 253]);
+    }
+    header.extend([1, 1, 0]);
+    let (fd, length) = (socket.as_fd().as_raw_fd(), header.len() as u32);
+    let (level, name) = (libc::IPPROTO_IPV6, libc::IPV6_DSTOPTS);
+    // SAFETY: pointer and length are those of the vector.
+    check(unsafe { libc::setsockopt(fd, level, name, header.as_ptr().cast(), length) }).map(drop)
+}

@@ -3,6 +3,7 @@
 //! Tests that stand for a failure seen elsewhere name its number (E1, W4, T3 ..) and the public
 //! issue it was seen in.
 
+mod addresses;
 mod adopt;
 mod allocations;
 mod bad_input;
@@ -20,6 +21,7 @@ mod cancel_random;
 mod certs;
 mod clean_up;
 mod conformance;
+mod control_data;
 mod cores;
 mod cut;
 mod dump;
@@ -47,6 +49,7 @@ mod object_stream;
 mod options;
 mod panics;
 mod passed_on;
+mod prepare;
 mod race;
 mod readiness;
 mod regressions;
@@ -107,6 +110,7 @@ mod tls_support;
 mod tls_without_provider;
 mod udp;
 mod udp_batches;
+mod udp_destinations;
 mod udp_options;
 mod udp_sends;
 mod unix;

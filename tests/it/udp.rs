@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::io::ErrorKind;
 use std::net::UdpSocket as StdSocket;
+use std::os::fd::AsFd;
 use std::pin::pin;
 
 use futures_util::future::join;
@@ -299,5 +300,23 @@ fn the_local_port_asked_for_is_the_one_bound() {
                 .await,
             Error::Io(_)
         );
+    });
+}
+
+/// The count of long bursts ran over where the descriptor was lent out: it is looked at once only,
+/// and nothing is asked of the kernel then.
+#[test]
+fn any_number_of_long_bursts_is_received_from_a_lent_socket() {
+    run(async {
+        let (at, from) = (udp().await, udp().await);
+        let _lent = at.as_fd();
+        let burst = vec![(&b"equal"[..], at.local_addr()); 40];
+        for _ in 0..300 {
+            let sent = from.send_many(&mut burst.iter().copied()).await;
+            sent.expect("sent");
+            for _ in 0..burst.len() {
+                assert_eq!(at.receive().await.expect("received").0, b"equal");
+            }
+        }
     });
 }

@@ -1,0 +1,187 @@
+//! Control data that the kernel adds because of a socket option that another program or another
+//! part of this one has set: no data is lost, and no descriptor is left open (pesign#69,
+//! gvisor#14785).
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+
+use soloio::{
+    ConnectedUnixDatagramSocket, DatagramBuffer, Error, UdpSocket, UnixStream, create_udp_socket,
+    unix_datagram_socket_pair, unix_socket_pair,
+};
+
+use crate::kernel;
+use crate::net_support::run;
+use crate::support::{alone, fds};
+
+/// Since Linux 6.5; libc has no name for it yet.
+const SO_PASSPIDFD: i32 = 76;
+
+/// Has the kernel tell as much as it can beside each message.
+fn tell_all(fd: impl AsFd) {
+    let options = [
+        libc::SO_PASSCRED,
+        libc::SO_PASSSEC,
+        libc::SO_TIMESTAMPNS,
+        SO_PASSPIDFD,
+    ];
+    for option in options {
+        let set = kernel::set_option(&fd, libc::SOL_SOCKET, option, 1);
+        // Older kernels do not know all of them.
+        if let Err(error) = set {
+            println!("socket option {option} is not there: {error}");
+        }
+    }
+}
+
+fn null() -> File {
+    File::open("/dev/null").expect("a descriptor")
+}
+
+async fn one_message(a: &UnixStream, b: &UnixStream, sent: usize, room: usize) {
+    let null = null();
+    let fds = vec![null.as_fd(); sent];
+    match sent {
+        0 => a.send(b"data").await.expect("sent"),
+        _ => a.send_fds(b"data", &fds).await.expect("sent"),
+    }
+    match b.receive_fds(100, room).await {
+        Ok((data, got)) => assert_eq!((&data[..], got.len()), (&b"data"[..], sent)),
+        Err(Error::Io(error)) => {
+            assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
+            assert!(sent > room, "{error}");
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn descriptors_arrive_beside_all_that_the_kernel_tells_and_none_leaks() {
+    alone(
+        "control_data::descriptors_arrive_beside_all_that_the_kernel_tells_and_none_leaks",
+        || {
+            run(async {
+                for told in [false, true] {
+                    let (a, b) = unix_socket_pair().expect("two descriptors");
+                    if told {
+                        tell_all(&a);
+                        tell_all(&b);
+                    }
+                    one_message(&a, &b, 1, 1).await;
+                    let before = fds();
+                    for round in 0..10_000 {
+                        let (sent, room) =
+                            [(0, 1), (1, 1), (2, 1), (3, 64), (253, 1), (253, 253)][round % 6];
+                        one_message(&a, &b, sent, room).await;
+                        assert_eq!(fds(), before, "{sent} sent, room for {room}");
+                    }
+                }
+            });
+        },
+    );
+}
+
+/// Everything there is but IPv6 extension headers, beside the sizes of the datagrams in a message.
+#[test]
+fn datagrams_stay_apart_and_know_their_destination_beside_all_else() {
+    const V4: [i32; 8] = [
+        libc::IP_PKTINFO,
+        libc::IP_RECVTTL,
+        libc::IP_RECVTOS,
+        libc::IP_RECVOPTS,
+        libc::IP_RETOPTS,
+        libc::IP_RECVORIGDSTADDR,
+        libc::IP_RECVFRAGSIZE,
+        23, // IP_CHECKSUM
+    ];
+    const V6: [i32; 6] = [
+        libc::IPV6_RECVPKTINFO,
+        libc::IPV6_RECVHOPLIMIT,
+        libc::IPV6_RECVTCLASS,
+        libc::IPV6_FLOWINFO,
+        libc::IPV6_RECVORIGDSTADDR,
+        libc::IPV6_RECVFRAGSIZE,
+    ];
+    const SOCKET: [(i32, i32); 6] = [
+        (libc::SO_TIMESTAMPNS, 1),
+        // Software and hardware times, of what is received.
+        (libc::SO_TIMESTAMPING, 0b101_1000),
+        (libc::SO_RXQ_OVFL, 1),
+        (libc::SO_PASSSEC, 1),
+        (libc::SO_WIFI_STATUS, 1),
+        (75, 1), // SO_RCVMARK
+    ];
+    run(async {
+        for (bind, sender, to) in [
+            ("0.0.0.0:0", "127.0.0.1", "127.0.0.9"),
+            ("[::]:0", "127.0.0.1", "127.0.0.9"),
+            ("[::]:0", "::1", "::1"),
+        ] {
+            let socket = std::net::UdpSocket::bind(bind).expect("a port");
+            let of = |level, names: &[i32]| -> Vec<_> {
+                names.iter().map(|name| (level, *name, 1)).collect()
+            };
+            let mut options = of(libc::IPPROTO_IP, &V4);
+            options.extend(of(libc::IPPROTO_IPV6, &V6));
+            options.extend(SOCKET.map(|(name, value)| (libc::SOL_SOCKET, name, value)));
+            let set = |(level, name, value)| kernel::set_option(&socket, level, name, value);
+            let count = options.into_iter().filter(|o| set(*o).is_ok()).count();
+            assert!(
+                count > 8,
+                "kernels have known most of them for long: {count}"
+            );
+            let server = UdpSocket::try_from(socket).expect("adopted");
+            let sender = create_udp_socket()
+                .local_host(sender)
+                .await
+                .expect("a socket");
+            let to = SocketAddr::new(to.parse().expect("a literal"), server.local_addr().port());
+            let mut buffer = DatagramBuffer::new();
+            for _ in 0..4 {
+                let mut rest = &[7; 1000][..];
+                sender
+                    .send_segments(&mut rest, 100, to)
+                    .await
+                    .expect("sent");
+                let mut left = 10;
+                while left > 0 {
+                    let batch = server.receive_many(&mut buffer).await.expect("received");
+                    for (data, from, came_to) in batch.with_destinations() {
+                        let known = (data.len(), from, came_to);
+                        assert_eq!(known, (100, sender.local_addr(), Some(to.ip())));
+                        left -= 1;
+                    }
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn plain_receives_leave_no_descriptor_open() {
+    alone(
+        "control_data::plain_receives_leave_no_descriptor_open",
+        || {
+            run(async {
+                let (a, b) = unix_socket_pair().expect("two descriptors");
+                let pair: (ConnectedUnixDatagramSocket, ConnectedUnixDatagramSocket) =
+                    unix_datagram_socket_pair().expect("two descriptors");
+                let null = null();
+                tell_all(&b);
+                tell_all(&pair.1);
+                a.send(b"warm").await.expect("sent");
+                assert_eq!(b.receive().await.expect("received"), b"warm");
+                let before = fds();
+                for _ in 0..10_000 {
+                    a.send_fds(b"data", &[null.as_fd()]).await.expect("sent");
+                    assert_eq!(b.receive().await.expect("received"), b"data");
+                    kernel::send_descriptors(&pair.0, b"data", &[null.as_fd()]);
+                    assert_eq!(pair.1.receive().await.expect("received"), b"data");
+                    assert_eq!(fds(), before);
+                }
+            });
+        },
+    );
+}
