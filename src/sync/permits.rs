@@ -103,7 +103,7 @@ impl Line for Permits {
         &mut self.queue
     }
 
-    fn pass_on(&mut self) -> Option<Waker> {
+    fn pass_on(&mut self, (): &()) -> Option<Waker> {
         self.give_back()
     }
 
@@ -230,7 +230,7 @@ mod tests {
                     let (name, place) = places.remove(which % places.len());
                     let left = permits.queue().leave(place);
                     assert_eq!(left.called, twin.called.contains(&name));
-                    let next = left.called.then(|| permits.pass_on()).flatten();
+                    let next = left.called.then(|| permits.pass_on(&())).flatten();
                     twin.line.retain(|other| *other != name);
                     twin.called.retain(|other| *other != name);
                     let before = twin.called.len();
