@@ -61,6 +61,7 @@ mod serve_in_group;
 mod serve_reports;
 mod serve_with;
 mod shields;
+mod sizes;
 mod signals;
 mod start;
 mod support;
