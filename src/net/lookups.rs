@@ -15,7 +15,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use slab::Slab;
+use crate::room::Slab;
 
 /// How many threads look names up at a time.
 pub(super) const THREADS: usize = 8;
@@ -88,8 +88,9 @@ impl<W, A: Clone> Lookups<W, A> {
             *job.name == *name && !matches!(job.state, State::Done(_))
         };
         // Few enough to look through: there are at most QUEUE and THREADS, and those just done.
-        let job = match self.jobs.iter().find(same) {
-            Some((job, _)) => job,
+        let known = self.jobs.iter().find(same).map(|(job, _)| job);
+        let job = match known {
+            Some(job) => job,
             None if self.queue.len() >= QUEUE => return Asked::Full(waker),
             None => {
                 let job = self.jobs.insert(Job {

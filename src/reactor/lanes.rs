@@ -13,7 +13,7 @@
 //!
 //! The links are in the slots of the timers, which a call is given.
 
-use slab::Slab;
+use crate::room::Slab;
 
 /// How many lanes there are. Each costs a comparison per deadline.
 pub(super) const LANES: usize = 4;

@@ -16,7 +16,7 @@
 
 use std::task::Waker;
 
-use slab::Slab;
+use crate::room::Slab;
 
 /// One's own place. Not to be used after [`WaitQueue::leave`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

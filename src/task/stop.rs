@@ -8,10 +8,9 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
-use slab::Slab;
-
 use crate::error::Result;
 use crate::executor::wake_each;
+use crate::room::Slab;
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
 
@@ -57,7 +56,7 @@ impl Stop {
     pub(super) fn stop(&self) {
         self.set.store(true, SeqCst);
         let waiting = std::mem::take(&mut *lock(&self.waiting));
-        wake_each(waiting.into_iter().map(|(_, waker)| waker));
+        wake_each(waiting.into_values());
     }
 }
 

@@ -63,6 +63,7 @@ mod serve_with;
 mod shields;
 mod sizes;
 mod signals;
+mod spikes;
 mod start;
 mod support;
 mod sync;

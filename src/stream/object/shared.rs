@@ -24,6 +24,7 @@ use std::task::Waker;
 
 use super::ObjectStreamStatistics;
 use crate::executor::wake_each;
+use crate::room;
 use crate::sync::line::Line;
 use crate::sync::wait_queue::WaitQueue;
 
@@ -164,6 +165,7 @@ impl<T> Shared<T> {
             sender = waker;
         }
         let item = receivers.items.pop_front()?;
+        room::shrink(&mut receivers.items);
         if receivers.free() < self.max {
             if let Some((item, waker)) = senders.call() {
                 receivers.items.push_back(item);
@@ -231,6 +233,7 @@ impl<T> Shared<T> {
             let mut receivers = self.receivers.borrow_mut();
             let reserved = receivers.reserved;
             let lost = receivers.items.split_off(reserved);
+            room::shrink(&mut receivers.items);
             drop(receivers);
             drop(lost);
         }
