@@ -43,6 +43,8 @@ pub(crate) mod line;
 mod lock;
 mod permits;
 mod rate;
+#[cfg(debug_assertions)]
+mod self_wait;
 mod semaphore;
 pub(crate) mod wait_queue;
 

@@ -38,7 +38,14 @@ impl Permits {
 
     /// The running task has taken one, for which others will wait.
     pub(super) fn note_holder(&mut self) {
-        self.holder = context::current().map_or(TaskId::NOBODY, |core| core.executor.task());
+        self.holder = running();
+    }
+
+    /// True if all are taken, and the running task took one last.
+    #[cfg(debug_assertions)]
+    pub(super) fn is_held_here(&self) -> bool {
+        let here = running();
+        self.free() == 0 && here != TaskId::NOBODY && here == self.holder
     }
 
     pub(super) fn total(&self) -> usize {
@@ -110,6 +117,11 @@ impl Line for Permits {
     fn holder(&self) -> TaskId {
         self.holder
     }
+}
+
+/// The task that is polled.
+fn running() -> TaskId {
+    context::current().map_or(TaskId::NOBODY, |core| core.executor.task())
 }
 
 /// Waits for a permit and takes it.
