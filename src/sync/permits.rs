@@ -164,6 +164,8 @@ mod tests {
         /// Somebody who is in line or was called leaves.
         Leave(usize),
         SetTotal(usize),
+        /// One that is held is used up.
+        Remove(usize),
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -173,6 +175,7 @@ mod tests {
             3 => any::<usize>().prop_map(Step::Look),
             2 => any::<usize>().prop_map(Step::Leave),
             1 => (0..5_usize).prop_map(Step::SetTotal),
+            1 => any::<usize>().prop_map(Step::Remove),
         ];
         prop::collection::vec(step, 0..150)
     }
@@ -256,7 +259,16 @@ mod tests {
                     twin.total = total;
                     twin.settle();
                 }
+                Step::Remove(which) => {
+                    if let Some(name) = pick(&twin.holders, which).filter(|_| twin.total > 0) {
+                        twin.holders.retain(|other| *other != name);
+                        permits.remove_taken();
+                        twin.total -= 1;
+                    }
+                }
             }
+            let free = twin.total.saturating_sub(twin.taken());
+            assert_eq!((permits.total(), permits.free()), (twin.total, free));
             assert_eq!(permits.taken(), twin.taken());
             assert_eq!(permits.waiting(), twin.line.len());
             for (name, place) in &places {
