@@ -194,6 +194,19 @@ mod tests {
             self.called.len() + self.holders.len()
         }
 
+        fn check(&self, permits: &mut Permits, places: &[(usize, Place)]) {
+            let free = self.total.saturating_sub(self.taken());
+            assert_eq!((permits.total(), permits.free()), (self.total, free));
+            assert_eq!(
+                (permits.taken(), permits.waiting()),
+                (self.taken(), self.line.len())
+            );
+            for (name, place) in places {
+                let called = self.called.contains(name);
+                assert_eq!(permits.queue().is_called(*place), called);
+            }
+        }
+
         fn settle(&mut self) {
             while self.taken() < self.total && !self.line.is_empty() {
                 self.called.extend(self.line.pop_front());
@@ -267,16 +280,7 @@ mod tests {
                     }
                 }
             }
-            let free = twin.total.saturating_sub(twin.taken());
-            assert_eq!((permits.total(), permits.free()), (twin.total, free));
-            assert_eq!(permits.taken(), twin.taken());
-            assert_eq!(permits.waiting(), twin.line.len());
-            for (name, place) in &places {
-                assert_eq!(
-                    permits.queue().is_called(*place),
-                    twin.called.contains(name)
-                );
-            }
+            twin.check(&mut permits, &places);
         }
     }
 
