@@ -235,6 +235,18 @@ mod tests {
     }
 
     #[test]
+    fn what_uses_less_than_a_quarter_is_cut_to_twice_what_it_uses() {
+        let mut vec = Vec::<u64>::with_capacity(40_000);
+        let mut room = |used| {
+            vec.resize(used, 0);
+            shrink(&mut vec);
+            vec.capacity()
+        };
+        let left = [10_000, 9_999, 5_000, 1].map(&mut room);
+        assert_eq!(left, [40_000, 19_998, 19_998, KEPT / 8]);
+    }
+
+    #[test]
     fn a_few_kilobytes_stay_and_nothing_has_no_size() {
         let mut small = Vec::<u64>::with_capacity(KEPT / 8);
         shrink(&mut small);
