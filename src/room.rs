@@ -308,7 +308,8 @@ mod tests {
                 if step == 0 {
                     prop_assert_eq!(slab.try_remove(key), twin.remove(&key));
                 } else if twin.len() < 40 {
-                    let vacant = slab.vacant_key();
+                    let (vacant, places) = (slab.vacant_key(), slab.places());
+                    prop_assert_eq!(vacant < places, twin.len() < places, "a free place is used");
                     prop_assert_eq!(slab.insert(value), vacant);
                     prop_assert!(twin.insert(vacant, value).is_none(), "it was taken");
                 }

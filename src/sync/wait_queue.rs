@@ -256,6 +256,7 @@ mod tests {
                 Step::SetWaker(which) if !places.is_empty() => {
                     let (name, place) = places[which % places.len()];
                     if !queue.is_called(place) {
+                        assert!(!queue.would_wake(place, &waker(name + 1)));
                         let old = queue.set_waker(place, waker(name));
                         assert!(old.is_some() && queue.would_wake(place, &waker(name)));
                     }
