@@ -99,6 +99,7 @@ mod error;
 mod executor;
 pub mod net;
 mod reactor;
+mod room;
 mod runtime;
 mod signal;
 mod stream;

@@ -23,10 +23,9 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::task::Waker;
 
-use slab::Slab;
-
 use super::survey::{Note, Place};
 use super::waker::TaskId;
+use crate::room::{self, Slab};
 
 /// No slot.
 const NIL: u32 = u32::MAX;
@@ -249,7 +248,21 @@ impl Slots {
         }
         if slot.named {
             self.names.remove(&id.index());
+            room::shrink(&mut self.names);
         }
+        if self.scopes.len().max(self.notes.len()) / 4 > self.slots.places() {
+            self.cut_lists();
+        }
+    }
+
+    /// What is listed by slot goes with the slots.
+    #[cold]
+    fn cut_lists(&mut self) {
+        let slots = self.slots.places();
+        self.scopes.truncate(slots);
+        room::shrink(&mut self.scopes);
+        self.notes.truncate(slots);
+        room::shrink(&mut self.notes);
     }
 
     /// The scopes of tasks that have ended since this was asked last.

@@ -22,11 +22,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use slab::Slab;
-
 use super::slots::Woken;
 use super::waker::TaskId;
 use super::{Executor, Parent, Place, SetKey};
+use crate::room::Slab;
 
 /// What a panic carries.
 pub(crate) type Payload = Box<dyn Any + Send>;
@@ -156,7 +155,7 @@ impl<E> TaskSet<E> {
         };
         self.home.replace(Some(home));
         let mut labels = labels.into_iter();
-        for (key, member) in &*self.members.borrow() {
+        for (key, member) in self.members.borrow().iter() {
             let (place, name) = labels.next().unwrap_or_default();
             let id = executor.add(set, narrow(key), place);
             member.set_id(id);
@@ -181,7 +180,7 @@ impl<E> TaskSet<E> {
     /// Frees the slots, but not the futures.
     fn leave(&self) {
         let Some(home) = self.home.take() else { return };
-        for (_, member) in &*self.members.borrow() {
+        for (_, member) in self.members.borrow().iter() {
             home.executor.slots().remove_slot(member.id());
         }
         if let Some(body) = home.body {
@@ -222,16 +221,16 @@ impl<E> TaskSet<E> {
             return;
         }
         let mut members = self.members.borrow_mut();
-        let entry = members.vacant_entry();
+        let member = narrow(members.vacant_key());
         // Without a home the next `look` gives the numbers.
         let mut foreign = None;
         if let Some(home) = &*self.home.borrow() {
             let mut slots = home.executor.slots();
-            let (id, told) = slots.add_woken(home.set, narrow(entry.key()), Some(place));
+            let (id, told) = slots.add_woken(home.set, member, Some(place));
             child.set_id(id);
             foreign = told;
         }
-        entry.insert(child);
+        members.insert(child);
         drop(members);
         if let Some(foreign) = foreign {
             foreign.wake();
@@ -354,7 +353,7 @@ impl<E> TaskSet<E> {
             .as_ref()
             .is_some_and(|home| !home.executor.is_entered())
         {
-            for (_, member) in &*self.members.borrow() {
+            for (_, member) in self.members.borrow().iter() {
                 member.strand();
             }
         }
@@ -367,7 +366,7 @@ impl<E> TaskSet<E> {
         let mut first = None;
         // Nothing comes in any more: a spawn from a future's drop finds the set closed.
         let members = self.members.take();
-        for (_, child) in members {
+        for child in members.into_values() {
             if let Some(home) = &*self.home.borrow() {
                 home.executor.slots().remove_slot(child.id());
             }

@@ -13,7 +13,7 @@
 //!
 //! The links are in the slots of the timers, which a call is given.
 
-use slab::Slab;
+use crate::room::Slab;
 
 /// How many lanes there are. Each costs a comparison per deadline.
 pub(super) const LANES: usize = 4;
@@ -237,6 +237,50 @@ mod tests {
         let early = all.lanes.heads(&all.slots).filter(|at| *at <= 2).count();
         assert_eq!((early, all.lanes.earliest().0), (2, 1));
         assert_eq!(all.add(0), None, "no lane is left for it");
+    }
+
+    #[test]
+    fn only_the_last_of_its_lane_is_stretched_and_only_if_it_would_come_there_again() {
+        let mut all = All::default();
+        let [(lane, a), (_, b)] = [10, 20].map(|deadline| all.add(deadline).expect("it fits"));
+        let (other, c) = all.add(15).expect("a lane of its own");
+        assert_ne!(lane, other);
+        let mut stretch = |(lane, at): (usize, u32), deadline| {
+            let mut link = all.slots[at as usize];
+            let stretched = all.lanes.stretch(lane, &mut link, deadline);
+            all.slots[at as usize] = link;
+            (
+                stretched,
+                link.deadline,
+                all.lanes.begins[lane],
+                all.lanes.ends[lane],
+            )
+        };
+        assert_eq!(stretch((lane, a), 30), (false, 10, 10, 20), "not the last");
+        assert_eq!(
+            stretch((lane, b), 19),
+            (false, 20, 10, 20),
+            "earlier than now"
+        );
+        assert_eq!(
+            stretch((other, c), 20),
+            (false, 15, 15, 15),
+            "it fits the first lane"
+        );
+        assert_eq!(stretch((lane, b), 20), (true, 20, 10, 20));
+        assert_eq!(stretch((lane, b), 25), (true, 25, 10, 25));
+        // The only one of its lane is its begin, too.
+        assert_eq!(stretch((other, c), 24), (true, 24, 24, 24));
+        assert_eq!(all.deadlines(), [10, 25, 24]);
+    }
+
+    #[test]
+    fn of_lanes_that_begin_alike_the_first_is_the_earliest() {
+        let mut all = All::default();
+        assert_eq!(all.lanes.earliest(), (u64::MAX, 0));
+        let [first, _, second] = [5, 9, 5].map(|deadline| all.add(deadline).expect("it fits").0);
+        assert_ne!(first, second);
+        assert_eq!(all.lanes.earliest(), (5, first));
     }
 
     #[test]

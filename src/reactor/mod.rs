@@ -21,12 +21,11 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::rc::Rc;
 use std::task::Waker;
 
-use slab::Slab;
-
 pub(crate) use readiness::{After, Direction};
 pub(crate) use sources::SourceKey;
 pub(crate) use timers::{Seen, TimerKey, Timers};
 
+use crate::room::Slab;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::poller::{Bell, Poller};
 use readiness::{Parked, Readiness};

@@ -212,6 +212,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_listener_begins_armed_and_what_it_took_is_gone() {
+        assert!(Readiness::default().listener.is_none());
+        let mut source = Readiness::of_listener();
+        assert!(
+            source
+                .listener
+                .as_ref()
+                .is_some_and(|listener| listener.armed)
+        );
+        assert!(!source.is_ready(Direction::Read));
+        source.event(ready::READ | ready::ENDED, |_| panic!("nothing waits"));
+        assert!(
+            source.done(Direction::Read, After::Ready).is_none()
+                && source.is_ready(Direction::Read)
+        );
+        assert!(source.done(Direction::Read, After::Taken).is_none());
+        assert!(!source.is_ready(Direction::Read));
+        assert!(source.park(Direction::Write, SOMEBODY).is_none());
+        let waited = [Direction::Read, Direction::Write].map(|way| source.is_waited_for(way));
+        assert_eq!(waited, [false, true]);
+    }
+
     /// Against a twin with a flag and a name per direction, under random operations.
     #[test]
     fn behaves_as_two_flags_and_two_names() {

@@ -6,9 +6,8 @@
 
 use std::os::fd::RawFd;
 
-use slab::Slab;
-
 use super::readiness::Readiness;
+use crate::room::Slab;
 
 /// A registered source, perhaps one that is gone.
 pub(crate) type SourceKey = u64;
@@ -123,5 +122,23 @@ mod tests {
         assert!(sources.get(first).is_none() && sources.remove(first).is_none());
         assert!(sources.by_token(token(second)).is_some());
         assert_eq!(sources.len(), 1);
+    }
+
+    #[test]
+    fn what_many_connections_have_taken_is_given_back() {
+        let mut sources = Sources::default();
+        let insert = |sources: &mut Sources| sources.insert(0, Readiness::default());
+        let listener = insert(&mut sources);
+        let clients: Vec<_> = (0..18_000).map(|_| insert(&mut sources)).collect();
+        for client in &clients {
+            assert!(sources.remove(*client).is_some());
+        }
+        assert_eq!((sources.len(), sources.slab.places()), (1, 1));
+        // The same places, and other keys: an event that is late finds none.
+        for old in clients.iter().take(100) {
+            let new = insert(&mut sources);
+            assert!(index(new) < 200 && new != *old && sources.by_token(token(*old)).is_none());
+        }
+        assert!(sources.get(listener).is_some());
     }
 }

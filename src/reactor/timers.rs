@@ -5,7 +5,7 @@
 //! others are in a 4-ary min-heap. Each timer knows where it is, so a cancelled one is taken out
 //! at once instead of waiting for its hour as a tombstone, and the earliest deadline is always
 //! exact: the loop sleeps just so long and is not woken to find nothing due. Nothing allocates
-//! unless there are more timers than ever before; the memory of the busiest moment is kept.
+//! unless there are more timers than lately; what a spike has taken is given back.
 //!
 //! A timer that is moved to a later deadline, as an idle limit is by each message, mostly stays
 //! where it is in the heap. It goes to its right place when it comes to the top, which is never
@@ -45,9 +45,8 @@
 use std::mem;
 use std::task::Waker;
 
-use slab::Slab;
-
 use super::lanes::{LANES, Lanes, Link, Linked, NIL};
+use crate::room::{self, Slab};
 
 /// Names one timer: the generation in the upper half, the index of its slot in the lower.
 ///
@@ -314,6 +313,7 @@ impl Timers {
             .heap
             .pop()
             .expect("the place of an entry lies inside the heap");
+        room::shrink(&mut self.heap);
         if at < self.heap.len() {
             self.settle(at, last);
         }
@@ -818,7 +818,7 @@ mod tests {
     fn nothing_is_allocated_or_left_behind_in_steady_state() {
         let mut timers = Timers::default();
         let mut keys: Vec<_> = (0..1_000).map(|d| timers.insert(d, waker())).collect();
-        let capacity = timers.slots.capacity();
+        let places = timers.slots.places();
         let mut random = Random(1);
         for now in 0..20_000 {
             let at = random.below(keys.len());
@@ -827,8 +827,30 @@ mod tests {
             keys[at] = timers.insert(now + random.next() % 5_000, waker());
             assert!(timers.rearm(keys[random.below(1_000)], now + 5_000));
         }
-        assert_eq!(capacity, timers.slots.capacity());
+        assert_eq!(places, timers.slots.places());
         assert!(timers.heap.capacity() <= 1_024);
+    }
+
+    #[test]
+    fn what_a_spike_has_taken_is_given_back() {
+        let mut timers = Timers::default();
+        let lasting = timers.insert(7, waker());
+        let mut random = Random(3);
+        let mut keys: Vec<_> = (0..100_000)
+            .map(|now| timers.insert(10 + now * (now % 3) + random.next() % 99, waker()))
+            .collect();
+        assert!(timers.heap.len() > 10_000, "some are in no order");
+        while !keys.is_empty() {
+            let key = keys.swap_remove(random.below(keys.len()));
+            assert!(timers.cancel(key).is_some());
+        }
+        timers.check();
+        assert_eq!((timers.slots.places(), timers.len()), (1, 1));
+        assert!(timers.heap.capacity() <= 1_024);
+        // A key of then names none of now.
+        let again: Vec<_> = (0..1_000).map(|d| timers.insert(d, waker())).collect();
+        assert!(timers.cancel(lasting).is_some() && timers.cancel(lasting).is_none());
+        assert_eq!(timers.len(), again.len());
     }
 
     #[test]

@@ -6,11 +6,10 @@ use std::mem;
 use std::task::Waker;
 use std::time::Instant;
 
-use slab::Slab;
-
 use super::context::{self, Core};
 use super::scopes::{Limit, ScopeKey};
 use crate::executor::wake_each;
+use crate::room::Slab;
 use crate::sys::clock::{self, NEVER, Nanos};
 
 /// What the owner of a scope sees and does of it; several runs may share one.

@@ -125,9 +125,11 @@ fn take(core: &Core) -> Dump {
         let mut waits_for = waits.remove(&task.id.index()).unwrap_or_default();
         if let Some((what, holder)) = task.note {
             let holder = find(holder).map(|holder| {
-                let holder = &survey[holder];
-                let label = label(holder.name.as_deref(), holder.place, 1);
-                format!(", held by {label}")
+                let Survey { name, place, .. } = &survey[holder];
+                match holder == at {
+                    true => ", held by itself".into(),
+                    false => format!(", held by {}", label(name.as_deref(), *place, 1)),
+                }
             });
             waits_for.push(format!("{what}{}", holder.unwrap_or_default()));
         }

@@ -11,8 +11,9 @@ use super::context::Core;
 use crate::executor::remote::Post;
 use crate::executor::{Payload, TaskId};
 use crate::reactor::Waiter;
+use crate::room;
 
-/// Lists that are filled and emptied in each turn; kept for their capacity.
+/// Lists that are filled and emptied in each turn; kept for some of their capacity.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     pub(super) woken: Vec<Waker>,
@@ -84,6 +85,8 @@ impl Inbox {
             let id = TaskId::from_number(number);
             self.woken.extend(core.executor.list(id));
         }
+        room::shrink(&mut self.posts);
+        room::shrink(&mut self.wakes);
     }
 
     /// Wakes all who are to be woken. The others go on after a panic of one, and the first is
@@ -103,12 +106,14 @@ impl Inbox {
                 first.get_or_insert(payload);
             }
         }
+        room::shrink(&mut woken);
         self.woken = woken;
         for waker in self.unused.drain(..) {
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(waker))) {
                 first.get_or_insert(payload);
             }
         }
+        room::shrink(&mut self.unused);
         first
     }
 }

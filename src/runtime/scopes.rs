@@ -23,10 +23,9 @@
 
 use std::task::Waker;
 
-use slab::Slab;
-
 use crate::executor::{SetKey, TaskId};
 use crate::reactor::TimerKey;
+use crate::room::Slab;
 use crate::sys::clock::{NEVER, Nanos};
 
 /// Names a scope: generation in the upper half, index in the lower; 0 is none. A stale key finds

@@ -13,6 +13,7 @@ use std::ops::Range;
 
 use super::{ByteReceiveStream, ByteSendStream, ByteStream, RECEIVE_MAX, or_end};
 use crate::error::{Error, Result};
+use crate::room;
 use crate::runtime::context;
 
 /// A byte stream with a buffer in front of its receiving side: for lines, headers, and messages of
@@ -73,10 +74,6 @@ impl Ahead {
             (self.bytes, self.gone) = (data, 0);
             return;
         }
-        if self.gone >= self.bytes.len() / 2 {
-            self.bytes.drain(..self.gone);
-            self.gone = 0;
-        }
         self.bytes.extend_from_slice(&data);
     }
 
@@ -95,8 +92,13 @@ impl Ahead {
 
     fn skip(&mut self, count: usize) {
         self.gone += count;
-        if self.gone == self.bytes.len() {
+        if self.rest().is_empty() {
             *self = Self::default();
+        } else if self.gone >= self.bytes.len() / 2 {
+            // More has gone than has to be moved.
+            self.bytes.drain(..self.gone);
+            self.gone = 0;
+            room::shrink(&mut self.bytes);
         }
     }
 }

@@ -15,6 +15,7 @@ use std::task::{Poll, Waker, ready};
 use super::{Data, Rest, byte_stream_face};
 use crate::error::{Error, OsError, Result};
 use crate::executor::wake_each;
+use crate::room;
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
 
@@ -156,6 +157,7 @@ impl Ends {
                 return pipe.ended.get().then_some(Err(Error::EndOfStream));
             }
             let taken = take(&mut bytes);
+            room::shrink(&mut *bytes);
             drop(bytes);
             pipe.sender.wake();
             Some(Ok(taken))

@@ -23,10 +23,10 @@ pub(crate) trait Line {
 
     fn queue(&mut self) -> &mut WaitQueue<Self::Value>;
 
-    /// One that was called has left without taking what it was called for: calls the next, whose
-    /// waker comes back.
+    /// One that was called, with this value, has left without taking what it was called for: calls
+    /// the next, whose waker comes back.
     #[must_use = "the waker has to be called"]
-    fn pass_on(&mut self) -> Option<Waker>;
+    fn pass_on(&mut self, value: &Self::Value) -> Option<Waker>;
 
     /// The task that keeps the others waiting, where one does.
     fn holder(&self) -> TaskId {
@@ -42,7 +42,7 @@ impl Line for WaitQueue<()> {
         self
     }
 
-    fn pass_on(&mut self) -> Option<Waker> {
+    fn pass_on(&mut self, (): &()) -> Option<Waker> {
         self.call()?.1
     }
 }
@@ -115,7 +115,10 @@ impl<'a, L: Line> InLine<'a, L> {
     fn pass_on(&mut self, place: Place) -> L::Value {
         let mut line = self.line.borrow_mut();
         let left = line.queue().leave(place);
-        let next = if left.called { line.pass_on() } else { None };
+        let next = match left.called {
+            true => line.pass_on(&left.value),
+            false => None,
+        };
         drop(line);
         if let Some(next) = next {
             next.wake();

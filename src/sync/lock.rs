@@ -13,10 +13,13 @@ use crate::runtime::wait::Wait;
 /// State that is only touched between waits needs no lock on one thread: a `RefCell` that all tasks
 /// borrow will do.
 ///
-/// The lock is held by its guard, and given back when that is dropped: no other task can release
-/// it. A task that acquires it while it holds the guard waits for itself, for ever: that is not
-/// looked for, since one task may well run several futures of which another one will release it. A
-/// panic while it is held gives it back as it is; there is no poisoning.
+/// The lock is held by its guard, and given back when that is dropped. A panic while it is held
+/// gives it back as it is; there is no poisoning.
+///
+/// A task that acquires it while it holds the guard waits for itself, for ever. That is no error
+/// (in AnyIO it is), since it can't be told for certain: another future of the task may give the
+/// lock back, and so may a task that the guard was moved to. A [`dump`](fn@crate::dump) says "held
+/// by itself", and a debug build writes a line to stderr when such a wait has taken a second.
 ///
 /// See [the module](super) for the order, and for the trap of a future that is not polled.
 ///
@@ -86,7 +89,10 @@ impl<T> Lock<T> {
     /// already, the next one gets it.
     #[doc(alias = "lock")]
     pub async fn acquire(&self) -> Result<LockGuard<'_, T>> {
-        permits::take(&self.permits, Wait::new(&"a lock")).await?;
+        let taking = permits::take(&self.permits, Wait::new(&"a lock"));
+        #[cfg(debug_assertions)]
+        let taking = super::self_wait::watched(&self.permits, taking);
+        taking.await?;
         Ok(self.guard())
     }
 

@@ -45,6 +45,8 @@ pub(crate) mod line;
 mod lock;
 mod permits;
 mod rate;
+#[cfg(debug_assertions)]
+mod self_wait;
 mod semaphore;
 mod thread_event;
 pub(crate) mod wait_queue;

@@ -38,7 +38,14 @@ impl Permits {
 
     /// The running task has taken one, for which others will wait.
     pub(super) fn note_holder(&mut self) {
-        self.holder = context::current().map_or(TaskId::NOBODY, |core| core.executor.task());
+        self.holder = running();
+    }
+
+    /// True if all are taken, and the running task took one last.
+    #[cfg(debug_assertions)]
+    pub(super) fn is_held_here(&self) -> bool {
+        let here = running();
+        self.free() == 0 && here != TaskId::NOBODY && here == self.holder
     }
 
     pub(super) fn total(&self) -> usize {
@@ -103,13 +110,18 @@ impl Line for Permits {
         &mut self.queue
     }
 
-    fn pass_on(&mut self) -> Option<Waker> {
+    fn pass_on(&mut self, (): &()) -> Option<Waker> {
         self.give_back()
     }
 
     fn holder(&self) -> TaskId {
         self.holder
     }
+}
+
+/// The task that is polled.
+fn running() -> TaskId {
+    context::current().map_or(TaskId::NOBODY, |core| core.executor.task())
 }
 
 /// Waits for a permit and takes it.
@@ -152,6 +164,8 @@ mod tests {
         /// Somebody who is in line or was called leaves.
         Leave(usize),
         SetTotal(usize),
+        /// One that is held is used up.
+        Remove(usize),
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -161,6 +175,7 @@ mod tests {
             3 => any::<usize>().prop_map(Step::Look),
             2 => any::<usize>().prop_map(Step::Leave),
             1 => (0..5_usize).prop_map(Step::SetTotal),
+            1 => any::<usize>().prop_map(Step::Remove),
         ];
         prop::collection::vec(step, 0..150)
     }
@@ -177,6 +192,19 @@ mod tests {
     impl Twin {
         fn taken(&self) -> usize {
             self.called.len() + self.holders.len()
+        }
+
+        fn check(&self, permits: &mut Permits, places: &[(usize, Place)]) {
+            let free = self.total.saturating_sub(self.taken());
+            assert_eq!((permits.total(), permits.free()), (self.total, free));
+            assert_eq!(
+                (permits.taken(), permits.waiting()),
+                (self.taken(), self.line.len())
+            );
+            for (name, place) in places {
+                let called = self.called.contains(name);
+                assert_eq!(permits.queue().is_called(*place), called);
+            }
         }
 
         fn settle(&mut self) {
@@ -230,7 +258,7 @@ mod tests {
                     let (name, place) = places.remove(which % places.len());
                     let left = permits.queue().leave(place);
                     assert_eq!(left.called, twin.called.contains(&name));
-                    let next = left.called.then(|| permits.pass_on()).flatten();
+                    let next = left.called.then(|| permits.pass_on(&())).flatten();
                     twin.line.retain(|other| *other != name);
                     twin.called.retain(|other| *other != name);
                     let before = twin.called.len();
@@ -244,15 +272,15 @@ mod tests {
                     twin.total = total;
                     twin.settle();
                 }
+                Step::Remove(which) => {
+                    if let Some(name) = pick(&twin.holders, which).filter(|_| twin.total > 0) {
+                        twin.holders.retain(|other| *other != name);
+                        permits.remove_taken();
+                        twin.total -= 1;
+                    }
+                }
             }
-            assert_eq!(permits.taken(), twin.taken());
-            assert_eq!(permits.waiting(), twin.line.len());
-            for (name, place) in &places {
-                assert_eq!(
-                    permits.queue().is_called(*place),
-                    twin.called.contains(name)
-                );
-            }
+            twin.check(&mut permits, &places);
         }
     }
 

@@ -6,10 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker, ready};
 
-use slab::Slab;
-
 use crate::error::Result;
 use crate::executor::wake_each;
+use crate::room::Slab;
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
 
@@ -59,7 +58,7 @@ impl ThreadEvent {
         self.0.set.store(true, Ordering::Release);
         let woken = mem::take(&mut *waiters);
         drop(waiters);
-        wake_each(woken.into_iter().map(|(_, waker)| waker));
+        wake_each(woken.into_values());
     }
 
     /// True once it has happened. What happened before [`set`](Self::set) is seen then.

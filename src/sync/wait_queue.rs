@@ -16,7 +16,7 @@
 
 use std::task::Waker;
 
-use slab::Slab;
+use crate::room::Slab;
 
 /// One's own place. Not to be used after [`WaitQueue::leave`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +28,7 @@ const END: usize = usize::MAX;
 #[derive(Debug)]
 struct Node<T> {
     value: T,
-    /// `None` once it was called, or once it was told to look again.
+    /// `None` once it was called.
     waker: Option<Waker>,
     called: bool,
     before: usize,
@@ -104,12 +104,14 @@ impl<T> WaitQueue<T> {
         if self.first == END {
             return None;
         }
-        let key = self.first;
+        Some(self.call_at(self.first))
+    }
+
+    fn call_at(&mut self, key: usize) -> (&mut T, Option<Waker>) {
         self.unlink(key);
         let node = &mut self.nodes[key];
         node.called = true;
-        let waker = node.waker.take();
-        Some((&mut node.value, waker))
+        (&mut node.value, node.waker.take())
     }
 
     pub(crate) fn is_called(&self, place: Place) -> bool {
@@ -140,16 +142,18 @@ impl<T> WaitQueue<T> {
         self.nodes[place.0].waker.replace(waker)
     }
 
-    /// Tells everybody in line to look again; they keep their places. Their wakers are to be
-    /// called. Allocates, so it is for what happens once.
+    /// Calls all in line whose value `which` picks. Their wakers are to be called. Allocates, so it
+    /// is for what happens once.
     #[must_use = "the wakers have to be called"]
-    pub(crate) fn take_wakers(&mut self) -> Vec<Waker> {
-        let mut wakers = Vec::with_capacity(self.waiting);
+    pub(crate) fn call_all(&mut self, which: impl Fn(&T) -> bool) -> Vec<Waker> {
+        let mut wakers = Vec::new();
         let mut at = self.first;
         while at != END {
-            let node = &mut self.nodes[at];
-            wakers.extend(node.waker.take());
+            let (key, node) = (at, &self.nodes[at]);
             at = node.after;
+            if which(&node.value) {
+                wakers.extend(self.call_at(key).1);
+            }
         }
         wakers
     }
@@ -189,7 +193,7 @@ mod tests {
         Call,
         /// One of those who have a place, called or not.
         Leave(usize),
-        TakeWakers,
+        CallEven,
         SetWaker(usize),
     }
 
@@ -198,7 +202,7 @@ mod tests {
             4 => Just(Step::Join),
             2 => Just(Step::Call),
             3 => any::<usize>().prop_map(Step::Leave),
-            1 => Just(Step::TakeWakers),
+            1 => Just(Step::CallEven),
             1 => any::<usize>().prop_map(Step::SetWaker),
         ];
         prop::collection::vec(step, 0..200)
@@ -209,8 +213,6 @@ mod tests {
     struct Twin {
         line: VecDeque<usize>,
         called: Vec<usize>,
-        /// Who was told to look again and has left no waker since.
-        mute: Vec<usize>,
     }
 
     fn run(steps: &[Step]) {
@@ -224,16 +226,12 @@ mod tests {
                 }
                 Step::Call => {
                     let called = queue.call().map(|(name, woken)| {
-                        let right = woken.iter().all(|woken| woken.will_wake(&waker(*name)));
-                        assert!(right, "another's waker");
-                        (*name, woken.is_some())
+                        let woken = woken.expect("it is called once");
+                        assert!(woken.will_wake(&waker(*name)), "another's waker");
+                        *name
                     });
-                    let expected = twin.line.pop_front();
-                    twin.called.extend(expected);
-                    assert_eq!(
-                        called,
-                        expected.map(|name| (name, !twin.mute.contains(&name)))
-                    );
+                    assert_eq!(called, twin.line.pop_front());
+                    twin.called.extend(called);
                 }
                 Step::Leave(which) if !places.is_empty() => {
                     let (name, place) = places.remove(which % places.len());
@@ -246,19 +244,21 @@ mod tests {
                     twin.line.retain(|other| *other != name);
                     twin.called.retain(|other| *other != name);
                 }
-                Step::TakeWakers => {
-                    let heard = |name: &&usize| !twin.mute.contains(name);
-                    let expected = twin.line.iter().filter(heard).count();
-                    assert_eq!(queue.take_wakers().len(), expected);
-                    twin.mute.extend(&twin.line);
+                Step::CallEven => {
+                    let woken = queue.call_all(|name| name % 2 == 0);
+                    let (even, odd) = twin.line.drain(..).partition(|name| name % 2 == 0);
+                    twin.line = odd;
+                    assert_eq!(woken.len(), VecDeque::len(&even));
+                    let right = |(woken, name): (&Waker, &usize)| woken.will_wake(&waker(*name));
+                    assert!(woken.iter().zip(&even).all(right), "in order");
+                    twin.called.extend(even);
                 }
                 Step::SetWaker(which) if !places.is_empty() => {
                     let (name, place) = places[which % places.len()];
                     if !queue.is_called(place) {
+                        assert!(!queue.would_wake(place, &waker(name + 1)));
                         let old = queue.set_waker(place, waker(name));
-                        assert_eq!(old.is_some(), !twin.mute.contains(&name));
-                        assert!(queue.would_wake(place, &waker(name)));
-                        twin.mute.retain(|other| *other != name);
+                        assert!(old.is_some() && queue.would_wake(place, &waker(name)));
                     }
                 }
                 Step::Leave(_) | Step::SetWaker(_) => {}

@@ -1,10 +1,11 @@
-//! A future and what belongs to it in one value, of which only the future is pinned.
+//! What is pinned inside of what is pinned: a future beside its data, the fields of a tuple.
 
 use std::pin::Pin;
 
-/// `future` stays where it is once this is pinned; `data` is what whoever polls it keeps.
+/// `future` stays where it is once this is pinned; `data` can be moved.
 ///
-/// An async block that owns both would do the same, and copy the future into its frame first.
+/// An async block that owns both would do the same, and have room for the future twice: as what it
+/// was given, and as what it polls.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless awaited"]
 pub(crate) struct Beside<F, D> {
@@ -22,17 +23,57 @@ impl<F, D> Beside<F, D> {
     /// Both at once.
     #[inline]
     pub(crate) fn parts(self: Pin<&mut Self>) -> (Pin<&mut F>, &mut D) {
-        // SAFETY: nothing is moved out of this reference: what leaves the function is a reference
-        // to `data`, which is not pinned, and the pinned one below.
-        let this = unsafe { self.get_unchecked_mut() };
-        // SAFETY: `self` was pinned, so its fields stay where they are until they are dropped. The
-        // field is private and this is the only way to it, there is no `Drop` of our own that could
-        // move it, the struct is not packed, and it is `Unpin` only if `F` is (nobody says so by
-        // hand), in which case `F` may be moved anyway.
-        let future = unsafe { Pin::new_unchecked(&mut this.future) };
-        (future, &mut this.data)
+        // SAFETY: nothing is moved out of `this`: a reference to `data` leaves the function, which
+        // is not pinned, and one to `future`, which is. `self` was pinned, so its fields stay where
+        // they are until they are dropped. The field is private and this is the only way to it,
+        // there is no `Drop` of our own that could move it, the struct is not packed, and it is
+        // `Unpin` only if `F` is (no code says so by hand), in which case `F` may be moved anyway.
+        unsafe {
+            let this = self.get_unchecked_mut();
+            (Pin::new_unchecked(&mut this.future), &mut this.data)
+        }
     }
 }
+
+/// A tuple whose fields are pinned when it is.
+pub(crate) trait Fields {
+    /// The tuple of them.
+    type Pinned<'a>
+    where
+        Self: 'a;
+
+    /// All fields at once.
+    fn fields(self: Pin<&mut Self>) -> Self::Pinned<'_>;
+}
+
+macro_rules! fields {
+    ($($place:tt $type:ident),+) => {
+        impl<$($type),+> Fields for ($($type,)+) {
+            type Pinned<'a> = ($(Pin<&'a mut $type>,)+) where Self: 'a;
+
+            #[inline]
+            fn fields(self: Pin<&mut Self>) -> Self::Pinned<'_> {
+                // SAFETY: nothing is moved out of `this`, and each field leaves the function once,
+                // pinned. `self` was pinned, so they stay where they are until they are dropped. A
+                // tuple has no `Drop` of its own, is not packed, and is `Unpin` only if all of its
+                // fields are. No caller treats a field of a tuple it calls this on as not pinned,
+                // since all it has is the pinned tuple.
+                unsafe {
+                    let this = self.get_unchecked_mut();
+                    ($(Pin::new_unchecked(&mut this.$place),)+)
+                }
+            }
+        }
+    };
+}
+
+fields!(0 A, 1 B);
+fields!(0 A, 1 B, 2 C);
+fields!(0 A, 1 B, 2 C, 3 D);
+fields!(0 A, 1 B, 2 C, 3 D, 4 E);
+fields!(0 A, 1 B, 2 C, 3 D, 4 E, 5 F);
+fields!(0 A, 1 B, 2 C, 3 D, 4 E, 5 F, 6 G);
+fields!(0 A, 1 B, 2 C, 3 D, 4 E, 5 F, 6 G, 7 H);
 
 #[cfg(test)]
 mod tests {
@@ -92,6 +133,22 @@ mod tests {
         drops.0.borrow_mut().clear();
         drop(Beside::new(twice(named("future")), named("data")));
         assert_eq!(*drops.0.borrow(), ["data", "future"], "the data first");
+    }
+
+    #[test]
+    fn the_fields_of_a_tuple_stay_in_their_places() {
+        let drops = Drops(Rc::default());
+        let named = |name| Named(name, drops.clone());
+        let mut both = pin!((twice(named("a")), twice(named("the other"))));
+        let mut cx = Context::from_waker(Waker::noop());
+        for ready in [false, true] {
+            let (a, b) = both.as_mut().fields();
+            let length = a.poll(&mut cx);
+            assert_eq!(
+                (length.is_ready(), b.poll(&mut cx).is_ready()),
+                (ready, ready)
+            );
+        }
     }
 
     #[test]

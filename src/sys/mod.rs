@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `clock.rs` | the one clock |
 //! | `current.rs` | no system call, but `unsafe`: what is current on a thread |
-//! | `beside.rs` | the same: a pinned future beside what is not pinned |
+//! | `beside.rs` | the same: what is pinned inside of what is pinned |
 //! | `poller.rs` | mio's `Poll`, level-triggered listeners beside it, the bell |
 //! | `timerfd.rs` | waits shorter than a millisecond (Linux) |
 //! | `adopt.rs` | sockets that were made elsewhere |

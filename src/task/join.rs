@@ -1,10 +1,11 @@
 //! `join` and `try_join`: several futures at once, until all are done.
 
-use std::future::{Future, IntoFuture, poll_fn};
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
-use super::race::{order, sealed::Sealed};
+use super::race::{order, sealed::Sealed, together};
+use crate::sys::beside::{Beside, Fields};
 
 /// Runs several futures in this task until all are done, and gives their outputs in order.
 ///
@@ -33,8 +34,8 @@ use super::race::{order, sealed::Sealed};
 /// # Ok::<_, soloio::Error>(())
 /// ```
 #[doc(alias = "gather")]
-pub async fn join<J: Join>(futures: J) -> J::Output {
-    futures.run().await
+pub fn join<J: Join>(futures: J) -> impl Future<Output = J::Output> {
+    futures.run()
 }
 
 /// The same for futures that may fail: the first error ends it, and drops the other futures before
@@ -63,15 +64,11 @@ pub async fn join<J: Join>(futures: J) -> J::Output {
 /// })?;
 /// # Ok::<_, soloio::Error>(())
 /// ```
-pub async fn try_join<J: TryJoin>(futures: J) -> Result<J::Output, J::Error> {
-    futures.run().await
+pub fn try_join<J: TryJoin>(futures: J) -> impl Future<Output = Result<J::Output, J::Error>> {
+    futures.run()
 }
 
 /// What [`join`] takes: tuples of two to eight futures, arrays and `Vec`s of futures.
-#[allow(
-    async_fn_in_trait,
-    reason = "one thread: no caller needs the future to be Send"
-)]
 pub trait Join: Sealed {
     /// The outputs, in order.
     type Output;
@@ -82,14 +79,10 @@ pub trait Join: Sealed {
     ///
     /// That of the futures.
     #[doc(hidden)]
-    async fn run(self) -> Self::Output;
+    fn run(self) -> impl Future<Output = Self::Output>;
 }
 
 /// What [`try_join`] takes: the same, of futures that give a `Result`.
-#[allow(
-    async_fn_in_trait,
-    reason = "one thread: no caller needs the future to be Send"
-)]
 pub trait TryJoin: Sealed {
     /// The values, in order.
     type Output;
@@ -102,96 +95,72 @@ pub trait TryJoin: Sealed {
     ///
     /// That of the futures.
     #[doc(hidden)]
-    async fn run(self) -> Result<Self::Output, Self::Error>;
+    fn run(self) -> impl Future<Output = Result<Self::Output, Self::Error>>;
 }
 
-/// A future, pinned or boxed, and then its output.
-struct Part<F: Future + Unpin> {
-    /// `None` when it is done.
-    future: Option<F>,
-    output: Option<F::Output>,
+/// A future, `None` when it is done, and beside it the output.
+type Part<F> = Beside<Option<F>, Option<<F as Future>::Output>>;
+
+fn part<F: IntoFuture>(future: F) -> Part<F::IntoFuture> {
+    Beside::new(Some(future.into_future()), None)
 }
 
-impl<F: Future + Unpin> Part<F> {
-    fn new(future: F) -> Self {
-        Self {
-            future: Some(future),
-            output: None,
+impl<F: Future> Part<F> {
+    /// Polls it if it is not done; true when it is.
+    fn look(self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool {
+        let (mut future, output) = self.parts();
+        if let Some(left) = future.as_mut().as_pin_mut() {
+            let Poll::Ready(came) = left.poll(cx) else {
+                return false;
+            };
+            future.set(None);
+            *output = Some(came);
         }
+        true
     }
 
-    /// Looks at it if it is not done; gives the output when it has just come.
-    fn look(&mut self, cx: &mut Context<'_>) -> Option<&F::Output> {
-        if let Poll::Ready(output) = Pin::new(self.future.as_mut()?).poll(cx) {
-            self.future = None;
-            self.output = Some(output);
-            return self.output.as_ref();
-        }
-        None
-    }
-
-    fn is_done(&self) -> bool {
-        self.future.is_none()
-    }
-
-    fn take(&mut self) -> F::Output {
-        self.output.take().expect("all are done, and this is once")
+    fn take(self: Pin<&mut Self>) -> F::Output {
+        let (_, output) = self.parts();
+        output.take().expect("all are done, and this is once")
     }
 }
 
-impl<F: Future<Output = Result<T, E>> + Unpin, T, E> Part<F> {
-    /// Looks at it; gives the error that it has just ended with.
-    fn look_for_error(&mut self, cx: &mut Context<'_>) -> Option<E> {
-        if self.look(cx)?.is_ok() {
-            return None;
+impl<F: Future<Output = Result<T, E>>, T, E> Part<F> {
+    /// The same, but gives the error that it has ended with.
+    fn try_look(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Result<bool, E> {
+        let done = self.as_mut().look(cx);
+        let (_, output) = self.parts();
+        match output.take_if(|output| output.is_err()) {
+            Some(Err(error)) => Err(error),
+            _ => Ok(done),
         }
-        self.output.take().and_then(Result::err)
     }
 
-    fn take_value(&mut self) -> T {
+    fn take_value(self: Pin<&mut Self>) -> T {
         let value = self.take().ok();
         value.expect("the first error has ended it")
     }
 }
 
-/// A future in a place of the caller's, which it leaves when it is done.
-struct Held<'a, F>(Pin<&'a mut Option<F>>);
-
-impl<F: Future> Future for Held<'_, F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let future = self.0.as_mut().as_pin_mut();
-        let polled = future.expect("not polled after its end").poll(cx);
-        if polled.is_ready() {
-            self.0.set(None);
-        }
-        polled
-    }
-}
-
 macro_rules! join_tuple {
-    ($count:literal: $($place:tt $name:ident $type:ident $value:ident),+) => {
+    ($count:literal: $($place:tt $type:ident $value:ident),+) => {
         impl<$($type: IntoFuture),+> Join for ($($type,)+) {
             type Output = ($($type::Output,)+);
 
-            async fn run(self) -> Self::Output {
-                $(let $name = pin!(Some(self.$place.into_future()));)+
-                $(let mut $name = Part::new(Held($name));)+
-                poll_fn(|cx| {
+            fn run(self) -> impl Future<Output = Self::Output> {
+                together(($(part(self.$place),)+), |parts, cx| {
+                    let (mut parts, mut done) = (parts.fields(), true);
                     for place in order($count) {
-                        match place {
-                            $($place => drop($name.look(cx)),)+
+                        done &= match place {
+                            $($place => parts.$place.as_mut().look(cx),)+
                             _ => unreachable!("a place below the count"),
-                        }
+                        };
                     }
-                    if $($name.is_done())&&+ {
-                        Poll::Ready(($($name.take(),)+))
-                    } else {
-                        Poll::Pending
+                    match done {
+                        true => Poll::Ready(($(parts.$place.take(),)+)),
+                        false => Poll::Pending,
                     }
                 })
-                .await
             }
         }
 
@@ -201,97 +170,87 @@ macro_rules! join_tuple {
             type Output = ($($value,)+);
             type Error = Er;
 
-            async fn run(self) -> Result<Self::Output, Er> {
-                $(let $name = pin!(Some(self.$place.into_future()));)+
-                $(let mut $name = Part::new(Held($name));)+
-                poll_fn(|cx| {
+            fn run(self) -> impl Future<Output = Result<Self::Output, Er>> {
+                together(($(part(self.$place),)+), |parts, cx| {
+                    let (mut parts, mut done) = (parts.fields(), true);
                     for place in order($count) {
-                        let failed = match place {
-                            $($place => $name.look_for_error(cx),)+
+                        done &= match place {
+                            $($place => parts.$place.as_mut().try_look(cx)?,)+
                             _ => unreachable!("a place below the count"),
                         };
-                        if let Some(error) = failed {
-                            return Poll::Ready(Err(error));
-                        }
                     }
-                    if $($name.is_done())&&+ {
-                        Poll::Ready(Ok(($($name.take_value(),)+)))
-                    } else {
-                        Poll::Pending
+                    match done {
+                        true => Poll::Ready(Ok(($(parts.$place.take_value(),)+))),
+                        false => Poll::Pending,
                     }
                 })
-                .await
             }
         }
     };
 }
 
-join_tuple!(2: 0 a A TA, 1 b B TB);
-join_tuple!(3: 0 a A TA, 1 b B TB, 2 c C TC);
-join_tuple!(4: 0 a A TA, 1 b B TB, 2 c C TC, 3 d D TD);
-join_tuple!(5: 0 a A TA, 1 b B TB, 2 c C TC, 3 d D TD, 4 e E TE);
-join_tuple!(6: 0 a A TA, 1 b B TB, 2 c C TC, 3 d D TD, 4 e E TE, 5 f F TF);
-join_tuple!(7: 0 a A TA, 1 b B TB, 2 c C TC, 3 d D TD, 4 e E TE, 5 f F TF, 6 g G TG);
-join_tuple!(8: 0 a A TA, 1 b B TB, 2 c C TC, 3 d D TD, 4 e E TE, 5 f F TF, 6 g G TG, 7 h H TH);
+join_tuple!(2: 0 A TA, 1 B TB);
+join_tuple!(3: 0 A TA, 1 B TB, 2 C TC);
+join_tuple!(4: 0 A TA, 1 B TB, 2 C TC, 3 D TD);
+join_tuple!(5: 0 A TA, 1 B TB, 2 C TC, 3 D TD, 4 E TE);
+join_tuple!(6: 0 A TA, 1 B TB, 2 C TC, 3 D TD, 4 E TE, 5 F TF);
+join_tuple!(7: 0 A TA, 1 B TB, 2 C TC, 3 D TD, 4 E TE, 5 F TF, 6 G TG);
+join_tuple!(8: 0 A TA, 1 B TB, 2 C TC, 3 D TD, 4 E TE, 5 F TF, 6 G TG, 7 H TH);
 
-type Boxed<F> = Part<Pin<Box<F>>>;
+/// On the heap, pinned there.
+type Boxed<F> = Pin<Box<Part<F>>>;
 
 fn boxed<F: IntoFuture>(future: F) -> Boxed<F::IntoFuture> {
-    Part::new(Box::pin(future.into_future()))
+    Box::pin(part(future))
 }
 
-/// Looks at all until all are done.
-async fn all<F: Future + Unpin>(parts: &mut [Part<F>]) {
-    poll_fn(|cx| {
-        for place in order(parts.len()) {
-            parts[place].look(cx);
-        }
-        if parts.iter().all(Part::is_done) {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
-    })
-    .await;
+/// Polls all that are not done.
+fn all<F: Future>(parts: &mut [Boxed<F>], cx: &mut Context<'_>) -> Poll<()> {
+    let mut done = true;
+    for place in order(parts.len()) {
+        done &= parts[place].as_mut().look(cx);
+    }
+    if done { Poll::Ready(()) } else { Poll::Pending }
 }
 
 /// The same until one has failed.
-async fn try_all<F, T, E>(parts: &mut [Part<F>]) -> Result<(), E>
+fn try_all<F, T, E>(parts: &mut [Boxed<F>], cx: &mut Context<'_>) -> Poll<Result<(), E>>
 where
-    F: Future<Output = Result<T, E>> + Unpin,
+    F: Future<Output = Result<T, E>>,
 {
-    poll_fn(|cx| {
-        for place in order(parts.len()) {
-            if let Some(error) = parts[place].look_for_error(cx) {
-                return Poll::Ready(Err(error));
-            }
-        }
-        if parts.iter().all(Part::is_done) {
-            Poll::Ready(Ok(()))
-        } else {
-            Poll::Pending
-        }
-    })
-    .await
+    let mut done = true;
+    for place in order(parts.len()) {
+        done &= parts[place].as_mut().try_look(cx)?;
+    }
+    if done {
+        Poll::Ready(Ok(()))
+    } else {
+        Poll::Pending
+    }
 }
 
 impl<F: IntoFuture, const N: usize> Join for [F; N] {
     type Output = [F::Output; N];
 
-    async fn run(self) -> Self::Output {
-        let mut parts = self.map(boxed);
-        all(&mut parts).await;
-        parts.map(|mut part| part.take())
+    fn run(self) -> impl Future<Output = Self::Output> {
+        together(self.map(boxed), |parts, cx| {
+            let parts = parts.get_mut();
+            ready!(all(parts, cx));
+            Poll::Ready(parts.each_mut().map(|part| part.as_mut().take()))
+        })
     }
 }
 
 impl<F: IntoFuture> Join for Vec<F> {
     type Output = Vec<F::Output>;
 
-    async fn run(self) -> Self::Output {
-        let mut parts: Vec<_> = self.into_iter().map(boxed).collect();
-        all(&mut parts).await;
-        parts.iter_mut().map(Part::take).collect()
+    fn run(self) -> impl Future<Output = Self::Output> {
+        let parts: Vec<_> = self.into_iter().map(boxed).collect();
+        together(parts, |parts, cx| {
+            let parts = parts.get_mut();
+            ready!(all(parts, cx));
+            Poll::Ready(parts.iter_mut().map(|part| part.as_mut().take()).collect())
+        })
     }
 }
 
@@ -299,10 +258,13 @@ impl<F: IntoFuture<Output = Result<T, E>>, T, E, const N: usize> TryJoin for [F;
     type Output = [T; N];
     type Error = E;
 
-    async fn run(self) -> Result<Self::Output, E> {
-        let mut parts = self.map(boxed);
-        try_all(&mut parts).await?;
-        Ok(parts.map(|mut part| part.take_value()))
+    fn run(self) -> impl Future<Output = Result<Self::Output, E>> {
+        together(self.map(boxed), |parts, cx| {
+            let parts = parts.get_mut();
+            ready!(try_all(parts, cx))?;
+            let value = |part: &mut Boxed<_>| part.as_mut().take_value();
+            Poll::Ready(Ok(parts.each_mut().map(value)))
+        })
     }
 }
 
@@ -310,9 +272,13 @@ impl<F: IntoFuture<Output = Result<T, E>>, T, E> TryJoin for Vec<F> {
     type Output = Vec<T>;
     type Error = E;
 
-    async fn run(self) -> Result<Self::Output, E> {
-        let mut parts: Vec<_> = self.into_iter().map(boxed).collect();
-        try_all(&mut parts).await?;
-        Ok(parts.iter_mut().map(Part::take_value).collect())
+    fn run(self) -> impl Future<Output = Result<Self::Output, E>> {
+        let parts: Vec<_> = self.into_iter().map(boxed).collect();
+        together(parts, |parts, cx| {
+            let parts = parts.get_mut();
+            ready!(try_all(parts, cx))?;
+            let value = |part: &mut Boxed<_>| part.as_mut().take_value();
+            Poll::Ready(Ok(parts.iter_mut().map(value).collect()))
+        })
     }
 }

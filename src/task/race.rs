@@ -6,9 +6,11 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::future::{Future, IntoFuture, poll_fn};
-use std::pin::pin;
-use std::task::Poll;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use crate::sys::beside::{Beside, Fields};
 
 /// Runs several futures in this task until one is done; the others are dropped before this returns.
 ///
@@ -51,15 +53,11 @@ use std::task::Poll;
 /// # Ok::<_, soloio::Error>(())
 /// ```
 #[doc(alias = "select")]
-pub async fn race<R: Race>(futures: R) -> R::Output {
-    futures.run().await
+pub fn race<R: Race>(futures: R) -> impl Future<Output = R::Output> {
+    futures.run()
 }
 
 /// What [`race`] takes: tuples of two to eight futures, arrays and `Vec`s of futures.
-#[allow(
-    async_fn_in_trait,
-    reason = "one thread: no caller needs the future to be Send"
-)]
 pub trait Race: sealed::Sealed {
     /// What the race gives.
     type Output;
@@ -70,7 +68,7 @@ pub trait Race: sealed::Sealed {
     ///
     /// That of the futures.
     #[doc(hidden)]
-    async fn run(self) -> Self::Output;
+    fn run(self) -> impl Future<Output = Self::Output>;
 }
 
 /// Which future of a tuple won a [`race`], with its output. There are as many cases as futures.
@@ -131,20 +129,49 @@ pub(super) fn order(count: usize) -> impl Iterator<Item = usize> {
     (start..count).chain(0..start)
 }
 
+/// Calls `poll` for `all` until it is ready, then drops `all`, which has room only once: an async
+/// fn would keep what it was given beside what it polls, and be twice as large at each level.
+pub(super) fn together<T, P, O>(all: T, poll: P) -> impl Future<Output = O>
+where
+    P: FnMut(Pin<&mut T>, &mut Context<'_>) -> Poll<O>,
+{
+    Beside::new(Some(all), Together(poll))
+}
+
+/// See [`together`].
+struct Together<P>(P);
+
+impl<T, P, O> Future for Beside<Option<T>, Together<P>>
+where
+    P: FnMut(Pin<&mut T>, &mut Context<'_>) -> Poll<O>,
+{
+    type Output = O;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<O> {
+        let (mut all, Together(poll)) = self.parts();
+        let there = all.as_mut().as_pin_mut();
+        let output = ready!(poll(there.expect("not polled after its end"), cx));
+        all.set(None);
+        Poll::Ready(output)
+    }
+}
+
 macro_rules! race_tuple {
-    ($count:literal: $($place:tt $name:ident $type:ident $case:ident),+) => {
+    ($count:literal: $($place:tt $type:ident $case:ident),+) => {
         impl<$($type: IntoFuture),+> sealed::Sealed for ($($type,)+) {}
 
         impl<$($type: IntoFuture),+> Race for ($($type,)+) {
             type Output = Winner<$($type::Output),+>;
 
-            async fn run(self) -> Self::Output {
-                $(let mut $name = pin!(self.$place.into_future());)+
-                poll_fn(|cx| {
+            fn run(self) -> impl Future<Output = Self::Output> {
+                let futures = ($(self.$place.into_future(),)+);
+                together(futures, |futures, cx| {
+                    let mut futures = futures.fields();
                     for place in order($count) {
                         match place {
                             $($place => {
-                                if let Poll::Ready(output) = $name.as_mut().poll(cx) {
+                                if let Poll::Ready(output) = futures.$place.as_mut().poll(cx) {
                                     return Poll::Ready(Winner::$case(output));
                                 }
                             })+
@@ -153,27 +180,28 @@ macro_rules! race_tuple {
                     }
                     Poll::Pending
                 })
-                .await
             }
         }
     };
 }
 
-race_tuple!(2: 0 a A First, 1 b B Second);
-race_tuple!(3: 0 a A First, 1 b B Second, 2 c C Third);
-race_tuple!(4: 0 a A First, 1 b B Second, 2 c C Third, 3 d D Fourth);
-race_tuple!(5: 0 a A First, 1 b B Second, 2 c C Third, 3 d D Fourth, 4 e E Fifth);
-race_tuple!(6: 0 a A First, 1 b B Second, 2 c C Third, 3 d D Fourth, 4 e E Fifth, 5 f F Sixth);
-race_tuple!(7: 0 a A First, 1 b B Second, 2 c C Third, 3 d D Fourth, 4 e E Fifth, 5 f F Sixth,
-    6 g G Seventh);
-race_tuple!(8: 0 a A First, 1 b B Second, 2 c C Third, 3 d D Fourth, 4 e E Fifth, 5 f F Sixth,
-    6 g G Seventh, 7 h H Eighth);
+race_tuple!(2: 0 A First, 1 B Second);
+race_tuple!(3: 0 A First, 1 B Second, 2 C Third);
+race_tuple!(4: 0 A First, 1 B Second, 2 C Third, 3 D Fourth);
+race_tuple!(5: 0 A First, 1 B Second, 2 C Third, 3 D Fourth, 4 E Fifth);
+race_tuple!(6: 0 A First, 1 B Second, 2 C Third, 3 D Fourth, 4 E Fifth, 5 F Sixth);
+race_tuple!(7: 0 A First, 1 B Second, 2 C Third, 3 D Fourth, 4 E Fifth, 5 F Sixth, 6 G Seventh);
+race_tuple!(8: 0 A First, 1 B Second, 2 C Third, 3 D Fourth, 4 E Fifth, 5 F Sixth, 6 G Seventh,
+    7 H Eighth);
 
 /// The race of boxed futures.
-async fn race_all<F: IntoFuture>(futures: impl IntoIterator<Item = F>) -> (usize, F::Output) {
+fn race_all<F: IntoFuture>(
+    futures: impl IntoIterator<Item = F>,
+) -> impl Future<Output = (usize, F::Output)> {
     let boxed = |future: F| Box::pin(future.into_future());
-    let mut futures: Vec<_> = futures.into_iter().map(boxed).collect();
-    poll_fn(|cx| {
+    let futures: Vec<_> = futures.into_iter().map(boxed).collect();
+    together(futures, |futures, cx| {
+        let futures = futures.get_mut();
         for place in order(futures.len()) {
             if let Poll::Ready(output) = futures[place].as_mut().poll(cx) {
                 return Poll::Ready((place, output));
@@ -181,7 +209,6 @@ async fn race_all<F: IntoFuture>(futures: impl IntoIterator<Item = F>) -> (usize
         }
         Poll::Pending
     })
-    .await
 }
 
 impl<F: IntoFuture, const N: usize> sealed::Sealed for [F; N] {}
@@ -189,8 +216,8 @@ impl<F: IntoFuture, const N: usize> sealed::Sealed for [F; N] {}
 impl<F: IntoFuture, const N: usize> Race for [F; N] {
     type Output = (usize, F::Output);
 
-    async fn run(self) -> Self::Output {
-        race_all(self).await
+    fn run(self) -> impl Future<Output = Self::Output> {
+        race_all(self)
     }
 }
 
@@ -199,8 +226,8 @@ impl<F: IntoFuture> sealed::Sealed for Vec<F> {}
 impl<F: IntoFuture> Race for Vec<F> {
     type Output = (usize, F::Output);
 
-    async fn run(self) -> Self::Output {
-        race_all(self).await
+    fn run(self) -> impl Future<Output = Self::Output> {
+        race_all(self)
     }
 }
 

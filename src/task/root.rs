@@ -1,11 +1,14 @@
 //! The tasks of the runtime itself, which are in no group.
 
-use std::future::IntoFuture;
+use std::future::{Future, IntoFuture};
 use std::panic::Location;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Context;
 
 use super::group::TaskCell;
 use super::handle::TaskHandle;
+use super::race::together;
 use crate::error::Error;
 use crate::runtime::Runtime;
 
@@ -31,8 +34,10 @@ impl Runtime {
         F::IntoFuture: 'static,
         F::Output: 'static,
     {
-        let future = future.into_future();
-        let cell = TaskCell::new(async { Ok::<_, Error>(future.await) }, ());
+        let ended = |future: Pin<&mut F::IntoFuture>, cx: &mut Context<'_>| {
+            future.poll(cx).map(Ok::<_, Error>)
+        };
+        let cell = TaskCell::new(together(future.into_future(), ended), ());
         let child = Rc::<TaskCell<_, _, Error, ()>>::clone(&cell);
         let place = Location::caller();
         self.root().insert(child, place);

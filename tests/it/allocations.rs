@@ -1,4 +1,4 @@
-//! Counts the allocations of each thread, for tests that promise how many there are.
+//! Counts the allocations of each thread, and the bytes it holds, for tests that promise how many.
 
 #![allow(unsafe_code, reason = "an allocator that counts is one")]
 
@@ -9,31 +9,41 @@ struct Counting;
 
 thread_local! {
     static MADE: Cell<usize> = const { Cell::new(0) };
+    static HELD: Cell<usize> = const { Cell::new(0) };
 }
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-fn count() {
-    // Nobody asks any more when the thread is so far at its end that this fails.
+/// One more allocation, by which so many bytes more are held.
+fn count(bytes: usize) {
+    // No test asks any more when the thread is so far at its end that this fails.
     MADE.try_with(|made| made.set(made.get() + 1)).unwrap_or(());
+    hold(bytes);
+}
+
+/// Modulo 2^64: a thread may free what another one has allocated.
+fn hold(bytes: usize) {
+    let add = |held: &Cell<usize>| held.set(held.get().wrapping_add(bytes));
+    HELD.try_with(add).unwrap_or(());
 }
 
 // SAFETY: the system's allocator does all the work.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(layout.size());
         // SAFETY: passed on as it came.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        hold(layout.size().wrapping_neg());
         // SAFETY: passed on as it came.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
+        count(size.wrapping_sub(layout.size()));
         // SAFETY: passed on as it came.
         unsafe { System.realloc(pointer, layout, size) }
     }
@@ -42,4 +52,9 @@ unsafe impl GlobalAlloc for Counting {
 /// How often this thread has allocated so far.
 pub(crate) fn made() -> usize {
     MADE.with(Cell::get)
+}
+
+/// How many bytes this thread has allocated and not freed.
+pub(crate) fn held() -> usize {
+    HELD.with(Cell::get)
 }

@@ -83,7 +83,7 @@ fn sockets_and_moments_are_named() {
 fn other_waits_are_named_and_those_of_combinators_counted() {
     run(async {
         let (memory, _peer) = create_memory_byte_stream(1);
-        let lock = Lock::new(());
+        let (lock, other) = (Lock::new(()), Lock::new(()));
         let dump = dump_of(async |group| {
             drop(
                 group
@@ -97,6 +97,11 @@ fn other_waits_are_named_and_those_of_combinators_counted() {
             drop(group.spawn(holds).named("has the lock"));
             let wants = async { lock.acquire().await.map(drop) };
             drop(group.spawn(wants).named("wants the lock"));
+            let twice = async {
+                let _held = other.acquire().await?;
+                other.acquire().await.map(drop)
+            };
+            drop(group.spawn(twice).named("takes it twice"));
             let mut slow = group.spawn(sleep(HOUR));
             let joins = group.spawn(async move { slow.wait().await });
             drop(joins.named("joins"));
@@ -115,6 +120,8 @@ fn other_waits_are_named_and_those_of_combinators_counted() {
             "the other end of a memory stream"
         );
         assert_eq!(waits_of(&dump, "joins"), "the end of a task");
+        let own = waits_of(&dump, "takes it twice");
+        assert!(own.ends_with("a lock, held by itself"), "{own}");
         assert_eq!(dump.unattributed, 1, "{dump}");
         assert!(
             dump.to_string().contains("\n  task (tests/it/dump.rs:"),

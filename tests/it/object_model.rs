@@ -85,6 +85,14 @@ struct Waiter {
     item: Option<u32>,
     /// Its item was taken, or one is reserved for it.
     called: bool,
+    /// What it waited at was closed before that.
+    withdrawn: bool,
+}
+
+impl Waiter {
+    fn waits(&self) -> bool {
+        !self.called && !self.withdrawn
+    }
 }
 
 /// The stream as lists, and nothing else.
@@ -108,12 +116,22 @@ impl Twin {
     }
 
     fn waiting(list: &[Waiter]) -> usize {
-        list.iter().filter(|waiter| !waiter.called).count()
+        list.iter().filter(|waiter| waiter.waits()).count()
+    }
+
+    fn reserved(&self) -> usize {
+        self.receives.iter().filter(|waiter| waiter.called).count()
     }
 
     fn free(&self) -> usize {
-        let reserved = self.receives.len() - Self::waiting(&self.receives);
-        self.items.len().saturating_sub(reserved)
+        self.items.len() - self.reserved()
+    }
+
+    /// What waits at an end that is closed leaves the line.
+    fn withdraw(list: &mut [Waiter], at: impl Fn(usize) -> bool) {
+        for waiter in list {
+            waiter.withdrawn |= waiter.waits() && at(waiter.end);
+        }
     }
 
     /// Lets everything happen that can, which is nothing when nobody can receive any more.
@@ -121,12 +139,12 @@ impl Twin {
         while self.has_receivers() {
             let wanted = Self::waiting(&self.receives);
             if self.free() > 0 && wanted > 0 {
-                let first = self.receives.iter_mut().find(|waiter| !waiter.called);
+                let first = self.receives.iter_mut().find(|waiter| waiter.waits());
                 first.expect("one is wanted").called = true;
                 continue;
             }
             let room = self.free() < self.max || wanted > 0;
-            let sender = self.sends.iter_mut().find(|waiter| !waiter.called);
+            let sender = self.sends.iter_mut().find(|waiter| waiter.waits());
             match sender {
                 Some(sender) if room => {
                     sender.called = true;
@@ -161,10 +179,10 @@ impl Twin {
     fn poll_receive(&mut self, name: u32) -> Option<End> {
         let at = Self::find(&self.receives, name).expect("under way");
         let waiter = self.receives[at];
-        let end = if !self.receivers[waiter.end] {
-            End::Closed
-        } else if waiter.called {
+        let end = if waiter.called {
             End::Received(self.items.pop_front().expect("reserved"))
+        } else if !self.receivers[waiter.end] {
+            End::Closed
         } else if !self.has_senders() && self.items.is_empty() {
             End::Over
         } else {
@@ -172,7 +190,20 @@ impl Twin {
         };
         self.receives.remove(at);
         self.settle();
+        self.withdraw_all();
         Some(end)
+    }
+
+    /// When nothing can come any more, nothing waits.
+    fn withdraw_all(&mut self) {
+        if !self.has_senders() && self.items.is_empty() {
+            Self::withdraw(&mut self.receives, |_| true);
+        }
+        if !self.has_receivers() {
+            let reserved = self.reserved();
+            self.items.truncate(reserved);
+            Self::withdraw(&mut self.sends, |_| true);
+        }
     }
 
     /// True if the operation would end when polled.
@@ -191,6 +222,7 @@ impl Twin {
             end,
             item: Some(name),
             called: false,
+            withdrawn: false,
         });
         if self.senders[end] && self.has_receivers() {
             self.settle();
@@ -205,6 +237,7 @@ impl Twin {
             end,
             item: None,
             called: false,
+            withdrawn: false,
         });
         if self.receivers[end] {
             self.settle();
@@ -226,6 +259,7 @@ impl Twin {
         if let Some(at) = Self::find(&self.receives, name) {
             self.receives.remove(at);
             self.settle();
+            self.withdraw_all();
             return false;
         }
         let at = Self::find(&self.sends, name).expect("under way");
@@ -234,12 +268,14 @@ impl Twin {
 
     fn close_receiver(&mut self, end: usize) {
         self.receivers[end] = false;
-        if !self.has_receivers() {
-            self.items.clear();
-            for waiter in &mut self.receives {
-                waiter.called = true;
-            }
-        }
+        Self::withdraw(&mut self.receives, |at| at == end);
+        self.withdraw_all();
+    }
+
+    fn close_sender(&mut self, end: usize) {
+        self.senders[end] = false;
+        Self::withdraw(&mut self.sends, |at| at == end);
+        self.withdraw_all();
     }
 }
 
@@ -403,7 +439,7 @@ impl Test {
             }
             Step::CloseSender(end) => {
                 self.senders[end % senders].close();
-                self.twin.senders[end % senders] = false;
+                self.twin.close_sender(end % senders);
             }
             Step::CloseReceiver(end) => {
                 self.receivers[end % receivers].close();

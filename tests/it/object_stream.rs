@@ -1,6 +1,10 @@
 //! Memory object streams: order, ends, and items that do something when they are dropped.
 
 use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Poll, Wake, Waker};
 use std::time::Duration;
 
 use futures_util::future::{join, join3};
@@ -9,7 +13,15 @@ use soloio::{
 };
 
 use crate::net_support::{refused, run, turns};
-use crate::support::{Counter, OnDrop};
+use crate::support::{Counter, OnDrop, message, poll_with, quiet_panic};
+
+/// Polls outside any task.
+fn look<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    match poll_with(Pin::new(future), Waker::noop()) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}
 
 #[test]
 fn items_come_in_order_and_once() {
@@ -199,15 +211,118 @@ fn closing_an_end_ends_what_waits_on_it() {
 
         let close = async {
             turns(1).await;
-            // The item reaches a receiver that is being closed, and goes to the next.
-            other_sender.send_nowait(3).expect("somebody waits");
             receiver.close();
+            // The other one is the first that waits from here on.
+            other_sender.send_nowait(3).expect("a receive waits");
         };
         let (closed, item, ()) = join3(receiver.receive(), other_receiver.receive(), close).await;
         refused!(closed, Error::Closed);
         assert_eq!(item.expect("the item"), 3);
         assert_eq!(other_sender.statistics().open_send_streams, 1);
         assert_eq!(other_sender.statistics().open_receive_streams, 1);
+    });
+}
+
+/// The sender was told that its item had gone: it comes, whatever is closed meanwhile.
+#[test]
+fn an_item_that_was_accepted_reaches_the_receive_it_was_for() {
+    run(async {
+        for others in 0..2 {
+            let (sender, receiver) = create_memory_object_stream(others);
+            let others: Vec<_> = (0..others).map(|_| receiver.clone()).collect();
+            let close = async {
+                turns(1).await;
+                sender.send_nowait("kept").expect("a receive waits");
+                receiver.close();
+                drop(sender);
+                drop(others);
+            };
+            let (received, second, ()) = join3(receiver.receive(), receiver.receive(), close).await;
+            assert_eq!(received.expect("an item that was accepted"), "kept");
+            refused!(second, Error::Closed);
+        }
+    });
+}
+
+/// An item may hold what another task waits for, the place for an answer, say.
+#[test]
+fn an_item_whose_receive_is_dropped_after_the_close_is_dropped_too() {
+    run(async {
+        let alive = Counter::new();
+        let (sender, receiver) = create_memory_object_stream(1);
+        let mut receive = Box::pin(receiver.receive());
+        assert!(look(&mut receive).is_none());
+        sender.send_nowait(alive.hold()).expect("a receive waits");
+        receiver.close();
+        assert_eq!(alive.get(), 1, "it is still to come");
+        drop(receive);
+        let used = sender.statistics().current_buffer_used;
+        assert_eq!((alive.get(), used), (0, 0));
+    });
+}
+
+/// From the close on it is as if they had never been sent.
+#[test]
+fn sends_that_wait_at_an_end_leave_with_it() {
+    run(async {
+        let (sender, receiver) = create_memory_object_stream(1);
+        let other = sender.clone();
+        sender.send_nowait(1).expect("room");
+        let (mut own, mut others) = (Some(2), Some(3));
+        let mut first = Box::pin(sender.send_from(&mut own));
+        let mut second = Box::pin(other.send_from(&mut others));
+        assert!(look(&mut first).is_none() && look(&mut second).is_none());
+        sender.close();
+        assert_eq!(receiver.statistics().tasks_waiting_send, 1);
+        assert_eq!(receiver.receive_nowait().expect("it was accepted"), 1);
+        assert_eq!(
+            receiver.receive_nowait().expect("it waited at an open end"),
+            3
+        );
+        refused!(receiver.receive_nowait(), Error::WouldBlock);
+        refused!(look(&mut first).expect("it has ended"), Error::Closed);
+        assert!(look(&mut second).expect("it has ended").is_ok());
+        drop((first, second));
+        assert_eq!((own, others), (Some(2), None));
+
+        // The same for the last one: the receiver sees the end.
+        let (sender, receiver) = create_memory_object_stream(0);
+        let mut send = Box::pin(sender.send(1));
+        assert!(look(&mut send).is_none());
+        sender.close();
+        refused!(receiver.receive_nowait(), Error::EndOfStream);
+        refused!(look(&mut send).expect("it has ended"), Error::Closed);
+    });
+}
+
+/// A waker that panics is called when all is in order again.
+#[test]
+fn a_waker_that_panics_in_a_receive_leaves_the_stream_as_it_should_be() {
+    struct Alarm;
+
+    impl Wake for Alarm {
+        fn wake(self: Arc<Self>) {
+            quiet_panic("woken");
+        }
+    }
+
+    run(async {
+        let (sender, receiver) = create_memory_object_stream(0);
+        let mut first = Box::pin(receiver.receive());
+        let mut second = Box::pin(receiver.receive());
+        assert!(look(&mut first).is_none());
+        assert!(poll_with(second.as_mut(), &Waker::from(Arc::new(Alarm))).is_pending());
+        sender.send_nowait(1).expect("a receive waits");
+        drop(sender);
+        // It takes the last item, which is the end for the second.
+        let caught = catch_unwind(AssertUnwindSafe(|| look(&mut first).is_some()));
+        assert_eq!(message(&*caught.expect_err("the waker's panic")), "woken");
+        drop(first);
+        refused!(
+            look(&mut second).expect("it was withdrawn"),
+            Error::EndOfStream
+        );
+        assert_eq!(receiver.statistics().current_buffer_used, 0);
     });
 }
 

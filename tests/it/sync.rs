@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::{Pin, pin};
+use std::process::{Command, Stdio};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use futures_util::future::join;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use soloio::{
     Condition, Error, Event, Lock, Result, Runtime, Semaphore, create_memory_object_stream,
-    move_on_after, race, task_group, yield_now,
+    move_on_after, race, sleep, task_group, yield_now,
 };
 
 use crate::allocations;
@@ -110,7 +111,68 @@ fn acquiring_again_waits_for_oneself() {
         };
         let other = async { drop(lock.acquire().await.expect("handed over")) };
         join(short, other).await;
+        // So may a task that the guard was moved to.
+        task_group(async |group| {
+            let guard = lock.acquire().await?;
+            group.spawn(async move {
+                turns(3).await;
+                drop(guard);
+                Ok(())
+            });
+            lock.acquire().await.map(drop)
+        })
+        .await
+        .expect("no error");
     });
+}
+
+/// A hang that nothing explains is hard to find: a debug build says what it may be.
+#[test]
+#[cfg(debug_assertions)]
+fn a_task_that_waits_long_for_its_own_lock_says_so() {
+    const MARK: &str = "SOLOIO_TEST_WAITS_FOR";
+    const NAME: &str = "sync::a_task_that_waits_long_for_its_own_lock_says_so";
+    let waits = async |own: bool| {
+        let (lock, taken) = (Lock::new(()), Event::new());
+        task_group(async |group| {
+            let holds = async {
+                let _guard = lock.acquire().await?;
+                taken.set();
+                match own {
+                    true => lock.acquire().await.map(drop),
+                    false => sleep(Duration::from_secs(60)).await,
+                }
+            };
+            drop(group.spawn(holds));
+            taken.wait().await?;
+            let waited = move_on_after(Duration::from_millis(1_200), lock.acquire()).await?;
+            assert!(waited.is_none(), "it is held");
+            group.cancel();
+            Ok(())
+        })
+        .await
+        .expect("it was cancelled");
+    };
+    if let Some(own) = std::env::var_os(MARK) {
+        return run(waits(own == "itself"));
+    }
+    let own = std::env::current_exe().expect("the path of the test binary");
+    let started = ["itself", "another"].map(|mark| {
+        let mut command = Command::new(&own);
+        command
+            .args(["--exact", NAME, "--nocapture"])
+            .env(MARK, mark);
+        let piped = command.stdout(Stdio::null()).stderr(Stdio::piped());
+        piped.spawn().expect("the test binary starts")
+    });
+    let [itself, another] = started.map(|child| {
+        let output = child.wait_with_output().expect("it ends");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stderr)
+            .matches("that it took itself")
+            .count()
+    });
+    assert_eq!((itself, another), (1, 0));
 }
 
 #[test]

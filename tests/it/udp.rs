@@ -320,3 +320,20 @@ fn any_number_of_long_bursts_is_received_from_a_lent_socket() {
         }
     });
 }
+
+#[test]
+fn a_batch_is_shown_by_its_sizes() {
+    run(async {
+        let (from, at) = (udp().await, udp().await);
+        let mut buffer = DatagramBuffer::default();
+        assert!(buffer.datagrams().is_empty());
+        from.send_to(b"abc", at.local_addr()).await.expect("sent");
+        let mut batch = at.receive_many(&mut buffer).await.expect("one");
+        let shown = format!("{batch:?}");
+        assert_eq!(shown, format!("[(3, {})]", from.local_addr()));
+        assert_eq!((batch.size_hint(), batch.is_empty()), ((1, Some(1)), false));
+        assert_eq!(batch.next(), Some((&b"abc"[..], from.local_addr())));
+        assert!(batch.next().is_none() && batch.next().is_none());
+        assert_eq!(format!("{buffer:?}"), "DatagramBuffer(1)");
+    });
+}

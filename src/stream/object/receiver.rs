@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::{Poll, ready};
 
 use super::ObjectStreamStatistics;
-use super::shared::Shared;
+use super::shared::{End, Receivers, Seat, Shared};
 use crate::error::{Error, Result};
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
@@ -40,30 +40,31 @@ impl<T> ObjectReceiver<T> {
     /// # Errors
     ///
     /// [`Error::EndOfStream`] when all senders are gone and nothing is left;
-    /// [`Error::Closed`] after [`close`](Self::close); [`Error::Cancelled`],
-    /// [`Error::NoRuntime`].
+    /// [`Error::Closed`] after [`close`](Self::close), unless an item had come to this receive
+    /// before; [`Error::Cancelled`], [`Error::NoRuntime`].
     ///
     /// # Cancel safety
     ///
     /// Nothing was received: every item is still there for the next receive, in order.
     pub async fn receive(&self) -> Result<T> {
-        let stream = &*self.stream;
-        let mut own = InLine::new(&stream.receivers);
+        let mut receiving = Receiving::new(&self.stream);
         let mut wait = Wait::new(&"an item in a memory object stream");
         poll_fn(|cx| {
             context::poll_with(|core| {
                 ready!(wait.admit(core, cx))?;
-                match self.attempt(own.turn())? {
-                    Some(item) => {
-                        own.leave();
-                        wait.done(core);
-                        Poll::Ready(Ok(item))
-                    }
-                    None => {
-                        own.stand(cx, || ());
-                        wait.pend(core, cx)
-                    }
+                let item = match receiving.own.turn() {
+                    Turn::Waiting => None,
+                    Turn::Arrived => self.attempt(false)?,
+                    // The place is left first: a waker that panics finds all in order.
+                    Turn::Called => self.attempt(receiving.has_item())?,
+                };
+                if let Some(item) = item {
+                    wait.done(core);
+                    return Poll::Ready(Ok(item));
                 }
+                let (end, reserved) = (self.end(), false);
+                receiving.own.stand(cx, || Seat { end, reserved });
+                wait.pend(core, cx)
             })
         })
         .await
@@ -82,23 +83,20 @@ impl<T> ObjectReceiver<T> {
         or_end(self.receive().await)
     }
 
-    /// Receives an item if one is there, or if somebody waits to send one.
+    /// Receives an item if one is there, or if a send waits.
     ///
     /// # Errors
     ///
     /// [`Error::WouldBlock`] if there is none; else as [`receive`](Self::receive).
     pub fn receive_nowait(&self) -> Result<T> {
-        self.attempt(Turn::Arrived)?.ok_or(Error::WouldBlock)
+        self.attempt(false)?.ok_or(Error::WouldBlock)
     }
 
-    fn attempt(&self, turn: Turn) -> Result<Option<T>> {
-        if self.closed.get() {
+    fn attempt(&self, reserved: bool) -> Result<Option<T>> {
+        if self.closed.get() && !reserved {
             return Err(Error::Closed);
         }
-        let item = match turn {
-            Turn::Waiting => None,
-            turn => self.stream.receive(turn == Turn::Called),
-        };
+        let item = self.stream.receive(reserved);
         if item.is_none() && self.stream.is_over() {
             return Err(Error::EndOfStream);
         }
@@ -106,19 +104,49 @@ impl<T> ObjectReceiver<T> {
     }
 
     /// Closes this clone, as dropping it does; receives that wait on it end with
-    /// [`Error::Closed`].
+    /// [`Error::Closed`], but for those that an item has come to already, which give it.
     #[doc(alias = "aclose")]
     pub fn close(&self) {
         if !self.closed.replace(true) {
+            let own = self.end();
+            self.stream.withdraw_receives(|end| end == own);
             self.stream.receiver_gone();
-            self.stream.wake_receivers();
         }
+    }
+
+    fn end(&self) -> End {
+        std::ptr::from_ref(self).addr()
     }
 
     /// What is in the stream, and who waits.
     #[must_use]
     pub fn statistics(&self) -> ObjectStreamStatistics {
         self.stream.statistics()
+    }
+}
+
+/// A receive under way.
+struct Receiving<'a, T> {
+    own: InLine<'a, Receivers<T>>,
+    stream: &'a Shared<T>,
+}
+
+impl<'a, T> Receiving<'a, T> {
+    fn new(stream: &'a Shared<T>) -> Self {
+        let own = InLine::new(&stream.receivers);
+        Self { own, stream }
+    }
+
+    /// Leaves the place; true if an item is reserved for it.
+    fn has_item(&mut self) -> bool {
+        self.own.leave().is_some_and(|seat| seat.reserved)
+    }
+}
+
+impl<T> Drop for Receiving<'_, T> {
+    fn drop(&mut self) {
+        self.own.give_up();
+        self.stream.drop_unreachable();
     }
 }
 

@@ -8,7 +8,7 @@ use std::task::{Poll, ready};
 
 use super::ObjectStreamStatistics;
 use super::error::{TrySendError, no_receivers};
-use super::shared::{Senders, Shared};
+use super::shared::{End, Offered, Senders, Shared};
 use crate::error::{Error, Result};
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
@@ -63,13 +63,13 @@ impl<T> ObjectSender<T> {
         let stream = &*self.stream;
         let place = InLine::new(&stream.senders);
         let mut offer = Offer { place, item };
+        let end = self.end();
         let mut wait = Wait::new(&"room in a memory object stream");
         poll_fn(|cx| {
             context::poll_with(|core| {
                 ready!(wait.admit(core, cx))?;
                 let turn = offer.place.turn();
-                if turn == Turn::Called {
-                    offer.place.leave();
+                if turn == Turn::Called && offer.has_gone() {
                     wait.done(core);
                     return Poll::Ready(Ok(()));
                 }
@@ -79,7 +79,10 @@ impl<T> ObjectSender<T> {
                     return Poll::Ready(Ok(()));
                 }
                 let Offer { place, item } = &mut offer;
-                place.stand(cx, || item.take());
+                place.stand(cx, || Offered {
+                    end,
+                    item: item.take(),
+                });
                 wait.pend(core, cx)
             })
         })
@@ -118,9 +121,14 @@ impl<T> ObjectSender<T> {
     #[doc(alias = "aclose")]
     pub fn close(&self) {
         if !self.closed.replace(true) {
+            let own = self.end();
+            self.stream.withdraw_sends(|end| end == own);
             self.stream.sender_gone();
-            self.stream.wake_senders();
         }
+    }
+
+    fn end(&self) -> End {
+        std::ptr::from_ref(self).addr()
     }
 
     /// What is in the stream, and who waits.
@@ -137,6 +145,13 @@ struct Offer<'a, T> {
 }
 
 impl<T> Offer<'_, T> {
+    /// Leaves the place; true if the item has gone. If not, it was withdrawn.
+    fn has_gone(&mut self) -> bool {
+        let left = self.place.leave();
+        *self.item = left.and_then(|offered| offered.item);
+        self.item.is_none()
+    }
+
     /// True if the item has gone.
     fn put(&mut self, stream: &Shared<T>) -> bool {
         let Some(item) = self.item.take() else {
@@ -160,7 +175,10 @@ impl<T> Offer<'_, T> {
 impl<T> Drop for Offer<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(Some(item)) = self.place.give_up() {
+        if let Some(Offered {
+            item: Some(item), ..
+        }) = self.place.give_up()
+        {
             *self.item = Some(item);
         }
     }

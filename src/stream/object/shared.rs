@@ -6,13 +6,17 @@
 //!            [ waiting receivers ] ──called: one of the items is reserved
 //! ```
 //!
-//! An item lies in the stream, never in the future of a receiver: who is called only knows that one
-//! of the items is its own. So a receiver that is dropped after it was called has taken nothing,
-//! the order stays as it was, and the turn goes to the next receiver. A sender that waits has its
-//! item at its place in line, where a receiver can take it; dropped before, it gets the item back.
+//! An item lies in the stream, never in the future of a receiver: a receive that is called only
+//! knows that one of the items is its own. So a receive that is dropped after it was called has
+//! taken nothing, the order stays as it was, and the turn goes to the next one. A send that waits
+//! has its item at its place in line, where a receive can take it; dropped before, it gets the item
+//! back.
 //!
-//! What always holds: nobody waits to receive while an item is not reserved; nobody waits to send
-//! while there is room, or while somebody waits to receive.
+//! An end that is closed withdraws what waits at it: that leaves the line at once. A receive that
+//! was called before still gets its item, which the sender was told had gone.
+//!
+//! What always holds: no receive waits while an item is not reserved; no send waits while there is
+//! room, or while a receive waits.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -20,11 +24,22 @@ use std::task::Waker;
 
 use super::ObjectStreamStatistics;
 use crate::executor::wake_each;
+use crate::room;
 use crate::sync::line::Line;
 use crate::sync::wait_queue::WaitQueue;
 
-/// Senders in line. The value is the item; `None` once a receiver or the buffer has taken it.
-pub(super) struct Senders<T>(WaitQueue<Option<T>>);
+/// Which end an operation waits at: its address, which stays as long as the operation borrows it.
+pub(super) type End = usize;
+
+/// A send in line.
+pub(super) struct Offered<T> {
+    pub(super) end: End,
+    /// `None` once a receiver or the buffer has taken it; still there if the send was withdrawn.
+    pub(super) item: Option<T>,
+}
+
+/// Sends in line.
+pub(super) struct Senders<T>(WaitQueue<Offered<T>>);
 
 impl<T> Senders<T> {
     /// Takes the item of the first in line.
@@ -32,38 +47,44 @@ impl<T> Senders<T> {
         if self.0.is_empty() {
             return None;
         }
-        let (item, waker) = self.0.call()?;
-        let item = item.take().expect("who is in line has its item");
+        let (offered, waker) = self.0.call()?;
+        let item = offered.item.take().expect("what is in line has its item");
         Some((item, waker))
     }
 }
 
 impl<T> Line for Senders<T> {
-    type Value = Option<T>;
+    type Value = Offered<T>;
 
-    fn queue(&mut self) -> &mut WaitQueue<Option<T>> {
+    fn queue(&mut self) -> &mut WaitQueue<Offered<T>> {
         &mut self.0
     }
 
-    fn pass_on(&mut self) -> Option<Waker> {
+    fn pass_on(&mut self, _: &Offered<T>) -> Option<Waker> {
         // The item has gone: there is nothing to hand on.
         None
     }
 }
 
-/// The items, and receivers in line.
+/// A receive in line.
+pub(super) struct Seat {
+    pub(super) end: End,
+    /// It was called for an item; not so if it was withdrawn.
+    pub(super) reserved: bool,
+}
+
+/// The items, and receives in line.
 pub(super) struct Receivers<T> {
     items: VecDeque<T>,
-    queue: WaitQueue<()>,
-    /// How many were called and have not come yet: so many items are reserved.
-    called: usize,
+    queue: WaitQueue<Seat>,
+    /// How many items are reserved, for receives that were called and have not come yet.
+    reserved: usize,
 }
 
 impl<T> Receivers<T> {
-    /// How many items are not reserved. None are left when the receivers are gone, not even for
-    /// those that were called.
+    /// How many items are not reserved.
     fn free(&self) -> usize {
-        self.items.len().saturating_sub(self.called)
+        self.items.len() - self.reserved
     }
 
     /// Reserves an item for the first in line.
@@ -71,21 +92,25 @@ impl<T> Receivers<T> {
         if self.queue.is_empty() {
             return None;
         }
-        let (_, waker) = self.queue.call()?;
-        self.called += 1;
+        let (seat, waker) = self.queue.call()?;
+        seat.reserved = true;
+        self.reserved += 1;
         Some(waker)
     }
 }
 
 impl<T> Line for Receivers<T> {
-    type Value = ();
+    type Value = Seat;
 
-    fn queue(&mut self) -> &mut WaitQueue<()> {
+    fn queue(&mut self) -> &mut WaitQueue<Seat> {
         &mut self.queue
     }
 
-    fn pass_on(&mut self) -> Option<Waker> {
-        self.called -= 1;
+    fn pass_on(&mut self, seat: &Seat) -> Option<Waker> {
+        if !seat.reserved {
+            return None;
+        }
+        self.reserved -= 1;
         self.call().flatten()
     }
 }
@@ -108,7 +133,7 @@ impl<T> Shared<T> {
             receivers: RefCell::new(Receivers {
                 items: VecDeque::new(),
                 queue: WaitQueue::new(),
-                called: 0,
+                reserved: 0,
             }),
             open_senders: Cell::new(1),
             open_receivers: Cell::new(1),
@@ -130,16 +155,17 @@ impl<T> Shared<T> {
     /// waker is to be called.
     fn take(&self, reserved: bool) -> Option<(T, Option<Waker>)> {
         let mut receivers = self.receivers.borrow_mut();
-        receivers.called -= usize::from(reserved);
+        receivers.reserved -= usize::from(reserved);
         let mut senders = self.senders.borrow_mut();
         let mut sender = None;
         if receivers.free() == 0 {
-            // So somebody waits to send only if the stream keeps nothing.
+            // So a send waits only if the stream keeps nothing.
             let (item, waker) = senders.call()?;
             receivers.items.push_back(item);
             sender = waker;
         }
         let item = receivers.items.pop_front()?;
+        room::shrink(&mut receivers.items);
         if receivers.free() < self.max {
             if let Some((item, waker)) = senders.call() {
                 receivers.items.push_back(item);
@@ -149,7 +175,7 @@ impl<T> Shared<T> {
         Some((item, sender))
     }
 
-    /// Takes an item and wakes whom that concerns.
+    /// Takes an item and wakes what that concerns. The caller has left its place.
     pub(super) fn receive(&self, reserved: bool) -> Option<T> {
         let (item, sender) = self.take(reserved)?;
         if let Some(sender) = sender {
@@ -157,24 +183,30 @@ impl<T> Shared<T> {
         }
         if self.is_over() {
             // They waited for the item to be taken, or to come to them after all.
-            self.wake_receivers();
+            self.withdraw_receives(|_| true);
         }
         Some(item)
     }
 
-    /// Nothing is left, and nothing will come. An item that is reserved is left: who was called for
-    /// it may yet be cancelled.
+    /// Nothing is left, and nothing will come. An item that is reserved is left: the receive that
+    /// was called for it may yet be cancelled.
     pub(super) fn is_over(&self) -> bool {
         self.open_senders.get() == 0 && self.receivers.borrow().items.is_empty()
     }
 
-    pub(super) fn wake_receivers(&self) {
-        let woken = self.receivers.borrow_mut().queue.take_wakers();
+    /// Takes receives out of the line, which end with an error or the end.
+    pub(super) fn withdraw_receives(&self, at: impl Fn(End) -> bool) {
+        let mut receivers = self.receivers.borrow_mut();
+        let woken = receivers.queue.call_all(|seat| at(seat.end));
+        drop(receivers);
         wake_each(woken.into_iter());
     }
 
-    pub(super) fn wake_senders(&self) {
-        let woken = self.senders.borrow_mut().0.take_wakers();
+    /// Takes sends out of the line, which end with an error and get their items back.
+    pub(super) fn withdraw_sends(&self, at: impl Fn(End) -> bool) {
+        let mut senders = self.senders.borrow_mut();
+        let woken = senders.0.call_all(|offered| at(offered.end));
+        drop(senders);
         wake_each(woken.into_iter());
     }
 
@@ -182,7 +214,7 @@ impl<T> Shared<T> {
     pub(super) fn sender_gone(&self) {
         self.open_senders.set(self.open_senders.get() - 1);
         if self.is_over() {
-            self.wake_receivers();
+            self.withdraw_receives(|_| true);
         }
     }
 
@@ -190,12 +222,20 @@ impl<T> Shared<T> {
     pub(super) fn receiver_gone(&self) {
         self.open_receivers.set(self.open_receivers.get() - 1);
         if self.open_receivers.get() == 0 {
-            // Nobody can receive them any more.
-            let lost = std::mem::take(&mut self.receivers.borrow_mut().items);
+            self.drop_unreachable();
+            self.withdraw_sends(|_| true);
+        }
+    }
+
+    /// Drops the items that can't be received any more: without receivers all but the reserved.
+    pub(super) fn drop_unreachable(&self) {
+        if self.open_receivers.get() == 0 {
+            let mut receivers = self.receivers.borrow_mut();
+            let reserved = receivers.reserved;
+            let lost = receivers.items.split_off(reserved);
+            room::shrink(&mut receivers.items);
+            drop(receivers);
             drop(lost);
-            // Receives that are under way are those of closed ends: nobody waits any more.
-            wake_each(std::iter::from_fn(|| self.receivers.borrow_mut().call()).flatten());
-            self.wake_senders();
         }
     }
 

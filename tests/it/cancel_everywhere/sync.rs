@@ -236,6 +236,57 @@ async fn cancelled_object_send(cut: Cut, size: usize, tell: bool) -> bool {
     done
 }
 
+/// The ends are closed as soon as an item has been handed to the receive, or a send waits.
+async fn cancelled_at_closing_ends(cut: Cut, size: usize, receives: bool) -> bool {
+    let (sender, receiver) = create_memory_object_stream(size);
+    let alive = Counter::new();
+    let close = async {
+        turns(2).await;
+        // Into the buffer, or to the receive that waits.
+        let accepted = sender.send_nowait(alive.hold()).is_ok();
+        receiver.close();
+        sender.close();
+        accepted
+    };
+    let done = if receives {
+        let (got, accepted) = join(cut.apply(receiver.receive()), close).await;
+        match &got {
+            Some(Ok(_)) => assert!(accepted, "what was accepted comes"),
+            Some(Err(error)) => assert!(!accepted && matches!(error, Error::Closed), "{error}"),
+            None => assert_eq!(alive.get(), 0, "what can't be received is dropped"),
+        }
+        got.is_some()
+    } else {
+        for _ in 0..size {
+            sender.send_nowait(alive.hold()).expect("room");
+        }
+        let mut item = Some(alive.hold());
+        let (sent, accepted) = join(cut.apply(sender.send_from(&mut item)), close).await;
+        assert!(!accepted && item.is_some(), "it never went");
+        sent.map(|sent| assert!(matches!(sent, Err(Error::Closed))))
+            .is_some()
+    };
+    let left = sender.statistics();
+    let waiting = (left.tasks_waiting_send, left.tasks_waiting_receive);
+    assert_eq!((left.current_buffer_used, waiting), (0, (0, 0)));
+    assert_eq!(alive.get(), 0);
+    done
+}
+
+/// Covers: ObjectSender::send_from, ObjectReceiver::receive.
+#[test]
+fn object_streams_at_closing_ends() {
+    let name = "cancel_everywhere::sync::object_streams_at_closing_ends";
+    everywhere(name, async |cut| {
+        let mut done = true;
+        for size in [0, 2] {
+            done &= cancelled_at_closing_ends(cut, size, true).await;
+            done &= cancelled_at_closing_ends(cut, size, false).await;
+        }
+        done
+    });
+}
+
 /// Covers: ObjectSender::send, ObjectSender::send_from.
 #[test]
 fn object_sends() {

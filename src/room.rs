@@ -1,0 +1,326 @@
+//! Memory that a spike does not leave behind: [`shrink`], and a [`Slab`] that gives back by itself.
+//!
+//! What uses less than a quarter of its room is cut to twice what it uses. So each entry pays for
+//! at most two moves, and what goes up and down between the two limits is left alone.
+
+use std::collections::{HashMap, VecDeque};
+use std::ops::{Index, IndexMut};
+
+/// Room that stays in any case, in bytes.
+const KEPT: usize = 4096;
+
+/// A container whose room grows with its entries.
+pub(crate) trait Room {
+    /// What an entry takes, in bytes.
+    const ENTRY: usize;
+
+    /// How many entries there are, and for how many there is room.
+    fn used_and_room(&self) -> (usize, usize);
+
+    /// Keeps room for so many.
+    fn cut_to(&mut self, room: usize);
+}
+
+macro_rules! room {
+    ($name:ident: $type:ty, $entry:ty) => {
+        impl<$name> Room for $type {
+            const ENTRY: usize = size_of::<$entry>();
+
+            #[inline]
+            fn used_and_room(&self) -> (usize, usize) {
+                (self.len(), self.capacity())
+            }
+
+            fn cut_to(&mut self, room: usize) {
+                self.shrink_to(room);
+            }
+        }
+    };
+}
+
+room!(T: Vec<T>, T);
+room!(T: VecDeque<T>, T);
+room!(V: HashMap<u32, V>, (u32, V));
+
+/// To be called when something was taken out. Drops no entry and runs no code of the user's.
+#[inline]
+pub(crate) fn shrink<R: Room>(container: &mut R) {
+    let (used, room) = container.used_and_room();
+    if used < room / 4 && room.saturating_mul(R::ENTRY) > KEPT {
+        cut(container, used);
+    }
+}
+
+#[cold]
+fn cut<R: Room>(container: &mut R, used: usize) {
+    container.cut_to((2 * used).max(KEPT / R::ENTRY));
+}
+
+/// Numbered places, used again when they are free, and given back from the last one that is not.
+#[derive(Debug)]
+pub(crate) struct Slab<T> {
+    /// The last one is never free.
+    places: Vec<Option<T>>,
+    /// Those that are free, and behind the last place some that no longer exist.
+    free: Vec<usize>,
+    len: usize,
+}
+
+impl<T> Slab<T> {
+    pub(crate) const fn new() -> Self {
+        Self {
+            places: Vec::new(),
+            free: Vec::new(),
+            len: 0,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How many places there are, free or not: no key is as high.
+    #[inline]
+    pub(crate) fn places(&self) -> usize {
+        self.places.len()
+    }
+
+    /// The place that the next one comes to.
+    #[inline]
+    pub(crate) fn vacant_key(&mut self) -> usize {
+        let places = self.places.len();
+        // A place is made only when none is free, so one that no longer exists is never used.
+        while self.free.last().is_some_and(|key| *key >= places) {
+            self.free.pop();
+        }
+        self.free.last().copied().unwrap_or(places)
+    }
+
+    #[inline]
+    pub(crate) fn insert(&mut self, value: T) -> usize {
+        let key = self.vacant_key();
+        self.len += 1;
+        match self.free.pop() {
+            Some(key) => self.places[key] = Some(value),
+            None => self.places.push(Some(value)),
+        }
+        key
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, key: usize) -> Option<&T> {
+        self.places.get(key)?.as_ref()
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, key: usize) -> Option<&mut T> {
+        self.places.get_mut(key)?.as_mut()
+    }
+
+    #[inline]
+    pub(crate) fn remove(&mut self, key: usize) -> T {
+        self.try_remove(key).expect("the key of one that is there")
+    }
+
+    #[inline]
+    pub(crate) fn try_remove(&mut self, key: usize) -> Option<T> {
+        let gone = self.places.get_mut(key)?.take()?;
+        self.len -= 1;
+        if key + 1 < self.places.len() {
+            self.free.push(key);
+        } else {
+            self.give_back();
+        }
+        Some(gone)
+    }
+
+    /// The last place is free: gives all of them behind the last one that is not.
+    fn give_back(&mut self) {
+        while let Some(None) = self.places.last() {
+            self.places.pop();
+        }
+        shrink(&mut self.places);
+        let places = self.places.len();
+        // Half of them at least go, so each is looked at twice.
+        if self.free.len() > 2 * places {
+            self.free.retain(|key| *key < places);
+            shrink(&mut self.free);
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (usize, &T)> {
+        let all = self.places.iter().enumerate();
+        all.filter_map(|(key, value)| Some((key, value.as_ref()?)))
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut T)> {
+        let all = self.places.iter_mut().enumerate();
+        all.filter_map(|(key, value)| Some((key, value.as_mut()?)))
+    }
+
+    /// All that are there, in the order of their places.
+    pub(crate) fn into_values(self) -> impl Iterator<Item = T> {
+        self.places.into_iter().flatten()
+    }
+}
+
+impl<T> Default for Slab<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> Index<usize> for Slab<T> {
+    type Output = T;
+
+    #[inline]
+    fn index(&self, key: usize) -> &T {
+        self.get(key).expect("the key of one that is there")
+    }
+}
+
+impl<T> IndexMut<usize> for Slab<T> {
+    #[inline]
+    fn index_mut(&mut self, key: usize) -> &mut T {
+        self.get_mut(key).expect("the key of one that is there")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Fills it, empties it but for five, and tells the bytes that are left after each quarter.
+    fn left<R: Room>(mut of: R, add: impl Fn(&mut R, u32), take: impl Fn(&mut R)) -> Vec<usize> {
+        (0..10_000).for_each(|entry| add(&mut of, entry));
+        let mut left = Vec::new();
+        for count in [2_500, 2_500, 2_500, 2_495] {
+            for _ in 0..count {
+                take(&mut of);
+                shrink(&mut of);
+            }
+            left.push(of.used_and_room().1 * R::ENTRY);
+        }
+        left
+    }
+
+    #[track_caller]
+    fn shrinks(left: &[usize]) {
+        assert!(left[1] >= 40_000, "half of it is used: {left:?}");
+        assert!(left[3] <= 2 * KEPT, "five are left: {left:?}");
+    }
+
+    #[test]
+    fn what_is_not_used_is_given_back() {
+        shrinks(&left(Vec::new(), Vec::push, |vec| {
+            vec.truncate(vec.len() - 1)
+        }));
+        shrinks(&left(VecDeque::new(), VecDeque::push_back, |queue| {
+            queue.pop_front();
+        }));
+        let add = |map: &mut HashMap<u32, u32>, entry| assert!(map.insert(entry, 0).is_none());
+        shrinks(&left(HashMap::new(), add, |map| {
+            map.remove(&u32::try_from(map.len() - 1).expect("few"));
+        }));
+    }
+
+    #[test]
+    fn what_uses_less_than_a_quarter_is_cut_to_twice_what_it_uses() {
+        let mut vec = Vec::<u64>::with_capacity(40_000);
+        let mut room = |used| {
+            vec.resize(used, 0);
+            shrink(&mut vec);
+            vec.capacity()
+        };
+        let left = [10_000, 9_999, 5_000, 1].map(&mut room);
+        assert_eq!(left, [40_000, 19_998, 19_998, KEPT / 8]);
+    }
+
+    #[test]
+    fn a_few_kilobytes_stay_and_nothing_has_no_size() {
+        let mut small = Vec::<u64>::with_capacity(KEPT / 8);
+        shrink(&mut small);
+        assert_eq!(small.capacity(), KEPT / 8);
+        let mut none = vec![(); 3];
+        none.clear();
+        shrink(&mut none);
+        let mut bytes = vec![0_u8; 1 << 20];
+        bytes.truncate(2);
+        shrink(&mut bytes);
+        assert!(bytes.capacity() <= KEPT, "{}", bytes.capacity());
+    }
+
+    /// What the lists of a slab have room for.
+    fn room_of(slab: &Slab<usize>) -> usize {
+        slab.places.capacity() + slab.free.capacity()
+    }
+
+    /// A spike beside `stay` others; then all but those leave, in some order.
+    fn spike(stay: usize, order: impl Fn(&mut Vec<usize>)) {
+        let mut slab = Slab::new();
+        (0..stay).for_each(|n| assert_eq!(slab.insert(n), n));
+        let mut keys: Vec<_> = (0..50_000).map(|n| slab.insert(n)).collect();
+        order(&mut keys);
+        for key in keys {
+            slab.remove(key);
+            assert!(
+                slab.free.len() <= 2 * slab.places.len().max(25_000),
+                "{slab:?}"
+            );
+        }
+        assert_eq!((slab.len(), slab.places()), (stay, stay));
+        assert!(room_of(&slab) <= KEPT, "{}", room_of(&slab));
+        assert_eq!(slab.insert(7), stay, "no place that is gone is used");
+    }
+
+    #[test]
+    fn a_slab_gives_back_what_a_spike_has_taken() {
+        for stay in [0, 1, 3, 100] {
+            spike(stay, |_| {});
+            spike(stay, |keys| keys.reverse());
+            // Those that are far apart at the end.
+            spike(stay, |keys| {
+                keys.sort_by_key(|key| (key % 16 == 0, usize::MAX - key))
+            });
+            spike(stay, |keys| {
+                keys.sort_by_key(|key| key.wrapping_mul(0x9e37_79b9) % 65_536)
+            });
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_slab_does_what_a_map_does(
+            steps in prop::collection::vec((0..3_u8, 0..40_usize), 0..300),
+        ) {
+            let (mut slab, mut twin) = (Slab::new(), BTreeMap::new());
+            for (value, (step, key)) in steps.into_iter().enumerate() {
+                if step == 0 {
+                    prop_assert_eq!(slab.try_remove(key), twin.remove(&key));
+                } else if twin.len() < 40 {
+                    let (vacant, places) = (slab.vacant_key(), slab.places());
+                    prop_assert_eq!(vacant < places, twin.len() < places, "a free place is used");
+                    prop_assert_eq!(slab.insert(value), vacant);
+                    prop_assert!(twin.insert(vacant, value).is_none(), "it was taken");
+                }
+                prop_assert_eq!(slab.get(key), twin.get(&key));
+                prop_assert_eq!(slab.get_mut(key).copied(), twin.get(&key).copied());
+                prop_assert_eq!((slab.len(), slab.is_empty()), (twin.len(), twin.is_empty()));
+                prop_assert!(slab.iter().eq(twin.iter().map(|(key, value)| (*key, value))));
+                prop_assert_eq!(slab.places(), twin.keys().last().map_or(0, |last| last + 1));
+            }
+            prop_assert_eq!(slab.iter_mut().count(), twin.len());
+            prop_assert!(slab.into_values().eq(twin.into_values()));
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Debug builds say so when a task waits long for a lock that it took itself.
+//!
+//! No error, since it can't be told for certain that it waits for ever: another future of the task
+//! may give the lock back, and so may a task that the guard was moved to.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::io::{Write, stderr};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::permits::Permits;
+use crate::error::Result;
+use crate::runtime::sleep::{Sleep, When};
+
+/// How long is long.
+const LONG: Duration = Duration::from_secs(1);
+
+const TEXT: &str = "soloio: a task has waited for a second for a lock that it took itself; if no \
+    other future of the task gives it back, and no task that the guard was moved to, it waits for \
+    ever";
+
+/// Takes the lock as `taking` does.
+pub(super) async fn watched(
+    permits: &RefCell<Permits>,
+    taking: impl Future<Output = Result<()>>,
+) -> Result<()> {
+    let (mut taking, mut long) = (pin!(taking), pin!(Sleep::new(When::After(LONG))));
+    let mut watches = permits.borrow().is_held_here();
+    poll_fn(|cx| {
+        let polled = taking.as_mut().poll(cx);
+        if polled.is_pending() && watches {
+            let Poll::Ready(slept) = long.as_mut().poll(cx) else {
+                return polled;
+            };
+            watches = false;
+            if slept.is_ok() {
+                // Without a stderr there is no place to say it.
+                drop(writeln!(stderr(), "{TEXT}"));
+            }
+        }
+        polled
+    })
+    .await
+}
