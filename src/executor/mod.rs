@@ -39,9 +39,18 @@ const BUDGET: u32 = 256;
 
 /// Calls wakers, which may be the user's code: goes on after a panic, and then with the first.
 pub(crate) fn wake_each(wakers: impl Iterator<Item = Waker>) {
+    each(wakers, Waker::wake);
+}
+
+/// Drops wakers in the same way.
+pub(crate) fn drop_each(wakers: Vec<Waker>) {
+    each(wakers.into_iter(), drop);
+}
+
+fn each(wakers: impl Iterator<Item = Waker>, f: impl Fn(Waker)) {
     let mut first = None;
     for waker in wakers {
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| f(waker))) {
             first.get_or_insert(payload);
         }
     }
@@ -214,6 +223,14 @@ impl Executor {
         self.scope.get()
     }
 
+    /// True if the running task is the main future or a group's body, which no handle can cancel.
+    pub(crate) fn is_body(&self) -> bool {
+        let task = self.task.get();
+        self.slots()
+            .slot(task)
+            .is_none_or(|slot| slot.member == task_set::BODY)
+    }
+
     /// Where the running task stands among the scopes.
     pub(crate) fn base(&self) -> Option<Base> {
         self.base_of(self.task.get())
@@ -239,15 +256,16 @@ impl Executor {
         self.slots().set_scope(set, scope);
     }
 
-    /// All tasks of a set are to be polled; a foreign waker that comes back is to be called.
+    /// All tasks of a set are to be polled; gives a foreign waker, which is to be called, and the
+    /// number of the tasks.
     #[must_use = "the waker has to be called"]
-    pub(crate) fn wake_set(&self, set: SetKey) -> Option<Waker> {
+    pub(crate) fn wake_set(&self, set: SetKey) -> (Option<Waker>, u32) {
         self.slots().wake_set(set)
     }
 
-    /// How many of those have not been polled yet.
-    pub(crate) fn held(&self, set: SetKey) -> u64 {
-        self.slots().held(set)
+    /// How many of those were polled for the first time since this was asked last.
+    pub(crate) fn take_first_polls(&self, set: SetKey) -> u32 {
+        self.slots().take_first_polls(set)
     }
 
     /// The scopes of tasks that have ended since this was asked last.

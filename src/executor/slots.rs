@@ -55,7 +55,7 @@ pub(super) struct Slot {
     pub(super) generation: u32,
     pub(super) set: u32,
     /// What the set's owner calls this task.
-    member: u32,
+    pub(super) member: u32,
     /// Its neighbours in the ready list while `queued`; the first one's `previous` is stale.
     previous: u32,
     next: u32,
@@ -77,10 +77,14 @@ pub(super) struct Set {
     first: u32,
     last: u32,
     notified: bool,
+    /// How many slots it has.
+    len: u32,
     /// All its tasks are to be listed by the next look.
     all: bool,
-    /// How many of those listed so have not been polled since.
-    held: u32,
+    /// How many polls are left until each of those has been polled once, and how many there were
+    /// when this was asked last.
+    unpolled: u32,
+    unpolled_before: u32,
     /// The scope its tasks are in.
     scope: u64,
     parent: Parent,
@@ -168,8 +172,10 @@ impl Slots {
             first: NIL,
             last: NIL,
             notified: false,
+            len: 0,
             all: false,
-            held: 0,
+            unpolled: 0,
+            unpolled_before: 0,
             scope: 0,
             parent,
             owner: TaskId::NOBODY,
@@ -218,6 +224,7 @@ impl Slots {
             TaskId::LIMIT
         );
         let generation = self.next_generation();
+        self.sets[set.index as usize].len += 1;
         let index = self.slots.insert(Slot {
             generation,
             set: set.index,
@@ -240,6 +247,7 @@ impl Slots {
             return;
         }
         let slot = self.slots.remove(id.index() as usize);
+        self.sets[slot.set as usize].len -= 1;
         if slot.queued {
             self.unlink(id.index(), &slot);
         }
@@ -307,36 +315,30 @@ impl Slots {
         }
     }
 
-    /// All tasks of a set are to be polled: tells its parent, as a task's wake does.
+    /// All tasks of a set are to be polled: tells its parent, as a task's wake does. Gives their
+    /// number, too.
     #[must_use = "the waker has to be called"]
-    pub(crate) fn wake_set(&mut self, key: SetKey) -> Option<Waker> {
-        let set = self.set(key)?;
+    pub(crate) fn wake_set(&mut self, key: SetKey) -> (Option<Waker>, u32) {
+        let Some(set) = self.set(key) else {
+            return (None, 0);
+        };
         set.all = true;
-        // Told even if somebody looks right now: that look may be past its beginning.
+        // The parent is told in any case: a look that is under way may be past its beginning.
         set.notified = true;
-        self.tell(key.index)
+        (set.unpolled, set.unpolled_before) = (set.len, set.len);
+        let tasks = set.len;
+        (self.tell(key.index), tasks)
     }
 
-    /// The tasks listed now are those that [`held`](Self::held) counts down from.
-    pub(crate) fn hold(&mut self, key: SetKey) {
-        let mut count = 0;
-        let mut at = self.set(key).map_or(NIL, |set| set.first);
-        while at != NIL {
-            count += 1;
-            at = self.slots[at as usize].next;
-        }
-        if let Some(set) = self.set(key) {
-            set.held = count;
-        }
-    }
-
-    /// How many tasks of a set have not been polled since all were to be.
-    pub(crate) fn held(&self, key: SetKey) -> u64 {
-        let set = self.sets.get(key.index as usize);
-        set.filter(|set| set.generation == key.generation)
-            .map_or(0, |set| {
-                u64::from(set.held) + u64::from(set.all) * (1 << 32)
-            })
+    /// How many tasks of a set were polled for the first time since all were to be, and since this
+    /// was asked last. A task that is polled twice comes after all that were listed, so it counts
+    /// only when they have been polled.
+    pub(crate) fn take_first_polls(&mut self, key: SetKey) -> u32 {
+        let Some(set) = self.set(key) else {
+            return 0;
+        };
+        let before = std::mem::replace(&mut set.unpolled_before, set.unpolled);
+        before - set.unpolled
     }
 
     #[inline]
@@ -445,7 +447,7 @@ impl Slots {
         if slot.next == NIL {
             set.last = NIL;
         }
-        set.held = set.held.saturating_sub(1);
+        set.unpolled = set.unpolled.saturating_sub(1);
         Some(Woken {
             id: TaskId::new(self.runtime, slot.generation, index),
             member: slot.member,

@@ -69,7 +69,7 @@ pub(crate) enum Step<E> {
 type Member<E> = Rc<dyn Child<E>>;
 
 /// The place of the body among the members.
-const BODY: u32 = u32::MAX;
+pub(super) const BODY: u32 = u32::MAX;
 
 /// The tasks of one group, and the executor they have slots in.
 pub(crate) struct TaskSet<E> {
@@ -122,14 +122,14 @@ impl<E> TaskSet<E> {
         let (old, all) = executor.slots().look(key, parent, executor.task());
         drop(old);
         if all {
-            self.list_all(executor, key);
+            self.list_all(executor);
         }
         key
     }
 
-    /// Lists every task, body included: each is polled once before [`Executor::held`] is 0.
+    /// Lists every task, body included.
     #[cold]
-    fn list_all(&self, executor: &Executor, key: SetKey) {
+    fn list_all(&self, executor: &Executor) {
         let mut slots = executor.slots();
         let body = self.home.borrow().as_ref().and_then(|home| home.body);
         let members = self.members.borrow();
@@ -138,7 +138,6 @@ impl<E> TaskSet<E> {
             let told = slots.wake(id);
             debug_assert!(told.is_none(), "a set that is looked at tells nobody");
         }
-        slots.hold(key);
     }
 
     /// Gives every member a slot in `executor` and wakes it there.

@@ -243,7 +243,7 @@ impl<A: Display> StreamSocket<A> {
             // What is not the connection's: whoever cancelled the task wants to hear of it.
             Ended::Done {
                 output: Err(error @ (Error::Cancelled | Error::NoRuntime)),
-                charged: false,
+                caught: false,
             } => Err(error),
             _ => Ok(()),
         });

@@ -14,8 +14,6 @@ use std::sync::Arc;
 use std::task::{Poll, Waker, ready};
 
 use super::calls::CallQueue;
-use super::pending_scopes::PendingScopes;
-use super::scope::Told;
 use super::scopes::Scopes;
 use super::stores::Stores;
 use super::wait::Wait;
@@ -40,10 +38,8 @@ pub(crate) struct Core {
     scratch: RefCell<Vec<u8>>,
     pub(crate) stores: Stores,
     scopes: RefCell<Scopes>,
-    pub(super) pending_scopes: RefCell<PendingScopes>,
     /// How many scopes are cancelled, and one more if the loop failed.
-    alarms: Cell<u32>,
-    pub(super) told: Cell<Told>,
+    cancels: Cell<u32>,
     calls: CallQueue,
     /// Room for many datagrams that no socket uses at the moment.
     batch: RefCell<Option<Box<Batch>>>,
@@ -63,9 +59,7 @@ impl Core {
             scratch: RefCell::default(),
             stores: Stores::default(),
             scopes: RefCell::default(),
-            pending_scopes: RefCell::default(),
-            alarms: Cell::new(0),
-            told: Cell::default(),
+            cancels: Cell::new(0),
             calls: CallQueue::default(),
             batch: RefCell::default(),
             failure: RefCell::default(),
@@ -134,7 +128,7 @@ impl Core {
     /// True if every operation may try: the gate's one look in the usual case.
     #[inline]
     pub(super) fn is_calm(&self) -> bool {
-        self.alarms.get() == 0 && !self.executor.is_spent()
+        self.cancels.get() == 0 && !self.executor.is_spent()
     }
 
     /// True if operations should let the loop look at the kernel first.
@@ -144,16 +138,16 @@ impl Core {
 
     /// True if the loop failed or a scope is cancelled, so that an operation has to look closer.
     #[inline]
-    pub(crate) fn is_alarmed(&self) -> bool {
-        self.alarms.get() > 0
+    pub(crate) fn has_cancels(&self) -> bool {
+        self.cancels.get() > 0
     }
 
-    pub(super) fn alarm(&self) {
-        self.alarms.set(self.alarms.get() + 1);
+    pub(super) fn add_cancel(&self) {
+        self.cancels.set(self.cancels.get() + 1);
     }
 
-    pub(super) fn calm_down(&self) {
-        self.alarms.set(self.alarms.get() - 1);
+    pub(super) fn remove_cancel(&self) {
+        self.cancels.set(self.cancels.get() - 1);
     }
 
     /// An operation is done: it counts against the turn's budget.
@@ -167,7 +161,7 @@ impl Core {
     pub(super) fn fail(&self, cause: io::Error) -> Vec<Waker> {
         self.failure.replace(Some(cause));
         if !self.failed.replace(true) {
-            self.alarm();
+            self.add_cancel();
         }
         let mut woken = self.executor.list_all();
         // Their tasks may be inside combinators with wakers of their own.
@@ -187,7 +181,7 @@ impl Core {
     /// What made the loop fail may have passed: the next wait will tell.
     pub(super) fn recover(&self) {
         if self.failed.replace(false) {
-            self.calm_down();
+            self.remove_cancel();
         }
     }
 

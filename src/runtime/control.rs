@@ -204,41 +204,11 @@ impl Owner for Owned<'_> {
 
 /// How a body in a scope came to its end.
 pub(crate) enum Ended<T> {
-    /// By itself; `charged` if something in it was told to end because of this scope.
-    Done { output: T, charged: bool },
-    /// It was dropped.
-    Dropped,
+    /// By itself; `caught` if something in it ended because of this scope.
+    Done { output: T, caught: bool },
+    /// It was dropped: `caught` because of this scope, else because of one around it that is
+    /// cancelled as well.
+    Dropped { caught: bool },
     /// It had to wait outside a runtime, and was dropped.
     NoRuntime,
-}
-
-/// What is made of a run's end.
-pub(crate) trait End<T> {
-    type Output;
-
-    /// See [`Ended::Done`].
-    fn done(&mut self, output: T, charged: bool) -> Self::Output;
-
-    /// It was dropped.
-    fn dropped(&mut self) -> Self::Output;
-
-    /// It had to wait outside a runtime, and was dropped.
-    fn no_runtime(&mut self) -> Self::Output;
-}
-
-impl<T, R, F: FnMut(Ended<T>) -> R> End<T> for F {
-    type Output = R;
-
-    #[inline]
-    fn done(&mut self, output: T, charged: bool) -> R {
-        self(Ended::Done { output, charged })
-    }
-
-    fn dropped(&mut self) -> R {
-        self(Ended::Dropped)
-    }
-
-    fn no_runtime(&mut self) -> R {
-        self(Ended::NoRuntime)
-    }
 }

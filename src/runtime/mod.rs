@@ -18,8 +18,8 @@
 //! | `operation.rs` | one operation on such a socket: the gate, the claim, the call, the wait |
 //! | `wait.rs` | one waiting operation: the gate, the wait |
 //! | `sleep.rs` | one timer as a future |
-//! | `scopes.rs` | which scopes there are, and what a cancel reaches (a pure machine) |
-//! | `scope.rs`, `pending_scopes.rs` | scopes at run time; those in their first poll |
+//! | `scopes.rs` | the state of all scopes, and what a cancel reaches (a pure machine) |
+//! | `scope.rs` | scopes at run time: cancelling, telling, ending |
 //! | `dump.rs` | what everybody waits for |
 //! | `control.rs` | what the owner of a scope sees and does of it |
 //! | `scoped.rs` | one body in a scope: a time limit, a shield, a run of an owned scope |
@@ -33,7 +33,6 @@ mod control;
 mod dump;
 mod inbox;
 pub(crate) mod operation;
-mod pending_scopes;
 pub(crate) mod scope;
 pub(crate) mod scoped;
 pub(crate) mod scopes;

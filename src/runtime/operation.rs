@@ -102,7 +102,7 @@ impl<'a> Operation<'a> {
                         self.hold(core);
                         self.parked = true;
                         drop(old);
-                        if core.is_alarmed() {
+                        if core.has_cancels() {
                             return self.pend(core, cx);
                         }
                         // A task's own waker, which has no place in a scope.
@@ -146,7 +146,7 @@ impl<'a> Operation<'a> {
     /// It has to wait, and holds its direction; the waker is with the source.
     #[inline]
     fn pend<T>(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<T>> {
-        if core.is_alarmed() {
+        if core.has_cancels() {
             if let Some(told) = self.pass.tell(core, cx, true) {
                 return told;
             }

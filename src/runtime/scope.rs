@@ -7,42 +7,41 @@
 //! ```text
 //!   cancel ──> wake all that is below ──> poll the body ──┬─ ready: its value is handed on
 //!                      ^                                  │
-//!                      │                                  ├─ a shield holds, or tasks below have
-//!                      │                                  │  not been polled yet: wait
+//!                      │                                  ├─ a shield holds, and the allowance is
+//!                      │                                  │  not used up: wait
 //!                      └── something was told: once more ─┤
-//!                          (at most POLLS times)          └─ nothing was told: drop the body
+//!                          (at most 16 times)             └─ nothing was told: drop the body
 //! ```
 //!
-//! A loop that ignores the errors uses up the turn's budget, as any busy loop does, so it gives
-//! way and ends after [`POLLS`] polls. So a time limit always fires.
+//! The *allowance* of a cancelled scope is what its shields share: the longest that was asked for,
+//! counted from the cancel. A loop that ignores the errors uses up the turn's budget, as any busy
+//! loop does, so it gives way and is dropped after 16 polls. So a time limit always fires.
 
 use std::task::{Context, Waker};
 
 use super::context::Core;
-use super::scopes::{Hold, Kind, Left, Limit, ScopeKey, WaiterKey};
+use super::scopes::{Kind, Limit, Next, ScopeKey, WaiterKey};
 use crate::error::Error;
-use crate::executor::{Base, SetKey, TaskId, wake_each};
+use crate::executor::{Base, Running, SetKey, TaskId, drop_each, wake_each};
+use crate::reactor::TimerKey;
 use crate::sys::clock::{self, NEVER, Nanos};
 
-/// How often the body of a cancelled scope is polled at most before it is dropped.
-const POLLS: u8 = 16;
-
-/// How many operations a cancelled task may begin in vain before its new shields hold no more.
-const DEAF: u32 = 64;
-
-/// How often operations were told that they are cancelled.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Told {
-    all: u64,
-    /// Those that had begun before, but for those in a shield that came after the cancel: a loop
-    /// can begin any number of these.
-    waited: u64,
-}
-
 impl Core {
-    /// The current scope; the running task is given a node of its own if it has none, so that a
-    /// cancel of the task alone finds what is below.
-    fn anchor(&self) -> ScopeKey {
+    /// The scope that what runs now is in; 0 for none.
+    #[inline]
+    pub(crate) fn scope(&self) -> ScopeKey {
+        self.executor.scope()
+    }
+
+    /// The body of a scope is polled in it, until the guard is dropped.
+    #[inline]
+    pub(super) fn run_in(&self, scope: ScopeKey) -> Running<'_> {
+        self.executor.run(self.executor.task(), scope)
+    }
+
+    /// Gives the running task a node of its own if it has none, so that a cancel of the task alone
+    /// finds what is below; gives the current scope, which is in there.
+    fn enter_task(&self) -> ScopeKey {
         let scope = self.scope();
         let Some(Base { own, set: above }) = self.executor.base() else {
             return scope;
@@ -62,93 +61,78 @@ impl Core {
         scope
     }
 
-    /// A new scope inside the current one.
-    pub(super) fn enter_scope(&self, kind: Kind, limit: Limit) -> ScopeKey {
-        let found_by_walks = kind != Kind::Scope;
-        let parent = match found_by_walks {
-            true => self.anchor(),
-            false => self.scope(),
-        };
-        let mut scopes = self.scopes();
-        let key = scopes.enter(parent, kind, limit);
-        if found_by_walks {
-            scopes.attach(key);
-        }
-        key
-    }
-
-    /// A new shield inside the current scope. None for a task that was told to end [`DEAF`] times
-    /// and goes on beginning things: it could hold its scope up with one shield after the other.
-    pub(super) fn enter_shield(&self, until: Nanos) -> ScopeKey {
-        let key = self.enter_scope(Kind::Shield(until), Limit::At(NEVER));
-        let parent = self.scopes().parent(key);
-        let by = match self.is_alarmed() {
-            true => self.outermost(parent),
-            false => None,
-        };
-        if let Some(by) = by {
-            let task = self.executor.scope_of(self.executor.task());
-            if self.scopes().deaf(task, by) >= DEAF {
-                self.scopes().expose(key);
-            }
-        }
-        key
+    /// A new shield inside the current scope, and when it ends.
+    pub(super) fn enter_shield(&self, until: Nanos, now: Nanos) -> (ScopeKey, Nanos) {
+        let parent = self.enter_task();
+        self.scopes().enter_shield(parent, until, now)
     }
 
     /// A group with its set is polled: its scope is made, or moved to where it is polled now.
     pub(crate) fn group_scope(&self, key: ScopeKey, set: SetKey) -> ScopeKey {
-        if key == 0 {
-            let key = self.enter_scope(Kind::Group(set), Limit::At(NEVER));
-            self.executor.set_scope(set, key);
+        if key != 0 {
+            self.move_scope(key);
             return key;
         }
-        let task = self.executor.task();
-        let mut moved = self.scopes().moved(key, self.scope(), task);
-        if self.is_alarmed() {
-            moved &= self.outermost(key).is_some();
-            self.scopes().begin(key);
-            if moved {
-                wake_each(self.executor.wake_set(set).into_iter());
-            }
-        }
+        let parent = self.enter_task();
+        let mut scopes = self.scopes();
+        let key = scopes.enter(parent, Kind::Group(set), Limit::At(NEVER));
+        scopes.link(key);
+        self.executor.set_scope(set, key);
         key
     }
 
-    /// A run is over; true if something in it was told to end because of it.
+    /// A scope is polled where the running task is now; if it is cancelled there, all in it hears.
+    #[inline]
+    pub(super) fn move_scope(&self, key: ScopeKey) {
+        let (around, task) = (self.scope(), self.executor.task());
+        let moved = self.scopes().moved(key, around, task);
+        if moved && self.has_cancels() && self.outermost(key).is_some() {
+            self.scopes().tell_above(key);
+            self.wake_below(key);
+        }
+    }
+
+    /// A run is over; true if something in it ended because of it.
     #[inline]
     pub(super) fn leave_run(&self, key: ScopeKey) -> bool {
         let alone = self.scopes().leave_alone(key);
-        !alone && self.leave_scope(key).charged
+        !alone && self.leave_scope(key)
     }
 
-    /// A scope has ended.
-    pub(crate) fn leave_scope(&self, key: ScopeKey) -> Left {
-        let mut left = self.scopes().leave(key);
+    /// A scope has ended; true if something in it ended because of it.
+    pub(crate) fn leave_scope(&self, key: ScopeKey) -> bool {
+        let mut wakers = Vec::new();
+        let caught = self.take_scope(key, &mut wakers);
+        drop_each(wakers);
+        caught
+    }
+
+    fn take_scope(&self, key: ScopeKey, wakers: &mut Vec<Waker>) -> bool {
+        let left = self.scopes().leave(key, wakers);
         if left.cancelled {
-            self.calm_down();
+            self.remove_cancel();
         }
         if left.timer != 0 {
-            let waker = self.reactor().timers.cancel(left.timer);
-            drop(waker);
+            wakers.extend(self.reactor().timers.cancel(left.timer));
         }
-        let wakers = std::mem::take(&mut left.wakers);
-        drop(wakers);
-        left
+        left.caught
     }
 
     /// Forgets the scopes of tasks that have ended.
     pub(super) fn forget_scopes(&self) {
+        let mut wakers = Vec::new();
         for key in self.executor.take_retired() {
-            self.leave_scope(key);
+            self.take_scope(key, &mut wakers);
         }
+        drop_each(wakers);
     }
 
-    /// Cancels a scope: wakes everything in it.
+    /// Cancels a scope: wakes everything in it. Nothing happens if it is cancelled already.
     pub(crate) fn cancel_scope(&self, key: ScopeKey) {
-        if self.scopes().cancel(key) {
-            self.alarm();
+        if self.scopes().cancel(key, clock::now()) {
+            self.add_cancel();
+            self.wake_below(key);
         }
-        self.wake_below(key);
     }
 
     pub(super) fn wake_below(&self, key: ScopeKey) {
@@ -156,36 +140,31 @@ impl Core {
         let tasks = reached.tasks.into_iter();
         let tasks = tasks.filter_map(|task| self.executor.list(task));
         let mut foreign: Vec<Waker> = tasks.collect();
-        let sets = reached.sets.into_iter();
-        foreign.extend(sets.filter_map(|set| self.executor.wake_set(set)));
+        let mut listed = 0;
+        for set in reached.sets {
+            let (waker, tasks) = self.executor.wake_set(set);
+            foreign.extend(waker);
+            listed += tasks;
+        }
+        self.scopes().expect(key, listed);
         foreign.extend(reached.wakers);
         wake_each(foreign.into_iter());
     }
 
-    /// Cancels one task, if it is of this runtime.
-    pub(crate) fn cancel_task(&self, task: TaskId) {
+    /// Cancels one task, if it is of this runtime; gives its scope.
+    pub(crate) fn cancel_task(&self, task: TaskId) -> ScopeKey {
         let Some(base) = self.executor.base_of(task) else {
-            return;
+            return 0;
         };
         if base.own == 0 && task == self.executor.task() {
-            self.anchor();
+            self.enter_task();
         } else if base.own == 0 {
             // What is in it already is moved into it when it is polled next.
             let own = self.scopes().enter(base.set, Kind::Task, Limit::At(NEVER));
             self.executor.set_task_scope(task, own);
         }
         let scope = self.executor.scope_of(task);
-        if !self.scopes().is_cancelled(scope) {
-            self.cancel_scope(scope);
-        }
-    }
-
-    /// The same for the running task, which is going to be polled in its scope now.
-    pub(crate) fn cancel_running_task(&self) -> ScopeKey {
-        let task = self.executor.task();
-        self.cancel_task(task);
-        let scope = self.executor.scope_of(task);
-        self.scopes().begin(scope);
+        self.cancel_scope(scope);
         scope
     }
 
@@ -195,57 +174,41 @@ impl Core {
 
     /// True if the group's surroundings are cancelled, so that an error of a child is theirs.
     pub(crate) fn is_cancelled_around(&self, group: ScopeKey) -> bool {
-        if !self.is_alarmed() {
+        if !self.has_cancels() {
             return false;
         }
         let around = self.scopes().parent(group);
         self.outermost(around).is_some()
     }
 
-    pub(crate) fn was_told(&self, key: ScopeKey) -> bool {
-        self.is_alarmed() && self.scopes().was_told(key)
+    /// True if an operation in the scope was told to end.
+    pub(crate) fn was_notified(&self, key: ScopeKey) -> bool {
+        self.has_cancels() && self.scopes().was_notified(key)
     }
 
+    #[inline]
     pub(crate) fn is_cancelled(&self, key: ScopeKey) -> bool {
-        self.is_alarmed() && self.scopes().is_cancelled(key)
+        self.has_cancels() && self.scopes().is_cancelled(key)
     }
 
     /// Tells the operation that asks that it is cancelled, if it is; `waited` if it waited before,
     /// `false` if it has not begun.
     #[cold]
-    pub(super) fn tell(&self, waited: bool) -> Option<Error> {
+    pub(super) fn notify(&self, waited: bool) -> Option<Error> {
         let by = self.outermost(self.scope())?;
         self.finished();
-        let from = self.anchor();
-        let shielded = self.scopes().charge(from, by);
-        let in_order = waited && !shielded;
-        if !in_order {
-            let task = self.executor.scope_of(self.executor.task());
-            self.scopes().count_deaf(task, by);
-        }
-        let mut told = self.told.get();
-        told.all += 1;
-        told.waited += u64::from(in_order);
-        self.told.set(told);
+        let from = self.enter_task();
+        self.scopes().notify(from, by, waited);
         Some(Error::Cancelled)
-    }
-
-    /// How often operations were told that they are cancelled.
-    #[inline]
-    pub(crate) fn told(&self) -> Told {
-        self.told.get()
     }
 
     /// An operation waits with a waker that is not a task's: a cancel has to call it.
     pub(super) fn enlist(&self, key: WaiterKey, waker: &Waker) -> WaiterKey {
-        if self.scope() == 0 {
-            // Nothing around it can be cancelled but the task, by a handle that few ask for.
+        if self.scope() == 0 && self.executor.is_body() {
+            // Nothing around the main future can be cancelled.
             return 0;
         }
-        self.enlist_in(self.anchor(), key, waker)
-    }
-
-    fn enlist_in(&self, scope: ScopeKey, key: WaiterKey, waker: &Waker) -> WaiterKey {
+        let scope = self.enter_task();
         if self.scopes().is_enlisted(key, scope, waker) {
             return key;
         }
@@ -259,55 +222,57 @@ impl Core {
         drop(waker);
     }
 
-    /// The body of a cancelled scope was polled and is pending, `before` being what was
-    /// told until then: true
-    /// if it has to be dropped now. Else it is polled again when something has changed.
-    pub(crate) fn is_over(&self, key: ScopeKey, before: Told, cx: &Context<'_>) -> bool {
-        if self.scopes().is_fresh(key) {
-            // The cancel came in the middle, when not all of what is below could be found.
-            self.wake_below(key);
-            cx.waker().wake_by_ref();
-            return false;
+    /// The body of a scope is going to be polled; true if it is cancelled.
+    #[inline]
+    pub(crate) fn begin(&self, key: ScopeKey) -> bool {
+        self.has_cancels() && self.scopes().begin(key)
+    }
+
+    /// A group was polled and is pending: what its cancelled surroundings have to know of that.
+    pub(crate) fn group_was_polled(&self, group: ScopeKey) {
+        if self.has_cancels() {
+            let set = self.scopes().set_of(group);
+            let tasks = set.map_or(0, |set| self.executor.take_first_polls(set));
+            self.scopes().polled_first(group, tasks);
         }
-        let now = clock::now();
-        let hold = self.scopes().hold(key, now, |set| self.executor.held(set));
-        let tasks = match hold {
-            Hold::Shield(until) => {
-                self.wake_at(key, until, cx);
-                return false;
-            }
-            Hold::Tasks(tasks) => tasks,
-            Hold::None => 0,
+    }
+
+    /// The body of a cancelled scope was polled and is pending; `before`: it was cancelled already
+    /// when that poll began. True if the body has to be dropped now. Else it is polled again when
+    /// something has changed.
+    pub(crate) fn is_over(&self, key: ScopeKey, before: bool, cx: &Context<'_>) -> bool {
+        let next = match before {
+            true => self.scopes().after_poll(key, clock::now(), self.is_spent()),
+            // The cancel came in the middle of the poll, after some of it had pended.
+            false => Next::Again,
         };
-        let told = self.told.get();
-        // Operations that waited are as many as they are, and may take several turns; those that
-        // begin now may be begun for ever.
-        let in_order = told.waited != before.waited;
-        let (polls, changed) = self.scopes().count(key, tasks, in_order);
-        if polls >= POLLS {
-            return true;
+        match next {
+            Next::Wait(until) => self.wake_at(key, until, cx),
+            Next::Again => cx.waker().wake_by_ref(),
+            Next::Over => {
+                // For one cancel only the outermost of the cancelled scopes has caught something.
+                let by = self.outermost(key).unwrap_or(key);
+                self.scopes().blame(by);
+            }
         }
-        // Tasks that nobody polls, in a combinator that has lost interest, hold nothing.
-        let waits_for_tasks = tasks > 0 && changed;
-        let go_on = told.all != before.all || self.executor.is_spent() || waits_for_tasks;
-        if go_on {
-            cx.waker().wake_by_ref();
-        }
-        !go_on
+        next == Next::Over
     }
 
     fn wake_at(&self, key: ScopeKey, until: Nanos, cx: &Context<'_>) {
-        let timer = self.scopes().timer(key);
         let waker = cx.waker().clone();
-        let mut reactor = self.reactor();
-        let old = reactor.timers.cancel(timer);
-        let timer = match until {
+        let timer: TimerKey = match until {
             NEVER => 0,
-            until => reactor.timers.insert(until, waker),
+            until => self.reactor().timers.insert(until, waker),
         };
-        drop(reactor);
-        self.scopes().set_timer(key, timer);
+        let old = self.scopes().replace_timer(key, timer);
+        let old = self.reactor().timers.cancel(old);
         drop(old);
+    }
+
+    /// How many nodes walks have visited so far.
+    #[cfg(test)]
+    pub(crate) fn visited(&self) -> usize {
+        self.scopes().visited.get()
     }
 
     /// The earliest deadline that is in effect here; [`NEVER`] if there is none.

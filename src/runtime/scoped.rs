@@ -1,4 +1,4 @@
-//! One body in a scope: a time limit, a shield, or a run of a scope that somebody owns.
+//! One body in a scope: a time limit, a shield, or a run of a scope that has an owner.
 //!
 //! A body that is ready at once costs an entry in a slab; the clock is read, and a timer set, when
 //! it first has to wait.
@@ -8,8 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::context::{self, Core};
-pub(crate) use super::control::{Control, End, Ended, Nobody, Owned, Owner, Shield};
-use super::pending_scopes::Inside;
+pub(crate) use super::control::{Control, Ended, Nobody, Owned, Owner, Shield};
 use super::scopes::{Kind, Limit, ScopeKey};
 use super::sleep::{self, When};
 use crate::executor::remote::Post;
@@ -23,11 +22,11 @@ use crate::sys::clock::{self, NEVER};
 ///
 /// The body is cancelled at `when`, or protected until then if `owner` is a [`Shield`].
 #[inline]
-pub(crate) fn scoped<F, O, E>(when: When, owner: O, body: F, end: E) -> Scoped<F, O, E>
+pub(crate) fn scoped<F, O, E, R>(when: When, owner: O, body: F, end: E) -> Scoped<F, O, E>
 where
     F: Future,
     O: Owner,
-    E: End<F::Output>,
+    E: FnMut(Ended<F::Output>) -> R,
 {
     Beside::new(Some(body), (Scope::new(when.limit(), owner), end))
 }
@@ -36,40 +35,38 @@ where
 /// is half of what a time limit around something that is ready costs.
 pub(crate) type Scoped<F, O, E> = Beside<Option<F>, (Scope<O>, E)>;
 
-impl<F, O, E> Future for Scoped<F, O, E>
+impl<F, O, E, R> Future for Scoped<F, O, E>
 where
     F: Future,
     O: Owner,
-    E: End<F::Output>,
+    E: FnMut(Ended<F::Output>) -> R,
 {
-    type Output = E::Output;
+    type Output = R;
 
     #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<E::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
         let (mut body, (scope, end)) = self.parts();
         // Not in a closure, and with one poll of the body for all cases: scopes may be nested as
         // deep as the stack allows.
         let Some(core) = context::current() else {
-            return poll_outside::<_, O, _>(cx, body, end);
+            return poll_outside::<_, O, _, _>(cx, body, end);
         };
-        let mut inside = scope.enter_lightly(&core, cx);
+        scope.enter(&core, cx);
         loop {
-            let told = core.told();
+            let cancelled = core.begin(scope.key);
+            let running = core.run_in(scope.key);
             let polled = poll_body(&mut body, cx);
-            if let Some(key) = inside.end() {
-                (scope.key, scope.serial) = (key, core.serial());
-            }
+            drop(running);
             if let Poll::Ready(output) = polled {
-                let charged = scope.leave_in(&core);
-                return Poll::Ready(end.done(output, charged));
+                let caught = scope.leave_in(&core);
+                return Poll::Ready(end(Ended::Done { output, caught }));
             }
             if scope.wait(&core, cx) {
-                inside = core.inside(scope.key);
                 continue;
             }
-            if core.is_cancelled(scope.key) && core.is_over(scope.key, told, cx) {
-                scope.drop_body(&core, body);
-                return Poll::Ready(end.dropped());
+            if core.is_cancelled(scope.key) && core.is_over(scope.key, cancelled, cx) {
+                let caught = scope.drop_body(&core, body);
+                return Poll::Ready(end(Ended::Dropped { caught }));
             }
             return Poll::Pending;
         }
@@ -118,53 +115,21 @@ impl<O: Owner> Scope<O> {
         }
     }
 
-    /// A poll begins. The scope gets an entry only when something needs one: as long as it is not
-    /// cancelled, nothing but what the body does can make it known to anybody.
-    #[inline(always)]
-    fn enter_lightly<'c>(&mut self, core: &'c Core, cx: &Context<'_>) -> Inside<'c> {
-        let light = !O::SHIELDS && self.owner.control().is_none();
-        if light && self.key == 0 && !core.is_alarmed() {
-            match self.stage {
-                Stage::Set if !self.is_waiting(core) => {}
-                Stage::Over => {}
-                _ => return core.enter_lightly(self.limit),
-            }
-        }
-        self.enter_with_entry(core, cx)
-    }
-
+    /// The body ends with the scope still there, so that its drop ends nothing else. True if it was
+    /// dropped because of this scope.
     #[cold]
-    fn enter_with_entry<'c>(&mut self, core: &'c Core, cx: &Context<'_>) -> Inside<'c> {
-        self.enter(core, cx);
-        core.inside(self.key)
-    }
-
-    /// True if the timer is one of this runtime, and has not fired.
-    #[inline(always)]
-    fn is_waiting(&self, core: &Core) -> bool {
-        self.serial == core.serial() && !core.reactor().timers.is_fired(self.timer)
-    }
-
-    #[cold]
-    fn drop_body<F: Future>(&mut self, core: &Core, mut body: Pin<&mut Option<F>>) {
-        // With the scope still there: it is not the drop that ends it.
-        let inside = core.inside(self.key);
+    fn drop_body<F: Future>(&mut self, core: &Core, mut body: Pin<&mut Option<F>>) -> bool {
+        let running = core.run_in(self.key);
         body.set(None);
-        inside.end();
-        self.leave_in(core);
-        if let Some(control) = self.owner.control() {
-            control.catch();
-        }
+        drop(running);
+        self.leave_in(core)
     }
 
     /// Takes notice of where it is polled, and of what has happened meanwhile.
     #[inline]
     fn enter(&mut self, core: &Core, cx: &Context<'_>) {
         if self.serial == core.serial() {
-            self.make_entry(core);
-            let task = core.executor.task();
-            let around = core.scope();
-            core.scopes().moved(self.key, around, task);
+            core.move_scope(self.key);
             self.apply_deadline(core);
             if self.stage == Stage::Set && core.reactor().timers.is_fired(self.timer) {
                 self.time_is_over(core);
@@ -173,24 +138,14 @@ impl<O: Owner> Scope<O> {
             self.enter_anew(core);
         }
         self.owner.wait(self.serial, self.key, cx.waker());
-        if let Some(control) = self.owner.control() {
-            if control.is_cancelled() && !core.is_cancelled(self.key) {
-                core.cancel_scope(self.key);
-            }
-        }
-    }
-
-    /// Makes the entry of one that has done without.
-    #[inline]
-    fn make_entry(&mut self, core: &Core) {
-        if self.key == 0 && !O::SHIELDS {
-            self.key = core.enter_scope(Kind::Scope, self.limit);
+        if self.owner.control().is_some_and(Control::is_cancelled) {
+            core.cancel_scope(self.key);
         }
     }
 
     #[inline]
     fn enter_anew(&mut self, core: &Core) {
-        if self.is_known() {
+        if self.key != 0 {
             self.leave();
         }
         if let Some(deadline) = self.owner.deadline() {
@@ -198,13 +153,23 @@ impl<O: Owner> Scope<O> {
         }
         self.serial = core.serial();
         self.stage = Stage::Unset;
-        self.key = if O::SHIELDS {
-            let until = self.limit.deadline(clock::now);
-            self.limit = Limit::At(until);
-            core.enter_shield(until)
+        if O::SHIELDS {
+            self.enter_shield(core);
         } else {
-            core.enter_scope(Kind::Scope, self.limit)
-        };
+            let around = core.scope();
+            self.key = core.scopes().enter(around, Kind::Scope, self.limit);
+            core.scopes().moved(self.key, around, core.executor.task());
+        }
+    }
+
+    #[cold]
+    fn enter_shield(&mut self, core: &Core) {
+        let now = clock::now();
+        let (key, until) = core.enter_shield(self.limit.deadline(|| now), now);
+        (self.key, self.limit) = (key, Limit::At(until));
+        if until == 0 {
+            self.stage = Stage::Over;
+        }
     }
 
     /// The deadline may have been moved.
@@ -245,8 +210,8 @@ impl<O: Owner> Scope<O> {
     fn set_timer(&mut self, core: &Core, cx: &Context<'_>) -> bool {
         let now = clock::now();
         let deadline = match self.key {
-            key if key != 0 && !O::SHIELDS => core.scopes().deadline(key, || now),
-            _ => self.limit.deadline(|| now),
+            _ if O::SHIELDS => self.limit.deadline(|| now),
+            key => core.scopes().deadline(key, || now),
         };
         // Under another runtime it goes on, instead of starting anew.
         self.limit = Limit::At(deadline);
@@ -271,10 +236,9 @@ impl<O: Owner> Scope<O> {
     }
 
     fn time_is_over(&mut self, core: &Core) {
-        self.make_entry(core);
         self.drop_timer();
         if O::SHIELDS {
-            core.scopes().expose(self.key);
+            core.scopes().end_shield(self.key);
             if core.outermost(self.key).is_some() {
                 core.wake_below(self.key);
             }
@@ -292,25 +256,20 @@ impl<O: Owner> Scope<O> {
         }
     }
 
-    /// The run is over; true if something in it was told to end because of it.
+    /// The run is over; true if something in it ended because of it.
     #[inline]
     fn leave_in(&mut self, core: &Core) -> bool {
         if std::mem::replace(&mut self.stage, Stage::Over) == Stage::Set {
             let waker = core.reactor().timers.cancel(self.timer);
             waker::discard(waker);
         }
-        if self.key == 0 {
-            return false;
-        }
         let key = std::mem::take(&mut self.key);
-        let charged = core.leave_run(key);
+        let caught = core.leave_run(key);
         self.owner.leave();
-        if charged {
-            if let Some(control) = self.owner.control() {
-                control.catch();
-            }
+        if let Some(control) = self.owner.control().filter(|_| caught) {
+            control.catch();
         }
-        charged
+        caught
     }
 
     /// The same from wherever it is dropped.
@@ -324,22 +283,16 @@ impl<O: Owner> Scope<O> {
         self.drop_timer();
         let key = std::mem::take(&mut self.key);
         self.owner.leave();
-        if let Some(remote) = waker::by_serial(self.serial).filter(|_| key != 0) {
+        if let Some(remote) = waker::by_serial(self.serial) {
             remote.post(Post::Scope(key));
         }
-    }
-
-    /// True if it has an entry or a timer somewhere.
-    #[inline]
-    fn is_known(&self) -> bool {
-        self.key != 0 || self.stage == Stage::Set
     }
 }
 
 impl<O: Owner> Drop for Scope<O> {
     #[inline]
     fn drop(&mut self) {
-        if self.is_known() {
+        if self.key != 0 {
             self.leave();
         }
     }
@@ -347,17 +300,25 @@ impl<O: Owner> Drop for Scope<O> {
 
 /// Outside a runtime there is no time, so nothing that waits can be limited.
 #[cold]
-fn poll_outside<F: Future, O: Owner, E: End<F::Output>>(
+fn poll_outside<F, O, E, R>(
     cx: &mut Context<'_>,
     mut body: Pin<&mut Option<F>>,
     end: &mut E,
-) -> Poll<E::Output> {
+) -> Poll<R>
+where
+    F: Future,
+    O: Owner,
+    E: FnMut(Ended<F::Output>) -> R,
+{
     match poll_body(&mut body, cx) {
-        Poll::Ready(output) => Poll::Ready(end.done(output, false)),
+        Poll::Ready(output) => Poll::Ready(end(Ended::Done {
+            output,
+            caught: false,
+        })),
         Poll::Pending if O::SHIELDS => Poll::Pending,
         Poll::Pending => {
             body.set(None);
-            Poll::Ready(end.no_runtime())
+            Poll::Ready(end(Ended::NoRuntime))
         }
     }
 }

@@ -1,7 +1,7 @@
-//! A pure machine: which scopes there are, which lies in which, and what a cancel reaches.
+//! A pure machine: the scopes of one runtime, how they nest, and what a cancel reaches.
 //!
-//! A *scope* is a node of a forest. Explicit scopes, time limits and shields are nodes, each task
-//! group is one, and a task becomes one when something below it has to know that it is there:
+//! A *scope* is a node of a forest. Each `CancelScope` that runs, each time limit, shield and task
+//! group is a node; a task gets one when something below it has to be found from above:
 //!
 //! ```text
 //!   CancelScope ── group ─┬─ task ── time limit
@@ -9,17 +9,34 @@
 //!                         └─ (tasks that hold no scope have no node)
 //! ```
 //!
-//! * *Up* leads the parent: is this operation cancelled? It is if a node above it is, with no
-//!   live shield in between. Always valid.
-//! * *Down* lead the links to the children: what has to be told of a cancel? Only what an ancestor
-//!   could not reach by waking its own task is linked ([`Scopes::attach`]): groups, shields, and
-//!   operations inside combinators with wakers of their own. So a time limit around one receive is
-//!   an entry in a slab and nothing more.
+//! * *Up* leads the parent: an operation is cancelled if a node above it is, with no live shield in
+//!   between. Always valid.
+//! * *Down* lead links: a cancel follows them to what it has to wake. Only groups, shields and
+//!   operations with a waker that is not a task's are linked ([`Scopes::link`]), with the nodes
+//!   between them; everything else is reached by waking a task. So a time limit around one receive
+//!   is a node without links.
+//!
+//! The state of a node:
+//!
+//! | field | set by | cleared by | meaning, and what it excludes |
+//! |---|---|---|---|
+//! | `linked` | `link` | `unlink`, the parent's `leave` | it is in its parent's list |
+//! | `cancelled_at` | `cancel` | never | when it was cancelled; [`NEVER`] before |
+//! | `allowance` | `allow` | never | until when shields below hold it up; only if cancelled |
+//! | `shields` | `count_shields` | `count_shields` | how many shields below have not ended |
+//! | `first_polls` | `expect` | `polled_first` | tasks below that were not polled since its cancel |
+//! | `polls` | `after_poll` | never | pending polls since the cancel that were not in order |
+//! | `news` | `notify`, `cancel` | `begin` | what this poll of its body has told |
+//! | `was_first` | `polled_first` | `begin` | this poll was the first of one of those tasks |
+//! | `notified` | `notify` | never | an operation in it ended with `Cancelled` |
+//! | `caught` | `notify`, `blame` | never | something ended because of it; only if cancelled |
 //!
 //! Every walk is a loop, not a recursion: scopes may be nested as deep as the stack allows.
-//! Nobody is woken in here; [`Reached`] says who is to be.
+//! Nothing is woken in here; [`Reached`] lists what has to be.
 //!
 //! The file is long because every walk relies on the same few links.
+
+mod cancel;
 
 use std::task::Waker;
 
@@ -38,15 +55,18 @@ pub(crate) type WaiterKey = u64;
 /// No node.
 const NIL: u32 = u32::MAX;
 
+/// How many pending polls of its body a cancelled scope bears before it drops it. Those are not
+/// counted in which a shield holds, an operation that waited was told, or a task was polled for
+/// the first time since the cancel.
+const POLLS: u8 = 16;
+
 /// What a node stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A [`CancelScope`](crate::CancelScope) or a time limit.
     Scope,
-    /// Protects what is below until a moment.
+    /// Protects what is below until a moment; 0 when it has ended.
     Shield(Nanos),
-    /// A shield whose time is over.
-    Exposed,
     /// A task group, with the set of its tasks.
     Group(SetKey),
     /// A task.
@@ -62,37 +82,70 @@ pub(crate) enum Limit {
     After(Nanos),
 }
 
+/// What a poll of a cancelled body has told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum News {
+    None,
+    /// Operations that began after the cancel, or a scope further down: a loop can bring about any
+    /// number of these.
+    Late,
+    /// Operations that the cancel has found waiting: they are as many as they are.
+    InOrder,
+}
+
+/// How a cancelled scope goes on after a poll of its body that is pending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// It waits for a shield, at most until then.
+    Wait(Nanos),
+    /// The body is polled once more.
+    Again,
+    /// The body is dropped.
+    Over,
+}
+
 #[derive(Debug)]
 struct Node {
     generation: u32,
     kind: Kind,
     parent: ScopeKey,
-    /// Those linked below, and the neighbours among its parent's.
+    /// The first of the children that are linked, and the neighbours among the parent's.
     first_child: u32,
     previous: u32,
     next: u32,
     first_waiter: u32,
     linked: bool,
-    cancelled: bool,
-    /// The cancel came after its body was polled last.
-    fresh: bool,
-    /// An operation ended with `Cancelled` because of it.
-    charged: bool,
-    /// An operation below ended with `Cancelled` because of something above.
-    told: bool,
-    /// How often its body was polled since the cancel and did not end.
+    notified: bool,
+    caught: bool,
+    news: News,
+    was_first: bool,
     polls: u8,
-    /// Who polls it.
+    shields: i32,
+    first_polls: u32,
+    cancelled_at: Nanos,
+    allowance: Nanos,
+    /// The task that polls it.
     task: TaskId,
+    /// Of a shield: how long it was asked for.
     limit: Limit,
-    /// Ends the wait for a shield.
+    /// Ends the wait for shields.
     timer: TimerKey,
-    /// What was left to be polled below when this was asked last.
-    held: u64,
-    /// Of a task: who told it last that it is cancelled, and how often it began something new
-    /// all the same.
-    deaf_to: ScopeKey,
-    deaf: u32,
+}
+
+impl Node {
+    fn is_cancelled(&self) -> bool {
+        self.cancelled_at != NEVER
+    }
+
+    fn protects(&self, now: impl Fn() -> Nanos) -> bool {
+        matches!(self.kind, Kind::Shield(until) if until != 0 && until > now())
+    }
+
+    /// How many shields it counts for further up.
+    fn count(&self) -> i32 {
+        let own = matches!(self.kind, Kind::Shield(until) if until != 0);
+        self.shields + i32::from(own)
+    }
 }
 
 /// An operation (or a scope) whose waker is not a task's.
@@ -105,7 +158,7 @@ struct Waiter {
     waker: Waker,
 }
 
-/// Who has to hear of a cancel.
+/// What has to hear of a cancel.
 #[derive(Debug, Default)]
 pub(crate) struct Reached {
     pub(crate) tasks: Vec<TaskId>,
@@ -117,21 +170,8 @@ pub(crate) struct Reached {
 #[derive(Debug, Default)]
 pub(crate) struct Left {
     pub(crate) cancelled: bool,
-    pub(crate) charged: bool,
+    pub(crate) caught: bool,
     pub(crate) timer: TimerKey,
-    /// To be dropped when nothing is borrowed.
-    pub(crate) wakers: Vec<Waker>,
-}
-
-/// What keeps a cancelled scope from dropping its body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Hold {
-    /// Nothing.
-    None,
-    /// A shield, until then.
-    Shield(Nanos),
-    /// So many tasks that have not been polled since the cancel.
-    Tasks(u64),
 }
 
 /// All scopes of one runtime.
@@ -140,6 +180,9 @@ pub(crate) struct Scopes {
     nodes: Slab<Node>,
     waiters: Slab<Waiter>,
     generation: u32,
+    /// Counts the nodes that walks down have visited.
+    #[cfg(test)]
+    pub(crate) visited: std::cell::Cell<usize>,
 }
 
 impl Scopes {
@@ -149,7 +192,7 @@ impl Scopes {
         self.generation
     }
 
-    /// A new scope inside `parent`, which is linked to nothing yet.
+    /// A new scope inside `parent`, without links.
     #[inline]
     pub(crate) fn enter(&mut self, parent: ScopeKey, kind: Kind, limit: Limit) -> ScopeKey {
         let generation = self.next_generation();
@@ -162,58 +205,57 @@ impl Scopes {
             next: NIL,
             first_waiter: NIL,
             linked: false,
-            cancelled: false,
-            fresh: false,
-            charged: false,
-            told: false,
+            notified: false,
+            caught: false,
+            news: News::None,
+            was_first: false,
             polls: 0,
+            shields: 0,
+            first_polls: 0,
+            cancelled_at: NEVER,
+            allowance: 0,
             task: TaskId::NOBODY,
             limit,
             timer: 0,
-            held: 0,
-            deaf_to: 0,
-            deaf: 0,
         });
         u64::from(generation) << 32 | index as u64
     }
 
     /// Forgets a scope. What is still linked below, because its future was leaked, has no parent
-    /// from here on.
-    pub(crate) fn leave(&mut self, key: ScopeKey) -> Left {
-        let mut left = Left::default();
-        if self.get(key).is_none() {
-            return left;
-        }
-        self.cut(key, &mut left);
-        let node = self.nodes.remove(place(key));
-        (left.cancelled, left.charged, left.timer) = (node.cancelled, node.charged, node.timer);
-        left
-    }
-
-    /// Forgets a scope if it concerns nobody else and was not cancelled; true if so.
-    #[inline]
-    pub(crate) fn leave_alone(&mut self, key: ScopeKey) -> bool {
-        let alone = self.get(key).is_some_and(|node| {
-            let linked = node.linked || node.first_child != NIL || node.first_waiter != NIL;
-            !(linked || node.cancelled || node.charged || node.timer != 0)
-        });
-        if alone {
-            self.nodes.remove(place(key));
-        }
-        alone
-    }
-
-    #[cold]
-    fn cut(&mut self, key: ScopeKey, left: &mut Left) {
+    /// from here on. The wakers are to be dropped when nothing is borrowed.
+    pub(crate) fn leave(&mut self, key: ScopeKey, wakers: &mut Vec<Waker>) -> Left {
+        let Some(node) = self.get(key) else {
+            return Left::default();
+        };
+        let (parent, count) = (node.parent, node.count());
+        self.count_shields(parent, -count);
         self.unlink(key);
-        let node = &mut self.nodes[place(key)];
-        let mut child = std::mem::replace(&mut node.first_child, NIL);
+        let node = self.nodes.remove(place(key));
+        let mut child = node.first_child;
         while child != NIL {
             let node = &mut self.nodes[child as usize];
             node.linked = false;
             child = node.next;
         }
-        self.take_waiters(index(key), &mut left.wakers);
+        self.take_waiters(node.first_waiter, wakers);
+        Left {
+            cancelled: node.is_cancelled(),
+            caught: node.caught,
+            timer: node.timer,
+        }
+    }
+
+    /// Forgets a scope if it is not linked and was not cancelled; true if so.
+    #[inline]
+    pub(crate) fn leave_alone(&mut self, key: ScopeKey) -> bool {
+        let alone = self.get(key).is_some_and(|node| {
+            let linked = node.linked || node.first_child != NIL || node.first_waiter != NIL;
+            !(linked || node.is_cancelled())
+        });
+        if alone {
+            self.nodes.remove(place(key));
+        }
+        alone
     }
 
     fn get(&self, key: ScopeKey) -> Option<&Node> {
@@ -227,21 +269,38 @@ impl Scopes {
     }
 
     /// The scope is polled inside `parent` now, by `task`; true if that was another one before.
+    #[inline]
     pub(crate) fn moved(&mut self, key: ScopeKey, parent: ScopeKey, task: TaskId) -> bool {
         let Some(node) = self.get_mut(key) else {
             return false;
         };
         node.task = task;
-        if node.parent == parent {
-            return false;
+        let moved = node.parent != parent;
+        if moved {
+            self.move_to(key, parent);
         }
-        let linked = node.linked;
+        moved
+    }
+
+    #[cold]
+    fn move_to(&mut self, key: ScopeKey, parent: ScopeKey) {
+        let node = &self.nodes[place(key)];
+        let (count, old) = (node.count(), node.parent);
+        // Without a parent it had no link, whatever is below.
+        let is_found = node.linked
+            || matches!(node.kind, Kind::Group(_) | Kind::Shield(_))
+            || node.first_child != NIL
+            || node.first_waiter != NIL;
+        self.count_shields(old, -count);
         self.unlink(key);
         self.nodes[place(key)].parent = parent;
-        if linked {
-            self.attach(key);
+        self.count_shields(parent, count);
+        if is_found {
+            self.link(key);
         }
-        true
+        if count > 0 {
+            self.allow(key);
+        }
     }
 
     /// Puts the scope of a task between the scopes that were entered in it and its group's: `from`
@@ -262,7 +321,7 @@ impl Scopes {
     }
 
     /// Links a scope, and those above, so that a cancel further up finds it.
-    pub(crate) fn attach(&mut self, key: ScopeKey) {
+    pub(crate) fn link(&mut self, key: ScopeKey) {
         let mut key = key;
         while let Some(node) = self.get(key) {
             let parent = node.parent;
@@ -306,7 +365,7 @@ impl Scopes {
         if self.get(key).is_none() {
             return 0;
         }
-        self.attach(key);
+        self.link(key);
         let generation = self.next_generation();
         let scope = index(key);
         let next = self.nodes[scope as usize].first_waiter;
@@ -342,43 +401,21 @@ impl Scopes {
         Some(gone.waker)
     }
 
-    /// Cancels a scope; false if it was already, or is gone.
-    pub(crate) fn cancel(&mut self, key: ScopeKey) -> bool {
-        let Some(node) = self.get_mut(key) else {
-            return false;
-        };
-        node.fresh = true;
-        !std::mem::replace(&mut node.cancelled, true)
-    }
-
     pub(crate) fn is_cancelled(&self, key: ScopeKey) -> bool {
-        self.get(key).is_some_and(|node| node.cancelled)
-    }
-
-    /// The body of a scope is going to be polled.
-    pub(crate) fn begin(&mut self, key: ScopeKey) {
-        if let Some(node) = self.get_mut(key) {
-            node.fresh = false;
-        }
-    }
-
-    /// True if the scope was cancelled since [`begin`](Self::begin): not all that is below it may
-    /// have heard, since scopes are linked at the end of a poll.
-    pub(crate) fn is_fresh(&self, key: ScopeKey) -> bool {
-        self.get(key).is_some_and(|node| node.fresh)
+        self.get(key).is_some_and(Node::is_cancelled)
     }
 
     /// The outermost scope whose cancel is in effect at `from`.
     pub(crate) fn outermost(&self, from: ScopeKey, now: impl Fn() -> Nanos) -> Option<ScopeKey> {
         let (mut key, mut outermost) = (from, None);
         while let Some(node) = self.get(key) {
-            if node.cancelled {
+            if node.is_cancelled() {
                 outermost = Some(key);
             }
-            match node.kind {
-                Kind::Shield(until) if until > now() => break,
-                _ => key = node.parent,
+            if node.protects(&now) {
+                break;
             }
+            key = node.parent;
         }
         outermost
     }
@@ -388,71 +425,8 @@ impl Scopes {
         self.get(key).map_or(0, |node| node.parent)
     }
 
-    /// An operation at `from` ends because of `by`, which is above it or the same. True if there
-    /// was a shield in between.
-    pub(crate) fn charge(&mut self, from: ScopeKey, by: ScopeKey) -> bool {
-        let (mut key, mut shielded) = (from, false);
-        while let Some(node) = self.get_mut(key) {
-            if key == by {
-                node.charged = true;
-                break;
-            }
-            node.told = true;
-            shielded |= matches!(node.kind, Kind::Shield(_) | Kind::Exposed);
-            key = node.parent;
-        }
-        shielded
-    }
-
-    /// The task with the scope `key` began something new after `by` had told it to end.
-    pub(crate) fn count_deaf(&mut self, key: ScopeKey, by: ScopeKey) {
-        let Some(node) = self.get_mut(key) else {
-            return;
-        };
-        if std::mem::replace(&mut node.deaf_to, by) != by {
-            node.deaf = 0;
-        }
-        node.deaf = node.deaf.saturating_add(1);
-    }
-
-    /// How often that was.
-    pub(crate) fn deaf(&self, key: ScopeKey, by: ScopeKey) -> u32 {
-        let node = self.get(key).filter(|node| node.deaf_to == by);
-        node.map_or(0, |node| node.deaf)
-    }
-
-    /// True if something in the scope, or the scope's task, was told to end because of a scope
-    /// further up or because of this one.
-    pub(crate) fn was_told(&self, key: ScopeKey) -> bool {
-        self.get(key).is_some_and(|node| node.told || node.charged)
-    }
-
-    /// Says who has to hear that `key` is cancelled: everything linked below, but for what a live
-    /// shield protects. Wakers are taken out: who is polled and still waits puts one in again.
-    pub(crate) fn reach(&mut self, key: ScopeKey, now: Nanos) -> Reached {
-        let mut reached = Reached::default();
-        let mut waited_in = Vec::new();
-        self.each_below(key, |at, node| {
-            if at != key && matches!(node.kind, Kind::Shield(until) if until > now) {
-                return false;
-            }
-            reached.tasks.push(node.task);
-            if let Kind::Group(set) = node.kind {
-                reached.sets.push(set);
-            }
-            if node.first_waiter != NIL {
-                waited_in.push(index(at));
-            }
-            true
-        });
-        for at in waited_in {
-            self.take_waiters(at, &mut reached.wakers);
-        }
-        reached
-    }
-
-    fn take_waiters(&mut self, at: u32, wakers: &mut Vec<Waker>) {
-        let mut waiter = std::mem::replace(&mut self.nodes[at as usize].first_waiter, NIL);
+    fn take_waiters(&mut self, first: u32, wakers: &mut Vec<Waker>) {
+        let mut waiter = first;
         while waiter != NIL {
             let gone = self.waiters.remove(waiter as usize);
             wakers.push(gone.waker);
@@ -469,28 +443,6 @@ impl Scopes {
         })
     }
 
-    /// What below `key` has a right to go on; `held` says how many tasks of a set have not been
-    /// polled since the cancel.
-    pub(crate) fn hold(&self, key: ScopeKey, now: Nanos, held: impl Fn(SetKey) -> u64) -> Hold {
-        let (mut until, mut tasks) = (0, 0);
-        self.each_below(key, |at, node| match node.kind {
-            Kind::Shield(end) if at != key && end > now => {
-                until = until.max(end);
-                false
-            }
-            Kind::Group(set) => {
-                tasks += held(set);
-                true
-            }
-            _ => true,
-        });
-        match (until, tasks) {
-            (0, 0) => Hold::None,
-            (0, tasks) => Hold::Tasks(tasks),
-            (until, _) => Hold::Shield(until),
-        }
-    }
-
     /// Calls `visit` for a node and those linked below it, as far down as it says.
     fn each_below(&self, key: ScopeKey, mut visit: impl FnMut(ScopeKey, &Node) -> bool) {
         if self.get(key).is_none() {
@@ -498,6 +450,8 @@ impl Scopes {
         }
         let mut left = vec![index(key)];
         while let Some(at) = left.pop() {
+            #[cfg(test)]
+            self.visited.set(self.visited.get() + 1);
             let node = &self.nodes[at as usize];
             if !visit(u64::from(node.generation) << 32 | u64::from(at), node) {
                 continue;
@@ -510,28 +464,18 @@ impl Scopes {
         }
     }
 
-    /// Counts a poll since the cancel, after which `tasks` are left to be polled, unless it is `in
-    /// order`; tells how many polls there were and whether that number of tasks has changed.
-    pub(crate) fn count(&mut self, key: ScopeKey, tasks: u64, in_order: bool) -> (u8, bool) {
-        let Some(node) = self.get_mut(key) else {
-            return (u8::MAX, false);
-        };
-        let changed = std::mem::replace(&mut node.held, tasks) != tasks;
-        if !in_order && (tasks == 0 || !changed) {
-            node.polls = node.polls.saturating_add(1);
+    /// The tasks of a group.
+    pub(crate) fn set_of(&self, key: ScopeKey) -> Option<SetKey> {
+        match self.get(key)?.kind {
+            Kind::Group(set) => Some(set),
+            _ => None,
         }
-        (node.polls, changed)
     }
 
-    /// The timer that ends the wait for a shield.
-    pub(crate) fn timer(&self, key: ScopeKey) -> TimerKey {
-        self.get(key).map_or(0, |node| node.timer)
-    }
-
-    pub(crate) fn set_timer(&mut self, key: ScopeKey, timer: TimerKey) {
-        if let Some(node) = self.get_mut(key) {
-            node.timer = timer;
-        }
+    /// The timer that ends the wait for shields, and the one that is to do so from now on.
+    pub(crate) fn replace_timer(&mut self, key: ScopeKey, timer: TimerKey) -> TimerKey {
+        let node = self.get_mut(key);
+        node.map_or(0, |node| std::mem::replace(&mut node.timer, timer))
     }
 
     pub(crate) fn set_limit(&mut self, key: ScopeKey, limit: Limit) {
@@ -553,26 +497,20 @@ impl Scopes {
     /// The earliest deadline in effect at `from`; `now` if it is cancelled there.
     pub(crate) fn effective_deadline(&mut self, from: ScopeKey, now: Nanos) -> Nanos {
         let (mut key, mut earliest) = (from, NEVER);
-        loop {
-            earliest = earliest.min(self.deadline(key, || now));
-            let Some(node) = self.get(key) else {
-                return earliest;
-            };
-            if node.cancelled {
+        while let Some(node) = self.get_mut(key) {
+            if node.is_cancelled() {
                 earliest = earliest.min(now);
             }
-            match node.kind {
-                Kind::Shield(until) if until > now => return earliest,
-                _ => key = node.parent,
+            if node.protects(|| now) {
+                break;
             }
+            let parent = node.parent;
+            if node.kind == Kind::Scope {
+                earliest = earliest.min(self.deadline(key, || now));
+            }
+            key = parent;
         }
-    }
-
-    /// The shield of `key` ends now.
-    pub(crate) fn expose(&mut self, key: ScopeKey) {
-        if let Some(node) = self.get_mut(key) {
-            node.kind = Kind::Exposed;
-        }
+        earliest
     }
 
     /// How many scopes there are.
@@ -645,6 +583,21 @@ mod tests {
             false
         }
 
+        fn is_found(&self, name: usize) -> bool {
+            let twin = &self.twins[name];
+            let mut below = self.twins.iter();
+            twin.linked
+                || twin.shield
+                || self.waiters.iter().any(|(_, at)| *at == Some(name))
+                || below.any(|twin| twin.alive && twin.linked && twin.parent == Some(name))
+        }
+
+        fn shields_below(&self, name: usize) -> i32 {
+            let below = (0..self.twins.len()).filter(|at| *at != name && self.twins[*at].shield);
+            let below = below.filter(|at| self.twins[*at].alive && self.is_below(*at, name));
+            i32::try_from(below.count()).expect("a few")
+        }
+
         fn link(&mut self, name: usize) {
             let mut at = Some(name);
             while let Some(name) = at {
@@ -692,7 +645,8 @@ mod tests {
                 Action::Enter(inside, shield) => self.enter(inside, shield),
                 Action::Leave(name) => {
                     let Some(name) = self.alive(name) else { return };
-                    let left = self.machine.leave(self.twins[name].key);
+                    let mut wakers = Vec::new();
+                    let left = self.machine.leave(self.twins[name].key, &mut wakers);
                     assert_eq!(left.cancelled, self.twins[name].cancelled);
                     self.twins[name].alive = false;
                     for twin in 0..self.twins.len() {
@@ -700,12 +654,12 @@ mod tests {
                         self.twins[twin].linked &= !orphan;
                     }
                     let waited = self.waiters.iter().filter(|(_, at)| *at == Some(name));
-                    assert_eq!(left.wakers.len(), waited.count());
+                    assert_eq!(wakers.len(), waited.count());
                     self.waiters.retain(|(_, at)| *at != Some(name));
                 }
                 Action::Attach(name) => {
                     let Some(name) = self.alive(name) else { return };
-                    self.machine.attach(self.twins[name].key);
+                    self.machine.link(self.twins[name].key);
                     self.link(name);
                 }
                 Action::Move(name, to) => self.moved(name, to),
@@ -731,12 +685,10 @@ mod tests {
         fn enter(&mut self, inside: usize, shield: bool) {
             let parent = self.alive(inside);
             let above = parent.map_or(0, |parent| self.twins[parent].key);
-            let kind = if shield {
-                Kind::Shield(NEVER)
-            } else {
-                Kind::Scope
+            let key = match shield {
+                true => self.machine.enter_shield(above, NEVER, 1).0,
+                false => self.machine.enter(above, Kind::Scope, Limit::At(NEVER)),
             };
-            let key = self.machine.enter(above, kind, Limit::At(NEVER));
             self.twins.push(Twin {
                 key,
                 parent,
@@ -745,6 +697,9 @@ mod tests {
                 alive: true,
                 linked: false,
             });
+            if shield {
+                self.link(self.twins.len() - 1);
+            }
         }
 
         fn moved(&mut self, name: usize, to: usize) {
@@ -757,9 +712,13 @@ mod tests {
             let (key, above) = (self.twins[name].key, self.twins[to].key);
             let moved = self.machine.moved(key, above, TaskId::NOBODY);
             assert_eq!(moved, self.twins[name].parent != Some(to));
+            let is_found = self.is_found(name);
             self.twins[name].parent = Some(to);
-            if moved && std::mem::take(&mut self.twins[name].linked) {
-                self.link(name);
+            if moved {
+                self.twins[name].linked = false;
+                if is_found {
+                    self.link(name);
+                }
             }
         }
 
@@ -767,7 +726,7 @@ mod tests {
             let Some(name) = self.alive(name) else { return };
             let key = self.twins[name].key;
             let first = !std::mem::replace(&mut self.twins[name].cancelled, true);
-            assert_eq!(self.machine.cancel(key), first);
+            assert_eq!(self.machine.cancel(key, 1), first);
             let below = (0..self.twins.len())
                 .filter(|twin| self.twins[*twin].alive && self.is_reached(*twin, name));
             let below: Vec<usize> = below.collect();
@@ -813,6 +772,8 @@ mod tests {
             for action in actions {
                 both.act(action);
                 for (name, twin) in both.twins.iter().enumerate() {
+                    let count = both.machine.get(twin.key).map_or(0, |node| node.shields);
+                    assert_eq!(count, both.shields_below(name));
                     let expected = if twin.alive { both.outermost(name) } else { None };
                     assert_eq!(both.machine.outermost(twin.key, || 0), expected);
                 }
@@ -823,21 +784,93 @@ mod tests {
         }
     }
 
+    fn left(scopes: &mut Scopes, key: ScopeKey) -> Left {
+        let mut wakers = Vec::new();
+        let left = scopes.leave(key, &mut wakers);
+        assert!(wakers.is_empty());
+        left
+    }
+
     #[test]
     fn a_shield_ends_by_the_clock() {
         let mut scopes = Scopes::default();
         let outer = scopes.enter(0, Kind::Scope, Limit::At(NEVER));
-        let shield = scopes.enter(outer, Kind::Shield(10), Limit::At(NEVER));
+        let (shield, until) = scopes.enter_shield(outer, 10, 1);
+        assert_eq!(until, 10);
         let inner = scopes.enter(shield, Kind::Scope, Limit::At(NEVER));
-        scopes.attach(shield);
-        scopes.cancel(outer);
+        assert!(scopes.cancel(outer, 2) && !scopes.cancel(outer, 3));
         assert_eq!(scopes.outermost(inner, || 9), None);
-        assert_eq!(scopes.hold(outer, 9, |_| 0), Hold::Shield(10));
+        assert_eq!(scopes.after_poll(outer, 9, false), Next::Wait(10));
         assert_eq!(scopes.outermost(inner, || 10), Some(outer));
-        assert_eq!(scopes.hold(outer, 10, |_| 0), Hold::None);
-        scopes.charge(inner, outer);
-        assert!(scopes.was_told(inner) && scopes.was_told(shield));
-        assert!(scopes.leave(outer).charged);
+        scopes.notify(inner, outer, true);
+        assert_eq!(scopes.after_poll(outer, 10, false), Next::Again);
+        assert!(scopes.begin(outer) && !scopes.begin(inner));
+        assert_eq!(scopes.after_poll(outer, 10, false), Next::Over);
+        assert!(scopes.was_notified(inner) && scopes.was_notified(shield));
+        assert!(left(&mut scopes, outer).caught);
+        // Whatever is left below counts for none.
+        scopes.end_shield(shield);
+        left(&mut scopes, shield);
+    }
+
+    #[test]
+    fn the_shields_of_a_cancelled_scope_share_the_longest() {
+        let mut scopes = Scopes::default();
+        let outer = scopes.enter(0, Kind::Scope, Limit::At(NEVER));
+        let inner = scopes.enter(outer, Kind::Scope, Limit::At(NEVER));
+        scopes.cancel(outer, 100);
+        // Counted from the cancel, not from where it begins.
+        let (first, until) = scopes.enter_shield(inner, 108 + 10, 108);
+        assert_eq!(until, 110);
+        left(&mut scopes, first);
+        assert_eq!(scopes.enter_shield(inner, 110 + 10, 110).1, 0, "used up");
+        assert_eq!(scopes.after_poll(outer, 110, false), Next::Over);
+        // A longer one has the rest of its own, and what is shorter shares that.
+        let (longer, until) = scopes.enter_shield(inner, 110 + 50, 110);
+        assert_eq!(until, 150);
+        assert_eq!(scopes.after_poll(outer, 110, false), Next::Wait(150));
+        let (nested, until) = scopes.enter_shield(longer, 120 + 10, 120);
+        assert_eq!(until, 130);
+        // Each scope counts from its own cancel, and the first to be used up counts.
+        scopes.cancel(inner, 140);
+        assert_eq!(scopes.enter_shield(inner, 140 + 5, 140).1, 145);
+        assert_eq!(scopes.enter_shield(inner, 145 + 99, 145).1, 199);
+        for key in [nested, longer] {
+            left(&mut scopes, key);
+        }
+        // Without end.
+        assert_eq!(scopes.enter_shield(inner, NEVER, 150).1, NEVER);
+        assert_eq!(scopes.after_poll(inner, 1 << 60, false), Next::Wait(NEVER));
+    }
+
+    #[test]
+    fn a_loop_that_tells_nothing_in_order_ends() {
+        let mut scopes = Scopes::default();
+        let key = scopes.enter(0, Kind::Scope, Limit::At(NEVER));
+        scopes.cancel(key, 1);
+        scopes.expect(key, 3);
+        // Three tasks, and what has waited, are told in their turns, however many.
+        for _ in 0..3 {
+            scopes.begin(key);
+            scopes.polled_first(key, 1);
+            scopes.notify(key, key, false);
+            assert_eq!(scopes.after_poll(key, 1, true), Next::Again);
+        }
+        for _ in 0..1_000 {
+            scopes.begin(key);
+            scopes.notify(key, key, true);
+            assert_eq!(scopes.after_poll(key, 1, true), Next::Again);
+        }
+        // Further ones are not.
+        for _ in 1..POLLS {
+            scopes.begin(key);
+            scopes.polled_first(key, 1);
+            scopes.notify(key, key, false);
+            assert_eq!(scopes.after_poll(key, 1, true), Next::Again);
+        }
+        scopes.begin(key);
+        scopes.notify(key, key, false);
+        assert_eq!(scopes.after_poll(key, 1, true), Next::Over);
     }
 
     #[test]
@@ -849,7 +882,7 @@ mod tests {
         assert_eq!(scopes.deadline(inner, || 300), 150);
         scopes.set_limit(inner, Limit::At(NEVER));
         assert_eq!(scopes.effective_deadline(inner, 50), 500);
-        scopes.cancel(outer);
+        scopes.cancel(outer, 55);
         assert_eq!(scopes.effective_deadline(inner, 60), 60);
     }
 }

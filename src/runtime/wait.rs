@@ -81,7 +81,7 @@ impl Pass {
     /// As [`Wait::admit_wait`].
     #[inline]
     fn admit_wait(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<()>> {
-        if core.is_alarmed() {
+        if core.has_cancels() {
             if let Some(told) = self.ask(core, cx) {
                 return told;
             }
@@ -107,7 +107,7 @@ impl Pass {
         if core.has_failed() {
             return Some(Poll::Ready(Err(core.failure())));
         }
-        if self.0 & Self::BEGUN != 0 || !core.is_alarmed() {
+        if self.0 & Self::BEGUN != 0 || !core.has_cancels() {
             return None;
         }
         self.tell(core, cx, false)
@@ -129,7 +129,7 @@ impl Pass {
             cx.waker().wake_by_ref();
             return Some(Poll::Pending);
         }
-        core.tell(waited).map(|error| Poll::Ready(Err(error)))
+        core.notify(waited).map(|error| Poll::Ready(Err(error)))
     }
 }
 
@@ -205,7 +205,7 @@ impl Wait {
         cx: &Context<'_>,
         holder: TaskId,
     ) -> Poll<Result<T>> {
-        if core.is_alarmed() {
+        if core.has_cancels() {
             if let Some(told) = self.pass.tell(core, cx, true) {
                 return told;
             }
@@ -223,7 +223,7 @@ impl Wait {
     /// True if an operation that has to wait here would be told that it is cancelled: for what
     /// would rather wait on, in a shield.
     pub(crate) fn would_end(core: &Core) -> bool {
-        core.is_alarmed() && core.outermost(core.scope()).is_some()
+        core.has_cancels() && core.outermost(core.scope()).is_some()
     }
 
     #[inline]

@@ -55,7 +55,9 @@ impl<E> Ending<'_, E> {
         if scope == 0 {
             return;
         }
-        let here = context::with_serial(serial, |core| drop(core.leave_scope(scope)));
+        let here = context::with_serial(serial, |core| {
+            core.leave_scope(scope);
+        });
         if here.is_none() {
             if let Some(remote) = waker::by_serial(serial) {
                 remote.post(Post::Scope(scope));

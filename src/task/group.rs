@@ -47,7 +47,6 @@ use super::outcome::Outcome;
 use crate::error::{Error, Failure, Result};
 use crate::executor::{Child, Payload, Place, SetKey, Step, TaskId, TaskSet};
 use crate::runtime::context::{self, Core};
-use crate::runtime::scope::Told;
 use crate::runtime::scopes::ScopeKey;
 
 /// A child: its future, and beside it what the handle sees.
@@ -70,7 +69,6 @@ where
         if self.join.is_cancelled() {
             return self.poll_cancelled(cx);
         }
-        self.join.start();
         let mut place = self.future.borrow_mut();
         let polled = match K::KEEPS {
             true => self.keeper.keep(|| Self::pinned(&mut place).poll(cx)),
@@ -160,13 +158,12 @@ where
     /// Its handle asked for its end: its operations end with `Cancelled`; then it is dropped.
     #[cold]
     fn poll_cancelled(&self, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
-        let core = context::current().filter(|_| self.join.has_started());
-        let Some(core) = core else {
+        let Some(core) = context::current() else {
             self.cancel(false);
             return Poll::Ready(Ok(()));
         };
-        let scope = core.cancel_running_task();
-        let told = core.told();
+        let scope = core.cancel_task(core.executor.task());
+        let cancelled = core.begin(scope);
         let mut place = self.future.borrow_mut();
         let polled = match K::KEEPS {
             true => self.keeper.keep(|| Self::pinned(&mut place).poll(cx)),
@@ -176,7 +173,7 @@ where
             return self.finish(place, outcome);
         }
         drop(place);
-        if polled.is_some() && !core.is_over(scope, told, cx) {
+        if polled.is_some() && !core.is_over(scope, cancelled, cx) {
             return Poll::Pending;
         }
         self.cancel(polled.is_none());
@@ -424,13 +421,14 @@ where
         let Some((core, set)) = self.look(cx) else {
             return Poll::Ready(Err(Error::NoRuntime.into()));
         };
-        let told = core.told();
+        let (_, scope) = self.ending.home.get();
+        let cancelled = core.begin(scope);
         loop {
             let step = self.set.step(&core.executor, set);
             match self.stepped(step, &core) {
                 Next::Step => {}
                 Next::End => return self.end(),
-                next => return self.pause(next, &core, told, cx),
+                next => return self.pause(next, &core, cancelled, cx),
             }
         }
     }
@@ -528,12 +526,12 @@ impl<'a, 'env, B, V, E> Run<'a, 'env, B, V, E> {
         let (_, group) = self.ending.home.get();
         let is_cancelled = self.ending.cancelled.get();
         if error.is_cancelled() {
-            let told = !is_body && core.was_told(scope);
-            let by_handle = told && core.is_cancelled(scope);
+            let notified = !is_body && core.was_notified(scope);
+            let by_handle = notified && core.is_cancelled(scope);
             if by_handle || is_cancelled && (!is_body || self.result.is_some()) {
                 return;
             }
-            if told && core.is_cancelled_around(group) {
+            if notified && core.is_cancelled_around(group) {
                 self.told.get_or_insert(error);
                 return;
             }
@@ -549,12 +547,13 @@ impl<'a, 'env, B, V, E> Run<'a, 'env, B, V, E> {
     }
 
     /// Nothing more is to be done in this poll; drops what a cancel has left pending.
-    fn pause(&mut self, next: Next, core: &Core, told: Told, cx: &Context<'_>) -> Poll<Result<V, E>>
+    fn pause(&mut self, next: Next, core: &Core, was: bool, cx: &Context<'_>) -> Poll<Result<V, E>>
     where
         E: Failure,
     {
         let (_, scope) = self.ending.home.get();
-        if self.ending.cancelled.get() && core.is_over(scope, told, cx) {
+        core.group_was_polled(scope);
+        if self.ending.cancelled.get() && core.is_over(scope, was, cx) {
             self.result
                 .get_or_insert_with(|| Err(Error::Cancelled.into()));
             return self.end();

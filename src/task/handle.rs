@@ -34,7 +34,6 @@ pub(super) struct Join<T> {
     result: Cell<Result<T, Missing>>,
     finished: Cell<bool>,
     cancelled: Cell<bool>,
-    started: Cell<bool>,
     joiner: Cell<Option<Waker>>,
     /// That of nobody until it has a slot: waking it does nothing then.
     id: Cell<TaskId>,
@@ -48,7 +47,6 @@ impl<T> Join<T> {
             result: Cell::new(Err(Missing::Taken)),
             finished: Cell::new(false),
             cancelled: Cell::new(false),
-            started: Cell::new(false),
             joiner: Cell::new(None),
             id: Cell::new(TaskId::NOBODY),
             stranded: Cell::new(false),
@@ -115,15 +113,6 @@ impl<T> Join<T> {
         self.cancelled.get()
     }
 
-    /// The task is polled.
-    pub(super) fn start(&self) {
-        self.started.set(true);
-    }
-
-    pub(super) fn has_started(&self) -> bool {
-        self.started.get()
-    }
-
     pub(super) fn set_id(&self, id: TaskId) {
         self.id.set(id);
     }
@@ -177,8 +166,9 @@ impl<'s, T> TaskHandle<'s, T> {
 
     /// Cancels the task: its operations end with [`Error::Cancelled`], so that it unwinds and may
     /// clean up in a [`shield`](crate::shield); what is still pending after that is dropped. A task
-    /// that has not run yet is dropped without running. A [`Error::Cancelled`] that it ends with is
-    /// no error of its group's; any other one is. Nothing happens if it has ended already.
+    /// that has not run yet runs to its first operation, as in a group that is cancelled. A
+    /// [`Error::Cancelled`] that it ends with is no error of its group's; any other one is. Nothing
+    /// happens if it has ended already.
     pub fn cancel(&self) {
         let join = self.cell.join();
         if join.is_finished() || join.cancelled.replace(true) {

@@ -93,7 +93,7 @@ impl CancelScope {
             future.into_future(),
             |ended| match ended {
                 Ended::Done { output, .. } => Some(output),
-                Ended::Dropped | Ended::NoRuntime => None,
+                Ended::Dropped { .. } | Ended::NoRuntime => None,
             },
         )
     }
@@ -132,7 +132,8 @@ impl CancelScope {
     }
 
     /// True if something ended because of this scope: an operation was told
-    /// [`Error::Cancelled`](crate::Error::Cancelled), or a future was dropped. False if all was
+    /// [`Error::Cancelled`](crate::Error::Cancelled), or a future was dropped. If a scope around it
+    /// is cancelled as well, it is that one's. False if all was
     /// done before the cancel could stop it, and as long as the run is under way.
     #[must_use]
     pub fn cancelled_caught(&self) -> bool {
@@ -162,7 +163,8 @@ impl fmt::Debug for CancelScope {
 /// When the limit is over the protection ends: if a scope around it is cancelled by then, the
 /// operations inside end with [`Error::Cancelled`](crate::Error::Cancelled) as everywhere. Scopes
 /// inside `future` work as usual. A shield that is leaked or not polled any more ends by its limit,
-/// too. One of `Duration::MAX` makes a cancelled scope wait for as long as it takes: there is no
+/// too. After a cancel all shields of a scope share one allowance: the longest that was asked for,
+/// counted from the cancel. One of `Duration::MAX` makes a cancelled scope wait for as long as it takes: there is no
 /// other way to make a time limit wait for ever, so give a limit wherever you can.
 ///
 /// # Cancel safety
@@ -196,7 +198,7 @@ pub fn shield<F: IntoFuture>(limit: Duration, future: F) -> impl Future<Output =
     let limit = When::After(limit);
     scoped(limit, Shield, future.into_future(), |ended| match ended {
         Ended::Done { output, .. } => output,
-        Ended::Dropped | Ended::NoRuntime => unreachable!("nobody can cancel a shield itself"),
+        Ended::Dropped { .. } | Ended::NoRuntime => unreachable!("no shield is cancelled itself"),
     })
 }
 
@@ -224,5 +226,42 @@ pub fn current_effective_deadline() -> Option<Instant> {
     match core.effective_deadline() {
         NEVER => None,
         deadline => Some(clock::instant(deadline)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Result;
+    use crate::runtime::block_on;
+    use crate::task::group::task_group;
+    use crate::task::timeout::fail_after;
+    use crate::time::sleep;
+
+    /// How many nodes are visited to cancel so many children that are groups.
+    fn visited(children: usize) -> usize {
+        block_on(async {
+            let ended = fail_after(Duration::from_millis(1), async {
+                task_group(async |group| {
+                    for _ in 0..children {
+                        group.spawn(task_group(async |group| {
+                            group.spawn(sleep(Duration::from_secs(60)));
+                            Ok(())
+                        }));
+                    }
+                    Ok(())
+                })
+                .await
+            });
+            let ended: Result<()> = ended.await;
+            assert!(ended.is_err());
+            context::current().expect("inside").visited()
+        })
+    }
+
+    #[test]
+    fn cancelling_groups_is_linear() {
+        let (few, many) = (visited(1_000), visited(8_000));
+        assert!(many <= 8 * few + 100, "{few} and {many} visits");
     }
 }

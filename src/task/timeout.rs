@@ -172,11 +172,13 @@ fn fail<T, E: Failure>(ended: Ended<Result<T, E>>) -> Result<T, E> {
 #[inline]
 fn within<T, E: Failure>(ended: Ended<Result<T, E>>) -> Result<Option<T>, E> {
     match ended {
-        Ended::Done { output, charged } => match output {
-            Err(error) if charged && error.is_cancelled() => Ok(None),
+        Ended::Done { output, caught } => match output {
+            Err(error) if caught && error.is_cancelled() => Ok(None),
             output => output.map(Some),
         },
-        Ended::Dropped => Ok(None),
+        Ended::Dropped { caught: true } => Ok(None),
+        // A scope around it is cancelled, too.
+        Ended::Dropped { caught: false } => Err(Error::Cancelled.into()),
         Ended::NoRuntime => Err(Error::NoRuntime.into()),
     }
 }

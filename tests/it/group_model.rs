@@ -9,11 +9,16 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use proptest::prelude::*;
-use soloio::{Error, Result, TaskGroup, TaskHandle, block_on, task_group};
+use soloio::{CancelScope, Error, Result, TaskGroup, TaskHandle, block_on, fail_after, task_group};
 
-use crate::support::{Counter, OnDrop, deadline, give_way};
+use crate::support::{Counter, OnDrop, deadline, give_way, poll_once};
+
+const HOUR: Duration = Duration::from_secs(3_600);
 
 /// What a task does, one after the other.
 #[derive(Clone, Copy, Debug)]
@@ -65,8 +70,6 @@ struct Twin {
     awaited: bool,
     /// In the middle of a `GiveWay` or `Join`.
     waiting: bool,
-    /// It was polled before.
-    started: bool,
     /// In this poll: it was told that it is cancelled.
     told: bool,
 }
@@ -107,11 +110,6 @@ impl Oracle {
         while let Some(name) = self.ready.pop_front() {
             self.tasks[name].queued = false;
             let cancelled = self.tasks[name].cancelled;
-            if cancelled && !self.tasks[name].started {
-                self.end(name, Event::Dropped(name));
-                continue;
-            }
-            self.tasks[name].started = true;
             self.tasks[name].told = false;
             self.events.push(Event::Polled(name));
             if self.poll(name, program) {
@@ -267,10 +265,40 @@ async fn task<'s>(
     Ok(name)
 }
 
+/// Polls a group in one place after the other, each time before it is polled where it stays.
+async fn moving(mut group: Pin<Box<impl Future<Output = Result<()>>>>) -> Result<()> {
+    let mut polls = 0;
+    poll_fn(|cx| {
+        polls += 1;
+        let mut once = Box::pin(async {
+            let once = poll_once(group.as_mut());
+            match polls % 4 {
+                0 => fail_after(HOUR, once.map(Ok::<_, Error>))
+                    .await
+                    .expect("in time"),
+                1 => CancelScope::new().run(once).await.expect("not dropped"),
+                2 => {
+                    let mut all: FuturesUnordered<_> = std::iter::once(once).collect();
+                    all.next().await.expect("one")
+                }
+                _ => once.await,
+            }
+        });
+        match once.as_mut().poll(cx) {
+            Poll::Ready(Poll::Ready(ended)) => return Poll::Ready(ended),
+            Poll::Ready(Poll::Pending) => {}
+            Poll::Pending => unreachable!("it polls once"),
+        }
+        drop(once);
+        group.as_mut().poll(cx)
+    })
+    .await
+}
+
 fn run(program: &Program) -> Vec<Event> {
     let live = Counter::new();
     let events = RefCell::new(Vec::new());
-    let ended = block_on(task_group(async |group| {
+    let group = task_group(async |group| {
         let world = Rc::new(World {
             program: program.clone(),
             handles: RefCell::default(),
@@ -288,8 +316,8 @@ fn run(program: &Program) -> Vec<Event> {
         }
         events.replace(world.events.take());
         Ok(())
-    }));
-    ended.expect("no child fails");
+    });
+    block_on(moving(Box::pin(group))).expect("no child fails");
     assert_eq!(live.get(), 0, "all children are accounted for");
     events.into_inner()
 }

@@ -40,6 +40,7 @@ mod kernel_signals;
 mod limits;
 mod lookups;
 mod loop_handle;
+mod moves;
 mod name_server;
 mod names;
 mod namespace;
@@ -112,6 +113,7 @@ mod tls_refusals;
 mod tls_support;
 #[cfg(all(feature = "tls", not(any(feature = "ring", feature = "aws-lc-rs"))))]
 mod tls_without_provider;
+mod trees;
 mod udp;
 mod udp_batches;
 mod udp_destinations;

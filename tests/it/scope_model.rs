@@ -9,12 +9,14 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use proptest::prelude::*;
-use soloio::{CancelScope, Event, Result, block_on, join, shield, task_group};
+use soloio::{CancelScope, Event, Result, Runtime, block_on, fail_after, join, shield, task_group};
 
 use crate::net_support::turns;
 use crate::support::{OnDrop, asked_rounds, deadline, rounds};
@@ -25,6 +27,9 @@ enum Kind {
     Shield,
     /// Each child is a task.
     Group,
+    /// The same, but it was polled somewhere else before: in another scope, in a combinator, or
+    /// under another runtime.
+    Moved,
     /// Each child is polled with a waker that is not a task's.
     Unordered,
     /// A leaf that waits for an event, and ends when it is told.
@@ -199,6 +204,12 @@ impl<'t> Twin<'t> {
         }
     }
 
+    /// True if it was polled before anything was done.
+    fn has_begun(&self, leaf: usize) -> bool {
+        let around = self.nodes[leaf].parent;
+        around.is_some_and(|at| self.nodes[at].kind == Kind::Moved || self.has_begun(at))
+    }
+
     /// True if its run is under way: nothing around it has ended.
     fn runs(&self, at: usize) -> bool {
         let around = self.nodes[at].parent.is_none_or(|around| self.runs(around));
@@ -208,6 +219,7 @@ impl<'t> Twin<'t> {
     fn settle(&mut self, begins: bool) {
         for at in 0..self.nodes.len() {
             if self.nodes[at].kind.is_leaf() {
+                let begins = begins && !self.has_begun(at);
                 self.settle_leaf(at, begins);
             }
         }
@@ -220,9 +232,11 @@ impl<'t> Twin<'t> {
                 self.seen[at].ended = Some(true);
                 self.seen[at].caught |= self.charged[at];
             } else if self.seen[at].called && !self.is_held(at) {
+                // The outermost has caught it, here too.
+                let by = self.told_by(at).unwrap_or(at);
+                self.charged[by] = true;
                 self.drop_below(at);
                 self.seen[at].ended = Some(false);
-                self.seen[at].caught = true;
             }
         }
     }
@@ -303,34 +317,71 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 type Running<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
-fn start<'a>(nodes: &'a [Node], reals: &'a [Real], at: usize) -> Running<'a> {
+/// One that is polled elsewhere first; true if that may be under another runtime.
+type Early<'a> = RefCell<Vec<(bool, Rc<RefCell<Running<'a>>>)>>;
+
+fn start<'a>(nodes: &'a [Node], reals: &'a [Real], early: &Early<'a>, at: usize) -> Running<'a> {
     let (node, real) = (&nodes[at], &reals[at]);
-    let children = || -> Vec<Running<'a>> {
-        let children = node.children.iter();
-        children.map(|child| start(nodes, reals, *child)).collect()
-    };
+    let children = node.children.iter();
+    let children: Vec<Running<'a>> = children
+        .map(|child| start(nodes, reals, early, *child))
+        .collect();
     match node.kind {
         Kind::Scope => Box::pin(async move {
-            let ended = real.scope.run(join(children())).await;
+            let ended = real.scope.run(join(children)).await;
             real.ended.set(Some(ended.is_some()));
         }),
-        Kind::Shield => Box::pin(async move { drop(shield(HOUR, join(children())).await) }),
-        Kind::Group => Box::pin(async move {
-            let ended = task_group(async |group| {
-                for child in children() {
-                    drop(group.spawn(child));
-                }
-                Ok(())
-            });
-            // The group was told, too; its children say what they were.
-            drop(ended.await);
-        }),
+        Kind::Shield => Box::pin(async move { drop(shield(HOUR, join(children)).await) }),
+        Kind::Group => Box::pin(in_group(children)),
+        Kind::Moved => {
+            let group: Running<'a> = Box::pin(in_group(children));
+            let group = Rc::new(RefCell::new(group));
+            // What waits in a combinator waits for its first runtime.
+            let wanders = at % 2 == 0 && !has_below(nodes, at, Kind::Unordered);
+            early.borrow_mut().push((wanders, Rc::clone(&group)));
+            Box::pin(poll_fn(move |cx| group.borrow_mut().as_mut().poll(cx)))
+        }
         Kind::Unordered => Box::pin(async move {
-            let all: FuturesUnordered<_> = children().into_iter().collect();
+            let all: FuturesUnordered<_> = children.into_iter().collect();
             all.collect::<()>().await;
         }),
         leaf => Box::pin(real.leaf(leaf)),
     }
+}
+
+async fn in_group(children: Vec<Running<'_>>) {
+    let ended = task_group(async |group| {
+        for child in children {
+            drop(group.spawn(child));
+        }
+        Ok(())
+    });
+    // The group was told, too; its children say what they were.
+    drop(ended.await);
+}
+
+fn has_below(nodes: &[Node], at: usize, kind: Kind) -> bool {
+    let mut below = nodes[at].children.iter();
+    below.any(|child| nodes[*child].kind == kind || has_below(nodes, *child, kind))
+}
+
+/// Polls it once in a place where it does not stay.
+async fn begin(at: usize, future: &RefCell<Running<'_>>) {
+    let once = async {
+        poll_fn(|cx| Poll::Ready(future.borrow_mut().as_mut().poll(cx).is_pending())).await
+    };
+    let pending = match at % 3 {
+        0 => fail_after(HOUR, once.map(Ok::<_, soloio::Error>))
+            .await
+            .expect("in time"),
+        1 => CancelScope::new().run(once).await.expect("not dropped"),
+        _ => {
+            let mut all: FuturesUnordered<_> = std::iter::once(once).collect();
+            all.next().await.expect("one")
+        }
+    };
+    // A group of nothing that waits may have ended; then there is nothing to move.
+    assert!(pending, "each leaf waits");
 }
 
 /// The node that an action is for.
@@ -344,12 +395,31 @@ fn target(nodes: &[Node], action: Action) -> Option<usize> {
     (!all.is_empty()).then(|| all[number % all.len()])
 }
 
-/// The first step comes before anything is run.
-async fn compare(nodes: &[Node], steps: &[Vec<Action>]) {
+/// The first step comes before anything is run, but for what moves.
+fn check(nodes: &[Node], steps: &[Vec<Action>]) {
     let reals: Vec<Real> = nodes.iter().map(|_| Real::default()).collect();
+    let early = Early::default();
+    let root = start(nodes, &reals, &early, 0);
+    let mut first = Runtime::new().expect("a runtime");
+    for (at, (wanders, group)) in early.borrow().iter().enumerate() {
+        if *wanders {
+            first.block_on(begin(at, group));
+        }
+    }
+    block_on(async {
+        for (at, (wanders, group)) in early.take().iter().enumerate() {
+            if !wanders {
+                begin(at, group).await;
+            }
+        }
+        compare(root, nodes, &reals, steps).await;
+    });
+}
+
+async fn compare(root: Running<'_>, nodes: &[Node], reals: &[Real], steps: &[Vec<Action>]) {
     let mut twin = Twin::new(nodes);
-    let mut running = pin!(task_group(async |group| {
-        group.spawn(start(nodes, &reals, 0));
+    let mut running = pin!(task_group(async move |group| {
+        group.spawn(root);
         Ok(())
     }));
     let mut over: Option<Result<()>> = None;
@@ -391,6 +461,7 @@ fn trees() -> impl Strategy<Value = Tree> {
             5 => Just(Kind::Scope),
             2 => Just(Kind::Shield),
             2 => Just(Kind::Group),
+            2 => Just(Kind::Moved),
             1 => Just(Kind::Unordered),
         ];
         let below = prop::collection::vec(below, 1..4);
@@ -423,6 +494,6 @@ proptest! {
         let _guard = deadline();
         let mut nodes = Vec::new();
         listed(&tree, None, &mut nodes);
-        block_on(compare(&nodes, &steps));
+        check(&nodes, &steps);
     }
 }

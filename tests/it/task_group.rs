@@ -140,10 +140,14 @@ fn an_error_type_of_ones_own_needs_only_to_hold_ours() {
 fn a_task_can_be_cancelled_in_every_state() {
     let (ran, live) = (Counter::new(), Counter::new());
     block_on(task_group(async |group| {
-        let (count, held) = (ran.clone(), live.hold());
+        let begun = Counter::new();
+        let (count, held) = (begun.clone(), live.hold());
         let unstarted = group.spawn(async move {
             let _held = held;
             count.add();
+            yield_now().await?;
+            count.add();
+            Ok(())
         });
         unstarted.cancel();
         unstarted.cancel();
@@ -152,7 +156,11 @@ fn a_task_can_be_cancelled_in_every_state() {
             "it is not dropped inside cancel"
         );
         assert!(matches!(unstarted.await, Err(Error::Cancelled)));
-        assert_eq!((ran.get(), live.get()), (0, 0));
+        assert_eq!(
+            (begun.get(), live.get()),
+            (1, 0),
+            "as far as its first operation"
+        );
 
         let held = live.hold();
         let waiting = group.spawn(async move {

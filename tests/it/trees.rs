@@ -1,0 +1,474 @@
+//! Random trees of groups, scopes, limits, shields, sockets and channels, with panics, drops and
+//! futures that move from one place to another, also to another runtime.
+//!
+//! Each tree grows from a seed, and so does what is done to it. It is cancelled in the end, and has
+//! to be gone after a bounded number of turns, with no scope and no descriptor left. A panic that
+//! is none of the tree's own fails the test, which prints the seed.
+//!
+//! The file is long because a tree, what is done to it and what has to hold are read together.
+//!
+//! The long form: `SOLOIO_TEST_ROUNDS=1000000 cargo test --release --test it trees`; one tree:
+//! `SOLOIO_TEST_SEED=..`.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use soloio::{
+    ByteStream, CancelScope, Result, Runtime, UnixStream, create_memory_byte_stream,
+    create_memory_object_stream, fail_after, join, move_on_after, race, shield, sleep, task_group,
+    yield_now,
+};
+
+use crate::support::{
+    OnDrop, Random, alone, asked_rounds, deadline, fds, forever, give_way, message, poll_once,
+    quiet_panic,
+};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+const SHORT: Duration = Duration::from_micros(20);
+
+/// What the panics of a tree say.
+const OWN: &str = "of the tree";
+
+/// How many turns a tree may take to its end once it is cancelled. Those that are found take a few
+/// hundred.
+const TURNS: usize = 4_000;
+
+type Boxed = Pin<Box<dyn Future<Output = Result<()>>>>;
+
+/// What a node knows. Its random numbers are its own, so that the tree does not depend on time.
+struct World {
+    random: RefCell<Random>,
+    shared: Rc<Shared>,
+}
+
+/// What is one for all.
+struct Shared {
+    /// How long its shields are asked for: an hour, and what is in them ends by itself; or so short
+    /// that a loop of them ends within the turns.
+    shield: Duration,
+    /// How many nodes it may still get.
+    room: Cell<usize>,
+    scopes: RefCell<Vec<Rc<CancelScope>>>,
+    /// Futures that were begun in one place and go on where they are found.
+    moving: RefCell<Vec<Boxed>>,
+}
+
+impl std::ops::Deref for World {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+impl World {
+    fn fork(&self) -> Rc<Self> {
+        let seed = self.random.borrow_mut().next();
+        Rc::new(Self {
+            random: RefCell::new(Random::new(seed)),
+            shared: Rc::clone(&self.shared),
+        })
+    }
+
+    fn below(&self, end: usize) -> usize {
+        // The low bits of this generator are poor.
+        (self.random.borrow_mut().next() >> 16) as usize % end
+    }
+
+    fn one_in(&self, count: usize) -> bool {
+        self.below(count) == 0
+    }
+
+    fn limit(&self) -> Duration {
+        [Duration::ZERO, HOUR, HOUR][self.below(3)]
+    }
+}
+
+/// A future that is polled in several places, as long as it is there.
+struct Held(Rc<RefCell<Option<Boxed>>>);
+
+impl Future for Held {
+    type Output = Result<()>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let mut place = self.0.borrow_mut();
+        let Some(future) = &mut *place else {
+            return Poll::Ready(Ok(()));
+        };
+        let polled = future.as_mut().poll(cx);
+        if polled.is_ready() {
+            *place = None;
+        }
+        polled
+    }
+}
+
+/// A node, with all that is below it. A `finite` one ends whether it is cancelled or not.
+fn node(world: &Rc<World>, depth: usize, finite: bool) -> Boxed {
+    let room = world.room.get();
+    world.room.set(room.saturating_sub(1));
+    let world = world.fork();
+    if depth == 0 || room == 0 || world.one_in(5) {
+        return Box::pin(leaf(world, finite));
+    }
+    let below = move |world: &Rc<World>| node(world, depth - 1, finite);
+    match world.below(14) {
+        0..=2 => Box::pin(group(world, depth - 1, finite)),
+        3 | 4 => Box::pin(async move {
+            let scope = Rc::new(CancelScope::new());
+            world.scopes.borrow_mut().push(Rc::clone(&scope));
+            if world.one_in(8) {
+                scope.cancel("before it runs");
+            }
+            scope.run(below(&world)).await.unwrap_or(Ok(()))
+        }),
+        5 => Box::pin(fail_after(world.limit(), below(&world))),
+        6 => Box::pin(move_on_after(world.limit(), below(&world)).map(|ended| ended.map(drop))),
+        7 => match world.one_in(2) {
+            // What may be in there for an hour ends by itself.
+            true => Box::pin(shield(world.shield, node(&world, depth - 1, true))),
+            false => Box::pin(shield(Duration::ZERO, below(&world))),
+        },
+        8 => Box::pin(async move {
+            let count = 1 + world.below(3);
+            let mut all: FuturesUnordered<_> = (0..count).map(|_| below(&world)).collect();
+            while let Some(ended) = all.next().await {
+                ended?;
+            }
+            Ok(())
+        }),
+        9 => Box::pin(async move {
+            match world.one_in(2) {
+                true => drop(race((below(&world), below(&world))).await),
+                false => drop(join((below(&world), below(&world))).await),
+            }
+            Ok(())
+        }),
+        10 => Box::pin(async move { caught(below(&world)).await }),
+        // What moves takes nothing in that moves, or it might hold itself.
+        11 | 12 if depth < 5 => Box::pin(moved(Rc::clone(&world), below(&world))),
+        11 | 12 => Box::pin(async move {
+            let found = world.moving.borrow_mut().pop();
+            match found.filter(|_| !finite) {
+                Some(found) => fail_after(world.limit(), found).await,
+                None => below(&world).await,
+            }
+        }),
+        _ => Box::pin(async move {
+            // Dropped midway.
+            let mut cut = below(&world);
+            for _ in 0..world.below(3) {
+                if poll_once(cut.as_mut()).await.is_ready() {
+                    return Ok(());
+                }
+                yield_now().await?;
+            }
+            Ok(())
+        }),
+    }
+}
+
+/// Lets the panics of the tree end here, and no others.
+async fn caught(future: Boxed) -> Result<()> {
+    match AssertUnwindSafe(future).catch_unwind().await {
+        Ok(ended) => ended,
+        Err(payload) => {
+            check(payload);
+            Ok(())
+        }
+    }
+}
+
+fn check(payload: Box<dyn Any + Send>) {
+    if message(&*payload) != OWN {
+        resume_unwind(payload);
+    }
+}
+
+async fn group(world: Rc<World>, depth: usize, finite: bool) -> Result<()> {
+    let count = world.below(4);
+    task_group(async |group| {
+        let mut tasks = Vec::new();
+        for _ in 0..count {
+            let (inner, child) = (world.fork(), node(&world, depth, finite));
+            tasks.push(group.spawn(async move {
+                let ended = child.await;
+                if inner.one_in(3) {
+                    // A sibling, perhaps because of the cancel, and perhaps protected.
+                    let late = leaf(Rc::clone(&inner), true);
+                    let late = group.spawn(shield(inner.shield, late));
+                    drop(late.await);
+                }
+                ended
+            }));
+        }
+        match world.below(8) {
+            0 => group.cancel(),
+            1 => tasks.iter().for_each(|task| task.cancel()),
+            2 if count > 0 => {
+                yield_now().await?;
+                tasks[0].cancel();
+            }
+            3 => {
+                for task in tasks {
+                    task.await?;
+                }
+            }
+            _ => {}
+        }
+        match world.one_in(2) {
+            true => node(&world, depth, finite).await,
+            false => Ok(()),
+        }
+    })
+    .await
+}
+
+/// Polls a future in one place, then goes on with it in another, or leaves it to others.
+async fn moved(world: Rc<World>, future: Boxed) -> Result<()> {
+    let future = Rc::new(RefCell::new(Some(future)));
+    let lent = || Box::pin(Held(Rc::clone(&future))) as Boxed;
+    for _ in 0..1 + world.below(2) {
+        let mut place = surrounded(&world, lent());
+        if poll_once(place.as_mut()).await.is_ready() {
+            return Ok(());
+        }
+        if world.one_in(2) {
+            yield_now().await?;
+        }
+    }
+    match world.one_in(3) {
+        true => {
+            world.moving.borrow_mut().push(lent());
+            Ok(())
+        }
+        false => surrounded(&world, lent()).await,
+    }
+}
+
+/// A place to poll it in.
+fn surrounded(world: &Rc<World>, future: Boxed) -> Boxed {
+    match world.below(6) {
+        0 => Box::pin(fail_after(world.limit(), future)),
+        1 => Box::pin(async {
+            let mut all: FuturesUnordered<_> = std::iter::once(future).collect();
+            all.next().await.unwrap_or(Ok(()))
+        }),
+        2 => Box::pin(task_group(async move |group| group.spawn(future).await)),
+        3 => {
+            let scope = Rc::new(CancelScope::new());
+            world.scopes.borrow_mut().push(Rc::clone(&scope));
+            Box::pin(async move { scope.run(future).await.unwrap_or(Ok(())) })
+        }
+        4 => Box::pin(shield(Duration::ZERO, future)),
+        _ => future,
+    }
+}
+
+async fn leaf(world: Rc<World>, finite: bool) -> Result<()> {
+    match world.below(if finite { 9 } else { 16 }) {
+        0 => Ok(()),
+        1 => yields(&world).await,
+        2 => {
+            for _ in 0..world.below(4) {
+                give_way().await;
+            }
+            Ok(())
+        }
+        3 => sleep(Duration::ZERO).await,
+        4 if world.one_in(4) => {
+            quiet_panic(OWN);
+            Ok(())
+        }
+        4 | 5 => match world.one_in(2) {
+            true => talk(create_memory_byte_stream(4)).await,
+            false => talk(unix_pair()?).await,
+        },
+        6 => {
+            let (sender, receiver) = create_memory_object_stream(world.below(2));
+            let both = join((sender.send(world.below(9)), receiver.receive()));
+            let (sent, received) = both.await;
+            sent.map_err(soloio::Error::other)?;
+            received.map(drop)
+        }
+        7 => {
+            // Cleans up, within what is left of the time.
+            let ended = yields(&world).await;
+            shield(world.shield, yields(&world)).await?;
+            ended
+        }
+        8 => Err(soloio::Error::other("a failure of the tree")),
+        9 | 10 => sleep(HOUR).await,
+        11 => {
+            forever().await;
+            Ok(())
+        }
+        12 => {
+            let (a, _b) = unix_pair()?;
+            a.receive().await.map(drop)
+        }
+        13 => {
+            let (_sender, receiver) = create_memory_object_stream::<u8>(1);
+            receiver.receive().await.map(drop)
+        }
+        // What heeds nothing ends with the allowance of the shields.
+        14 if world.shield < HOUR && world.one_in(4) => loop {
+            drop(yield_now().await);
+        },
+        14 if world.shield < HOUR => loop {
+            drop(shield(world.shield, sleep(SHORT / 4)).await);
+        },
+        _ => {
+            let scopes = world.scopes.borrow();
+            let at = world.below(scopes.len());
+            let scope = Rc::clone(&scopes[at]);
+            drop(scopes);
+            scope.cancel("from inside");
+            sleep(HOUR).await
+        }
+    }
+}
+
+fn unix_pair() -> Result<(UnixStream, UnixStream)> {
+    let (a, b) = std::os::unix::net::UnixStream::pair().map_err(soloio::Error::other)?;
+    Ok((a.try_into()?, b.try_into()?))
+}
+
+async fn yields(world: &World) -> Result<()> {
+    for _ in 0..world.below(4) {
+        yield_now().await?;
+    }
+    Ok(())
+}
+
+async fn talk<S: ByteStream>((a, b): (S, S)) -> Result<()> {
+    let mut room = [0; 8];
+    let (sent, received) = join((a.send(b"hello"), b.receive_into(&mut room))).await;
+    sent?;
+    received.map(drop)
+}
+
+/// One tree from its seed to its end; how many turns it took from its cancel on.
+fn grow(seed: u64) -> usize {
+    let root = Rc::new(CancelScope::new());
+    let world = Rc::new(World {
+        random: RefCell::new(Random::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15))),
+        shared: Rc::new(Shared {
+            shield: [HOUR, SHORT][usize::from(seed % 4 == 0)],
+            room: Cell::new(40),
+            scopes: RefCell::new(vec![Rc::clone(&root)]),
+            moving: RefCell::default(),
+        }),
+    });
+    let (inner, scope) = (world.fork(), Rc::clone(&root));
+    let tree: Boxed = Box::pin(async move {
+        let tree = async { join((node(&inner, 6, false), node(&inner, 6, false))).await };
+        let tree = AssertUnwindSafe(scope.run(tree)).catch_unwind();
+        tree.await.map(drop).unwrap_or_else(check);
+        Ok(())
+    });
+    let tree = Rc::new(RefCell::new(Some(tree)));
+    let mut runtimes = [(); 2].map(|()| Runtime::new().expect("a runtime"));
+    let mut home = 0;
+    let current = Rc::new(Cell::new(0));
+    let enter = |runtime: &Runtime| {
+        // From here on those that were spawned before poll it no more.
+        current.set(current.get() + 1);
+        let (mut held, own, current) = (Held(Rc::clone(&tree)), current.get(), Rc::clone(&current));
+        runtime.spawn(poll_fn(move |cx| match current.get() == own {
+            true => Pin::new(&mut held).poll(cx),
+            false => Poll::Pending,
+        }))
+    };
+    let mut task = enter(&runtimes[home]);
+    let mut earlier = Vec::new();
+    for _ in 0..world.below(6) {
+        turn(&mut runtimes[home]);
+        if world.one_in(3) && !world.scopes.borrow().is_empty() {
+            let at = world.below(world.scopes.borrow().len());
+            let scope = Rc::clone(&world.scopes.borrow()[at]);
+            scope.cancel("from outside");
+        }
+        if world.one_in(5) && !task.is_finished() {
+            // To the other runtime, with all that waits; perhaps into the middle of a task there.
+            home = 1 - home;
+            earlier.push(std::mem::replace(&mut task, enter(&runtimes[home])));
+        }
+    }
+    let mut turns = 0;
+    if !world.one_in(8) {
+        root.cancel("the end");
+        while !task.is_finished() {
+            // What waits in a combinator is woken by the runtime in which it began.
+            runtimes.iter_mut().for_each(turn);
+            turns += 1;
+            if turns == TURNS {
+                let tasks = runtimes[home].block_on(async { soloio::dump().expect("inside") });
+                panic!("it goes on and on: {tasks}");
+            }
+        }
+    }
+    let left = (tree.take(), world.moving.take());
+    earlier.push(task);
+    end(&mut runtimes, left, world.below(3));
+    earlier.iter().for_each(|task| task.cancel());
+    for runtime in &mut runtimes {
+        (0..2).for_each(|_| turn(runtime));
+        let text = format!("{runtime:?}");
+        assert!(text.contains("scopes: 0"), "{text}");
+    }
+    turns
+}
+
+/// Drops what is left in one of the runtimes, or outside.
+fn end(runtimes: &mut [Runtime; 2], left: (Option<Boxed>, Vec<Boxed>), place: usize) {
+    let dropped = catch_unwind(AssertUnwindSafe(|| match place {
+        0 => drop(left),
+        at => runtimes[at - 1].block_on(async { drop(left) }),
+    }));
+    dropped.unwrap_or_else(check);
+}
+
+/// A turn that lets the panics of the tree pass: a task's goes on in there.
+fn turn(runtime: &mut Runtime) {
+    let turned = catch_unwind(AssertUnwindSafe(|| runtime.turn(Some(Duration::ZERO))));
+    match turned {
+        Ok(turned) => turned.expect("a turn"),
+        Err(payload) => check(payload),
+    }
+}
+
+#[test]
+fn trees_end_in_time_and_leave_nothing() {
+    alone("trees::trees_end_in_time_and_leave_nothing", || {
+        let _deadline = deadline();
+        let asked = std::env::var("SOLOIO_TEST_SEED").ok();
+        let seeds = match asked.map(|seed| seed.parse().expect("a number")) {
+            Some(seed) => seed..seed + 1,
+            None => 1..1 + asked_rounds().unwrap_or(10_000) as u64,
+        };
+        let (start, before) = (Instant::now(), fds());
+        let mut most = 0;
+        for seed in seeds {
+            let _guard = OnDrop(|| {
+                if thread::panicking() {
+                    eprintln!("the tree of SOLOIO_TEST_SEED={seed}");
+                }
+            });
+            most = most.max(grow(seed));
+            assert_eq!(fds(), before, "descriptors");
+        }
+        println!("at most {most} turns; {:?}", start.elapsed());
+    });
+}
