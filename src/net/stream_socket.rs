@@ -10,7 +10,7 @@
 //! ```
 
 use std::fmt::Display;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::pin::Pin;
@@ -18,24 +18,17 @@ use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicI32};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use crate::error::{Error, OsError, Result};
 use crate::runtime::context::{Core, SCRATCH};
 use crate::runtime::operation::{After, Direction, First, Operation};
-use crate::runtime::scoped::{Ended, Nobody, scoped};
-use crate::runtime::sleep::When;
+use crate::runtime::silence::Silence;
 use crate::runtime::socket::{Socket, Trigger};
-use crate::stream::{Data, Rest};
+use crate::stream::{Data, Rest, leaving};
 use crate::sys::{self, errno};
 
 /// Receiving ended in order.
 const ENDED: i32 = -1;
-
-/// How long `close` waits for the peer to finish, and how much it discards meanwhile: enough for a
-/// reply in flight to arrive before the kernel answers unread data with a reset.
-pub(super) const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 1 << 20;
 
 /// A connected stream socket; `A` is what its addresses look like.
 #[derive(Debug)]
@@ -47,21 +40,36 @@ pub(crate) struct StreamSocket<A> {
     /// 0 while receiving goes on, [`ENDED`], or the number of the error that broke it.
     end: AtomicI32,
     eof_sent: AtomicBool,
-    /// A short receive means an empty queue. Not for AF_UNIX, where a read also stops at a
-    /// message that carried descriptors.
-    short_is_drained: bool,
+    /// The kernel took our end, and counts it among what is not acknowledged.
+    end_is_queued: AtomicBool,
+    /// Plain TCP. What a UNIX stream has sent is at its peer already, and a receive of it also
+    /// stops at a message that carried descriptors.
+    is_tcp: bool,
+    /// What to do when it is dropped: see [`StreamSocket::leave`].
+    on_drop: Option<fn(&Self)>,
 }
 
+/// kqueue has no way to tell that urgent data cut a receive short.
+const URGENT_IS_TOLD: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
 impl<A: Display> StreamSocket<A> {
+    /// A TCP connection that a server's handler may drop.
+    pub(super) fn accepted(fd: OwnedFd, peer: A) -> Box<Self>
+    where
+        A: Clone + 'static,
+    {
+        let mut accepted = Self::tcp(fd, peer);
+        accepted.on_drop = Some(Self::leave);
+        accepted
+    }
+
     pub(super) fn tcp(fd: OwnedFd, peer: A) -> Box<Self> {
         Self::tcp_connected(Socket::new(fd, Trigger::Edge), peer)
     }
 
     /// A socket that connected through an operation, and keeps its place in the loop.
     pub(super) fn tcp_connected(socket: Socket, peer: A) -> Box<Self> {
-        // kqueue has no way to tell that urgent data cut a receive short.
-        let linux = cfg!(any(target_os = "linux", target_os = "android"));
-        Self::new(socket, peer, linux)
+        Self::new(socket, peer, true)
     }
 
     pub(super) fn unix(fd: OwnedFd, peer: A) -> Box<Self> {
@@ -70,14 +78,16 @@ impl<A: Display> StreamSocket<A> {
 
     /// In a box, so that a stream is one pointer: futures keep several copies of what is moved
     /// through them, and an idle connection is mostly its future.
-    fn new(socket: Socket, peer: A, short_is_drained: bool) -> Box<Self> {
+    fn new(socket: Socket, peer: A, is_tcp: bool) -> Box<Self> {
         Box::new(Self {
             socket,
             peer,
             local: OnceLock::new(),
             end: AtomicI32::new(0),
             eof_sent: AtomicBool::new(false),
-            short_is_drained,
+            end_is_queued: AtomicBool::new(false),
+            is_tcp,
+            on_drop: None,
         })
     }
 
@@ -149,7 +159,8 @@ impl<A: Display> StreamSocket<A> {
         }
         let call = |core: &Core, fd: BorrowedFd<'_>| {
             let (got, full) = receive(core, fd)?;
-            let short = self.short_is_drained && !full && got > 0;
+            // Then the queue is empty.
+            let short = self.is_tcp && URGENT_IS_TOLD && !full && got > 0;
             Ok((got, if short { After::Short } else { After::Ready }))
         };
         match operation.poll(cx, First::Wait, call, |cause| self.receive_failed(cause)) {
@@ -224,6 +235,7 @@ impl<A: Display> StreamSocket<A> {
             return Ok(());
         }
         let ended = sys::socket::shutdown_write(self.fd());
+        self.end_is_queued.store(ended.is_ok(), Relaxed);
         // A UNIX socket reports no event of its own shutdown to a send that waits.
         self.socket.rouse(Direction::Write);
         match ended {
@@ -233,45 +245,133 @@ impl<A: Display> StreamSocket<A> {
         }
     }
 
-    /// Says goodbye, discards what still comes until the peer has finished too (at most
-    /// [`LINGER`] and [`LINGER_BYTES`]), and closes, in any case and also when dropped midway.
-    pub(super) async fn close(self: Box<Self>) -> Result<()> {
+    /// Ends our direction, discards what still comes until the peer has everything and has
+    /// finished too (see [`CloseLimits`](crate::CloseLimits)), and closes, in any case and also
+    /// when dropped midway.
+    pub(super) async fn close(mut self: Box<Self>) -> Result<()> {
+        self.on_drop = None;
         self.send_eof()?;
-        let limit = When::After(LINGER);
-        let drained = scoped(limit, Nobody, self.drain(), |ended| match ended {
-            // What is not the connection's: whoever cancelled the task wants to hear of it.
-            Ended::Done {
-                output: Err(error @ (Error::Cancelled | Error::NoRuntime)),
-                charged: false,
-            } => Err(error),
-            _ => Ok(()),
-        });
-        let drained = drained.await;
-        drop(self);
-        drained
+        self.settle(true).await
     }
 
-    async fn drain(&self) -> Result<()> {
-        let mut left = LINGER_BYTES;
-        while left > 0 {
-            let mut operation = self.operation(Direction::Read);
-            let discard = std::future::poll_fn(|cx| {
-                self.poll_receive(&mut operation, cx, |core, fd| {
-                    let mut scratch = core.scratch();
-                    let got = sys::socket::recv(fd, &mut scratch)?;
-                    Ok((got, got == SCRATCH))
-                })
-            });
-            match discard.await {
-                Ok(got) => left = left.saturating_sub(got),
-                Err(error) => return Err(error),
+    /// Waits until the peer has what was sent, and resets the connection, also when dropped midway.
+    /// A UNIX stream, whose kernel knows no reset, ends.
+    pub(super) async fn reset(&self) -> Result<()> {
+        let _resets = Resets(self);
+        self.settle(false).await
+    }
+
+    /// Discards what comes until the peer has everything, and, if `finished`, has ended too; at
+    /// most as long as the limits say. An error if something has not arrived.
+    async fn settle(&self, finished: bool) -> Result<()> {
+        let mut receive = self.operation(Direction::Read);
+        let mut acknowledged = self.operation(Direction::Write);
+        let mut silence = Silence::new(self.socket.close_limits.get());
+        let mut discarded = 0;
+        let ended = poll_fn(|cx| {
+            let peer_ended = loop {
+                match self.poll_discard(&mut receive, cx) {
+                    Poll::Ready(Ok(got)) => {
+                        discarded += got;
+                        receive.again();
+                    }
+                    Poll::Ready(Err(Error::EndOfStream)) => break true,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => break false,
+                }
+            };
+            if peer_ended || !finished {
+                if let Poll::Ready(done) = self.poll_acknowledged(&mut acknowledged, cx) {
+                    return Poll::Ready(done);
+                }
             }
+            let moved = || (discarded + self.unacknowledged()) as u64;
+            ready!(silence.poll(moved, cx))?;
+            let cause = io::Error::from(io::ErrorKind::TimedOut);
+            Poll::Ready(Err(Error::Broken(OsError::new("close", cause))))
+        });
+        match ended.await {
+            Err(Error::Broken(error)) => match self.unacknowledged() {
+                0 => Ok(()),
+                lost => Err(Error::not_acknowledged(lost, &error, &self.peer)),
+            },
+            other => other,
         }
-        Ok(())
+    }
+
+    fn poll_discard(&self, operation: &mut Operation<'_>, cx: &Context<'_>) -> Poll<Result<usize>> {
+        self.poll_receive(operation, cx, |core, fd| {
+            let mut scratch = core.scratch();
+            let got = sys::socket::recv(fd, &mut scratch)?;
+            Ok((got, got == SCRATCH))
+        })
+    }
+
+    /// Whether the peer has everything. Linux has an event for it when our end is acknowledged.
+    fn poll_acknowledged(&self, operation: &mut Operation<'_>, cx: &Context<'_>) -> Poll<Result<()>> {
+        let call = |_: &Core, _: BorrowedFd<'_>| match self.unacknowledged() {
+            0 => Ok(((), After::Ready)),
+            // After the peer's end nothing is received any more that would tell.
+            _ if sys::socket::is_gone(self.fd()) => Err(io::ErrorKind::ConnectionReset.into()),
+            _ => Err(io::ErrorKind::WouldBlock.into()),
+        };
+        let broken = |cause| Error::Broken(OsError::new("close", cause));
+        operation.poll(cx, First::AtHand, call, broken)
+    }
+
+    pub(super) fn unacknowledged(&self) -> usize {
+        let ended = self.end_is_queued.load(Relaxed);
+        match self.is_tcp {
+            true => sys::socket::unacknowledged(self.fd(), ended),
+            false => 0,
+        }
+    }
+
+    /// Dropped by the handler of a server while bytes are on their way: a duplicate of the
+    /// descriptor is closed in place of it.
+    fn leave(&self)
+    where
+        A: Clone + 'static,
+    {
+        let end = self.end.load(Relaxed);
+        let unread = || end == 0 && sys::socket::unread(self.fd()) > 0;
+        let lost = || self.unacknowledged() > 0 || unread();
+        let over = self.socket.is_closed() || end > 0 || !leaving::is_handler();
+        if over || !lost() || sys::options::zero_linger(self.fd()).is_ok_and(|is_zero| is_zero) {
+            return;
+        }
+        // Without a descriptor to spare it closes at once.
+        if let Ok(fd) = self.lend().try_clone_to_owned() {
+            let left = Self::tcp(fd, self.peer.clone());
+            left.end.store(end, Relaxed);
+            // Ending it twice does nothing.
+            left.socket.close_limits.set_as(&self.socket.close_limits);
+            leaving::leave(left.close());
+        }
     }
 
     pub(super) fn abort(&self) {
         self.socket.abort();
+    }
+}
+
+impl<A> Drop for StreamSocket<A> {
+    fn drop(&mut self) {
+        if let Some(leave) = self.on_drop {
+            leave(self);
+        }
+    }
+}
+
+/// Resets a connection when dropped.
+struct Resets<'a, A>(&'a StreamSocket<A>);
+
+impl<A> Drop for Resets<'_, A> {
+    fn drop(&mut self) {
+        match self.0.is_tcp {
+            true => self.0.socket.reset(),
+            false => self.0.socket.abort(),
+        }
     }
 }
 

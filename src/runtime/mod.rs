@@ -18,6 +18,7 @@
 //! | `operation.rs` | one operation on such a socket: the gate, the claim, the call, the wait |
 //! | `wait.rs` | one waiting operation: the gate, the wait |
 //! | `sleep.rs` | one timer as a future |
+//! | `silence.rs` | limits of a wait for a peer |
 //! | `scopes.rs` | which scopes there are, and what a cancel reaches (a pure machine) |
 //! | `scope.rs`, `pending_scopes.rs` | scopes at run time; those in their first poll |
 //! | `dump.rs` | what everybody waits for |
@@ -37,12 +38,14 @@ mod pending_scopes;
 pub(crate) mod scope;
 pub(crate) mod scoped;
 pub(crate) mod scopes;
+pub(crate) mod silence;
 pub(crate) mod sleep;
 pub(crate) mod socket;
 pub(crate) mod stores;
 pub(crate) mod wait;
 
 pub use dump::{Dump, TaskState, dump};
+pub use silence::CloseLimits;
 
 /// What `calls.rs` locks with; the model checker puts its own in place.
 mod sync {

@@ -21,6 +21,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use super::leaving::closing_after;
 use super::listener::Listener;
 use super::serving::{Kind, Place, Serving};
 use crate::error::{Error, Result};
@@ -93,13 +94,16 @@ where
     H: AsyncFn(S) -> O,
     O: Outcome<Error, Value = ()>,
 {
-    let ended = match begun.await {
-        Ok(stream) => (place.0.handler)(stream).await.into_result(),
-        Err(error) => Err(error),
+    let handled = async {
+        let ended = match begun.await {
+            Ok(stream) => (place.0.handler)(stream).await.into_result(),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = ended {
+            place.0.failed(error);
+        }
     };
-    if let Err(error) = ended {
-        place.0.failed(error);
-    }
+    closing_after(handled, |error| place.0.failed(error)).await;
 }
 
 /// What the loop remembers of the errors it has met.

@@ -7,6 +7,7 @@ use std::os::fd::BorrowedFd;
 use std::task::{Context, Poll};
 
 use crate::error::Result;
+use crate::runtime::CloseLimits;
 use crate::runtime::context::Core;
 use crate::runtime::operation::{Direction, Operation};
 
@@ -39,6 +40,12 @@ pub(crate) trait PlainSocket: Sync {
 
     /// Ends the sending direction.
     fn end(&self) -> Result<()>;
+
+    /// How long it may be waited for at its end.
+    fn close_limits(&self) -> CloseLimits;
+
+    /// How many bytes the peer has not acknowledged.
+    fn unacknowledged(&self) -> usize;
 }
 
 /// Such a socket, as streams hand it out to this crate: nothing can be done with it elsewhere.

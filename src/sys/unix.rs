@@ -56,10 +56,7 @@ pub(crate) fn next_size(fd: BorrowedFd<'_>) -> io::Result<usize> {
     // Asks whether there is one: FIONREAD says 0 of none as of an empty one.
     // SAFETY: no room is offered, so nothing is written.
     check(unsafe { libc::recv(fd.as_raw_fd(), std::ptr::null_mut(), 0, libc::MSG_PEEK) })?;
-    let mut bytes: libc::c_int = 0;
-    // SAFETY: FIONREAD writes one integer.
-    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONREAD, &raw mut bytes) })?;
-    Ok(usize::try_from(bytes).unwrap_or(0))
+    super::socket::number(fd, libc::FIONREAD)
 }
 
 /// Sends one datagram to a name, all of it or nothing.
@@ -129,7 +126,7 @@ fn peer_pid(_fd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
 
 /// Reads a socket option of a plain type.
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-fn option<T: Copy>(fd: BorrowedFd<'_>, level: i32, name: i32, value: &mut T) -> io::Result<()> {
+pub(super) fn option<T: Copy>(fd: BorrowedFd<'_>, level: i32, name: i32, value: &mut T) -> io::Result<()> {
     #[allow(clippy::cast_possible_truncation, reason = "12 bytes at most")]
     let mut length = size_of::<T>() as libc::socklen_t;
     let place: *mut T = value;

@@ -17,6 +17,7 @@ mod cancel_random;
     allow(dead_code, reason = "most of its users need a crypto provider")
 )]
 mod certs;
+mod close;
 mod conformance;
 mod cores;
 mod cut;
@@ -47,6 +48,7 @@ mod race;
 mod readiness;
 mod regressions;
 mod relay;
+mod relay_ends;
 mod runtime;
 mod scope_model;
 mod scopes;
