@@ -285,7 +285,8 @@ impl<A: Display> StreamSocket<A> {
                     return Poll::Ready(done);
                 }
             }
-            let moved = || (discarded + self.unacknowledged()) as u64;
+            // Grows with both.
+            let moved = || discarded.wrapping_sub(self.unacknowledged()) as u64;
             ready!(silence.poll(moved, cx))?;
             let cause = io::Error::from(io::ErrorKind::TimedOut);
             Poll::Ready(Err(Error::Broken(OsError::new("close", cause))))
@@ -308,7 +309,11 @@ impl<A: Display> StreamSocket<A> {
     }
 
     /// Whether the peer has everything. Linux has an event for it when our end is acknowledged.
-    fn poll_acknowledged(&self, operation: &mut Operation<'_>, cx: &Context<'_>) -> Poll<Result<()>> {
+    fn poll_acknowledged(
+        &self,
+        operation: &mut Operation<'_>,
+        cx: &Context<'_>,
+    ) -> Poll<Result<()>> {
         let call = |_: &Core, _: BorrowedFd<'_>| match self.unacknowledged() {
             0 => Ok(((), After::Ready)),
             // After the peer's end nothing is received any more that would tell.

@@ -21,7 +21,9 @@ use crate::task::Outcome;
 /// stream. It may be made, dropped and aborted on any thread; its operations run on one runtime,
 /// that of the first, as long as that lives ([`Error::OtherLoop`]).
 ///
-/// Dropping it closes it at once; [`close`](Self::close) says goodbye first. `TCP_NODELAY` is set.
+/// Dropping it closes it at once: what the peer has not received yet is lost if the peer goes on
+/// sending. [`close`](Self::close) waits until it has arrived, and so does a server for a stream
+/// that its handler drops (see [`Serve`]). `TCP_NODELAY` is set.
 #[doc(alias = "SocketStream")]
 #[derive(Debug)]
 pub struct TcpStream {

@@ -126,7 +126,12 @@ fn peer_pid(_fd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
 
 /// Reads a socket option of a plain type.
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-pub(super) fn option<T: Copy>(fd: BorrowedFd<'_>, level: i32, name: i32, value: &mut T) -> io::Result<()> {
+pub(super) fn option<T: Copy>(
+    fd: BorrowedFd<'_>,
+    level: i32,
+    name: i32,
+    value: &mut T,
+) -> io::Result<()> {
     #[allow(clippy::cast_possible_truncation, reason = "12 bytes at most")]
     let mut length = size_of::<T>() as libc::socklen_t;
     let place: *mut T = value;

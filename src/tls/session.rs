@@ -19,8 +19,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::io;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Poll, Waker, ready};
 
@@ -235,7 +235,7 @@ impl<S: ByteStream> Session<S> {
             }
             let _never: Poll<()> = discard.as_mut().poll(cx);
             let queued = || below.map_or(0, |socket| socket.unacknowledged());
-            ready!(silence.poll(|| (discarded.get() + queued()) as u64, cx))?;
+            ready!(silence.poll(|| discarded.get().wrapping_sub(queued()) as u64, cx))?;
             let left = queued() + self.state.borrow().out.filled().len();
             let cause = io::Error::from(io::ErrorKind::TimedOut);
             Poll::Ready(Err(Error::not_acknowledged(left, &cause, "the TLS peer")))

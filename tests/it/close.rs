@@ -15,9 +15,9 @@ use crate::net_support::{
     check_numbered, clog, numbered, polled, receive_numbered, refused, run, tcp_listener, tcp_pair,
     turns,
 };
-use crate::support::{alone, fds};
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 use crate::support::rounds;
+use crate::support::{alone, fds};
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 use crate::tls_support::tls;
 
@@ -101,7 +101,9 @@ async fn read_slowly<S: ByteStream>(client: &S, total: usize, time: Duration) ->
     let (begun, mut got, mut written) = (Instant::now(), 0, false);
     loop {
         let due = time.mul_f64(got as f64 / total as f64);
-        sleep(due.saturating_sub(begun.elapsed())).await.expect("slept");
+        sleep(due.saturating_sub(begun.elapsed()))
+            .await
+            .expect("slept");
         if !written && due > time.mul_f64(0.7) {
             written = true;
             // May be refused already; what counts is what is received.
@@ -204,7 +206,9 @@ fn lost(closed: Result<()>) -> usize {
     let text = error.to_string();
     let words: Vec<_> = text.split(' ').collect();
     let at = words.iter().position(|word| *word == "bytes");
-    words[at.expect("a number of bytes") - 1].parse().expect("a number")
+    words[at.expect("a number of bytes") - 1]
+        .parse()
+        .expect("a number")
 }
 
 #[test]
@@ -307,15 +311,18 @@ fn a_peer_that_only_ended_its_own_direction_is_waited_for() {
 
 #[test]
 fn one_that_is_dropped_frees_the_descriptor_at_once() {
-    alone("close::one_that_is_dropped_frees_the_descriptor_at_once", || {
-        run(async {
-            let (_client, server) = tcp_pair().await;
-            clog(&server, 0).await;
-            let before = fds();
-            assert!(polled(5, server.close()).await.is_none());
-            assert_eq!(fds(), before - 1);
-        });
-    });
+    alone(
+        "close::one_that_is_dropped_frees_the_descriptor_at_once",
+        || {
+            run(async {
+                let (_client, server) = tcp_pair().await;
+                clog(&server, 0).await;
+                let before = fds();
+                assert!(polled(5, server.close()).await.is_none());
+                assert_eq!(fds(), before - 1);
+            });
+        },
+    );
 }
 
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
@@ -398,7 +405,10 @@ fn the_end_of_a_drain_ends_a_close_of_a_handler() {
         let serve = serve_the_deaf(&listener, &errors, &stop);
         let (served, _deaf) = join(serve, talk).await;
         served.expect("as it was told");
-        assert!(begun.elapsed() < Duration::from_secs(5), "no limit is waited for");
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "no limit is waited for"
+        );
         assert!(errors.borrow().is_empty(), "it was cancelled");
     });
 }
@@ -438,9 +448,15 @@ fn limits_are_passed_on_and_clamped() {
         assert_eq!(limits.total, Duration::from_millis(u64::from(u32::MAX)));
         assert_eq!(limits.silence, Duration::from_millis(1));
         let (client, server) = tcp_pair().await;
-        server.set_close_limits(CloseLimits { total: Duration::ZERO, silence: Duration::ZERO });
+        server.set_close_limits(CloseLimits {
+            total: Duration::ZERO,
+            silence: Duration::ZERO,
+        });
         server.send(b"x").await.expect("sent");
-        assert_eq!(polled(3, server.close()).await.map(|closed| closed.is_ok()), Some(true));
+        assert_eq!(
+            polled(3, server.close()).await.map(|closed| closed.is_ok()),
+            Some(true)
+        );
         assert_eq!(client.receive().await.expect("sent"), b"x");
     });
 }
@@ -456,6 +472,9 @@ fn a_peer_that_is_gone_after_its_end_is_not_waited_for() {
         server.send(b"too late").await.expect("sent");
         let begun = Instant::now();
         assert_eq!(lost(server.close().await), 8);
-        assert!(begun.elapsed() < Duration::from_secs(4), "no limit is waited for");
+        assert!(
+            begun.elapsed() < Duration::from_secs(4),
+            "no limit is waited for"
+        );
     });
 }

@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use futures_util::future::join;
-use soloio::{ByteStream, CloseLimits, Error, create_memory_byte_stream, relay, unix_socket_pair};
+use soloio::{
+    AnyByteStream, Buffered, ByteStream, CloseLimits, Error, create_memory_byte_stream, relay,
+    unix_socket_pair,
+};
 
 use crate::net_support::{check_numbered, is_broken, numbered, run, tcp_pair, turns};
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
@@ -87,6 +90,10 @@ fn a_reset_is_passed_on_as_a_reset() {
     run(async {
         each_form!(form => {
             check(broken(tcp_pair().await, tcp_pair().await, form, reset).await);
+            let (b, server) = tcp_pair().await;
+            let b = Buffered::new(AnyByteStream::new(b));
+            let server = Buffered::new(AnyByteStream::new(server));
+            check(broken(tcp_pair().await, (b, server), form, reset).await);
         });
     });
 }

@@ -6,6 +6,8 @@
 //!   a <──────────── Way <──────────── b      end is passed on, and the other way goes on
 //! ```
 //!
+//! A way whose stream breaks ends without an end: then the other stream is reset.
+//!
 //! What was received and not yet sent lives in the [`Relay`]: a cancelled run loses nothing.
 //! Between two plain sockets `sockets.rs` moves the bytes, inside the kernel where there are many;
 //! between others `copy.rs`, by the contracts of byte streams.
@@ -37,14 +39,18 @@ const HALF_OPEN: Duration = Duration::from_secs(600);
 /// client and its server.
 ///
 /// When one stream ends, the other is told so (`send_eof`), and goes on sending; if it is silent
-/// for ten minutes ([`half_open_limit`](Relay::half_open_limit)), the relay ends. On Linux bytes
-/// between TCP and UNIX sockets stay in the kernel when there are many of them (splice(2)).
+/// for ten minutes ([`half_open_limit`](Relay::half_open_limit)), the relay ends. When one breaks,
+/// the other is given what came before, and is then [`reset`](ByteStream::reset): it is not told an
+/// end. (A UNIX stream has no reset, and ends.) On Linux bytes between TCP and UNIX sockets stay in
+/// the kernel when there are many of them (splice(2)).
 ///
-/// Await it, or [`run`](Relay::run) it to see how far it came after an error or a cancel.
+/// Await it, or [`run`](Relay::run) it to see how far it came after an error or a cancel. Awaited,
+/// it ends both streams, unless it was cancelled: one that was told an end is closed, the other
+/// reset. Streams that it only borrows are reset too, but their owner closes them.
 ///
 /// # Errors
 ///
-/// See [`run`](Relay::run).
+/// See [`run`](Relay::run). What closing the streams says: bytes that did not arrive.
 ///
 /// # Cancel safety
 ///
@@ -229,12 +235,14 @@ impl<A: ByteStream, B: ByteStream> Relay<'_, A, B> {
     }
 
     /// Passes bytes on until both streams have ended and all that came from either was handed to
-    /// the other. Both streams are still open towards us then, and are closed when dropped.
+    /// the other. Both streams are still open towards us then: close them, since a drop does not
+    /// wait until what was handed over has arrived.
     ///
     /// # Errors
     ///
-    /// What the streams say. If one breaks while it is sent to, the other way still goes on to its
-    /// end, and the error comes after that. [`Error::TimedOut`] if one stream has ended and the
+    /// What the streams say. If one breaks, the other is [`reset`](ByteStream::reset) if it was not
+    /// told an end. If it breaks while it is sent to, the other way
+    /// still goes on to its end, and the error comes after that. [`Error::TimedOut`] if one stream has ended and the
     /// other was silent for the half-open limit. [`Error::Busy`] while another task receives from
     /// one of the streams, or sends to one.
     ///
@@ -242,10 +250,14 @@ impl<A: ByteStream, B: ByteStream> Relay<'_, A, B> {
     ///
     /// Dropping the future loses nothing: what was received and not yet handed over stays in the
     /// relay, and another run goes on with it. (Between streams of other kinds than this crate's
-    /// own, as far as their `send_from` keeps its contract.)
+    /// own, as far as their `send_from` keeps its contract.) Once a stream has broken, dropping it
+    /// resets the other at once.
     pub async fn run(&mut self) -> Result<Relayed> {
         let ended = self.pass_on().await;
-        if let Err(Failed { side: Some(side), .. }) = &ended {
+        if let Err(Failed {
+            side: Some(side), ..
+        }) = &ended
+        {
             // The error says already that it broke.
             let _broken_as_well = match side {
                 _ if self.ways[*side as usize].done => Ok(()),
@@ -283,7 +295,10 @@ impl<A: ByteStream, B: ByteStream> Relay<'_, A, B> {
     /// all of it arrives; the other is reset.
     async fn run_and_close(mut self) -> Result<Relayed> {
         let ended = self.run().await;
-        if ended.as_ref().is_err_and(|error| !is_about_the_stream(error)) {
+        if ended
+            .as_ref()
+            .is_err_and(|error| !is_about_the_stream(error))
+        {
             return ended;
         }
         let [to_b, to_a] = [0, 1].map(|way| self.ways[way].done);
@@ -341,8 +356,9 @@ where
                     match ended {
                         // The peer that was sent to is gone: what it has sent before can still be
                         // passed on.
-                        Err(failed) if failed.side.is_some_and(|side| side as usize != way)
-                            && matches!(failed.error, Error::Broken(_)) =>
+                        Err(failed)
+                            if failed.side.is_some_and(|side| side as usize != way)
+                                && matches!(failed.error, Error::Broken(_)) =>
                         {
                             broken.get_or_insert(failed);
                         }
