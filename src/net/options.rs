@@ -378,22 +378,19 @@ macro_rules! tcp_options {
     };
 }
 
-/// How long `close` waits.
 macro_rules! close_options {
     ($type:ty) => {
         impl $type {
-            /// How long `close` waits for the peer; of a listener, how long the streams do that it
-            /// accepts.
+            /// How long `close` waits for the peer; of a listener, of the streams that it accepts.
             #[must_use]
-            pub fn close_limits(&self) -> crate::CloseLimits {
+            pub fn close_limits(&self) -> crate::runtime::silence::CloseLimits {
                 HasOptions::socket(self).close_limits.get()
             }
 
             /// Sets how long `close` waits for the peer: 30 s in all and 5 s of silence unless
-            /// told otherwise. A listener passes it on to the streams that it accepts from now on.
-            /// What wraps the stream (TLS, [`Buffered`](crate::Buffered),
-            /// [`AnyByteStream`](crate::AnyByteStream)) closes within its limits.
-            pub fn set_close_limits(&self, limits: crate::CloseLimits) {
+            /// told otherwise. A listener passes it on to the streams that it accepts from now on,
+            /// a stream to what wraps it.
+            pub fn set_close_limits(&self, limits: crate::runtime::silence::CloseLimits) {
                 HasOptions::socket(self).close_limits.set(limits);
             }
         }

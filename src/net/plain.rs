@@ -5,8 +5,8 @@ use std::task::{Context, Poll};
 
 use super::stream_socket::StreamSocket;
 use crate::error::Result;
-use crate::runtime::CloseLimits;
 use crate::runtime::operation::{Direction, Operation};
+use crate::runtime::silence::CloseLimits;
 use crate::stream::{Plain, PlainSocket, ReceiveCall, SendCall};
 
 impl<A: Display + Send + Sync> StreamSocket<A> {

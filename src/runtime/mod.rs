@@ -15,10 +15,8 @@
 //! | `inbox.rs` | what a turn has gathered: who is to be woken |
 //! | `calls.rs` | closures that other threads leave for the loop |
 //! | `socket.rs` | one descriptor's place in a loop, and who uses it |
-//! | `operation.rs` | one operation on such a socket: the gate, the claim, the call, the wait |
-//! | `wait.rs` | one waiting operation: the gate, the wait |
-//! | `sleep.rs` | one timer as a future |
-//! | `silence.rs` | limits of a wait for a peer |
+//! | `operation.rs`, `wait.rs` | one operation: the gate, the claim, the call, the wait |
+//! | `sleep.rs`, `silence.rs` | one timer as a future; limits of a wait for a peer |
 //! | `scopes.rs` | which scopes there are, and what a cancel reaches (a pure machine) |
 //! | `scope.rs`, `pending_scopes.rs` | scopes at run time; those in their first poll |
 //! | `dump.rs` | what everybody waits for |
@@ -45,7 +43,6 @@ pub(crate) mod stores;
 pub(crate) mod wait;
 
 pub use dump::{Dump, TaskState, dump};
-pub use silence::CloseLimits;
 
 /// What `calls.rs` locks with; the model checker puts its own in place.
 mod sync {

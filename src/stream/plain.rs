@@ -7,9 +7,9 @@ use std::os::fd::BorrowedFd;
 use std::task::{Context, Poll};
 
 use crate::error::Result;
-use crate::runtime::CloseLimits;
 use crate::runtime::context::Core;
 use crate::runtime::operation::{Direction, Operation};
+use crate::runtime::silence::CloseLimits;
 
 /// A receive: how much came, and whether there was no room for more.
 pub(crate) type ReceiveCall<'c> =

@@ -248,8 +248,8 @@ pub(crate) fn kill(fd: BorrowedFd<'_>, ends_others: bool) {
     }
 }
 
-/// Ends a connection at once by a reset, which a UNIX stream has not: its peer sees the end. Without
-/// a descriptor to spare the reset comes when the owner closes its descriptor.
+/// Ends a connection at once by a reset, which a UNIX stream has not: its peer sees the end.
+/// Without a descriptor to spare the reset comes when the owner closes its descriptor.
 pub(crate) fn reset(fd: BorrowedFd<'_>) {
     let lingers = super::options::set_zero_linger(fd, true);
     let replaced = unix(Kind::Stream).and_then(|dead| replace(fd, &dead));

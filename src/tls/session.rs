@@ -29,9 +29,8 @@ use super::machine::Machine;
 use super::state::{State, truncated};
 use super::turn::{Taken, Turn};
 use crate::error::{Error, Result, TlsError};
-use crate::runtime::CloseLimits;
 use crate::runtime::context;
-use crate::runtime::silence::Silence;
+use crate::runtime::silence::{CloseLimits, Silence};
 use crate::runtime::wait::Wait;
 use crate::stream::{ByteStream, Data, Plain, RECEIVE_MAX};
 

@@ -1,6 +1,6 @@
 //! `close`: what `send` accepted arrives, or `close` says what did not; a peer that reads slowly,
 //! late or never, or goes on sending, changes nothing of that (nginx's lingering close,
-//! aiohttp#927, hyper#3078).
+//! aiohttp#927, hyper#3078). Long because each kind of stream and of peer has its test.
 
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};

@@ -26,8 +26,7 @@ use self::copy::copy;
 use self::sockets::Pump;
 use super::ByteStream;
 use crate::error::{Error, Result};
-use crate::runtime::CloseLimits;
-use crate::runtime::silence::Silence;
+use crate::runtime::silence::{CloseLimits, Silence};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use crate::sys::splice::Pipe;
 use crate::task::join;
@@ -242,9 +241,9 @@ impl<A: ByteStream, B: ByteStream> Relay<'_, A, B> {
     ///
     /// What the streams say. If one breaks, the other is [`reset`](ByteStream::reset) if it was not
     /// told an end. If it breaks while it is sent to, the other way
-    /// still goes on to its end, and the error comes after that. [`Error::TimedOut`] if one stream has ended and the
-    /// other was silent for the half-open limit. [`Error::Busy`] while another task receives from
-    /// one of the streams, or sends to one.
+    /// still goes on to its end, and the error comes after that. [`Error::TimedOut`] if one stream
+    /// has ended and the other was silent for the half-open limit. [`Error::Busy`] while another
+    /// task receives from one of the streams, or sends to one.
     ///
     /// # Cancel safety
     ///
