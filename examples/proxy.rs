@@ -4,6 +4,8 @@
 //! cargo run --example proxy 127.0.0.1:7001 127.0.0.1:7000
 //! ```
 //!
+//! A side that breaks is a reset for the other, never an end.
+//!
 //! Prints what it listens on (`tcp 127.0.0.1:7001`), and a line for each connection at its end. A
 //! side that has ended may still be answered for a minute.
 
@@ -11,7 +13,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use soloio::{
-    RelaySide, Result, TcpStream, block_on, connect_tcp, create_tcp_listener, fail_after, relay,
+    Error, RelaySide, Result, TcpStream, block_on, connect_tcp, create_tcp_listener, fail_after,
+    relay,
 };
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -66,5 +69,10 @@ async fn pass_on(client: TcpStream, (host, port): (&str, u16)) -> Result<()> {
         relayed.a_to_b,
         relayed.b_to_a
     );
+    if let Err(Error::TimedOut) = ended {
+        // Neither has ended in order, and neither is to take the drop for an end.
+        client.set_zero_linger(true)?;
+        server.set_zero_linger(true)?;
+    }
     ended.map(drop)
 }

@@ -115,6 +115,13 @@ impl Error {
         Self::Io(OsError::new(operation, cause))
     }
 
+    /// A connection that ended by `cause` before its peer had everything.
+    pub(crate) fn not_acknowledged(bytes: usize, cause: &io::Error, at: impl fmt::Display) -> Self {
+        let what = format!("{bytes} bytes were not acknowledged: {cause}");
+        let cause = io::Error::new(cause.kind(), what);
+        Self::Broken(OsError::new("close the connection to", cause).at(at))
+    }
+
     /// A failed system call with what was being done and where.
     pub(crate) fn io(operation: &'static str, at: impl fmt::Display, cause: io::Error) -> Self {
         Self::Io(OsError::new(operation, cause).at(at))

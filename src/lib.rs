@@ -126,6 +126,7 @@ pub use net::{
     create_connected_unix_datagram_socket, create_unix_datagram_socket, unix_datagram_socket_pair,
     unix_socket_pair,
 };
+pub use runtime::silence::CloseLimits;
 pub use runtime::{Dump, Runtime, TaskState, block_on, dump};
 pub use signal::{Signal, SignalReceiver, ctrl_c, open_signal_receiver};
 pub use stream::{

@@ -3,6 +3,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `stream_socket.rs` | what TCP and UNIX streams share, and how they end |
+//! | `stream_close.rs` | how they are closed and reset: what was sent arrives first |
 //! | `listen_socket.rs` | what their listeners share |
 //! | `tcp.rs`, `unix.rs`, `udp.rs` | the types |
 //! | `connect.rs` | `connect_tcp`, `connect_unix` |
@@ -64,6 +65,7 @@ mod plain;
 mod prepare;
 mod resolve;
 mod resolver;
+mod stream_close;
 mod stream_socket;
 mod tcp;
 mod udp;

@@ -378,4 +378,23 @@ macro_rules! tcp_options {
     };
 }
 
-pub(super) use {buffer_options, ip_options, tcp_options};
+macro_rules! close_options {
+    ($type:ty) => {
+        impl $type {
+            /// How long `close` waits for the peer; of a listener, of the streams that it accepts.
+            #[must_use]
+            pub fn close_limits(&self) -> crate::runtime::silence::CloseLimits {
+                HasOptions::socket(self).close_limits.get()
+            }
+
+            /// Sets how long `close` waits for the peer: 30 s in all and 5 s of silence unless
+            /// told otherwise. A listener passes it on to the streams that it accepts from now on,
+            /// a stream to what wraps it.
+            pub fn set_close_limits(&self, limits: crate::runtime::silence::CloseLimits) {
+                HasOptions::socket(self).close_limits.set(limits);
+            }
+        }
+    };
+}
+
+pub(super) use {buffer_options, close_options, ip_options, tcp_options};

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use super::stream_socket::StreamSocket;
 use crate::error::Result;
 use crate::runtime::operation::{Direction, Operation};
+use crate::runtime::silence::CloseLimits;
 use crate::stream::{Plain, PlainSocket, ReceiveCall, SendCall};
 
 impl<A: Display + Send + Sync> StreamSocket<A> {
@@ -40,5 +41,13 @@ impl<A: Display + Send + Sync> PlainSocket for StreamSocket<A> {
 
     fn end(&self) -> Result<()> {
         self.send_eof()
+    }
+
+    fn close_limits(&self) -> CloseLimits {
+        self.socket().close_limits.get()
+    }
+
+    fn unacknowledged(&self) -> usize {
+        self.unacknowledged()
     }
 }

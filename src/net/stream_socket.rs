@@ -18,13 +18,10 @@ use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicI32};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use crate::error::{Error, OsError, Result};
 use crate::runtime::context::{Core, SCRATCH};
 use crate::runtime::operation::{After, Direction, First, Operation};
-use crate::runtime::scoped::{Ended, Nobody, scoped};
-use crate::runtime::sleep::When;
 use crate::runtime::socket::{Socket, Trigger};
 use crate::stream::{Data, Rest};
 use crate::sys::{self, errno};
@@ -32,27 +29,39 @@ use crate::sys::{self, errno};
 /// Receiving ended in order.
 const ENDED: i32 = -1;
 
-/// How long `close` waits for the peer to finish, and how much it discards meanwhile: enough for a
-/// reply in flight to arrive before the kernel answers unread data with a reset.
-pub(super) const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 1 << 20;
-
 /// A connected stream socket; `A` is what its addresses look like.
 #[derive(Debug)]
 pub(crate) struct StreamSocket<A> {
-    socket: Socket,
+    pub(super) socket: Socket,
     peer: A,
     /// Asked for when somebody wants to know, or at the latest before an abort.
     local: OnceLock<Box<A>>,
     /// 0 while receiving goes on, [`ENDED`], or the number of the error that broke it.
-    end: AtomicI32,
+    pub(super) end: AtomicI32,
     eof_sent: AtomicBool,
-    /// A short receive means an empty queue. Not for AF_UNIX, where a read also stops at a
-    /// message that carried descriptors.
-    short_is_drained: bool,
+    /// The kernel took our end, and counts it among what is not acknowledged.
+    pub(super) end_is_queued: AtomicBool,
+    /// Plain TCP. What a UNIX stream has sent is at its peer already, and a receive of it also
+    /// stops at a message that carried descriptors.
+    pub(super) is_tcp: bool,
+    /// What to do when it is dropped: see [`StreamSocket::leave`].
+    pub(super) on_drop: Option<fn(&Self)>,
 }
 
+/// kqueue has no way to tell that urgent data cut a receive short.
+const URGENT_IS_TOLD: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
 impl<A: Display> StreamSocket<A> {
+    /// A TCP connection that a server's handler may drop.
+    pub(super) fn accepted(fd: OwnedFd, peer: A) -> Box<Self>
+    where
+        A: Clone + 'static,
+    {
+        let mut accepted = Self::tcp(fd, peer);
+        accepted.on_drop = Some(Self::leave);
+        accepted
+    }
+
     pub(super) fn tcp(fd: OwnedFd, peer: A) -> Box<Self> {
         Self::tcp_connected(Socket::new(fd, Trigger::Edge), peer, true)
     }
@@ -60,9 +69,7 @@ impl<A: Display> StreamSocket<A> {
     /// A socket that connected through an operation, and keeps its place in the loop. What is not
     /// plain TCP may cut a receive short without being empty, as a UNIX stream does.
     pub(super) fn tcp_connected(socket: Socket, peer: A, is_tcp: bool) -> Box<Self> {
-        // kqueue has no way to tell that urgent data cut a receive short.
-        let linux = cfg!(any(target_os = "linux", target_os = "android"));
-        Self::new(socket, peer, linux && is_tcp)
+        Self::new(socket, peer, is_tcp)
     }
 
     pub(super) fn unix(fd: OwnedFd, peer: A) -> Box<Self> {
@@ -71,14 +78,16 @@ impl<A: Display> StreamSocket<A> {
 
     /// In a box, so that a stream is one pointer: futures keep several copies of what is moved
     /// through them, and an idle connection is mostly its future.
-    fn new(socket: Socket, peer: A, short_is_drained: bool) -> Box<Self> {
+    fn new(socket: Socket, peer: A, is_tcp: bool) -> Box<Self> {
         Box::new(Self {
             socket,
             peer,
             local: OnceLock::new(),
             end: AtomicI32::new(0),
             eof_sent: AtomicBool::new(false),
-            short_is_drained,
+            end_is_queued: AtomicBool::new(false),
+            is_tcp,
+            on_drop: None,
         })
     }
 
@@ -150,7 +159,8 @@ impl<A: Display> StreamSocket<A> {
         }
         let call = |core: &Core, fd: BorrowedFd<'_>| {
             let (got, full) = receive(core, fd)?;
-            let short = self.short_is_drained && !full && got > 0;
+            // Then the queue is empty.
+            let short = self.is_tcp && URGENT_IS_TOLD && !full && got > 0;
             Ok((got, if short { After::Short } else { After::Ready }))
         };
         match operation.poll(cx, First::Wait, call, |cause| self.receive_failed(cause)) {
@@ -225,6 +235,7 @@ impl<A: Display> StreamSocket<A> {
             return Ok(());
         }
         let ended = sys::socket::shutdown_write(self.fd());
+        self.end_is_queued.store(ended.is_ok(), Relaxed);
         // A UNIX socket reports no event of its own shutdown to a send that waits.
         self.socket.rouse(Direction::Write);
         match ended {
@@ -232,43 +243,6 @@ impl<A: Display> StreamSocket<A> {
             Err(error) if errno::is_not_connected(&error) => Ok(()),
             other => other.map_err(|cause| Error::io("send the end to", &self.peer, cause)),
         }
-    }
-
-    /// Says goodbye, discards what still comes until the peer has finished too (at most
-    /// [`LINGER`] and [`LINGER_BYTES`]), and closes, in any case and also when dropped midway.
-    pub(super) async fn close(self: Box<Self>) -> Result<()> {
-        self.send_eof()?;
-        let limit = When::After(LINGER);
-        let drained = scoped(limit, Nobody, self.drain(), |ended| match ended {
-            // What is not the connection's: whoever cancelled the task wants to hear of it.
-            Ended::Done {
-                output: Err(error @ (Error::Cancelled | Error::NoRuntime)),
-                caught: false,
-            } => Err(error),
-            _ => Ok(()),
-        });
-        let drained = drained.await;
-        drop(self);
-        drained
-    }
-
-    async fn drain(&self) -> Result<()> {
-        let mut left = LINGER_BYTES;
-        while left > 0 {
-            let mut operation = self.operation(Direction::Read);
-            let discard = std::future::poll_fn(|cx| {
-                self.poll_receive(&mut operation, cx, |core, fd| {
-                    let mut scratch = core.scratch();
-                    let got = sys::socket::recv(fd, &mut scratch)?;
-                    Ok((got, got == SCRATCH))
-                })
-            });
-            match discard.await {
-                Ok(got) => left = left.saturating_sub(got),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
 
     pub(super) fn abort(&self) {

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use super::hand_over::{Movable, hand_over};
 use super::listen_socket::{Accept, ListenSocket};
-use super::options::{HasOptions, buffer_options, ip_options, tcp_options};
+use super::options::{HasOptions, buffer_options, close_options, ip_options, tcp_options};
 use super::stream_socket::StreamSocket;
 use crate::error::{Error, Result};
 use crate::runtime::socket::Socket;
@@ -20,7 +20,9 @@ use crate::sys::{self, errno};
 /// stream. It may be made, dropped and aborted on any thread; its operations run on one runtime,
 /// that of the first, as long as that lives ([`Error::OtherLoop`]).
 ///
-/// Dropping it closes it at once; [`close`](Self::close) says goodbye first. `TCP_NODELAY` is set.
+/// Dropping it closes it at once: what the peer has not received yet is lost if the peer goes on
+/// sending. [`close`](Self::close) waits until it has arrived, and so does a server for a stream
+/// that its handler drops (see [`Serve`]). `TCP_NODELAY` is set.
 #[doc(alias = "SocketStream")]
 #[derive(Debug)]
 pub struct TcpStream {
@@ -31,13 +33,14 @@ byte_stream_face!(TcpStream, socket, Send);
 buffer_options!(TcpStream);
 ip_options!(TcpStream);
 tcp_options!(TcpStream);
+close_options!(TcpStream);
 hand_over!(TcpStream);
 
 impl TcpStream {
     /// An accepted connection.
     fn accepted(fd: OwnedFd, peer: SocketAddr) -> Self {
         Self {
-            socket: StreamSocket::tcp(fd, peer),
+            socket: StreamSocket::accepted(fd, peer),
         }
     }
 
@@ -123,6 +126,7 @@ pub struct TcpListener {
 buffer_options!(TcpListener);
 ip_options!(TcpListener);
 tcp_options!(TcpListener);
+close_options!(TcpListener);
 hand_over!(TcpListener);
 
 impl Movable for TcpListener {
@@ -219,7 +223,10 @@ impl TcpListener {
             if !sys::socket::NODELAY_IS_INHERITED {
                 sys::socket::set_nodelay(fd.as_fd()).map_err(|_| gone())?;
             }
-            Ok(TcpStream::accepted(fd, peer))
+            let stream = TcpStream::accepted(fd, peer);
+            let limits = &stream.socket.socket().close_limits;
+            limits.set_as(&self.sockets[0].socket().close_limits);
+            Ok(stream)
         })
     }
 

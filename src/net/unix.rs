@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::hand_over::{Movable, hand_over};
 use super::listen_socket::ListenSocket;
-use super::options::{HasOptions, buffer_options};
+use super::options::{HasOptions, buffer_options, close_options};
 use super::stream_socket::StreamSocket;
 use crate::error::{Error, Result};
 use crate::runtime::socket::Socket;
@@ -26,6 +26,7 @@ pub struct UnixStream {
 
 byte_stream_face!(UnixStream, socket, Send);
 buffer_options!(UnixStream);
+close_options!(UnixStream);
 hand_over!(UnixStream);
 
 impl UnixStream {
@@ -143,7 +144,18 @@ pub struct UnixListener {
     name: UnixName,
 }
 
+close_options!(UnixListener);
 hand_over!(UnixListener);
+
+impl HasOptions for UnixListener {
+    fn socket(&self) -> &Socket {
+        self.socket.socket()
+    }
+
+    fn called(&self) -> String {
+        self.name.to_string()
+    }
+}
 
 impl Movable for UnixListener {
     fn each_socket(&mut self, change: fn(&mut Socket)) {
@@ -202,7 +214,10 @@ impl UnixListener {
         let (fd, _) = poll_fn(|cx| accept.poll(cx, failed)).await?;
         // A peer that is gone already has no name to tell; what it sent is still to be received.
         let peer = sys::socket::peer_name(fd.as_fd()).unwrap_or_else(|_| UnixName::unnamed());
-        Ok(UnixStream::new(fd, peer))
+        let stream = UnixStream::new(fd, peer);
+        let limits = &stream.socket.socket().close_limits;
+        limits.set_as(&self.socket.socket().close_limits);
+        Ok(stream)
     }
 
     /// Stops listening at once although others still hold the listener: an accept that waits gets

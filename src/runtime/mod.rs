@@ -17,7 +17,7 @@
 //! | `socket.rs` | one descriptor's place in a loop, and who uses it |
 //! | `operation.rs` | one operation on such a socket: the gate, the claim, the call, the wait |
 //! | `wait.rs` | one waiting operation: the gate, the wait |
-//! | `sleep.rs` | one timer as a future |
+//! | `sleep.rs`, `silence.rs` | one timer as a future; limits of a wait for a peer |
 //! | `scopes.rs` | the state of all scopes, and what a cancel reaches (a pure machine) |
 //! | `scope.rs` | scopes at run time: cancelling, telling, ending |
 //! | `dump.rs` | what everybody waits for |
@@ -36,6 +36,7 @@ pub(crate) mod operation;
 pub(crate) mod scope;
 pub(crate) mod scoped;
 pub(crate) mod scopes;
+pub(crate) mod silence;
 pub(crate) mod sleep;
 pub(crate) mod socket;
 pub(crate) mod stores;

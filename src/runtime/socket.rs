@@ -30,6 +30,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64, fence};
 
 use super::context::{self, Core};
+use super::silence::{CloseLimits, SharedLimits};
 use crate::error::{Error, Result};
 use crate::executor::{remote::Post, wake_each, waker};
 use crate::reactor::Direction;
@@ -52,6 +53,8 @@ pub(crate) struct Socket {
     closed: AtomicBool,
     /// The descriptor was shown to the user, who may have duplicated it.
     lent: AtomicBool,
+    /// How long `close` waits for the peer; of a listener, for the streams that it accepts.
+    pub(crate) close_limits: SharedLimits,
 }
 
 impl Socket {
@@ -65,6 +68,7 @@ impl Socket {
             closed: AtomicBool::new(false),
             // A listener is often passed on to other processes.
             lent: AtomicBool::new(trigger == Trigger::Level),
+            close_limits: SharedLimits::new(CloseLimits::default()),
         }
     }
 
@@ -211,6 +215,11 @@ impl Socket {
     /// whoever waits gets [`Error::Closed`], the descriptor's number goes with the last owner.
     pub(crate) fn abort(&self) {
         self.end(|| self.kill());
+    }
+
+    /// The same, and the peer sees a reset where the kernel has one.
+    pub(crate) fn reset(&self) {
+        self.end(|| sys::socket::reset(self.fd()));
     }
 
     /// Ends all waits on it with [`Error::Closed`], and does nothing to the file behind it.

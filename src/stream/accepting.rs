@@ -22,6 +22,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use super::leaving::closing_after;
 use super::listener::Listener;
 use super::serving::{Kind, Place, Serving};
 use crate::error::{Error, Failure, Result};
@@ -96,16 +97,19 @@ where
     O: Outcome<E, Value = ()>,
     E: Failure + Into<Box<dyn StdError + Send + Sync>>,
 {
-    let ended = match begun.await {
-        Ok(stream) => (place.serving.handler)(stream)
-            .await
-            .into_result()
-            .map_err(ours),
-        Err(error) => Err(error),
+    let handled = async {
+        let ended = match begun.await {
+            Ok(stream) => (place.serving.handler)(stream)
+                .await
+                .into_result()
+                .map_err(ours),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = ended {
+            place.serving.failed(&error, &place.peer);
+        }
     };
-    if let Err(error) = ended {
-        place.serving.failed(&error, &place.peer);
-    }
+    closing_after(handled, |error| place.serving.failed(&error, &place.peer)).await;
 }
 
 /// The error of a handler as one of ours.

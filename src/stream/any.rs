@@ -208,6 +208,10 @@ impl ByteStream for AnyByteStream<'_> {
     fn abort(&self) {
         self.0.abort();
     }
+
+    async fn reset(&self) -> Result<()> {
+        self.0.reset().await
+    }
 }
 
 /// A future in a box.
@@ -224,6 +228,7 @@ trait AnyKind {
     where
         Self: 'f;
     fn abort(&self);
+    fn reset(&self) -> Boxed<'_, ()>;
 }
 
 impl<S: ByteStream> AnyKind for S {
@@ -256,5 +261,9 @@ impl<S: ByteStream> AnyKind for S {
 
     fn abort(&self) {
         ByteStream::abort(self);
+    }
+
+    fn reset(&self) -> Boxed<'_, ()> {
+        Box::pin(ByteStream::reset(self))
     }
 }

@@ -466,4 +466,10 @@ impl<S: ByteStream> ByteStream for Buffered<S> {
     fn abort(&self) {
         self.abort();
     }
+
+    async fn reset(&self) -> Result<()> {
+        let reset = self.stream.reset().await;
+        self.abort();
+        reset
+    }
 }

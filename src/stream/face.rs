@@ -171,13 +171,17 @@ macro_rules! byte_stream_face {
                 self.$inner.send_eof()
             }
 
-            /// Says goodbye and frees the stream: what was sent still arrives. Waits at most a
-            /// second for the peer to finish too, so that a reply in flight is not destroyed by
-            /// a reset.
+            /// Ends our direction, waits until the peer has received what was sent and has
+            /// finished too, and frees the stream. What the peer still sends is discarded.
+            ///
+            /// A socket waits 30 s at most, and 5 s while nothing moves; see
+            /// [`CloseLimits`](crate::CloseLimits).
             ///
             /// # Errors
             ///
-            /// What the goodbye ran into; the stream is freed all the same.
+            /// [`Error::Broken`](crate::Error::Broken) with the number of bytes that the peer has
+            /// not acknowledged, if the connection broke or a limit was reached before it had.
+            /// What ending our direction ran into. The stream is freed all the same.
             ///
             /// # Cancel safety
             ///
@@ -242,6 +246,11 @@ macro_rules! byte_stream_face {
 
             fn abort(&self) {
                 self.abort();
+            }
+
+            async fn reset(&self) -> Result<()> {
+                self.before_abort();
+                self.$inner.reset().await
             }
         }
     };

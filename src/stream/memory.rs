@@ -154,7 +154,11 @@ impl Ends {
         self.operate(&pipe.receiver, || {
             let mut bytes = pipe.bytes.borrow_mut();
             if bytes.is_empty() {
-                return pipe.ended.get().then_some(Err(Error::EndOfStream));
+                let end = || match pipe.broken.get() {
+                    true => broken("receive from"),
+                    false => Error::EndOfStream,
+                };
+                return pipe.ended.get().then(|| Err(end()));
             }
             let taken = take(&mut bytes);
             room::shrink(&mut *bytes);
@@ -172,9 +176,7 @@ impl Ends {
                 return Some(Err(Error::Closed));
             }
             if pipe.broken.get() {
-                let cause = io::Error::from(io::ErrorKind::BrokenPipe);
-                let error = OsError::new("send to", cause).at("the other end of a memory stream");
-                return Some(Err(Error::Broken(error)));
+                return Some(Err(broken("send to")));
             }
             let mut bytes = pipe.bytes.borrow_mut();
             let room = pipe.capacity - bytes.len();
@@ -232,6 +234,14 @@ impl Ends {
         }
     }
 
+    /// The other end sees that it is broken behind what was sent.
+    #[allow(clippy::unused_async, reason = "sockets wait here")]
+    async fn reset(&self) -> Result<()> {
+        self.outgoing.broken.set(true);
+        self.abort();
+        Ok(())
+    }
+
     /// The other end sees the end of ours, and a broken pipe if it sends.
     fn let_go(&self) {
         self.outgoing.ended.set(true);
@@ -242,6 +252,12 @@ impl Ends {
         let sides = pipes.iter().flat_map(|pipe| [&pipe.receiver, &pipe.sender]);
         wake_each(sides.filter_map(|side| side.waiter.take()));
     }
+}
+
+#[cold]
+fn broken(operation: &'static str) -> Error {
+    let cause = io::Error::from(io::ErrorKind::BrokenPipe);
+    Error::Broken(OsError::new(operation, cause).at("the other end of a memory stream"))
 }
 
 impl Drop for Ends {

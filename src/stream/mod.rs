@@ -11,6 +11,7 @@
 //! | `report.rs` | reports of a server: to its hook, or to standard error |
 //! | `serve.rs` | the server: its options, its group, its end |
 //! | `accepting.rs` | the accept loop, written once |
+//! | `leaving.rs` | closes what a handler drops while bytes are on their way |
 //! | `serving.rs` | what the loop and its connections share: places, counters |
 //! | `memory.rs` | a connected pair of streams without a kernel |
 //! | `relay/` | two streams made one, both ways |
@@ -25,6 +26,7 @@ mod any;
 mod buffered;
 mod data;
 mod face;
+pub(crate) mod leaving;
 mod listener;
 mod memory;
 mod multi;
@@ -267,7 +269,8 @@ pub trait ByteStream: ByteReceiveStream + ByteSendStream {
     #[doc(alias = "shutdown")]
     async fn send_eof(&self) -> Result<()>;
 
-    /// Says goodbye and frees what the stream holds.
+    /// Says goodbye and frees what the stream holds. Bytes that `send` accepted arrive, or an error
+    /// says that they did not: sockets wait for that, see [`CloseLimits`](crate::CloseLimits).
     ///
     /// Through a reference or an [`Rc`] that has other owners this says goodbye only: the stream
     /// is freed with its last owner.
@@ -287,6 +290,30 @@ pub trait ByteStream: ByteReceiveStream + ByteSendStream {
     /// Ends the stream at once although others still hold it: the peer sees a reset or an end,
     /// operations that are under way get [`Error::Closed`].
     fn abort(&self);
+
+    /// Breaks the stream off although others still hold it: the peer receives what was sent, and
+    /// then [`Error::Broken`] instead of an end. This is how [`relay`] passes on that a stream is
+    /// broken.
+    ///
+    /// TCP streams are reset once the peer has acknowledged everything, within their
+    /// [`CloseLimits`](crate::CloseLimits); until then they discard what comes. UNIX streams have
+    /// no reset: their peer sees an end. TLS ends without its `close_notify`.
+    ///
+    /// The provided form is [`abort`](Self::abort). A stream of yours that wraps one of ours passes
+    /// the call on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Broken`] if something that was sent has not arrived. The stream is broken off all
+    /// the same.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future breaks the stream off at once.
+    async fn reset(&self) -> Result<()> {
+        self.abort();
+        Ok(())
+    }
 }
 
 /// What leads to a stream receives and sends as that does.
@@ -336,6 +363,10 @@ impl<S: ByteStream + ?Sized> ByteStream for &S {
     fn abort(&self) {
         (**self).abort();
     }
+
+    async fn reset(&self) -> Result<()> {
+        (**self).reset().await
+    }
 }
 
 impl<S: ByteStream> ByteStream for Rc<S> {
@@ -352,5 +383,9 @@ impl<S: ByteStream> ByteStream for Rc<S> {
 
     fn abort(&self) {
         (**self).abort();
+    }
+
+    async fn reset(&self) -> Result<()> {
+        (**self).reset().await
     }
 }

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use crate::error::Result;
 use crate::runtime::context::Core;
 use crate::runtime::operation::{Direction, Operation};
+use crate::runtime::silence::CloseLimits;
 
 /// A receive: how much came, and whether there was no room for more.
 pub(crate) type ReceiveCall<'c> =
@@ -39,6 +40,12 @@ pub(crate) trait PlainSocket: Sync {
 
     /// Ends the sending direction.
     fn end(&self) -> Result<()>;
+
+    /// How long it may be waited for at its end.
+    fn close_limits(&self) -> CloseLimits;
+
+    /// How many bytes the peer has not acknowledged.
+    fn unacknowledged(&self) -> usize;
 }
 
 /// Such a socket, as streams hand it out to this crate: nothing can be done with it elsewhere.

@@ -27,6 +27,14 @@ use crate::task::{Outcome, TaskGroup, move_on_after, task_group};
 /// it pauses, until one of its connections ends or 100 ms are over; one descriptor is kept in
 /// reserve, on which one client in each such time is let in and closed at once.
 ///
+/// A handler that returns need not close its stream: if bytes are on their way when it drops an
+/// accepted TCP stream (also inside TLS or [`Buffered`](crate::Buffered)), its task goes on and
+/// closes the stream as `close` does, within the stream's [`CloseLimits`](crate::CloseLimits). That
+/// is so if the peer has not acknowledged everything, or has sent something that was not received.
+/// Until then the connection counts as active; bytes that did not arrive are an error of the
+/// handler. A stream that the handler gave to another task, or that is dropped because the handler
+/// panicked or was dropped itself, closes at once. TLS says no `close_notify` when it is dropped.
+///
 /// It ends
 ///
 /// * with `Ok` by [`shutdown`](Self::shutdown);

@@ -15,7 +15,7 @@ use super::session::Session;
 use super::stream::TlsStream;
 use crate::error::{Error, OsError, Result};
 use crate::stream::ByteStream;
-use crate::task::fail_after;
+use crate::task::{fail_after, move_on_after};
 
 /// How long a failed handshake tries to tell the peer why.
 const ALERT: Duration = Duration::from_secs(1);
@@ -126,9 +126,10 @@ pub(super) async fn give_up<S: ByteStream>(session: Box<Session<S>>) {
         session.flush().await?;
         session.inner.send_eof().await
     });
-    // The handshake's own error is what counts.
+    // The handshake's own error is what counts. A peer that failed it is not waited for as long as
+    // others are.
     drop(told.await);
-    let closed = session.inner.close().await;
+    let closed = move_on_after(ALERT, session.inner.close()).await;
     drop(closed);
 }
 

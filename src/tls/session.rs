@@ -20,9 +20,9 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::io;
+use std::pin::{Pin, pin};
 use std::task::{Poll, Waker, ready};
-use std::time::Duration;
 
 use super::lent::Lent;
 use super::machine::Machine;
@@ -30,12 +30,9 @@ use super::state::{State, truncated};
 use super::turn::{Taken, Turn};
 use crate::error::{Error, Result, TlsError};
 use crate::runtime::context;
+use crate::runtime::silence::{CloseLimits, Silence};
 use crate::runtime::wait::Wait;
-use crate::stream::{ByteStream, Data, Plain};
-use crate::task::fail_after;
-
-/// How long `close` tries to say goodbye while the stream below takes nothing.
-const GOODBYE: Duration = Duration::from_secs(5);
+use crate::stream::{ByteStream, Data, Plain, RECEIVE_MAX};
 
 pub(super) struct Session<S> {
     pub(super) inner: S,
@@ -203,7 +200,7 @@ impl<S: ByteStream> Session<S> {
     }
 
     pub(super) async fn close(self: Box<Self>) -> Result<()> {
-        let said: Result<()> = fail_after(GOODBYE, self.send_eof()).await;
+        let said = self.in_time(pin!(self.send_eof())).await;
         let peer_is_gone = {
             let state = self.state.borrow();
             state.peer_closed || state.truncated
@@ -216,6 +213,41 @@ impl<S: ByteStream> Session<S> {
             Err(Error::Broken(_)) if peer_is_gone => closed,
             said => said.and(closed),
         }
+    }
+
+    /// Does the last `step` within the limits of closing, and discards what comes meanwhile: a peer
+    /// may not read until it has sent.
+    async fn in_time(&self, mut step: Pin<&mut impl Future<Output = Result<()>>>) -> Result<()> {
+        let below = self.inner.plain_sender().map(|Plain(socket)| socket);
+        let limits = below.map_or_else(CloseLimits::default, |socket| socket.close_limits());
+        let mut silence = Silence::new(limits);
+        let discarded = Cell::new(0);
+        let mut discard = pin!(async {
+            while let Ok(data) = self.receive_max(RECEIVE_MAX).await {
+                discarded.set(discarded.get() + data.len());
+            }
+            std::future::pending::<()>().await;
+        });
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = step.as_mut().poll(cx) {
+                return Poll::Ready(done);
+            }
+            let _never: Poll<()> = discard.as_mut().poll(cx);
+            let queued = || below.map_or(0, |socket| socket.unacknowledged());
+            ready!(silence.poll(|| discarded.get().wrapping_sub(queued()) as u64, cx))?;
+            let left = queued() + self.state.borrow().out.filled().len();
+            let cause = io::Error::from(io::ErrorKind::TimedOut);
+            Poll::Ready(Err(Error::not_acknowledged(left, &cause, "the TLS peer")))
+        })
+        .await
+    }
+
+    /// Hands over what is left, and breaks the stream below off without an end of TLS.
+    pub(super) async fn reset(&self) -> Result<()> {
+        let flushed = self.in_time(pin!(self.flush())).await;
+        let reset = self.inner.reset().await;
+        self.abort();
+        flushed.and(reset)
     }
 
     /// Ends the TLS connection in order, and gives back the stream below and what came behind it.

@@ -266,14 +266,15 @@ impl<S: ByteStream> TlsStream<S> {
         self.session.send_eof().await
     }
 
-    /// Says goodbye and frees the stream: what was sent still arrives. Does not wait for the
-    /// peer's goodbye, but for room to send ours, at most 5 seconds; then it closes the stream
-    /// below.
+    /// Ends our direction with `close_notify`, and closes the stream below, which waits until the
+    /// peer has received everything. What the peer still sends is discarded. To send
+    /// `close_notify` takes at most as long as the [`CloseLimits`](crate::CloseLimits) of the
+    /// socket below say, or 30 s in all and 5 s of silence over other streams.
     ///
     /// # Errors
     ///
-    /// [`Error::TimedOut`] if there was no room, or what the goodbye ran
-    /// into; the stream is freed all the same.
+    /// [`Error::TimedOut`] if there was no room for `close_notify`; what the goodbye ran into, and
+    /// what closing the stream below says. The stream is freed all the same.
     ///
     /// # Cancel safety
     ///
@@ -338,6 +339,10 @@ impl<S: ByteStream> ByteStream for TlsStream<S> {
 
     fn abort(&self) {
         self.session.abort();
+    }
+
+    async fn reset(&self) -> Result<()> {
+        self.session.reset().await
     }
 }
 

@@ -267,6 +267,26 @@ fn a_proxy_passes_on_and_tells() {
 }
 
 #[test]
+fn a_proxy_passes_a_reset_on() {
+    // Not as an end (envoy#44148, ztunnel#1483).
+    let target = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = target.local_addr().expect("bound").to_string();
+    let mut proxy = start("proxy", &["127.0.0.1:0", &address]);
+    let mut client = TcpStream::connect(proxy.address("tcp")).expect("connects");
+    let (mut server, _) = target.accept().expect("accepts");
+    let (sent, mut got) = ([7; 1000], [0; 1000]);
+    server.write_all(&sent).expect("sent");
+    client.read_exact(&mut got).expect("passed on");
+    assert_eq!(got, sent);
+    // Unread bytes make the kernel reset the connection when it is closed.
+    client.write_all(b"unread").expect("sent");
+    server.peek(&mut [0]).expect("passed on");
+    drop(server);
+    let end = client.read(&mut got).expect_err("it is no end");
+    assert_eq!(end.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[test]
 fn nc_goes_on_receiving_after_its_own_end() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let mut nc = start("nc", &nc_tcp(listener.local_addr().expect("bound")));

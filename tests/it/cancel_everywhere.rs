@@ -21,7 +21,7 @@ use soloio::{fail_after, interval, move_on_after, sleep, sleep_until, task_group
 
 pub(crate) use crate::cut::{Cut, everywhere, everywhere_alone};
 use crate::net_support::{
-    TempDir, check_numbered, clog, numbered, tcp_listener, tcp_pair, turns, udp, unix_pair,
+    TempDir, check_numbered, clog, numbered, refused, tcp_listener, tcp_pair, turns, udp, unix_pair,
 };
 use crate::support::{Counter, forever};
 
@@ -199,6 +199,42 @@ fn goodbyes() {
         cancelled_goodbye(cut, tcp_pair().await).await
             & cancelled_goodbye(cut, unix_pair().await).await
             & cancelled_goodbye(cut, create_memory_byte_stream(5)).await
+    });
+}
+
+async fn cancelled_reset<S: ByteStream>(cut: Cut, (a, b): (S, S)) -> bool {
+    let taken = clog(&a, 0).await;
+    let partner = async {
+        let mut all = 0;
+        while let Ok(bytes) = b.receive().await {
+            check_numbered(all, &bytes);
+            all += bytes.len();
+        }
+        all
+    };
+    let reset = async {
+        let reset = cut.apply(a.reset()).await;
+        if cut.polls == 0 {
+            a.abort();
+        }
+        refused!(a.receive().await, Error::Closed);
+        reset
+            .map(|reset| reset.expect("all of it arrived"))
+            .is_some()
+    };
+    let (done, all) = join(reset, partner).await;
+    // What was on its way is lost by a cut.
+    assert!(all == taken || !done);
+    done
+}
+
+/// Covers: ByteStream::reset.
+#[test]
+fn resets() {
+    everywhere("resets", async |cut| {
+        cancelled_reset(cut, tcp_pair().await).await
+            & cancelled_reset(cut, unix_pair().await).await
+            & cancelled_reset(cut, create_memory_byte_stream(5)).await
     });
 }
 

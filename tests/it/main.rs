@@ -20,6 +20,7 @@ mod cancel_random;
 )]
 mod certs;
 mod clean_up;
+mod close;
 mod conformance;
 mod control_data;
 mod cores;
@@ -57,6 +58,7 @@ mod race;
 mod readiness;
 mod regressions;
 mod relay;
+mod relay_ends;
 mod runtime;
 mod scope_model;
 mod scopes;

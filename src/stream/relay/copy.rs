@@ -19,11 +19,11 @@ pub(super) async fn copy<R: ByteReceiveStream, S: ByteStream>(
             let sent = hand_over(to, &data[..*end], at, &counts.moved[side as usize]).await;
             sent.map_err(|error| {
                 counts.failed(side.other(), &error);
-                Failed::Sending(error)
+                Failed::of(side.other())(error)
             })?;
             way.held = Held::Nothing;
         } else if way.ended {
-            to.send_eof().await.map_err(Failed::Sending)?;
+            to.send_eof().await.map_err(Failed::of(side.other()))?;
             way.done = true;
         } else {
             // Exactly sized: nothing is held while it waits.
@@ -37,7 +37,7 @@ pub(super) async fn copy<R: ByteReceiveStream, S: ByteStream>(
                     counts.failed(side, &error);
                     match error {
                         Error::EndOfStream => way.ended = true,
-                        error => return Err(Failed::Receiving(error)),
+                        error => return Err(Failed::of(side)(error)),
                     }
                 }
             }

@@ -6,6 +6,8 @@
 //!   a <──────────── Way <──────────── b      end is passed on, and the other way goes on
 //! ```
 //!
+//! A way whose stream breaks ends without an end: then the other stream is reset.
+//!
 //! What was received and not yet sent lives in the [`Relay`]: a cancelled run loses nothing.
 //! Between two plain sockets `sockets.rs` moves the bytes, inside the kernel where there are many;
 //! between others `copy.rs`, by the contracts of byte streams.
@@ -17,16 +19,17 @@ use std::cell::Cell;
 use std::future::{Future, IntoFuture, poll_fn};
 use std::marker::PhantomData;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use self::copy::copy;
 use self::sockets::Pump;
 use super::ByteStream;
 use crate::error::{Error, Result};
-use crate::runtime::sleep::{Sleep, When};
+use crate::runtime::silence::{CloseLimits, Silence};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use crate::sys::splice::Pipe;
+use crate::task::join;
 
 /// How long one way may be silent when the other has ended, unless told otherwise.
 const HALF_OPEN: Duration = Duration::from_secs(600);
@@ -35,14 +38,18 @@ const HALF_OPEN: Duration = Duration::from_secs(600);
 /// client and its server.
 ///
 /// When one stream ends, the other is told so (`send_eof`), and goes on sending; if it is silent
-/// for ten minutes ([`half_open_limit`](Relay::half_open_limit)), the relay ends. On Linux bytes
-/// between TCP and UNIX sockets stay in the kernel when there are many of them (splice(2)).
+/// for ten minutes ([`half_open_limit`](Relay::half_open_limit)), the relay ends. When one breaks,
+/// the other is given what came before, and is then [`reset`](ByteStream::reset): it is not told an
+/// end. (A UNIX stream has no reset, and ends.) On Linux bytes between TCP and UNIX sockets stay in
+/// the kernel when there are many of them (splice(2)).
 ///
-/// Await it, or [`run`](Relay::run) it to see how far it came after an error or a cancel.
+/// Await it, or [`run`](Relay::run) it to see how far it came after an error or a cancel. Awaited,
+/// it ends both streams, unless it was cancelled: one that was told an end is closed, the other
+/// reset. Streams that it only borrows are reset too, but their owner closes them.
 ///
 /// # Errors
 ///
-/// See [`run`](Relay::run).
+/// See [`run`](Relay::run). What closing the streams says: bytes that did not arrive.
 ///
 /// # Cancel safety
 ///
@@ -135,9 +142,8 @@ struct Counts {
 impl Counts {
     /// A stream has ended with `error`, unless that is about the task, not the stream.
     fn failed(&self, side: RelaySide, error: &Error) {
-        match error {
-            Error::Cancelled | Error::Busy | Error::NoRuntime | Error::OtherLoop => {}
-            _ => self.ended_first.set(self.ended_first.get().or(Some(side))),
+        if is_about_the_stream(error) {
+            self.ended_first.set(self.ended_first.get().or(Some(side)));
         }
     }
 
@@ -179,21 +185,26 @@ enum Held {
     Piped { pipe: Pipe, length: usize },
 }
 
-/// Where a way has met an error.
+/// An error that a way has met, and the stream that it is of.
 #[derive(Debug)]
-enum Failed {
-    Receiving(Error),
-    Sending(Error),
+struct Failed {
+    side: Option<RelaySide>,
+    error: Error,
 }
 
 impl Failed {
-    /// The peer that was sent to is gone: what it has sent before can still be passed on.
-    fn into_error(self) -> std::result::Result<Error, Error> {
-        match self {
-            Self::Sending(error @ Error::Broken(_)) => Ok(error),
-            Self::Sending(error) | Self::Receiving(error) => Err(error),
+    fn of(side: RelaySide) -> impl FnOnce(Error) -> Self {
+        move |error| Self {
+            side: is_about_the_stream(&error).then_some(side),
+            error,
         }
     }
+}
+
+/// False for an error of the task.
+fn is_about_the_stream(error: &Error) -> bool {
+    use Error as E;
+    !matches!(error, E::Cancelled | E::Busy | E::NoRuntime | E::OtherLoop)
 }
 
 impl<A: ByteStream, B: ByteStream> Relay<'_, A, B> {
@@ -223,21 +234,41 @@ impl<A: ByteStream, B: ByteStream> Relay<'_, A, B> {
     }
 
     /// Passes bytes on until both streams have ended and all that came from either was handed to
-    /// the other. Both streams are still open towards us then, and are closed when dropped.
+    /// the other. Both streams are still open towards us then: close them, since a drop does not
+    /// wait until what was handed over has arrived.
     ///
     /// # Errors
     ///
-    /// What the streams say. If one breaks while it is sent to, the other way still goes on to its
-    /// end, and the error comes after that. [`Error::TimedOut`] if one stream has ended and the
-    /// other was silent for the half-open limit. [`Error::Busy`] while another task receives from
-    /// one of the streams, or sends to one.
+    /// What the streams say. If one breaks, the other is [`reset`](ByteStream::reset) if it was not
+    /// told an end. If it breaks while it is sent to, the other way
+    /// still goes on to its end, and the error comes after that. [`Error::TimedOut`] if one stream
+    /// has ended and the other was silent for the half-open limit. [`Error::Busy`] while another
+    /// task receives from one of the streams, or sends to one.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future loses nothing: what was received and not yet handed over stays in the
     /// relay, and another run goes on with it. (Between streams of other kinds than this crate's
-    /// own, as far as their `send_from` keeps its contract.)
+    /// own, as far as their `send_from` keeps its contract.) Once a stream has broken, dropping it
+    /// resets the other at once.
     pub async fn run(&mut self) -> Result<Relayed> {
+        let ended = self.pass_on().await;
+        if let Err(Failed {
+            side: Some(side), ..
+        }) = &ended
+        {
+            // The error says already that it broke.
+            let _broken_as_well = match side {
+                _ if self.ways[*side as usize].done => Ok(()),
+                RelaySide::A => self.b.reset().await,
+                RelaySide::B => self.a.reset().await,
+            };
+        }
+        ended.map_err(|failed| failed.error)?;
+        Ok(self.relayed())
+    }
+
+    async fn pass_on(&mut self) -> std::result::Result<(), Failed> {
         let (counts, [there, back]) = (&self.counts, &mut self.ways);
         let limit = self.half_open_limit;
         let sockets = |receiving, sending| Some((receiving?, sending?));
@@ -249,15 +280,37 @@ impl<A: ByteStream, B: ByteStream> Relay<'_, A, B> {
                 let mut back = Pump::new(from_b, back, counts, RelaySide::B, self.splice);
                 let there = poll_fn(|cx| there.poll(cx));
                 let back = poll_fn(|cx| back.poll(cx));
-                both(pin!(there), pin!(back), counts, limit).await?;
+                both(pin!(there), pin!(back), counts, limit).await
             }
             _ => {
                 let there = copy(&self.a, &self.b, there, counts, RelaySide::A);
                 let back = copy(&self.b, &self.a, back, counts, RelaySide::B);
-                both(pin!(there), pin!(back), counts, limit).await?;
+                both(pin!(there), pin!(back), counts, limit).await
             }
         }
-        Ok(self.relayed())
+    }
+
+    /// Runs to the end and ends both streams: one that was told an end in order is closed, so that
+    /// all of it arrives; the other is reset.
+    async fn run_and_close(mut self) -> Result<Relayed> {
+        let ended = self.run().await;
+        if ended
+            .as_ref()
+            .is_err_and(|error| !is_about_the_stream(error))
+        {
+            return ended;
+        }
+        let [to_b, to_a] = [0, 1].map(|way| self.ways[way].done);
+        let (a, b) = join((leave(self.a, to_a), leave(self.b, to_b))).await;
+        let relayed = ended?;
+        a.and(b).map(|()| relayed)
+    }
+}
+
+async fn leave<S: ByteStream>(stream: S, in_order: bool) -> Result<()> {
+    match in_order {
+        true => stream.close().await,
+        false => stream.reset().await,
     }
 }
 
@@ -265,8 +318,8 @@ impl<'a, A: ByteStream + 'a, B: ByteStream + 'a> IntoFuture for Relay<'a, A, B> 
     type Output = Result<Relayed>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + 'a>>;
 
-    fn into_future(mut self) -> Self::IntoFuture {
-        Box::pin(async move { self.run().await })
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run_and_close())
     }
 }
 
@@ -276,13 +329,16 @@ async fn both<F, G>(
     mut back: Pin<&mut G>,
     counts: &Counts,
     limit: Duration,
-) -> Result<()>
+) -> std::result::Result<(), Failed>
 where
     F: Future<Output = std::result::Result<(), Failed>>,
     G: Future<Output = std::result::Result<(), Failed>>,
 {
     let (mut done, mut broken) = ([false; 2], None);
-    let mut silence = Silence::new(limit);
+    let mut silence = Silence::new(CloseLimits {
+        total: Duration::MAX,
+        silence: limit,
+    });
     poll_fn(|cx| {
         for way in [0, 1] {
             if done[way] {
@@ -296,9 +352,16 @@ where
                 Poll::Pending => {}
                 Poll::Ready(ended) => {
                     done[way] = true;
-                    if let Err(failed) = ended {
-                        let error = failed.into_error()?;
-                        broken.get_or_insert(error);
+                    match ended {
+                        // The peer that was sent to is gone: what it has sent before can still be
+                        // passed on.
+                        Err(failed)
+                            if failed.side.is_some_and(|side| side as usize != way)
+                                && matches!(failed.error, Error::Broken(_)) =>
+                        {
+                            broken.get_or_insert(failed);
+                        }
+                        ended => ended?,
                     }
                 }
             }
@@ -306,42 +369,12 @@ where
         match done {
             [true, true] => Poll::Ready(broken.take().map_or(Ok(()), Err)),
             [false, false] => Poll::Pending,
-            _ => silence.poll(counts.total(), cx),
+            _ => {
+                let over = ready!(silence.poll(|| counts.total(), cx));
+                let error = over.err().unwrap_or(Error::TimedOut);
+                Poll::Ready(Err(Failed { side: None, error }))
+            }
         }
     })
     .await
-}
-
-/// Ends a relay that is half open when nothing was moved for a time.
-struct Silence {
-    limit: Duration,
-    sleep: Option<Sleep>,
-    moved: u64,
-}
-
-impl Silence {
-    fn new(limit: Duration) -> Self {
-        Self {
-            limit,
-            sleep: None,
-            moved: 0,
-        }
-    }
-
-    fn poll(&mut self, moved: u64, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        if self.limit == Duration::MAX {
-            return Poll::Pending;
-        }
-        let limit = When::After(self.limit);
-        let sleep = self.sleep.get_or_insert_with(|| Sleep::new(limit));
-        if moved != self.moved {
-            // The time begins anew: moving a timer costs less than a receive.
-            self.moved = moved;
-            sleep.reset(limit);
-        }
-        match Pin::new(sleep).poll(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(slept) => Poll::Ready(slept.and(Err(Error::TimedOut))),
-        }
-    }
 }

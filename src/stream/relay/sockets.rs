@@ -75,12 +75,12 @@ impl<'a> Pump<'a> {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(error)) => {
                         self.counts.failed(self.side.other(), &error);
-                        return Poll::Ready(Err(Failed::Sending(error)));
+                        return Poll::Ready(Err(Failed::of(self.side.other())(error)));
                     }
                 }
             }
             if self.way.ended {
-                self.to.0.end().map_err(Failed::Sending)?;
+                self.to.0.end().map_err(Failed::of(self.side.other()))?;
                 self.way.done = true;
                 return Poll::Ready(Ok(()));
             }
@@ -98,7 +98,7 @@ impl<'a> Pump<'a> {
                     self.way.held.give_back();
                     match error {
                         Error::EndOfStream => self.way.ended = true,
-                        error => return Poll::Ready(Err(Failed::Receiving(error))),
+                        error => return Poll::Ready(Err(Failed::of(self.side)(error))),
                     }
                 }
             }

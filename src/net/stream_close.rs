@@ -1,0 +1,150 @@
+//! How TCP and UNIX streams are closed and reset: what was sent arrives first, within limits.
+
+use std::fmt::Display;
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, ready};
+
+use super::stream_socket::StreamSocket;
+use crate::error::{Error, OsError, Result};
+use crate::runtime::context::{Core, SCRATCH};
+use crate::runtime::operation::{After, Direction, First, Operation};
+use crate::runtime::silence::Silence;
+use crate::stream::leaving;
+use crate::sys;
+
+impl<A: Display> StreamSocket<A> {
+    /// Ends our direction, discards what still comes until the peer has everything and has
+    /// finished too (see [`CloseLimits`](crate::CloseLimits)), and closes, in any case and also
+    /// when dropped midway.
+    pub(super) async fn close(mut self: Box<Self>) -> Result<()> {
+        self.on_drop = None;
+        self.send_eof()?;
+        self.settle(true).await
+    }
+
+    /// Waits until the peer has what was sent, and resets the connection, also when dropped midway.
+    /// A UNIX stream, whose kernel knows no reset, ends.
+    pub(super) async fn reset(&self) -> Result<()> {
+        let _resets = Resets(self);
+        self.settle(false).await
+    }
+
+    /// Discards what comes until the peer has everything, and, if `finished`, has ended too; at
+    /// most as long as the limits say. An error if something has not arrived.
+    async fn settle(&self, finished: bool) -> Result<()> {
+        let mut receive = self.operation(Direction::Read);
+        let mut acknowledged = self.operation(Direction::Write);
+        let mut silence = Silence::new(self.socket().close_limits.get());
+        let mut discarded = 0;
+        let ended = poll_fn(|cx| {
+            let peer_ended = loop {
+                match self.poll_discard(&mut receive, cx) {
+                    Poll::Ready(Ok(got)) => {
+                        discarded += got;
+                        receive.again();
+                    }
+                    Poll::Ready(Err(Error::EndOfStream)) => break true,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => break false,
+                }
+            };
+            if peer_ended || !finished {
+                if let Poll::Ready(done) = self.poll_acknowledged(&mut acknowledged, cx) {
+                    return Poll::Ready(done);
+                }
+            }
+            // Grows with both.
+            let moved = || discarded.wrapping_sub(self.unacknowledged()) as u64;
+            ready!(silence.poll(moved, cx))?;
+            let cause = io::Error::from(io::ErrorKind::TimedOut);
+            Poll::Ready(Err(Error::Broken(OsError::new("close", cause))))
+        });
+        match ended.await {
+            Err(Error::Broken(error)) => match self.unacknowledged() {
+                0 => Ok(()),
+                lost => Err(Error::not_acknowledged(lost, &error, self.peer())),
+            },
+            other => other,
+        }
+    }
+
+    fn poll_discard(&self, operation: &mut Operation<'_>, cx: &Context<'_>) -> Poll<Result<usize>> {
+        self.poll_receive(operation, cx, |core, fd| {
+            let mut scratch = core.scratch();
+            let got = sys::socket::recv(fd, &mut scratch)?;
+            Ok((got, got == SCRATCH))
+        })
+    }
+
+    /// Whether the peer has everything. Linux has an event for it when our end is acknowledged.
+    fn poll_acknowledged(
+        &self,
+        operation: &mut Operation<'_>,
+        cx: &Context<'_>,
+    ) -> Poll<Result<()>> {
+        let call = |_: &Core, _: BorrowedFd<'_>| match self.unacknowledged() {
+            0 => Ok(((), After::Ready)),
+            // After the peer's end nothing is received any more that would tell.
+            _ if sys::socket::is_gone(self.fd()) => Err(io::ErrorKind::ConnectionReset.into()),
+            _ => Err(io::ErrorKind::WouldBlock.into()),
+        };
+        let broken = |cause| Error::Broken(OsError::new("close", cause));
+        operation.poll(cx, First::AtHand, call, broken)
+    }
+
+    pub(super) fn unacknowledged(&self) -> usize {
+        let ended = self.end_is_queued.load(Relaxed);
+        match self.is_tcp {
+            true => sys::socket::unacknowledged(self.fd(), ended),
+            false => 0,
+        }
+    }
+
+    /// Dropped by the handler of a server while bytes are on their way: a duplicate of the
+    /// descriptor is closed in place of it.
+    pub(super) fn leave(&self)
+    where
+        A: Clone + 'static,
+    {
+        let end = self.end.load(Relaxed);
+        let unread = || end == 0 && sys::socket::unread(self.fd()) > 0;
+        let lost = || self.unacknowledged() > 0 || unread();
+        let over = self.socket().is_closed() || end > 0 || !leaving::is_handler();
+        if over || !lost() || sys::options::zero_linger(self.fd()).is_ok_and(|is_zero| is_zero) {
+            return;
+        }
+        // Without a descriptor to spare it closes at once.
+        if let Ok(fd) = self.lend().try_clone_to_owned() {
+            let left = Self::tcp(fd, self.peer().clone());
+            left.end.store(end, Relaxed);
+            // Ending it twice does nothing.
+            left.socket()
+                .close_limits
+                .set_as(&self.socket().close_limits);
+            leaving::leave(left.close());
+        }
+    }
+}
+
+impl<A> Drop for StreamSocket<A> {
+    fn drop(&mut self) {
+        if let Some(leave) = self.on_drop {
+            leave(self);
+        }
+    }
+}
+
+/// Resets a connection when dropped.
+struct Resets<'a, A>(&'a StreamSocket<A>);
+
+impl<A> Drop for Resets<'_, A> {
+    fn drop(&mut self) {
+        match self.0.is_tcp {
+            true => self.0.socket.reset(),
+            false => self.0.socket.abort(),
+        }
+    }
+}

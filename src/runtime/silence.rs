@@ -1,0 +1,150 @@
+//! Limits of a wait for a peer: how long it may take in all, and how long nothing may move.
+
+use std::pin::Pin;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use super::sleep::{Sleep, When};
+use crate::error::Result;
+use crate::sys::clock::{self, NEVER, Nanos};
+
+/// How long `close` waits for the peer to take what was sent, and to finish too.
+///
+/// `close` ends when the peer has acknowledged everything and has ended its own direction. Until
+/// then it discards what the peer sends, because unread bytes would make the kernel reset the
+/// connection and destroy what is on its way. It ends sooner at either limit, and with an error if
+/// bytes are not acknowledged then.
+///
+/// Limits are whole milliseconds, rounded up, and at most 49 days. Zero does not wait.
+///
+/// # Examples
+///
+/// ```
+/// use soloio::{CloseLimits, connect_tcp, create_tcp_listener};
+/// use std::time::Duration;
+///
+/// soloio::block_on(async {
+///     let listener = create_tcp_listener().local_host("127.0.0.1").await?;
+///     let limits = CloseLimits { silence: Duration::from_secs(1), ..CloseLimits::default() };
+///     // For the streams that it accepts from now on.
+///     listener.set_close_limits(limits);
+///     let client = connect_tcp("127.0.0.1", listener.local_addr().port()).await?;
+///     assert_eq!(listener.accept().await?.close_limits(), limits);
+///     assert_eq!(client.close_limits(), CloseLimits::default());
+///     Ok::<_, soloio::Error>(())
+/// })?;
+/// # Ok::<_, soloio::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[doc(alias = "lingering_close")]
+#[doc(alias = "SO_LINGER")]
+pub struct CloseLimits {
+    /// In all; 30 s by default.
+    pub total: Duration,
+    /// Without a byte from the peer and without a byte that it acknowledges; 5 s by default.
+    pub silence: Duration,
+}
+
+impl Default for CloseLimits {
+    fn default() -> Self {
+        Self {
+            total: Duration::from_secs(30),
+            silence: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The limits of one socket, which any thread may read and set: two numbers of milliseconds.
+#[derive(Debug)]
+pub(crate) struct SharedLimits(AtomicU64);
+
+impl SharedLimits {
+    pub(crate) fn new(limits: CloseLimits) -> Self {
+        let shared = Self(AtomicU64::new(0));
+        shared.set(limits);
+        shared
+    }
+
+    pub(crate) fn set(&self, limits: CloseLimits) {
+        let [total, silence] = [limits.total, limits.silence].map(|limit| {
+            let millis = limit.as_nanos().div_ceil(1_000_000);
+            u64::from(u32::try_from(millis).unwrap_or(u32::MAX))
+        });
+        self.0.store(total << 32 | silence, Relaxed);
+    }
+
+    pub(crate) fn set_as(&self, other: &Self) {
+        self.0.store(other.0.load(Relaxed), Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> CloseLimits {
+        let both = self.0.load(Relaxed);
+        CloseLimits {
+            total: Duration::from_millis(both >> 32),
+            silence: Duration::from_millis(both & u64::from(u32::MAX)),
+        }
+    }
+}
+
+/// Ends a wait at its limits; polled whenever the wait goes on.
+///
+/// The kernel has no event for "the peer has acknowledged some", so it is asked now and then: a
+/// 256th of the silence after the first wait, then in growing steps, at last five times in it.
+#[derive(Debug)]
+pub(crate) struct Silence {
+    silence: Nanos,
+    total: Duration,
+    end: Nanos,
+    step: Nanos,
+    /// When something was last seen to have moved, and what was seen then.
+    changed: Nanos,
+    seen: u64,
+    sleep: Option<Sleep>,
+}
+
+impl Silence {
+    pub(crate) fn new(CloseLimits { total, silence }: CloseLimits) -> Self {
+        let silence = Nanos::try_from(silence.as_nanos()).unwrap_or(NEVER);
+        Self {
+            silence,
+            total,
+            end: NEVER,
+            step: silence / 256,
+            changed: 0,
+            seen: 0,
+            sleep: None,
+        }
+    }
+
+    /// Ready when a limit is reached. `moved` is a number that changes when something moves.
+    pub(crate) fn poll(
+        &mut self,
+        mut moved: impl FnMut() -> u64,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<()>> {
+        loop {
+            let now = if let Some(sleep) = &mut self.sleep {
+                ready!(Pin::new(sleep).poll(cx))?;
+                let (now, seen) = (clock::now(), moved());
+                if seen != self.seen {
+                    (self.seen, self.changed) = (seen, now);
+                }
+                now
+            } else {
+                // What has moved is asked at the first step only: most waits are over by then.
+                self.changed = clock::now();
+                self.end = clock::after(self.total);
+                self.changed
+            };
+            let over = self.changed.saturating_add(self.silence).min(self.end);
+            if over <= now {
+                return Poll::Ready(Ok(()));
+            }
+            let next = now.saturating_add(self.step.max(1_000_000)).min(over);
+            self.step = self.step.saturating_mul(2).min(self.silence / 5);
+            self.sleep = Some(Sleep::new(When::Deadline(next)));
+        }
+    }
+}
