@@ -8,6 +8,7 @@ use rustls::pki_types::pem::{Error as Fault, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ParsedCertificate;
 
+use super::failure;
 use crate::error::{Error, Result, TlsError};
 
 /// More than any bundle of certificates has; what is larger is something else.
@@ -115,7 +116,7 @@ impl Pem {
                          no X.509 certificate",
                         self.name, section.line
                     );
-                    return Err(TlsError::new(what).caused_by(error).into());
+                    return Err(failure::unusable(what, error));
                 }
                 found.push(certificate);
             }
