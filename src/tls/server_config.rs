@@ -2,9 +2,12 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::fs;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustls::client::verify_server_name;
 use rustls::crypto::CryptoProvider;
@@ -18,6 +21,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 
 use super::client_config::add_file;
+use super::failure;
 use super::identity::Identity;
 use super::shared_options::{SharedOptions, no_versions};
 use crate::error::{Error, Result, TlsError};
@@ -50,8 +54,8 @@ pub fn server_config() -> ServerConfigBuilder {
 #[must_use = "nothing is read or checked before `build()`"]
 pub struct ServerConfigBuilder {
     shared: SharedOptions,
-    identity: Option<Identity>,
-    hosts: Vec<(String, Identity)>,
+    identities: Identities,
+    reload: Option<Reload>,
     client_cas: Vec<PathBuf>,
     client_roots: Vec<Arc<RootCertStore>>,
     client_may_be_unknown: bool,
@@ -65,7 +69,7 @@ impl ServerConfigBuilder {
     #[doc(alias = "load_cert_chain")]
     pub fn certificate_files(mut self, chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         let (chain, key) = (chain.into(), key.into());
-        self.identity = Some(Identity::Files { chain, key });
+        self.identities.everybody = Some(Identity::Files { chain, key });
         self
     }
 
@@ -75,7 +79,7 @@ impl ServerConfigBuilder {
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
     ) -> Self {
-        self.identity = Some(Identity::Values { chain, key });
+        self.identities.everybody = Some(Identity::Values { chain, key });
         self
     }
 
@@ -89,8 +93,8 @@ impl ServerConfigBuilder {
         key: impl Into<PathBuf>,
     ) -> Self {
         let (chain, key) = (chain.into(), key.into());
-        self.hosts
-            .push((name.into(), Identity::Files { chain, key }));
+        let files = Identity::Files { chain, key };
+        self.identities.hosts.push((name.into(), files));
         self
     }
 
@@ -101,8 +105,38 @@ impl ServerConfigBuilder {
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
     ) -> Self {
-        self.hosts
-            .push((name.into(), Identity::Values { chain, key }));
+        let values = Identity::Values { chain, key };
+        self.identities.hosts.push((name.into(), values));
+        self
+    }
+
+    /// Reads the files of [`certificate_files`](Self::certificate_files) and
+    /// [`host_files`](Self::host_files) anew when they have changed, so that a renewed certificate
+    /// needs no restart. A handshake looks for changes, but not more than once in `every`.
+    ///
+    /// While the new files are no good, the certificates from before stay in use, and `on_error`
+    /// is called with the error, once for each change. Looking and reading block the thread, as
+    /// [`build`](Self::build) does. [`client_ca_file`](Self::client_ca_file) is not looked at again.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use soloio::tls::server_config;
+    /// use std::time::Duration;
+    ///
+    /// let config = server_config()
+    ///     .certificate_files("server.pem", "server.key")
+    ///     .reload_files(Duration::from_secs(60), |error| eprintln!("no new certificate: {error}"))
+    ///     .build()?;
+    /// # Ok::<_, soloio::Error>(())
+    /// ```
+    pub fn reload_files(
+        mut self,
+        every: Duration,
+        on_error: impl Fn(&Error) + Send + Sync + 'static,
+    ) -> Self {
+        let on_error = Box::new(on_error);
+        self.reload = Some(Reload { every, on_error });
         self
     }
 
@@ -185,12 +219,12 @@ impl ServerConfigBuilder {
     pub fn build(self) -> Result<Arc<ServerConfig>> {
         let provider = self.shared.provider()?;
         let verifier = self.verifier(&provider)?;
-        let certificates = Certificates::load(self.identity, self.hosts, &provider)?;
+        let certificates = self.identities.resolver(self.reload, &provider)?;
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&self.shared.versions)
             .map_err(no_versions)?
             .with_client_cert_verifier(verifier)
-            .with_cert_resolver(Arc::new(certificates));
+            .with_cert_resolver(certificates);
         config.alpn_protocols = self.shared.checked_alpn()?;
         match self.shared.bounded_sessions() {
             0 => config.session_storage = Arc::new(NoServerSessionStorage {}),
@@ -252,22 +286,19 @@ struct Certificates {
 }
 
 impl Certificates {
-    fn load(
-        everybody: Option<Identity>,
-        hosts: Vec<(String, Identity)>,
-        provider: &CryptoProvider,
-    ) -> Result<Self> {
-        if everybody.is_none() && hosts.is_empty() {
+    fn load(identities: &Identities, provider: &CryptoProvider) -> Result<Self> {
+        if identities.all().next().is_none() {
             let what = "a server needs a certificate: call `certificate_files(chain, key)`";
             return Err(TlsError::new(what).into());
         }
+        let everybody = identities.everybody.as_ref();
         let everybody = everybody
             .map(|identity| identity.load(provider))
             .transpose()?;
         let mut by_name = HashMap::new();
-        for (name, identity) in hosts {
+        for (name, identity) in &identities.hosts {
             // A client leaves the dot of the root out.
-            let name = name.strip_suffix('.').unwrap_or(&name).to_ascii_lowercase();
+            let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
             let (chain, _) = identity.names();
             let certified = identity.load(provider)?;
             check_host(&name, &chain, &certified)?;
@@ -297,6 +328,111 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
+/// Where the certificates come from.
+#[derive(Default)]
+struct Identities {
+    everybody: Option<Identity>,
+    hosts: Vec<(String, Identity)>,
+}
+
+impl Identities {
+    fn all(&self) -> impl Iterator<Item = &Identity> {
+        let hosts = self.hosts.iter().map(|(_, identity)| identity);
+        self.everybody.iter().chain(hosts)
+    }
+
+    /// What tells whether a file has changed since; `None` for one that is not there.
+    fn stamps(&self) -> Vec<Option<[i128; 3]>> {
+        let stamp = |path: &PathBuf| {
+            let found = fs::metadata(path).ok()?;
+            let changed =
+                i128::from(found.ctime()) * 1_000_000_000 + i128::from(found.ctime_nsec());
+            Some([i128::from(found.ino()), i128::from(found.len()), changed])
+        };
+        self.all().flat_map(Identity::files).map(stamp).collect()
+    }
+
+    fn resolver(
+        self,
+        reload: Option<Reload>,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Arc<dyn ResolvesServerCert>> {
+        let stamps = self.stamps();
+        let certificates = Arc::new(Certificates::load(&self, provider)?);
+        let Some(reload) = reload else {
+            return Ok(certificates);
+        };
+        Ok(Arc::new(Reloading {
+            identities: self,
+            reload,
+            provider: provider.clone(),
+            loaded: Mutex::new(Loaded {
+                certificates,
+                stamps,
+                looked: Instant::now(),
+            }),
+        }))
+    }
+}
+
+/// How often files are looked at, and where errors go.
+struct Reload {
+    every: Duration,
+    on_error: Box<dyn Fn(&Error) + Send + Sync>,
+}
+
+/// Certificates that are read anew when their files have changed.
+struct Reloading {
+    identities: Identities,
+    reload: Reload,
+    provider: Arc<CryptoProvider>,
+    loaded: Mutex<Loaded>,
+}
+
+struct Loaded {
+    certificates: Arc<Certificates>,
+    /// Taken before the files were read: a change in between is found at the next look.
+    stamps: Vec<Option<[i128; 3]>>,
+    looked: Instant,
+}
+
+impl Loaded {
+    fn look(&mut self, from: &Reloading) -> Result<()> {
+        if self.looked.elapsed() < from.reload.every {
+            return Ok(());
+        }
+        self.looked = Instant::now();
+        let stamps = from.identities.stamps();
+        if stamps != self.stamps {
+            self.stamps = stamps;
+            let read = Certificates::load(&from.identities, &from.provider)?;
+            self.certificates = Arc::new(read);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Reloading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reloading")
+            .field("every", &self.reload.every)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ResolvesServerCert for Reloading {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let looked = loaded.look(self);
+        let certificates = loaded.certificates.clone();
+        drop(loaded);
+        if let Err(error) = looked {
+            (self.reload.on_error)(&error);
+        }
+        certificates.resolve(hello)
+    }
+}
+
 /// Every client that asks for the name would refuse a certificate that is not for it.
 fn check_host(name: &str, chain: &str, certified: &CertifiedKey) -> Result<()> {
     // In place of the star a label that no certificate names.
@@ -314,7 +450,7 @@ fn check_host(name: &str, chain: &str, certified: &CertifiedKey) -> Result<()> {
     };
     let failed = |error| {
         let what = format!("the certificate in {chain} is not for the host {name}");
-        Error::from(TlsError::new(what).caused_by(error))
+        failure::unusable(what, error)
     };
     let certificate = certified.end_entity_cert().map_err(failed)?;
     let certificate = ParsedCertificate::try_from(certificate).map_err(failed)?;

@@ -88,6 +88,8 @@ mod tls;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod tls_cancel;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+mod tls_certificates;
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod tls_config;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod tls_connect;
@@ -111,6 +113,8 @@ mod tls_pem;
 mod tls_pieces;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod tls_refusals;
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+mod tls_reload;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod tls_support;
 #[cfg(all(feature = "tls", not(any(feature = "ring", feature = "aws-lc-rs"))))]
