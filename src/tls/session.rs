@@ -280,7 +280,9 @@ impl<S: ByteStream> Session<S> {
 
 impl<S> Session<S> {
     pub(super) fn wake_receiver(&self) {
-        let receiver = self.receiver.borrow().clone();
+        // Taken, not cloned: a foreign waker may do anything meanwhile. A receiver that was woken
+        // leaves another one if it goes on waiting.
+        let receiver = self.receiver.take();
         if let Some(receiver) = receiver {
             receiver.wake();
         }
