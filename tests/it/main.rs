@@ -106,6 +106,8 @@ mod tls_hosts;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod tls_idle;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+mod tls_layers;
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod tls_peer;
 #[cfg(feature = "tls")]
 mod tls_pem;
