@@ -63,6 +63,7 @@ mod runtime;
 mod scope_model;
 mod scopes;
 mod second_look;
+mod secrets;
 mod send_file;
 mod serve;
 mod serve_ends;
