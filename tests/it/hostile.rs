@@ -1,5 +1,6 @@
 //! Wakers whose clone, wake and drop do what code should not do there, at every place where the
-//! runtime touches a waker that is not its own (failure mode E4).
+//! runtime touches a waker that is not its own (failure mode E4). Long because
+//! all share one waker.
 
 #![allow(
     unsafe_code,
