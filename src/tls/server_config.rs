@@ -109,8 +109,8 @@ impl ServerConfigBuilder {
     ///
     /// While the new files are no good, the certificates from before stay in use, and `on_error`
     /// is called with the error, once for each change. Looking and reading block the thread, as
-    /// [`build`](Self::build) does. Those of [`client_ca_file`](Self::client_ca_file) are not looked
-    /// at again.
+    /// [`build`](Self::build) does. Those of [`client_ca_file`](Self::client_ca_file) are not
+    /// looked at again.
     ///
     /// # Examples
     ///
@@ -120,7 +120,7 @@ impl ServerConfigBuilder {
     ///
     /// let config = server_config()
     ///     .certificate_files("server.pem", "server.key")
-    ///     .reload_files(Duration::from_secs(60), |error| eprintln!("no new certificate: {error}"))
+    ///     .reload_files(Duration::from_secs(60), |error| eprintln!("not renewed: {error}"))
     ///     .build()?;
     /// # Ok::<_, soloio::Error>(())
     /// ```
