@@ -10,11 +10,12 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
+use super::failure;
 use super::identity::Identity;
 use super::pem::read_certificates;
 use super::roots::system_roots;
 use super::shared_options::{SharedOptions, no_versions};
-use crate::error::{Error, Result, TlsError};
+use crate::error::{Result, TlsError};
 
 /// How many sessions rustls keeps of one server.
 const SESSIONS_OF_A_SERVER: usize = 8;
@@ -211,7 +212,7 @@ pub(super) fn add_file(roots: &mut RootCertStore, path: &PathBuf) -> Result<()> 
         roots.add(certificate).map_err(|error| {
             let (n, path) = (n + 1, path.display());
             let what = format!("certificate {n} of {path} cannot be used as a root");
-            Error::from(TlsError::new(what).caused_by(error))
+            failure::unusable(what, error)
         })?;
     }
     Ok(())

@@ -20,10 +20,10 @@ pub(super) fn in_traffic(error: &rustls::Error, is_client: bool) -> Error {
 pub(super) fn in_handshake(error: rustls::Error, is_client: bool) -> Error {
     use rustls::Error as Said;
     let message = match &error {
-        Said::InvalidCertificate(fault) => match certificate(fault, is_client) {
-            Some(message) => return TlsError::new(message).instead_of(error).into(),
-            None => format!("the {} certificate cannot be accepted", peers(is_client)),
-        },
+        Said::InvalidCertificate(fault) => {
+            let message = certificate(fault, is_client);
+            return TlsError::new(message).instead_of(error).into();
+        }
         Said::AlertReceived(alert) => refused(*alert, is_client),
         Said::NoCertificatesPresented => {
             "the client showed no certificate, and this server lets in only those that do".into()
@@ -49,15 +49,31 @@ pub(super) fn in_handshake(error: rustls::Error, is_client: bool) -> Error {
     TlsError::new(message).caused_by(error).into()
 }
 
+/// A certificate given to a configuration cannot be used: `what` says for what.
+pub(super) fn unusable(what: String, error: rustls::Error) -> Error {
+    let why = match &error {
+        rustls::Error::InvalidCertificate(Fault::NotValidForNameContext { presented, .. })
+            if !presented.is_empty() =>
+        {
+            format!("it is for {}", names(presented))
+        }
+        rustls::Error::InvalidCertificate(fault) => words(fault),
+        other => other.to_string(),
+    };
+    TlsError::new(format!("{what}: {why}"))
+        .instead_of(error)
+        .into()
+}
+
 /// Why we do not take the peer's certificate.
-fn certificate(fault: &Fault, of_server: bool) -> Option<String> {
+fn certificate(fault: &Fault, of_server: bool) -> String {
     let whose = format!("the {} certificate", peers(of_server));
     let expired = |ago: String| {
         format!("{whose} has expired{ago}: it must be renewed (or is this machine's clock wrong?)")
     };
     let early =
         |ahead: String| format!("{whose} is not valid yet{ahead}: is this machine's clock wrong?");
-    Some(match fault {
+    match fault {
         Fault::Expired => expired(String::new()),
         Fault::ExpiredContext { time, not_after } => {
             let ago = Duration::from_secs(time.as_secs().saturating_sub(not_after.as_secs()));
@@ -80,18 +96,29 @@ fn certificate(fault: &Fault, of_server: bool) -> Option<String> {
             format!("{whose} has no name in its subjectAltName, and the common name does not count")
         }
         Fault::NotValidForNameContext { presented, .. } => {
-            let names: Vec<String> = presented.iter().map(|name| plain(name)).collect();
             format!(
                 "{whose} is not for that name, but for {}: connect to a name it is for, or give \
                  that with `tls_hostname(..)`",
-                names.join(", ")
+                names(presented)
             )
         }
         Fault::Revoked => format!("{whose} has been revoked"),
         // Its issuer's name is among the roots, but not the issuer's key.
-        Fault::BadSignature | Fault::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+        Fault::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
             format!("{whose} is not trusted: its issuer's name is known here, with another key")
         }
+        // The verifier does not tell the two apart.
+        Fault::BadSignature => format!(
+            "{whose} is not trusted: a signature in its chain, or with its key, cannot be \
+             verified. An issuer's name is known here with another key, or a key is RSA of less \
+             than 2048 bits"
+        ),
+        Fault::UnsupportedSignatureAlgorithmContext { .. } => format!(
+            "{whose}, or one of its chain, is signed in a way that is too weak or not known, such \
+             as with SHA-1: have it issued anew, signed with SHA-256"
+        ),
+        Fault::UnhandledCriticalExtension => critical(&whose),
+        Fault::Other(cause) => other(&whose, &cause.to_string()),
         Fault::InvalidPurpose | Fault::InvalidPurposeContext { .. } => format!(
             "{whose} may not be used for this: its extended key usage lacks {}",
             if of_server {
@@ -100,12 +127,64 @@ fn certificate(fault: &Fault, of_server: bool) -> Option<String> {
                 "clientAuth"
             }
         ),
-        Fault::Other(cause) if cause.to_string().contains("CaUsedAsEndEntity") => format!(
+        _ => format!("{whose} cannot be accepted: {}", words(fault)),
+    }
+}
+
+/// Faults that rustls passes on by the name that its verifier gives them.
+fn other(whose: &str, fault: &str) -> String {
+    match fault {
+        "CaUsedAsEndEntity" => format!(
             "{whose} is that of a CA, which must not be used for a connection: make it with \
              basicConstraints CA:FALSE"
         ),
-        _ => return None,
-    })
+        "PathLenConstraintViolated" => format!(
+            "{whose} is not trusted: a CA of its chain may not issue other CAs (the path length \
+             in its basicConstraints)"
+        ),
+        "NameConstraintViolation" => format!(
+            "{whose} is not trusted: a CA of its chain may not issue certificates for its names \
+             (nameConstraints)"
+        ),
+        "UnsupportedCriticalExtension" => critical(whose),
+        fault => format!("{whose} cannot be accepted: {}", spaced(fault)),
+    }
+}
+
+fn critical(whose: &str) -> String {
+    format!(
+        "{whose}, or one of its chain, has an extension that is marked critical and is not known \
+         here: have it issued without, or not as critical"
+    )
+}
+
+/// What rustls calls the fault, as words.
+fn words(fault: &Fault) -> String {
+    match fault {
+        Fault::Other(cause) => spaced(&cause.to_string()),
+        // The fields that may follow are Rust's.
+        fault => spaced(format!("{fault:?}").split(' ').next().unwrap_or_default()),
+    }
+}
+
+/// `BadEncoding` as "bad encoding"; what is no such name is text already.
+fn spaced(name: &str) -> String {
+    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return name.to_owned();
+    }
+    let mut words = String::new();
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && !words.is_empty() {
+            words.push(' ');
+        }
+        words.push(letter.to_ascii_lowercase());
+    }
+    words
+}
+
+fn names(presented: &[String]) -> String {
+    let names: Vec<&str> = presented.iter().map(|name| plain(name)).collect();
+    names.join(", ")
 }
 
 /// Whose it is, on which side.
@@ -114,11 +193,11 @@ fn peers(is_client: bool) -> &'static str {
 }
 
 /// Names as rustls prints them: `DnsName("localhost")`, `IpAddress(127.0.0.1)`.
-fn plain(name: &str) -> String {
+fn plain(name: &str) -> &str {
     let inner = name
         .split_once('(')
         .and_then(|(_, rest)| rest.strip_suffix(')'));
-    inner.unwrap_or(name).trim_matches('"').to_owned()
+    inner.unwrap_or(name).trim_matches('"')
 }
 
 /// Why the peer wants no more. An alert comes from the peer: its own log says more.

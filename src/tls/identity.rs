@@ -9,6 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ParsedCertificate;
 use rustls::sign::{CertifiedKey, SigningKey};
 
+use super::failure;
 use super::pem::{read_certificates, read_private_key};
 use crate::error::{Error, Result, TlsError};
 
@@ -27,11 +28,11 @@ pub(super) enum Identity {
 
 impl Identity {
     /// Reads the files, and checks that the key is that of the first certificate.
-    pub(super) fn load(self, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>> {
+    pub(super) fn load(&self, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>> {
         let (chain_name, key_name) = self.names();
         let (chain, key) = match self {
             Self::Files { chain, key } => (read_certificates(chain)?, read_private_key(key)?),
-            Self::Values { chain, key } => (chain, key),
+            Self::Values { chain, key } => (chain.clone(), key.clone_key()),
         };
         if chain.is_empty() {
             return Err(TlsError::new("a certificate chain needs at least one certificate").into());
@@ -40,7 +41,10 @@ impl Identity {
             .key_provider
             .load_private_key(key)
             .map_err(|error| {
-                let what = format!("{key_name} is of no kind that the crypto provider can use");
+                let what = format!(
+                    "{key_name} is of no kind that the crypto provider can use (RSA needs 2048 \
+                     bits or more)"
+                );
                 Error::from(TlsError::new(what).caused_by(error))
             })?;
         let certified = CertifiedKey::new(chain, key);
@@ -63,9 +67,18 @@ impl Identity {
             }
             Err(error) => {
                 let what = format!("the first certificate of {chain_name} cannot be used");
-                Err(TlsError::new(what).caused_by(error).into())
+                Err(failure::unusable(what, error))
             }
         }
+    }
+
+    /// The files it is read from.
+    pub(super) fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let files = match self {
+            Self::Files { chain, key } => Some([chain, key]),
+            Self::Values { .. } => None,
+        };
+        files.into_iter().flatten()
     }
 
     /// What messages call chain and key.

@@ -1,6 +1,6 @@
 //! A listener whose connections begin with a TLS handshake.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ type Hook<'h, S> = Box<dyn Fn(&Error, &S) + 'h>;
 #[doc(alias = "TLSListener")]
 pub struct TlsListener<'h, L: Listener> {
     listener: L,
-    config: Arc<ServerConfig>,
+    config: RefCell<Arc<ServerConfig>>,
     compatible: bool,
     timeout: Duration,
     places: Places,
@@ -46,7 +46,7 @@ impl<'h, L: Listener> TlsListener<'h, L> {
     pub fn new(listener: L, config: Arc<ServerConfig>) -> Self {
         Self {
             listener,
-            config,
+            config: RefCell::new(config),
             compatible: true,
             timeout: HANDSHAKE,
             places: Places::new(usize::MAX),
@@ -91,6 +91,39 @@ impl<'h, L: Listener> TlsListener<'h, L> {
         self
     }
 
+    /// Uses `config` for the handshakes that begin from now on, such as with a renewed certificate.
+    /// Connections that are there stay as they are.
+    /// [`reload_files`](super::ServerConfigBuilder::reload_files) does without a call.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use soloio::tls::{TlsListener, server_config};
+    /// use soloio::{Signal, create_tcp_listener, open_signal_receiver, task_group};
+    ///
+    /// # async fn example() -> soloio::Result<()> {
+    /// let config = || server_config().certificate_files("server.pem", "server.key").build();
+    /// let listener = TlsListener::new(create_tcp_listener().await?, config()?);
+    /// task_group(async |group| {
+    ///     group.spawn(async { listener.serve(async |client| client.close().await).await });
+    ///     let hangups = open_signal_receiver(&[Signal::Hangup])?;
+    ///     loop {
+    ///         hangups.receive().await?;
+    ///         match config() {
+    ///             Ok(renewed) => listener.set_config(renewed),
+    ///             Err(error) => eprintln!("the certificate stays as it is: {error}"),
+    ///         }
+    ///     }
+    /// })
+    /// .await
+    /// # }
+    /// ```
+    #[doc(alias = "load_cert_chain")]
+    pub fn set_config(&self, config: Arc<ServerConfig>) {
+        let old = self.config.replace(config);
+        drop(old);
+    }
+
     /// The listener below, for its address.
     #[must_use]
     pub fn inner(&self) -> &L {
@@ -122,8 +155,9 @@ impl<L: Listener<Stream: ByteStream>> TlsListener<'_, L> {
     }
 
     async fn shake(&self, stream: L::Stream, place: Place<'_>) -> Result<TlsStream<L::Stream>> {
+        let config = self.config.borrow().clone();
         let machine =
-            Machine::server(&self.config).map_err(|error| failure::in_handshake(error, false))?;
+            Machine::server(&config).map_err(|error| failure::in_handshake(error, false))?;
         let session = Session::new(stream, machine, self.compatible);
         let has_spoken = || session.state.borrow().machine.has_begun();
         let shaking = place.keep_for(shake(&session), has_spoken);

@@ -23,11 +23,13 @@
 //! | `buffer.rs` | bytes on their way, in memory that idle connections give back |
 //! | `failure.rs` | rustls' errors, with what to do |
 //! | `client_config.rs`, `server_config.rs` | safe configurations |
+//! | `certificates.rs` | a server's certificates, read anew when their files have changed |
 //! | `shared_options.rs`, `identity.rs`, `pem.rs`, `roots.rs`, `provider.rs` | their parts |
 //! | `name.rs` | the name that a server's certificate must be for |
 
 mod attributes;
 mod buffer;
+mod certificates;
 mod client_config;
 mod direct;
 mod failure;

@@ -1,4 +1,7 @@
 //! Certificates and private keys from PEM (RFC 7468), with errors that name the file and the fault.
+//!
+//! A file of keys is a secret: no error shows a byte of what it holds. A label is shown only if it
+//! is one of [`KNOWN`], in the words of that list.
 
 use std::fs::File;
 use std::io::Read;
@@ -8,6 +11,7 @@ use rustls::pki_types::pem::{Error as Fault, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ParsedCertificate;
 
+use super::failure;
 use crate::error::{Error, Result, TlsError};
 
 /// More than any bundle of certificates has; what is larger is something else.
@@ -70,6 +74,35 @@ pub fn private_key_from_pem(pem: impl AsRef<[u8]>) -> Result<PrivateKeyDer<'stat
     Pem::of(pem.as_ref()).private_key()
 }
 
+/// The labels that errors may show (RFC 7468, and what OpenSSL and OpenSSH write).
+const KNOWN: &[&str] = &[
+    "ATTRIBUTE CERTIFICATE",
+    "CERTIFICATE",
+    "CERTIFICATE REQUEST",
+    "CMS",
+    "DH PARAMETERS",
+    "DSA PRIVATE KEY",
+    "EC PARAMETERS",
+    "EC PRIVATE KEY",
+    "ENCRYPTED PRIVATE KEY",
+    "NEW CERTIFICATE REQUEST",
+    "OPENSSH PRIVATE KEY",
+    "PKCS7",
+    "PRIVATE KEY",
+    "PUBLIC KEY",
+    "RSA PRIVATE KEY",
+    "RSA PUBLIC KEY",
+    "TRUSTED CERTIFICATE",
+    "X509 CERTIFICATE",
+    "X509 CRL",
+];
+
+/// A label as errors show it.
+fn shown(label: &str) -> &'static str {
+    let known = KNOWN.iter().find(|known| **known == label);
+    known.unwrap_or(&"(a label that is not known)")
+}
+
 /// What a file holds, and what messages call it.
 pub(super) struct Pem {
     name: String,
@@ -79,6 +112,10 @@ pub(super) struct Pem {
 impl Pem {
     pub(super) fn read(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
+        if name.contains("-----BEGIN") {
+            let what = "PEM text was given in place of the path of a PEM file";
+            return Err(TlsError::new(what).into());
+        }
         let mut bytes = Vec::new();
         let read = File::open(path).and_then(|file| file.take(FILE_MAX).read_to_end(&mut bytes));
         match read {
@@ -115,7 +152,7 @@ impl Pem {
                          no X.509 certificate",
                         self.name, section.line
                     );
-                    return Err(TlsError::new(what).caused_by(error).into());
+                    return Err(failure::unusable(what, error));
                 }
                 found.push(certificate);
             }
@@ -160,64 +197,84 @@ impl Pem {
 
     /// What stands between a BEGIN line and its END line.
     fn sections(&self) -> Result<Vec<Section<'_>>> {
-        let (sections, cut_off) = self.scan();
-        let Some((label, line)) = cut_off else {
-            return Ok(sections);
+        let (sections, flaw) = self.scan();
+        let name = &self.name;
+        let what = match flaw {
+            None => return Ok(sections),
+            Some(Flaw::CutOff(label, line)) => {
+                let label = shown(label);
+                format!(
+                    "{name}: the section BEGIN {label} in line {line} has no END {label}: it was \
+                     cut off"
+                )
+            }
+            Some(Flaw::OneLine(line)) => format!(
+                "{name}: BEGIN and END stand in one line, line {line}: the line breaks were lost"
+            ),
         };
-        let what = format!(
-            "{}: the section BEGIN {label} in line {line} has no END {label}: it was cut off",
-            self.name
-        );
         Err(TlsError::new(what).into())
     }
 
-    /// The sections; and label and line of the first that has no end.
-    fn scan(&self) -> (Vec<Section<'_>>, Option<(&str, usize)>) {
+    /// The sections, and the first flaw between them.
+    fn scan(&self) -> (Vec<Section<'_>>, Option<Flaw<'_>>) {
         let mut sections = Vec::new();
-        let mut cut_off = None;
+        let mut flaw = None;
         let mut open: Option<(&str, usize, usize)> = None;
         let mut at = 0;
-        for (n, line) in self
+        for (n, bytes) in self
             .bytes
             .split_inclusive(|byte| *byte == b'\n')
             .enumerate()
         {
-            let start = at;
-            at += line.len();
-            let text = std::str::from_utf8(line).unwrap_or_default();
+            let (start, line) = (at, n + 1);
+            at += bytes.len();
+            let text = std::str::from_utf8(bytes).unwrap_or_default();
             // What Windows' editors put first.
             let text = text.trim_start_matches('\u{feff}').trim();
-            if let Some(label) = marker(text, "-----BEGIN ") {
-                let skipped = line.iter().take_while(|byte| **byte != b'-').count();
-                let before = open.replace((label, n + 1, start + skipped));
-                cut_off = cut_off.or(before);
-            } else if let (Some(label), Some((begun, line, start))) =
-                (marker(text, "-----END "), open)
-            {
-                if label == begun {
+            match (marker(text), open) {
+                (Marker::None, _) => {}
+                (Marker::Both, _) => flaw = flaw.or(Some(Flaw::OneLine(line))),
+                (Marker::Begin(label), before) => {
+                    let skipped = bytes.iter().take_while(|byte| **byte != b'-').count();
+                    open = Some((label, line, start + skipped));
+                    flaw = flaw.or(before.map(|(label, line, _)| Flaw::CutOff(label, line)));
+                }
+                (Marker::End(label), Some((begun, line, start))) if label == begun => {
                     let text = &self.bytes[start..at];
                     sections.push(Section { label, line, text });
                     open = None;
                 }
+                (Marker::End(_), _) => {}
             }
         }
-        let cut_off = cut_off.or(open).map(|(label, line, _)| (label, line));
-        (sections, cut_off)
+        let cut_off = open.map(|(label, line, _)| Flaw::CutOff(label, line));
+        (sections, flaw.or(cut_off))
     }
 
     fn damaged(&self, section: &Section<'_>, fault: &Fault) -> Error {
         let what = format!(
             "{}: the section BEGIN {} in line {} is damaged",
-            self.name, section.label, section.line
+            self.name,
+            shown(section.label),
+            section.line
         );
-        TlsError::new(what).caused_by(fault.to_string()).into()
+        // In words of our own: the fault's text shows the line that it is about.
+        let cause = match fault {
+            Fault::Base64Decode(_) => "it is not base64",
+            Fault::SectionTooLarge => "it is too large",
+            _ => "its lines are not those of a section",
+        };
+        TlsError::new(what).caused_by(cause).into()
     }
 
     /// There is none of what was wanted: says what there is instead.
     fn lacks(&self, wanted: &str) -> Error {
         let name = &self.name;
         let labels: Vec<&str> = match self.sections() {
-            Ok(sections) => sections.iter().map(|section| section.label).collect(),
+            Ok(sections) => sections
+                .iter()
+                .map(|section| shown(section.label))
+                .collect(),
             Err(error) => return error,
         };
         let is_key = |label: &&str| label.ends_with("PRIVATE KEY");
@@ -264,7 +321,40 @@ impl Section<'_> {
     }
 }
 
-/// The label in a line such as `-----BEGIN CERTIFICATE-----`.
-fn marker<'a>(line: &'a str, start: &str) -> Option<&'a str> {
-    line.strip_prefix(start)?.strip_suffix("-----")
+/// What keeps a file from being a list of sections.
+enum Flaw<'a> {
+    /// The section with this label, in this line, has no end.
+    CutOff(&'a str, usize),
+    /// This line holds both ends of a section.
+    OneLine(usize),
+}
+
+/// What a line is, at the borders of a section.
+enum Marker<'a> {
+    None,
+    Begin(&'a str),
+    End(&'a str),
+    Both,
+}
+
+/// Reads a line such as `-----BEGIN CERTIFICATE-----`. A label has at most 64 characters of RFC
+/// 7468: printable ASCII, no two dashes in a row.
+fn marker(line: &str) -> Marker<'_> {
+    let label = |rest: &str| {
+        let printable = rest.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        printable && rest.len() <= 64 && !rest.contains("--")
+    };
+    let (begin, end) = ("-----BEGIN ", "-----END ");
+    match (line.strip_prefix(begin), line.strip_prefix(end)) {
+        (Some(rest), _) if rest.contains(end) => Marker::Both,
+        (Some(rest), _) => match rest.strip_suffix("-----") {
+            Some(rest) if label(rest) => Marker::Begin(rest),
+            _ => Marker::None,
+        },
+        (_, Some(rest)) => match rest.strip_suffix("-----") {
+            Some(rest) if label(rest) => Marker::End(rest),
+            _ => Marker::None,
+        },
+        _ => Marker::None,
+    }
 }

@@ -5,7 +5,6 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use super::lent::Lent;
 use super::session::{Claim, Session};
 use super::sink::{Exact, Into};
 use super::state::Sink;
@@ -191,13 +190,7 @@ impl<S: ByteStream> Session<S> {
         let Some(taken) = self.turn.try_take() else {
             return false;
         };
-        let lent = Lent::new(self, false);
-        let sent = {
-            let mut rest = lent.rest();
-            let sent = pin!(self.inner.send_from(&mut rest.bytes)).poll(cx);
-            sent.map(|sent| sent.is_err())
-        };
-        drop(lent);
+        let sent = pin!(self.lend(false)).poll(cx).map(drop);
         drop(taken);
         // An error is the sender's to see, or the receiver's own.
         sent.is_pending()

@@ -1,22 +1,19 @@
 //! Configurations for servers: who we are, under which names, and whom we ask to say who they are.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use rustls::client::verify_server_name;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, DnsName, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
-    ClientHello, NoServerSessionStorage, ParsedCertificate, ProducesTickets, ResolvesServerCert,
-    ServerSessionMemoryCache, WebPkiClientVerifier,
+    NoServerSessionStorage, ProducesTickets, ServerSessionMemoryCache, WebPkiClientVerifier,
 };
-use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 
+use super::certificates::{Identities, Reload};
 use super::client_config::add_file;
 use super::identity::Identity;
 use super::shared_options::{SharedOptions, no_versions};
@@ -50,8 +47,8 @@ pub fn server_config() -> ServerConfigBuilder {
 #[must_use = "nothing is read or checked before `build()`"]
 pub struct ServerConfigBuilder {
     shared: SharedOptions,
-    identity: Option<Identity>,
-    hosts: Vec<(String, Identity)>,
+    identities: Identities,
+    reload: Option<Reload>,
     client_cas: Vec<PathBuf>,
     client_roots: Vec<Arc<RootCertStore>>,
     client_may_be_unknown: bool,
@@ -65,7 +62,7 @@ impl ServerConfigBuilder {
     #[doc(alias = "load_cert_chain")]
     pub fn certificate_files(mut self, chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         let (chain, key) = (chain.into(), key.into());
-        self.identity = Some(Identity::Files { chain, key });
+        self.identities.everybody = Some(Identity::Files { chain, key });
         self
     }
 
@@ -75,7 +72,7 @@ impl ServerConfigBuilder {
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
     ) -> Self {
-        self.identity = Some(Identity::Values { chain, key });
+        self.identities.everybody = Some(Identity::Values { chain, key });
         self
     }
 
@@ -89,8 +86,8 @@ impl ServerConfigBuilder {
         key: impl Into<PathBuf>,
     ) -> Self {
         let (chain, key) = (chain.into(), key.into());
-        self.hosts
-            .push((name.into(), Identity::Files { chain, key }));
+        let files = Identity::Files { chain, key };
+        self.identities.hosts.push((name.into(), files));
         self
     }
 
@@ -101,8 +98,39 @@ impl ServerConfigBuilder {
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
     ) -> Self {
-        self.hosts
-            .push((name.into(), Identity::Values { chain, key }));
+        let values = Identity::Values { chain, key };
+        self.identities.hosts.push((name.into(), values));
+        self
+    }
+
+    /// Reads the files of [`certificate_files`](Self::certificate_files) and
+    /// [`host_files`](Self::host_files) anew when they have changed, so that a renewed certificate
+    /// needs no restart. A handshake looks for changes, but not more than once in `every`.
+    ///
+    /// While the new files are no good, the certificates from before stay in use, and `on_error`
+    /// is called with the error, once for each change. Looking and reading block the thread, as
+    /// [`build`](Self::build) does. Those of [`client_ca_file`](Self::client_ca_file) are not
+    /// looked at again.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use soloio::tls::server_config;
+    /// use std::time::Duration;
+    ///
+    /// let config = server_config()
+    ///     .certificate_files("server.pem", "server.key")
+    ///     .reload_files(Duration::from_secs(60), |error| eprintln!("not renewed: {error}"))
+    ///     .build()?;
+    /// # Ok::<_, soloio::Error>(())
+    /// ```
+    pub fn reload_files(
+        mut self,
+        every: Duration,
+        on_error: impl Fn(&Error) + Send + Sync + 'static,
+    ) -> Self {
+        let on_error = Box::new(on_error);
+        self.reload = Some(Reload { every, on_error });
         self
     }
 
@@ -185,12 +213,12 @@ impl ServerConfigBuilder {
     pub fn build(self) -> Result<Arc<ServerConfig>> {
         let provider = self.shared.provider()?;
         let verifier = self.verifier(&provider)?;
-        let certificates = Certificates::load(self.identity, self.hosts, &provider)?;
+        let certificates = self.identities.resolver(self.reload, &provider)?;
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&self.shared.versions)
             .map_err(no_versions)?
             .with_client_cert_verifier(verifier)
-            .with_cert_resolver(Arc::new(certificates));
+            .with_cert_resolver(certificates);
         config.alpn_protocols = self.shared.checked_alpn()?;
         match self.shared.bounded_sessions() {
             0 => config.session_storage = Arc::new(NoServerSessionStorage {}),
@@ -241,82 +269,4 @@ impl fmt::Debug for ServerConfigBuilder {
         f.debug_struct("ServerConfigBuilder")
             .finish_non_exhaustive()
     }
-}
-
-/// Chooses the certificate by the name that the client asks for.
-#[derive(Debug)]
-struct Certificates {
-    /// By lower-case name; `*.` and a name for any one label before it.
-    hosts: HashMap<String, Arc<CertifiedKey>>,
-    everybody: Option<Arc<CertifiedKey>>,
-}
-
-impl Certificates {
-    fn load(
-        everybody: Option<Identity>,
-        hosts: Vec<(String, Identity)>,
-        provider: &CryptoProvider,
-    ) -> Result<Self> {
-        if everybody.is_none() && hosts.is_empty() {
-            let what = "a server needs a certificate: call `certificate_files(chain, key)`";
-            return Err(TlsError::new(what).into());
-        }
-        let everybody = everybody
-            .map(|identity| identity.load(provider))
-            .transpose()?;
-        let mut by_name = HashMap::new();
-        for (name, identity) in hosts {
-            // A client leaves the dot of the root out.
-            let name = name.strip_suffix('.').unwrap_or(&name).to_ascii_lowercase();
-            let (chain, _) = identity.names();
-            let certified = identity.load(provider)?;
-            check_host(&name, &chain, &certified)?;
-            if by_name.insert(name.clone(), certified).is_some() {
-                return Err(TlsError::new(format!("the host {name} has two certificates")).into());
-            }
-        }
-        Ok(Self {
-            hosts: by_name,
-            everybody,
-        })
-    }
-
-    fn find(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
-        let name = name.to_ascii_lowercase();
-        self.hosts.get(&name).or_else(|| {
-            let (_, rest) = name.split_once('.')?;
-            self.hosts.get(&format!("*.{rest}"))
-        })
-    }
-}
-
-impl ResolvesServerCert for Certificates {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let by_name = hello.server_name().and_then(|name| self.find(name));
-        by_name.or(self.everybody.as_ref()).cloned()
-    }
-}
-
-/// Every client that asks for the name would refuse a certificate that is not for it.
-fn check_host(name: &str, chain: &str, certified: &CertifiedKey) -> Result<()> {
-    // In place of the star a label that no certificate names.
-    let one = match name.strip_prefix("*.") {
-        Some(rest) => format!("in-place-of-the-star.{rest}"),
-        None => name.to_owned(),
-    };
-    let Ok(dns) = DnsName::try_from(one) else {
-        let mut what = format!("{name:?} is no host name that a client can ask for");
-        if name.parse::<IpAddr>().is_ok() {
-            what += ": who connects to an address asks for no name, and gets the certificate of \
-                     `certificate_files(..)`";
-        }
-        return Err(TlsError::new(what).into());
-    };
-    let failed = |error| {
-        let what = format!("the certificate in {chain} is not for the host {name}");
-        Error::from(TlsError::new(what).caused_by(error))
-    };
-    let certificate = certified.end_entity_cert().map_err(failed)?;
-    let certificate = ParsedCertificate::try_from(certificate).map_err(failed)?;
-    verify_server_name(&certificate, &ServerName::DnsName(dns)).map_err(failed)
 }

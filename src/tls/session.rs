@@ -44,6 +44,9 @@ pub(super) struct Session<S> {
     /// More is probably there: the last receive of the stream below got all that it asked for.
     pub(super) more: Cell<bool>,
     pub(super) aborted: Cell<bool>,
+    /// The stream below may hold what it took from us in a send that was cut: only a send of ours
+    /// makes it go on.
+    pub(super) left_below: Cell<bool>,
     pub(super) turn: Turn,
     /// Who waits to receive, while what is in `out` may become theirs to write.
     pub(super) receiver: RefCell<Option<Waker>>,
@@ -69,6 +72,7 @@ impl<S: ByteStream> Session<S> {
             sending: Cell::new(false),
             more: Cell::new(false),
             aborted: Cell::new(false),
+            left_below: Cell::new(false),
             turn: Turn::default(),
             receiver: RefCell::new(None),
         })
@@ -85,16 +89,21 @@ impl<S: ByteStream> Session<S> {
             return self.flush_direct(socket).await;
         }
         loop {
-            if self.state.borrow().out.is_empty() {
+            if self.state.borrow().out.is_empty() && !self.left_below.get() {
                 return Ok(());
             }
-            let lent = Lent::new(self, true);
-            let mut rest = lent.rest();
-            let sent = self.inner.send_from(&mut rest.bytes).await;
-            drop(rest);
-            drop(lent);
-            sent?;
+            self.lend(true).await?;
         }
+    }
+
+    /// Hands over what is to be sent; nothing is handed over too, to make the stream below go on.
+    pub(super) async fn lend(&self, tells: bool) -> Result<()> {
+        self.left_below.set(true);
+        let lent = Lent::new(self, tells);
+        let mut rest = lent.rest();
+        let sent = self.inner.send_from(&mut rest.bytes).await;
+        self.left_below.set(sent.is_err());
+        sent
     }
 
     /// Does `step` while everything that is to be sent is handed over: a peer that does the same
@@ -143,7 +152,8 @@ impl<S: ByteStream> Session<S> {
             // First what an earlier send may have left.
             let left_behind = {
                 let state = self.state.borrow();
-                !state.out.is_empty() && (!state.held_back || data.is_empty())
+                let ours = !state.out.is_empty() && (!state.held_back || data.is_empty());
+                ours || self.left_below.get()
             };
             if left_behind {
                 self.flush_in(&taken).await?;
@@ -280,7 +290,9 @@ impl<S: ByteStream> Session<S> {
 
 impl<S> Session<S> {
     pub(super) fn wake_receiver(&self) {
-        let receiver = self.receiver.borrow().clone();
+        // Taken, not cloned: a foreign waker may do anything meanwhile. A receiver that was woken
+        // leaves another one if it goes on waiting.
+        let receiver = self.receiver.take();
         if let Some(receiver) = receiver {
             receiver.wake();
         }

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -79,8 +80,10 @@ impl SharedOptions {
         if let Some(path) = env::var_os("SSLKEYLOGFILE").filter(|path| !path.is_empty()) {
             // rustls would only log that it cannot.
             let path = Path::new(&path);
-            let opened = OpenOptions::new().append(true).create(true).open(path);
-            opened.map_err(|error| {
+            let mut options = OpenOptions::new();
+            // What it will hold opens every connection, so no other user may read it.
+            options.append(true).create(true).mode(0o600);
+            options.open(path).map_err(|error| {
                 let what = format!("SSLKEYLOGFILE: {} cannot be written", path.display());
                 Error::from(TlsError::new(what).caused_by(error))
             })?;

@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::task::{Poll, Waker, ready};
 
 use crate::error::{Error, Result};
+use crate::executor::wake_each;
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
 
@@ -55,9 +56,7 @@ impl Turn {
 
     fn wake(&self) {
         let waiting = self.waiting.take();
-        for (_, waker) in waiting {
-            waker.wake();
-        }
+        wake_each(waiting.into_iter().map(|(_, waker)| waker));
     }
 }
 
@@ -107,6 +106,44 @@ impl Drop for Place<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    use std::task::Wake;
+
+    struct Panics;
+
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("a foreign waker");
+        }
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_waker_that_panics_leaves_no_other_asleep() {
+        let turn = Turn::default();
+        let taken = turn.try_take().expect("it is free");
+        let mut places = [(); 2].map(|()| Place {
+            turn: &turn,
+            number: None,
+        });
+        let other = Arc::new(Woken::default());
+        places[0].wait(Arc::new(Panics).into());
+        places[1].wait(Arc::clone(&other).into());
+        catch_unwind(AssertUnwindSafe(|| drop(taken))).expect_err("it panics");
+        assert!(turn.waiting.borrow().is_empty());
+        assert!(other.0.load(Relaxed));
+        assert!(turn.try_take().is_some());
+    }
 
     /// Who finds it held must not give it away.
     #[test]

@@ -45,12 +45,26 @@ impl Issued {
 impl Ca {
     /// Names differ, so that one CA is not taken for another.
     pub(crate) fn new(name: &str) -> Self {
+        Self::made(name, None, |_| {})
+    }
+
+    /// A CA that another one has issued, or its own; `change` adds what it is limited to.
+    pub(crate) fn made(
+        name: &str,
+        issuer: Option<&Self>,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        change(&mut params);
         let key = KeyPair::generate().expect("a key");
-        let certificate = params.self_signed(&key).expect("a certificate");
+        let certificate = match issuer {
+            Some(issuer) => params.signed_by(&key, &issuer.issuer),
+            None => params.self_signed(&key),
+        }
+        .expect("a certificate");
         Self {
             pem: certificate.pem(),
             der: certificate.der().clone(),
@@ -92,7 +106,11 @@ impl Ca {
         })
     }
 
-    fn issue(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Issued {
+    pub(crate) fn issue(
+        &self,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Issued {
         let all: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(all).expect("names");
         params.distinguished_name.push(DnType::CommonName, names[0]);

@@ -1,5 +1,6 @@
 //! Wakers whose clone, wake and drop do what code should not do there, at every place where the
-//! runtime touches a waker that is not its own (failure mode E4).
+//! runtime touches a waker that is not its own (failure mode E4). Long because
+//! all share one waker.
 
 #![allow(
     unsafe_code,
@@ -379,5 +380,35 @@ proptest! {
         timers.take();
         let again = block_on(sleep(Duration::ZERO));
         prop_assert!(again.is_ok());
+    }
+}
+
+/// A TLS stream wakes its receiver while nothing is borrowed: clone, wake and drop of the waker may
+/// drop the receive.
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+#[test]
+fn a_tls_receive_may_be_dropped_by_its_own_waker() {
+    let _deadline = deadline();
+    for wanted in [Call::Clone, Call::Wake, Call::Drop] {
+        block_on(async {
+            let pair = soloio::create_memory_byte_stream(100_000);
+            let (ours, _theirs) = crate::tls_support::tls_over(pair, true).await;
+            let ours = Rc::new(ours);
+            let receiver = Rc::clone(&ours);
+            let mut receive: Boxed<'static> =
+                Box::pin(async move { receiver.receive().await.map(drop) });
+            let shelf = Rc::new(RefCell::new(None));
+            let held = Rc::clone(&shelf);
+            let _mischief = mischief(move |call| {
+                if call == wanted {
+                    let gone: Option<Boxed<'static>> = held.take();
+                    drop(gone);
+                }
+            });
+            assert!(!poll(&mut receive, &hostile()), "nothing came");
+            shelf.replace(Some(receive));
+            ours.abort();
+            drop(shelf.take());
+        });
     }
 }

@@ -30,6 +30,7 @@ mod error_words;
 mod executor;
 mod foreign_fds;
 mod foreign_loop;
+mod fuzzed;
 mod group_model;
 mod group_teardown;
 mod growth;
@@ -63,6 +64,7 @@ mod runtime;
 mod scope_model;
 mod scopes;
 mod second_look;
+mod secrets;
 mod send_file;
 mod serve;
 mod serve_ends;
@@ -88,6 +90,8 @@ mod tls;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod tls_cancel;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+mod tls_certificates;
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod tls_config;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod tls_connect;
@@ -104,6 +108,8 @@ mod tls_hosts;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod tls_idle;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+mod tls_layers;
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod tls_peer;
 #[cfg(feature = "tls")]
 mod tls_pem;
@@ -111,6 +117,8 @@ mod tls_pem;
 mod tls_pieces;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod tls_refusals;
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+mod tls_reload;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod tls_support;
 #[cfg(all(feature = "tls", not(any(feature = "ring", feature = "aws-lc-rs"))))]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use soloio::tls::server_config;
@@ -112,6 +113,8 @@ fn secrets_are_logged_only_when_asked() -> io::Result<()> {
     run_with(TEST, &named);
     let log = fs::read_to_string(&path)?;
     assert!(log.contains("CLIENT_TRAFFIC_SECRET_0 "), "{log}");
+    let mode = fs::metadata(&path)?.permissions().mode();
+    assert_eq!(mode & 0o077, 0, "readable by others: {mode:o}");
     let text = run_with(TEST, &[("SSLKEYLOGFILE", "/nowhere/log"), ("ASKED", "1")]);
     let said = "no log: SSLKEYLOGFILE: /nowhere/log cannot be written: No such file";
     assert_eq!(text.matches(said).count(), 2, "{text}");

@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::PathBuf;
 
+use proptest::collection::vec;
+use proptest::prelude::{Just, Strategy, prop_oneof, proptest};
 use soloio::Error;
 use soloio::tls::{
     certificates_from_pem, private_key_from_pem, read_certificates, read_private_key,
@@ -157,5 +159,99 @@ fn what_else_is_there_in_place_of_a_key_is_said() {
         let text = said(read_private_key(&path));
         assert!(text.starts_with(&path.display().to_string()), "{text}");
         assert!(text.contains(expected), "{text}\nlacks: {expected}");
+    }
+}
+
+#[test]
+fn a_key_in_one_line_is_told_and_not_shown() {
+    let (_, server) = issued();
+    let dir = TempDir::new();
+    for lost in [" ", "", "\\n", "\t"] {
+        let line = server.key_pem.trim_end().replace('\n', lost);
+        let path = dir.path("key.pem");
+        fs::write(&path, &line).expect("a file");
+        for text in [
+            said(private_key_from_pem(&line)),
+            said(certificates_from_pem(&line)),
+            said(read_private_key(&path)),
+        ] {
+            let expected = "BEGIN and END stand in one line, line 1: the line breaks were lost";
+            assert!(text.contains(expected), "{text}");
+            assert_shows_nothing(&line, &text);
+        }
+    }
+    let shell = format!("KEY={}", server.key_pem.replace('\n', " "));
+    assert_shows_nothing(&shell, &said(private_key_from_pem(&shell)));
+}
+
+#[test]
+fn a_key_given_as_a_path_is_not_shown() {
+    let (_, server) = issued();
+    let text = said(read_private_key(&server.key_pem));
+    assert!(text.contains("in place of the path"), "{text}");
+    assert_shows_nothing(&server.key_pem, &text);
+}
+
+/// The labels that errors may repeat.
+const LABELS: &[&str] = &[
+    "CERTIFICATE",
+    "ENCRYPTED PRIVATE KEY",
+    "PRIVATE KEY",
+    "PUBLIC KEY",
+    "RSA PRIVATE KEY",
+    "X509 CRL",
+];
+
+/// No eight bytes in a row of `input` stand in `text`, but for the words of PEM.
+#[track_caller]
+fn assert_shows_nothing(input: &str, text: &str) {
+    let lines = |label| {
+        [
+            format!("-----BEGIN {label}-----"),
+            format!("-----END {label}-----"),
+        ]
+    };
+    let mut public: Vec<String> = LABELS.iter().flat_map(lines).collect();
+    public.push("it has no line `-----BEGIN ...-----`".to_owned());
+    for run in input.as_bytes().windows(8) {
+        let Ok(run) = std::str::from_utf8(run) else {
+            continue;
+        };
+        let is_public = public.iter().any(|known| known.contains(run));
+        assert!(
+            is_public || !text.contains(run),
+            "{run:?} stands in {text:?}"
+        );
+    }
+}
+
+/// A piece of a file: what a key has, broken or not, and what may stand around it.
+fn piece() -> impl Strategy<Value = String> {
+    let label = prop_oneof![
+        Just("PRIVATE KEY".to_owned()),
+        Just("RSA PRIVATE KEY".to_owned()),
+        Just("ENCRYPTED PRIVATE KEY".to_owned()),
+        Just("CERTIFICATE".to_owned()),
+        Just("X509 CRL".to_owned()),
+        "[A-Za-z0-9+/= -]{0,80}",
+    ];
+    let line_end = prop_oneof![Just("\n"), Just("\r\n"), Just(" "), Just(""), Just("\\n")];
+    let begin =
+        (label.clone(), line_end.clone()).prop_map(|(l, e)| format!("-----BEGIN {l}-----{e}"));
+    let end = (label, line_end.clone()).prop_map(|(l, e)| format!("-----END {l}-----{e}"));
+    let body = ("[A-Za-z0-9+/]{8,64}={0,2}", line_end.clone()).prop_map(|(b, e)| format!("{b}{e}"));
+    let header = (Just("Proc-Type: 4,ENCRYPTED"), line_end).prop_map(|(h, e)| format!("{h}{e}"));
+    prop_oneof![begin, end, body, header, "[ -~]{0,40}", "\\PC{0,10}"]
+}
+
+proptest! {
+    #[test]
+    fn errors_show_nothing_of_a_file(pieces in vec(piece(), 0..12)) {
+        let input = pieces.concat();
+        let (chain, key) = (certificates_from_pem(&input), private_key_from_pem(&input));
+        for error in [chain.err(), key.err()].into_iter().flatten() {
+            assert_shows_nothing(&input, &error.to_string());
+            assert_shows_nothing(&input, &format!("{error:?}"));
+        }
     }
 }

@@ -1,0 +1,10 @@
+//! A `Buffered` stream beside a twin. `cargo test` runs the same body, with inputs of a small generator.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../../tests/it/fuzzed/buffered.rs"]
+mod body;
+
+fuzz_target!(|input: &[u8]| body::run(input));

@@ -1,0 +1,10 @@
+//! Text that is taken for PEM. `cargo test` runs the same body, with inputs of a small generator.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../../tests/it/fuzzed/pem.rs"]
+mod body;
+
+fuzz_target!(|input: &[u8]| body::run(input));

@@ -1,0 +1,203 @@
+//! A server's certificates: chosen by the name that a client asks for, and read anew when their
+//! files have changed.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs;
+use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustls::client::verify_server_name;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{DnsName, ServerName};
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+use super::failure;
+use super::identity::Identity;
+use crate::error::{Error, Result, TlsError};
+use crate::sys::clock::{self, Nanos};
+
+/// Chooses the certificate by the name that the client asks for.
+#[derive(Debug)]
+struct Certificates {
+    /// By lower-case name; `*.` and a name for any one label before it.
+    hosts: HashMap<String, Arc<CertifiedKey>>,
+    everybody: Option<Arc<CertifiedKey>>,
+}
+
+impl Certificates {
+    fn load(identities: &Identities, provider: &CryptoProvider) -> Result<Self> {
+        if identities.all().next().is_none() {
+            let what = "a server needs a certificate: call `certificate_files(chain, key)`";
+            return Err(TlsError::new(what).into());
+        }
+        let everybody = identities.everybody.as_ref();
+        let everybody = everybody
+            .map(|identity| identity.load(provider))
+            .transpose()?;
+        let mut by_name = HashMap::new();
+        for (name, identity) in &identities.hosts {
+            // A client leaves the dot of the root out.
+            let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+            let (chain, _) = identity.names();
+            let certified = identity.load(provider)?;
+            check_host(&name, &chain, &certified)?;
+            if by_name.insert(name.clone(), certified).is_some() {
+                return Err(TlsError::new(format!("the host {name} has two certificates")).into());
+            }
+        }
+        Ok(Self {
+            hosts: by_name,
+            everybody,
+        })
+    }
+
+    fn find(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
+        let name = name.to_ascii_lowercase();
+        self.hosts.get(&name).or_else(|| {
+            let (_, rest) = name.split_once('.')?;
+            self.hosts.get(&format!("*.{rest}"))
+        })
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let by_name = hello.server_name().and_then(|name| self.find(name));
+        by_name.or(self.everybody.as_ref()).cloned()
+    }
+}
+
+/// Where the certificates come from.
+#[derive(Default)]
+pub(super) struct Identities {
+    pub(super) everybody: Option<Identity>,
+    pub(super) hosts: Vec<(String, Identity)>,
+}
+
+impl Identities {
+    fn all(&self) -> impl Iterator<Item = &Identity> {
+        let hosts = self.hosts.iter().map(|(_, identity)| identity);
+        self.everybody.iter().chain(hosts)
+    }
+
+    /// What tells whether a file has changed since; `None` for one that is not there.
+    fn stamps(&self) -> Vec<Option<[i128; 3]>> {
+        let stamp = |path: &PathBuf| {
+            let found = fs::metadata(path).ok()?;
+            let changed =
+                i128::from(found.ctime()) * 1_000_000_000 + i128::from(found.ctime_nsec());
+            Some([i128::from(found.ino()), i128::from(found.len()), changed])
+        };
+        self.all().flat_map(Identity::files).map(stamp).collect()
+    }
+
+    pub(super) fn resolver(
+        self,
+        reload: Option<Reload>,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Arc<dyn ResolvesServerCert>> {
+        let stamps = self.stamps();
+        let certificates = Arc::new(Certificates::load(&self, provider)?);
+        let Some(reload) = reload else {
+            return Ok(certificates);
+        };
+        let next_look = clock::after(reload.every);
+        Ok(Arc::new(Reloading {
+            identities: self,
+            reload,
+            provider: provider.clone(),
+            loaded: Mutex::new(Loaded {
+                certificates,
+                stamps,
+                next_look,
+            }),
+        }))
+    }
+}
+
+/// How often files are looked at, and where errors go.
+pub(super) struct Reload {
+    pub(super) every: Duration,
+    pub(super) on_error: Box<dyn Fn(&Error) + Send + Sync>,
+}
+
+/// Certificates that are read anew when their files have changed.
+struct Reloading {
+    identities: Identities,
+    reload: Reload,
+    provider: Arc<CryptoProvider>,
+    loaded: Mutex<Loaded>,
+}
+
+struct Loaded {
+    certificates: Arc<Certificates>,
+    /// Taken before the files were read: a change in between is found at the next look.
+    stamps: Vec<Option<[i128; 3]>>,
+    next_look: Nanos,
+}
+
+impl Loaded {
+    fn look(&mut self, from: &Reloading) -> Result<()> {
+        if clock::now() < self.next_look {
+            return Ok(());
+        }
+        self.next_look = clock::after(from.reload.every);
+        let stamps = from.identities.stamps();
+        if stamps != self.stamps {
+            self.stamps = stamps;
+            let read = Certificates::load(&from.identities, &from.provider)?;
+            self.certificates = Arc::new(read);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Reloading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reloading")
+            .field("every", &self.reload.every)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ResolvesServerCert for Reloading {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let looked = loaded.look(self);
+        let certificates = loaded.certificates.clone();
+        drop(loaded);
+        if let Err(error) = looked {
+            (self.reload.on_error)(&error);
+        }
+        certificates.resolve(hello)
+    }
+}
+
+/// Every client that asks for the name would refuse a certificate that is not for it.
+fn check_host(name: &str, chain: &str, certified: &CertifiedKey) -> Result<()> {
+    // In place of the star a label that no certificate names.
+    let one = match name.strip_prefix("*.") {
+        Some(rest) => format!("in-place-of-the-star.{rest}"),
+        None => name.to_owned(),
+    };
+    let Ok(dns) = DnsName::try_from(one) else {
+        let mut what = format!("{name:?} is no host name that a client can ask for");
+        if name.parse::<IpAddr>().is_ok() {
+            what += ": who connects to an address asks for no name, and gets the certificate of \
+                     `certificate_files(..)`";
+        }
+        return Err(TlsError::new(what).into());
+    };
+    let failed = |error| {
+        let what = format!("the certificate in {chain} is not for the host {name}");
+        failure::unusable(what, error)
+    };
+    let certificate = certified.end_entity_cert().map_err(failed)?;
+    let certificate = ParsedCertificate::try_from(certificate).map_err(failed)?;
+    verify_server_name(&certificate, &ServerName::DnsName(dns)).map_err(failed)
+}

@@ -1,0 +1,79 @@
+//! The bodies of the fuzz targets, with inputs of a small generator: made of pieces that mean
+//! something, changed, cut and put together. `SOLOIO_FUZZ_SECONDS` says for how long; without it a
+//! few thousand inputs are tried.
+
+use std::time::{Duration, Instant};
+
+use crate::support::Random;
+
+#[path = "fuzzed/buffered.rs"]
+mod buffered;
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+#[path = "fuzzed/pem.rs"]
+mod pem;
+
+/// Runs a body on inputs of these pieces.
+fn drive(seed: u64, pieces: &[&[u8]], body: impl Fn(&[u8])) {
+    let seconds = std::env::var("SOLOIO_FUZZ_SECONDS").ok();
+    let seconds = seconds.map(|text| text.parse().expect("a number of seconds"));
+    let end = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let mut random = Random::new(seed);
+    let mut count = 0_u64;
+    while end.map_or(count < 3_000, |end| Instant::now() < end) {
+        let mut input = Vec::new();
+        for _ in 0..random.below(12) {
+            match random.below(3) {
+                0 => input.extend((0..random.below(40)).map(|_| random.below(256) as u8)),
+                _ => input.extend(pieces[random.below(pieces.len())]),
+            }
+        }
+        for _ in 0..random.below(4) {
+            let at = random.below(input.len().max(1)).min(input.len());
+            match random.below(3) {
+                0 => input.truncate(input.len() - at / 4),
+                1 => input.insert(at, random.below(256) as u8),
+                _ => input
+                    .iter_mut()
+                    .skip(at)
+                    .take(1)
+                    .for_each(|byte| *byte ^= 1),
+            }
+        }
+        body(&input);
+        count += 1;
+    }
+    if seconds.is_some() {
+        println!("{count} inputs");
+    }
+}
+
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+#[test]
+fn pem_shows_nothing() {
+    let issued = crate::certs::Ca::new("a CA").server(&["localhost"]);
+    let folded = issued.key_pem.replace('\n', " ");
+    let pieces: [&[u8]; 12] = [
+        issued.key_pem.as_bytes(),
+        issued.chain_pem.as_bytes(),
+        folded.as_bytes(),
+        b"-----BEGIN ",
+        b"-----END ",
+        b"-----\n",
+        b"-----",
+        b"PRIVATE KEY",
+        b"CERTIFICATE",
+        b"s3cret/p4ss+w0rd",
+        b"\n",
+        b"Proc-Type: 4,ENCRYPTED\n",
+    ];
+    drive(1, &pieces, pem::run);
+}
+
+#[test]
+fn buffered_is_its_twin() {
+    drive(
+        2,
+        &[b"\x00\x05", b"\x01\x0a", b"\x02\x25\x03\x41", b"\x04\x04"],
+        buffered::run,
+    );
+}

@@ -1,0 +1,149 @@
+//! The body of the fuzz target `buffered`: a `Buffered` stream beside a twin that has all bytes at
+//! once. How they arrive, and which receives are cut, makes no difference.
+
+use std::pin::pin;
+use std::task::Poll;
+
+use soloio::{
+    Buffered, Error, MemoryStream, Result, block_on, create_memory_byte_stream, join, yield_now,
+};
+
+/// One byte for the capacity; one half of the rest is what is sent, the other half says how it is
+/// received.
+pub(crate) fn run(input: &[u8]) {
+    let Some((head, rest)) = input.split_first() else {
+        return;
+    };
+    let (raw, script) = rest.split_at(rest.len() / 2);
+    // Few values, so that delimiters are found.
+    let data: Vec<u8> = raw.iter().map(|byte| byte % 3).collect();
+    let (ours, theirs) = create_memory_byte_stream(1 + usize::from(*head));
+    let receiving = async {
+        receive(Buffered::new(ours), data.clone(), script).await;
+    };
+    let sending = async {
+        // The receiver may be gone before.
+        drop(send(&theirs, &data, raw).await);
+    };
+    block_on(join((receiving, sending)));
+}
+
+async fn send(stream: &MemoryStream, mut data: &[u8], raw: &[u8]) -> Result<()> {
+    for size in raw {
+        let (piece, rest) = data.split_at(data.len().min(1 + usize::from(size / 16)));
+        stream.send(piece).await?;
+        data = rest;
+        if size & 4 == 0 {
+            yield_now().await?;
+        }
+    }
+    stream.send_eof().await
+}
+
+async fn receive(mut stream: Buffered<MemoryStream>, mut twin: Vec<u8>, script: &[u8]) {
+    for step in script.chunks_exact(2) {
+        let (what, count) = (step[0], usize::from(step[1] % 32));
+        let delimiter = &[what / 16 % 3, what / 64 % 3][..1 + usize::from(what / 8 % 2)];
+        let polls = usize::from(step[1] / 32);
+        match what % 5 {
+            0 => {
+                let received = cut(polls, stream.receive_exactly(count)).await;
+                let missing = missing(&twin, count);
+                same(received, &mut twin, missing.map_or(Ok((count, 0)), Err));
+            }
+            1 => {
+                let received = cut(polls, stream.receive_until(delimiter, count)).await;
+                let limit = count + delimiter.len();
+                let looked = &twin[..twin.len().min(limit)];
+                let found = looked
+                    .windows(delimiter.len())
+                    .position(|run| run == delimiter);
+                let expected = match found {
+                    Some(at) => Ok((at, delimiter.len())),
+                    None => Err(missing(&twin, limit).unwrap_or(Ended::TooLong)),
+                };
+                same(received, &mut twin, expected);
+            }
+            2 | 3 => {
+                let max = count + 1;
+                let mut room = [0; 32];
+                let received = if what % 5 == 2 {
+                    cut(polls, stream.receive_max(max)).await
+                } else {
+                    let received = cut(polls, stream.receive_into(&mut room[..max])).await;
+                    received.map(|received| received.map(|bytes| bytes.to_vec()))
+                };
+                // As many as there were: at least one, which the twin does not know.
+                let got = received.as_ref().and_then(|got| got.as_ref().ok());
+                let got = got.map_or(0, Vec::len);
+                assert!(got <= max);
+                let expected = missing(&twin, 1).map_or(Ok((got, 0)), Err);
+                same(received, &mut twin, expected);
+            }
+            _ => {
+                let at = stream.buffer().len();
+                assert_eq!(stream.buffer(), twin[..at]);
+                stream.feed_data(delimiter);
+                twin.splice(at..at, delimiter.iter().copied());
+            }
+        }
+    }
+}
+
+/// Why a receive gave nothing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Ended {
+    AtOnce,
+    Within,
+    TooLong,
+}
+
+fn missing(twin: &[u8], count: usize) -> Option<Ended> {
+    match twin.len() {
+        left if left >= count => None,
+        0 => Some(Ended::AtOnce),
+        _ => Some(Ended::Within),
+    }
+}
+
+/// What was received is what the twin says: so many bytes, and so many more that are passed over.
+fn same(
+    received: Option<Result<Vec<u8>>>,
+    twin: &mut Vec<u8>,
+    expected: std::result::Result<(usize, usize), Ended>,
+) {
+    let Some(received) = received else {
+        return;
+    };
+    match (received, expected) {
+        (Ok(got), Ok((count, over))) => {
+            assert_eq!(got, twin[..count]);
+            twin.drain(..count + over);
+        }
+        (Err(error), Err(ended)) => {
+            let told = match error {
+                Error::EndOfStream => Ended::AtOnce,
+                Error::IncompleteRead => Ended::Within,
+                Error::DelimiterNotFound => Ended::TooLong,
+                other => panic!("{other}"),
+            };
+            assert_eq!(told, ended);
+        }
+        (received, expected) => panic!("{received:?} and not {expected:?}"),
+    }
+}
+
+/// Polls a few times and drops it; to its end with 0.
+async fn cut<T>(polls: usize, receive: impl Future<Output = T>) -> Option<T> {
+    let mut receive = pin!(receive);
+    if polls == 0 {
+        return Some(receive.await);
+    }
+    for _ in 0..polls {
+        let polled = std::future::poll_fn(|cx| Poll::Ready(receive.as_mut().poll(cx))).await;
+        if let Poll::Ready(received) = polled {
+            return Some(received);
+        }
+    }
+    None
+}

@@ -1,0 +1,57 @@
+//! `{:?}` of what holds a stream's content shows none of it.
+
+use soloio::{
+    Buffered, ByteStream, Result, block_on, create_memory_byte_stream, create_memory_object_stream,
+};
+
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+use crate::tls_support::tls_over;
+
+const SECRET: &[u8] = b"correct horse battery staple";
+
+/// Neither as text nor as the numbers of its bytes.
+#[track_caller]
+fn assert_hides(shown: &str) {
+    let numbers = format!("{:?}", &SECRET[..3]);
+    assert!(!shown.contains("horse"), "{shown}");
+    assert!(!shown.contains(numbers.trim_matches(['[', ']'])), "{shown}");
+}
+
+/// The secret is on its way between the two, and partly received.
+async fn watch<S: ByteStream + std::fmt::Debug>(ours: S, theirs: S) -> Result<()> {
+    ours.send(SECRET).await?;
+    assert_hides(&format!("{ours:?} {theirs:?} {ours:#?}"));
+    assert_eq!(theirs.receive_max(1).await?, b"c");
+    assert_hides(&format!("{ours:?} {theirs:?} {theirs:#?}"));
+    let buffered = Buffered::new(theirs);
+    assert_eq!(buffered.receive_exactly(1).await?, b"o");
+    assert_hides(&format!("{buffered:?} {buffered:#?}"));
+    Ok(())
+}
+
+#[test]
+fn streams_show_no_content() -> Result<()> {
+    block_on(async {
+        let (ours, theirs) = create_memory_byte_stream(100);
+        watch(ours, theirs).await?;
+        let (sender, receiver) = create_memory_object_stream(2);
+        sender
+            .send(String::from_utf8_lossy(SECRET).into_owned())
+            .await?;
+        assert_hides(&format!("{sender:?} {receiver:?}"));
+        let refused = sender
+            .send_nowait("horse".to_owned())
+            .and(sender.send_nowait("horse".to_owned()));
+        assert_hides(&format!("{refused:?}"));
+        Ok(())
+    })
+}
+
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+#[test]
+fn tls_streams_show_no_content() -> Result<()> {
+    block_on(async {
+        let (client, server) = tls_over(create_memory_byte_stream(100_000), true).await;
+        watch(client, server).await
+    })
+}
