@@ -56,71 +56,57 @@ fn cut<R: Room>(container: &mut R, used: usize) {
     container.cut_to((2 * used).max(KEPT / R::ENTRY));
 }
 
-/// Numbered places, used again when they are free, and given back from the last one that is not.
+/// A slab that gives back, behind its last entry, the places that a spike has left.
 #[derive(Debug)]
 pub(crate) struct Slab<T> {
-    /// The last one is never free.
-    places: Vec<Option<T>>,
-    /// Those that are free, and behind the last place some that no longer exist.
-    free: Vec<usize>,
-    len: usize,
+    entries: slab::Slab<T>,
+    /// How many have left since places were given back last.
+    removed: usize,
 }
 
 impl<T> Slab<T> {
     pub(crate) const fn new() -> Self {
         Self {
-            places: Vec::new(),
-            free: Vec::new(),
-            len: 0,
+            entries: slab::Slab::new(),
+            removed: 0,
         }
     }
 
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.entries.len()
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
+        self.entries.is_empty()
     }
 
-    /// How many places there are, free or not: no key is as high.
+    /// For how many entries there is room: no key is as high.
     #[inline]
-    pub(crate) fn places(&self) -> usize {
-        self.places.len()
+    pub(crate) fn room(&self) -> usize {
+        self.entries.capacity()
     }
 
     /// The place that the next one comes to.
     #[inline]
-    pub(crate) fn vacant_key(&mut self) -> usize {
-        let places = self.places.len();
-        // A place is made only when none is free, so one that no longer exists is never used.
-        while self.free.last().is_some_and(|key| *key >= places) {
-            self.free.pop();
-        }
-        self.free.last().copied().unwrap_or(places)
+    pub(crate) fn vacant_key(&self) -> usize {
+        self.entries.vacant_key()
     }
 
     #[inline]
     pub(crate) fn insert(&mut self, value: T) -> usize {
-        let key = self.vacant_key();
-        self.len += 1;
-        match self.free.pop() {
-            Some(key) => self.places[key] = Some(value),
-            None => self.places.push(Some(value)),
-        }
-        key
+        self.entries.insert(value)
     }
 
     #[inline]
     pub(crate) fn get(&self, key: usize) -> Option<&T> {
-        self.places.get(key)?.as_ref()
+        self.entries.get(key)
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, key: usize) -> Option<&mut T> {
-        self.places.get_mut(key)?.as_mut()
+        self.entries.get_mut(key)
     }
 
     #[inline]
@@ -130,43 +116,37 @@ impl<T> Slab<T> {
 
     #[inline]
     pub(crate) fn try_remove(&mut self, key: usize) -> Option<T> {
-        let gone = self.places.get_mut(key)?.take()?;
-        self.len -= 1;
-        if key + 1 < self.places.len() {
-            self.free.push(key);
-        } else {
+        let gone = self.entries.try_remove(key)?;
+        self.removed += 1;
+        let (used, room) = (self.len(), self.room());
+        if used < room / 4 && self.removed >= used && room.saturating_mul(size_of::<T>()) > KEPT {
             self.give_back();
         }
         Some(gone)
     }
 
-    /// The last place is free: gives all of them behind the last one that is not.
+    /// Costs a look at each place if some can be given back, else nothing; so it is tried again only
+    /// after as many have left as there are.
+    #[cold]
     fn give_back(&mut self) {
-        while let Some(None) = self.places.last() {
-            self.places.pop();
-        }
-        shrink(&mut self.places);
-        let places = self.places.len();
-        // Half of them at least go, so each is looked at twice.
-        if self.free.len() > 2 * places {
-            self.free.retain(|key| *key < places);
-            shrink(&mut self.free);
+        let before = self.room();
+        self.entries.shrink_to_fit();
+        if self.room() < before {
+            self.removed = 0;
         }
     }
 
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (usize, &T)> {
-        let all = self.places.iter().enumerate();
-        all.filter_map(|(key, value)| Some((key, value.as_ref()?)))
+        self.entries.iter()
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut T)> {
-        let all = self.places.iter_mut().enumerate();
-        all.filter_map(|(key, value)| Some((key, value.as_mut()?)))
+        self.entries.iter_mut()
     }
 
     /// All that are there, in the order of their places.
     pub(crate) fn into_values(self) -> impl Iterator<Item = T> {
-        self.places.into_iter().flatten()
+        self.entries.into_iter().map(|(_, value)| value)
     }
 }
 
@@ -260,11 +240,6 @@ mod tests {
         assert!(bytes.capacity() <= KEPT, "{}", bytes.capacity());
     }
 
-    /// What the lists of a slab have room for.
-    fn room_of(slab: &Slab<usize>) -> usize {
-        slab.places.capacity() + slab.free.capacity()
-    }
-
     /// A spike beside `stay` others; then all but those leave, in some order.
     fn spike(stay: usize, order: impl Fn(&mut Vec<usize>)) {
         let mut slab = Slab::new();
@@ -273,14 +248,11 @@ mod tests {
         order(&mut keys);
         for key in keys {
             slab.remove(key);
-            assert!(
-                slab.free.len() <= 2 * slab.places.len().max(25_000),
-                "{slab:?}"
-            );
         }
-        assert_eq!((slab.len(), slab.places()), (stay, stay));
-        assert!(room_of(&slab) <= KEPT, "{}", room_of(&slab));
-        assert_eq!(slab.insert(7), stay, "no place that is gone is used");
+        assert_eq!(slab.len(), stay);
+        let left = slab.room() * size_of::<usize>();
+        assert!(left <= KEPT, "{left} bytes");
+        assert!(slab.insert(7) < KEPT, "no place that is gone is used");
     }
 
     #[test]
@@ -308,8 +280,7 @@ mod tests {
                 if step == 0 {
                     prop_assert_eq!(slab.try_remove(key), twin.remove(&key));
                 } else if twin.len() < 40 {
-                    let (vacant, places) = (slab.vacant_key(), slab.places());
-                    prop_assert_eq!(vacant < places, twin.len() < places, "a free place is used");
+                    let vacant = slab.vacant_key();
                     prop_assert_eq!(slab.insert(value), vacant);
                     prop_assert!(twin.insert(vacant, value).is_none(), "it was taken");
                 }
@@ -317,7 +288,7 @@ mod tests {
                 prop_assert_eq!(slab.get_mut(key).copied(), twin.get(&key).copied());
                 prop_assert_eq!((slab.len(), slab.is_empty()), (twin.len(), twin.is_empty()));
                 prop_assert!(slab.iter().eq(twin.iter().map(|(key, value)| (*key, value))));
-                prop_assert_eq!(slab.places(), twin.keys().last().map_or(0, |last| last + 1));
+                prop_assert!(twin.keys().all(|key| *key < slab.room()));
             }
             prop_assert_eq!(slab.iter_mut().count(), twin.len());
             prop_assert!(slab.into_values().eq(twin.into_values()));

@@ -258,7 +258,7 @@ impl Slots {
             self.names.remove(&id.index());
             room::shrink(&mut self.names);
         }
-        if self.scopes.len().max(self.notes.len()) / 4 > self.slots.places() {
+        if self.scopes.len().max(self.notes.len()) / 4 > self.slots.room() {
             self.cut_lists();
         }
     }
@@ -266,7 +266,7 @@ impl Slots {
     /// What is listed by slot goes with the slots.
     #[cold]
     fn cut_lists(&mut self) {
-        let slots = self.slots.places();
+        let slots = self.slots.room();
         self.scopes.truncate(slots);
         room::shrink(&mut self.scopes);
         self.notes.truncate(slots);

@@ -133,7 +133,10 @@ mod tests {
         for client in &clients {
             assert!(sources.remove(*client).is_some());
         }
-        assert_eq!((sources.len(), sources.slab.places()), (1, 1));
+        assert!(
+            sources.len() == 1 && sources.slab.room() <= 128,
+            "{sources:?}"
+        );
         // The same places, and other keys: an event that is late finds none.
         for old in clients.iter().take(100) {
             let new = insert(&mut sources);

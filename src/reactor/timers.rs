@@ -818,7 +818,7 @@ mod tests {
     fn nothing_is_allocated_or_left_behind_in_steady_state() {
         let mut timers = Timers::default();
         let mut keys: Vec<_> = (0..1_000).map(|d| timers.insert(d, waker())).collect();
-        let places = timers.slots.places();
+        let places = timers.slots.room();
         let mut random = Random(1);
         for now in 0..20_000 {
             let at = random.below(keys.len());
@@ -827,7 +827,7 @@ mod tests {
             keys[at] = timers.insert(now + random.next() % 5_000, waker());
             assert!(timers.rearm(keys[random.below(1_000)], now + 5_000));
         }
-        assert_eq!(places, timers.slots.places());
+        assert_eq!(places, timers.slots.room());
         assert!(timers.heap.capacity() <= 1_024);
     }
 
@@ -845,7 +845,7 @@ mod tests {
             assert!(timers.cancel(key).is_some());
         }
         timers.check();
-        assert_eq!((timers.slots.places(), timers.len()), (1, 1));
+        assert!(timers.len() == 1 && timers.slots.room() <= 128);
         assert!(timers.heap.capacity() <= 1_024);
         // A key of then names none of now.
         let again: Vec<_> = (0..1_000).map(|d| timers.insert(d, waker())).collect();

@@ -5,7 +5,9 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::future::join;
-use soloio::{AnyByteStream, Buffered, ByteStream, block_on, create_memory_byte_stream, fail_after};
+use soloio::{
+    AnyByteStream, Buffered, ByteStream, block_on, create_memory_byte_stream, fail_after,
+};
 
 use crate::support::{deadline, poll_once};
 use crate::tls_support::tls_over;
@@ -40,7 +42,10 @@ async fn cut<S: ByteStream>((ours, theirs): (S, S), polls: usize, end: bool) {
         }
         if end {
             let after = theirs.receive_max(1000).await;
-            assert!(matches!(after, Err(soloio::Error::EndOfStream)), "{after:?}");
+            assert!(
+                matches!(after, Err(soloio::Error::EndOfStream)),
+                "{after:?}"
+            );
         }
         Ok::<_, soloio::Error>(got)
     };
