@@ -98,7 +98,7 @@ impl<A: Display> StreamSocket<A> {
     pub(super) fn unacknowledged(&self) -> usize {
         let ended = self.end_is_queued.load(Relaxed);
         match self.is_tcp {
-            true => sys::socket::unacknowledged(self.fd(), ended),
+            true => sys::queues::unacknowledged(self.fd(), ended),
             false => 0,
         }
     }
@@ -110,7 +110,7 @@ impl<A: Display> StreamSocket<A> {
         A: Clone + 'static,
     {
         let end = self.end.load(Relaxed);
-        let unread = || end == 0 && sys::socket::unread(self.fd()) > 0;
+        let unread = || end == 0 && sys::queues::unread(self.fd()) > 0;
         let lost = || self.unacknowledged() > 0 || unread();
         let over = self.socket().is_closed() || end > 0 || !leaving::is_handler();
         if over || !lost() || sys::options::zero_linger(self.fd()).is_ok_and(|is_zero| is_zero) {

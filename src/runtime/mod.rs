@@ -18,7 +18,7 @@
 //! | `operation.rs` | one operation on such a socket: the gate, the claim, the call, the wait |
 //! | `wait.rs` | one waiting operation: the gate, the wait |
 //! | `sleep.rs`, `silence.rs` | one timer as a future; limits of a wait for a peer |
-//! | `scopes.rs` | the state of all scopes, and what a cancel reaches (a pure machine) |
+//! | `scopes.rs`, `scopes/` | the state of all scopes, and what a cancel does to it (pure) |
 //! | `scope.rs` | scopes at run time: cancelling, telling, ending |
 //! | `dump.rs` | what everybody waits for |
 //! | `control.rs` | what the owner of a scope sees and does of it |

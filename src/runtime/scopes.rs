@@ -24,7 +24,7 @@
 //! | `cancelled_at` | `cancel` | never | when it was cancelled; [`NEVER`] before |
 //! | `allowance` | `allow` | never | until when shields below hold it up; only if cancelled |
 //! | `shields` | `count_shields` | `count_shields` | how many shields below have not ended |
-//! | `first_polls` | `expect` | `polled_first` | tasks below that were not polled since its cancel |
+//! | `first_polls` | `expect` | `polled_first` | tasks below, not polled since its cancel |
 //! | `polls` | `after_poll` | never | pending polls since the cancel that were not in order |
 //! | `news` | `notify`, `cancel` | `begin` | what this poll of its body has told |
 //! | `was_first` | `polled_first` | `begin` | this poll was the first of one of those tasks |

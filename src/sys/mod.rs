@@ -22,6 +22,7 @@
 //! | `names.rs` | getaddrinfo |
 //! | `interface.rs` | network interfaces by name |
 //! | `socket.rs` | making, connecting, accepting, receiving, sending |
+//! | `queues.rs` | how many bytes lie in a socket's queues |
 //! | `options.rs` | socket options |
 //! | `addr.rs` | socket addresses to and from the kernel's form, UNIX names |
 //! | `file.rs` | the file of a UNIX socket; files to be sent |
@@ -45,6 +46,7 @@ pub(crate) mod interface;
 pub(crate) mod names;
 pub(crate) mod options;
 pub(crate) mod poller;
+pub(crate) mod queues;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod spare;

@@ -271,60 +271,9 @@ pub(crate) fn reset(fd: BorrowedFd<'_>) {
     drop((lingers, replaced));
 }
 
-/// How many bytes the peer's kernel has not acknowledged; `ended` if our direction has ended, which
-/// Linux counts as one more. 0 where the system does not tell.
-pub(crate) fn unacknowledged(fd: BorrowedFd<'_>, ended: bool) -> usize {
-    queued(fd, ended).unwrap_or(0)
-}
-
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn queued(fd: BorrowedFd<'_>, ended: bool) -> io::Result<usize> {
-    Ok(number(fd, libc::TIOCOUTQ)?.saturating_sub(usize::from(ended)))
-}
-
-#[cfg(target_vendor = "apple")]
-fn queued(fd: BorrowedFd<'_>, _ended: bool) -> io::Result<usize> {
-    let bytes: libc::c_int = super::options::get(fd, libc::SOL_SOCKET, libc::SO_NWRITE, 0)?;
-    Ok(usize::try_from(bytes).unwrap_or(0))
-}
-
-#[cfg(target_os = "freebsd")]
-fn queued(fd: BorrowedFd<'_>, _ended: bool) -> io::Result<usize> {
-    number(fd, libc::FIONWRITE)
-}
-
-#[cfg(not(any(
-    target_os = "linux",
-    target_os = "android",
-    target_os = "freebsd",
-    target_vendor = "apple"
-)))]
-fn queued(_fd: BorrowedFd<'_>, _ended: bool) -> io::Result<usize> {
-    Ok(0)
-}
-
 /// True if the connection was reset, or has ended both ways.
 pub(crate) fn is_gone(fd: BorrowedFd<'_>) -> bool {
     SockRef::from(&fd).peer_addr().is_err()
-}
-
-/// How many bytes a receive would find.
-pub(crate) fn unread(fd: BorrowedFd<'_>) -> usize {
-    number(fd, libc::FIONREAD).unwrap_or(0)
-}
-
-/// What libc names a request of ioctl(2) by.
-#[cfg(any(target_os = "android", target_env = "musl"))]
-type Request = libc::c_int;
-#[cfg(not(any(target_os = "android", target_env = "musl")))]
-type Request = libc::c_ulong;
-
-/// One of the ioctls that tell a number of bytes.
-pub(super) fn number(fd: BorrowedFd<'_>, which: Request) -> io::Result<usize> {
-    let mut bytes: libc::c_int = 0;
-    // SAFETY: the requests that it is called with write one integer.
-    check(unsafe { libc::ioctl(fd.as_raw_fd(), which, &raw mut bytes) })?;
-    Ok(usize::try_from(bytes).unwrap_or(0))
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -56,7 +56,7 @@ pub(crate) fn next_size(fd: BorrowedFd<'_>) -> io::Result<usize> {
     // Asks whether there is one: FIONREAD says 0 of none as of an empty one.
     // SAFETY: no room is offered, so nothing is written.
     check(unsafe { libc::recv(fd.as_raw_fd(), std::ptr::null_mut(), 0, libc::MSG_PEEK) })?;
-    super::socket::number(fd, libc::FIONREAD)
+    super::queues::number(fd, libc::FIONREAD)
 }
 
 /// Sends one datagram to a name, all of it or nothing.

@@ -164,8 +164,9 @@ impl fmt::Debug for CancelScope {
 /// operations inside end with [`Error::Cancelled`](crate::Error::Cancelled) as everywhere. Scopes
 /// inside `future` work as usual. A shield that is leaked or not polled any more ends by its limit,
 /// too. After a cancel all shields of a scope share one allowance: the longest that was asked for,
-/// counted from the cancel. One of `Duration::MAX` makes a cancelled scope wait for as long as it takes: there is no
-/// other way to make a time limit wait for ever, so give a limit wherever you can.
+/// counted from the cancel. One of `Duration::MAX` makes a cancelled scope wait for as long as it
+/// takes: there is no other way to make a time limit wait for ever, so give a limit wherever you
+/// can.
 ///
 /// # Cancel safety
 ///

@@ -394,8 +394,7 @@ impl futures_util::task::ArcWake for PanicsOnDrop {
 
 impl Drop for PanicsOnDrop {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
-            crate::support::quiet_panic("a waker's drop");
-        }
+        let first = !std::thread::panicking();
+        first.then(|| crate::support::quiet_panic("a waker's drop"));
     }
 }

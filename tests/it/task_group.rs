@@ -156,11 +156,7 @@ fn a_task_can_be_cancelled_in_every_state() {
             "it is not dropped inside cancel"
         );
         assert!(matches!(unstarted.await, Err(Error::Cancelled)));
-        assert_eq!(
-            (begun.get(), live.get()),
-            (1, 0),
-            "as far as its first operation"
-        );
+        assert_eq!((begun.get(), live.get()), (1, 0), "to its first operation");
 
         let held = live.hold();
         let waiting = group.spawn(async move {
@@ -178,11 +174,7 @@ fn a_task_can_be_cancelled_in_every_state() {
         give_way().await;
         woken.cancel();
         assert!(matches!(woken.await, Err(Error::Cancelled)));
-        assert_eq!(
-            ran.get(),
-            2,
-            "a cancelled task is polled once more, to be told"
-        );
+        assert_eq!(ran.get(), 2, "polled once more, to be told");
 
         // While it runs: by itself.
         let place = Rc::new(RefCell::new(None::<soloio::TaskHandle<'_, ()>>));

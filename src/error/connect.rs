@@ -1,0 +1,127 @@
+//! Why a connection could not be made: [`ConnectFailed`] with every address, [`ResolveError`].
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Every address that was tried for a host, and why none of them would do.
+#[non_exhaustive]
+pub struct ConnectFailed {
+    /// The host as the caller wrote it.
+    pub host: String,
+    /// The port asked for.
+    pub port: u16,
+    /// The attempts, in the order in which they were started.
+    pub attempts: Vec<ConnectAttempt>,
+}
+
+/// One address that could not be connected.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ConnectAttempt {
+    /// The address that was tried.
+    pub address: SocketAddr,
+    /// What the operating system said.
+    pub cause: io::Error,
+    /// From the start of this attempt to its end.
+    pub elapsed: Duration,
+}
+
+impl ConnectAttempt {
+    pub(crate) fn new(address: SocketAddr, cause: io::Error, elapsed: Duration) -> Self {
+        Self {
+            address,
+            cause,
+            elapsed,
+        }
+    }
+}
+
+impl ConnectFailed {
+    pub(crate) fn new(host: String, port: u16, attempts: Vec<ConnectAttempt>) -> Self {
+        Self {
+            host,
+            port,
+            attempts,
+        }
+    }
+
+    /// The kind all attempts agree on, else `Other`.
+    pub(super) fn kind(&self) -> io::ErrorKind {
+        let mut kinds = self.attempts.iter().map(|attempt| attempt.cause.kind());
+        let first = kinds.next().unwrap_or(io::ErrorKind::Other);
+        if kinds.all(|kind| kind == first) {
+            first
+        } else {
+            io::ErrorKind::Other
+        }
+    }
+}
+
+impl fmt::Display for ConnectFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "connect to {} port {} failed", self.host, self.port)?;
+        for (n, attempt) in self.attempts.iter().enumerate() {
+            let separator = if n == 0 { ": " } else { "; " };
+            write!(
+                f,
+                "{separator}{}: {} (after {:.0?})",
+                attempt.address, attempt.cause, attempt.elapsed
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads like the message, as [`OsError`](super::OsError)'s does.
+impl fmt::Debug for ConnectFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl StdError for ConnectFailed {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.attempts.last().map(|attempt| &attempt.cause as _)
+    }
+}
+
+/// A host name that gave no address.
+#[non_exhaustive]
+pub struct ResolveError {
+    /// The name that was looked up.
+    pub host: String,
+    /// What the resolver said. The system's is of kind `NotFound` if there is no such name, and of
+    /// kind `ResourceBusy` if a later try may succeed.
+    pub cause: io::Error,
+}
+
+impl ResolveError {
+    pub(crate) fn new(host: impl Into<String>, cause: io::Error) -> Self {
+        Self {
+            host: host.into(),
+            cause,
+        }
+    }
+}
+
+impl fmt::Display for ResolveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "look up {:?}: {}", self.host, self.cause)
+    }
+}
+
+/// Reads like the message, as [`OsError`](super::OsError)'s does.
+impl fmt::Debug for ResolveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl StdError for ResolveError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&self.cause)
+    }
+}
