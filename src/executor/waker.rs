@@ -181,9 +181,12 @@ pub(crate) fn close(number: u16) {
     TABLE.close(number);
 }
 
-/// The shared half of the runtime with this serial, while it lives.
+/// The shared half of the runtime with this serial, while it lives. In a fork those of the parent
+/// count as dead.
 pub(crate) fn by_serial(serial: u64) -> Option<Arc<Remote<poller::Bell>>> {
-    TABLE.by_serial(serial)
+    TABLE
+        .by_serial(serial)
+        .filter(|remote| remote.bell().is_at_home())
 }
 
 #[cfg(test)]

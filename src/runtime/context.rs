@@ -246,9 +246,9 @@ pub(crate) fn with_serial<R>(serial: u64, f: impl FnOnce(&Rc<Core>) -> R) -> Opt
     with(|core| core.filter(|core| core.serial() == serial).map(f))
 }
 
-/// True if a runtime runs on this thread.
+/// True if a runtime runs on this thread; one that a fork has from its parent does not.
 pub(super) fn is_entered() -> bool {
-    with(|core| core.is_some())
+    with(|core| core.is_some_and(|core| core.bell().is_at_home()))
 }
 
 /// Calls `f` with `core` as the runtime of this thread.

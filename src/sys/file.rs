@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, Permi
 use std::path::{Path, PathBuf};
 
 use super::check;
+use super::fork::Process;
 
 /// What stands at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +93,8 @@ pub(crate) struct OwnFile {
     path: PathBuf,
     /// Device and number: a path that was replaced has others.
     identity: (u64, u64),
+    /// That of a fork's parent stays.
+    process: Process,
 }
 
 impl OwnFile {
@@ -100,7 +103,11 @@ impl OwnFile {
         // The process may change its folder before the file is removed.
         let path = std::path::absolute(path)?;
         let identity = identity(&path)?;
-        Ok(Self { path, identity })
+        Ok(Self {
+            path,
+            identity,
+            process: Process::current(),
+        })
     }
 
     /// The file stays.
@@ -112,7 +119,8 @@ impl OwnFile {
 
 impl Drop for OwnFile {
     fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|found| found == self.identity) {
+        let is_ours = |found| found == self.identity && self.process.is_current();
+        if identity(&self.path).is_ok_and(is_ours) {
             // Whoever may not remove it any more leaves it, as without the wish.
             drop(remove(&self.path));
         }

@@ -9,6 +9,7 @@
 //! | `clock.rs` | the one clock |
 //! | `current.rs` | no system call, but `unsafe`: what is current on a thread |
 //! | `beside.rs` | the same: what is pinned inside of what is pinned |
+//! | `fork.rs` | which process this is: a fork, or the one that made something |
 //! | `poller.rs` | mio's `Poll`, level-triggered listeners beside it, the bell |
 //! | `timerfd.rs` | waits shorter than a millisecond (Linux) |
 //! | `adopt.rs` | sockets that were made elsewhere |
@@ -42,6 +43,7 @@ pub(crate) mod current;
 pub(crate) mod errno;
 pub(crate) mod file;
 pub(crate) mod foreign;
+pub(crate) mod fork;
 pub(crate) mod interface;
 pub(crate) mod names;
 pub(crate) mod options;

@@ -11,8 +11,11 @@
 //! * **A timerfd** ends waits shorter than a millisecond: `epoll_wait` counts in milliseconds, and
 //!   mio rounds up. Longer waits sleep the whole milliseconds first and come back for the rest, so
 //!   that a far deadline that moves all the time (a 30 s limit around each receive) costs nothing.
+//!
+//! A process that was forked off shares the epoll set with its parent, so it neither changes it nor
+//! waits on it: each function here is an error there, or does nothing.
 
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::OnceLock;
@@ -23,6 +26,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use super::clock::{self, Nanos};
+use super::fork::Process;
 
 /// What an event said about a source, as bits.
 pub(crate) mod ready {
@@ -52,6 +56,7 @@ const BATCH: usize = 1024;
 pub(crate) struct Poller {
     /// That of `waiting.poll`, as long as this lives.
     fd: RawFd,
+    process: Process,
     waiting: RefCell<Waiting>,
 }
 
@@ -67,6 +72,7 @@ struct Waiting {
 impl Poller {
     /// Makes a poller, which other threads know through `bell`.
     pub(crate) fn new(bell: &Bell) -> io::Result<Self> {
+        bell.process.check()?;
         let poll = Poll::new()?;
         let fd = poll.as_raw_fd();
         bell.poller.store(fd, Ordering::Relaxed);
@@ -76,14 +82,24 @@ impl Poller {
             #[cfg(any(target_os = "linux", target_os = "android"))]
             timer: None,
         });
-        Ok(Self { fd, waiting })
+        Ok(Self {
+            fd,
+            process: bell.process,
+            waiting,
+        })
+    }
+
+    /// For changes, which a fork must not make.
+    fn poll(&self) -> io::Result<Ref<'_, Poll>> {
+        self.process.check()?;
+        Ok(Ref::map(self.waiting.borrow(), |waiting| &waiting.poll))
     }
 
     /// Lets `bell` end the waits from now on. To be done before the first sleep, not earlier: a
     /// loop that never sleeps has no use for it, and it costs three system calls.
     pub(crate) fn hang(&self, bell: &Bell) -> io::Result<()> {
         if bell.waker.get().is_none() {
-            let waker = mio::Waker::new(self.waiting.borrow().poll.registry(), BELL)?;
+            let waker = mio::Waker::new(self.poll()?.registry(), BELL)?;
             // Only the loop's own thread does this: nobody came first.
             drop(bell.waker.set(waker));
         }
@@ -96,19 +112,18 @@ impl Poller {
         // Without it a receive that stopped at the urgent mark looks drained.
         #[cfg(any(target_os = "linux", target_os = "android"))]
         let interest = interest.add(Interest::PRIORITY);
-        let waiting = self.waiting.borrow();
-        let fd = fd.as_raw_fd();
-        let registry = waiting.poll.registry();
+        let (fd, poll) = (fd.as_raw_fd(), self.poll()?);
+        let registry = poll.registry();
         registry.register(&mut SourceFd(&fd), Token(token), interest)
     }
 
     /// Takes `fd` out; one that is gone already is as good.
     pub(crate) fn remove(&self, fd: BorrowedFd<'_>) {
+        let Ok(poll) = self.poll() else { return };
         // Fails only if the descriptor was never added or was closed behind our back: both mean
         // that no event of it can come, which is all that is asked for.
-        let waiting = self.waiting.borrow();
         let fd = fd.as_raw_fd();
-        drop(waiting.poll.registry().deregister(&mut SourceFd(&fd)));
+        drop(poll.registry().deregister(&mut SourceFd(&fd)));
     }
 
     /// Reports a listener under `token` as long as a connection waits.
@@ -132,13 +147,8 @@ impl Poller {
 
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn epoll_ctl(&self, op: i32, fd: RawFd, events: i32, token: usize) -> io::Result<()> {
-        #[allow(clippy::cast_sign_loss, reason = "the constant is a set of bits")]
-        let mut event = libc::epoll_event {
-            events: events as u32,
-            u64: token as u64,
-        };
-        // SAFETY: `event` is a valid epoll_event for the length of the call.
-        super::check(unsafe { libc::epoll_ctl(self.fd, op, fd, &raw mut event) }).map(drop)
+        self.process.check()?;
+        epoll_ctl(self.fd, op, fd, events, token)
     }
 
     /// Reports a listener under `token`; edge-triggered, so each accept arms it again.
@@ -146,21 +156,17 @@ impl Poller {
     pub(crate) fn add_listener(&self, fd: BorrowedFd<'_>, token: usize) -> io::Result<()> {
         let raw = fd.as_raw_fd();
         let source = &mut SourceFd(&raw);
-        let waiting = self.waiting.borrow();
-        waiting
-            .poll
-            .registry()
-            .register(source, Token(token), Interest::READABLE)
+        let poll = self.poll()?;
+        let registry = poll.registry();
+        registry.register(source, Token(token), Interest::READABLE)
     }
 
     /// Registers the listener again, which reports what waits already.
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     pub(crate) fn arm(&self, fd: RawFd, token: usize) -> io::Result<()> {
-        let waiting = self.waiting.borrow();
-        waiting
-            .poll
-            .registry()
-            .reregister(&mut SourceFd(&fd), Token(token), Interest::READABLE)
+        let poll = self.poll()?;
+        let registry = poll.registry();
+        registry.reregister(&mut SourceFd(&fd), Token(token), Interest::READABLE)
     }
 
     /// Nothing to do: an edge that found nobody does not come again by itself.
@@ -173,6 +179,11 @@ impl Poller {
     /// early, without events: the caller looks at the clock and waits again.
     pub(crate) fn wait(&self, deadline: Option<Nanos>) -> io::Result<()> {
         let waiting = &mut *self.waiting.borrow_mut();
+        if let Err(forked) = self.process.check() {
+            // What the last wait brought was the parent's.
+            waiting.events = None;
+            return Err(forked);
+        }
         let timeout = match deadline {
             None => None,
             Some(0) => Some(Duration::ZERO),
@@ -235,6 +246,17 @@ impl Waiting {
     }
 }
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn epoll_ctl(poller: RawFd, op: i32, fd: RawFd, events: i32, token: usize) -> io::Result<()> {
+    #[allow(clippy::cast_sign_loss, reason = "the constant is a set of bits")]
+    let mut event = libc::epoll_event {
+        events: events as u32,
+        u64: token as u64,
+    };
+    // SAFETY: `event` is a valid epoll_event for the length of the call.
+    super::check(unsafe { libc::epoll_ctl(poller, op, fd, &raw mut event) }).map(drop)
+}
+
 /// What an event says, as [`ready`] bits.
 #[inline]
 fn ready_bits(event: &mio::event::Event) -> u8 {
@@ -266,6 +288,8 @@ impl AsFd for Poller {
 /// The part of a poller that other threads may touch.
 #[derive(Debug)]
 pub(crate) struct Bell {
+    /// The runtime's.
+    process: Process,
     waker: OnceLock<mio::Waker>,
     /// -1 until there is a poller. Used only under the lock that also closes the runtime.
     poller: AtomicI32,
@@ -274,14 +298,21 @@ pub(crate) struct Bell {
 impl Bell {
     pub(crate) fn new() -> Self {
         Self {
+            process: Process::current(),
             waker: OnceLock::new(),
             poller: AtomicI32::new(-1),
         }
     }
 
+    /// True in the process that made the runtime, false in one that was forked off.
+    pub(crate) fn is_at_home(&self) -> bool {
+        self.process.is_current()
+    }
+
     /// Ends the wait, now or the next one.
     pub(crate) fn ring(&self) {
-        if let Some(waker) = self.waker.get() {
+        // The parent's loop is no business of a fork's.
+        if let Some(waker) = self.waker.get().filter(|_| self.is_at_home()) {
             // mio resets a full counter itself, and the eventfd lives as long as `self`: there is
             // no failure left that a caller of `wake` could do anything about.
             drop(waker.wake());
@@ -292,17 +323,9 @@ impl Bell {
     pub(crate) fn detach(&self, fd: BorrowedFd<'_>) {
         let poller = self.poller.load(Ordering::Relaxed);
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        if poller >= 0 {
+        if poller >= 0 && self.is_at_home() {
             // A failure means that the descriptor was not there: as good.
-            // SAFETY: EPOLL_CTL_DEL takes no event; a null pointer is allowed since Linux 2.6.9.
-            unsafe {
-                libc::epoll_ctl(
-                    poller,
-                    libc::EPOLL_CTL_DEL,
-                    fd.as_raw_fd(),
-                    std::ptr::null_mut(),
-                );
-            }
+            drop(epoll_ctl(poller, libc::EPOLL_CTL_DEL, fd.as_raw_fd(), 0, 0));
         }
         // kqueue forgets a descriptor when it is closed.
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
