@@ -30,6 +30,7 @@ mod error_words;
 mod executor;
 mod foreign_fds;
 mod foreign_loop;
+mod fork;
 mod fuzzed;
 mod group_model;
 mod group_teardown;
