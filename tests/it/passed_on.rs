@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::pin::pin;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -65,8 +65,11 @@ fn a_socket_is_inherited_once() {
                 listener(),
                 "LISTEN_PID=1 LISTEN_FDS=1",
             ));
-            let two = "LISTEN_PID=$$ LISTEN_FDS=5";
+            // Whatever else this process's parent has left open.
+            let two = "exec 4<&- 5<&- 6<&- 7<&-; LISTEN_PID=$$ LISTEN_FDS=5";
             ended_well(start(test, "closed", listener(), two));
+            let first = format!("exec 3<&-; {ALL}");
+            ended_well(start(test, "opened first", listener(), &first));
             let file = std::fs::File::open("/dev/null").expect("a file").into();
             ended_well(start(test, "file", file, ALL));
         }
@@ -85,6 +88,13 @@ fn a_socket_is_inherited_once() {
                 "children do not have it"
             );
             assert!(inherited_sockets().expect("none").is_empty(), "taken once");
+        }
+        Some("opened first") => {
+            let own = StdListener::bind("127.0.0.1:0").expect("a port");
+            assert_eq!(own.as_raw_fd(), 3);
+            // The environment does not know that; the program's own socket stays its own.
+            drop(inherited_sockets().expect("there is a socket"));
+            assert!(own.local_addr().is_ok());
         }
         Some("for another") => assert!(inherited_sockets().expect("none").is_empty()),
         Some(bad) => {
