@@ -40,10 +40,10 @@
 //!
 //! # Who may call what
 //!
-//! - Any thread: `wake`, `post`, `while_open`, `serial`, `bell`; the table's `by_index`,
+//! - Any thread: `wake`, `post`, `while_open`, `unless_posted`, `serial`, `bell`; the table's `by_index`,
 //!   `by_serial`. Never a signal handler: they lock and may allocate.
 //! - The thread that owns the runtime: `try_sleep`, `drain`, `has_queued`; `open`, `close`.
-//! - Inside the closures of `while_open` and `open`: nothing of this file, since the lock is held.
+//! - Inside the closures of `while_open`, `unless_posted` and `open`: nothing of this file, since the lock is held.
 //!
 //! # Invariants
 //!
@@ -147,6 +147,14 @@ impl<B: Bell> Remote<B> {
     pub(crate) fn while_open<R>(&self, f: impl FnOnce(&B) -> R) -> Option<R> {
         let queue = lock(&self.queue);
         (!queue.closed).then(|| f(&self.bell))
+    }
+
+    /// Calls `f` unless `post` is queued; it cannot be queued before `f` returns.
+    ///
+    /// For one short system call on what another thread posts before it closes it.
+    pub(crate) fn unless_posted<R>(&self, post: Post, f: impl FnOnce() -> R) -> Option<R> {
+        let queue = lock(&self.queue);
+        (!queue.posts.contains(&post)).then(f)
     }
 
     /// Marks the loop as asleep and returns true, or returns false with what was queued.

@@ -46,8 +46,8 @@ pub(crate) enum Trigger {
 /// What somebody waits for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Awaited {
-    /// A descriptor, in one direction; true for a listener.
-    Socket(RawFd, Direction, bool),
+    /// A source and its descriptor, in one direction; true for a listener.
+    Socket(SourceKey, RawFd, Direction, bool),
     /// A deadline.
     Moment(Nanos),
 }
@@ -330,12 +330,15 @@ impl Reactor {
     /// Calls `visit` with every task that waits for a descriptor, by its number, and with `None`
     /// for each waker that is no task's.
     pub(crate) fn each_waiter(&self, mut visit: impl FnMut(Option<usize>, Awaited)) {
-        for source in self.sources.iter() {
+        for (key, source) in self.sources.iter() {
             for direction in [Direction::Read, Direction::Write] {
                 if let Some(parked) = source.readiness.waiter(direction) {
                     let is_listener = source.readiness.listener.is_some();
                     let task = (!parked.apart).then_some(parked.number);
-                    visit(task, Awaited::Socket(source.fd, direction, is_listener));
+                    visit(
+                        task,
+                        Awaited::Socket(key, source.fd, direction, is_listener),
+                    );
                 }
             }
         }

@@ -16,7 +16,7 @@ pub(crate) type SourceKey = u64;
 #[derive(Debug)]
 pub(crate) struct Source {
     generation: u32,
-    /// While it is here it has not been closed.
+    /// Closed only after this is gone, or a post that removes it was queued.
     pub(super) fd: RawFd,
     pub(super) readiness: Readiness,
 }
@@ -66,8 +66,10 @@ impl Sources {
         self.slab.iter_mut().map(|(_, source)| source)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Source> {
-        self.slab.iter().map(|(_, source)| source)
+    pub(super) fn iter(&self) -> impl Iterator<Item = (SourceKey, &Source)> {
+        let key = |index, source: &Source| u64::from(source.generation) << 32 | index as u64;
+        let sources = self.slab.iter();
+        sources.map(move |(index, source)| (key(index, source), source))
     }
 
     pub(super) fn len(&self) -> usize {

@@ -14,8 +14,9 @@ use std::time::Duration;
 use super::Runtime;
 use super::context::{self, Core};
 use crate::error::{Error, Result};
+use crate::executor::remote::Post;
 use crate::executor::{Place, Survey, TaskId};
-use crate::reactor::{Awaited, Direction};
+use crate::reactor::{Awaited, Direction, SourceKey};
 use crate::sys::{clock, socket};
 
 /// All tasks of a runtime at one moment; made by [`dump`](fn@dump) and [`Runtime::dump`].
@@ -169,7 +170,7 @@ fn waits(core: &Core) -> (HashMap<u32, Vec<String>>, usize) {
     let mut note = |task: Option<TaskId>, awaited| match task {
         Some(task) => {
             let waits = by_task.entry(task.index()).or_default();
-            waits.push(words(awaited, now));
+            waits.push(words(core, awaited, now));
         }
         None => unattributed += 1,
     };
@@ -179,11 +180,16 @@ fn waits(core: &Core) -> (HashMap<u32, Vec<String>>, usize) {
     (by_task, unattributed)
 }
 
-fn words(awaited: Awaited, now: clock::Nanos) -> String {
+fn words(core: &Core, awaited: Awaited, now: clock::Nanos) -> String {
     match awaited {
-        Awaited::Socket(fd, _, true) => on(fd, "accepts"),
-        Awaited::Socket(fd, Direction::Read, _) => on(fd, "readable"),
-        Awaited::Socket(fd, Direction::Write, _) => on(fd, "writable"),
+        Awaited::Socket(key, fd, direction, listens) => {
+            let what = match direction {
+                _ if listens => "accepts",
+                Direction::Read => "readable",
+                Direction::Write => "writable",
+            };
+            format!("{what} ({})", name_of(core, key, fd))
+        }
         Awaited::Moment(deadline) => {
             let left = Duration::from_nanos(deadline.saturating_sub(now));
             format!("{:.2} s left", left.as_secs_f64())
@@ -191,8 +197,15 @@ fn words(awaited: Awaited, now: clock::Nanos) -> String {
     }
 }
 
-fn on(fd: RawFd, what: &str) -> String {
-    format!("{what} ({})", socket::describe(fd))
+/// The descriptor and its address. Another thread may close it at any time, but posts that before;
+/// in a fork nothing is posted.
+fn name_of(core: &Core, key: SourceKey, fd: RawFd) -> String {
+    let ask = || {
+        core.remote()
+            .unless_posted(Post::Source(key), || socket::describe(fd))
+    };
+    let known = core.bell().is_at_home().then(ask).flatten();
+    known.unwrap_or_else(|| format!("fd {fd}"))
 }
 
 fn label(name: Option<&str>, place: Option<Place>, depth: usize) -> String {

@@ -61,6 +61,9 @@ impl Inbox {
     /// Does what other threads asked for, but for the waking.
     #[cold]
     fn sort(&mut self, core: &Core) {
+        // What runs code of the user's comes last: a dump there finds no source that is closed.
+        self.posts
+            .sort_by_key(|post| matches!(post, Post::Scope(_)));
         for post in self.posts.drain(..) {
             let mut reactor = core.reactor();
             match post {

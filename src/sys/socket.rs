@@ -316,10 +316,12 @@ pub(crate) fn peer_name(fd: BorrowedFd<'_>) -> io::Result<UnixName> {
     Ok(UnixName::read(&SockRef::from(&fd).peer_addr()?))
 }
 
-/// Says for people whose descriptor this is: the peer's address, else its own.
+/// Names a descriptor for people: with the peer's address, else its own. It must stay open until
+/// this returns.
 pub(crate) fn describe(fd: RawFd) -> String {
-    // SAFETY: the reactor forgets a source before its descriptor is closed, so that what it knows
-    // of is open; it is asked for addresses and nothing else.
+    // SAFETY: it is open. The one caller, the dump, holds the lock under which a socket that is
+    // dropped on another thread posts that before it closes; on this thread the reactor forgets it
+    // before.
     let socket = unsafe { BorrowedFd::borrow_raw(fd) };
     let internet = || peer_addr(socket).or_else(|_| local_addr(socket));
     let unix = || peer_name(socket).or_else(|_| local_name(socket));

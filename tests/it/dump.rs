@@ -1,5 +1,6 @@
 //! The dump: who waits for what, and where in the tree.
 
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -8,8 +9,8 @@ use soloio::{
     fail_after, sleep, task_group,
 };
 
-use crate::net_support::{run, tcp_listener, tcp_pair, unix_pair};
-use crate::support::forever;
+use crate::net_support::{polled, run, tcp_listener, tcp_pair, unix_pair};
+use crate::support::{alone, forever};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -21,6 +22,31 @@ fn waits_of(dump: &Dump, name: &str) -> String {
     let place = task.spawned_at.expect("it was spawned");
     assert!(place.file().ends_with("dump.rs"));
     task.waits_for.join(", ")
+}
+
+/// The number may be another socket's by then.
+#[test]
+fn a_socket_that_another_thread_has_closed_is_not_asked() {
+    let test = "dump::a_socket_that_another_thread_has_closed_is_not_asked";
+    alone(test, || {
+        run(async {
+            let (tcp, _other) = tcp_pair().await;
+            let number = tcp.as_fd().as_raw_fd();
+            let mut waiting = Box::pin(async move { tcp.receive().await });
+            assert!(polled(1, &mut waiting).await.is_none(), "it waits");
+            let reused = std::thread::spawn(move || {
+                drop(waiting);
+                [(); 8].map(|()| std::net::UdpSocket::bind("127.0.0.1:0").expect("a port"))
+            });
+            let all = reused.join().expect("no panic");
+            let reused = all.iter().find(|socket| socket.as_raw_fd() == number);
+            let reused = reused.expect("the lowest numbers are taken first");
+            let text = format!("{:?}", dump().expect("inside"));
+            let address = reused.local_addr().expect("bound").to_string();
+            assert!(text.contains(&format!("fd {number}")), "{text}");
+            assert!(!text.contains(&address), "{text}");
+        });
+    });
 }
 
 #[test]
