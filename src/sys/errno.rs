@@ -52,23 +52,27 @@ pub(crate) fn is_broken_pipe(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EPIPE)
 }
 
-/// The number of an error that ends a connection for good; `None` for one that does not.
+/// The number of an error that ends a connection for good; `None` for every other one, such as that
+/// of a poller without room, which leaves the connection as it was.
 pub(crate) fn connection_end(error: &io::Error) -> Option<i32> {
-    let number = error.raw_os_error()?;
-    let passing = [
-        libc::EAGAIN,
-        libc::EINTR,
-        libc::ENOBUFS,
-        libc::ENOMEM,
-        libc::EMSGSIZE,
-        libc::EINVAL,
-        libc::EFAULT,
-        // Of descriptors that are sent along: too many on their way, or none left to arrive at.
-        libc::ETOOMANYREFS,
-        libc::EMFILE,
-        libc::ENFILE,
+    let ends = [
+        libc::ECONNRESET,
+        libc::ECONNABORTED,
+        libc::ECONNREFUSED,
+        libc::EPIPE,
+        libc::ENOTCONN,
+        libc::ESHUTDOWN,
+        libc::ETIMEDOUT,
+        // Of the way to the peer, by ICMP or from a device that went down.
+        libc::EHOSTUNREACH,
+        libc::EHOSTDOWN,
+        libc::ENETUNREACH,
+        libc::ENETDOWN,
+        libc::ENETRESET,
+        libc::ENOPROTOOPT,
+        libc::EPROTO,
     ];
-    (!passing.contains(&number)).then_some(number)
+    error.raw_os_error().filter(|number| ends.contains(number))
 }
 
 /// A datagram found no room at its receiver. Linux says EAGAIN, and ENOBUFS of its own memory; the
@@ -229,9 +233,11 @@ mod tests {
     }
 
     #[test]
-    fn a_full_buffer_does_not_end_a_connection() {
+    fn a_full_buffer_or_poller_does_not_end_a_connection() {
         let end = |number| connection_end(&io::Error::from_raw_os_error(number));
         assert_eq!(end(libc::ECONNRESET), Some(libc::ECONNRESET));
-        assert_eq!(end(libc::ENOBUFS), None);
+        for number in [libc::ENOBUFS, libc::EEXIST, libc::ENOSPC, libc::ENOMEM] {
+            assert_eq!(end(number), None);
+        }
     }
 }
