@@ -6,8 +6,9 @@
 //! ```text
 //!   one connection is gone ──> accept the next; a pause after GONE_IN_A_ROW of them
 //!   no descriptors, memory ──> a pause, until a connection of ours ends or BACK_OFF is over;
-//!                              before it, no more often than that, one client is let in on the
-//!                              descriptor in reserve and closed: it knows, instead of waiting
+//!                              if that did not help for BACK_OFF, then each time it is over, one
+//!                              client is let in on the descriptor in reserve and closed: it
+//!                              knows, instead of waiting
 //!   the listener is broken ──> the end
 //! ```
 //!
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 use super::leaving::closing_after;
 use super::listener::Listener;
+use super::report::Peer;
 use super::serving::{Kind, Place, Serving};
 use crate::error::{Error, Failure, Result};
 use crate::sys::clock::{self, Nanos};
@@ -35,8 +37,11 @@ use crate::time::sleep;
 /// How long accepting pauses: when descriptors or memory ran out, or nothing else comes.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// How often one client is let in to be closed, at most.
+/// How long descriptors have to be short before one client is let in to be closed, and the next.
 const SHED_EVERY: Nanos = 100_000_000;
+
+/// How many connections are accepted at the end at most: as many as a backlog holds by default.
+const LAST: u32 = 4096;
 
 /// How many connections in a row may be gone before they are accepted until accepting pauses: an
 /// error that never ends, such as a filter's, must not keep a core busy.
@@ -71,22 +76,68 @@ where
             }
         };
         trouble.gone = 0;
-        let connection = connection(begun, serving.begin(peer));
-        let (keeper, spawned_at) = (Rc::clone(&serving), Location::caller());
-        if serving.apart {
-            let serving = Rc::clone(&serving);
-            // In a box, so that its being in a scope is known to nobody else.
-            let limited = async move {
-                Box::pin(serving.scope.run(connection)).await;
-            };
-            group.spawn_kept(limited, keeper, spawned_at);
-        } else {
-            group.spawn_kept(connection, keeper, spawned_at);
-        }
+        trouble.shed = None;
+        start(group, &serving, begun, peer);
         accepted += 1;
         if accepted % BATCH == 0 {
             yield_now().await?;
         }
+    }
+}
+
+/// Accepts what waits already, to whom a connection is a promise, until one round of the loop
+/// brings no other, or as many run as may.
+pub(super) async fn accept_waiting<'s, G, L, H, O, E>(
+    group: &'s TaskGroup<'s, '_, G>,
+    listener: &'s L,
+    serving: &Rc<Serving<'s, H>>,
+) where
+    G: Failure + 's,
+    L: Listener,
+    H: AsyncFn(L::Stream) -> O + 's,
+    O: Outcome<E, Value = ()> + 's,
+    E: Failure + Into<Box<dyn StdError + Send + Sync>> + 's,
+{
+    for _ in 0..LAST {
+        if !serving.has_free() {
+            return;
+        }
+        let (mut accept, mut round) = (pin!(listener.accept_from()), pin!(sleep(Duration::ZERO)));
+        let accepted = poll_fn(|cx| match accept.as_mut().poll(cx) {
+            Poll::Ready(accepted) => Poll::Ready(accepted.ok()),
+            Poll::Pending => round.as_mut().poll(cx).map(|_| None),
+        });
+        let Some((begun, peer)) = accepted.await else {
+            return;
+        };
+        start(group, serving, begun, peer);
+    }
+}
+
+/// Starts the task of a connection.
+fn start<'s, G, S, H, O, E>(
+    group: &'s TaskGroup<'s, '_, G>,
+    serving: &Rc<Serving<'s, H>>,
+    begun: impl Future<Output = Result<S>> + 's,
+    peer: Peer,
+) where
+    G: Failure + 's,
+    S: 's,
+    H: AsyncFn(S) -> O + 's,
+    O: Outcome<E, Value = ()> + 's,
+    E: Failure + Into<Box<dyn StdError + Send + Sync>> + 's,
+{
+    let connection = connection(begun, serving.begin(peer));
+    let (keeper, spawned_at) = (Rc::clone(serving), Location::caller());
+    if serving.apart {
+        let serving = Rc::clone(serving);
+        // In a box, so that its being in a scope is known to nobody else.
+        let limited = async move {
+            Box::pin(serving.scope.run(connection)).await;
+        };
+        group.spawn_kept(limited, keeper, spawned_at);
+    } else {
+        group.spawn_kept(connection, keeper, spawned_at);
     }
 }
 
@@ -125,7 +176,7 @@ struct Trouble {
     /// Errors about single connections since the last one that was accepted.
     gone: u32,
     spare: Spare,
-    /// When one was last let in to be closed.
+    /// When descriptors ran short, or one was last let in to be closed.
     shed: Option<Nanos>,
 }
 
@@ -174,7 +225,7 @@ impl Trouble {
     /// Lets one client in on the descriptor in reserve, and closes it; true if there was one.
     async fn shed<L: Listener>(&mut self, listener: &L) -> bool {
         let now = clock::now();
-        let early = self.shed.is_some_and(|then| now - then < SHED_EVERY);
+        let early = now - *self.shed.get_or_insert(now) < SHED_EVERY;
         // Whoever took the reserve when it was lent out may have given it back.
         if early || !self.spare.refill() {
             return false;

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::accepting::accept_all;
+use super::accepting::{accept_all, accept_waiting};
 use super::listener::Listener;
 use super::report::{Hook, Peer};
 use super::serving::{ServeCounters, Serving};
@@ -24,8 +24,8 @@ use crate::task::{Outcome, TaskGroup, move_on_after, task_group};
 /// and is told to [`on_error`](Self::on_error), or else on standard error.
 ///
 /// Accepting goes on through the errors of single connections. When descriptors or memory run out
-/// it pauses, until one of its connections ends or 100 ms are over; one descriptor is kept in
-/// reserve, on which one client in each such time is let in and closed at once.
+/// it pauses, until one of its connections ends or 100 ms are over. If descriptors are short for
+/// longer, one client in each 100 ms is let in on a descriptor in reserve and closed at once.
 ///
 /// A handler that returns need not close its stream: if bytes are on their way when it drops an
 /// accepted TCP stream (also inside TLS or [`Buffered`](crate::Buffered)), its task goes on and
@@ -149,12 +149,13 @@ impl<'a, L, H, E> Serve<'a, L, H, E> {
         self
     }
 
-    /// Ends the server when `signal` is done, whatever it is done with: the listener is aborted
-    /// first, so that nobody connects to a server that will not answer, and the connections that
-    /// run go on to their end, for as long as [`drain`](Self::drain) allows.
+    /// Ends the server when `signal` is done, whatever it is done with: what waits in the backlog
+    /// is accepted (at most 4,096 connections, and as
+    /// [`max_connections`](Self::max_connections) allows), then the listener is aborted, and the
+    /// connections that run go on to their end, for as long as [`drain`](Self::drain) allows.
     ///
-    /// Connections that the kernel has established but the server has not accepted yet are reset,
-    /// unless others (another process, say) listen on a duplicate of the socket.
+    /// Connections that are not accepted then are reset, unless others (another process, say)
+    /// listen on a duplicate of the socket.
     ///
     /// # Examples
     ///
@@ -261,6 +262,7 @@ impl<'a, L, H, E> Serve<'a, L, H, E> {
         let serving = Serving::new(handler, max_connections, on_error, counters, true);
         let accepting = accept_all(group, listener, Rc::clone(&serving));
         until(signal, accepting).await?;
+        accept_waiting(group, listener, &serving).await;
         listener.abort();
         drained(&serving, limit).await?;
         serving.all_ended().await
@@ -313,6 +315,7 @@ where
     let running = task_group(async |group| -> Result<()> {
         let accepting = accept_all(group, listener, Rc::clone(&serving));
         until(signal, accepting).await?;
+        accept_waiting(group, listener, &serving).await;
         listener.abort();
         // The group ends with the last connection.
         drained(&serving, limit).await

@@ -161,10 +161,15 @@ impl<'a, H> Serving<'a, H> {
 
     /// Waits until fewer connections run than may.
     pub(super) async fn one_free(&self) -> Result<()> {
-        if self.counters.active() < self.max {
+        if self.has_free() {
             return Ok(());
         }
-        self.until(|| self.counters.active() < self.max).await
+        self.until(|| self.has_free()).await
+    }
+
+    /// True if fewer connections run than may.
+    pub(super) fn has_free(&self) -> bool {
+        self.counters.active() < self.max
     }
 
     /// Waits until a connection ends.

@@ -214,3 +214,28 @@ fn c2_a_reserve_that_is_taken_does_not_make_it_spin() {
         drop((clients, server));
     });
 }
+
+/// Where descriptors are short for some milliseconds, nginx and Go lose no client either.
+#[test]
+fn a_shortage_of_a_moment_costs_no_client_its_connection() {
+    let test = "serve_exhausted::a_shortage_of_a_moment_costs_no_client_its_connection";
+    alone(test, || {
+        let _guard = deadline();
+        let mut runtime = Runtime::new().expect("a runtime");
+        let listener = Rc::new(runtime.block_on(tcp_listener()));
+        let (counters, server) = spawn_server(&mut runtime, &listener, &Rc::default());
+        let mut clients = Vec::new();
+        for round in 1..=3 {
+            let mut client = StdStream::connect(listener.local_addr()).expect("one");
+            let fillers = kernel::use_up_descriptors();
+            while counters.accept_errors() < round {
+                runtime.turn(None).expect("a turn");
+            }
+            drop(fillers);
+            echoed(&mut runtime, &mut client).expect("served");
+            clients.push(client);
+        }
+        assert_eq!(counters.shed(), 0);
+        drop(server);
+    });
+}
