@@ -12,6 +12,7 @@ use std::os::unix::net as unix;
 use super::tcp::{TcpListener, TcpStream};
 use super::udp::{ConnectedUdpSocket, UdpSocket};
 use super::unix::{UnixListener, UnixStream};
+use super::unix_datagram::{ConnectedUnixDatagramSocket, UnixDatagramSocket};
 use crate::error::{Error, Result};
 use crate::stream::MultiListener;
 use crate::sys;
@@ -56,6 +57,16 @@ const UDP_SOCKET: Wanted = Wanted {
 const CONNECTED_UDP: Wanted = Wanted {
     operation: "adopt a connected UDP socket",
     ..UDP_SOCKET
+};
+
+const UNIX_DATAGRAMS: Wanted = Wanted {
+    operation: "adopt a UNIX datagram socket",
+    domain: Domain::Unix,
+    ..UDP_SOCKET
+};
+const CONNECTED_UNIX_DATAGRAMS: Wanted = Wanted {
+    operation: "adopt a connected UNIX datagram socket",
+    ..UNIX_DATAGRAMS
 };
 
 impl Wanted {
@@ -107,6 +118,24 @@ impl Wanted {
         sys::socket::peer_addr(fd).map_err(|cause| self.no_peer(cause))
     }
 
+    fn refuse_peer<A>(self, peer: io::Result<A>) -> Result<()> {
+        match peer {
+            Ok(_) => {
+                let message = "the socket is connected: adopt it as a connected one";
+                Err(Error::invalid(self.operation, message))
+            }
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn peer_name(self, fd: BorrowedFd<'_>) -> Result<UnixName> {
+        sys::socket::peer_name(fd).map_err(|cause| self.no_peer(cause))
+    }
+
+    fn local_name(self, fd: BorrowedFd<'_>) -> Result<UnixName> {
+        sys::socket::local_name(fd).map_err(|cause| self.failed(cause))
+    }
+
     fn no_peer(self, cause: io::Error) -> Error {
         if sys::errno::is_not_connected(&cause) {
             return Error::invalid(self.operation, "the socket is not connected");
@@ -137,6 +166,13 @@ fn look(fd: BorrowedFd<'_>) -> io::Result<Facts> {
     })
 }
 
+/// Lends an adopted socket's descriptor once: it may have duplicates, which keep it in the poller
+/// unless it is taken out when it is closed.
+fn shared<S: AsFd>(socket: S) -> S {
+    let _lent = socket.as_fd();
+    socket
+}
+
 impl TryFrom<OwnedFd> for TcpStream {
     type Error = Error;
 
@@ -146,7 +182,7 @@ impl TryFrom<OwnedFd> for TcpStream {
         let peer = TCP_STREAM.peer(fd.as_fd())?;
         let nodelay = sys::socket::set_nodelay(fd.as_fd());
         nodelay.map_err(|cause| TCP_STREAM.failed(cause))?;
-        Ok(Self::adopted(fd, peer, facts.is_tcp))
+        Ok(shared(Self::adopted(fd, peer, facts.is_tcp)))
     }
 }
 
@@ -190,9 +226,8 @@ impl TryFrom<OwnedFd> for UnixStream {
     /// Adopts a connected UNIX stream socket. On an error the descriptor is closed.
     fn try_from(fd: OwnedFd) -> Result<Self> {
         UNIX_STREAM.check(fd.as_fd())?;
-        let peer = sys::socket::peer_name(fd.as_fd());
-        let peer = peer.map_err(|cause| UNIX_STREAM.no_peer(cause))?;
-        Ok(Self::new(fd, peer))
+        let peer = UNIX_STREAM.peer_name(fd.as_fd())?;
+        Ok(shared(Self::new(fd, peer)))
     }
 }
 
@@ -202,8 +237,7 @@ impl TryFrom<OwnedFd> for UnixListener {
     /// Adopts a listening UNIX socket. On an error the descriptor is closed.
     fn try_from(fd: OwnedFd) -> Result<Self> {
         UNIX_LISTENER.check(fd.as_fd())?;
-        let name = sys::socket::local_name(fd.as_fd());
-        let name: UnixName = name.map_err(|cause| UNIX_LISTENER.failed(cause))?;
+        let name = UNIX_LISTENER.local_name(fd.as_fd())?;
         Ok(Self::new(fd, name))
     }
 }
@@ -214,12 +248,9 @@ impl TryFrom<OwnedFd> for UdpSocket {
     /// Adopts a bound UDP socket. On an error the descriptor is closed.
     fn try_from(fd: OwnedFd) -> Result<Self> {
         UDP_SOCKET.check(fd.as_fd())?;
-        if sys::socket::peer_addr(fd.as_fd()).is_ok() {
-            let message = "the socket is connected: adopt it as a connected one";
-            return Err(Error::invalid(UDP_SOCKET.operation, message));
-        }
+        UDP_SOCKET.refuse_peer(sys::socket::peer_addr(fd.as_fd()))?;
         let local = UDP_SOCKET.local(fd.as_fd())?;
-        Ok(Self::adopted(fd, local))
+        Ok(shared(Self::adopted(fd, local)))
     }
 }
 
@@ -231,7 +262,31 @@ impl TryFrom<OwnedFd> for ConnectedUdpSocket {
         CONNECTED_UDP.check(fd.as_fd())?;
         let peer = CONNECTED_UDP.peer(fd.as_fd())?;
         let local = CONNECTED_UDP.local(fd.as_fd())?;
-        Ok(Self::adopted(fd, local, peer))
+        Ok(shared(Self::adopted(fd, local, peer)))
+    }
+}
+
+impl TryFrom<OwnedFd> for UnixDatagramSocket {
+    type Error = Error;
+
+    /// Adopts a UNIX datagram socket. On an error the descriptor is closed.
+    fn try_from(fd: OwnedFd) -> Result<Self> {
+        UNIX_DATAGRAMS.check(fd.as_fd())?;
+        UNIX_DATAGRAMS.refuse_peer(sys::socket::peer_name(fd.as_fd()))?;
+        let local = UNIX_DATAGRAMS.local_name(fd.as_fd())?;
+        Ok(shared(Self::new(fd, local, None)))
+    }
+}
+
+impl TryFrom<OwnedFd> for ConnectedUnixDatagramSocket {
+    type Error = Error;
+
+    /// Adopts a connected UNIX datagram socket. On an error the descriptor is closed.
+    fn try_from(fd: OwnedFd) -> Result<Self> {
+        CONNECTED_UNIX_DATAGRAMS.check(fd.as_fd())?;
+        let peer = CONNECTED_UNIX_DATAGRAMS.peer_name(fd.as_fd())?;
+        let local = CONNECTED_UNIX_DATAGRAMS.local_name(fd.as_fd())?;
+        Ok(shared(Self::new(fd, local, peer, None)))
     }
 }
 
@@ -239,7 +294,8 @@ impl TryFrom<OwnedFd> for ConnectedUdpSocket {
 /// aborted one has another in its place.
 fn give_away(wanted: Wanted, fd: BorrowedFd<'_>) -> Result<OwnedFd> {
     let facts = look(fd).map_err(|cause| wanted.failed(cause))?;
-    let is_unix_stream = wanted.domain == Domain::Unix && !wanted.listens;
+    let is_stream = wanted.carries == Carries::Stream && !wanted.listens;
+    let is_unix_stream = wanted.domain == Domain::Unix && is_stream;
     let never_connected = is_unix_stream && sys::socket::peer_name(fd).is_err();
     if wanted.mismatch(&facts).is_some() || never_connected {
         return Err(Error::Closed);
@@ -274,6 +330,16 @@ impl Leaves for ConnectedUdpSocket {
 }
 impl Leaves for UnixListener {
     /// The file of its path stays.
+    fn leaves(&self) {
+        self.keep_file();
+    }
+}
+impl Leaves for UnixDatagramSocket {
+    fn leaves(&self) {
+        self.keep_file();
+    }
+}
+impl Leaves for ConnectedUnixDatagramSocket {
     fn leaves(&self) {
         self.keep_file();
     }
@@ -322,6 +388,12 @@ conversions!(UnixStream, unix::UnixStream, UNIX_STREAM);
 conversions!(UnixListener, unix::UnixListener, UNIX_LISTENER);
 conversions!(UdpSocket, std::net::UdpSocket, UDP_SOCKET);
 conversions!(ConnectedUdpSocket, std::net::UdpSocket, CONNECTED_UDP);
+conversions!(UnixDatagramSocket, unix::UnixDatagram, UNIX_DATAGRAMS);
+conversions!(
+    ConnectedUnixDatagramSocket,
+    unix::UnixDatagram,
+    CONNECTED_UNIX_DATAGRAMS
+);
 
 impl TryFrom<std::net::TcpListener> for TcpListener {
     type Error = Error;

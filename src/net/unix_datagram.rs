@@ -125,13 +125,20 @@ impl DatagramCore {
     }
 
     fn abort(&self) {
-        let file = self
-            .file
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        drop(file);
+        drop(self.take_file());
         self.socket.abort();
+    }
+
+    /// The file stays when the socket goes.
+    fn keep_file(&self) {
+        if let Some(file) = self.take_file() {
+            file.keep();
+        }
+    }
+
+    fn take_file(&self) -> Option<OwnFile> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.take()
     }
 }
 
@@ -158,6 +165,10 @@ impl UnixDatagramSocket {
         Self {
             core: DatagramCore::new(fd, local, file),
         }
+    }
+
+    pub(super) fn keep_file(&self) {
+        self.core.keep_file();
     }
 
     /// The name it is bound to; unnamed if none was asked for.
@@ -269,6 +280,10 @@ impl ConnectedUnixDatagramSocket {
             core: DatagramCore::new(fd, local, file),
             peer,
         }
+    }
+
+    pub(super) fn keep_file(&self) {
+        self.core.keep_file();
     }
 
     /// The name it is bound to; unnamed if none was asked for.

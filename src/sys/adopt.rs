@@ -1,7 +1,7 @@
 //! Sockets that were made elsewhere: what they are, and making them ours.
 
 use std::io;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use socket2::{SockAddr, SockRef};
 
@@ -76,10 +76,14 @@ fn option(fd: BorrowedFd<'_>, level: i32, name: i32) -> io::Result<i32> {
     options::get(fd, level, name, 0)
 }
 
-/// Gives a socket what those have that are made here: non-blocking, close-on-exec, no SIGPIPE.
+/// Gives a socket what those have that are made here: non-blocking, close-on-exec, no SIGPIPE, no
+/// time for which closing it would block the thread.
 pub(crate) fn make_ours(fd: BorrowedFd<'_>) -> io::Result<()> {
     let socket = SockRef::from(&fd);
     socket.set_nonblocking(true)?;
+    if socket.linger()?.is_some_and(|time| !time.is_zero()) {
+        socket.set_linger(None)?;
+    }
     #[cfg(target_vendor = "apple")]
     socket.set_nosigpipe(true)?;
     socket.set_cloexec(true)
@@ -93,30 +97,41 @@ pub(crate) fn make_blocking(fd: BorrowedFd<'_>) -> io::Result<()> {
 /// The descriptors that a service manager passes on begin here (`sd_listen_fds(3)`).
 const FIRST_PASSED: RawFd = 3;
 
-/// Takes the `count` descriptors from 3 on, which the environment says are this process's to use.
-/// Each must be open and a socket; otherwise none is taken. Nobody else may own them: the caller
-/// asks once only.
+/// Duplicates the `count` descriptors from 3 on, which the environment says were passed on; they
+/// themselves become close-on-exec and stay open. Each must be a socket, or else there are none.
+///
+/// Duplicates, since the environment may be wrong: the numbers may be something that this program
+/// has opened and owns.
 pub(crate) fn take_passed(count: usize) -> io::Result<Vec<OwnedFd>> {
     let end = i32::try_from(count)
         .ok()
         .and_then(|n| FIRST_PASSED.checked_add(n));
     let end = end.ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))?;
-    for number in FIRST_PASSED..end {
-        // SAFETY: the call only asks; a number that is not open is an error.
-        check(unsafe { libc::fcntl(number, libc::F_GETFD) })?;
-        // SAFETY: it was open just now, and the borrow ends with this statement.
-        look(unsafe { BorrowedFd::borrow_raw(number) })?;
+    let passed = FIRST_PASSED..end;
+    let duplicate = |number| {
+        // Beyond all of them: it must not take the place of one that is missing.
+        let copy = fcntl(number, libc::F_DUPFD_CLOEXEC, end)?;
+        let copy = RawFd::try_from(copy).expect("a descriptor is a small number");
+        // SAFETY: the call above just made this descriptor, and nothing else has its number.
+        let copy = unsafe { OwnedFd::from_raw_fd(copy) };
+        look(copy.as_fd()).map(|_| copy)
+    };
+    let taken = passed.clone().map(duplicate).collect::<io::Result<_>>()?;
+    for number in passed {
+        fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC)?;
     }
-    // SAFETY: open, and by the rule of sd_listen_fds(3) nobody else's; see above.
-    Ok((FIRST_PASSED..end)
-        .map(|number| unsafe { OwnedFd::from_raw_fd(number) })
-        .collect())
+    Ok(taken)
+}
+
+fn fcntl(number: RawFd, command: i32, argument: i32) -> io::Result<usize> {
+    // SAFETY: no memory is passed, and the two commands used here close nothing: a number that is
+    // not open is an error.
+    check(unsafe { libc::fcntl(number, command, argument) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd;
 
     #[test]
     fn sockets_are_told_apart() {
