@@ -17,8 +17,8 @@ use crate::error::{Error, Result};
 use crate::runtime::context;
 use crate::runtime::operation::{After, Direction, First, Operation};
 use crate::runtime::socket::{Socket, Trigger};
-use crate::sys::foreign;
 use crate::sys::poller::ready;
+use crate::sys::{errno, foreign};
 
 /// Waits until a read from a foreign descriptor would not block: there is data, the end, or an
 /// error to be met.
@@ -31,7 +31,8 @@ use crate::sys::poller::ready;
 /// # Errors
 ///
 /// [`Error::Closed`] if [`notify_closing`] was called meanwhile. `InvalidInput` for a regular file
-/// or a directory, which is always ready. [`Error::Io`] if the descriptor cannot be watched, or no
+/// or a directory, which is always ready; on Linux those of procfs and cgroups can be waited for.
+/// [`Error::Io`] if the descriptor cannot be watched, or no
 /// other is left.
 ///
 /// # Cancel safety
@@ -115,17 +116,27 @@ async fn wait(fd: BorrowedFd<'_>, direction: Direction) -> Result<()> {
     context::checkpoint().await?;
     let number = fd.as_raw_fd();
     let failed = |cause: io::Error| Error::io("wait for descriptor", number, cause);
+    let (duplicate, is_file) = foreign::duplicate(fd).map_err(failed)?;
+    let failed = |cause: io::Error| match is_file && errno::is_forbidden(&cause) {
+        true => failed(foreign::always_ready()),
+        false => failed(cause),
+    };
+    // poll(2) calls every file ready; the poller knows which can be waited for.
+    let first = match is_file {
+        true => First::Wait,
+        false => First::Try,
+    };
     let way = match direction {
         Direction::Read => ready::READ,
         Direction::Write => ready::WRITE,
     };
-    let watched = Watched::new(number, foreign::duplicate(fd).map_err(failed)?);
+    let watched = Watched::new(number, duplicate);
     let mut operation = Operation::new(&watched.socket, direction);
     let call = |_: &_, fd: BorrowedFd<'_>| match foreign::is_ready(fd, way)? {
         true => Ok(((), After::Ready)),
         false => Err(io::ErrorKind::WouldBlock.into()),
     };
-    poll_fn(|cx| operation.poll(cx, First::Try, call, failed)).await
+    poll_fn(|cx| operation.poll(cx, first, call, failed)).await
 }
 
 type Waits = BTreeMap<RawFd, Vec<Arc<Socket>>>;

@@ -8,22 +8,26 @@ use super::check;
 use super::poller::ready;
 
 /// Duplicates a descriptor, so that it can be watched beside all others of the same file: a poller
-/// takes each number once.
+/// takes each number once. Also tells whether it is a file, which only the poller can say more of:
+/// those of procfs, of cgroups and of pressure stall information can be waited for.
 ///
 /// # Errors
 ///
-/// A regular file and a directory are `InvalidInput`: they are always ready, and no poller takes
-/// them. Out of descriptors, or a closed one.
-pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+/// Out of descriptors, or a closed one. Except on Linux also a file, as [`always_ready`].
+pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, bool)> {
     let file = File::from(fd.try_clone_to_owned()?);
-    let kind = file.metadata()?;
-    let always_ready = match (kind.is_file(), kind.is_dir()) {
-        (true, _) => "a regular file",
-        (_, true) => "a directory",
-        _ => return Ok(file.into()),
-    };
-    let message = format!("{always_ready} is always ready: it cannot be waited for");
-    Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+    let kind = file.metadata()?.file_type();
+    let is_file = kind.is_file() || kind.is_dir();
+    match is_file && !cfg!(any(target_os = "linux", target_os = "android")) {
+        true => Err(always_ready()),
+        false => Ok((file.into(), is_file)),
+    }
+}
+
+/// The error of a file that the poller does not take.
+pub(crate) fn always_ready() -> io::Error {
+    let message = "a regular file or a directory is always ready: it cannot be waited for";
+    io::Error::new(io::ErrorKind::InvalidInput, message)
 }
 
 /// True if a call in this direction (one of the bits of [`ready`]) would not block now.
@@ -60,7 +64,8 @@ mod tests {
         assert!(!ready(read.as_fd(), ready::READ) && ready(write.as_fd(), ready::WRITE));
         write.write_all(b"x").expect("written");
         assert!(ready(read.as_fd(), ready::READ));
-        let copy = duplicate(read.as_fd()).expect("a duplicate");
+        let (copy, is_file) = duplicate(read.as_fd()).expect("a duplicate");
+        assert!(!is_file);
         assert!(ready(copy.as_fd(), ready::READ));
         drop((read, copy));
         assert!(ready(write.as_fd(), ready::WRITE), "the error is to be met");

@@ -75,6 +75,11 @@ fn inotify_and_devices_are_waited_for() {
         assert!(changes.read(&mut [0; 1024]).expect("the change") > 0);
         let null = File::open("/dev/null").expect("there is one");
         wait_readable(&null).await.expect("always ready");
+        // A file by its type, but one that the kernel can wait for.
+        let mounts = File::open("/proc/self/mounts").expect("procfs");
+        wait_readable(&mounts)
+            .await
+            .expect("ready, as poll(2) says");
     });
 }
 
@@ -110,7 +115,7 @@ fn what_cannot_be_waited_for_is_a_clear_error() {
         let dir = TempDir::new();
         let file = File::create(dir.path("file")).expect("a file");
         let folder = File::open(dir.all()).expect("a folder");
-        for (fd, kind) in [(file, "a regular file"), (folder, "a directory")] {
+        for (fd, kind) in [(file, "a regular file"), (folder, "or a directory")] {
             for ended in [wait_readable(&fd).await, wait_writable(&fd).await] {
                 refused!(ended, Error::Io(_));
                 let text = ended.expect_err("refused").to_string();
