@@ -91,7 +91,8 @@ stage_tree() {
         return 1
     fi
     local options stated wrong=0 counts=()
-    for options in '' '--no-default-features' '--no-default-features --features aws-lc-rs'; do
+    for options in '' '--no-default-features' '--no-default-features --features aws-lc-rs' \
+        '--features anyhow'; do
         # shellcheck disable=SC2086 # the options are words
         count="$(packages_of_library normal,build $options | wc -l)"
         echo "${options:-default}: $count"
@@ -127,6 +128,7 @@ feature_sets=(
     '--no-default-features --features tls'
     '--no-default-features --features aws-lc-rs'
     '--features aws-lc-rs'
+    '--features anyhow'
 )
 
 stage_clippy() {
@@ -154,6 +156,7 @@ stage_features() {
     for options in "${feature_sets[@]}"; do
         filter=tls
         [[ "$options" != --no-default-features ]] || filter=
+        [[ "$options" != '--features anyhow' ]] || filter=clean_up
         echo "with $options"
         # shellcheck disable=SC2086 # the options are words, the filter one or none
         limit 900 cargo test $options --lib --test it -- $filter 2>&1 | tee -a "$work/features.log"

@@ -170,7 +170,7 @@ FURTHER = [
     ("one_server", "three_servers", "a further server, thin LTO", True),
     ("one_group", "three_groups", "a further task group, thin LTO", False),
 ]
-CRATES = [[], CORE, ["--no-default-features", "--features", "aws-lc-rs"]]
+CRATES = [[], CORE, ["--no-default-features", "--features", "aws-lc-rs"], ["--features", "anyhow"]]
 
 
 def table(head, rows):
