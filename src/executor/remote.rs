@@ -40,10 +40,11 @@
 //!
 //! # Who may call what
 //!
-//! - Any thread: `wake`, `post`, `while_open`, `unless_posted`, `serial`, `bell`; the table's `by_index`,
-//!   `by_serial`. Never a signal handler: they lock and may allocate.
+//! - Any thread: `wake`, `post`, `while_open`, `unless_posted`, `serial`, `bell`; the table's
+//!   `by_index`, `by_serial`. Never a signal handler: they lock and may allocate.
 //! - The thread that owns the runtime: `try_sleep`, `drain`, `has_queued`; `open`, `close`.
-//! - Inside the closures of `while_open`, `unless_posted` and `open`: nothing of this file, since the lock is held.
+//! - Inside the closures of `while_open`, `unless_posted` and `open`: nothing of this file, since
+//!   the lock is held.
 //!
 //! # Invariants
 //!

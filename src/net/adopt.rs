@@ -3,6 +3,8 @@
 //! From std's types, from descriptors, and from whoever started this process; each checked for
 //! what it is. We make them non-blocking, which every duplicate of the descriptor notices, in other
 //! processes too.
+//!
+//! The file is long because it has a few lines for each of seven types.
 
 use std::io;
 use std::net::SocketAddr;

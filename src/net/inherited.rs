@@ -25,10 +25,10 @@ pub struct InheritedSocket {
 /// process; `LISTEN_FDNAMES` names them. Without these variables, and from the second call on,
 /// there are none.
 ///
-/// What is given back are duplicates, since the environment could be wrong and the numbers something
-/// that the program has opened itself. The descriptors that were passed on stay open as long as the
-/// process, and with them the sockets; they are close-on-exec from here on. The environment is left
-/// as it is: children see another `LISTEN_PID`.
+/// What is given back are duplicates, since the environment could be wrong and the numbers
+/// something that the program has opened itself. The descriptors that were passed on stay open as
+/// long as the process, and with them the sockets; they are close-on-exec from here on. The
+/// environment is left as it is: children see another `LISTEN_PID`.
 ///
 /// # Errors
 ///

@@ -131,9 +131,7 @@ impl DatagramCore {
 
     /// The file stays when the socket goes.
     fn keep_file(&self) {
-        if let Some(file) = self.take_file() {
-            file.keep();
-        }
+        self.take_file().into_iter().for_each(OwnFile::keep);
     }
 
     fn take_file(&self) -> Option<OwnFile> {

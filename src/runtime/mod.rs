@@ -114,10 +114,7 @@ fn refuse_nesting() {
 }
 
 /// A runtime of one's own: to call [`block_on`](Self::block_on) several times, or to drive from
-/// another loop with [`turn`](Self::turn).
-///
-/// It belongs to the process that made it: in a fork operations end with [`Error::Io`], and a new
-/// runtime works (`docs/fork.md`).
+/// another loop with [`turn`](Self::turn). In a fork make a new one (`docs/fork.md`).
 ///
 /// # Examples
 ///

@@ -8,24 +8,22 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{
     UnixDatagram as StdDatagram, UnixListener as StdUnixListener, UnixStream as StdUnixStream,
 };
-use std::time::{Duration, Instant};
 
 use futures_util::future::join;
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::{Domain, Socket, Type};
 use soloio::net::adopt_listeners;
 use soloio::{
-    ConnectedUdpSocket, ConnectedUnixDatagramSocket, Error, MultiListener, Result, TcpListener,
-    TcpStream, UdpSocket, UnixDatagramSocket, UnixListener, UnixStream, connect_tcp, connect_unix,
-    create_memory_byte_stream, create_tcp_listener, create_unix_datagram_socket,
-    create_unix_listener, task_group,
+    ConnectedUdpSocket, Error, MultiListener, Result, TcpListener, TcpStream, UdpSocket,
+    UnixListener, UnixStream, connect_tcp, connect_unix, create_memory_byte_stream,
+    create_tcp_listener, create_unix_listener, task_group,
 };
 
 use crate::net_support::{
-    TempDir, clog, polled, refused, run, tcp_listener, tcp_pair, turns, udp, unix_pair,
+    TempDir, polled, refused, run, tcp_listener, tcp_pair, turns, udp, unix_pair,
 };
 use crate::support::{alone, deadline, fds};
 
-fn std_pair() -> (StdStream, StdStream) {
+pub(crate) fn std_pair() -> (StdStream, StdStream) {
     let listener = StdListener::bind("127.0.0.1:0").expect("a port");
     let client = StdStream::connect(listener.local_addr().expect("bound")).expect("connects");
     (client, listener.accept().expect("accepts").0)
@@ -52,99 +50,6 @@ fn r10_blocking_streams_of_std_do_not_block_the_loop() {
         };
         let (received, ()) = join(a.receive(), answer).await;
         assert_eq!(received.expect("sent"), b"late");
-    });
-}
-
-#[test]
-fn unix_datagram_sockets_travel_both_ways() {
-    run(async {
-        let dir = TempDir::new();
-        let path = dir.path("bound");
-        let std = StdDatagram::bind(&path).expect("a free path");
-        let socket = UnixDatagramSocket::try_from(std).expect("a UNIX datagram socket");
-        assert_eq!(socket.local_name().as_path(), Some(&*path));
-        let (a, b) = StdDatagram::pair().expect("a pair");
-        let a = ConnectedUnixDatagramSocket::try_from(a).expect("a connected one");
-        b.send(b"to a").expect("sent");
-        assert_eq!(a.receive().await.expect("sent"), b"to a");
-        let free = StdDatagram::unbound().expect("a socket");
-        free.send_to(b"to the path", &path).expect("sent");
-        assert_eq!(socket.receive().await.expect("sent").0, b"to the path");
-        // And back: the file stays, and calls block again.
-        let std: StdDatagram = socket.try_into().expect("it was not aborted");
-        assert!(path.exists());
-        let reader = std::thread::spawn(move || std.recv(&mut [0; 9]).expect("it blocks"));
-        free.send_to(b"again", &path).expect("sent");
-        assert_eq!(reader.join().expect("no panic"), 5);
-        // One that removes its file leaves it when it is given away.
-        let path = dir.path("ours");
-        let ours = create_unix_datagram_socket()
-            .local_path(&path)
-            .unlink_on_close(true);
-        let ours = ours.await.expect("a free path");
-        let given: OwnedFd = ours.try_into().expect("it was not aborted");
-        assert!(path.exists());
-        drop(given);
-        a.abort();
-        refused!(OwnedFd::try_from(a), Error::Closed);
-        // Each for what it is.
-        let (a, b) = StdDatagram::pair().expect("a pair");
-        let error = UnixDatagramSocket::try_from(a).expect_err("connected");
-        assert!(error.to_string().contains("connected"), "{error}");
-        let error = UdpSocket::try_from(OwnedFd::from(b)).expect_err("a UNIX one");
-        assert!(error.to_string().contains("family"), "{error}");
-        let error = ConnectedUnixDatagramSocket::try_from(free).expect_err("not connected");
-        assert!(error.to_string().contains("not connected"), "{error}");
-    });
-}
-
-/// Its clone keeps the first one in the poller, unless that is taken out when it is closed.
-#[test]
-fn clones_are_adopted_one_after_the_other_in_one_runtime() {
-    let test = "adopt::clones_are_adopted_one_after_the_other_in_one_runtime";
-    alone(test, || {
-        run(async {
-            let (client, mut server) = std_pair();
-            let unix = StdUnixStream::pair().expect("a pair");
-            let mut unix_server = unix.1;
-            for _ in 0..3 {
-                let clone = client.try_clone().expect("a clone");
-                let clone = TcpStream::try_from(clone).expect("a TCP stream");
-                assert!(polled(1, clone.receive()).await.is_none(), "it waits");
-                server.write_all(b"x").expect("sent");
-                assert_eq!(clone.receive().await.expect("not broken"), b"x");
-                drop(clone);
-                let clone = unix.0.try_clone().expect("a clone");
-                let clone = UnixStream::try_from(clone).expect("a UNIX stream");
-                assert!(polled(1, clone.receive()).await.is_none(), "it waits");
-                unix_server.write_all(b"x").expect("sent");
-                assert_eq!(clone.receive().await.expect("not broken"), b"x");
-            }
-        });
-    });
-}
-
-#[test]
-fn an_adopted_socket_never_blocks_the_loop_when_it_is_dropped() {
-    run(async {
-        let (client, server) = std_pair();
-        SockRef::from(&client)
-            .set_linger(Some(Duration::from_secs(3)))
-            .expect("an option");
-        let client = TcpStream::try_from(client).expect("a TCP stream");
-        // As much as the peer, which does not read, leaves in the way.
-        clog(&client, 0).await;
-        let start = Instant::now();
-        drop(client);
-        assert!(start.elapsed() < Duration::from_secs(1));
-        drop(server);
-        // Zero blocks nothing, and is somebody's wish.
-        let (client, _server) = std_pair();
-        SockRef::from(&client)
-            .set_linger(Some(Duration::ZERO))
-            .expect("an option");
-        let client = TcpStream::try_from(client).expect("a TCP stream");
-        assert!(client.zero_linger().expect("an option"));
     });
 }
 

@@ -5,6 +5,7 @@
 
 mod addresses;
 mod adopt;
+mod adopted;
 mod allocations;
 mod bad_input;
 mod blocked_signals;
