@@ -237,7 +237,8 @@ impl Pem {
                 (Marker::Begin(label), before) => {
                     let skipped = bytes.iter().take_while(|byte| **byte != b'-').count();
                     open = Some((label, line, start + skipped));
-                    flaw = flaw.or(before.map(|(label, line, _)| Flaw::CutOff(label, line)));
+                    flaw =
+                        flaw.or_else(|| before.map(|(label, line, _)| Flaw::CutOff(label, line)));
                 }
                 (Marker::End(label), Some((begun, line, start))) if label == begun => {
                     let text = &self.bytes[start..at];
