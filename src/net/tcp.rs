@@ -22,7 +22,7 @@ use crate::sys::{self, errno};
 ///
 /// Dropping it closes it at once: what the peer has not received yet is lost if the peer goes on
 /// sending. [`close`](Self::close) waits until it has arrived, and so does a server for a stream
-/// that its handler drops (see [`Serve`]). `TCP_NODELAY` is set.
+/// that its handler drops (see [`Serve`](crate::Serve)). `TCP_NODELAY` is set.
 #[doc(alias = "SocketStream")]
 #[derive(Debug)]
 pub struct TcpStream {
