@@ -104,7 +104,7 @@ impl<'h, L: Listener> TlsListener<'h, L> {
     /// # async fn example() -> soloio::Result<()> {
     /// let config = || server_config().certificate_files("server.pem", "server.key").build();
     /// let listener = TlsListener::new(create_tcp_listener().await?, config()?);
-    /// task_group(async |group| {
+    /// task_group(async |group| -> soloio::Result<()> {
     ///     group.spawn(async { listener.serve(async |client| client.close().await).await });
     ///     let hangups = open_signal_receiver(&[Signal::Hangup])?;
     ///     loop {

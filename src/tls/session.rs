@@ -217,7 +217,15 @@ impl<S: ByteStream> Session<S> {
         };
         let inner = self.inner;
         drop(self.state);
-        let closed = inner.close().await;
+        let closed = match inner.close().await {
+            // It left when it had finished: our close_notify is what it did not wait for.
+            Err(Error::Broken(cause))
+                if peer_is_gone && cause.kind() == io::ErrorKind::ConnectionReset =>
+            {
+                Ok(())
+            }
+            closed => closed,
+        };
         match said {
             // It had finished before, and does not listen any more.
             Err(Error::Broken(_)) if peer_is_gone => closed,
