@@ -211,16 +211,16 @@ impl<S: ByteStream> Session<S> {
 
     pub(super) async fn close(self: Box<Self>) -> Result<()> {
         let said = self.in_time(pin!(self.send_eof())).await;
-        let peer_is_gone = {
+        let (peer_closed, truncated) = {
             let state = self.state.borrow();
-            state.peer_closed || state.truncated
+            (state.peer_closed, state.truncated)
         };
         let inner = self.inner;
         drop(self.state);
         let closed = match inner.close().await {
             // It left when it had finished: our close_notify is what it did not wait for.
             Err(Error::Broken(cause))
-                if peer_is_gone && cause.kind() == io::ErrorKind::ConnectionReset =>
+                if peer_closed && cause.kind() == io::ErrorKind::ConnectionReset =>
             {
                 Ok(())
             }
@@ -228,7 +228,7 @@ impl<S: ByteStream> Session<S> {
         };
         match said {
             // It had finished before, and does not listen any more.
-            Err(Error::Broken(_)) if peer_is_gone => closed,
+            Err(Error::Broken(_)) if peer_closed || truncated => closed,
             said => said.and(closed),
         }
     }
