@@ -194,15 +194,22 @@ fn an_ipv6_address_may_stand_in_brackets() {
 
 #[test]
 fn what_a_connected_socket_is_refused_names_the_peer() {
-    run(async {
-        let gone = udp().await.local_addr();
-        let socket = create_connected_udp_socket("127.0.0.1", gone.port()).await;
-        let socket = socket.expect("a socket");
-        socket.send(b"anybody?").await.expect("sent");
-        let error = text(socket.receive().await);
-        assert!(error.contains(&gone.to_string()), "{error}");
-        assert!(!error.contains(&socket.local_addr().to_string()), "{error}");
-    });
+    // In a namespace: elsewhere another test may be given the port that is free again.
+    in_namespace(
+        "addresses::what_a_connected_socket_is_refused_names_the_peer",
+        "",
+        || {
+            run(async {
+                let gone = udp().await.local_addr();
+                let socket = create_connected_udp_socket("127.0.0.1", gone.port()).await;
+                let socket = socket.expect("a socket");
+                socket.send(b"anybody?").await.expect("sent");
+                let error = text(socket.receive().await);
+                assert!(error.contains(&gone.to_string()), "{error}");
+                assert!(!error.contains(&socket.local_addr().to_string()), "{error}");
+            });
+        },
+    );
 }
 
 /// tailscale#3641: a firewall's word about one peer ended the socket for all.
