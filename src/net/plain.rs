@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use super::stream_socket::StreamSocket;
 use crate::error::Result;
 use crate::runtime::operation::{Direction, Operation};
+#[cfg(feature = "tls")]
 use crate::runtime::silence::CloseLimits;
 use crate::stream::{Plain, PlainSocket, ReceiveCall, SendCall};
 
@@ -43,10 +44,12 @@ impl<A: Display + Send + Sync> PlainSocket for StreamSocket<A> {
         self.send_eof()
     }
 
+    #[cfg(feature = "tls")]
     fn close_limits(&self) -> CloseLimits {
         self.socket().close_limits.get()
     }
 
+    #[cfg(feature = "tls")]
     fn unacknowledged(&self) -> usize {
         self.unacknowledged()
     }

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use crate::error::Result;
 use crate::runtime::context::Core;
 use crate::runtime::operation::{Direction, Operation};
+#[cfg(feature = "tls")]
 use crate::runtime::silence::CloseLimits;
 
 /// A receive: how much came, and whether there was no room for more.
@@ -42,9 +43,11 @@ pub(crate) trait PlainSocket: Sync {
     fn end(&self) -> Result<()>;
 
     /// How long it may be waited for at its end.
+    #[cfg(feature = "tls")]
     fn close_limits(&self) -> CloseLimits;
 
     /// How many bytes the peer has not acknowledged.
+    #[cfg(feature = "tls")]
     fn unacknowledged(&self) -> usize;
 }
 

@@ -114,7 +114,10 @@ fn a_rate_limiter_lets_the_burst_through_and_then_one_at_a_time() {
         refused!(limiter.acquire_nowait(), Error::WouldBlock);
         let mut waits = Box::pin(move_on_after(Duration::from_millis(5), limiter.acquire()));
         task_group(async |group| {
-            drop(group.spawn(async { Ok(assert!(waits.as_mut().await?.is_none())) }));
+            drop(group.spawn(async {
+                assert!(waits.as_mut().await?.is_none());
+                Ok(())
+            }));
             yield_now().await?;
             assert_eq!(limiter.statistics().tasks_waiting, 1);
             // Also one that need not wait does not overtake.

@@ -330,10 +330,10 @@ async fn leaf(world: Rc<World>, finite: bool) -> Result<()> {
             drop(shield(world.shield, sleep(SHORT / 4)).await);
         },
         _ => {
-            let scopes = world.scopes.borrow();
-            let at = world.below(scopes.len());
-            let scope = Rc::clone(&scopes[at]);
-            drop(scopes);
+            let scope = {
+                let scopes = world.scopes.borrow();
+                Rc::clone(&scopes[world.below(scopes.len())])
+            };
             scope.cancel("from inside");
             sleep(HOUR).await
         }
