@@ -17,7 +17,7 @@ use soloio::{
 
 use crate::names::{Fixed, HOUR};
 use crate::namespace::in_namespace;
-use crate::net_support::{refused, turns};
+use crate::net_support::{refused, tcp_listener, turns};
 use crate::support::{deadline, threads};
 
 #[test]
@@ -113,8 +113,7 @@ fn b7_a_hundred_connects_to_one_name_make_one_lookup() {
         let server = NameServer::start();
         let before = threads();
         let connected = block_on(async {
-            let listener = create_tcp_listener().local_host("127.0.0.1").await;
-            let listener = listener.expect("listens");
+            let listener = tcp_listener().await;
             let port = listener.local_addr().port();
             let connects = (0..100).map(|_| connect_tcp("one.example", port).into_future());
             let open = async {
@@ -122,8 +121,7 @@ fn b7_a_hundred_connects_to_one_name_make_one_lookup() {
                     turns(1).await;
                 }
                 assert!(threads() <= before + 2, "one may read the hosts file");
-                // All of them wait by then: the combinator polls 32 in a turn.
-                turns(20).await;
+                turns(20).await; // all wait by then: 32 are polled in a turn
                 server.open.store(true, SeqCst);
             };
             join(join_all(connects), open).await.0
