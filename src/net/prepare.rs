@@ -61,7 +61,7 @@ impl Prepare {
 
 fn bind(fd: BorrowedFd<'_>, local: &SocketAddr) -> io::Result<()> {
     if local.port() == 0 {
-        // Else each connection has a port for itself, whoever the peer is.
+        // Else each connection has a port for itself, whatever the peer is.
         sys::socket::choose_port_late(fd);
     } else {
         // For attempts side by side, and again while an earlier connection is in TIME_WAIT.

@@ -319,7 +319,7 @@ impl UdpCore {
 
     /// Draws conclusions from what came.
     fn note(&self, fd: BorrowedFd<'_>, inbox: &mut Inbox, batch: &Batch, filled: &Filled) {
-        // Whoever reads from the descriptor by other means would not expect it.
+        // Code that reads from the descriptor by other means would not expect it.
         if inbox.note(batch, filled) && !self.socket.is_lent() {
             inbox.coalesced = Some(udp::coalesce(fd));
         }

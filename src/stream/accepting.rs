@@ -131,7 +131,7 @@ fn start<'s, G, S, H, O, E>(
     let (keeper, spawned_at) = (Rc::clone(serving), Location::caller());
     if serving.apart {
         let serving = Rc::clone(serving);
-        // In a box, so that its being in a scope is known to nobody else.
+        // In a box, so that nothing else knows that it is in a scope.
         let limited = async move {
             Box::pin(serving.scope.run(connection)).await;
         };

@@ -1,6 +1,6 @@
 //! What a cancel does to scopes: what it reaches, how long shields hold it up, when it is over.
 //!
-//! The state, and the table of who sets what, is in the parent.
+//! The state, and the table of what sets each flag, is in the parent.
 
 use super::{Kind, Limit, NIL, News, Next, POLLS, Reached, ScopeKey, Scopes, index, place};
 use crate::sys::clock::{NEVER, Nanos};
