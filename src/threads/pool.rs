@@ -375,8 +375,9 @@ mod tests {
     }
 
     impl Held {
+        /// A job may outlive the test, which then hears no more of it.
         fn tell(&self, what: &'static str) {
-            self.events.send((self.name, what)).expect("the test waits");
+            self.events.send((self.name, what)).ok();
         }
     }
 
