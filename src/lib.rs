@@ -130,10 +130,12 @@ pub use runtime::silence::CloseLimits;
 pub use runtime::{Dump, Runtime, TaskState, block_on, dump};
 pub use signal::{Signal, SignalReceiver, ctrl_c, open_signal_receiver};
 pub use stream::{
-    AnyByteStream, Buffered, ByteReceiveStream, ByteSendStream, ByteStream, Listener, MemoryStream,
-    MultiListener, ObjectReceiver, ObjectSender, ObjectStreamStatistics, Peer, Serve,
+    AnyByteStream, Buffered, ByteReceiveStream, ByteSendStream, ByteStream, Io, Listener,
+    MemoryStream, MultiListener, ObjectReceiver, ObjectSender, ObjectStreamStatistics, Peer, Serve,
     ServeCounters, TrySendError, create_memory_byte_stream, create_memory_object_stream,
 };
+pub use runtime::place::Place;
+pub use sys::room::Room;
 pub use stream::{Relay, RelaySide, Relayed, relay};
 pub use sync::{
     CapacityLimiter, Condition, Event, Lock, LockGuard, RateLimiter, Semaphore, ThreadEvent,

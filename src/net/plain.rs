@@ -8,14 +8,7 @@ use crate::error::Result;
 use crate::runtime::operation::{Direction, Operation};
 #[cfg(feature = "tls")]
 use crate::runtime::silence::CloseLimits;
-use crate::stream::{Plain, PlainSocket, ReceiveCall, SendCall};
-
-impl<A: Display + Send + Sync> StreamSocket<A> {
-    #[allow(clippy::unnecessary_wraps, reason = "not every stream is one")]
-    pub(super) fn plain(&self) -> Option<Plain<'_>> {
-        Some(Plain(self))
-    }
-}
+use crate::stream::{PlainSocket, ReceiveCall, SendCall};
 
 impl<A: Display + Send + Sync> PlainSocket for StreamSocket<A> {
     fn operation(&self, direction: Direction) -> Operation<'_> {
@@ -28,7 +21,7 @@ impl<A: Display + Send + Sync> PlainSocket for StreamSocket<A> {
         cx: &Context<'_>,
         call: &mut ReceiveCall<'_>,
     ) -> Poll<Result<usize>> {
-        self.poll_receive(operation, cx, call)
+        self.poll_receive_by(operation.place(), cx, call)
     }
 
     fn poll_send_by(
@@ -37,7 +30,7 @@ impl<A: Display + Send + Sync> PlainSocket for StreamSocket<A> {
         cx: &Context<'_>,
         call: &mut SendCall<'_>,
     ) -> Poll<Result<usize>> {
-        self.poll_send(operation, cx, call)
+        self.poll_send_by(operation.place(), cx, call)
     }
 
     fn end(&self) -> Result<()> {

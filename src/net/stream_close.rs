@@ -72,7 +72,7 @@ impl<A: Display> StreamSocket<A> {
     }
 
     fn poll_discard(&self, operation: &mut Operation<'_>, cx: &Context<'_>) -> Poll<Result<usize>> {
-        self.poll_receive(operation, cx, |core, fd| {
+        self.poll_receive_by(operation.place(), cx, |core, fd| {
             let mut scratch = core.scratch();
             let got = sys::socket::recv(fd, &mut scratch)?;
             Ok((got, got == SCRATCH))

@@ -10,20 +10,20 @@
 //! ```
 
 use std::fmt::Display;
-use std::future::Future;
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::pin::Pin;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicI32};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use crate::error::{Error, OsError, Result};
 use crate::runtime::context::{Core, SCRATCH};
 use crate::runtime::operation::{After, Direction, First, Operation};
+use crate::runtime::place::Place;
 use crate::runtime::socket::{Socket, Trigger};
-use crate::stream::{Data, Rest};
+use crate::stream::no_room;
+use crate::sys::room::Room;
 use crate::sys::{self, errno};
 
 /// Receiving ended in order.
@@ -116,41 +116,35 @@ impl<A: Display> StreamSocket<A> {
         self.socket.lend()
     }
 
-    pub(super) fn receive_into<'a, 'b>(&'a self, buf: &'b mut [u8]) -> ReceiveInto<'a, 'b, A> {
-        ReceiveInto {
-            stream: self,
-            operation: self.operation(Direction::Read).briefly(),
-            buf: Some(buf),
-        }
-    }
-
-    pub(super) fn receive_max(&self, max: usize) -> ReceiveMax<'_, A> {
-        ReceiveMax {
-            stream: self,
-            operation: self.operation(Direction::Read).briefly(),
-            max,
-        }
-    }
-
-    pub(super) fn send<D: Data>(&self, data: D) -> Send<'_, A, D> {
-        Send {
-            stream: self,
-            operation: self.operation(Direction::Write).briefly(),
-            data,
-            begun: false,
-        }
-    }
-
     pub(super) fn operation(&self, direction: Direction) -> Operation<'_> {
         Operation::new(&self.socket, direction)
+    }
+
+    /// Receives into `room`: at least one byte, or an error.
+    #[inline]
+    pub(super) fn poll_receive(
+        &self,
+        place: &mut Place,
+        cx: &Context<'_>,
+        room: &mut Room<'_>,
+    ) -> Poll<Result<()>> {
+        if room.remaining() == 0 {
+            return Poll::Ready(Err(no_room()));
+        }
+        let receive = |core: &Core, fd: BorrowedFd<'_>| {
+            let asked = room.remaining().min(SCRATCH);
+            let got = room.receive(fd, || core.scratch())?;
+            Ok((got, got >= asked))
+        };
+        self.poll_receive_by(place, cx, receive).map_ok(drop)
     }
 
     /// One receive: `receive` makes the call and tells how much came, and whether there was no
     /// room for more.
     #[inline]
-    pub(super) fn poll_receive(
+    pub(super) fn poll_receive_by(
         &self,
-        operation: &mut Operation<'_>,
+        place: &mut Place,
         cx: &Context<'_>,
         mut receive: impl FnMut(&Core, BorrowedFd<'_>) -> io::Result<(usize, bool)>,
     ) -> Poll<Result<usize>> {
@@ -163,17 +157,35 @@ impl<A: Display> StreamSocket<A> {
             let short = self.is_tcp && URGENT_IS_TOLD && !full && got > 0;
             Ok((got, if short { After::Short } else { After::Ready }))
         };
-        match operation.poll(cx, First::Wait, call, |cause| self.receive_failed(cause)) {
+        let failed = |cause| self.receive_failed(cause);
+        let on = (&self.socket, Direction::Read);
+        match place.operate(on, cx, First::Wait, call, failed) {
             Poll::Ready(Ok(0)) => Poll::Ready(Err(self.at_end())),
             other => other,
         }
     }
 
+    /// Sends a prefix of `parts` and tells its length; nothing of them only asks for the state.
+    #[inline]
+    pub(super) fn poll_send(
+        &self,
+        place: &mut Place,
+        cx: &Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<Result<usize>> {
+        self.poll_send_by(place, cx, |_, fd| match parts {
+            [part] if part.is_empty() => Ok(0),
+            [part] => sys::socket::send(fd, part),
+            parts if parts.iter().all(|part| part.is_empty()) => Ok(0),
+            parts => sys::socket::send_vectored(fd, parts),
+        })
+    }
+
     /// One call in the sending direction.
     #[inline]
-    pub(super) fn poll_send<T>(
+    pub(super) fn poll_send_by<T>(
         &self,
-        operation: &mut Operation<'_>,
+        place: &mut Place,
         cx: &Context<'_>,
         mut send: impl FnMut(&Core, BorrowedFd<'_>) -> io::Result<T>,
     ) -> Poll<Result<T>> {
@@ -181,7 +193,13 @@ impl<A: Display> StreamSocket<A> {
             return Poll::Ready(Err(Error::Closed));
         }
         let call = |core: &Core, fd: BorrowedFd<'_>| Ok((send(core, fd)?, After::Ready));
-        operation.poll(cx, First::Try, call, |cause| self.send_failed(cause))
+        let failed = |cause| self.send_failed(cause);
+        let on = (&self.socket, Direction::Write);
+        place.operate(on, cx, First::Try, call, failed)
+    }
+
+    pub(super) fn leave_place(&self, direction: Direction, place: &mut Place) {
+        place.leave_socket(&self.socket, direction);
     }
 
     /// Nothing will come any more: in order, unless a reset was seen before.
@@ -247,126 +265,5 @@ impl<A: Display> StreamSocket<A> {
 
     pub(super) fn abort(&self) {
         self.socket.abort();
-    }
-}
-
-/// Receives into a buffer of the caller's.
-#[derive(Debug)]
-#[must_use = "futures do nothing unless awaited"]
-pub(crate) struct ReceiveInto<'a, 'b, A> {
-    stream: &'a StreamSocket<A>,
-    operation: Operation<'a>,
-    buf: Option<&'b mut [u8]>,
-}
-
-impl<'b, A: Display> Future for ReceiveInto<'_, 'b, A> {
-    type Output = Result<&'b mut [u8]>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        let Some(buf) = &mut this.buf else {
-            return Poll::Ready(Err(Error::Closed));
-        };
-        if buf.is_empty() {
-            return Poll::Ready(Err(empty_buffer()));
-        }
-        let polled = this.stream.poll_receive(&mut this.operation, cx, |_, fd| {
-            let got = sys::socket::recv(fd, buf)?;
-            Ok((got, got == buf.len()))
-        });
-        match this.operation.conclude(polled) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Ready(Ok(got)) => {
-                let buf = this.buf.take().expect("it was there above");
-                Poll::Ready(Ok(&mut buf[..got]))
-            }
-        }
-    }
-}
-
-/// Receives into memory of its own, of exactly the size of what came.
-#[derive(Debug)]
-#[must_use = "futures do nothing unless awaited"]
-pub(crate) struct ReceiveMax<'a, A> {
-    stream: &'a StreamSocket<A>,
-    operation: Operation<'a>,
-    max: usize,
-}
-
-impl<A: Display> Future for ReceiveMax<'_, A> {
-    type Output = Result<Vec<u8>>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        if this.max == 0 {
-            return Poll::Ready(Err(empty_buffer()));
-        }
-        let max = this.max.min(SCRATCH);
-        let mut received = Vec::new();
-        let polled = this
-            .stream
-            .poll_receive(&mut this.operation, cx, |core, fd| {
-                let mut scratch = core.scratch();
-                let got = sys::socket::recv(fd, &mut scratch[..max])?;
-                received = scratch[..got].to_vec();
-                Ok((got, got == max))
-            });
-        this.operation.conclude(polled).map_ok(|_| received)
-    }
-}
-
-#[cold]
-fn empty_buffer() -> Error {
-    Error::invalid("receive", "a receive of at most 0 bytes can never give any")
-}
-
-fn send_rest(fd: BorrowedFd<'_>, data: &impl Data) -> io::Result<usize> {
-    match data.rest() {
-        Rest::One(part) => sys::socket::send(fd, part),
-        Rest::Many(parts) => sys::socket::send_vectored(fd, parts),
-    }
-}
-
-/// Sends all of `data`; what was taken by the kernel is no longer in it.
-#[derive(Debug)]
-#[must_use = "futures do nothing unless awaited"]
-pub(crate) struct Send<'a, A, D> {
-    stream: &'a StreamSocket<A>,
-    operation: Operation<'a>,
-    data: D,
-    begun: bool,
-}
-
-impl<A: Display, D: Data + Unpin> Future for Send<'_, A, D> {
-    type Output = Result<()>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let this = self.get_mut();
-        let polled = this.poll_all(cx);
-        this.operation.conclude(polled)
-    }
-}
-
-impl<A: Display, D: Data> Send<'_, A, D> {
-    #[inline]
-    fn poll_all(&mut self, cx: &Context<'_>) -> Poll<Result<()>> {
-        loop {
-            if self.begun && self.data.is_empty() {
-                return Poll::Ready(Ok(()));
-            }
-            let data = &self.data;
-            // An empty send looks at the state of this side and sends nothing.
-            let send = |_: &_, fd: BorrowedFd<'_>| match data.is_empty() {
-                true => Ok(0),
-                false => send_rest(fd, data),
-            };
-            let sent = ready!(self.stream.poll_send(&mut self.operation, cx, send))?;
-            self.data.advance(sent);
-            self.begun = true;
-            if !self.data.is_empty() {
-                self.operation.hold_on();
-            }
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! TCP streams and listeners.
 
 use std::future::{Future, poll_fn};
+use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll};
@@ -10,8 +11,11 @@ use super::listen_socket::{Accept, ListenSocket};
 use super::options::{HasOptions, buffer_options, close_options, ip_options, tcp_options};
 use super::stream_socket::StreamSocket;
 use crate::error::{Error, Result};
+use crate::runtime::operation::Direction;
+use crate::runtime::place::Place;
 use crate::runtime::socket::Socket;
-use crate::stream::{AtOnce, Listener, Peer, byte_stream_face, serve_face};
+use crate::stream::{AtOnce, Listener, Peer, Plain, byte_stream_face, serve_face, socket_stream};
+use crate::sys::room::Room;
 use crate::sys::{self, errno};
 
 /// A TCP connection.
@@ -29,7 +33,8 @@ pub struct TcpStream {
     socket: Box<StreamSocket<SocketAddr>>,
 }
 
-byte_stream_face!(TcpStream, socket, Send);
+byte_stream_face!(TcpStream, Send);
+socket_stream!(TcpStream);
 buffer_options!(TcpStream);
 ip_options!(TcpStream);
 tcp_options!(TcpStream);
@@ -82,11 +87,6 @@ impl TcpStream {
             let unspecified = SocketAddr::from(([0, 0, 0, 0], 0));
             sys::socket::local_addr(fd).unwrap_or(unspecified)
         })
-    }
-
-    /// The kernel forgets it then.
-    fn before_abort(&self) {
-        self.known_local();
     }
 }
 

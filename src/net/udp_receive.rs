@@ -49,7 +49,7 @@ impl<'b> Future for ReceiveInto<'_, 'b> {
         let mut ends = udp.ends();
         let call = |core: &Core, fd: BorrowedFd<'_>| udp.receive_one(core, fd, buf, &mut ends);
         let polled = operation.poll(cx, udp.first(), call, |cause| udp.not_received(cause));
-        let one = ready!(operation.conclude(polled))?;
+        let one = ready!(polled)?;
         Poll::Ready(Ok(Datagram {
             data: &mut std::mem::take(buf)[..one.length],
             from: ends.from,
@@ -81,8 +81,7 @@ impl Future for Receive<'_> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { udp, operation } = self.get_mut();
         let call = |core: &Core, fd: BorrowedFd<'_>| udp.receive_vec(core, fd);
-        let polled = operation.poll(cx, udp.first(), call, |cause| udp.not_received(cause));
-        operation.conclude(polled)
+        operation.poll(cx, udp.first(), call, |cause| udp.not_received(cause))
     }
 }
 
@@ -117,7 +116,7 @@ impl<'b> Future for ReceiveMany<'_, 'b> {
         let room = buffer.as_mut().expect("not polled after its end").room();
         let call = |core: &Core, fd: BorrowedFd<'_>| udp.receive_batch(core, fd, room);
         let polled = operation.poll(cx, udp.first(), call, |cause| udp.not_received(cause));
-        ready!(operation.conclude(polled))?;
+        ready!(polled)?;
         let buffer: &'b DatagramBuffer = buffer.take().expect("as above");
         Poll::Ready(Ok(buffer.datagrams()))
     }

@@ -75,8 +75,7 @@ impl Future for Send<'_, '_> {
             Ok(((), After::Ready))
         };
         let failed = |cause| udp.not_sent(to.copied(), cause);
-        let polled = operation.poll(cx, First::Try, call, failed);
-        operation.conclude(polled)
+        operation.poll(cx, First::Try, call, failed)
     }
 }
 

@@ -1,19 +1,24 @@
 //! UNIX streams and listeners.
 
 use std::future::{Future, poll_fn};
+use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll};
 
 use super::hand_over::{Movable, hand_over};
 use super::listen_socket::ListenSocket;
 use super::options::{HasOptions, buffer_options, close_options};
 use super::stream_socket::StreamSocket;
 use crate::error::{Error, Result};
+use crate::runtime::operation::Direction;
+use crate::runtime::place::Place;
 use crate::runtime::socket::Socket;
-use crate::stream::{AtOnce, Listener, Peer, byte_stream_face, serve_face};
+use crate::stream::{AtOnce, Listener, Peer, Plain, byte_stream_face, serve_face, socket_stream};
 use crate::sys;
 use crate::sys::addr::UnixName;
 use crate::sys::file::OwnFile;
+use crate::sys::room::Room;
 use crate::sys::socket::Kind;
 use crate::sys::unix::PeerCredentials;
 
@@ -24,7 +29,8 @@ pub struct UnixStream {
     pub(super) socket: Box<StreamSocket<UnixName>>,
 }
 
-byte_stream_face!(UnixStream, socket, Send);
+byte_stream_face!(UnixStream, Send);
+socket_stream!(UnixStream);
 buffer_options!(UnixStream);
 close_options!(UnixStream);
 hand_over!(UnixStream);
@@ -77,11 +83,6 @@ impl UnixStream {
             // The kernel knows it as long as the descriptor is open, which it is here.
             sys::socket::local_name(fd).unwrap_or_else(|_| UnixName::unnamed())
         })
-    }
-
-    /// The kernel forgets it then.
-    fn before_abort(&self) {
-        self.known_local();
     }
 }
 

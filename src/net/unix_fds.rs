@@ -79,7 +79,7 @@ impl UnixStream {
         let first = poll_fn(|cx| {
             let data = *rest;
             let send = |_: &Core, fd: BorrowedFd<'_>| sys::ancillary::send(fd, data, fds);
-            self.socket.poll_send(&mut operation, cx, send)
+            self.socket.poll_send_by(operation.place(), cx, send)
         });
         let sent = first.await?;
         *rest = &rest[sent..];
@@ -87,7 +87,7 @@ impl UnixStream {
             let more = poll_fn(|cx| {
                 let data = *rest;
                 let send = |_: &Core, fd: BorrowedFd<'_>| sys::socket::send(fd, data);
-                self.socket.poll_send(&mut operation, cx, send)
+                self.socket.poll_send_by(operation.place(), cx, send)
             });
             let sent = more.await?;
             *rest = &rest[sent..];
@@ -130,7 +130,7 @@ impl UnixStream {
                 got = Some((scratch[..length].to_vec(), came));
                 Ok((length, true))
             };
-            self.socket.poll_receive(&mut operation, cx, receive)
+            self.socket.poll_receive_by(operation.place(), cx, receive)
         })
         .await?;
         let (data, came) = got.expect("the receive has succeeded");

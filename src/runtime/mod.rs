@@ -16,6 +16,7 @@
 //! | `calls.rs` | closures that other threads leave for the loop |
 //! | `socket.rs` | one descriptor's place in a loop, and who uses it |
 //! | `operation.rs` | one operation on such a socket: the gate, the claim, the call, the wait |
+//! | `place.rs` | what an operation remembers between two polls |
 //! | `wait.rs` | one waiting operation: the gate, the wait |
 //! | `sleep.rs`, `silence.rs` | one timer as a future; limits of a wait for a peer |
 //! | `scopes.rs`, `scopes/` | the state of all scopes, and what a cancel does to it (pure) |
@@ -33,6 +34,7 @@ mod control;
 mod dump;
 mod inbox;
 pub(crate) mod operation;
+pub(crate) mod place;
 pub(crate) mod scope;
 pub(crate) mod scoped;
 pub(crate) mod scopes;

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use super::context::{self, Core};
+use super::place::Place;
 use super::socket::{Refusal, Socket};
 use super::wait::{Enlisted, Pass};
 use crate::error::{Error, Result};
@@ -23,62 +25,40 @@ pub(crate) enum First {
     AtHand,
 }
 
-/// One operation under way: claims its direction at the first poll, or ([`briefly`](Self::briefly))
-/// when it first has to wait, and gives it back at its end.
+/// One operation under way on a socket: claims its direction at the first poll, or
+/// ([`briefly`](Self::briefly)) when it first has to wait, and gives it back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Operation<'a> {
     socket: &'a Socket,
-    /// The runtime it claimed the direction under; 0 for none.
-    claimed: u64,
-    /// Its place in a scope there.
-    enlisted: Enlisted,
-    pass: Pass,
+    place: Place,
     direction: Direction,
-    /// A waker of this operation may be with the source.
-    parked: bool,
-    brief: bool,
 }
 
 impl<'a> Operation<'a> {
     pub(crate) fn new(socket: &'a Socket, direction: Direction) -> Self {
+        let mut place = Place::default();
+        place.keep();
         Self {
             socket,
-            claimed: 0,
-            enlisted: Enlisted::default(),
-            pass: Pass::default(),
+            place,
             direction,
-            parked: false,
-            brief: false,
         }
     }
 
-    /// It holds its direction only while it waits: for one whose future ends with the first
-    /// success, or says [`hold_on`](Self::hold_on) after it. Nobody else runs meanwhile, so nobody
-    /// can tell the difference.
+    /// It holds its direction only while it waits: for a future that ends with the first success.
     pub(crate) fn briefly(mut self) -> Self {
-        self.brief = true;
+        self.place.keeps = false;
         self
-    }
-
-    /// A part is done, and the rest is to follow: from here on it holds its direction, also while
-    /// it gives way to other tasks.
-    #[inline]
-    pub(crate) fn hold_on(&mut self) {
-        if self.claimed == 0 {
-            self.socket.hold(self.direction);
-            self.claimed = self.socket.owner();
-        }
     }
 
     /// The next poll begins another operation, in the direction that this one goes on to hold: a
     /// scope that is cancelled by then ends it before it has done anything.
     pub(crate) fn again(&mut self) {
-        self.delist();
-        self.pass = Pass::default();
+        self.place.delist();
+        self.place.pass = Pass::default();
     }
 
-    /// Polls the operation: passes the gate, then makes `call` until it succeeds, fails, or would
-    /// block; then waits for the socket. `call` says what its success means for the next one.
+    /// As [`Place::operate`].
     #[inline]
     pub(crate) fn poll<T>(
         &mut self,
@@ -87,23 +67,59 @@ impl<'a> Operation<'a> {
         call: impl FnMut(&Core, BorrowedFd<'_>) -> io::Result<(T, After)>,
         error: impl FnOnce(io::Error) -> Error,
     ) -> Poll<Result<T>> {
-        context::poll_with(|core| {
-            ready!(self.pass.admit(core, cx))?;
-            if self.claimed != core.serial() || self.socket.is_closed() {
-                if let Err(refusal) = self.begin(core) {
-                    return Poll::Ready(Err(refusal.into()));
-                }
+        let on = (self.socket, self.direction);
+        self.place.operate(on, cx, first, call, error)
+    }
+
+    /// The place, for calls that want one.
+    pub(crate) fn place(&mut self) -> &mut Place {
+        &mut self.place
+    }
+}
+
+impl Drop for Operation<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.place.is_idle() {
+            self.place.leave_socket(self.socket, self.direction);
+        }
+    }
+}
+
+/// A direction of a socket.
+type On<'a> = (&'a Socket, Direction);
+
+impl Place {
+    /// Polls an operation on a socket: passes the gate, then makes `call` until it succeeds, fails,
+    /// or would block; then waits for the socket. `call` says what its success means for the next.
+    #[inline]
+    pub(crate) fn operate<T>(
+        &mut self,
+        on: On<'_>,
+        cx: &Context<'_>,
+        first: First,
+        call: impl FnMut(&Core, BorrowedFd<'_>) -> io::Result<(T, After)>,
+        error: impl FnOnce(io::Error) -> Error,
+    ) -> Poll<Result<T>> {
+        let polled = context::poll_with(|core| {
+            let socket = on.0;
+            if self.keeps && self.claimed != core.serial() {
+                self.begin(core, on).map_err(Error::from)?;
             }
-            let slot = self.socket.slot();
+            ready!(self.pass.admit(core, cx))?;
+            if self.claimed != core.serial() || socket.is_closed() {
+                self.begin(core, on).map_err(Error::from)?;
+            }
+            let slot = socket.slot();
             let mut ready = first != First::Wait;
             if slot != 0 && first != First::AtHand {
-                match self.look(core, cx, slot) {
+                match look(core, cx, on, slot) {
                     Look::Parked(old) => {
-                        self.hold(core);
+                        self.hold(core, on);
                         self.parked = true;
                         drop(old);
                         if core.has_cancels() {
-                            return self.pend(core, cx);
+                            return self.wait_there(core, cx);
                         }
                         // A task's own waker, which has no place in a scope.
                         return Poll::Pending;
@@ -111,8 +127,8 @@ impl<'a> Operation<'a> {
                     look => ready = matches!(look, Look::Ready),
                 }
             }
-            match self.attempt(core, cx, ready, slot, call) {
-                Poll::Pending => self.pend(core, cx),
+            match self.attempt(core, cx, ready, on, call) {
+                Poll::Pending => self.wait_there(core, cx),
                 Poll::Ready(Ok(value)) => {
                     core.finished();
                     Poll::Ready(Ok(value))
@@ -120,32 +136,39 @@ impl<'a> Operation<'a> {
                 Poll::Ready(Err(cause)) => {
                     // It counts too: a call that goes on failing must not keep the loop to itself.
                     core.finished();
-                    if self.socket.is_closed() {
+                    if socket.is_closed() {
                         // Another thread's abort, between the look and the call.
                         return Poll::Ready(Err(Error::Closed));
                     }
                     Poll::Ready(Err(error(cause)))
                 }
             }
-        })
+        });
+        if polled.is_ready() && !self.keeps {
+            if self.claimed != 0 {
+                self.leave_socket(on.0, on.1);
+            }
+            self.pass = Pass::default();
+        }
+        polled
     }
 
     #[inline]
-    fn begin(&mut self, core: &Core) -> std::result::Result<(), Refusal> {
-        self.socket.admit(core, self.direction)?;
+    fn begin(&mut self, core: &Core, on: On<'_>) -> std::result::Result<(), Refusal> {
+        on.0.admit(core, on.1)?;
         // If it was claimed before, then under a runtime that is dead, and its wakers with it.
         self.claimed = 0;
         self.parked = false;
         self.enlisted = Enlisted::default();
-        if !self.brief {
-            self.hold(core);
+        if self.keeps {
+            self.hold(core, on);
         }
         Ok(())
     }
 
     /// It has to wait, and holds its direction; the waker is with the source.
     #[inline]
-    fn pend<T>(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<T>> {
+    fn wait_there<T>(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<T>> {
         if core.has_cancels() {
             if let Some(told) = self.pass.tell(core, cx, true) {
                 return told;
@@ -155,17 +178,10 @@ impl<'a> Operation<'a> {
         Poll::Pending
     }
 
-    #[inline]
-    fn delist(&mut self) {
-        if self.enlisted.is_there() {
-            self.enlisted.delist(self.claimed);
-        }
-    }
-
     /// Holds the direction, which is free or its own.
     #[inline]
-    fn hold(&mut self, core: &Core) {
-        self.socket.hold(self.direction);
+    fn hold(&mut self, core: &Core, (socket, direction): On<'_>) {
+        socket.hold(direction);
         self.claimed = core.serial();
     }
 
@@ -176,23 +192,27 @@ impl<'a> Operation<'a> {
         core: &Core,
         cx: &Context<'_>,
         ready: bool,
-        slot: SourceKey,
+        on: On<'_>,
         mut call: impl FnMut(&Core, BorrowedFd<'_>) -> io::Result<(T, After)>,
     ) -> Poll<io::Result<T>> {
+        let (socket, direction) = on;
+        let slot = socket.slot();
         if !ready {
-            return self.wait(core, cx, slot);
+            return self.wait(core, cx, on);
         }
         loop {
-            match call(core, self.socket.fd()) {
+            match call(core, socket.fd()) {
                 Ok((value, after)) => {
                     if slot != 0 && (self.parked || after != After::Ready) {
-                        self.done(core, slot, after);
+                        let waiter = core.reactor().done(slot, direction, after);
+                        self.parked = false;
+                        drop(waiter);
                     }
                     return Poll::Ready(Ok(value));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    core.reactor().clear(slot, self.direction);
-                    return self.wait(core, cx, slot);
+                    core.reactor().clear(slot, direction);
+                    return self.wait(core, cx, on);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Poll::Ready(Err(error)),
@@ -200,33 +220,14 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// Looks whether the call may succeed.
-    #[inline(always)]
-    fn look(&self, core: &Core, cx: &Context<'_>, slot: SourceKey) -> Look {
-        // A listener has to be armed, too.
-        let task = || match self.socket.is_listener() {
-            true => None,
-            false => core.executor.task_of(cx.waker()).map(TaskId::number),
+    fn wait<T>(&mut self, core: &Core, cx: &Context<'_>, on: On<'_>) -> Poll<io::Result<T>> {
+        let (socket, direction) = on;
+        self.hold(core, on);
+        let key = match socket.slot() {
+            0 => socket.register(core)?,
+            slot => slot,
         };
-        core.reactor().try_or_park(slot, self.direction, task)
-    }
-
-    /// The call succeeded: notes what that says, and waits no more.
-    #[inline(always)]
-    fn done(&mut self, core: &Core, slot: SourceKey, after: After) {
-        let waiter = core.reactor().done(slot, self.direction, after);
-        self.parked = false;
-        drop(waiter);
-    }
-
-    fn wait<T>(&mut self, core: &Core, cx: &Context<'_>, slot: SourceKey) -> Poll<io::Result<T>> {
-        self.hold(core);
-        let key = if slot == 0 {
-            self.socket.register(core)?
-        } else {
-            slot
-        };
-        if self.socket.is_listener() {
+        if socket.is_listener() {
             core.reactor().arm(key)?;
         }
         // Cloned before, and the old one dropped after, the reactor is borrowed.
@@ -234,66 +235,42 @@ impl<'a> Operation<'a> {
             Some(task) => Waiter::Task(task.number()),
             None => Waiter::Foreign(cx.waker().clone()),
         };
-        let old = core.reactor().park(key, self.direction, waiter);
+        let old = core.reactor().park(key, direction, waiter);
         self.parked = true;
         drop(old);
         Poll::Pending
     }
 
-    /// Its waker may be with the source; gives back what is to be dropped last.
-    #[cold]
-    fn unpark(&mut self, claimed: u64) -> Option<Waiter> {
-        self.parked = false;
-        let unpark = |core: &std::rc::Rc<Core>| {
-            let slot = self.socket.slot();
-            core.reactor().unpark(slot, self.direction)
-        };
-        context::with_serial(claimed, unpark).flatten()
-    }
-}
-
-impl Operation<'_> {
-    /// Passes on what the future that this belongs to says. If that is the last of it, nobody is
-    /// held up any more: a future that is done may be kept for a while.
-    #[inline]
-    pub(crate) fn conclude<T>(&mut self, polled: Poll<T>) -> Poll<T> {
-        if polled.is_ready() && self.claimed != 0 {
-            self.end();
-        }
-        polled
-    }
-
-    #[cold]
-    fn end_unfinished(&mut self) {
-        self.end();
-    }
-
-    #[inline]
-    fn end(&mut self) {
+    /// Gives up what it holds of a socket's direction.
+    pub(crate) fn leave_socket(&mut self, socket: &Socket, direction: Direction) {
         self.delist();
-        let claimed = std::mem::take(&mut self.claimed);
-        // If the socket is bound anew, what is busy there is another operation.
-        if self.socket.owner() != claimed {
+        let Self {
+            claimed, parked, ..
+        } = std::mem::take(self);
+        // If the socket is bound anew, the operation that is busy there is another one.
+        if claimed == 0 || socket.owner() != claimed {
             return;
         }
-        if self.parked {
-            let waiter = self.unpark(claimed);
-            self.socket.release(self.direction);
-            // Last: it may be the user's code, and panic.
-            drop(waiter);
-        } else {
-            self.socket.release(self.direction);
-        }
+        let unpark = |core: &Rc<Core>| core.reactor().unpark(socket.slot(), direction);
+        let waiter = match parked {
+            true => context::with_serial(claimed, unpark).flatten(),
+            false => None,
+        };
+        socket.release(direction);
+        // Last: it may be the user's code, and panic.
+        drop(waiter);
     }
 }
 
-impl Drop for Operation<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        if self.claimed != 0 {
-            self.end_unfinished();
-        }
-    }
+/// Looks whether the call may succeed.
+#[inline(always)]
+fn look(core: &Core, cx: &Context<'_>, (socket, direction): On<'_>, slot: SourceKey) -> Look {
+    // A listener has to be armed, too.
+    let task = || match socket.is_listener() {
+        true => None,
+        false => core.executor.task_of(cx.waker()).map(TaskId::number),
+    };
+    core.reactor().try_or_park(slot, direction, task)
 }
 
 #[cfg(all(test, target_pointer_width = "64"))]

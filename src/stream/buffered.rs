@@ -3,18 +3,21 @@
 //! What came and was not asked for yet lies in the object, never in a future, so that a cancel
 //! loses none of it. No more is taken from the stream than the call in progress may need.
 //!
-//! Long because its face is all that a byte stream has, and two receives more.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::fs::File;
+use std::future::Future;
 use std::io::IoSlice;
-use std::ops::Range;
+use std::task::{Context, Poll, ready};
 
-use super::{ByteReceiveStream, ByteSendStream, ByteStream, RECEIVE_MAX, or_end};
+use super::{
+    ByteReceiveStream, ByteSendStream, ByteStream, Plain, RECEIVE_MAX, byte_stream_face, no_room,
+};
 use crate::error::{Error, Result};
 use crate::room;
 use crate::runtime::context;
+use crate::runtime::place::Place;
+use crate::sys::room::Room;
 
 /// A byte stream with a buffer in front of its receiving side: for lines, headers, and messages of
 /// known length. The sending side is that of the stream.
@@ -252,74 +255,6 @@ impl<S: ByteReceiveStream> Buffered<S> {
         }
     }
 
-    /// Receives 1 to 65,536 bytes, exactly sized: what is in the buffer, else what comes.
-    ///
-    /// # Errors
-    ///
-    /// Those of the stream; see [`ByteReceiveStream::receive`].
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future has received nothing: every byte is still there.
-    pub async fn receive(&self) -> Result<Vec<u8>> {
-        self.receive_max(RECEIVE_MAX).await
-    }
-
-    /// Receives 1 to `max` bytes (no more than 65,536 at a time), exactly sized.
-    ///
-    /// # Errors
-    ///
-    /// As [`receive`](Self::receive); a `max` of 0 is `InvalidInput`.
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`receive`](Self::receive).
-    pub async fn receive_max(&self, max: usize) -> Result<Vec<u8>> {
-        let _receiving = self.claim()?;
-        // The stream refuses to receive nothing.
-        if max == 0 || self.buffered() == 0 {
-            return self.stream.receive_max(max).await;
-        }
-        self.pass().await?;
-        let count = self.buffered().min(max).min(RECEIVE_MAX);
-        Ok(self.ahead.borrow_mut().take(count))
-    }
-
-    /// Receives into `buf` and returns its filled part, never empty.
-    ///
-    /// # Errors
-    ///
-    /// As [`receive`](Self::receive); an empty buffer is `InvalidInput`.
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`receive`](Self::receive).
-    pub async fn receive_into<'b>(&self, buf: &'b mut [u8]) -> Result<&'b mut [u8]> {
-        let _receiving = self.claim()?;
-        if buf.is_empty() || self.buffered() == 0 {
-            return self.stream.receive_into(buf).await;
-        }
-        self.pass().await?;
-        let mut ahead = self.ahead.borrow_mut();
-        let count = ahead.rest().len().min(buf.len());
-        buf[..count].copy_from_slice(&ahead.rest()[..count]);
-        ahead.skip(count);
-        Ok(&mut buf[..count])
-    }
-
-    /// [`receive`](Self::receive), with the end as `None`.
-    ///
-    /// # Errors
-    ///
-    /// As [`receive`](Self::receive), but for the end.
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`receive`](Self::receive).
-    pub async fn next(&self) -> Result<Option<Vec<u8>>> {
-        or_end(self.receive().await)
-    }
-
     /// Waits for more, at most so many bytes.
     async fn fill(&self, most: usize) -> Result<()> {
         let came = self.stream.receive_max(most).await;
@@ -341,86 +276,12 @@ fn position(data: &[u8], what: &[u8]) -> Option<usize> {
     }
 }
 
-impl<S: ByteSendStream> Buffered<S> {
-    /// Sends all of `data`. Sending nothing still checks the state.
-    ///
-    /// # Errors
-    ///
-    /// Those of the stream; see [`ByteSendStream::send`].
-    ///
-    /// # Cancel safety
-    ///
-    /// Some prefix of `data` was handed over; [`send_from`](Self::send_from) tells how much.
-    pub async fn send(&self, data: &[u8]) -> Result<()> {
-        self.stream.send(data).await
-    }
-
-    /// Sends all of `rest`, and takes off its front what was handed over.
-    ///
-    /// # Errors
-    ///
-    /// As [`send`](Self::send).
-    ///
-    /// # Cancel safety
-    ///
-    /// Exactly the bytes no longer in `rest` were handed over; the stream goes on.
-    pub async fn send_from(&self, rest: &mut &[u8]) -> Result<()> {
-        self.stream.send_from(rest).await
-    }
-
-    /// Sends all `parts` as if they stood in one piece, advancing them as
-    /// [`IoSlice::advance_slices`] does.
-    ///
-    /// # Errors
-    ///
-    /// As [`send`](Self::send).
-    ///
-    /// # Cancel safety
-    ///
-    /// Those of the stream; see [`ByteSendStream::send_vectored`].
-    pub async fn send_vectored(&self, parts: &mut &mut [IoSlice<'_>]) -> Result<()> {
-        self.stream.send_vectored(parts).await
-    }
-}
-
-impl<S: ByteStream> Buffered<S> {
-    /// Ends our direction; may be called again. Receiving goes on.
-    ///
-    /// # Errors
-    ///
-    /// Those of the stream; see [`ByteStream::send_eof`].
-    ///
-    /// # Cancel safety
-    ///
-    /// Those of the stream: sockets never suspend here.
-    #[doc(alias = "shutdown")]
-    pub async fn send_eof(&self) -> Result<()> {
-        self.stream.send_eof().await
-    }
-
-    /// Says goodbye and frees the stream, and what is in the buffer.
-    ///
-    /// # Errors
-    ///
-    /// What the goodbye ran into; the stream is freed all the same.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future frees the stream; the goodbye may be cut short.
-    #[doc(alias = "aclose")]
-    pub async fn close(self) -> Result<()> {
-        self.stream.close().await
-    }
-
-    /// Ends the stream at once although others still hold it; what is in the buffer is gone too.
-    #[doc(alias = "aclose_forcefully")]
-    pub fn abort(&self) {
-        self.aborted.set(true);
-        let ahead = self.ahead.take();
-        self.stream.abort();
-        drop(ahead);
-    }
-}
+byte_stream_face!(
+    Buffered<S>,
+    [S: ByteReceiveStream],
+    [S: ByteSendStream],
+    [S: ByteStream]
+);
 
 impl<S> fmt::Debug for Buffered<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -431,32 +292,71 @@ impl<S> fmt::Debug for Buffered<S> {
 }
 
 impl<S: ByteReceiveStream> ByteReceiveStream for Buffered<S> {
-    async fn receive_into<'b>(&self, buf: &'b mut [u8]) -> Result<&'b mut [u8]> {
-        self.receive_into(buf).await
+    fn poll_receive(
+        &self,
+        place: &mut Place,
+        cx: &mut Context<'_>,
+        room: &mut Room<'_>,
+    ) -> Poll<Result<()>> {
+        if room.remaining() == 0 {
+            return Poll::Ready(Err(no_room()));
+        }
+        self.open()?;
+        // While it is pending it has the receiver's place in the stream, so the claim is its own.
+        let is_ours = !place.is_idle();
+        if self.receiving.get() && !is_ours {
+            return Poll::Ready(Err(Error::Busy));
+        }
+        if !is_ours && self.buffered() > 0 {
+            return context::poll_with(|core| {
+                ready!(place.admit(core, cx))?;
+                let mut ahead = self.ahead.borrow_mut();
+                let got = room.put(ahead.rest());
+                ahead.skip(got);
+                core.finished();
+                *place = Place::default();
+                Poll::Ready(Ok(()))
+            });
+        }
+        let polled = self.stream.poll_receive(place, cx, room);
+        self.receiving.set(!place.is_idle());
+        polled
     }
 
-    async fn receive_max(&self, max: usize) -> Result<Vec<u8>> {
-        self.receive_max(max).await
+    fn leave_receive(&self, place: &mut Place) {
+        if !place.is_idle() {
+            self.receiving.set(false);
+            self.stream.leave_receive(place);
+        }
     }
 }
 
 impl<S: ByteSendStream> ByteSendStream for Buffered<S> {
-    async fn send_from(&self, rest: &mut &[u8]) -> Result<()> {
-        self.stream.send_from(rest).await
+    fn poll_send(
+        &self,
+        place: &mut Place,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<Result<usize>> {
+        self.stream.poll_send(place, cx, parts)
     }
 
-    async fn send_vectored(&self, parts: &mut &mut [IoSlice<'_>]) -> Result<()> {
-        self.stream.send_vectored(parts).await
+    fn poll_flush(&self, place: &mut Place, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.stream.poll_flush(place, cx)
     }
 
-    async fn send_file_from(&self, file: &File, rest: &mut Range<u64>) -> Result<()> {
-        self.stream.send_file_from(file, rest).await
+    fn leave_send(&self, place: &mut Place) {
+        self.stream.leave_send(place);
+    }
+
+    fn plain_sender(&self) -> Option<Plain<'_>> {
+        self.stream.plain_sender()
     }
 }
 
 impl<S: ByteStream> ByteStream for Buffered<S> {
-    async fn send_eof(&self) -> Result<()> {
-        self.stream.send_eof().await
+    fn poll_send_eof(&self, place: &mut Place, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.stream.poll_send_eof(place, cx)
     }
 
     async fn close(self) -> Result<()> {
@@ -464,12 +364,15 @@ impl<S: ByteStream> ByteStream for Buffered<S> {
     }
 
     fn abort(&self) {
-        self.abort();
+        self.aborted.set(true);
+        let ahead = self.ahead.take();
+        self.stream.abort();
+        drop(ahead);
     }
 
     async fn reset(&self) -> Result<()> {
         let reset = self.stream.reset().await;
-        self.abort();
+        ByteStream::abort(self);
         reset
     }
 }

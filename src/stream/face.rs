@@ -1,24 +1,37 @@
 //! The inherent methods of our own byte streams: the contracts' names and signatures, so that
 //! programs need to import no trait.
 
-/// Gives `$type` the inherent methods and the contracts, by way of its field `$inner`; their
-/// futures are `$send`.
+/// Gives a stream the inherent methods of the contracts. Behind the type: the parameters, with what
+/// has to be known of them for receiving, for sending, for both; and whether the futures are `Send`.
 macro_rules! byte_stream_face {
-    ($type:ty, $inner:ident $(, $send:ident)?) => {
-        impl $type {
+    ($type:ty) => {
+        $crate::stream::byte_stream_face!($type, [], [], []);
+    };
+    ($type:ty, Send) => {
+        $crate::stream::byte_stream_face!($type, [], [], [], Send);
+    };
+    (
+        $type:ty,
+        [$($receiving:tt)*],
+        [$($sending:tt)*],
+        [$($both:tt)*]
+        $(, $send:ident)?
+    ) => {
+        impl<$($receiving)*> $type {
             /// Receives 1 to 65,536 bytes, exactly sized; waits without holding a buffer.
             ///
             /// # Errors
             ///
             /// [`Error::EndOfStream`](crate::Error::EndOfStream) when the peer has finished,
-            /// [`Error::Broken`](crate::Error::Broken) after a reset, both for good.
+            /// [`Error::Broken`](crate::Error::Broken) when the stream broke, both for good.
             /// [`Error::Busy`](crate::Error::Busy) while another task receives.
             ///
             /// # Cancel safety
             ///
             /// Dropping the future has received nothing: every byte is still there.
+            #[inline]
             pub fn receive(&self) -> impl Future<Output = Result<Vec<u8>>> $(+ $send)? {
-                self.$inner.receive_max(crate::stream::RECEIVE_MAX)
+                crate::stream::ByteReceiveStream::receive(self)
             }
 
             /// Receives 1 to `max` bytes (no more than 65,536 at a time), exactly sized.
@@ -30,11 +43,12 @@ macro_rules! byte_stream_face {
             /// # Cancel safety
             ///
             /// As [`receive`](Self::receive).
+            #[inline]
             pub fn receive_max(
                 &self,
                 max: usize,
             ) -> impl Future<Output = Result<Vec<u8>>> $(+ $send)? {
-                self.$inner.receive_max(max)
+                crate::stream::ByteReceiveStream::receive_max(self, max)
             }
 
             /// Receives into `buf` and returns its filled part, never empty; allocates nothing.
@@ -46,11 +60,12 @@ macro_rules! byte_stream_face {
             /// # Cancel safety
             ///
             /// As [`receive`](Self::receive).
-            pub fn receive_into<'a, 'b>(
-                &'a self,
+            #[inline]
+            pub fn receive_into<'b>(
+                &self,
                 buf: &'b mut [u8],
-            ) -> impl Future<Output = Result<&'b mut [u8]>> $(+ $send)? + use<'a, 'b> {
-                self.$inner.receive_into(buf)
+            ) -> impl Future<Output = Result<&'b mut [u8]>> $(+ $send)? {
+                crate::stream::ByteReceiveStream::receive_into(self, buf)
             }
 
             /// [`receive`](Self::receive), with the end as `None`.
@@ -62,25 +77,29 @@ macro_rules! byte_stream_face {
             /// # Cancel safety
             ///
             /// As [`receive`](Self::receive).
-            pub async fn next(&self) -> Result<Option<Vec<u8>>> {
-                crate::stream::or_end(self.receive().await)
+            #[inline]
+            pub fn next(&self) -> impl Future<Output = Result<Option<Vec<u8>>>> $(+ $send)? {
+                crate::stream::ByteReceiveStream::next(self)
             }
+        }
 
+        impl<$($sending)*> $type {
             /// Sends all of `data`; returns when it was handed over. Sending nothing still
             /// checks the state.
             ///
             /// # Errors
             ///
             /// [`Error::Broken`](crate::Error::Broken) if the peer is gone,
-            /// [`Error::Closed`](crate::Error::Closed) after [`send_eof`](Self::send_eof),
+            /// [`Error::Closed`](crate::Error::Closed) after `send_eof`,
             /// [`Error::Busy`](crate::Error::Busy) while another task sends.
             ///
             /// # Cancel safety
             ///
             /// Some prefix of `data` was handed over; [`send_from`](Self::send_from) tells how
             /// much. The stream goes on.
+            #[inline]
             pub fn send(&self, data: &[u8]) -> impl Future<Output = Result<()>> $(+ $send)? {
-                self.$inner.send(data)
+                crate::stream::ByteSendStream::send(self, data)
             }
 
             /// Sends all of `rest`, and takes off its front what was handed over.
@@ -92,11 +111,12 @@ macro_rules! byte_stream_face {
             /// # Cancel safety
             ///
             /// Exactly the bytes no longer in `rest` were handed over; the stream goes on.
+            #[inline]
             pub fn send_from(
                 &self,
                 rest: &mut &[u8],
             ) -> impl Future<Output = Result<()>> $(+ $send)? {
-                self.$inner.send(rest)
+                crate::stream::ByteSendStream::send_from(self, rest)
             }
 
             /// Sends all `parts` as if they stood in one piece, advancing them as
@@ -109,11 +129,12 @@ macro_rules! byte_stream_face {
             /// # Cancel safety
             ///
             /// Exactly the bytes no longer in `parts` were handed over; the stream goes on.
+            #[inline]
             pub fn send_vectored(
                 &self,
                 parts: &mut &mut [std::io::IoSlice<'_>],
             ) -> impl Future<Output = Result<()>> $(+ $send)? {
-                self.$inner.send(parts)
+                crate::stream::ByteSendStream::send_vectored(self, parts)
             }
 
             /// Sends `length` bytes of `file` from `offset` on; see
@@ -129,13 +150,14 @@ macro_rules! byte_stream_face {
             /// Some of the bytes were handed over, from the first on;
             /// [`send_file_from`](Self::send_file_from) tells how many. The stream goes on.
             #[doc(alias = "sendfile")]
-            pub async fn send_file(
+            #[inline]
+            pub fn send_file(
                 &self,
                 file: &std::fs::File,
                 offset: u64,
                 length: u64,
-            ) -> Result<()> {
-                crate::stream::ByteSendStream::send_file(self, file, offset, length).await
+            ) -> impl Future<Output = Result<()>> $(+ $send)? {
+                crate::stream::ByteSendStream::send_file(self, file, offset, length)
             }
 
             /// Sends the bytes `rest` of `file`, and moves its start past what was handed over.
@@ -147,16 +169,19 @@ macro_rules! byte_stream_face {
             /// # Cancel safety
             ///
             /// Exactly the bytes no longer in `rest` were handed over; the stream goes on.
-            pub async fn send_file_from(
+            #[inline]
+            pub fn send_file_from(
                 &self,
                 file: &std::fs::File,
                 rest: &mut std::ops::Range<u64>,
-            ) -> Result<()> {
-                crate::stream::ByteSendStream::send_file_from(self, file, rest).await
+            ) -> impl Future<Output = Result<()>> $(+ $send)? {
+                crate::stream::ByteSendStream::send_file_from(self, file, rest)
             }
+        }
 
+        impl<$($both)*> $type {
             /// Ends our direction: the peer sees the end once it has received everything.
-            /// Receiving goes on. May be called again; never suspends.
+            /// Receiving goes on. May be called again; sockets never suspend here.
             ///
             /// # Errors
             ///
@@ -165,10 +190,12 @@ macro_rules! byte_stream_face {
             ///
             /// # Cancel safety
             ///
-            /// Done at the first poll.
+            /// Our direction has ended. If that was not handed over yet (TLS), calling it again
+            /// does so, and so does a receive.
             #[doc(alias = "shutdown")]
-            pub async fn send_eof(&self) -> Result<()> {
-                self.$inner.send_eof()
+            #[inline]
+            pub fn send_eof(&self) -> impl Future<Output = Result<()>> $(+ $send)? {
+                crate::stream::ByteStream::send_eof(self)
             }
 
             /// Ends our direction, waits until the peer has received what was sent and has
@@ -188,72 +215,92 @@ macro_rules! byte_stream_face {
             /// Dropping the future frees the stream; the goodbye may be cut short.
             #[doc(alias = "aclose")]
             pub async fn close(self) -> Result<()> {
-                self.$inner.close().await
+                crate::stream::ByteStream::close(self).await
             }
 
             /// Ends the stream at once although others still hold it: operations that are under
             /// way, in whatever task or thread, get [`Error::Closed`](crate::Error::Closed).
             #[doc(alias = "aclose_forcefully")]
             pub fn abort(&self) {
-                self.before_abort();
-                self.$inner.abort();
-            }
-        }
-
-        // Futures of their own, with nothing around them: TLS polls these for each message.
-        impl crate::stream::ByteReceiveStream for $type {
-            fn receive_into<'b>(
-                &self,
-                buf: &'b mut [u8],
-            ) -> impl Future<Output = Result<&'b mut [u8]>> {
-                self.$inner.receive_into(buf)
-            }
-
-            fn receive_max(&self, max: usize) -> impl Future<Output = Result<Vec<u8>>> {
-                self.$inner.receive_max(max)
-            }
-
-            fn plain_receiver(&self) -> Option<crate::stream::Plain<'_>> {
-                self.$inner.plain()
-            }
-        }
-
-        impl crate::stream::ByteSendStream for $type {
-            fn send_from(&self, rest: &mut &[u8]) -> impl Future<Output = Result<()>> {
-                self.$inner.send(rest)
-            }
-
-            fn send_vectored(
-                &self,
-                parts: &mut &mut [std::io::IoSlice<'_>],
-            ) -> impl Future<Output = Result<()>> {
-                self.$inner.send(parts)
-            }
-
-            fn plain_sender(&self) -> Option<crate::stream::Plain<'_>> {
-                self.$inner.plain()
-            }
-        }
-
-        impl crate::stream::ByteStream for $type {
-            async fn send_eof(&self) -> Result<()> {
-                self.$inner.send_eof()
-            }
-
-            async fn close(self) -> Result<()> {
-                self.$inner.close().await
-            }
-
-            fn abort(&self) {
-                self.abort();
-            }
-
-            async fn reset(&self) -> Result<()> {
-                self.before_abort();
-                self.$inner.reset().await
+                crate::stream::ByteStream::abort(self);
             }
         }
     };
 }
 
 pub(crate) use byte_stream_face;
+
+/// Gives the contracts to a type whose field `socket` is a `StreamSocket` in a box.
+macro_rules! socket_stream {
+    ($type:ty) => {
+        impl crate::stream::ByteReceiveStream for $type {
+            #[inline]
+            fn poll_receive(
+                &self,
+                place: &mut Place,
+                cx: &mut Context<'_>,
+                room: &mut Room<'_>,
+            ) -> Poll<Result<()>> {
+                self.socket.poll_receive(place, cx, room)
+            }
+
+            #[inline]
+            fn leave_receive(&self, place: &mut Place) {
+                self.socket.leave_place(Direction::Read, place);
+            }
+
+            fn plain_receiver(&self) -> Option<Plain<'_>> {
+                Some(Plain(&*self.socket))
+            }
+        }
+
+        impl crate::stream::ByteSendStream for $type {
+            #[inline]
+            fn poll_send(
+                &self,
+                place: &mut Place,
+                cx: &mut Context<'_>,
+                parts: &[IoSlice<'_>],
+            ) -> Poll<Result<usize>> {
+                self.socket.poll_send(place, cx, parts)
+            }
+
+            #[inline]
+            fn poll_flush(&self, _: &mut Place, _: &mut Context<'_>) -> Poll<Result<()>> {
+                Poll::Ready(Ok(()))
+            }
+
+            #[inline]
+            fn leave_send(&self, place: &mut Place) {
+                self.socket.leave_place(Direction::Write, place);
+            }
+
+            fn plain_sender(&self) -> Option<Plain<'_>> {
+                Some(Plain(&*self.socket))
+            }
+        }
+
+        impl crate::stream::ByteStream for $type {
+            fn poll_send_eof(&self, _: &mut Place, _: &mut Context<'_>) -> Poll<Result<()>> {
+                Poll::Ready(self.socket.send_eof())
+            }
+
+            async fn close(self) -> Result<()> {
+                self.socket.close().await
+            }
+
+            fn abort(&self) {
+                // The kernel forgets it then.
+                self.known_local();
+                self.socket.abort();
+            }
+
+            async fn reset(&self) -> Result<()> {
+                self.known_local();
+                self.socket.reset().await
+            }
+        }
+    };
+}
+
+pub(crate) use socket_stream;

@@ -8,17 +8,18 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::io::{self, Read};
+use std::future::Future;
+use std::io::{self, IoSlice};
 use std::rc::Rc;
-use std::task::{Poll, Waker, ready};
+use std::task::{Context, Poll, Waker, ready};
 
-use super::{Data, Rest, byte_stream_face};
+use super::{ByteReceiveStream, ByteSendStream, ByteStream, byte_stream_face, no_room};
 use crate::error::{Error, OsError, Result};
 use crate::executor::wake_each;
 use crate::room;
 use crate::runtime::context;
-use crate::runtime::wait::Wait;
+use crate::runtime::place::{Claim, Place};
+use crate::sys::room::Room;
 
 /// Makes two connected streams; each holds at most `capacity` bytes (at least 1) that the other
 /// has not received yet, and a send waits for room.
@@ -39,9 +40,8 @@ use crate::runtime::wait::Wait;
 pub fn create_memory_byte_stream(capacity: usize) -> (MemoryStream, MemoryStream) {
     let pipe = || Rc::new(Pipe::new(capacity.max(1)));
     let (there, back) = (pipe(), pipe());
-    let ours = Ends::new(Rc::clone(&back), Rc::clone(&there));
-    let theirs = Ends::new(there, back);
-    (MemoryStream { ends: ours }, MemoryStream { ends: theirs })
+    let ours = MemoryStream::new(Rc::clone(&back), Rc::clone(&there));
+    (ours, MemoryStream::new(there, back))
 }
 
 /// One end of a pair of in-memory byte streams; see [`create_memory_byte_stream`].
@@ -49,13 +49,12 @@ pub fn create_memory_byte_stream(capacity: usize) -> (MemoryStream, MemoryStream
 /// Not `Send`: both ends stay with their thread.
 #[derive(Debug)]
 pub struct MemoryStream {
-    ends: Ends,
+    incoming: Rc<Pipe>,
+    outgoing: Rc<Pipe>,
+    aborted: Cell<bool>,
 }
 
-impl MemoryStream {
-    #[allow(clippy::unused_self, reason = "sockets have something to keep there")]
-    fn before_abort(&self) {}
-}
+byte_stream_face!(MemoryStream);
 
 /// One direction.
 struct Pipe {
@@ -72,11 +71,20 @@ struct Pipe {
 /// Who uses one side of a pipe, and who waits there.
 #[derive(Debug, Default)]
 struct Side {
-    busy: Cell<bool>,
+    claim: Claim,
     waiter: RefCell<Option<Waker>>,
 }
 
 impl Side {
+    /// Its waker is not needed any more.
+    fn leave(&self, place: &mut Place) {
+        if !place.is_idle() {
+            place.leave(&self.claim);
+            let waiter = self.waiter.take();
+            drop(waiter);
+        }
+    }
+
     fn wake(&self) {
         let waiter = self.waiter.take();
         if let Some(waiter) = waiter {
@@ -110,15 +118,51 @@ impl Pipe {
     }
 }
 
-/// What a memory stream holds.
-#[derive(Debug)]
-struct Ends {
-    incoming: Rc<Pipe>,
-    outgoing: Rc<Pipe>,
-    aborted: Cell<bool>,
+impl Pipe {
+    /// Moves what is there into `room`; `None` if nothing is.
+    fn take(&self, room: &mut Room<'_>) -> Option<Result<()>> {
+        let mut bytes = self.bytes.borrow_mut();
+        if bytes.is_empty() {
+            let end = || match self.broken.get() {
+                true => broken("receive from"),
+                false => Error::EndOfStream,
+            };
+            return self.ended.get().then(|| Err(end()));
+        }
+        let (front, back) = bytes.as_slices();
+        let got = room.put_before(front, back.len()) + room.put(back);
+        bytes.drain(..got);
+        room::shrink(&mut *bytes);
+        drop(bytes);
+        self.sender.wake();
+        Some(Ok(()))
+    }
+
+    /// Takes a prefix of `parts` that there is room for; `None` if there is none.
+    fn put(&self, parts: &[IoSlice<'_>]) -> Option<Result<usize>> {
+        if self.ended.get() {
+            return Some(Err(Error::Closed));
+        }
+        if self.broken.get() {
+            return Some(Err(broken("send to")));
+        }
+        let mut bytes = self.bytes.borrow_mut();
+        let mut sent = 0;
+        for part in parts {
+            let now = part.len().min(self.capacity - bytes.len());
+            bytes.extend(&part[..now]);
+            sent += now;
+        }
+        drop(bytes);
+        if sent > 0 {
+            self.receiver.wake();
+            return Some(Ok(sent));
+        }
+        parts.iter().all(|part| part.is_empty()).then_some(Ok(0))
+    }
 }
 
-impl Ends {
+impl MemoryStream {
     fn new(incoming: Rc<Pipe>, outgoing: Rc<Pipe>) -> Self {
         Self {
             incoming,
@@ -127,131 +171,37 @@ impl Ends {
         }
     }
 
-    /// It is no socket.
-    #[allow(clippy::unused_self, reason = "sockets have something to show")]
-    fn plain(&self) -> Option<super::Plain<'_>> {
-        None
-    }
-
-    async fn receive_into<'b>(&self, buf: &'b mut [u8]) -> Result<&'b mut [u8]> {
-        let max = buf.len();
-        // A queue of bytes never fails to be read, and this one is not empty.
-        let got = self.receive_with(max, |bytes| bytes.read(buf)).await??;
-        Ok(&mut buf[..got])
-    }
-
-    async fn receive_max(&self, max: usize) -> Result<Vec<u8>> {
-        let max = max.min(super::RECEIVE_MAX);
-        self.receive_with(max, |bytes| {
-            let got = bytes.len().min(max);
-            // Collecting would make room for eight bytes at least.
-            let mut taken = Vec::with_capacity(got);
-            taken.extend(bytes.drain(..got));
-            taken
-        })
-        .await
-    }
-
-    /// Waits for bytes and lets `take` have some of them.
-    async fn receive_with<T>(
-        &self,
-        max: usize,
-        mut take: impl FnMut(&mut VecDeque<u8>) -> T,
-    ) -> Result<T> {
-        if max == 0 {
-            let message = "a receive of at most 0 bytes can never give any";
-            return Err(Error::invalid("receive", message));
-        }
-        let pipe = &*self.incoming;
-        self.operate(&pipe.receiver, || {
-            let mut bytes = pipe.bytes.borrow_mut();
-            if bytes.is_empty() {
-                let end = || match pipe.broken.get() {
-                    true => broken("receive from"),
-                    false => Error::EndOfStream,
-                };
-                return pipe.ended.get().then(|| Err(end()));
-            }
-            let taken = take(&mut bytes);
-            room::shrink(&mut *bytes);
-            drop(bytes);
-            pipe.sender.wake();
-            Some(Ok(taken))
-        })
-        .await
-    }
-
-    async fn send(&self, mut data: impl Data) -> Result<()> {
-        let pipe = &*self.outgoing;
-        self.operate(&pipe.sender, || {
-            if pipe.ended.get() {
-                return Some(Err(Error::Closed));
-            }
-            if pipe.broken.get() {
-                return Some(Err(broken("send to")));
-            }
-            let mut bytes = pipe.bytes.borrow_mut();
-            let room = pipe.capacity - bytes.len();
-            let sent = hand_over(&mut data, room, &mut bytes);
-            drop(bytes);
-            if sent > 0 {
-                pipe.receiver.wake();
-            }
-            data.is_empty().then_some(Ok(()))
-        })
-        .await
-    }
-
-    /// Claims a side of a pipe and tries until there is an outcome, waiting in between.
-    async fn operate<T>(
+    /// Claims a side of a pipe and tries; waits if there is no outcome yet.
+    fn operate<T>(
         &self,
         side: &Side,
-        mut attempt: impl FnMut() -> Option<Result<T>>,
-    ) -> Result<T> {
-        let mut claim = Claim { side, held: false };
-        let mut wait = Wait::new(&"the other end of a memory stream");
-        poll_fn(|cx| {
-            context::poll_with(|core| {
-                ready!(wait.admit(core, cx))?;
-                claim.take(self.aborted.get())?;
-                if let Some(outcome) = attempt() {
-                    wait.done(core);
-                    return Poll::Ready(outcome);
-                }
-                let old = side.waiter.replace(Some(cx.waker().clone()));
-                drop(old);
-                wait.pend(core, cx)
-            })
-        })
-        .await
-    }
-
-    fn send_eof(&self) -> Result<()> {
-        if self.aborted.get() {
-            return Err(Error::Closed);
+        place: &mut Place,
+        cx: &Context<'_>,
+        attempt: impl FnOnce() -> Option<Result<T>>,
+    ) -> Poll<Result<T>> {
+        let polled = context::poll_with(|core| {
+            ready!(place.admit(core, cx))?;
+            self.open()?;
+            place.claim(core, &side.claim)?;
+            if let Some(outcome) = attempt() {
+                core.finished();
+                return Poll::Ready(outcome);
+            }
+            let old = side.waiter.replace(Some(cx.waker().clone()));
+            drop(old);
+            place.pend(core, cx, &"the other end of a memory stream")
+        });
+        if polled.is_ready() && !place.keeps() {
+            side.leave(place);
         }
-        self.outgoing.ended.set(true);
-        self.outgoing.receiver.wake();
-        self.outgoing.sender.wake();
-        Ok(())
+        polled
     }
 
-    async fn close(self) -> Result<()> {
-        self.send_eof()
-    }
-
-    fn abort(&self) {
-        if !self.aborted.replace(true) {
-            self.let_go();
+    fn open(&self) -> Result<()> {
+        match self.aborted.get() {
+            true => Err(Error::Closed),
+            false => Ok(()),
         }
-    }
-
-    /// The other end sees that it is broken behind what was sent.
-    #[allow(clippy::unused_async, reason = "sockets wait here")]
-    async fn reset(&self) -> Result<()> {
-        self.outgoing.broken.set(true);
-        self.abort();
-        Ok(())
     }
 
     /// The other end sees the end of ours, and a broken pipe if it sends.
@@ -266,66 +216,80 @@ impl Ends {
     }
 }
 
+impl ByteReceiveStream for MemoryStream {
+    fn poll_receive(
+        &self,
+        place: &mut Place,
+        cx: &mut Context<'_>,
+        room: &mut Room<'_>,
+    ) -> Poll<Result<()>> {
+        if room.remaining() == 0 {
+            return Poll::Ready(Err(no_room()));
+        }
+        let pipe = &*self.incoming;
+        self.operate(&pipe.receiver, place, cx, || pipe.take(room))
+    }
+
+    fn leave_receive(&self, place: &mut Place) {
+        self.incoming.receiver.leave(place);
+    }
+}
+
+impl ByteSendStream for MemoryStream {
+    fn poll_send(
+        &self,
+        place: &mut Place,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<Result<usize>> {
+        let pipe = &*self.outgoing;
+        self.operate(&pipe.sender, place, cx, || pipe.put(parts))
+    }
+
+    fn poll_flush(&self, _: &mut Place, _: &mut Context<'_>) -> Poll<Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn leave_send(&self, place: &mut Place) {
+        self.outgoing.sender.leave(place);
+    }
+}
+
+impl ByteStream for MemoryStream {
+    fn poll_send_eof(&self, _: &mut Place, _: &mut Context<'_>) -> Poll<Result<()>> {
+        self.open()?;
+        self.outgoing.ended.set(true);
+        self.outgoing.receiver.wake();
+        self.outgoing.sender.wake();
+        Poll::Ready(Ok(()))
+    }
+
+    async fn close(self) -> Result<()> {
+        self.send_eof().await
+    }
+
+    fn abort(&self) {
+        if !self.aborted.replace(true) {
+            self.let_go();
+        }
+    }
+
+    /// The other end sees that it is broken behind what was sent.
+    async fn reset(&self) -> Result<()> {
+        self.outgoing.broken.set(true);
+        self.abort();
+        Ok(())
+    }
+}
+
 #[cold]
 fn broken(operation: &'static str) -> Error {
     let cause = io::Error::from(io::ErrorKind::BrokenPipe);
     Error::Broken(OsError::new(operation, cause).at("the other end of a memory stream"))
 }
 
-impl Drop for Ends {
+impl Drop for MemoryStream {
     fn drop(&mut self) {
         self.let_go();
     }
 }
-
-/// The right to use one side of a pipe, given back when dropped.
-struct Claim<'a> {
-    side: &'a Side,
-    held: bool,
-}
-
-impl Claim<'_> {
-    fn take(&mut self, aborted: bool) -> Result<()> {
-        if aborted {
-            return Err(Error::Closed);
-        }
-        if !self.held && self.side.busy.replace(true) {
-            return Err(Error::Busy);
-        }
-        self.held = true;
-        Ok(())
-    }
-}
-
-impl Drop for Claim<'_> {
-    fn drop(&mut self) {
-        if self.held {
-            self.side.busy.set(false);
-            let waiter = self.side.waiter.take();
-            drop(waiter);
-        }
-    }
-}
-
-/// Moves at most `room` bytes over and tells how many.
-fn hand_over(data: &mut impl Data, room: usize, to: &mut VecDeque<u8>) -> usize {
-    let mut sent = 0;
-    let mut take = |part: &[u8]| {
-        let now = part.len().min(room - sent);
-        to.extend(&part[..now]);
-        sent += now;
-        sent < room
-    };
-    match data.rest() {
-        Rest::One(part) => {
-            take(part);
-        }
-        Rest::Many(parts) => {
-            parts.iter().all(|part| take(part));
-        }
-    }
-    data.advance(sent);
-    sent
-}
-
-byte_stream_face!(MemoryStream, ends);

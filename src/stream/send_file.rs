@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::sys;
 
 /// Sends the bytes `rest` of a file, and moves its start past what was handed over.
-pub(super) async fn send_file<S: ByteSendStream + ?Sized>(
+pub(super) async fn send_file<S: ByteSendStream>(
     stream: &S,
     file: &File,
     rest: &mut Range<u64>,
@@ -79,7 +79,7 @@ async fn by_kernel(socket: super::Plain<'_>, file: &File, rest: &mut Range<u64>)
     Ok(true)
 }
 
-async fn by_buffer<S: ByteSendStream + ?Sized>(
+async fn by_buffer<S: ByteSendStream>(
     stream: &S,
     file: &File,
     rest: &mut Range<u64>,

@@ -23,6 +23,7 @@
 //! | `names.rs` | getaddrinfo |
 //! | `interface.rs` | network interfaces by name |
 //! | `socket.rs` | making, connecting, accepting, receiving, sending |
+//! | `room.rs` | memory that bytes are received into, of which nothing need be initialised |
 //! | `queues.rs` | how many bytes lie in a socket's queues |
 //! | `options.rs` | socket options |
 //! | `addr.rs` | socket addresses to and from the kernel's form, UNIX names |
@@ -49,6 +50,7 @@ pub(crate) mod names;
 pub(crate) mod options;
 pub(crate) mod poller;
 pub(crate) mod queues;
+pub(crate) mod room;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod spare;

@@ -10,6 +10,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
+use super::room::Room;
 use super::addr::{Inet, UnixName, unmapped};
 use super::{check, errno};
 
@@ -64,8 +65,7 @@ fn make(domain: Domain, kind: Kind) -> io::Result<OwnedFd> {
 
 /// Receives up to `buf.len()` bytes; 0 is the end of the stream.
 pub(crate) fn recv(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
-    // SAFETY: pointer and length are those of one valid buffer.
-    check(unsafe { libc::recv(fd.as_raw_fd(), buf.as_mut_ptr().cast(), buf.len(), 0) })
+    Room::new(buf).receive(fd, || -> Box<Vec<u8>> { unreachable!("memory was given") })
 }
 
 /// Sends a prefix of `data` and tells its length.

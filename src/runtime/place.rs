@@ -1,0 +1,140 @@
+//! What an operation remembers between two polls: the gate, the claim, the place in a scope.
+//!
+//! A future keeps it for its operation; poll functions are handed one by their caller.
+//!
+//! ```text
+//!   idle ──Pending, it has to wait──> claimed ──Ready──> idle      (claimed: another one is `Busy`)
+//!    ^                                   └──leave──────────^
+//!    └──Pending, it gives way: nothing is claimed, unless the place keeps its direction
+//! ```
+//!
+//! | field | set | cleared |
+//! |---|---|---|
+//! | `claimed` | when it first has to wait; at once if it keeps | at the end, by `leave` |
+//! | `enlisted` | when it waits with a waker that is not a task's | at the end, by `leave` |
+//! | `pass` | at the gate | at the end |
+//! | `parked` | when its waker is stored with a source | by a call that succeeds, `leave` |
+//! | `keeps` | by whoever goes on after a success | by `leave` |
+
+use std::cell::Cell;
+use std::task::{Context, Poll};
+
+use super::context::Core;
+use super::wait::{Enlisted, Pass};
+use crate::error::{Error, Result};
+use crate::executor::TaskId;
+
+/// What one direction of a stream remembers between two polls; see [`Io`](crate::Io), which holds
+/// two of them.
+///
+/// A place is used with one stream and in one direction until it is left
+/// ([`leave_receive`](crate::ByteReceiveStream::leave_receive),
+/// [`leave_send`](crate::ByteSendStream::leave_send)). One that is dropped without that leaves its
+/// direction [`Busy`](Error::Busy).
+#[derive(Debug, Default)]
+pub struct Place {
+    /// The runtime under which its direction is claimed; 0 for none.
+    pub(super) claimed: u64,
+    pub(super) enlisted: Enlisted,
+    pub(super) pass: Pass,
+    /// A waker of this operation may be with the source.
+    pub(super) parked: bool,
+    /// It claims its direction before anything else, and holds it until it is left.
+    pub(super) keeps: bool,
+}
+
+/// Whether one direction is in use, for streams that are not sockets.
+#[derive(Debug, Default)]
+pub(crate) struct Claim(Cell<bool>);
+
+impl Claim {
+    pub(crate) fn is_held(&self) -> bool {
+        self.0.get()
+    }
+}
+
+impl Place {
+    /// True if nothing is under way: there is nothing to leave.
+    #[must_use]
+    #[inline]
+    pub fn is_idle(&self) -> bool {
+        self.claimed == 0
+    }
+
+    /// A part is done and the rest is to follow: the next poll, which comes before another task
+    /// runs, claims the direction, and it stays claimed until the place is left.
+    #[inline]
+    pub(crate) fn keep(&mut self) {
+        self.keeps = true;
+    }
+
+    #[inline]
+    pub(crate) fn keeps(&self) -> bool {
+        self.keeps
+    }
+
+    /// The gate. Called first at each poll: `Pending` has woken the task already, an error ends
+    /// the operation.
+    #[inline]
+    pub(crate) fn admit(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<()>> {
+        self.pass.admit(core, cx)
+    }
+
+    /// Takes a direction, if it is free or its own.
+    pub(crate) fn claim(&mut self, core: &Core, claim: &Claim) -> Result<()> {
+        if self.claimed == 0 && claim.0.replace(true) {
+            return Err(Error::Busy);
+        }
+        if self.claimed != core.serial() {
+            self.delist();
+            self.claimed = core.serial();
+        }
+        Ok(())
+    }
+
+    /// The operation, which has claimed its direction, waits for `what`: called after its waker was
+    /// put where it will be called.
+    pub(crate) fn pend<T>(
+        &mut self,
+        core: &Core,
+        cx: &Context<'_>,
+        what: &'static &'static str,
+    ) -> Poll<Result<T>> {
+        if core.has_cancels() {
+            if let Some(told) = self.pass.tell(core, cx, true) {
+                return told;
+            }
+        }
+        self.enlisted.enlist(core, cx);
+        core.executor.note(what, TaskId::NOBODY);
+        Poll::Pending
+    }
+
+    /// Gives up what it holds of a direction.
+    pub(crate) fn leave(&mut self, claim: &Claim) {
+        if self.claimed != 0 {
+            self.delist();
+            claim.0.set(false);
+        }
+        *self = Self::default();
+    }
+
+    #[inline]
+    pub(super) fn delist(&mut self) {
+        if self.enlisted.is_there() {
+            self.enlisted.delist(self.claimed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An idle connection is mostly the receive that it waits in.
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn a_place_takes_24_bytes() {
+        assert_eq!(size_of::<Place>(), 24);
+    }
+}

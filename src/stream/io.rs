@@ -1,0 +1,154 @@
+//! A byte stream with places to be polled in: [`Io`].
+
+use std::fmt;
+use std::io::IoSlice;
+use std::task::{Context, Poll};
+
+use super::ByteStream;
+use crate::error::{Error, Result};
+use crate::runtime::place::Place;
+use crate::sys::room::Room;
+
+/// A byte stream for crates that poll: what adapters to the I/O traits of other crates are made of.
+///
+/// `Io<S>` owns its stream; `Io<&S>`, `Io<Rc<S>>` and `Io<Arc<S>>` share it with those that use it
+/// by its own methods, so two of them are the two halves of a stream. One that was left pending in
+/// the middle of a receive (or send) is the receiver (or sender) until that ends, [`leave`] is
+/// called or the `Io` is dropped: others get [`Error::Busy`] meanwhile.
+///
+/// It is `Send` if the stream is, also where the stream's own futures are not (those of
+/// `TlsStream`): they borrow it shared, and this borrows it mutably.
+///
+/// [`leave`]: Self::leave
+///
+/// # Examples
+///
+/// ```
+/// use std::future::poll_fn;
+/// use std::io::IoSlice;
+///
+/// use soloio::{Io, Room, create_memory_byte_stream};
+///
+/// soloio::block_on(async {
+///     let (ours, theirs) = create_memory_byte_stream(64);
+///     let (mut ours, mut theirs) = (Io::new(ours), Io::new(theirs));
+///     let sent = poll_fn(|cx| ours.poll_send(cx, &[IoSlice::new(b"ping")])).await?;
+///     assert_eq!(sent, 4);
+///     let mut buffer = [0; 16];
+///     let mut room = Room::new(&mut buffer);
+///     poll_fn(|cx| theirs.poll_receive(cx, &mut room)).await?;
+///     assert_eq!(room.filled(), b"ping");
+///     Ok::<_, soloio::Error>(())
+/// })?;
+/// # Ok::<_, soloio::Error>(())
+/// ```
+#[doc(alias = "AsyncRead")]
+#[doc(alias = "AsyncWrite")]
+pub struct Io<S: ByteStream> {
+    /// `None` only while it is taken apart.
+    stream: Option<S>,
+    receiving: Place,
+    sending: Place,
+}
+
+impl<S: ByteStream> Io<S> {
+    /// Gives a stream its two places.
+    #[must_use]
+    pub fn new(stream: S) -> Self {
+        Self {
+            stream: Some(stream),
+            receiving: Place::default(),
+            sending: Place::default(),
+        }
+    }
+
+    /// The stream.
+    #[must_use]
+    pub fn get_ref(&self) -> &S {
+        self.stream.as_ref().expect("only `into_inner` takes it")
+    }
+
+    /// The stream, of which no operation is under way any more.
+    #[must_use]
+    pub fn into_inner(mut self) -> S {
+        self.leave();
+        self.stream.take().expect("only `into_inner` takes it")
+    }
+
+    /// Gives up operations that were left in the middle: none of them loses a byte.
+    pub fn leave(&mut self) {
+        if let Some(stream) = &self.stream {
+            stream.leave_receive(&mut self.receiving);
+            stream.leave_send(&mut self.sending);
+        }
+    }
+
+    /// Receives at least one byte into `room`; at the end of the stream, or if there is no room,
+    /// it is ready and nothing has come.
+    ///
+    /// # Errors
+    ///
+    /// As [`receive`](crate::ByteReceiveStream::receive), but for the end.
+    #[inline]
+    pub fn poll_receive(&mut self, cx: &mut Context<'_>, room: &mut Room<'_>) -> Poll<Result<()>> {
+        let stream = self.stream.as_ref().ok_or(Error::Closed)?;
+        if room.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        match stream.poll_receive(&mut self.receiving, cx, room) {
+            Poll::Ready(Err(Error::EndOfStream)) => Poll::Ready(Ok(())),
+            polled => polled,
+        }
+    }
+
+    /// Takes a prefix of `parts`, and tells its length.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](crate::ByteSendStream::send).
+    #[inline]
+    pub fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<Result<usize>> {
+        let stream = self.stream.as_ref().ok_or(Error::Closed)?;
+        stream.poll_send(&mut self.sending, cx, parts)
+    }
+
+    /// Hands over what was taken.
+    ///
+    /// # Errors
+    ///
+    /// As [`poll_send`](Self::poll_send).
+    #[inline]
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let stream = self.stream.as_ref().ok_or(Error::Closed)?;
+        stream.poll_flush(&mut self.sending, cx)
+    }
+
+    /// Hands over what was taken, and ends our direction.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_eof`](crate::ByteStream::send_eof).
+    pub fn poll_send_eof(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let stream = self.stream.as_ref().ok_or(Error::Closed)?;
+        stream.poll_send_eof(&mut self.sending, cx)
+    }
+}
+
+// Nothing in it is pinned.
+impl<S: ByteStream> Unpin for Io<S> {}
+
+impl<S: ByteStream> Drop for Io<S> {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+impl<S: ByteStream> fmt::Debug for Io<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Io").finish_non_exhaustive()
+    }
+}

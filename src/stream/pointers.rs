@@ -1,0 +1,100 @@
+//! What leads to a stream receives and sends as that does: references, `Rc`, `Arc`.
+
+use std::io::IoSlice;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::{ByteReceiveStream, ByteSendStream, ByteStream, Plain};
+use crate::error::Result;
+use crate::runtime::place::Place;
+use crate::sys::room::Room;
+
+macro_rules! by_way_of {
+    ($($pointer:ty),*) => {$(
+        impl<S: ByteReceiveStream + ?Sized> ByteReceiveStream for $pointer {
+            fn poll_receive(
+                &self,
+                place: &mut Place,
+                cx: &mut Context<'_>,
+                room: &mut Room<'_>,
+            ) -> Poll<Result<()>> {
+                (**self).poll_receive(place, cx, room)
+            }
+
+            fn leave_receive(&self, place: &mut Place) {
+                (**self).leave_receive(place);
+            }
+
+            fn plain_receiver(&self) -> Option<Plain<'_>> {
+                (**self).plain_receiver()
+            }
+        }
+
+        impl<S: ByteSendStream + ?Sized> ByteSendStream for $pointer {
+            fn poll_send(
+                &self,
+                place: &mut Place,
+                cx: &mut Context<'_>,
+                parts: &[IoSlice<'_>],
+            ) -> Poll<Result<usize>> {
+                (**self).poll_send(place, cx, parts)
+            }
+
+            fn poll_flush(&self, place: &mut Place, cx: &mut Context<'_>) -> Poll<Result<()>> {
+                (**self).poll_flush(place, cx)
+            }
+
+            fn leave_send(&self, place: &mut Place) {
+                (**self).leave_send(place);
+            }
+
+            fn plain_sender(&self) -> Option<Plain<'_>> {
+                (**self).plain_sender()
+            }
+        }
+    )*};
+}
+
+by_way_of!(&S, Rc<S>, Arc<S>);
+
+/// `$close` is what closes a stream of which there may be other owners.
+macro_rules! streams_by_way_of {
+    ($($pointer:ty, $this:ident => $close:expr;)*) => {$(
+        impl<S: ByteStream> ByteStream for $pointer {
+            fn poll_send_eof(&self, place: &mut Place, cx: &mut Context<'_>) -> Poll<Result<()>> {
+                (**self).poll_send_eof(place, cx)
+            }
+
+            async fn close(self) -> Result<()> {
+                let $this = self;
+                $close.await
+            }
+
+            fn abort(&self) {
+                (**self).abort();
+            }
+
+            async fn reset(&self) -> Result<()> {
+                (**self).reset().await
+            }
+        }
+    )*};
+}
+
+streams_by_way_of! {
+    &S, this => this.send_eof();
+    Rc<S>, this => close(Self::try_unwrap(this));
+    Arc<S>, this => close(Self::try_unwrap(this));
+}
+
+/// The last owner closes; another one says goodbye.
+async fn close<S: ByteStream, P: std::ops::Deref<Target = S>>(last: Result<S, P>) -> Result<()>
+where
+    P: Sized,
+{
+    match last {
+        Ok(stream) => stream.close().await,
+        Err(shared) => shared.send_eof().await,
+    }
+}

@@ -1,0 +1,218 @@
+//! Memory that received bytes are put into, of which nothing need be initialised: [`Room`].
+//!
+//! No system call but recv(2), and `unsafe`: the bytes that were written are counted here and
+//! nowhere else, so that code that hands uninitialised memory in may rely on the count.
+
+use std::fmt;
+use std::io;
+use std::mem::MaybeUninit;
+use std::ops::DerefMut;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Memory for bytes that are to be received, and how many have come.
+///
+/// It is filled from the front. What is filled is initialised, whichever stream filled it: code
+/// that hands in memory that is not initialised may rely on [`len`](Self::len).
+///
+/// # Examples
+///
+/// ```
+/// let mut memory = [0; 4];
+/// let mut room = soloio::Room::new(&mut memory);
+/// assert_eq!(room.put(b"abc"), 3);
+/// assert_eq!(room.put(b"def"), 1);
+/// assert_eq!((room.len(), room.remaining()), (4, 0));
+/// assert_eq!(room.filled(), b"abcd");
+/// ```
+pub struct Room<'a> {
+    memory: Memory<'a>,
+    filled: usize,
+    /// It takes no more than this in all, which is what the memory has or less.
+    limit: usize,
+}
+
+enum Memory<'a> {
+    Given(&'a mut [MaybeUninit<u8>]),
+    /// A vector that takes exactly as much memory as what comes.
+    Exact(&'a mut Vec<u8>),
+}
+
+impl<'a> Room<'a> {
+    /// Memory that is initialised.
+    pub fn new(memory: &'a mut [u8]) -> Self {
+        let memory = std::ptr::from_mut(memory) as *mut [MaybeUninit<u8>];
+        // SAFETY: the same memory, borrowed as long. Nothing uninitialised is ever written to it:
+        // `put` writes bytes, and recv(2) does.
+        Self::uninit(unsafe { &mut *memory })
+    }
+
+    /// Memory that need not be initialised.
+    pub fn uninit(memory: &'a mut [MaybeUninit<u8>]) -> Self {
+        let limit = memory.len();
+        Self {
+            memory: Memory::Given(memory),
+            filled: 0,
+            limit,
+        }
+    }
+
+    /// Memory that is made when it is known how much came, at most `limit` bytes.
+    pub(crate) fn exact(bytes: &'a mut Vec<u8>, limit: usize) -> Self {
+        bytes.clear();
+        Self {
+            memory: Memory::Exact(bytes),
+            filled: 0,
+            limit,
+        }
+    }
+
+    /// How many bytes have come.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.filled
+    }
+
+    /// True if none have come.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.filled == 0
+    }
+
+    /// How many more bytes it takes.
+    #[must_use]
+    pub fn remaining(&self) -> usize {
+        self.limit - self.filled
+    }
+
+    /// The bytes that have come.
+    #[must_use]
+    pub fn filled(&self) -> &[u8] {
+        match &self.memory {
+            Memory::Given(memory) => {
+                let filled = &raw const memory[..self.filled] as *const [u8];
+                // SAFETY: the first `filled` bytes were written: `put` and `receive` alone count.
+                unsafe { &*filled }
+            }
+            Memory::Exact(bytes) => bytes,
+        }
+    }
+
+    /// Puts as much of `data` behind what has come as there is room for, and says how much.
+    pub fn put(&mut self, data: &[u8]) -> usize {
+        self.put_before(data, 0)
+    }
+
+    /// The same where `more` bytes will probably follow at once.
+    pub(crate) fn put_before(&mut self, data: &[u8], more: usize) -> usize {
+        let count = data.len().min(self.remaining());
+        let data = &data[..count];
+        let after = self.filled + count;
+        match &mut self.memory {
+            Memory::Given(memory) => {
+                let to = &mut memory[self.filled..after];
+                to.iter_mut().zip(data).for_each(|(to, byte)| {
+                    to.write(*byte);
+                });
+            }
+            Memory::Exact(bytes) => {
+                if bytes.capacity() - bytes.len() < count {
+                    bytes.reserve_exact(count + more.min(self.limit - after));
+                }
+                bytes.extend_from_slice(data);
+            }
+        }
+        self.filled = after;
+        count
+    }
+
+    /// Calls `f` while it takes no more than `count` further bytes.
+    pub fn limited<T>(&mut self, count: usize, f: impl FnOnce(&mut Self) -> T) -> T {
+        let limit = self.limit;
+        self.limit = limit.min(self.filled.saturating_add(count));
+        let done = f(self);
+        self.limit = limit;
+        done
+    }
+
+    /// Receives from a stream socket and says how much, 0 at its end; by way of `scratch` where no
+    /// memory was given.
+    #[inline]
+    pub(crate) fn receive<S: DerefMut<Target = Vec<u8>>>(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        scratch: impl FnOnce() -> S,
+    ) -> io::Result<usize> {
+        if let Memory::Given(memory) = &mut self.memory {
+            let got = recv(fd, &mut memory[self.filled..self.limit])?;
+            self.filled += got;
+            return Ok(got);
+        }
+        let mut scratch = scratch();
+        let size = scratch.len().min(self.remaining());
+        let got = super::socket::recv(fd, &mut scratch[..size])?;
+        Ok(self.put(&scratch[..got]))
+    }
+}
+
+#[inline]
+fn recv(fd: BorrowedFd<'_>, memory: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+    let (at, len) = (memory.as_mut_ptr().cast(), memory.len());
+    // SAFETY: pointer and length are those of one valid piece of memory, which the kernel writes
+    // and does not read.
+    super::check(unsafe { libc::recv(fd.as_raw_fd(), at, len, 0) })
+}
+
+/// Shows no content.
+impl fmt::Debug for Room<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Room")
+            .field("len", &self.len())
+            .field("remaining", &self.remaining())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Random operations on both kinds of memory, against a vector with a limit.
+    #[test]
+    fn it_behaves_like_a_vector_with_a_limit() {
+        let mut seed = 0x5EED_u64;
+        let mut random = |end: usize| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            (seed % end as u64) as usize
+        };
+        for round in 0..500 {
+            let size = random(40);
+            let (mut given, mut exact) = (vec![MaybeUninit::uninit(); size], vec![1, 2, 3]);
+            let mut rooms = [Room::uninit(&mut given), Room::exact(&mut exact, size)];
+            let mut twin = Vec::new();
+            for _ in 0..6 {
+                let data: Vec<u8> = (0..random(12)).map(|n| (n + round) as u8).collect();
+                let (most, more) = (random(12), random(20));
+                let took = data.len().min(most).min(size - twin.len());
+                twin.extend(&data[..took]);
+                for room in &mut rooms {
+                    let put = room.limited(most, |room| room.put_before(&data, more));
+                    assert_eq!(put, took);
+                    assert_eq!(room.filled(), twin);
+                    assert_eq!(room.len(), twin.len());
+                    assert_eq!(room.is_empty(), twin.is_empty());
+                    assert_eq!(room.remaining(), size - twin.len());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn it_shows_no_content() {
+        let mut memory = *b"secret";
+        let mut room = Room::new(&mut memory);
+        room.put(b"hidden");
+        assert_eq!(format!("{room:?}"), "Room { len: 6, remaining: 0 }");
+    }
+}
