@@ -6,14 +6,14 @@
 use std::cell::RefCell;
 use std::fmt;
 
-/// The size of a large buffer: four full records with what encryption adds.
-const LARGE: usize = 4 * (16_384 + 256) + 1024;
+/// The size of a large buffer: two full records with what encryption adds.
+const LARGE: usize = 2 * (16_384 + 256) + 1024;
 
 /// How many free large buffers a thread keeps.
 const KEPT: usize = 2;
 
-/// What a connection that waits may keep in a large buffer: less is moved to one of its size.
-const WORTH_MOVING: usize = 8_192;
+/// Up to so much is moved from a large buffer to one of its size before a wait.
+const WORTH_MOVING: usize = LARGE / 2;
 
 thread_local! {
     static FREE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };

@@ -18,8 +18,8 @@ use crate::stream::{ByteStream, Plain, RECEIVE_MAX};
 /// What lies behind it is received without a copy.
 pub(super) const WAIT_MAX: usize = 16_384 + 512;
 
-/// Room for what is there already: three records.
-pub(super) const AT_ONCE: usize = 49_152;
+/// Room for what is there already: two records.
+pub(super) const AT_ONCE: usize = 32_768 + 512;
 
 /// When to try again to write what receiving left behind.
 const RETRY_FIRST: Duration = Duration::from_millis(1);

@@ -84,7 +84,20 @@ impl<S: ByteStream> Session<S> {
         self.flush_in(&taken).await
     }
 
-    async fn flush_in(&self, _turn: &Taken<'_>) -> Result<()> {
+    async fn flush_in(&self, turn: &Taken<'_>) -> Result<()> {
+        let mut flush = pin!(self.hand_over(turn));
+        poll_fn(|cx| {
+            let flushed = flush.as_mut().poll(cx);
+            if flushed.is_pending() && !self.receiving.get() {
+                // A peer that does not read makes this wait as long as it likes.
+                self.state.borrow_mut().settle_received();
+            }
+            flushed
+        })
+        .await
+    }
+
+    async fn hand_over(&self, _turn: &Taken<'_>) -> Result<()> {
         if let Some(Plain(socket)) = self.inner.plain_sender() {
             return self.flush_direct(socket).await;
         }

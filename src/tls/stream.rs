@@ -24,11 +24,13 @@ use crate::stream::{ByteReceiveStream, ByteSendStream, ByteStream, RECEIVE_MAX, 
 /// * The end is the peer's `close_notify`. A connection that ends without it is
 ///   [`Error::Broken`]: data may be missing. See
 ///   [`standard_compatible`](TlsHandshake::standard_compatible).
-/// * What was encrypted has to be sent as it is. A send that is cancelled has given at most 65,536
+/// * What was encrypted has to be sent as it is. A send that is cancelled has given at most 32,768
 ///   bytes to the session that the peer may not have yet; they count as sent, and every later
 ///   operation hands them over first. Dropping the stream then loses them.
-/// * Dropping it says no goodbye, so that the peer sees a truncated connection;
-///   [`close`](Self::close) says it.
+/// * Dropping it sends no `close_notify`, so that the peer sees a truncated connection;
+///   [`close`](Self::close) sends it.
+/// * It has no buffers while it is idle, and at most 86,000 bytes of them while its peer sends all
+///   the time and reads nothing.
 ///
 /// It can be sent to another thread while nobody uses it, but not be shared by threads.
 ///
@@ -227,7 +229,7 @@ impl<S: ByteStream> TlsStream<S> {
     ///
     /// # Cancel safety
     ///
-    /// The bytes no longer in `rest` count as sent; at most 65,536 of them may not have been
+    /// The bytes no longer in `rest` count as sent; at most 32,768 of them may not have been
     /// handed over yet, which the next operation does. The stream goes on.
     pub fn send_from(&self, rest: &mut &[u8]) -> impl Future<Output = Result<()>> {
         self.session.send(rest)

@@ -100,6 +100,8 @@ mod tls_connect;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod tls_environment;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+mod tls_flood;
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod tls_forged;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod tls_forger;

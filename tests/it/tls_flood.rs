@@ -1,0 +1,184 @@
+//! What a TLS connection holds while its peer floods it and reads nothing, and after that.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread;
+
+use futures_util::future::{join, join_all};
+use soloio::tls::TlsStream;
+use soloio::{
+    ByteReceiveStream, ByteSendStream, ByteStream, Error, Result, TcpStream, ThreadEvent,
+    connect_tcp, task_group,
+};
+
+use crate::allocations::held;
+use crate::net_support::{clog, numbered, run, tcp_listener, turns};
+use crate::support::Counter;
+use crate::tls_support::{NAME, client_config, server_config};
+
+const PEERS: usize = 16;
+
+/// Beside what rustls needs: a record each way.
+const MOST: usize = 65_536 + 2 * (16_384 + 256);
+
+#[test]
+fn an_echo_that_is_flooded_holds_little_and_gives_it_back() {
+    flooded(|stream| stream, 65_536);
+}
+
+#[test]
+fn so_does_one_that_receives_less_than_a_record_at_a_time() {
+    flooded(|stream| stream, 1_000);
+}
+
+#[test]
+fn so_does_one_over_a_stream_that_is_no_socket() {
+    flooded(Hidden, 65_536);
+    flooded(Hidden, 1_000);
+}
+
+fn flooded<S: ByteStream>(layer: impl Fn(TcpStream) -> S, max: usize) {
+    run(async {
+        let listener = tcp_listener().await;
+        let port = listener.local_addr().port();
+        let all = Arc::new(Moments::default());
+        let moments = Arc::clone(&all);
+        let peers = thread::spawn(move || {
+            run(join_all((0..PEERS).map(|_| flood(port, &moments))));
+        });
+        let mut streams = Vec::new();
+        for _ in 0..PEERS {
+            let stream = listener.accept().await.expect("accepts");
+            let stream = TlsStream::server(layer(stream), server_config()).await;
+            streams.push(stream.expect("a handshake"));
+        }
+        let idle = held();
+        while all.clogged.load(Relaxed) < PEERS {
+            turns(1).await;
+        }
+        let (sending, ended) = (Counter::new(), Counter::new());
+        task_group(async |group| {
+            for stream in &streams {
+                group.spawn(echo(stream, max, &sending, &ended));
+            }
+            let (mut most, mut calm) = (0, 0);
+            while calm < 100 {
+                turns(1).await;
+                calm += 1;
+                if sending.get() < PEERS {
+                    calm = 0;
+                } else {
+                    most = most.max((held() - idle) / PEERS);
+                }
+            }
+            assert!(
+                most <= MOST,
+                "{most} bytes for a connection that is flooded"
+            );
+            all.late.set();
+            while ended.get() < PEERS {
+                turns(1).await;
+            }
+            // Two buffers are the thread's, for whichever connection needs one next.
+            let left = (held().saturating_sub(idle)) / PEERS;
+            assert!(left < 4_000, "{left} bytes for one that is idle again");
+            Ok::<_, Error>(())
+        })
+        .await
+        .expect("all went well");
+        peers.join().expect("so did the peers");
+    });
+}
+
+/// Sends back what it receives; `sending` counts those that wait for room.
+async fn echo<S: ByteStream>(
+    stream: &TlsStream<S>,
+    max: usize,
+    sending: &Counter,
+    ended: &Counter,
+) -> Result<()> {
+    loop {
+        match stream.receive_max(max).await {
+            Ok(data) => {
+                let _waits = sending.hold();
+                stream.send(&data).await?;
+            }
+            Err(Error::EndOfStream) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    ended.add();
+    stream.send_eof().await
+}
+
+#[derive(Default)]
+struct Moments {
+    /// So many peers have filled what is between.
+    clogged: AtomicUsize,
+    /// The peers begin to read.
+    late: ThreadEvent,
+}
+
+/// A peer that sends all the time, and reads late.
+async fn flood(port: u16, moments: &Moments) {
+    let stream = connect_tcp("127.0.0.1", port).await.expect("connects");
+    let stream = TlsStream::client(stream, NAME, client_config()).await;
+    let stream = stream.expect("a handshake");
+    let chunk = numbered(0, 65_536);
+    let mut sent = clog(&stream, 0).await;
+    moments.clogged.fetch_add(1, Relaxed);
+    let late = &moments.late;
+    let send = async {
+        while !late.is_set() {
+            stream.send(&chunk).await.expect("sent");
+            sent += chunk.len();
+        }
+        stream.send_eof().await.expect("said");
+        sent
+    };
+    let receive = async {
+        late.wait().await.expect("set");
+        let mut got = 0;
+        while let Some(data) = stream.next().await.expect("an end in order") {
+            got += data.len();
+        }
+        got
+    };
+    let (sent, got) = join(send, receive).await;
+    assert_eq!(sent, got);
+}
+
+/// A stream that does not show the socket that it is.
+#[derive(Debug)]
+struct Hidden(TcpStream);
+
+impl ByteReceiveStream for Hidden {
+    fn receive_into<'b>(&self, buf: &'b mut [u8]) -> impl Future<Output = Result<&'b mut [u8]>> {
+        self.0.receive_into(buf)
+    }
+
+    fn receive_max(&self, max: usize) -> impl Future<Output = Result<Vec<u8>>> {
+        self.0.receive_max(max)
+    }
+}
+
+impl ByteSendStream for Hidden {
+    async fn send_from(&self, rest: &mut &[u8]) -> Result<()> {
+        self.0.send_from(rest).await
+    }
+}
+
+impl ByteStream for Hidden {
+    async fn send_eof(&self) -> Result<()> {
+        self.0.send_eof().await
+    }
+
+    async fn close(self) -> Result<()> {
+        self.0.close().await
+    }
+
+    fn abort(&self) {
+        self.0.abort();
+    }
+}
