@@ -126,6 +126,7 @@ pub use net::{
     create_connected_unix_datagram_socket, create_unix_datagram_socket, unix_datagram_socket_pair,
     unix_socket_pair,
 };
+pub use runtime::place::Place;
 pub use runtime::silence::CloseLimits;
 pub use runtime::{Dump, Runtime, TaskState, block_on, dump};
 pub use signal::{Signal, SignalReceiver, ctrl_c, open_signal_receiver};
@@ -134,12 +135,11 @@ pub use stream::{
     MemoryStream, MultiListener, ObjectReceiver, ObjectSender, ObjectStreamStatistics, Peer, Serve,
     ServeCounters, TrySendError, create_memory_byte_stream, create_memory_object_stream,
 };
-pub use runtime::place::Place;
-pub use sys::room::Room;
 pub use stream::{Relay, RelaySide, Relayed, relay};
 pub use sync::{
     CapacityLimiter, Condition, Event, Lock, LockGuard, RateLimiter, Semaphore, ThreadEvent,
 };
+pub use sys::room::Room;
 pub use task::{
     CancelScope, Core, Join, Outcome, Race, Ready, StopHandle, TaskGroup, TaskHandle, TryJoin,
     Winner, current_effective_deadline, fail_after, fail_at, join, move_on_after, move_on_at,

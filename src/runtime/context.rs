@@ -226,6 +226,15 @@ pub(crate) fn poll_with<T>(f: impl FnOnce(&Rc<Core>) -> Poll<Result<T>>) -> Poll
     })
 }
 
+/// An operation is done that made no system call: it counts against the turn's budget.
+pub(crate) fn finished() {
+    with(|core| {
+        if let Some(core) = core {
+            core.finished();
+        }
+    });
+}
+
 /// One pass through the gate, for verbs whose system calls never have to wait: called over and
 /// over they leave room for others all the same.
 pub(crate) async fn checkpoint() -> Result<()> {

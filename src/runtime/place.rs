@@ -51,6 +51,23 @@ impl Claim {
     pub(crate) fn is_held(&self) -> bool {
         self.0.get()
     }
+
+    /// Takes the direction for an async block.
+    pub(crate) fn hold(&self) -> Result<Held<'_>> {
+        match self.0.replace(true) {
+            true => Err(Error::Busy),
+            false => Ok(Held(self)),
+        }
+    }
+}
+
+/// A direction in use by an async block; free again when dropped.
+pub(crate) struct Held<'a>(&'a Claim);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.0.set(false);
+    }
 }
 
 impl Place {

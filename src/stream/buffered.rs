@@ -16,7 +16,7 @@ use super::{
 use crate::error::{Error, Result};
 use crate::room;
 use crate::runtime::context;
-use crate::runtime::place::Place;
+use crate::runtime::place::{Claim, Held, Place};
 use crate::sys::room::Room;
 
 /// A byte stream with a buffer in front of its receiving side: for lines, headers, and messages of
@@ -55,7 +55,7 @@ use crate::sys::room::Room;
 pub struct Buffered<S> {
     stream: S,
     ahead: RefCell<Ahead>,
-    receiving: Cell<bool>,
+    receiving: Claim,
     aborted: Cell<bool>,
 }
 
@@ -106,15 +106,6 @@ impl Ahead {
     }
 }
 
-/// Who receives, until it is dropped.
-struct Receiving<'a>(&'a Cell<bool>);
-
-impl Drop for Receiving<'_> {
-    fn drop(&mut self) {
-        self.0.set(false);
-    }
-}
-
 impl<S> Buffered<S> {
     /// Puts an empty buffer in front of a stream.
     #[must_use]
@@ -122,7 +113,7 @@ impl<S> Buffered<S> {
         Self {
             stream,
             ahead: RefCell::default(),
-            receiving: Cell::new(false),
+            receiving: Claim::default(),
             aborted: Cell::new(false),
         }
     }
@@ -153,12 +144,9 @@ impl<S> Buffered<S> {
         }
     }
 
-    fn claim(&self) -> Result<Receiving<'_>> {
+    fn claim(&self) -> Result<Held<'_>> {
         self.open()?;
-        match self.receiving.replace(true) {
-            true => Err(Error::Busy),
-            false => Ok(Receiving(&self.receiving)),
-        }
+        self.receiving.hold()
     }
 
     fn open(&self) -> Result<()> {
@@ -302,32 +290,26 @@ impl<S: ByteReceiveStream> ByteReceiveStream for Buffered<S> {
             return Poll::Ready(Err(no_room()));
         }
         self.open()?;
-        // While it is pending it has the receiver's place in the stream, so the claim is its own.
-        let is_ours = !place.is_idle();
-        if self.receiving.get() && !is_ours {
+        if self.receiving.is_held() {
             return Poll::Ready(Err(Error::Busy));
         }
-        if !is_ours && self.buffered() > 0 {
-            return context::poll_with(|core| {
-                ready!(place.admit(core, cx))?;
-                let mut ahead = self.ahead.borrow_mut();
-                let got = room.put(ahead.rest());
-                ahead.skip(got);
-                core.finished();
-                *place = Place::default();
-                Poll::Ready(Ok(()))
-            });
+        // A receive that waits does so in the stream, which has nothing more in front of it then.
+        if self.buffered() == 0 {
+            return self.stream.poll_receive(place, cx, room);
         }
-        let polled = self.stream.poll_receive(place, cx, room);
-        self.receiving.set(!place.is_idle());
-        polled
+        context::poll_with(|core| {
+            ready!(place.admit(core, cx))?;
+            let mut ahead = self.ahead.borrow_mut();
+            let got = room.put(ahead.rest());
+            ahead.skip(got);
+            core.finished();
+            *place = Place::default();
+            Poll::Ready(Ok(()))
+        })
     }
 
     fn leave_receive(&self, place: &mut Place) {
-        if !place.is_idle() {
-            self.receiving.set(false);
-            self.stream.leave_receive(place);
-        }
+        self.stream.leave_receive(place);
     }
 }
 

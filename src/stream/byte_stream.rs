@@ -213,12 +213,7 @@ pub trait ByteSendStream {
     /// Some of the bytes were handed over, from the first on;
     /// [`send_file_from`](Self::send_file_from) tells how many. The stream goes on.
     #[doc(alias = "sendfile")]
-    fn send_file(
-        &self,
-        file: &File,
-        offset: u64,
-        length: u64,
-    ) -> impl Future<Output = Result<()>>
+    fn send_file(&self, file: &File, offset: u64, length: u64) -> impl Future<Output = Result<()>>
     where
         Self: Sized,
     {
@@ -237,11 +232,7 @@ pub trait ByteSendStream {
     /// # Cancel safety
     ///
     /// Exactly the bytes no longer in `rest` were handed over; the stream goes on.
-    fn send_file_from(
-        &self,
-        file: &File,
-        rest: &mut Range<u64>,
-    ) -> impl Future<Output = Result<()>>
+    fn send_file_from(&self, file: &File, rest: &mut Range<u64>) -> impl Future<Output = Result<()>>
     where
         Self: Sized,
     {

@@ -10,8 +10,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
-use super::room::Room;
 use super::addr::{Inet, UnixName, unmapped};
+use super::room::Room;
 use super::{check, errno};
 
 /// What kind of socket to make.

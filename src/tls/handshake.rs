@@ -2,7 +2,7 @@
 //! [`TlsStream::server`](super::TlsStream::server) give.
 
 use std::fmt;
-use std::future::{Future, IntoFuture};
+use std::future::{Future, IntoFuture, poll_fn};
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::time::Duration;
@@ -96,10 +96,12 @@ pub(super) async fn shake<S: ByteStream>(session: &Session<S>) -> Result<()> {
             continue;
         }
         if session.state.borrow().truncated {
-            session.flush().await?;
+            poll_fn(|cx| session.poll_hand_over(cx)).await?;
             return Err(ended());
         }
-        session.while_flushing(session.receive_below()).await?;
+        session
+            .while_handing_over(|cx| session.poll_below(cx))
+            .await?;
     }
 }
 
@@ -117,13 +119,13 @@ async fn finish<S: ByteStream>(session: &Session<S>) -> Result<()> {
             return Ok(());
         }
     }
-    session.flush().await
+    poll_fn(|cx| session.poll_hand_over(cx)).await
 }
 
 /// Tells the peer why, if that is possible soon, and closes without destroying what was told.
 pub(super) async fn give_up<S: ByteStream>(session: Box<Session<S>>) {
     let told = fail_after(ALERT, async {
-        session.flush().await?;
+        poll_fn(|cx| session.poll_hand_over(cx)).await?;
         session.inner.send_eof().await
     });
     // The handshake's own error is what counts. A peer that failed it is not waited for as long as

@@ -1,6 +1,6 @@
 //! A listener whose connections begin with a TLS handshake.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -12,9 +12,10 @@ use super::failure;
 use super::handshake::{give_up, shake};
 use super::machine::Machine;
 use super::places::{Place, Places};
-use super::session::{Claim, Session};
+use super::session::Session;
 use super::stream::TlsStream;
 use crate::error::{Error, Result};
+use crate::runtime::place::Claim;
 use crate::stream::{ByteStream, Listener, Peer, serve_face};
 use crate::task::fail_after;
 
@@ -37,7 +38,7 @@ pub struct TlsListener<'h, L: Listener> {
     timeout: Duration,
     places: Places,
     /// A task accepts.
-    accepting: Cell<bool>,
+    accepting: Claim,
     on_error: Option<Hook<'h, L::Stream>>,
 }
 
@@ -50,7 +51,7 @@ impl<'h, L: Listener> TlsListener<'h, L> {
             compatible: true,
             timeout: HANDSHAKE,
             places: Places::new(usize::MAX),
-            accepting: Cell::new(false),
+            accepting: Claim::default(),
             on_error: None,
         }
     }
@@ -200,8 +201,7 @@ impl<L: Listener<Stream: ByteStream>> Listener for TlsListener<'_, L> {
 
     async fn accept_from(&self) -> Result<(impl Future<Output = Result<Self::Stream>>, Peer)> {
         // Also while no place is free, where the listener below is not asked.
-        let mut claim = Claim::new(&self.accepting);
-        claim.take()?;
+        let _accepting = self.accepting.hold()?;
         self.places.one_free().await?;
         let (begun, peer) = self.listener.accept_from().await?;
         let place = self.places.take();

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   TlsStream ──> session ──> state ──> machine ──> rustls
-//!       ^            │  who waits, whose turn      ciphertext <─> plaintext
+//!       ^            │  which operations wait      ciphertext <─> plaintext
 //!   TlsListener      v
 //!                 the stream below: anything that is a byte stream
 //! ```
@@ -14,11 +14,8 @@
 //! | `handshake.rs` | the handshake, and how it fails |
 //! | `listener.rs` | handshakes on a server |
 //! | `places.rs` | how many of them at a time |
-//! | `session.rs` | sending and ending |
-//! | `lent.rs`, `turn.rs` | its tools: bytes on their way down, whose turn it is |
-//! | `receive.rs`, `sink.rs` | receiving, and where that goes |
-//! | `direct.rs` | sending to and receiving from a socket without anything between |
-//! | `state.rs` | what a connection holds between two awaits |
+//! | `session.rs` | receiving, sending and ending, in polls |
+//! | `state.rs` | what a connection holds between two polls |
 //! | `machine.rs`, `observer.rs` | the rustls connection, and a note of what it does not keep |
 //! | `buffer.rs` | bytes on their way, in memory that idle connections give back |
 //! | `failure.rs` | rustls' errors, with what to do |
@@ -31,11 +28,9 @@ mod attributes;
 mod buffer;
 mod certificates;
 mod client_config;
-mod direct;
 mod failure;
 mod handshake;
 mod identity;
-mod lent;
 mod listener;
 mod machine;
 mod name;
@@ -43,15 +38,12 @@ mod observer;
 mod pem;
 mod places;
 mod provider;
-mod receive;
 mod roots;
 mod server_config;
 mod session;
 mod shared_options;
-mod sink;
 mod state;
 mod stream;
-mod turn;
 
 pub(crate) use client_config::default_client_config;
 pub use client_config::{ClientConfigBuilder, client_config};

@@ -4,59 +4,66 @@
 //!   receiver ──> inner.receive ──> incoming ──> machine ──> plaintext
 //!                                                  │ alerts, tickets, key updates
 //!                                                  v
-//!   sender ────> plaintext ──> machine ──────────> out ──> inner.send   (one at a time: a turn)
+//!   sender ────> plaintext ──> machine ──────────> out ──> inner.send   (whoever waits)
 //! ```
 //!
 //! Always true:
 //!
-//! * Everything is in `State` at each await. What is lent to a send of the stream below comes back
-//!   when that send is dropped, without what was handed over.
+//! * Everything is in `State` between two polls, and the places in the stream below are the
+//!   session's: all ciphertext is in `out`, in order, whichever operation hands it over.
 //! * Plaintext leaves the state in the poll that returns it.
-//! * A receiver never waits for the turn, nor keeps it: what receiving produced is written if that
-//!   is possible at once. So a receive that nobody polls holds up no sender. What is left is tried
-//!   again after a while, which matters only when a sender was cancelled in between.
+//! * While a sender waits, it hands over what is in `out`; when it leaves, a receiver that waits
+//!   takes over. So a receive that no task polls holds up no sender, and what receiving produced
+//!   (an alert, a key update) waits for no sender.
 //! * While nothing comes, no memory is held for what may come.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::io;
-use std::pin::{Pin, pin};
-use std::task::{Poll, Waker, ready};
+use std::future::poll_fn;
+use std::io::IoSlice;
+use std::mem::take;
+use std::task::{Context, Poll, Waker, ready};
 
-use super::lent::Lent;
+use super::buffer::Buffer;
 use super::machine::Machine;
-use super::state::{State, truncated};
-use super::turn::{Taken, Turn};
-use crate::error::{Error, Result, TlsError};
+use super::state::{AHEAD, State};
+use crate::error::{Error, Result};
+use crate::executor::wake_each;
 use crate::runtime::context;
-use crate::runtime::silence::{CloseLimits, Silence};
-use crate::runtime::wait::Wait;
-use crate::stream::{ByteStream, Data, Plain, RECEIVE_MAX};
+use crate::runtime::place::{Claim, Place};
+use crate::stream::{ByteStream, no_room};
+use crate::sys::room::Room;
+
+/// What a receive takes from the stream below at once, at least: a record and some more. What lies
+/// behind it is received without a copy.
+const RECEIVE_MIN: usize = 16_384 + 512;
+
+/// The most: two records.
+const RECEIVE_MOST: usize = 32_768 + 512;
 
 pub(super) struct Session<S> {
     pub(super) inner: S,
     pub(super) state: RefCell<State>,
     /// Whether the end has to be announced, by us and by the peer.
     pub(super) compatible: bool,
-    pub(super) receiving: Cell<bool>,
-    pub(super) sending: Cell<bool>,
-    /// More is probably there: the last receive of the stream below got all that it asked for.
-    pub(super) more: Cell<bool>,
-    pub(super) aborted: Cell<bool>,
-    /// The stream below may hold what it took from us in a send that was cut: only a send of ours
-    /// makes it go on.
-    pub(super) left_below: Cell<bool>,
-    pub(super) turn: Turn,
-    /// Who waits to receive, while what is in `out` may become theirs to write.
-    pub(super) receiver: RefCell<Option<Waker>>,
+    aborted: Cell<bool>,
+    receiving: Claim,
+    sending: Claim,
+    /// The places in the stream below.
+    receive_below: Cell<Place>,
+    send_below: Cell<Place>,
+    /// The stream below took something that it may not have handed over.
+    left_below: Cell<bool>,
+    /// The receiver that waits, if one does.
+    receiver: RefCell<Option<Waker>>,
+    /// Those that end our direction while another task sends, and wait for what it hands over.
+    enders: RefCell<Vec<Waker>>,
 }
 
 impl<S> fmt::Debug for Session<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")
             .field("compatible", &self.compatible)
-            .field("aborted", &self.aborted)
             .finish_non_exhaustive()
     }
 }
@@ -68,282 +75,357 @@ impl<S: ByteStream> Session<S> {
             inner,
             state: RefCell::new(State::new(machine)),
             compatible,
-            receiving: Cell::new(false),
-            sending: Cell::new(false),
-            more: Cell::new(false),
             aborted: Cell::new(false),
+            receiving: Claim::default(),
+            sending: Claim::default(),
+            receive_below: Cell::default(),
+            send_below: Cell::default(),
             left_below: Cell::new(false),
-            turn: Turn::default(),
             receiver: RefCell::new(None),
+            enders: RefCell::default(),
         })
+    }
+
+    pub(super) fn poll_receive(
+        &self,
+        place: &mut Place,
+        cx: &mut Context<'_>,
+        room: &mut Room<'_>,
+    ) -> Poll<Result<()>> {
+        if room.remaining() == 0 {
+            return Poll::Ready(Err(no_room()));
+        }
+        let polled = self.poll_plaintext(place, cx, room);
+        if polled.is_ready() && !place.is_idle() {
+            self.end_receive(place);
+        }
+        polled
+    }
+
+    fn poll_plaintext(
+        &self,
+        place: &mut Place,
+        cx: &mut Context<'_>,
+        room: &mut Room<'_>,
+    ) -> Poll<Result<()>> {
+        ready!(context::poll_with(|core| {
+            ready!(place.admit(core, cx))?;
+            self.open()?;
+            Poll::Ready(place.claim(core, &self.receiving))
+        }))?;
+        let mut waited = false;
+        loop {
+            if self.drain(cx, room)? {
+                if !waited {
+                    // What the stream below does counts already.
+                    context::finished();
+                }
+                return Poll::Ready(Ok(()));
+            }
+            waited = true;
+            ready!(self.poll_below(cx))?;
+        }
+    }
+
+    /// Moves plaintext into the room; false if there is none yet.
+    fn drain(&self, cx: &mut Context<'_>, room: &mut Room<'_>) -> Result<bool> {
+        let ended = {
+            let mut state = self.state.borrow_mut();
+            state.drain(room);
+            if !room.is_empty() {
+                return Ok(true);
+            }
+            state.end(self.compatible)
+        };
+        if ended.is_err() {
+            // An alert says why.
+            self.hand_over_beside(cx);
+        }
+        ended.map(|()| false)
+    }
+
+    /// Gets more ciphertext, or notes the end of the stream below; hands over what is left behind
+    /// while it waits.
+    pub(super) fn poll_below(&self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.open()?;
+        // Taken out while others' code may run, which must not find the state borrowed.
+        let mut incoming = take(&mut self.state.borrow_mut().incoming);
+        let memory = incoming.room(RECEIVE_MIN);
+        let size = memory.len().min(RECEIVE_MOST);
+        let mut room = Room::new(&mut memory[..size]);
+        let mut below = self.receive_below.take();
+        let polled = self.inner.poll_receive(&mut below, cx, &mut room);
+        self.receive_below.set(below);
+        let got = room.len();
+        incoming.commit(got);
+        if got == 0 {
+            incoming.settle();
+        }
+        self.state.borrow_mut().incoming = incoming;
+        match polled {
+            Poll::Pending => {
+                let old = self.receiver.replace(Some(cx.waker().clone()));
+                drop(old);
+                self.hand_over_beside(cx);
+                Poll::Pending
+            }
+            // No error yet: what came before it may say that it ends.
+            Poll::Ready(Err(Error::EndOfStream)) => {
+                self.state.borrow_mut().truncated = true;
+                Poll::Ready(Ok(()))
+            }
+            polled => polled,
+        }
+    }
+
+    /// Hands over what no sender does, without waiting for it.
+    fn hand_over_beside(&self, cx: &mut Context<'_>) {
+        if !self.sending.is_held() && self.has_left() && !self.state.borrow().held_back {
+            // An error of sending is told to the next sender, and one of receiving to this one.
+            drop(self.poll_hand_over(cx));
+        }
+    }
+
+    fn has_left(&self) -> bool {
+        self.left_below.get() || !self.state.borrow().out.is_empty()
     }
 
     /// Hands over everything that is to be sent.
-    pub(super) async fn flush(&self) -> Result<()> {
-        let taken = self.turn.take().await?;
-        self.flush_in(&taken).await
-    }
-
-    async fn flush_in(&self, turn: &Taken<'_>) -> Result<()> {
-        let mut flush = pin!(self.hand_over(turn));
-        poll_fn(|cx| {
-            let flushed = flush.as_mut().poll(cx);
-            if flushed.is_pending() && !self.receiving.get() {
+    pub(super) fn poll_hand_over(&self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let mut below = self.send_below.take();
+        let polled = self.poll_out(&mut below, cx);
+        self.send_below.set(below);
+        if polled.is_pending() {
+            let mut state = self.state.borrow_mut();
+            state.out.settle();
+            if !self.receiving.is_held() {
                 // A peer that does not read makes this wait as long as it likes.
-                self.state.borrow_mut().settle_received();
+                state.settle_received();
             }
-            flushed
-        })
-        .await
+        }
+        polled
     }
 
-    async fn hand_over(&self, _turn: &Taken<'_>) -> Result<()> {
-        if let Some(Plain(socket)) = self.inner.plain_sender() {
-            return self.flush_direct(socket).await;
-        }
+    fn poll_out(&self, below: &mut Place, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.state.borrow_mut().held_back = false;
         loop {
-            if self.state.borrow().out.is_empty() && !self.left_below.get() {
-                return Ok(());
+            let mut out = take(&mut self.state.borrow_mut().out);
+            if out.is_empty() {
+                break;
             }
-            self.lend(true).await?;
+            let parts = [IoSlice::new(out.filled())];
+            let polled = self.inner.poll_send(below, cx, &parts);
+            if let Poll::Ready(Ok(sent)) = polled {
+                self.left_below.set(true);
+                out.discard(sent);
+            }
+            self.put_back(out);
+            ready!(polled)?;
+        }
+        if self.left_below.get() {
+            ready!(self.inner.poll_flush(below, cx))?;
+            self.left_below.set(false);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// What was put into `out` while this was taken out of it comes after it.
+    fn put_back(&self, mut out: Buffer) {
+        let mut state = self.state.borrow_mut();
+        out.append(state.out.filled());
+        if out.is_empty() {
+            out.release();
+        }
+        state.out = out;
+    }
+
+    pub(super) fn poll_send(
+        &self,
+        place: &mut Place,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<Result<usize>> {
+        let polled = self.poll_encrypt(place, cx, parts);
+        self.end_send(place, polled)
+    }
+
+    fn poll_encrypt(
+        &self,
+        place: &mut Place,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<Result<usize>> {
+        ready!(self.begin_send(place, cx, Self::may_send))?;
+        let wanted = parts
+            .iter()
+            .map(|part| part.len())
+            .sum::<usize>()
+            .min(AHEAD);
+        let waiting = self.state.borrow().out.len();
+        if waiting > 0 && waiting + wanted > AHEAD {
+            ready!(self.poll_hand_over(cx))?;
+            self.may_send()?;
+        }
+        match wanted {
+            0 => Poll::Ready(Ok(0)),
+            _ => Poll::Ready(self.state.borrow_mut().encrypt(parts)),
         }
     }
 
-    /// Hands over what is to be sent; nothing is handed over too, to make the stream below go on.
-    pub(super) async fn lend(&self, tells: bool) -> Result<()> {
-        self.left_below.set(true);
-        let lent = Lent::new(self, tells);
-        let mut rest = lent.rest();
-        let sent = self.inner.send_from(&mut rest.bytes).await;
-        self.left_below.set(sent.is_err());
-        sent
+    /// The gate of an operation that sends, and its claim.
+    fn begin_send(
+        &self,
+        place: &mut Place,
+        cx: &mut Context<'_>,
+        may: impl FnOnce(&Self) -> Result<()>,
+    ) -> Poll<Result<()>> {
+        context::poll_with(|core| {
+            ready!(place.admit(core, cx))?;
+            may(self)?;
+            Poll::Ready(place.claim(core, &self.sending))
+        })
+    }
+
+    /// Passes on what an operation that sends says, at the end of which others go on.
+    fn end_send<T>(&self, place: &mut Place, polled: Poll<Result<T>>) -> Poll<Result<T>> {
+        if polled.is_ready() && !place.is_idle() && !place.keeps() {
+            place.leave(&self.sending);
+            // What a success has left in `out` is still the sender's to hand over.
+            self.hand_on(matches!(polled, Poll::Ready(Err(_))));
+        }
+        polled
+    }
+
+    /// Wakes those that end our direction, and a receiver that may have something `left` to hand
+    /// over.
+    fn hand_on(&self, left: bool) {
+        let enders = self.enders.take();
+        let receiver = match left && self.has_left() {
+            true => self.receiver.take(),
+            false => None,
+        };
+        wake_each(enders.into_iter().chain(receiver));
+    }
+
+    pub(super) fn poll_flush(&self, place: &mut Place, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        if !self.has_left() && place.is_idle() {
+            return Poll::Ready(self.open());
+        }
+        let polled = match self.begin_send(place, cx, Self::open) {
+            Poll::Ready(Ok(())) => self.poll_hand_over(cx),
+            polled => polled,
+        };
+        self.end_send(place, polled)
+    }
+
+    /// Says that we have finished, and hands that over.
+    pub(super) fn poll_send_eof(
+        &self,
+        place: &mut Place,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<()>> {
+        ready!(context::poll_with(|core| place.admit(core, cx)))?;
+        self.open()?;
+        self.announce_end(self.compatible);
+        let claimed = context::poll_with(|core| Poll::Ready(place.claim(core, &self.sending)));
+        if matches!(claimed, Poll::Ready(Err(Error::Busy))) && self.has_left() {
+            // The sender hands it over, and wakes this one when it leaves.
+            let mut enders = self.enders.borrow_mut();
+            if !enders.iter().any(|ender| ender.will_wake(cx.waker())) {
+                enders.push(cx.waker().clone());
+            }
+            return Poll::Pending;
+        }
+        // Also after a failure: what is left is the alert that tells of it.
+        let polled = self.poll_end(cx);
+        self.end_send(place, polled)
+    }
+
+    fn poll_end(&self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        ready!(self.poll_hand_over(cx))?;
+        self.state.borrow().is_announced()?;
+        if self.compatible {
+            return Poll::Ready(Ok(()));
+        }
+        // Nothing else tells the peer.
+        let mut below = self.send_below.take();
+        let polled = self.inner.poll_send_eof(&mut below, cx);
+        self.send_below.set(below);
+        polled
+    }
+
+    /// Ends our direction; says so if `aloud`.
+    pub(super) fn announce_end(&self, aloud: bool) {
+        let mut state = self.state.borrow_mut();
+        if !state.eof {
+            state.eof = true;
+            if aloud {
+                state.finish();
+            }
+        }
+    }
+
+    fn open(&self) -> Result<()> {
+        match self.aborted.get() {
+            true => Err(Error::Closed),
+            false => Ok(()),
+        }
+    }
+
+    fn may_send(&self) -> Result<()> {
+        self.open()?;
+        let state = self.state.borrow();
+        match state.eof {
+            true => Err(Error::Closed),
+            false => state.failure(),
+        }
     }
 
     /// Does `step` while everything that is to be sent is handed over: a peer that does the same
     /// may not read until it has sent.
-    pub(super) async fn while_flushing<T>(
+    pub(super) async fn while_handing_over<T>(
         &self,
-        step: impl Future<Output = Result<T>>,
+        mut step: impl FnMut(&mut Context<'_>) -> Poll<Result<T>>,
     ) -> Result<T> {
-        let mut step = pin!(step);
-        let mut flush = pin!(self.flush());
-        let mut flushed = false;
         poll_fn(|cx| {
-            let mut failed = None;
-            if !flushed {
-                match flush.as_mut().poll(cx) {
-                    Poll::Pending => {}
-                    Poll::Ready(Ok(())) => flushed = true,
-                    Poll::Ready(Err(error)) => failed = Some(error),
-                }
-            }
-            match (step.as_mut().poll(cx), failed) {
+            let sent = self.poll_hand_over(cx);
+            match (step(cx), sent) {
                 // What the peer has said before it left says why it did.
-                (Poll::Pending, Some(error)) => Poll::Ready(Err(error)),
+                (Poll::Pending, Poll::Ready(Err(error))) => Poll::Ready(Err(error)),
                 (polled, _) => polled,
             }
         })
         .await
     }
 
-    pub(super) async fn send(&self, mut data: impl Data) -> Result<()> {
-        let mut wait = Wait::new(&"room in a TLS stream");
-        let mut claim = Claim::new(&self.sending);
-        poll_fn(|cx| {
-            context::poll_with(|core| {
-                ready!(wait.admit(core, cx))?;
-                self.may_send()?;
-                Poll::Ready(claim.take())
-            })
-        })
-        .await?;
-        loop {
-            let taken = match self.turn.try_take() {
-                Some(taken) => taken,
-                None => self.turn.take().await?,
-            };
-            // First what an earlier send may have left.
-            let left_behind = {
-                let state = self.state.borrow();
-                let ours = !state.out.is_empty() && (!state.held_back || data.is_empty());
-                ours || self.left_below.get()
-            };
-            if left_behind {
-                self.flush_in(&taken).await?;
-            }
-            self.may_send()?;
-            if !data.is_empty() {
-                self.state.borrow_mut().encrypt(&mut data)?;
-                self.flush_in(&taken).await?;
-            }
-            if data.is_empty() {
-                return Ok(());
-            }
+    fn end_receive(&self, place: &mut Place) {
+        place.leave(&self.receiving);
+        let old = self.receiver.take();
+        drop(old);
+    }
+
+    pub(super) fn leave_receive(&self, place: &mut Place) {
+        if !place.is_idle() {
+            let mut below = self.receive_below.take();
+            self.inner.leave_receive(&mut below);
+            self.end_receive(place);
         }
     }
 
-    fn may_send(&self) -> Result<()> {
-        let state = self.state.borrow();
-        if self.aborted.get() || state.eof {
-            return Err(Error::Closed);
-        }
-        state.failure()
-    }
-
-    /// Says that we have finished, and hands that over.
-    pub(super) async fn send_eof(&self) -> Result<()> {
-        let mut wait = Wait::new(&"room in a TLS stream");
-        poll_fn(|cx| context::poll_with(|core| wait.admit(core, cx))).await?;
-        let announced = self.announce_end(self.compatible);
-        if !self.aborted.get() {
-            // Also after a failure: what is left is the alert that tells of it.
-            self.flush().await?;
-        }
-        announced?;
-        if !self.compatible {
-            // Nothing else tells the peer.
-            self.inner.send_eof().await?;
-        }
-        Ok(())
-    }
-
-    /// Ends our direction; says so if `aloud`.
-    fn announce_end(&self, aloud: bool) -> Result<()> {
-        if self.aborted.get() {
-            return Err(Error::Closed);
-        }
-        let mut state = self.state.borrow_mut();
-        if !state.eof {
-            state.eof = true;
-            if aloud {
-                state.finish()?;
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) async fn close(self: Box<Self>) -> Result<()> {
-        let said = self.in_time(pin!(self.send_eof())).await;
-        let (peer_closed, truncated) = {
-            let state = self.state.borrow();
-            (state.peer_closed, state.truncated)
-        };
-        let inner = self.inner;
-        drop(self.state);
-        let closed = match inner.close().await {
-            // It left when it had finished: our close_notify is what it did not wait for.
-            Err(Error::Broken(cause))
-                if peer_closed && cause.kind() == io::ErrorKind::ConnectionReset =>
-            {
-                Ok(())
-            }
-            closed => closed,
-        };
-        match said {
-            // It had finished before, and does not listen any more.
-            Err(Error::Broken(_)) if peer_closed || truncated => closed,
-            said => said.and(closed),
-        }
-    }
-
-    /// Does the last `step` within the limits of closing, and discards what comes meanwhile: a peer
-    /// may not read until it has sent.
-    async fn in_time(&self, mut step: Pin<&mut impl Future<Output = Result<()>>>) -> Result<()> {
-        let below = self.inner.plain_sender().map(|Plain(socket)| socket);
-        let limits = below.map_or_else(CloseLimits::default, |socket| socket.close_limits());
-        let mut silence = Silence::new(limits);
-        let discarded = Cell::new(0);
-        let mut discard = pin!(async {
-            while let Ok(data) = self.receive_max(RECEIVE_MAX).await {
-                discarded.set(discarded.get() + data.len());
-            }
-            std::future::pending::<()>().await;
-        });
-        poll_fn(|cx| {
-            if let Poll::Ready(done) = step.as_mut().poll(cx) {
-                return Poll::Ready(done);
-            }
-            let _never: Poll<()> = discard.as_mut().poll(cx);
-            let queued = || below.map_or(0, |socket| socket.unacknowledged());
-            ready!(silence.poll(|| discarded.get().wrapping_sub(queued()) as u64, cx))?;
-            let left = queued() + self.state.borrow().out.filled().len();
-            let cause = io::Error::from(io::ErrorKind::TimedOut);
-            Poll::Ready(Err(Error::not_acknowledged(left, &cause, "the TLS peer")))
-        })
-        .await
-    }
-
-    /// Hands over what is left, and breaks the stream below off without an end of TLS.
-    pub(super) async fn reset(&self) -> Result<()> {
-        let flushed = self.in_time(pin!(self.flush())).await;
-        let reset = self.inner.reset().await;
-        self.abort();
-        flushed.and(reset)
-    }
-
-    /// Ends the TLS connection in order, and gives back the stream below and what came behind it.
-    pub(super) async fn end_tls(self: Box<Self>) -> Result<(S, Vec<u8>)> {
-        self.announce_end(true)?;
-        let mut nothing = [0; 1];
-        let received = self.while_flushing(self.receive_into(&mut nothing)).await;
-        match received {
-            Err(Error::EndOfStream) if self.state.borrow().peer_closed => {
-                self.flush().await?;
-                let rest = self.state.borrow().incoming.filled().to_vec();
-                Ok((self.inner, rest))
-            }
-            Err(Error::EndOfStream) => Err(truncated()),
-            Err(error) => Err(error),
-            Ok(_) => Err(TlsError::new(
-                "unwrap: the peer sent data that was not received before its end",
-            )
-            .into()),
+    pub(super) fn leave_send(&self, place: &mut Place) {
+        if !place.is_idle() {
+            let mut below = self.send_below.take();
+            self.inner.leave_send(&mut below);
+            place.leave(&self.sending);
+            self.hand_on(true);
         }
     }
 
     pub(super) fn abort(&self) {
         self.aborted.set(true);
         self.inner.abort();
-        self.turn.close();
-        self.wake_receiver();
-    }
-}
-
-impl<S> Session<S> {
-    pub(super) fn wake_receiver(&self) {
-        // Taken, not cloned: a foreign waker may do anything meanwhile. A receiver that was woken
-        // leaves another one if it goes on waiting.
+        let enders = self.enders.take();
         let receiver = self.receiver.take();
-        if let Some(receiver) = receiver {
-            receiver.wake();
-        }
-    }
-}
-
-/// One of the two directions is in use; free again when dropped.
-pub(super) struct Claim<'a> {
-    busy: &'a Cell<bool>,
-    held: bool,
-}
-
-impl<'a> Claim<'a> {
-    pub(super) fn new(busy: &'a Cell<bool>) -> Self {
-        Self { busy, held: false }
-    }
-
-    pub(super) fn take(&mut self) -> Result<()> {
-        if !self.held && self.busy.replace(true) {
-            return Err(Error::Busy);
-        }
-        self.held = true;
-        Ok(())
-    }
-}
-
-impl Drop for Claim<'_> {
-    fn drop(&mut self) {
-        if self.held {
-            self.busy.set(false);
-        }
+        wake_each(enders.into_iter().chain(receiver));
     }
 }

@@ -1,13 +1,13 @@
 //! What a TLS connection holds between two awaits: the machine, what came, what is to go, and how
 //! it ended. Nothing here waits.
 
-use std::io;
+use std::io::{self, IoSlice};
 
 use super::buffer::Buffer;
 use super::failure;
 use super::machine::{Act, Machine, Stop, Write};
 use crate::error::{Error, OsError, Result};
-use crate::stream::{Data, Rest};
+use crate::sys::room::Room;
 
 /// The bytes of plaintext in a record, at most.
 const RECORD: usize = 16_384;
@@ -16,17 +16,6 @@ const RECORD: usize = 16_384;
 /// have given to the session without having sent it. A peer that reads nothing makes a connection
 /// hold as much. Four records in place of two are slower (row `tls-send` of the benchmarks).
 pub(super) const AHEAD: usize = 2 * RECORD;
-
-/// Where received plaintext goes.
-pub(super) trait Sink {
-    /// How much more it takes.
-    fn room(&self) -> usize;
-
-    /// Takes as much of `data` as it has room for; `more` bytes may follow at once.
-    fn put(&mut self, data: &[u8], more: usize) -> usize;
-
-    fn is_empty(&self) -> bool;
-}
 
 pub(super) struct State {
     pub(super) machine: Machine,
@@ -46,6 +35,8 @@ pub(super) struct State {
     pub(super) truncated: bool,
     /// We have finished.
     pub(super) eof: bool,
+    /// But that could not be said.
+    mute: bool,
 }
 
 impl State {
@@ -60,6 +51,7 @@ impl State {
             peer_closed: false,
             truncated: false,
             eof: false,
+            mute: false,
         }
     }
 
@@ -72,19 +64,19 @@ impl State {
         }
     }
 
-    /// Moves as much plaintext into `sink` as is there and fits.
-    pub(super) fn drain(&mut self, sink: &mut impl Sink) {
+    /// Moves as much plaintext into `room` as is there and fits.
+    pub(super) fn drain(&mut self, room: &mut Room<'_>) {
         if !self.plain.is_empty() {
-            let took = sink.put(self.plain.filled(), 0);
+            let took = room.put(self.plain.filled());
             self.plain.discard(took);
             if self.plain.is_empty() {
                 self.plain.release();
             }
         }
-        while self.may_give(sink) {
+        while self.may_give(room) {
             let more = self.incoming.len().saturating_sub(RECORD);
             let mut deliver = Deliver {
-                sink,
+                room: &mut *room,
                 plain: &mut self.plain,
                 more,
             };
@@ -109,9 +101,9 @@ impl State {
 
     /// Whether the machine is to be asked at all: it may give more, and there is room for that.
     /// It is for nothing if nothing came and nothing is to be sent.
-    fn may_give(&self, sink: &impl Sink) -> bool {
+    fn may_give(&self, room: &Room<'_>) -> bool {
         let idle = self.incoming.is_empty() && !self.machine.common().wants_write();
-        !idle && sink.room() > 0 && self.failed.is_none() && !self.peer_closed
+        !idle && room.remaining() > 0 && self.failed.is_none() && !self.peer_closed
     }
 
     fn note(&mut self, advanced: Result<Stop, rustls::Error>) -> Option<Stop> {
@@ -153,37 +145,39 @@ impl State {
         Ok(stop == Stop::Blocked)
     }
 
-    /// Encrypts as much of `data` as may wait to be sent, and takes it off.
-    pub(super) fn encrypt(&mut self, data: &mut impl Data) -> Result<()> {
-        let count = match data.rest() {
-            Rest::One(part) => {
-                let part = &part[..part.len().min(AHEAD)];
-                self.write(|write| write.encrypt(part))?;
-                part.len()
+    /// Encrypts as much of `parts` as may wait to be sent, and tells how much.
+    pub(super) fn encrypt(&mut self, parts: &[IoSlice<'_>]) -> Result<usize> {
+        let most = AHEAD.saturating_sub(self.out.len()).max(1);
+        if let Some(part) = parts.iter().find(|part| part.len() >= RECORD.min(most)) {
+            if std::ptr::eq(part, &parts[0]) {
+                let part = &part[..part.len().min(most)];
+                return self.write(|write| write.encrypt(part)).map(|()| part.len());
             }
-            Rest::Many(parts) => {
-                let mut gathered = Buffer::default();
-                for part in parts {
-                    let left = RECORD - gathered.len();
-                    if left == 0 {
-                        break;
-                    }
-                    gathered.append(&part[..part.len().min(left)]);
-                }
-                let part = gathered.filled();
-                self.write(|write| write.encrypt(part))?;
-                part.len()
-            }
-        };
-        data.advance(count);
-        Ok(())
+        }
+        // Several pieces in one record.
+        let mut gathered = Buffer::default();
+        for part in parts {
+            let left = RECORD.min(most) - gathered.len();
+            gathered.append(&part[..part.len().min(left)]);
+        }
+        let part = gathered.filled();
+        self.write(|write| write.encrypt(part)).map(|()| part.len())
     }
 
     /// We have finished: puts `close_notify` behind what is to be sent.
-    pub(super) fn finish(&mut self) -> Result<()> {
-        self.write(|write| write.close_notify())?;
-        self.machine.finished = true;
-        Ok(())
+    pub(super) fn finish(&mut self) {
+        let finished = self.write(|write| write.close_notify());
+        self.mute = finished.is_err();
+        self.machine.finished |= !self.mute;
+    }
+
+    /// An error if our end could not be said.
+    pub(super) fn is_announced(&self) -> Result<()> {
+        self.failure()?;
+        match self.mute {
+            true => Err(Error::Closed),
+            false => Ok(()),
+        }
     }
 
     /// Processes what came, which cannot be passed over, until something can be written.
@@ -239,16 +233,16 @@ pub(super) fn truncated() -> Error {
 }
 
 /// Plaintext goes to who receives; what does not fit is kept.
-struct Deliver<'a, T> {
-    sink: &'a mut T,
+struct Deliver<'a, 'r> {
+    room: &'a mut Room<'r>,
     plain: &'a mut Buffer,
     more: usize,
 }
 
-impl<T: Sink> Act for Deliver<'_, T> {
+impl Act for Deliver<'_, '_> {
     fn plain(&mut self, payload: &[u8]) {
         let took = if self.plain.is_empty() {
-            self.sink.put(payload, self.more)
+            self.room.put_before(payload, self.more)
         } else {
             0
         };

@@ -1,8 +1,9 @@
 //! The TLS stream: its face, which is that of a byte stream.
 
-use std::future::Future;
-use std::io::IoSlice;
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
@@ -11,10 +12,14 @@ use super::failure;
 use super::handshake::TlsHandshake;
 use super::machine::Machine;
 use super::session::Session;
-#[cfg(doc)]
-use crate::error::Error;
-use crate::error::{Result, TlsError};
-use crate::stream::{ByteReceiveStream, ByteSendStream, ByteStream, RECEIVE_MAX, or_end};
+use super::state::truncated;
+use crate::error::{Error, Result, TlsError};
+use crate::runtime::place::Place;
+use crate::runtime::silence::{CloseLimits, Silence};
+use crate::stream::{
+    ByteReceiveStream, ByteSendStream, ByteStream, Io, Plain, RECEIVE_MAX, byte_stream_face,
+};
+use crate::sys::room::Room;
 
 /// TLS over any byte stream: TCP, UNIX, memory, another TLS stream.
 ///
@@ -147,152 +152,6 @@ impl<S: ByteStream> TlsStream<S> {
         TlsHandshake::new(stream, machine)
     }
 
-    /// Receives 1 to 65,536 bytes, exactly sized; waits without holding a buffer.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::EndOfStream`] when the peer has said that it finished, [`Error::Broken`] when the
-    /// connection ended without that, [`Error::Tls`] when what came is no good; all for good.
-    /// [`Error::Busy`] while another task receives.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future has received nothing: every byte is still there.
-    pub fn receive(&self) -> impl Future<Output = Result<Vec<u8>>> {
-        self.session.receive_max(RECEIVE_MAX)
-    }
-
-    /// Receives 1 to `max` bytes (no more than 65,536 at a time), exactly sized.
-    ///
-    /// # Errors
-    ///
-    /// As [`receive`](Self::receive); a `max` of 0 is `InvalidInput`.
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`receive`](Self::receive).
-    pub fn receive_max(&self, max: usize) -> impl Future<Output = Result<Vec<u8>>> {
-        self.session.receive_max(max)
-    }
-
-    /// Receives into `buf` and returns its filled part, never empty.
-    ///
-    /// # Errors
-    ///
-    /// As [`receive`](Self::receive); an empty buffer is `InvalidInput`.
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`receive`](Self::receive).
-    pub fn receive_into<'b>(
-        &self,
-        buf: &'b mut [u8],
-    ) -> impl Future<Output = Result<&'b mut [u8]>> {
-        self.session.receive_into(buf)
-    }
-
-    /// [`receive`](Self::receive), with the end as `None`.
-    ///
-    /// # Errors
-    ///
-    /// As [`receive`](Self::receive), but for the end.
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`receive`](Self::receive).
-    pub async fn next(&self) -> Result<Option<Vec<u8>>> {
-        or_end(self.receive().await)
-    }
-
-    /// Sends all of `data`; returns when the stream below took all of it. Sending nothing hands
-    /// over what cancelled sends may have left.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Broken`] if the peer is gone, [`Error::Closed`] after
-    /// [`send_eof`](Self::send_eof), [`Error::Tls`] when the connection has failed,
-    /// [`Error::Busy`] while another task sends.
-    ///
-    /// # Cancel safety
-    ///
-    /// Some prefix of `data` was given to the session; [`send_from`](Self::send_from) tells how
-    /// much. The stream goes on.
-    pub fn send(&self, data: &[u8]) -> impl Future<Output = Result<()>> {
-        self.session.send(data)
-    }
-
-    /// Sends all of `rest`, and takes off its front what was given to the session.
-    ///
-    /// # Errors
-    ///
-    /// As [`send`](Self::send).
-    ///
-    /// # Cancel safety
-    ///
-    /// The bytes no longer in `rest` count as sent; at most 32,768 of them may not have been
-    /// handed over yet, which the next operation does. The stream goes on.
-    pub fn send_from(&self, rest: &mut &[u8]) -> impl Future<Output = Result<()>> {
-        self.session.send(rest)
-    }
-
-    /// Sends all `parts` as if they stood in one piece, advancing them as
-    /// [`IoSlice::advance_slices`] does.
-    ///
-    /// # Errors
-    ///
-    /// As [`send`](Self::send).
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`send_from`](Self::send_from).
-    pub fn send_vectored(
-        &self,
-        parts: &mut &mut [IoSlice<'_>],
-    ) -> impl Future<Output = Result<()>> {
-        self.session.send(parts)
-    }
-
-    /// Ends our direction with `close_notify`: the peer sees the end once it has received
-    /// everything. Receiving goes on. May be called again.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Closed`] after an abort; those of sending.
-    ///
-    /// # Cancel safety
-    ///
-    /// Our direction has ended. If the end was not handed over yet, calling it again does that,
-    /// and so does a receive.
-    #[doc(alias = "shutdown")]
-    pub async fn send_eof(&self) -> Result<()> {
-        self.session.send_eof().await
-    }
-
-    /// Ends our direction with `close_notify`, and closes the stream below, which waits until the
-    /// peer has received everything. What the peer still sends is discarded. To send
-    /// `close_notify` takes at most as long as the [`CloseLimits`](crate::CloseLimits) of the
-    /// socket below say, or 30 s in all and 5 s of silence over other streams.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::TimedOut`] if there was no room for `close_notify`; what the goodbye ran into, and
-    /// what closing the stream below says. The stream is freed all the same.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future frees the stream; the goodbye may be cut short.
-    #[doc(alias = "aclose")]
-    pub async fn close(self) -> Result<()> {
-        self.session.close().await
-    }
-
-    /// Ends the stream at once although others still hold it: operations that are under way get
-    /// [`Error::Closed`].
-    #[doc(alias = "aclose_forcefully")]
-    pub fn abort(&self) {
-        self.session.abort();
-    }
-
     /// Ends TLS in order, and gives back the stream below and what came behind the peer's end:
     /// the beginning of what the peer sends without TLS.
     ///
@@ -306,45 +165,145 @@ impl<S: ByteStream> TlsStream<S> {
     ///
     /// Dropping the future drops the stream.
     pub async fn unwrap(self) -> Result<(S, Vec<u8>)> {
-        self.session.end_tls().await
+        let session = self.session;
+        session.announce_end(true);
+        session.state.borrow().is_announced()?;
+        let mut nothing = [0; 1];
+        let mut place = Place::default();
+        let mut receive = |cx: &mut Context<'_>| {
+            session.poll_receive(&mut place, cx, &mut Room::new(&mut nothing))
+        };
+        let received = session.while_handing_over(&mut receive).await;
+        match received {
+            Err(Error::EndOfStream) if session.state.borrow().peer_closed => {
+                poll_fn(|cx| session.poll_hand_over(cx)).await?;
+                let rest = session.state.borrow().incoming.filled().to_vec();
+                Ok((session.inner, rest))
+            }
+            Err(Error::EndOfStream) => Err(truncated()),
+            Err(error) => Err(error),
+            Ok(()) => Err(TlsError::new(
+                "unwrap: the peer sent data that was not received before its end",
+            )
+            .into()),
+        }
+    }
+
+    /// Does the last `step` within the limits of closing, and discards what comes meanwhile: a peer
+    /// may not read until it has sent.
+    async fn in_time(
+        &self,
+        mut step: impl FnMut(&mut Io<&Self>, &mut Context<'_>) -> Poll<Result<()>>,
+    ) -> Result<()> {
+        let below = self
+            .session
+            .inner
+            .plain_sender()
+            .map(|Plain(socket)| socket);
+        let limits = below.map_or_else(CloseLimits::default, |socket| socket.close_limits());
+        let mut silence = Silence::new(limits);
+        let mut discarded = 0_usize;
+        let mut io = Io::new(self);
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = step(&mut io, cx) {
+                return Poll::Ready(done);
+            }
+            loop {
+                let mut bytes = Vec::new();
+                let mut room = Room::exact(&mut bytes, RECEIVE_MAX);
+                match io.poll_receive(cx, &mut room) {
+                    Poll::Ready(Ok(())) if !room.is_empty() => discarded += room.len(),
+                    // How receiving has ended is told by the stream below.
+                    _ => break,
+                }
+            }
+            let queued = || below.map_or(0, |socket| socket.unacknowledged());
+            ready!(silence.poll(|| discarded.wrapping_sub(queued()) as u64, cx))?;
+            let left = queued() + self.session.state.borrow().out.len();
+            let cause = io::Error::from(io::ErrorKind::TimedOut);
+            Poll::Ready(Err(Error::not_acknowledged(left, &cause, "the TLS peer")))
+        })
+        .await
     }
 }
 
+byte_stream_face!(TlsStream<S>, [S: ByteStream], [S: ByteStream], [S: ByteStream]);
+
 impl<S: ByteStream> ByteReceiveStream for TlsStream<S> {
-    async fn receive_into<'b>(&self, buf: &'b mut [u8]) -> Result<&'b mut [u8]> {
-        self.session.receive_into(buf).await
+    fn poll_receive(
+        &self,
+        place: &mut Place,
+        cx: &mut Context<'_>,
+        room: &mut Room<'_>,
+    ) -> Poll<Result<()>> {
+        self.session.poll_receive(place, cx, room)
     }
 
-    async fn receive_max(&self, max: usize) -> Result<Vec<u8>> {
-        self.session.receive_max(max).await
+    fn leave_receive(&self, place: &mut Place) {
+        self.session.leave_receive(place);
     }
 }
 
 impl<S: ByteStream> ByteSendStream for TlsStream<S> {
-    async fn send_from(&self, rest: &mut &[u8]) -> Result<()> {
-        self.session.send(rest).await
+    fn poll_send(
+        &self,
+        place: &mut Place,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<Result<usize>> {
+        self.session.poll_send(place, cx, parts)
     }
 
-    async fn send_vectored(&self, parts: &mut &mut [IoSlice<'_>]) -> Result<()> {
-        self.session.send(parts).await
+    fn poll_flush(&self, place: &mut Place, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.session.poll_flush(place, cx)
+    }
+
+    fn leave_send(&self, place: &mut Place) {
+        self.session.leave_send(place);
     }
 }
 
 impl<S: ByteStream> ByteStream for TlsStream<S> {
-    async fn send_eof(&self) -> Result<()> {
-        self.session.send_eof().await
+    fn poll_send_eof(&self, place: &mut Place, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.session.poll_send_eof(place, cx)
     }
 
+    /// Ends our direction with `close_notify`, and closes the stream below.
     async fn close(self) -> Result<()> {
-        self.session.close().await
+        let said = self.in_time(|io, cx| io.poll_send_eof(cx)).await;
+        let session = self.session;
+        let (peer_closed, truncated) = {
+            let state = session.state.borrow();
+            (state.peer_closed, state.truncated)
+        };
+        let Session { inner, state, .. } = *session;
+        drop(state);
+        let closed = match inner.close().await {
+            // It left when it had finished: our close_notify is what it did not wait for.
+            Err(Error::Broken(cause))
+                if peer_closed && cause.kind() == io::ErrorKind::ConnectionReset =>
+            {
+                Ok(())
+            }
+            closed => closed,
+        };
+        match said {
+            // It had finished before, and does not listen any more.
+            Err(Error::Broken(_)) if peer_closed || truncated => closed,
+            said => said.and(closed),
+        }
     }
 
     fn abort(&self) {
         self.session.abort();
     }
 
+    /// Hands over what is left, and breaks the stream below off without an end of TLS.
     async fn reset(&self) -> Result<()> {
-        self.session.reset().await
+        let flushed = self.in_time(|io, cx| io.poll_flush(cx)).await;
+        let reset = self.session.inner.reset().await;
+        ByteStream::abort(self);
+        flushed.and(reset)
     }
 }
 
