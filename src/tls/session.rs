@@ -26,7 +26,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use super::buffer::Buffer;
 use super::machine::Machine;
-use super::state::{AHEAD, State};
+use super::state::State;
 use crate::error::{Error, Result};
 use crate::executor::wake_each;
 use crate::runtime::context;
@@ -256,13 +256,10 @@ impl<S: ByteStream> Session<S> {
         parts: &[IoSlice<'_>],
     ) -> Poll<Result<usize>> {
         ready!(self.begin_send(place, cx, Self::may_send))?;
-        let wanted = parts
-            .iter()
-            .map(|part| part.len())
-            .sum::<usize>()
-            .min(AHEAD);
-        let waiting = self.state.borrow().out.len();
-        if waiting > 0 && waiting + wanted > AHEAD {
+        let wanted = parts.iter().map(|part| part.len()).sum::<usize>();
+        // First what an earlier send has left, but for what waits for this one.
+        let waits_for_data = wanted > 0 && self.state.borrow().held_back;
+        if self.has_left() && !waits_for_data {
             ready!(self.poll_hand_over(cx))?;
             self.may_send()?;
         }

@@ -147,17 +147,15 @@ impl State {
 
     /// Encrypts as much of `parts` as may wait to be sent, and tells how much.
     pub(super) fn encrypt(&mut self, parts: &[IoSlice<'_>]) -> Result<usize> {
-        let most = AHEAD.saturating_sub(self.out.len()).max(1);
-        if let Some(part) = parts.iter().find(|part| part.len() >= RECORD.min(most)) {
-            if std::ptr::eq(part, &parts[0]) {
-                let part = &part[..part.len().min(most)];
-                return self.write(|write| write.encrypt(part)).map(|()| part.len());
-            }
+        let (first, count) = (parts.first().map_or(&[][..], |part| part), parts.len());
+        if count == 1 || first.len() >= RECORD {
+            let part = &first[..first.len().min(AHEAD)];
+            return self.write(|write| write.encrypt(part)).map(|()| part.len());
         }
         // Several pieces in one record.
         let mut gathered = Buffer::default();
         for part in parts {
-            let left = RECORD.min(most) - gathered.len();
+            let left = RECORD - gathered.len();
             gathered.append(&part[..part.len().min(left)]);
         }
         let part = gathered.filled();

@@ -1,16 +1,12 @@
 //! What a TLS connection holds while its peer floods it and reads nothing, and after that.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
 use futures_util::future::{join, join_all};
 use soloio::tls::TlsStream;
-use soloio::{
-    ByteReceiveStream, ByteSendStream, ByteStream, Error, Result, TcpStream, ThreadEvent,
-    connect_tcp, task_group,
-};
+use soloio::{ByteStream, Error, Result, ThreadEvent, connect_tcp, task_group};
 
 use crate::allocations::held;
 use crate::net_support::{clog, numbered, run, tcp_listener, turns};
@@ -24,21 +20,15 @@ const MOST: usize = 65_536 + 2 * (16_384 + 256);
 
 #[test]
 fn an_echo_that_is_flooded_holds_little_and_gives_it_back() {
-    flooded(|stream| stream, 65_536);
+    flooded(65_536);
 }
 
 #[test]
 fn so_does_one_that_receives_less_than_a_record_at_a_time() {
-    flooded(|stream| stream, 1_000);
+    flooded(1_000);
 }
 
-#[test]
-fn so_does_one_over_a_stream_that_is_no_socket() {
-    flooded(Hidden, 65_536);
-    flooded(Hidden, 1_000);
-}
-
-fn flooded<S: ByteStream>(layer: impl Fn(TcpStream) -> S, max: usize) {
+fn flooded(max: usize) {
     run(async {
         let listener = tcp_listener().await;
         let port = listener.local_addr().port();
@@ -50,7 +40,7 @@ fn flooded<S: ByteStream>(layer: impl Fn(TcpStream) -> S, max: usize) {
         let mut streams = Vec::new();
         for _ in 0..PEERS {
             let stream = listener.accept().await.expect("accepts");
-            let stream = TlsStream::server(layer(stream), server_config()).await;
+            let stream = TlsStream::server(stream, server_config()).await;
             streams.push(stream.expect("a handshake"));
         }
         let idle = held();
@@ -147,38 +137,4 @@ async fn flood(port: u16, moments: &Moments) {
     };
     let (sent, got) = join(send, receive).await;
     assert_eq!(sent, got);
-}
-
-/// A stream that does not show the socket that it is.
-#[derive(Debug)]
-struct Hidden(TcpStream);
-
-impl ByteReceiveStream for Hidden {
-    fn receive_into<'b>(&self, buf: &'b mut [u8]) -> impl Future<Output = Result<&'b mut [u8]>> {
-        self.0.receive_into(buf)
-    }
-
-    fn receive_max(&self, max: usize) -> impl Future<Output = Result<Vec<u8>>> {
-        self.0.receive_max(max)
-    }
-}
-
-impl ByteSendStream for Hidden {
-    async fn send_from(&self, rest: &mut &[u8]) -> Result<()> {
-        self.0.send_from(rest).await
-    }
-}
-
-impl ByteStream for Hidden {
-    async fn send_eof(&self) -> Result<()> {
-        self.0.send_eof().await
-    }
-
-    async fn close(self) -> Result<()> {
-        self.0.close().await
-    }
-
-    fn abort(&self) {
-        self.0.abort();
-    }
 }

@@ -2,7 +2,9 @@
 //! over any pair, a stream that moves one byte at a time.
 
 use std::future::Future;
+use std::io::IoSlice;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 
 use futures_util::future::join;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
@@ -13,7 +15,7 @@ use soloio::tls::rustls::version::{TLS12, TLS13};
 use soloio::tls::rustls::{
     ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion, crypto,
 };
-use soloio::{ByteReceiveStream, ByteSendStream, ByteStream, Result};
+use soloio::{ByteReceiveStream, ByteSendStream, ByteStream, Place, Result, Room};
 
 /// The name that the certificate is for.
 pub(crate) const NAME: &str = "localhost";
@@ -138,34 +140,44 @@ pub(crate) async fn old_tls<S: ByteStream>(
 pub(crate) struct Trickle<S>(pub(crate) S);
 
 impl<S: ByteStream> ByteReceiveStream for Trickle<S> {
-    async fn receive_into<'b>(&self, buf: &'b mut [u8]) -> Result<&'b mut [u8]> {
-        let max = buf.len().min(1);
-        self.0.receive_into(&mut buf[..max]).await
+    fn poll_receive(
+        &self,
+        place: &mut Place,
+        cx: &mut Context<'_>,
+        room: &mut Room<'_>,
+    ) -> Poll<Result<()>> {
+        room.limited(1, |room| self.0.poll_receive(place, cx, room))
     }
 
-    async fn receive_max(&self, max: usize) -> Result<Vec<u8>> {
-        self.0.receive_max(max.min(1)).await
+    fn leave_receive(&self, place: &mut Place) {
+        self.0.leave_receive(place);
     }
 }
 
 impl<S: ByteStream> ByteSendStream for Trickle<S> {
-    async fn send_from(&self, rest: &mut &[u8]) -> Result<()> {
-        if rest.is_empty() {
-            return self.0.send_from(rest).await;
-        }
-        while !rest.is_empty() {
-            let mut one = &rest[..1];
-            let sent = self.0.send_from(&mut one).await;
-            *rest = &rest[1 - one.len()..];
-            sent?;
-        }
-        Ok(())
+    fn poll_send(
+        &self,
+        place: &mut Place,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<Result<usize>> {
+        let first = parts.iter().find(|part| !part.is_empty());
+        let one = first.map_or(&[][..], |part| &part[..1]);
+        self.0.poll_send(place, cx, &[IoSlice::new(one)])
+    }
+
+    fn poll_flush(&self, place: &mut Place, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.0.poll_flush(place, cx)
+    }
+
+    fn leave_send(&self, place: &mut Place) {
+        self.0.leave_send(place);
     }
 }
 
 impl<S: ByteStream> ByteStream for Trickle<S> {
-    async fn send_eof(&self) -> Result<()> {
-        self.0.send_eof().await
+    fn poll_send_eof(&self, place: &mut Place, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.0.poll_send_eof(place, cx)
     }
 
     async fn close(self) -> Result<()> {
