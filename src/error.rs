@@ -116,10 +116,19 @@ impl Error {
     }
 
     /// A connection that ended by `cause` before its peer had everything.
-    pub(crate) fn not_acknowledged(bytes: usize, cause: &io::Error, at: impl fmt::Display) -> Self {
-        let what = format!("{bytes} bytes were not acknowledged: {cause}");
-        let cause = io::Error::new(cause.kind(), what);
-        Self::Broken(OsError::new("close the connection to", cause).at(at))
+    pub(crate) fn not_acknowledged(bytes: usize, cause: OsError, at: impl fmt::Display) -> Self {
+        let mut error = OsError::new("close the connection to", cause.into_cause()).at(at);
+        error.0.lost = bytes;
+        Self::Broken(error)
+    }
+
+    /// How many bytes [`not_acknowledged`](Self::not_acknowledged) was told.
+    #[cfg(feature = "tls")]
+    pub(crate) fn lost(&self) -> Option<usize> {
+        match self {
+            Self::Broken(error) => Some(error.0.lost).filter(|lost| *lost > 0),
+            _ => None,
+        }
     }
 
     /// A failed system call with what was being done and where.
@@ -221,6 +230,8 @@ pub struct OsError(Box<Details>);
 struct Details {
     operation: &'static str,
     address: Option<String>,
+    /// How many bytes may not have arrived because of it.
+    lost: usize,
     cause: io::Error,
 }
 
@@ -229,6 +240,7 @@ impl OsError {
         Self(Box::new(Details {
             operation,
             address: None,
+            lost: 0,
             cause,
         }))
     }
@@ -273,6 +285,9 @@ impl fmt::Display for OsError {
                 write!(f, " {address}")?;
             }
             f.write_str(": ")?;
+        }
+        if self.0.lost > 0 {
+            write!(f, "{} bytes were not acknowledged: ", self.0.lost)?;
         }
         self.0.cause.fmt(f)
     }

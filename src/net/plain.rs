@@ -7,7 +7,7 @@ use super::stream_socket::StreamSocket;
 use crate::error::Result;
 use crate::runtime::operation::{Direction, Operation};
 #[cfg(feature = "tls")]
-use crate::runtime::silence::CloseLimits;
+use crate::runtime::silence::SharedLimits;
 use crate::stream::{PlainSocket, ReceiveCall, SendCall};
 
 impl<A: Display + Send + Sync> PlainSocket for StreamSocket<A> {
@@ -38,8 +38,8 @@ impl<A: Display + Send + Sync> PlainSocket for StreamSocket<A> {
     }
 
     #[cfg(feature = "tls")]
-    fn close_limits(&self) -> CloseLimits {
-        self.socket().close_limits.get()
+    fn close_limits(&self) -> &SharedLimits {
+        &self.socket().close_limits
     }
 
     #[cfg(feature = "tls")]

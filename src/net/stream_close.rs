@@ -65,7 +65,7 @@ impl<A: Display> StreamSocket<A> {
         match ended.await {
             Err(Error::Broken(error)) => match self.unacknowledged() {
                 0 => Ok(()),
-                lost => Err(Error::not_acknowledged(lost, &error, self.peer())),
+                lost => Err(Error::not_acknowledged(lost, error, self.peer())),
             },
             other => other,
         }

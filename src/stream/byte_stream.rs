@@ -367,15 +367,24 @@ pub trait ByteStream: ByteReceiveStream + ByteSendStream {
         SendEof::new(self)
     }
 
-    /// Says goodbye and frees what the stream holds. Bytes that `send` accepted arrive, or an error
-    /// says that they did not: sockets wait for that, see [`CloseLimits`](crate::CloseLimits).
+    /// Ends our direction, waits until the bytes that `send` accepted have arrived, and frees what
+    /// the stream holds. A socket waits within its [`CloseLimits`](crate::CloseLimits), also in
+    /// TLS. One rule tells whether it is an error, however the connection ends:
     ///
-    /// Through a reference or an [`Rc`](std::rc::Rc) that has other owners this says goodbye only:
-    /// the stream is freed with its last owner.
+    /// * It is `Ok` if the peer's kernel has acknowledged all that `send` accepted. A reset after
+    ///   that is no error, before and after the peer's own end: what is lost, the peer discarded.
+    /// * It is [`Error::Broken`] with the number of bytes if some are not acknowledged at a reset,
+    ///   another error or a limit; also behind the peer's end and its `close_notify`.
+    /// * Only data counts, not `close_notify` nor session tickets of TLS. Where the system does not
+    ///   tell (Linux, FreeBSD and Apple's do), and in UNIX and memory streams, what was sent counts
+    ///   as acknowledged.
+    ///
+    /// Through a reference or an [`Rc`](std::rc::Rc) that has other owners this ends our direction only: the
+    /// stream is freed with its last owner.
     ///
     /// # Errors
     ///
-    /// What the goodbye ran into; it is freed all the same.
+    /// As above, and what ending our direction ran into. The stream is freed all the same.
     ///
     /// # Cancel safety
     ///

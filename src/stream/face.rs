@@ -207,8 +207,8 @@ macro_rules! byte_stream_face {
             /// # Errors
             ///
             /// [`Error::Broken`](crate::Error::Broken) with the number of bytes that the peer has
-            /// not acknowledged, if the connection broke or a limit was reached before it had.
-            /// What ending our direction ran into. The stream is freed all the same.
+            /// not acknowledged, by the rule of [`ByteStream::close`](crate::ByteStream::close);
+            /// what ending our direction ran into. The stream is freed all the same.
             ///
             /// # Cancel safety
             ///

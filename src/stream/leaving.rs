@@ -6,7 +6,6 @@
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
-use std::io;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 
@@ -45,14 +44,6 @@ impl Drop for Around {
     }
 }
 
-/// A peer that left before it had everything did so by its own will: that is no failure here.
-fn report(error: Error, failed: &impl Fn(Error)) {
-    match &error {
-        Error::Broken(cause) if cause.kind() == io::ErrorKind::ConnectionReset => {}
-        _ => failed(error),
-    }
-}
-
 /// Runs a handler, and closes what it drops; `failed` is told what has not arrived.
 pub(super) async fn closing_after(handler: impl Future<Output = ()>, failed: impl Fn(Error)) {
     let (mut handler, mut done) = (pin!(handler), false);
@@ -67,9 +58,7 @@ pub(super) async fn closing_after(handler: impl Future<Output = ()>, failed: imp
         closing.retain_mut(|close| match close.as_mut().poll(cx) {
             Poll::Pending => true,
             Poll::Ready(closed) => {
-                if let Err(error) = closed {
-                    report(error, &failed);
-                }
+                closed.unwrap_or_else(&failed);
                 false
             }
         });

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::runtime::context::Core;
 use crate::runtime::operation::{Direction, Operation};
 #[cfg(feature = "tls")]
-use crate::runtime::silence::CloseLimits;
+use crate::runtime::silence::SharedLimits;
 
 /// A receive: how much came, and whether there was no room for more.
 pub(crate) type ReceiveCall<'c> =
@@ -44,7 +44,7 @@ pub(crate) trait PlainSocket: Sync {
 
     /// How long it may be waited for at its end.
     #[cfg(feature = "tls")]
-    fn close_limits(&self) -> CloseLimits;
+    fn close_limits(&self) -> &SharedLimits;
 
     /// How many bytes the peer has not acknowledged.
     #[cfg(feature = "tls")]

@@ -15,9 +15,9 @@ use super::session::Session;
 use super::stream::TlsStream;
 use crate::error::{Error, OsError, Result};
 use crate::stream::ByteStream;
-use crate::task::{fail_after, move_on_after};
+use crate::task::fail_after;
 
-/// How long a failed handshake tries to tell the peer why.
+/// How long a failed handshake tries to tell the peer why, and to close, in all.
 const ALERT: Duration = Duration::from_secs(1);
 
 /// A handshake that is about to begin: await it.
@@ -124,15 +124,13 @@ async fn finish<S: ByteStream>(session: &Session<S>) -> Result<()> {
 
 /// Tells the peer why, if that is possible soon, and closes without destroying what was told.
 pub(super) async fn give_up<S: ByteStream>(session: Box<Session<S>>) {
-    let told = fail_after(ALERT, async {
-        poll_fn(|cx| session.poll_hand_over(cx)).await?;
-        session.inner.send_eof().await
-    });
     // The handshake's own error is what counts. A peer that failed it is not waited for as long as
     // others are.
+    let told = fail_after(ALERT, async {
+        let sent = poll_fn(|cx| session.poll_hand_over(cx)).await;
+        sent.and(session.inner.close().await)
+    });
     drop(told.await);
-    let closed = move_on_after(ALERT, session.inner.close()).await;
-    drop(closed);
 }
 
 #[cold]

@@ -37,6 +37,16 @@ pub(super) struct State {
     pub(super) eof: bool,
     /// But that could not be said.
     mute: bool,
+    /// How many of the bytes that were put into `out` last are TLS's own, and no data.
+    pub(super) own: usize,
+}
+
+/// What a connection that closes leaves behind.
+pub(super) struct Left {
+    /// Bytes that were not handed over.
+    pub(super) unsent: usize,
+    /// As in [`State`].
+    pub(super) own: usize,
 }
 
 impl State {
@@ -52,6 +62,7 @@ impl State {
             truncated: false,
             eof: false,
             mute: false,
+            own: usize::MAX,
         }
     }
 
@@ -147,6 +158,7 @@ impl State {
 
     /// Encrypts as much of `parts` as may wait to be sent, and tells how much.
     pub(super) fn encrypt(&mut self, parts: &[IoSlice<'_>]) -> Result<usize> {
+        self.own = 0;
         let (first, count) = (parts.first().map_or(&[][..], |part| part), parts.len());
         if count == 1 || first.len() >= RECORD {
             let part = &first[..first.len().min(AHEAD)];
@@ -164,7 +176,9 @@ impl State {
 
     /// We have finished: puts `close_notify` behind what is to be sent.
     pub(super) fn finish(&mut self) {
+        let before = self.out.len();
         let finished = self.write(|write| write.close_notify());
+        self.own = self.own.saturating_add(self.out.len() - before);
         self.mute = finished.is_err();
         self.machine.finished |= !self.mute;
     }
@@ -203,6 +217,13 @@ impl State {
                     return self.failure();
                 }
             }
+        }
+    }
+
+    pub(super) fn left(&self) -> Left {
+        Left {
+            unsent: self.out.len(),
+            own: self.own,
         }
     }
 

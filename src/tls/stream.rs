@@ -4,6 +4,7 @@ use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
@@ -12,14 +13,16 @@ use super::failure;
 use super::handshake::TlsHandshake;
 use super::machine::Machine;
 use super::session::Session;
-use super::state::truncated;
-use crate::error::{Error, Result, TlsError};
+use super::state::{Left, truncated};
+use crate::error::{Error, OsError, Result, TlsError};
 use crate::runtime::place::Place;
 use crate::runtime::silence::{CloseLimits, Silence};
 use crate::stream::{
     ByteReceiveStream, ByteSendStream, ByteStream, Io, Plain, RECEIVE_MAX, byte_stream_face,
 };
+use crate::sys::clock;
 use crate::sys::room::Room;
+use crate::task::fail_after;
 
 /// TLS over any byte stream: TCP, UNIX, memory, another TLS stream.
 ///
@@ -190,21 +193,22 @@ impl<S: ByteStream> TlsStream<S> {
     }
 
     /// Does the last `step` within the limits of closing, and discards what comes meanwhile: a peer
-    /// may not read until it has sent.
+    /// may not read until it has sent. Also tells how long the stream below may take after that; a
+    /// socket below knows it.
     async fn in_time(
         &self,
         mut step: impl FnMut(&mut Io<&Self>, &mut Context<'_>) -> Poll<Result<()>>,
-    ) -> Result<()> {
+    ) -> (Result<()>, Duration) {
         let below = self
             .session
             .inner
             .plain_sender()
             .map(|Plain(socket)| socket);
-        let limits = below.map_or_else(CloseLimits::default, |socket| socket.close_limits());
-        let mut silence = Silence::new(limits);
+        let mut limits = below.map_or_else(CloseLimits::default, |it| it.close_limits().get());
+        let (begun, mut silence) = (clock::now(), Silence::new(limits));
         let mut discarded = 0_usize;
         let mut io = Io::new(self);
-        poll_fn(|cx| {
+        let done = poll_fn(|cx| {
             if let Poll::Ready(done) = step(&mut io, cx) {
                 return Poll::Ready(done);
             }
@@ -219,12 +223,35 @@ impl<S: ByteStream> TlsStream<S> {
             }
             let queued = || below.map_or(0, |socket| socket.unacknowledged());
             ready!(silence.poll(|| discarded.wrapping_sub(queued()) as u64, cx))?;
-            let left = queued() + self.session.state.borrow().out.len();
+            limits.total = Duration::ZERO;
             let cause = io::Error::from(io::ErrorKind::TimedOut);
-            Poll::Ready(Err(Error::not_acknowledged(left, &cause, "the TLS peer")))
+            Poll::Ready(Err(Error::Broken(OsError::new("close", cause))))
         })
-        .await
+        .await;
+        let took = Duration::from_nanos(clock::now() - begun);
+        limits.total = limits.total.saturating_sub(took);
+        let Some(socket) = below else {
+            return (done, limits.total);
+        };
+        socket.close_limits().set(limits);
+        (done, Duration::MAX)
     }
+}
+
+/// The rule of [`ByteStream::close`], by what the last words of TLS and the stream below met. Only
+/// data counts: records of TLS's own may be lost.
+fn all_arrived(said: Result<()>, closed: Result<()>, left: Left) -> Result<()> {
+    let below = closed.as_ref().map_or_else(Error::lost, |()| Some(0));
+    let (lost, met) = match (said, below) {
+        (Ok(()), Some(lost)) => (lost, closed),
+        (Err(Error::Broken(cause)), Some(lost)) => {
+            let lost = lost + left.unsent;
+            let error = Error::not_acknowledged(lost, cause, "the TLS peer");
+            (lost, Err(error))
+        }
+        (said, _) => return said.and(closed),
+    };
+    if lost > left.own { met } else { Ok(()) }
 }
 
 byte_stream_face!(TlsStream<S>, [S: ByteStream], [S: ByteStream], [S: ByteStream]);
@@ -270,28 +297,11 @@ impl<S: ByteStream> ByteStream for TlsStream<S> {
 
     /// Ends our direction with `close_notify`, and closes the stream below.
     async fn close(self) -> Result<()> {
-        let said = self.in_time(|io, cx| io.poll_send_eof(cx)).await;
-        let session = self.session;
-        let (peer_closed, truncated) = {
-            let state = session.state.borrow();
-            (state.peer_closed, state.truncated)
-        };
-        let Session { inner, state, .. } = *session;
-        drop(state);
-        let closed = match inner.close().await {
-            // It left when it had finished: our close_notify is what it did not wait for.
-            Err(Error::Broken(cause))
-                if peer_closed && cause.kind() == io::ErrorKind::ConnectionReset =>
-            {
-                Ok(())
-            }
-            closed => closed,
-        };
-        match said {
-            // It had finished before, and does not listen any more.
-            Err(Error::Broken(_)) if peer_closed || truncated => closed,
-            said => said.and(closed),
-        }
+        let (said, left) = self.in_time(|io, cx| io.poll_send_eof(cx)).await;
+        let Session { inner, state, .. } = *self.session;
+        let left_here = state.into_inner().left();
+        let closed = fail_after(left, inner.close()).await;
+        all_arrived(said, closed, left_here)
     }
 
     fn abort(&self) {
@@ -300,10 +310,11 @@ impl<S: ByteStream> ByteStream for TlsStream<S> {
 
     /// Hands over what is left, and breaks the stream below off without an end of TLS.
     async fn reset(&self) -> Result<()> {
-        let flushed = self.in_time(|io, cx| io.poll_flush(cx)).await;
-        let reset = self.session.inner.reset().await;
+        let (flushed, left) = self.in_time(|io, cx| io.poll_flush(cx)).await;
+        let reset = fail_after(left, self.session.inner.reset()).await;
         ByteStream::abort(self);
-        flushed.and(reset)
+        let left_here = self.session.state.borrow().left();
+        all_arrived(flushed, reset, left_here)
     }
 }
 

@@ -199,14 +199,14 @@ fn short() -> CloseLimits {
 }
 
 /// The number of bytes that an error says were not acknowledged.
-fn lost(closed: Result<()>) -> usize {
+pub(crate) fn lost(closed: Result<()>) -> usize {
     let Err(Error::Broken(error)) = closed else {
         panic!("{closed:?}");
     };
     lost_bytes(&error.to_string())
 }
 
-fn lost_bytes(text: &str) -> usize {
+pub(crate) fn lost_bytes(text: &str) -> usize {
     let words: Vec<_> = text.split(' ').collect();
     let at = words.iter().position(|word| *word == "bytes");
     words[at.expect("a number of bytes") - 1]

@@ -22,6 +22,7 @@ mod cancel_random;
 mod certs;
 mod clean_up;
 mod close;
+mod close_resets;
 mod conformance;
 mod control_data;
 mod cores;
