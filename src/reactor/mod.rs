@@ -39,7 +39,7 @@ const SLACK: Nanos = 400_000;
 pub(crate) enum Trigger {
     /// Streams and datagrams: an event each time it becomes ready.
     Edge,
-    /// Listeners: events as long as it is ready and somebody waits.
+    /// Listeners: events as long as it is ready and an accept waits.
     Level,
 }
 
@@ -124,28 +124,26 @@ impl Reactor {
         Ok(self.poller.as_ref().expect("made above"))
     }
 
-    /// Starts to watch `fd`. What it is ready for already is reported by the next wait.
+    /// Starts to watch `fd`. What it is ready for already is reported by the next wait. A listener
+    /// is watched when it is armed.
     pub(crate) fn register(
         &mut self,
         fd: BorrowedFd<'_>,
         trigger: Trigger,
         bell: &Bell,
     ) -> io::Result<SourceKey> {
-        self.poller(bell)?;
-        let readiness = match trigger {
-            Trigger::Edge => Readiness::default(),
-            Trigger::Level => Readiness::of_listener(),
+        let poller = Rc::clone(self.poller(bell)?);
+        let (edge, raw) = (trigger == Trigger::Edge, fd.as_raw_fd());
+        let readiness = match edge {
+            true => Readiness::default(),
+            false => Readiness::of_listener(),
         };
-        let key = self.sources.insert(fd.as_raw_fd(), readiness);
-        let poller = self.poller(bell)?;
-        let added = match trigger {
-            Trigger::Edge => poller.add(fd, token(key)),
-            Trigger::Level => poller.add_listener(fd, token(key)),
-        };
-        if let Err(error) = added {
-            // Nobody waits there yet, so there is no waker to drop.
-            self.sources.remove(key);
-            return Err(error);
+        let key = self.sources.insert(raw, readiness);
+        if edge {
+            // Without a waiter yet: there is no waker to drop.
+            poller
+                .add(fd, token(key))
+                .inspect_err(|_| drop(self.sources.remove(key)))?;
         }
         Ok(key)
     }
@@ -187,7 +185,7 @@ impl Reactor {
         Some(self.foreign.take(parked))
     }
 
-    /// Lets a listener report, which stays quiet while nobody waits for it.
+    /// Lets a listener report, until it is disarmed.
     pub(crate) fn arm(&mut self, key: SourceKey) -> io::Result<()> {
         let Some(source) = self.sources.get(key) else {
             return Ok(());
@@ -208,6 +206,18 @@ impl Reactor {
         &mut self,
         key: SourceKey,
         direction: Direction,
+    /// Keeps a listener quiet, which no accept waits for any more. True if it has reported what was
+    /// not accepted.
+    pub(crate) fn disarm(&mut self, key: SourceKey) -> bool {
+        let Some(source) = self.sources.get(key) else {
+            return false;
+        };
+        if let Some(poller) = &self.poller {
+            silence(source, poller);
+        }
+        source.readiness.is_ready(Direction::Read)
+    }
+
         task: impl FnOnce() -> Option<usize>,
     ) -> Look {
         let Some(source) = self.sources.get(key) else {
@@ -270,12 +280,9 @@ impl Reactor {
             let Some(source) = sources.by_token(token) else {
                 return;
             };
-            let quiet = !source.readiness.is_waited_for(Direction::Read);
-            if let Some(listener) = &mut source.readiness.listener {
-                if listener.armed && quiet {
-                    // It would report for ever. If it cannot be silenced it is gone already.
-                    listener.armed = poller.disarm(source.fd, token).is_err();
-                }
+            if !source.readiness.is_waited_for(Direction::Read) {
+                // An accept that was woken is not polled: the listener would report for ever.
+                silence(source, poller);
             }
             source
                 .readiness
@@ -364,6 +371,15 @@ fn waiters(source: &mut Source, foreign: &mut Foreign) -> [Option<Waiter>; 2] {
 }
 
 #[cfg(test)]
+/// Disarms a listener that is armed.
+fn silence(source: &mut Source, poller: &Poller) {
+    let armed = source.readiness.listener.as_mut();
+    if let Some(listener) = armed.filter(|listener| listener.armed) {
+        // If it cannot be silenced it is gone already.
+        listener.armed = poller.disarm(source.fd).is_err();
+    }
+}
+
 mod tests {
     use super::*;
 

@@ -65,17 +65,17 @@ pub(crate) struct Readiness {
     pub(super) listener: Option<Listening>,
 }
 
-/// A listener is armed and disarmed as it is waited for.
+/// A listener is armed while an accept waits for it, and only then.
 #[derive(Debug)]
 pub(super) struct Listening {
     pub(super) armed: bool,
 }
 
 impl Readiness {
-    /// Nothing is known yet, of a listener that is armed.
+    /// Nothing is known yet, of a listener that is not armed.
     pub(super) fn of_listener() -> Self {
         Self {
-            listener: Some(Listening { armed: true }),
+            listener: Some(Listening { armed: false }),
             ..Self::default()
         }
     }
@@ -213,14 +213,14 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_begins_armed_and_what_it_took_is_gone() {
+    fn a_listener_begins_disarmed_and_what_it_took_is_gone() {
         assert!(Readiness::default().listener.is_none());
         let mut source = Readiness::of_listener();
         assert!(
             source
                 .listener
                 .as_ref()
-                .is_some_and(|listener| listener.armed)
+                .is_some_and(|listener| !listener.armed)
         );
         assert!(!source.is_ready(Direction::Read));
         source.event(ready::READ | ready::ENDED, |_| panic!("nothing waits"));

@@ -276,6 +276,9 @@ impl Operation<'_> {
         if self.socket.owner() != claimed {
             return;
         }
+        if self.socket.is_listener() {
+            self.socket.silence(claimed);
+        }
         if self.parked {
             let waiter = self.unpark(claimed);
             self.socket.release(self.direction);

@@ -247,8 +247,24 @@ impl Socket {
 
     /// A duplicate of a listener's descriptor goes on listening, one of a stream's does not go on.
     fn kill(&self) {
-        let ends_others = self.trigger == Trigger::Edge;
-        sys::socket::kill(self.fd(), ends_others);
+        if self.is_listener() {
+            sys::socket::tell_pollers(self.fd());
+        }
+        sys::socket::kill(self.fd(), !self.is_listener());
+    }
+
+    /// No accept waits for this listener any more. It is silenced; and if this loop was woken for
+    /// a connection that it has not accepted, the other loops that share the listener are told.
+    pub(super) fn silence(&self, claimed: u64) {
+        let disarm = |core: &std::rc::Rc<Core>| core.reactor().disarm(self.slot());
+        match context::with_serial(claimed, disarm) {
+            Some(false) => {}
+            Some(true) => sys::socket::tell_pollers(self.fd()),
+            None => {
+                self.leave(claimed, || sys::socket::tell_pollers(self.fd()));
+                self.slot.store(0, Relaxed);
+            }
+        }
     }
 
     /// Wakes who waits in this direction, to look again.

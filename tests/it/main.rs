@@ -77,6 +77,7 @@ mod serve_reports;
 mod serve_with;
 mod shields;
 mod signals;
+mod shared_listeners;
 mod sizes;
 mod spikes;
 mod start;
