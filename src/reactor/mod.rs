@@ -172,6 +172,13 @@ impl Reactor {
         }
     }
 
+    /// True if an event said that there is urgent data (or what else has priority), an end or an
+    /// error. That stays.
+    pub(crate) fn is_prior(&mut self, key: SourceKey) -> bool {
+        let source = self.sources.get(key);
+        source.is_none_or(|source| source.readiness.is_prior())
+    }
+
     /// A call succeeded; gives back who was stored as waiting for it.
     #[inline(always)]
     #[must_use = "a foreign waker is dropped outside the borrow"]
@@ -199,13 +206,6 @@ impl Reactor {
         Ok(())
     }
 
-    /// Tells whether a call may succeed. If not, and there is a task to be stored by its number,
-    /// that is done at once.
-    #[inline(always)]
-    pub(crate) fn try_or_park(
-        &mut self,
-        key: SourceKey,
-        direction: Direction,
     /// Keeps a listener quiet, which no accept waits for any more. True if it has reported what was
     /// not accepted.
     pub(crate) fn disarm(&mut self, key: SourceKey) -> bool {
@@ -218,6 +218,13 @@ impl Reactor {
         source.readiness.is_ready(Direction::Read)
     }
 
+    /// Tells whether a call may succeed. If not, and there is a task to be stored by its number,
+    /// that is done at once.
+    #[inline(always)]
+    pub(crate) fn try_or_park(
+        &mut self,
+        key: SourceKey,
+        direction: Direction,
         task: impl FnOnce() -> Option<usize>,
     ) -> Look {
         let Some(source) = self.sources.get(key) else {
@@ -364,13 +371,6 @@ impl Reactor {
     }
 }
 
-/// Takes out who waits for a source.
-fn waiters(source: &mut Source, foreign: &mut Foreign) -> [Option<Waiter>; 2] {
-    [Direction::Read, Direction::Write]
-        .map(|direction| Some(foreign.take(source.readiness.unpark(direction)?)))
-}
-
-#[cfg(test)]
 /// Disarms a listener that is armed.
 fn silence(source: &mut Source, poller: &Poller) {
     let armed = source.readiness.listener.as_mut();
@@ -380,6 +380,13 @@ fn silence(source: &mut Source, poller: &Poller) {
     }
 }
 
+/// Takes out who waits for a source.
+fn waiters(source: &mut Source, foreign: &mut Foreign) -> [Option<Waiter>; 2] {
+    [Direction::Read, Direction::Write]
+        .map(|direction| Some(foreign.take(source.readiness.unpark(direction)?)))
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

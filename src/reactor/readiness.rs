@@ -101,6 +101,11 @@ impl Readiness {
         self.bits & direction.bit() != 0
     }
 
+    /// True if an event had more to say than that a call may succeed. That stays.
+    pub(super) fn is_prior(&self) -> bool {
+        self.bits & (ready::ENDED | ready::URGENT) != 0
+    }
+
     /// The call said `WouldBlock`.
     #[inline]
     pub(crate) fn clear(&mut self, direction: Direction) {
@@ -115,7 +120,7 @@ impl Readiness {
     pub(crate) fn done(&mut self, direction: Direction, after: After) -> Option<Parked> {
         let drained = match after {
             After::Ready => false,
-            After::Short => self.bits & (ready::ENDED | ready::URGENT) == 0,
+            After::Short => !self.is_prior(),
             After::Taken => true,
         };
         if drained {

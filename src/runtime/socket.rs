@@ -102,7 +102,7 @@ impl Socket {
 
     /// Its source there; 0 for none.
     #[inline]
-    pub(super) fn slot(&self) -> SourceKey {
+    pub(crate) fn slot(&self) -> SourceKey {
         self.slot.load(Relaxed)
     }
 

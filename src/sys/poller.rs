@@ -262,7 +262,8 @@ fn ready_bits(event: &mio::event::Event) -> u8 {
         bits |= ready::WRITE;
     }
     if event.is_priority() {
-        bits |= ready::URGENT;
+        // A task that waits for just this has to look, too.
+        bits |= ready::READ | ready::URGENT;
     }
     bits
 }
