@@ -115,6 +115,8 @@ pub use error::{
     ConnectAttempt, ConnectFailed, Error, Failure, OsError, OtherError, Panicked, ResolveError,
     Result, TaskFailed, TlsError,
 };
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub use net::wait_priority;
 pub use net::{
     ConnectedUdpSocket, Datagram, DatagramBuffer, Datagrams, Family, Host, Interface, Keepalive,
     TcpListener, TcpStream, UdpFault, UdpSocket, UnixListener, UnixName, UnixStream, connect_tcp,

@@ -218,7 +218,10 @@ impl TryFrom<Vec<OwnedFd>> for TcpListener {
             Ok((fd, local))
         };
         let bound: Result<Vec<_>> = fds.into_iter().map(adopt).collect();
-        Ok(Self::new(bound?))
+        let listener = Self::new(bound?);
+        // Others may have it too.
+        listener.as_fds().for_each(drop);
+        Ok(listener)
     }
 }
 
@@ -240,7 +243,7 @@ impl TryFrom<OwnedFd> for UnixListener {
     fn try_from(fd: OwnedFd) -> Result<Self> {
         UNIX_LISTENER.check(fd.as_fd())?;
         let name = UNIX_LISTENER.local_name(fd.as_fd())?;
-        Ok(Self::new(fd, name))
+        Ok(shared(Self::new(fd, name)))
     }
 }
 

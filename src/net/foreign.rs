@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, Result};
-use crate::runtime::context;
+use crate::runtime::context::{self, Core};
 use crate::runtime::operation::{After, Direction, First, Operation};
 use crate::runtime::socket::{Socket, Trigger};
 use crate::sys::poller::ready;
@@ -25,15 +25,16 @@ use crate::sys::{errno, foreign};
 ///
 /// For pipes, terminals, inotify, eventfds, sockets of other libraries: what poll(2) knows. The
 /// descriptor stays the caller's and need not be non-blocking, though only then a read is sure not
-/// to block, since somebody else may be faster. Any number of tasks may wait for one descriptor;
+/// to block, since another reader may be faster. Any number of tasks may wait for one descriptor;
 /// all that are woken are told. While it waits, each wait takes one descriptor more.
 ///
 /// # Errors
 ///
 /// [`Error::Closed`] if [`notify_closing`] was called meanwhile. `InvalidInput` for a regular file
-/// or a directory, which is always ready; on Linux those of procfs and cgroups can be waited for.
-/// [`Error::Io`] if the descriptor cannot be watched, or no
-/// other is left.
+/// or a directory, which the kernel does not watch: reading it never waits for another. On Linux it
+/// does watch most files of procfs and cgroups; they are readable at once, and
+/// `wait_priority` waits for their changes. [`Error::Io`] if the descriptor cannot be watched, or
+/// no other is left.
 ///
 /// # Cancel safety
 ///
@@ -59,7 +60,7 @@ use crate::sys::{errno, foreign};
 #[doc(alias = "wait_socket_readable")]
 #[doc(alias = "AsyncFd")]
 pub async fn wait_readable(fd: impl AsFd) -> Result<()> {
-    wait(fd.as_fd(), Direction::Read).await
+    wait(fd.as_fd(), ready::READ).await
 }
 
 /// Waits until a write to a foreign descriptor would not block: there is room, or an error to be
@@ -82,7 +83,45 @@ pub async fn wait_readable(fd: impl AsFd) -> Result<()> {
 /// ```
 #[doc(alias = "wait_socket_writable")]
 pub async fn wait_writable(fd: impl AsFd) -> Result<()> {
-    wait(fd.as_fd(), Direction::Write).await
+    wait(fd.as_fd(), ready::WRITE).await
+}
+
+/// Waits until a foreign descriptor has what poll(2) calls `POLLPRI`: urgent data of TCP, a change
+/// of `/proc/self/mounts`, a trigger of pressure stall information, an event of a cgroup. Also
+/// returns at an end or an error, after which none can come. Linux only. See [`wait_readable`].
+///
+/// Of a file the kernel tells each change once, to one of the waits that share the open file. One
+/// that comes in the very moment in which a wait begins is missed: read the file after that, when
+/// the future was polled once.
+///
+/// # Errors
+///
+/// As [`wait_readable`].
+///
+/// # Cancel safety
+///
+/// Dropping the future has done nothing, but a change of a file that it was about to tell is told
+/// to no other wait.
+///
+/// # Examples
+///
+/// Each time a file system is mounted or unmounted:
+///
+/// ```
+/// # use soloio::{move_on_after, wait_priority};
+/// # use std::time::Duration;
+/// let mounts = std::fs::File::open("/proc/self/mounts")?;
+/// # soloio::block_on(async {
+/// # move_on_after(Duration::from_millis(1), async {
+/// wait_priority(&mounts).await?;
+/// println!("{}", std::fs::read_to_string("/proc/self/mounts")?);
+/// # Ok(()) }).await.map(drop) })?;
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[doc(alias = "POLLPRI")]
+pub async fn wait_priority(fd: impl AsFd) -> Result<()> {
+    wait(fd.as_fd(), ready::URGENT).await
 }
 
 /// Ends all waits for a foreign descriptor, on all threads, with [`Error::Closed`]: call it before
@@ -112,29 +151,38 @@ pub fn notify_closing(fd: impl AsFd) {
     }
 }
 
-async fn wait(fd: BorrowedFd<'_>, direction: Direction) -> Result<()> {
+/// Waits for one of the bits of [`ready`].
+async fn wait(fd: BorrowedFd<'_>, way: u8) -> Result<()> {
     context::checkpoint().await?;
     let number = fd.as_raw_fd();
     let failed = |cause: io::Error| Error::io("wait for descriptor", number, cause);
     let (duplicate, is_file) = foreign::duplicate(fd).map_err(failed)?;
     let failed = |cause: io::Error| match is_file && errno::is_forbidden(&cause) {
-        true => failed(foreign::always_ready()),
+        true => failed(foreign::unwatched()),
         false => failed(cause),
     };
+    let priority = way == ready::URGENT;
     // poll(2) calls every file ready; the poller knows which can be waited for.
-    let first = match is_file {
+    let first = match is_file && !priority {
         true => First::Wait,
         false => First::Try,
     };
-    let way = match direction {
-        Direction::Read => ready::READ,
-        Direction::Write => ready::WRITE,
+    let direction = match way {
+        ready::WRITE => Direction::Write,
+        _ => Direction::Read,
     };
     let watched = Watched::new(number, duplicate);
     let mut operation = Operation::new(&watched.socket, direction);
-    let call = |_: &_, fd: BorrowedFd<'_>| match foreign::is_ready(fd, way)? {
-        true => Ok(((), After::Ready)),
-        false => Err(io::ErrorKind::WouldBlock.into()),
+    let call = |core: &Core, fd: BorrowedFd<'_>| {
+        // Once it is watched the poller's word counts: to look again takes a file's mark away.
+        let found = match watched.socket.slot() {
+            slot if priority && slot != 0 => core.reactor().is_prior(slot),
+            _ => foreign::is_ready(fd, way)?,
+        };
+        match found {
+            true => Ok(((), After::Ready)),
+            false => Err(io::ErrorKind::WouldBlock.into()),
+        }
     };
     poll_fn(|cx| operation.poll(cx, first, call, failed)).await
 }

@@ -94,6 +94,8 @@ pub use datagram::{
     CreateConnectedUdpSocket, CreateUdpSocket, create_connected_udp_socket, create_udp_socket,
 };
 pub use datagrams::{DatagramBuffer, Datagrams};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub use foreign::wait_priority;
 pub use foreign::{notify_closing, wait_readable, wait_writable};
 pub use inherited::{InheritedSocket, inherited_sockets};
 pub use listen::{CreateTcpListener, create_tcp_listener};

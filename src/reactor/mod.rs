@@ -39,7 +39,7 @@ const SLACK: Nanos = 400_000;
 pub(crate) enum Trigger {
     /// Streams and datagrams: an event each time it becomes ready.
     Edge,
-    /// Listeners: events as long as it is ready and somebody waits.
+    /// Listeners: events as long as it is ready and an accept waits.
     Level,
 }
 
@@ -124,28 +124,26 @@ impl Reactor {
         Ok(self.poller.as_ref().expect("made above"))
     }
 
-    /// Starts to watch `fd`. What it is ready for already is reported by the next wait.
+    /// Starts to watch `fd`. What it is ready for already is reported by the next wait. A listener
+    /// is watched when it is armed.
     pub(crate) fn register(
         &mut self,
         fd: BorrowedFd<'_>,
         trigger: Trigger,
         bell: &Bell,
     ) -> io::Result<SourceKey> {
-        self.poller(bell)?;
-        let readiness = match trigger {
-            Trigger::Edge => Readiness::default(),
-            Trigger::Level => Readiness::of_listener(),
+        let poller = Rc::clone(self.poller(bell)?);
+        let (edge, raw) = (trigger == Trigger::Edge, fd.as_raw_fd());
+        let readiness = match edge {
+            true => Readiness::default(),
+            false => Readiness::of_listener(),
         };
-        let key = self.sources.insert(fd.as_raw_fd(), readiness);
-        let poller = self.poller(bell)?;
-        let added = match trigger {
-            Trigger::Edge => poller.add(fd, token(key)),
-            Trigger::Level => poller.add_listener(fd, token(key)),
-        };
-        if let Err(error) = added {
-            // Nobody waits there yet, so there is no waker to drop.
-            self.sources.remove(key);
-            return Err(error);
+        let key = self.sources.insert(raw, readiness);
+        if edge {
+            // Without a waiter yet: there is no waker to drop.
+            poller
+                .add(fd, token(key))
+                .inspect_err(|_| drop(self.sources.remove(key)))?;
         }
         Ok(key)
     }
@@ -174,6 +172,13 @@ impl Reactor {
         }
     }
 
+    /// True if an event said that there is urgent data (or what else has priority), an end or an
+    /// error. That stays.
+    pub(crate) fn is_prior(&mut self, key: SourceKey) -> bool {
+        let source = self.sources.get(key);
+        source.is_none_or(|source| source.readiness.is_prior())
+    }
+
     /// A call succeeded; gives back who was stored as waiting for it.
     #[inline(always)]
     #[must_use = "a foreign waker is dropped outside the borrow"]
@@ -187,18 +192,30 @@ impl Reactor {
         Some(self.foreign.take(parked))
     }
 
-    /// Lets a listener report, which stays quiet while nobody waits for it.
-    pub(crate) fn arm(&mut self, key: SourceKey) -> io::Result<()> {
+    /// Lets a listener report, until it is disarmed. `shared`: other loops may wait for it too.
+    pub(crate) fn arm(&mut self, key: SourceKey, shared: bool) -> io::Result<()> {
         let Some(source) = self.sources.get(key) else {
             return Ok(());
         };
         if let (Some(listener), Some(poller)) = (&mut source.readiness.listener, &self.poller) {
             if !listener.armed || !cfg!(any(target_os = "linux", target_os = "android")) {
-                poller.arm(source.fd, token(key))?;
+                poller.arm(source.fd, token(key), shared)?;
                 listener.armed = true;
             }
         }
         Ok(())
+    }
+
+    /// Keeps a listener quiet, which no accept waits for any more. True if it has reported what was
+    /// not accepted.
+    pub(crate) fn disarm(&mut self, key: SourceKey) -> bool {
+        let Some(source) = self.sources.get(key) else {
+            return false;
+        };
+        if let Some(poller) = &self.poller {
+            silence(source, poller);
+        }
+        source.readiness.is_ready(Direction::Read)
     }
 
     /// Tells whether a call may succeed. If not, and there is a task to be stored by its number,
@@ -270,12 +287,9 @@ impl Reactor {
             let Some(source) = sources.by_token(token) else {
                 return;
             };
-            let quiet = !source.readiness.is_waited_for(Direction::Read);
-            if let Some(listener) = &mut source.readiness.listener {
-                if listener.armed && quiet {
-                    // It would report for ever. If it cannot be silenced it is gone already.
-                    listener.armed = poller.disarm(source.fd, token).is_err();
-                }
+            if !source.readiness.is_waited_for(Direction::Read) {
+                // An accept that was woken is not polled: the listener would report for ever.
+                silence(source, poller);
             }
             source
                 .readiness
@@ -354,6 +368,15 @@ impl Reactor {
     /// How many descriptors are registered.
     pub(crate) fn source_count(&self) -> usize {
         self.sources.len()
+    }
+}
+
+/// Disarms a listener that is armed.
+fn silence(source: &mut Source, poller: &Poller) {
+    let armed = source.readiness.listener.as_mut();
+    if let Some(listener) = armed.filter(|listener| listener.armed) {
+        // If it cannot be silenced it is gone already.
+        listener.armed = poller.disarm(source.fd).is_err();
     }
 }
 

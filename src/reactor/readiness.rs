@@ -65,17 +65,17 @@ pub(crate) struct Readiness {
     pub(super) listener: Option<Listening>,
 }
 
-/// A listener is armed and disarmed as it is waited for.
+/// A listener is armed while an accept waits for it, and only then.
 #[derive(Debug)]
 pub(super) struct Listening {
     pub(super) armed: bool,
 }
 
 impl Readiness {
-    /// Nothing is known yet, of a listener that is armed.
+    /// Nothing is known yet, of a listener that is not armed.
     pub(super) fn of_listener() -> Self {
         Self {
-            listener: Some(Listening { armed: true }),
+            listener: Some(Listening { armed: false }),
             ..Self::default()
         }
     }
@@ -101,6 +101,11 @@ impl Readiness {
         self.bits & direction.bit() != 0
     }
 
+    /// True if an event had more to say than that a call may succeed. That stays.
+    pub(super) fn is_prior(&self) -> bool {
+        self.bits & (ready::ENDED | ready::URGENT) != 0
+    }
+
     /// The call said `WouldBlock`.
     #[inline]
     pub(crate) fn clear(&mut self, direction: Direction) {
@@ -115,7 +120,7 @@ impl Readiness {
     pub(crate) fn done(&mut self, direction: Direction, after: After) -> Option<Parked> {
         let drained = match after {
             After::Ready => false,
-            After::Short => self.bits & (ready::ENDED | ready::URGENT) == 0,
+            After::Short => !self.is_prior(),
             After::Taken => true,
         };
         if drained {
@@ -213,14 +218,14 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_begins_armed_and_what_it_took_is_gone() {
+    fn a_listener_begins_disarmed_and_what_it_took_is_gone() {
         assert!(Readiness::default().listener.is_none());
         let mut source = Readiness::of_listener();
         assert!(
             source
                 .listener
                 .as_ref()
-                .is_some_and(|listener| listener.armed)
+                .is_some_and(|listener| !listener.armed)
         );
         assert!(!source.is_ready(Direction::Read));
         source.event(ready::READ | ready::ENDED, |_| panic!("nothing waits"));

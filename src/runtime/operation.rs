@@ -228,7 +228,7 @@ impl Place {
             slot => slot,
         };
         if socket.is_listener() {
-            core.reactor().arm(key)?;
+            core.reactor().arm(key, socket.is_lent())?;
         }
         // Cloned before, and the old one dropped after, the reactor is borrowed.
         let waiter = match core.executor.task_of(cx.waker()) {
@@ -250,6 +250,9 @@ impl Place {
         // If the socket is bound anew, the operation that is busy there is another one.
         if claimed == 0 || socket.owner() != claimed {
             return;
+        }
+        if socket.is_listener() && socket.is_lent() {
+            socket.silence(claimed);
         }
         let unpark = |core: &Rc<Core>| core.reactor().unpark(socket.slot(), direction);
         let waiter = match parked {

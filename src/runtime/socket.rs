@@ -66,8 +66,7 @@ impl Socket {
             slot: AtomicU64::new(0),
             busy: [AtomicBool::new(false), AtomicBool::new(false)],
             closed: AtomicBool::new(false),
-            // A listener is often passed on to other processes.
-            lent: AtomicBool::new(trigger == Trigger::Level),
+            lent: AtomicBool::new(false),
             close_limits: SharedLimits::new(CloseLimits::default()),
         }
     }
@@ -102,7 +101,7 @@ impl Socket {
 
     /// Its source there; 0 for none.
     #[inline]
-    pub(super) fn slot(&self) -> SourceKey {
+    pub(crate) fn slot(&self) -> SourceKey {
         self.slot.load(Relaxed)
     }
 
@@ -247,8 +246,24 @@ impl Socket {
 
     /// A duplicate of a listener's descriptor goes on listening, one of a stream's does not go on.
     fn kill(&self) {
-        let ends_others = self.trigger == Trigger::Edge;
-        sys::socket::kill(self.fd(), ends_others);
+        if self.is_listener() {
+            sys::socket::tell_pollers(self.fd());
+        }
+        sys::socket::kill(self.fd(), !self.is_listener());
+    }
+
+    /// No accept waits for this listener any more. It is silenced; and if this loop was woken for
+    /// a connection that it has not accepted, the other loops that share the listener are told.
+    pub(super) fn silence(&self, claimed: u64) {
+        let disarm = |core: &std::rc::Rc<Core>| core.reactor().disarm(self.slot());
+        match context::with_serial(claimed, disarm) {
+            Some(false) => {}
+            Some(true) => sys::socket::tell_pollers(self.fd()),
+            None => {
+                self.leave(claimed, || sys::socket::tell_pollers(self.fd()));
+                self.slot.store(0, Relaxed);
+            }
+        }
     }
 
     /// Wakes who waits in this direction, to look again.
@@ -286,7 +301,9 @@ impl Drop for Socket {
         if slot == 0 {
             return;
         }
-        let lent = (*self.lent.get_mut()).then(|| self.fd.as_fd());
+        // A listener is often passed on to other processes.
+        let lent = *self.lent.get_mut() || self.is_listener();
+        let lent = lent.then(|| self.fd.as_fd());
         let at_home = context::with_serial(owner, |core| core.reactor().deregister(slot, lent));
         match at_home {
             Some(waiters) => drop(waiters),

@@ -13,29 +13,29 @@ use super::poller::ready;
 ///
 /// # Errors
 ///
-/// Out of descriptors, or a closed one. Except on Linux also a file, as [`always_ready`].
+/// Out of descriptors, or a closed one. Except on Linux also a file, as [`unwatched`].
 pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, bool)> {
     let file = File::from(fd.try_clone_to_owned()?);
     let kind = file.metadata()?.file_type();
     let is_file = kind.is_file() || kind.is_dir();
     match is_file && !cfg!(any(target_os = "linux", target_os = "android")) {
-        true => Err(always_ready()),
+        true => Err(unwatched()),
         false => Ok((file.into(), is_file)),
     }
 }
 
 /// The error of a file that the poller does not take.
-pub(crate) fn always_ready() -> io::Error {
-    let message = "a regular file or a directory is always ready: it cannot be waited for";
+pub(crate) fn unwatched() -> io::Error {
+    let message = "a regular file or a directory that the kernel does not watch";
     io::Error::new(io::ErrorKind::InvalidInput, message)
 }
 
 /// True if a call in this direction (one of the bits of [`ready`]) would not block now.
 pub(crate) fn is_ready(fd: BorrowedFd<'_>, direction: u8) -> io::Result<bool> {
-    let asked = if direction == ready::WRITE {
-        libc::POLLOUT
-    } else {
-        libc::POLLIN
+    let asked = match direction {
+        ready::WRITE => libc::POLLOUT,
+        ready::URGENT => libc::POLLPRI,
+        _ => libc::POLLIN,
     };
     let mut entry = libc::pollfd {
         fd: fd.as_raw_fd(),

@@ -6,8 +6,12 @@
 //! * **Listeners are level-triggered**, added to mio's epoll descriptor by hand. With an edge, two
 //!   pending connections and one accept give no second event, so one would have to accept until
 //!   `EAGAIN`, and an `accept4` that fails costs ten times a failing `recv` (it allocates a socket
-//!   first). A level-triggered listener that nobody accepts from would report for ever, hence
+//!   first). A level-triggered listener that no accept waits for would report for ever, hence
 //!   [`Poller::disarm`]. On kqueue a listener is registered again instead, which reports anew.
+//!   Those that are shared are also **exclusive**: of the loops that share a listener a client wakes one that
+//!   sleeps. That one is the first in the kernel's queue; since each accept adds the entry anew, at
+//!   the queue's end, the loops take turns. An exclusive entry cannot be modified. A loop that is
+//!   woken and does not accept has to tell the others ([`super::socket::tell_pollers`]).
 //! * **A timerfd** ends waits shorter than a millisecond: `epoll_wait` counts in milliseconds, and
 //!   mio rounds up. Longer waits sleep the whole milliseconds first and come back for the rest, so
 //!   that a far deadline that moves all the time (a 30 s limit around each receive) costs nothing.
@@ -126,23 +130,18 @@ impl Poller {
         drop(poll.registry().deregister(&mut SourceFd(&fd)));
     }
 
-    /// Reports a listener under `token` as long as a connection waits.
+    /// Reports a listener under `token` as long as a connection waits there, until
+    /// [`Poller::disarm`].
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    pub(crate) fn add_listener(&self, fd: BorrowedFd<'_>, token: usize) -> io::Result<()> {
-        self.epoll_ctl(libc::EPOLL_CTL_ADD, fd.as_raw_fd(), libc::EPOLLIN, token)
-    }
-
-    /// Lets a disarmed listener report again.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    pub(crate) fn arm(&self, fd: RawFd, token: usize) -> io::Result<()> {
-        self.epoll_ctl(libc::EPOLL_CTL_MOD, fd, libc::EPOLLIN, token)
+    pub(crate) fn arm(&self, fd: RawFd, token: usize, shared: bool) -> io::Result<()> {
+        let events = libc::EPOLLIN | if shared { libc::EPOLLEXCLUSIVE } else { 0 };
+        self.epoll_ctl(libc::EPOLL_CTL_ADD, fd, events, token)
     }
 
     /// Keeps a listener quiet until [`Poller::arm`].
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    pub(crate) fn disarm(&self, fd: RawFd, token: usize) -> io::Result<()> {
-        // Edge-triggered: a hang-up is reported whatever is asked for, and so only once.
-        self.epoll_ctl(libc::EPOLL_CTL_MOD, fd, libc::EPOLLET, token)
+    pub(crate) fn disarm(&self, fd: RawFd) -> io::Result<()> {
+        self.epoll_ctl(libc::EPOLL_CTL_DEL, fd, 0, 0)
     }
 
     #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -151,27 +150,18 @@ impl Poller {
         epoll_ctl(self.fd, op, fd, events, token)
     }
 
-    /// Reports a listener under `token`; edge-triggered, so each accept arms it again.
+    /// Registers the listener, perhaps again, which reports what waits already.
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    pub(crate) fn add_listener(&self, fd: BorrowedFd<'_>, token: usize) -> io::Result<()> {
-        let raw = fd.as_raw_fd();
-        let source = &mut SourceFd(&raw);
+    pub(crate) fn arm(&self, fd: RawFd, token: usize, _shared: bool) -> io::Result<()> {
         let poll = self.poll()?;
         let registry = poll.registry();
-        registry.register(source, Token(token), Interest::READABLE)
+        // kqueue takes one that is there already for the same one.
+        registry.register(&mut SourceFd(&fd), Token(token), Interest::READABLE)
     }
 
-    /// Registers the listener again, which reports what waits already.
+    /// Nothing to do: an edge that found no waiter does not come again by itself.
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    pub(crate) fn arm(&self, fd: RawFd, token: usize) -> io::Result<()> {
-        let poll = self.poll()?;
-        let registry = poll.registry();
-        registry.reregister(&mut SourceFd(&fd), Token(token), Interest::READABLE)
-    }
-
-    /// Nothing to do: an edge that found nobody does not come again by itself.
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    pub(crate) fn disarm(&self, _fd: RawFd, _token: usize) -> io::Result<()> {
+    pub(crate) fn disarm(&self, _fd: RawFd) -> io::Result<()> {
         Ok(())
     }
 
@@ -272,7 +262,8 @@ fn ready_bits(event: &mio::event::Event) -> u8 {
         bits |= ready::WRITE;
     }
     if event.is_priority() {
-        bits |= ready::URGENT;
+        // A task that waits for just this has to look, too.
+        bits |= ready::READ | ready::URGENT;
     }
     bits
 }

@@ -160,6 +160,17 @@ pub(crate) fn send_to(fd: BorrowedFd<'_>, data: &[u8], to: &SocketAddr) -> io::R
     })
 }
 
+/// Lets all that poll a listener look again, in whatever process: a connection woke one of them,
+/// which does not accept it.
+pub(crate) fn tell_pollers(fd: BorrowedFd<'_>) {
+    // Linux: nothing of a listener ends by it, and all that sleep on it are woken. Elsewhere each
+    // of them was woken for the connection.
+    if cfg!(any(target_os = "linux", target_os = "android")) {
+        // Fails on one that does not listen any more.
+        drop(SockRef::from(&fd).shutdown(Shutdown::Write));
+    }
+}
+
 /// Takes one connection out of the backlog; its peer, unless that is not an internet address.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<SocketAddr>)> {

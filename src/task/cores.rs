@@ -25,9 +25,10 @@ use crate::sync::ThreadEvent;
 ///
 /// For servers that need more than one core: each loop listens on the same port
 /// ([`reuse_port`](crate::net::CreateTcpListener::reuse_port)), the kernel spreads the connections,
-/// and a connection stays on the loop that accepted it. Nothing is shared but what the body
-/// borrows, which has to be `Sync`. One of the threads is the caller's. They are not tied to
-/// processors; `std::thread::available_parallelism` tells how many are of use.
+/// and a connection stays on the loop that accepted it. Or each loop accepts on a duplicate of one
+/// listener: on Linux a client then wakes one loop that sleeps, in turn. Nothing is shared but what
+/// the body borrows, which has to be `Sync`. One of the threads is the caller's. They are not tied
+/// to processors; `std::thread::available_parallelism` tells how many are of use.
 ///
 /// The first error cancels all others, as in a task group, and is the result (the first that is not
 /// a cancel's, if there is one). To end in order,

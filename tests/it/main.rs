@@ -58,6 +58,8 @@ mod panics;
 mod passed_on;
 mod permits;
 mod prepare;
+#[cfg(target_os = "linux")]
+mod priority;
 mod race;
 mod readiness;
 mod regressions;
@@ -76,6 +78,7 @@ mod serve_exhausted;
 mod serve_in_group;
 mod serve_reports;
 mod serve_with;
+mod shared_listeners;
 mod shields;
 mod signals;
 mod sizes;
