@@ -161,7 +161,8 @@ fn node(world: &Rc<World>, depth: usize, finite: bool) -> Boxed {
         },
         8 => Box::pin(async move {
             let count = 1 + world.below(3);
-            let mut all: FuturesUnordered<_> = (0..count).map(|_| Contained(Some(below(&world)))).collect();
+            let mut all: FuturesUnordered<_> =
+                (0..count).map(|_| Contained(Some(below(&world)))).collect();
             while let Some(ended) = all.next().await {
                 ended?;
             }
