@@ -7,8 +7,8 @@
 //!
 //! The file is long because a tree, what is done to it and what has to hold are read together.
 //!
-//! The long form: `SOLOIO_TEST_ROUNDS=1000000 cargo test --release --test it trees`; one tree:
-//! `SOLOIO_TEST_SEED=..`.
+//! The long form: `SOLOIO_TEST_ROUNDS=1000000 cargo test --release --test it trees`; one tree, as
+//! many times as there are rounds: `SOLOIO_TEST_SEED=..`.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -114,6 +114,25 @@ impl Future for Held {
     }
 }
 
+/// A future in a `FuturesUnordered`, which would leak the others if the drop of one panicked.
+struct Contained(Option<Boxed>);
+
+impl Future for Contained {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let future = self.0.as_mut().expect("dropped with this");
+        future.as_mut().poll(cx)
+    }
+}
+
+impl Drop for Contained {
+    fn drop(&mut self) {
+        let future = self.0.take();
+        catch_unwind(AssertUnwindSafe(|| drop(future))).unwrap_or_else(check);
+    }
+}
+
 /// A node, with all that is below it. A `finite` one ends whether it is cancelled or not.
 fn node(world: &Rc<World>, depth: usize, finite: bool) -> Boxed {
     let room = world.room.get();
@@ -142,7 +161,8 @@ fn node(world: &Rc<World>, depth: usize, finite: bool) -> Boxed {
         },
         8 => Box::pin(async move {
             let count = 1 + world.below(3);
-            let mut all: FuturesUnordered<_> = (0..count).map(|_| below(&world)).collect();
+            let mut all: FuturesUnordered<_> =
+                (0..count).map(|_| Contained(Some(below(&world)))).collect();
             while let Some(ended) = all.next().await {
                 ended?;
             }
@@ -262,7 +282,7 @@ fn surrounded(world: &Rc<World>, future: Boxed) -> Boxed {
     match world.below(6) {
         0 => Box::pin(fail_after(world.limit(), future)),
         1 => Box::pin(async {
-            let mut all: FuturesUnordered<_> = std::iter::once(future).collect();
+            let mut all: FuturesUnordered<_> = std::iter::once(Contained(Some(future))).collect();
             all.next().await.unwrap_or(Ok(()))
         }),
         2 => Box::pin(task_group(async move |group| group.spawn(future).await)),
@@ -276,7 +296,22 @@ fn surrounded(world: &Rc<World>, future: Boxed) -> Boxed {
     }
 }
 
+/// A leaf; the drop of some panics, at the end or midway.
 async fn leaf(world: Rc<World>, finite: bool) -> Result<()> {
+    let panics = || {
+        if !thread::panicking() {
+            quiet_panic(OWN);
+        }
+    };
+    let dropped = world.one_in(12).then(|| OnDrop(panics));
+    let ended = calm_leaf(world, finite).await;
+    // Here and not at the end: the compiler leaks what is returned when a local's drop panics
+    // (rust-lang/rust#47949).
+    drop(dropped);
+    ended
+}
+
+async fn calm_leaf(world: Rc<World>, finite: bool) -> Result<()> {
     match world.below(if finite { 9 } else { 16 }) {
         0 => Ok(()),
         1 => yields(&world).await,
@@ -454,10 +489,9 @@ fn trees_end_in_time_and_leave_nothing() {
     alone("trees::trees_end_in_time_and_leave_nothing", || {
         let _deadline = deadline();
         let asked = std::env::var("SOLOIO_TEST_SEED").ok();
-        let seeds = match asked.map(|seed| seed.parse().expect("a number")) {
-            Some(seed) => seed..seed + 1,
-            None => 1..1 + asked_rounds().unwrap_or(10_000) as u64,
-        };
+        let asked = asked.map(|seed| seed.parse().expect("a number"));
+        let rounds = asked_rounds().unwrap_or(if asked.is_some() { 1 } else { 10_000 });
+        let seeds = (1..=rounds as u64).map(|round| asked.unwrap_or(round));
         let (start, before) = (Instant::now(), fds());
         let mut most = 0;
         for seed in seeds {
