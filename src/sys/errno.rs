@@ -222,6 +222,11 @@ mod tests {
         assert_eq!(class(libc::ECONNABORTED), AcceptFailure::Connection);
         assert_eq!(class(libc::EHOSTUNREACH), AcceptFailure::Connection);
         assert_eq!(class(libc::EBADF), AcceptFailure::Listener);
+        // One that is not ours says no number.
+        let class = |kind| accept_failure(&io::Error::new(kind, "of a listener"));
+        assert_eq!(class(io::ErrorKind::TimedOut), AcceptFailure::Connection);
+        assert_eq!(class(io::ErrorKind::OutOfMemory), AcceptFailure::Memory);
+        assert_eq!(class(io::ErrorKind::Other), AcceptFailure::Listener);
     }
 
     #[test]

@@ -80,3 +80,26 @@ fn error(number: i32) -> io::Error {
     };
     io::Error::new(kind, message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_number_has_its_kind() {
+        for (number, kind, words) in [
+            (libc::EAI_NONAME, io::ErrorKind::NotFound, "no such name"),
+            (NO_ADDRESS[0], io::ErrorKind::NotFound, "with an address"),
+            (libc::EAI_AGAIN, io::ErrorKind::ResourceBusy, "try again"),
+            (libc::EAI_FAIL, io::ErrorKind::ResourceBusy, "try again"),
+            (libc::EAI_MEMORY, io::ErrorKind::OutOfMemory, "no memory"),
+            (12_345, io::ErrorKind::Other, "its number 12345"),
+        ] {
+            let error = error(number);
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.to_string().contains(words), "{error}");
+        }
+        // What the system says of its last call.
+        assert!(error(libc::EAI_SYSTEM).raw_os_error().is_some());
+    }
+}

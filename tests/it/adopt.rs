@@ -14,10 +14,11 @@ use socket2::{Domain, Socket, Type};
 use soloio::net::adopt_listeners;
 use soloio::{
     ConnectedUdpSocket, Error, MultiListener, Result, TcpListener, TcpStream, UdpSocket,
-    UnixListener, UnixStream, connect_tcp, connect_unix, create_memory_byte_stream,
-    create_tcp_listener, create_unix_listener, task_group,
+    UnixListener, UnixStream, connect_tcp, connect_unix, create_connected_unix_datagram_socket,
+    create_memory_byte_stream, create_tcp_listener, create_unix_listener, task_group,
 };
 
+use crate::names::Fixed;
 use crate::net_support::{
     TempDir, polled, refused, run, tcp_listener, tcp_pair, turns, udp, unix_pair,
 };
@@ -351,5 +352,37 @@ fn a_listener_that_is_given_away_keeps_its_file() {
         let again = UnixListener::try_from(fd).expect("adopted");
         let client = connect_unix(&path).await.expect("connected");
         drop((again, client));
+    });
+}
+
+/// One of two sockets would not be the listener.
+#[test]
+fn a_listener_of_two_sockets_is_none_of_std() {
+    run(async {
+        let both = Fixed::host(&["127.0.0.1", "127.0.0.2"]);
+        let listen = || create_tcp_listener().local_host(both.clone());
+        let listener = listen().await.expect("two sockets");
+        assert_eq!(listener.local_addrs().len(), 2);
+        refused!(StdListener::try_from(listener), Error::Io(_));
+        let listener = listen().await.expect("two sockets");
+        let fds = Vec::<OwnedFd>::try_from(listener).expect("given away");
+        assert_eq!(fds.len(), 2);
+    });
+}
+
+#[test]
+fn connected_datagram_sockets_keep_their_file() {
+    run(async {
+        let dir = TempDir::new();
+        let (path, other) = (dir.path("ours"), dir.path("theirs"));
+        let theirs = StdDatagram::bind(&other).expect("bound");
+        let ours = create_connected_unix_datagram_socket(&other).local_path(&path);
+        let ours = ours.await.expect("connected");
+        let std: StdDatagram = ours.try_into().expect("given away");
+        assert!(path.exists());
+        theirs.send_to(b"here", &path).expect("it goes on");
+        let mut room = [0; 8];
+        assert_eq!(std.recv(&mut room).expect("a datagram"), 4);
+        assert_eq!(&room[..4], b"here");
     });
 }

@@ -2,9 +2,9 @@
 
 use futures_util::future::join;
 use proptest::prelude::*;
-use soloio::{Buffered, Error, Result, create_memory_byte_stream};
+use soloio::{Buffered, ByteSendStream, Error, Result, create_memory_byte_stream};
 
-use crate::net_support::{polled, refused, run, tcp_pair, turns};
+use crate::net_support::{TempDir, polled, refused, run, tcp_pair, turns};
 
 /// One receive, and after how many polls it is dropped.
 #[derive(Clone, Debug)]
@@ -191,5 +191,25 @@ fn it_takes_no_more_than_it_may_need_and_can_be_taken_apart() {
         let (stream, rest) = near.into_parts();
         assert_eq!(rest, b" and the next");
         refused!(stream.receive().await, Error::EndOfStream);
+    });
+}
+
+#[test]
+fn what_it_does_not_buffer_goes_straight_through() {
+    run(async {
+        let dir = TempDir::new();
+        std::fs::write(dir.path("file"), b"0123456789").expect("room");
+        let file = std::fs::File::open(dir.path("file")).expect("it is there");
+        let (near, far) = tcp_pair().await;
+        let near = Buffered::new(near);
+        assert_eq!(near.inner().peer_addr(), far.local_addr());
+        let mut rest = 2..5;
+        near.send_file_from(&file, &mut rest).await.expect("room");
+        assert_eq!(rest, 5..5);
+        near.send_file(&file, 8, 2).await.expect("room");
+        near.send_eof().await.expect("the end");
+        let far = Buffered::new(far);
+        assert_eq!(far.receive_exactly(5).await.expect("data"), b"23489");
+        refused!(far.receive().await, Error::EndOfStream);
     });
 }

@@ -11,6 +11,8 @@ mod buffered;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 #[path = "fuzzed/pem.rs"]
 mod pem;
+#[path = "fuzzed/scopes.rs"]
+pub(crate) mod scopes;
 
 /// Runs a body on inputs of these pieces.
 fn drive(seed: u64, pieces: &[&[u8]], body: impl Fn(&[u8])) {
@@ -75,5 +77,20 @@ fn buffered_is_its_twin() {
         2,
         &[b"\x00\x05", b"\x01\x0a", b"\x02\x25\x03\x41", b"\x04\x04"],
         buffered::run,
+    );
+}
+
+#[test]
+fn scopes_are_their_twin() {
+    // Ends of nodes and of steps, and what makes a deep tree.
+    drive(
+        3,
+        &[
+            b"\x00\x00\x01\x02",
+            b"\x03\x04\x06\x07\x08",
+            b"\x08\x09\x0a",
+            b"\x03\x00\x03",
+        ],
+        scopes::run,
     );
 }

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use soloio::tls::rustls::crypto::CryptoProvider;
-use soloio::tls::rustls::pki_types::ServerName;
+use soloio::tls::rustls::pki_types::{PrivateKeyDer, ServerName};
+use soloio::tls::rustls::server::ProducesTickets;
 use soloio::tls::rustls::version::{TLS12, TLS13};
 use soloio::tls::rustls::{
     self, AlertDescription, CertificateError, ClientConfig, ClientConnection, HandshakeKind,
@@ -172,6 +174,71 @@ fn what_does_not_belong_together_is_refused() {
     );
     let text = said(server_config().certificate(Vec::new(), one.key()).build());
     assert!(text.contains("needs at least one certificate"), "{text}");
+}
+
+#[test]
+fn what_is_no_certificate_or_no_key_is_refused() {
+    let dir = TempDir::new();
+    let (ca, one) = issued();
+    let broken = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+    let file = dir.path("roots.pem");
+    fs::write(&file, format!("{}{broken}", ca.pem)).expect("a file");
+    let text = said(client_config().ca_file(&file).build());
+    assert!(text.starts_with(&file.display().to_string()), "{text}");
+    assert!(text.contains("is no X.509 certificate"), "{text}");
+    // Of an empty sequence nothing can be made either.
+    let empty = vec![vec![0x30, 0].into()];
+    let text = said(server_config().certificate(empty, one.key()).build());
+    assert!(text.starts_with("the first certificate of"), "{text}");
+    assert!(text.contains("cannot be used: bad encoding"), "{text}");
+    let key = PrivateKeyDer::Pkcs8(vec![0x30, 0].into());
+    let text = said(server_config().certificate(one.chain.clone(), key).build());
+    assert!(
+        text.contains("of no kind that the crypto provider"),
+        "{text}"
+    );
+}
+
+/// Its tickets are those that clients get.
+#[test]
+fn tickets_are_made_by_who_was_given() {
+    #[derive(Debug)]
+    struct Counts(AtomicUsize);
+
+    impl ProducesTickets for Counts {
+        fn enabled(&self) -> bool {
+            true
+        }
+
+        fn lifetime(&self) -> u32 {
+            60
+        }
+
+        fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Some(plain.to_vec())
+        }
+
+        fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
+            Some(cipher.to_vec())
+        }
+    }
+
+    let (ca, one) = issued();
+    let tickets = Arc::new(Counts(AtomicUsize::new(0)));
+    // Sessions are switched off: only a ticket can resume one.
+    let server = server_config()
+        .certificate(one.chain.clone(), one.key())
+        .sessions(0)
+        .ticketer(Arc::clone(&tickets) as Arc<dyn ProducesTickets>);
+    let server = server.build().expect("a certificate");
+    let client = trusting(&ca).build().expect("a client");
+    let kinds = [(); 2].map(|()| {
+        let (client, _) = handshake(&client, "localhost", &server).expect("verified");
+        client.handshake_kind().expect("it is over")
+    });
+    assert_eq!(kinds, [HandshakeKind::Full, HandshakeKind::Resumed]);
+    assert!(tickets.0.load(Ordering::Relaxed) > 0);
 }
 
 #[test]

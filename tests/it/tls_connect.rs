@@ -5,6 +5,9 @@ use std::future::IntoFuture;
 use std::net::TcpListener as StdListener;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures_util::future::join;
 use soloio::tls::{TlsListener, TlsStream, client_config, server_config};
@@ -121,6 +124,43 @@ fn what_cannot_work_is_told_before_connecting() {
     );
 }
 
+/// TLS comes first, the options of TCP after it.
+#[test]
+fn the_options_of_tcp_go_on() {
+    let _guard = deadline();
+    let ca = Ca::new("a CA");
+    let issued = ca.server(&["127.0.0.1"]);
+    let prepared = Arc::new(AtomicUsize::new(0));
+    block_on(async {
+        let config = client_config().roots(ca.roots()).build().expect("a client");
+        let client = hello(&issued, |port| {
+            let prepared = Arc::clone(&prepared);
+            connect_tcp("127.0.0.1", port)
+                .tls_config(config)
+                .tls()
+                .local_host("127.0.0.1")
+                .local_port(0)
+                .happy_eyeballs_delay(Duration::from_millis(1))
+                .prepare(move |_| {
+                    prepared.fetch_add(1, Ordering::Relaxed);
+                    Ok(())
+                })
+        });
+        let client = client.await.expect("verified");
+        assert!(client.inner().local_addr().ip().is_loopback());
+        assert_eq!(prepared.load(Ordering::Relaxed), 1);
+        // An address that is not ours, and a refusal of the program's.
+        let port = client.inner().peer_addr().port();
+        let connect = || connect_tcp("127.0.0.1", port).tls();
+        let foreign = connect().local_host("192.0.2.1").await;
+        let foreign = foreign.expect_err("no address of ours").to_string();
+        assert!(foreign.contains("192.0.2.1"), "{foreign}");
+        let refused = connect().prepare(|_| Err(std::io::Error::other("not this one")));
+        let refused = refused.await.expect_err("refused").to_string();
+        assert!(refused.contains("not this one"), "{refused}");
+    });
+}
+
 #[test]
 fn an_end_without_a_goodbye_is_allowed_only_when_asked() {
     let _guard = deadline();
@@ -129,13 +169,14 @@ fn an_end_without_a_goodbye_is_allowed_only_when_asked() {
     block_on(async {
         let config = client_config().roots(ca.roots()).build().expect("a client");
         for compatible in [true, false] {
-            let listener = listener(&issued).await;
+            let listener = listener(&issued).await.standard_compatible(compatible);
             let port = listener.inner().local_addr().port();
             let connect = connect_tcp("127.0.0.1", port).tls_config(config.clone());
             let connect = connect.tls_standard_compatible(compatible).into_future();
             let (server, client) = join(listener.accept(), connect).await;
             let (server, client) = (server.expect("ok"), client.expect("ok"));
             assert_eq!(client.is_standard_compatible(), compatible);
+            assert_eq!(server.is_standard_compatible(), compatible);
             server.send(b"all of it").await.expect("room");
             // No goodbye.
             drop(server);
@@ -153,7 +194,7 @@ fn an_end_without_a_goodbye_is_allowed_only_when_asked() {
 fn connect_in_each_way(given: &Path) {
     let (chain, key) = (given.join("server.pem"), given.join("server.key"));
     block_on(async {
-        for n in 0..3 {
+        for n in 0..4 {
             let tcp = create_tcp_listener()
                 .local_host("127.0.0.1")
                 .await
@@ -165,6 +206,14 @@ fn connect_in_each_way(given: &Path) {
             let connect = match n {
                 0 => tcp.tls(),
                 1 => tcp.tls_hostname("localhost"),
+                2 => {
+                    // One root more does not take away those of the system.
+                    let trusting = client_config().system_roots().roots(Ca::new("x").roots());
+                    match trusting.build() {
+                        Ok(config) => tcp.tls_config(config),
+                        Err(error) => panic!("{error}"),
+                    }
+                }
                 _ => tcp.tls_standard_compatible(true),
             };
             // The server's own error does not count: the client's is the one looked for.
@@ -243,7 +292,7 @@ fn a_cancelled_connect_leaves_nothing() {
     block_on(async {
         let config = client_config().roots(ca.roots()).build().expect("a client");
         let connect = connect_tcp("127.0.0.1", port).tls_config(config);
-        let limit = std::time::Duration::from_millis(20);
+        let limit = Duration::from_millis(20);
         let late = fail_after(limit, connect)
             .await
             .expect_err("nobody answers");

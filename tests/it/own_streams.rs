@@ -1,0 +1,224 @@
+//! Streams and listeners of a user's own, which write only what the contracts ask for: what the
+//! provided methods make of that, also by way of a reference or an `Rc`.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, ready};
+use std::io::{self, IoSlice};
+use std::rc::Rc;
+
+use soloio::{
+    ByteReceiveStream, ByteSendStream, ByteStream, Error, Listener, MemoryStream, MultiListener,
+    Peer, Result, connect_unix, create_memory_byte_stream, create_unix_listener,
+};
+
+use crate::net_support::{TempDir, refused, run, tcp_listener};
+
+/// Moves three bytes at a time, and counts how it ends.
+struct Own {
+    inner: MemoryStream,
+    /// So many bytes can still be sent.
+    left: Cell<usize>,
+    ends: RefCell<Vec<&'static str>>,
+}
+
+impl Own {
+    fn over(inner: MemoryStream) -> Self {
+        Self {
+            inner,
+            left: Cell::new(usize::MAX),
+            ends: RefCell::default(),
+        }
+    }
+
+    fn ended(&self) -> Vec<&'static str> {
+        self.ends.take()
+    }
+}
+
+impl ByteReceiveStream for Own {
+    async fn receive_into<'b>(&self, buf: &'b mut [u8]) -> Result<&'b mut [u8]> {
+        let max = buf.len().min(3);
+        self.inner.receive_into(&mut buf[..max]).await
+    }
+}
+
+impl ByteSendStream for Own {
+    async fn send_from(&self, rest: &mut &[u8]) -> Result<()> {
+        let most = rest.len().min(self.left.get());
+        self.inner.send(&rest[..most]).await?;
+        *rest = &rest[most..];
+        self.left.set(self.left.get() - most);
+        match rest.is_empty() {
+            true => Ok(()),
+            false => Err(io::Error::from(io::ErrorKind::ConnectionReset).into()),
+        }
+    }
+}
+
+impl ByteStream for Own {
+    async fn send_eof(&self) -> Result<()> {
+        self.ends.borrow_mut().push("send_eof");
+        self.inner.send_eof().await
+    }
+
+    async fn close(self) -> Result<()> {
+        self.inner.close().await
+    }
+
+    fn abort(&self) {
+        self.ends.borrow_mut().push("abort");
+        self.inner.abort();
+    }
+}
+
+fn pair() -> (Own, MemoryStream) {
+    let (ours, theirs) = create_memory_byte_stream(1000);
+    (Own::over(ours), theirs)
+}
+
+#[test]
+fn a_receive_is_as_long_as_what_came() {
+    run(async {
+        let (own, peer) = pair();
+        peer.send(b"abcdefgh").await.expect("room");
+        assert_eq!(own.receive_max(2).await.expect("data"), b"ab");
+        let got = own.receive().await.expect("data");
+        assert_eq!((&got[..], got.capacity()), (&b"cde"[..], 3));
+        assert_eq!((&own).receive_max(1).await.expect("data"), b"f");
+        refused!(own.receive_max(0).await, Error::Io(_));
+        peer.send_eof().await.expect("the first");
+        let rest = Rc::new(own).next().await.expect("data");
+        assert_eq!(rest.as_deref(), Some(&b"gh"[..]));
+    });
+}
+
+#[test]
+fn parts_are_sent_one_by_one_and_what_is_left_did_not_go() {
+    run(async {
+        let (own, peer) = pair();
+        let mut parts = [b"".as_slice(), b"one", b"", b"two"].map(IoSlice::new);
+        let mut parts = &mut parts[..];
+        (&own).send_vectored(&mut parts).await.expect("room");
+        assert!(parts.is_empty());
+        own.left.set(5);
+        let mut parts = [b"abc", b"def", b"ghi"].map(|part| IoSlice::new(part));
+        let mut parts = &mut parts[..];
+        refused!(own.send_vectored(&mut parts).await, Error::Io(_));
+        let left: Vec<&[u8]> = parts.iter().map(|part| &part[..]).collect();
+        assert_eq!(left, [&b"f"[..], b"ghi"]);
+        assert_eq!(peer.receive().await.expect("data"), b"onetwoabcde");
+    });
+}
+
+#[test]
+fn a_reset_is_an_abort_unless_it_is_written() {
+    run(async {
+        let (own, peer) = pair();
+        own.reset().await.expect("nothing waits");
+        assert_eq!(own.ended(), ["abort"]);
+        refused!(peer.receive().await, Error::Broken(_) | Error::EndOfStream);
+        // By way of what leads to it, and once each.
+        (&own).reset().await.expect("again");
+        assert_eq!(own.ended(), ["abort"]);
+        let own = Rc::new(own);
+        own.reset().await.expect("again");
+        Rc::clone(&own).abort();
+        assert_eq!(own.ended(), ["abort", "abort"]);
+    });
+}
+
+#[test]
+fn only_the_last_owner_closes() {
+    run(async {
+        let (own, peer) = pair();
+        let own = Rc::new(own);
+        ByteStream::close(&*own).await.expect("a goodbye");
+        Rc::clone(&own).close().await.expect("a goodbye");
+        own.send_eof().await.expect("again");
+        assert_eq!(own.ended(), ["send_eof"; 3]);
+        refused!(peer.receive().await, Error::EndOfStream);
+        peer.send(b"still open").await.expect("a receiver");
+        assert_eq!(own.receive_max(10).await.expect("data"), b"sti");
+        let inner = Rc::clone(&own);
+        drop(own);
+        inner.close().await.expect("the last one");
+        refused!(peer.send(b"x").await, Error::Broken(_));
+    });
+}
+
+/// Gives what it was given, the last first.
+struct Given {
+    streams: RefCell<Vec<MemoryStream>>,
+    aborted: Cell<bool>,
+}
+
+impl Listener for Given {
+    type Stream = MemoryStream;
+
+    async fn accept_begin(&self) -> Result<impl Future<Output = Result<MemoryStream>>> {
+        let stream = self.streams.borrow_mut().pop();
+        Ok(ready(Ok(stream.ok_or(Error::Closed)?)))
+    }
+
+    fn abort(&self) {
+        self.aborted.set(true);
+    }
+}
+
+#[test]
+fn a_listener_of_ones_own_serves_among_others() {
+    run(async {
+        let (ours, theirs) = create_memory_byte_stream(100);
+        let (ours2, theirs2) = create_memory_byte_stream(100);
+        let given = Given {
+            streams: RefCell::new(vec![ours, ours2]),
+            aborted: Cell::new(false),
+        };
+        let by_way: &&Given = &&given;
+        let (begun, peer) = by_way.accept_from().await.expect("one");
+        assert!(matches!(peer, Peer::Unknown));
+        begun
+            .await
+            .expect("at once")
+            .send(b"2")
+            .await
+            .expect("room");
+        assert_eq!(theirs2.receive().await.expect("data"), b"2");
+        let first = by_way.accept_begin().await.expect("one").await;
+        first.expect("at once").send(b"1").await.expect("room");
+        assert_eq!(theirs.receive().await.expect("data"), b"1");
+        refused!(Listener::accept(by_way).await, Error::Closed);
+
+        let tcp = tcp_listener().await;
+        let all = MultiListener::new().with(&given).with(&tcp);
+        Listener::abort(&&all);
+        assert!(given.aborted.get());
+        refused!(tcp.accept().await, Error::Closed);
+    });
+}
+
+#[test]
+fn the_contract_of_a_listener_is_kept_by_name() {
+    run(async {
+        let dir = TempDir::new();
+        let path = dir.path("socket");
+        let unix = create_unix_listener(&path).await.expect("listens");
+        let client = connect_unix(&path).await.expect("connects");
+        let begun = Listener::accept_begin(&unix).await.expect("one");
+        let stream = begun.await.expect("at once");
+        let all = MultiListener::new().with(unix);
+        let second = connect_unix(&path).await.expect("connects");
+        let begun = Listener::accept_begin(&all).await.expect("one");
+        let other = begun.await.expect("at once");
+        stream.send(b"one").await.expect("room");
+        other.send(b"two").await.expect("room");
+        assert_eq!(client.receive().await.expect("data"), b"one");
+        assert_eq!(second.receive().await.expect("data"), b"two");
+        other.abort();
+        refused!(other.receive().await, Error::Closed);
+        refused!(
+            second.receive().await,
+            Error::EndOfStream | Error::Broken(_)
+        );
+    });
+}
