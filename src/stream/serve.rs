@@ -32,8 +32,9 @@ use crate::task::{Outcome, TaskGroup, move_on_after, task_group};
 /// closes the stream as `close` does, within the stream's [`CloseLimits`](crate::CloseLimits). That
 /// is so if the peer has not acknowledged everything, or has sent something that was not received.
 /// Until then the connection counts as active; bytes that did not arrive are an error of the
-/// handler, by the rule of [`ByteStream::close`](crate::ByteStream::close). A stream that the handler gave to another task, or that is dropped because the handler
-/// panicked or was dropped itself, closes at once. TLS says no `close_notify` when it is dropped.
+/// handler, by the rule of [`ByteStream::close`](crate::ByteStream::close). A stream that the
+/// handler gave to another task, or that is dropped because the handler panicked or was dropped
+/// itself, closes at once. TLS says no `close_notify` when it is dropped.
 ///
 /// It ends
 ///

@@ -2,13 +2,14 @@
 //! provided methods make of that, also by way of a reference or an `Rc`.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, ready};
+use std::future::{self, Future};
 use std::io::{self, IoSlice};
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 
 use soloio::{
     ByteReceiveStream, ByteSendStream, ByteStream, Error, Listener, MemoryStream, MultiListener,
-    Peer, Result, connect_unix, create_memory_byte_stream, create_unix_listener,
+    Peer, Place, Result, Room, connect_unix, create_memory_byte_stream, create_unix_listener,
 };
 
 use crate::net_support::{TempDir, refused, run, tcp_listener};
@@ -36,29 +37,51 @@ impl Own {
 }
 
 impl ByteReceiveStream for Own {
-    async fn receive_into<'b>(&self, buf: &'b mut [u8]) -> Result<&'b mut [u8]> {
-        let max = buf.len().min(3);
-        self.inner.receive_into(&mut buf[..max]).await
+    fn poll_receive(
+        &self,
+        place: &mut Place,
+        cx: &mut Context<'_>,
+        room: &mut Room<'_>,
+    ) -> Poll<Result<()>> {
+        room.limited(3, |room| self.inner.poll_receive(place, cx, room))
+    }
+
+    fn leave_receive(&self, place: &mut Place) {
+        self.inner.leave_receive(place);
     }
 }
 
 impl ByteSendStream for Own {
-    async fn send_from(&self, rest: &mut &[u8]) -> Result<()> {
-        let most = rest.len().min(self.left.get());
-        self.inner.send(&rest[..most]).await?;
-        *rest = &rest[most..];
-        self.left.set(self.left.get() - most);
-        match rest.is_empty() {
-            true => Ok(()),
-            false => Err(io::Error::from(io::ErrorKind::ConnectionReset).into()),
+    fn poll_send(
+        &self,
+        place: &mut Place,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<Result<usize>> {
+        let next = parts.iter().find(|part| !part.is_empty());
+        let next = next.map_or(&[][..], |part| part);
+        let most = &next[..next.len().min(3).min(self.left.get())];
+        if most.len() < next.len().min(1) {
+            return Poll::Ready(Err(io::Error::from(io::ErrorKind::ConnectionReset).into()));
         }
+        let sent = ready!(self.inner.poll_send(place, cx, &[IoSlice::new(most)]))?;
+        self.left.set(self.left.get() - sent);
+        Poll::Ready(Ok(sent))
+    }
+
+    fn poll_flush(&self, place: &mut Place, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.inner.poll_flush(place, cx)
+    }
+
+    fn leave_send(&self, place: &mut Place) {
+        self.inner.leave_send(place);
     }
 }
 
 impl ByteStream for Own {
-    async fn send_eof(&self) -> Result<()> {
+    fn poll_send_eof(&self, place: &mut Place, cx: &mut Context<'_>) -> Poll<Result<()>> {
         self.ends.borrow_mut().push("send_eof");
-        self.inner.send_eof().await
+        self.inner.poll_send_eof(place, cx)
     }
 
     async fn close(self) -> Result<()> {
@@ -157,7 +180,7 @@ impl Listener for Given {
 
     async fn accept_begin(&self) -> Result<impl Future<Output = Result<MemoryStream>>> {
         let stream = self.streams.borrow_mut().pop();
-        Ok(ready(Ok(stream.ok_or(Error::Closed)?)))
+        Ok(future::ready(Ok(stream.ok_or(Error::Closed)?)))
     }
 
     fn abort(&self) {
