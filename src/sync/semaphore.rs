@@ -91,7 +91,12 @@ impl Semaphore {
     /// No permit is taken, and the place in the line is given up; if one had been handed over
     /// already, the next one gets it.
     pub async fn acquire(&self) -> Result<SemaphorePermit<'_>> {
-        permits::take(&self.permits, Wait::new(&"a semaphore")).await?;
+        self.acquire_as(Wait::new(&"a semaphore")).await
+    }
+
+    /// The same with other words for a dump.
+    pub(crate) async fn acquire_as(&self, wait: Wait) -> Result<SemaphorePermit<'_>> {
+        permits::take(&self.permits, wait).await?;
         Ok(SemaphorePermit { semaphore: self })
     }
 

@@ -73,10 +73,10 @@ impl<'h, L: Listener> TlsListener<'h, L> {
 
     /// How many handshakes may be under way at a time (no limit by default, at least 1).
     ///
-    /// While they are, no connection is accepted, and they have to be quick: a client that has not
-    /// sent its first message after 100 ms is dropped then, and so is a handshake that takes more
-    /// than a second. So who connects and says nothing delays others no longer than that.
-    /// Below the number only the limit of time counts.
+    /// While they are, no connection is accepted, and a slow handshake has to leave its place to
+    /// the next connection: one whose client had sent no message in the first 100 ms, or one that
+    /// takes more than a second. So a client that connects and sends nothing delays others no
+    /// longer than that. Below the number only the limit of time counts.
     #[must_use]
     pub fn max_handshakes(mut self, max: usize) -> Self {
         self.places = Places::new(max.max(1));
@@ -202,9 +202,8 @@ impl<L: Listener<Stream: ByteStream>> Listener for TlsListener<'_, L> {
     async fn accept_from(&self) -> Result<(impl Future<Output = Result<Self::Stream>>, Peer)> {
         // Also while no place is free, where the listener below is not asked.
         let _accepting = self.accepting.hold()?;
-        self.places.one_free().await?;
+        let place = self.places.take().await?;
         let (begun, peer) = self.listener.accept_from().await?;
-        let place = self.places.take();
         // In a box, which is gone after the handshake: the future of a connection is kept for as
         // long as that is served.
         let shaken = Box::pin(async move {
