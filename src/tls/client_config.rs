@@ -1,20 +1,18 @@
 //! Safe configurations for clients: whom to trust, who we are, what we speak.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::Resumption;
-use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::SingleCertAndKey;
-use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use rustls::{ClientConfig, RootCertStore};
 
 use super::failure;
 use super::identity::Identity;
 use super::pem::read_certificates;
 use super::roots::system_roots;
-use super::shared_options::{SharedOptions, no_versions};
+use super::shared_options::{SharedOptions, no_versions, shared_options};
 use crate::error::{Result, TlsError};
 
 /// How many sessions rustls keeps of one server.
@@ -106,49 +104,6 @@ impl ClientConfigBuilder {
         self
     }
 
-    /// The protocols to offer (ALPN), the most wanted first: `["h2", "http/1.1"]`. A server that
-    /// knows none of them may refuse the handshake, or go on without one: look at what was chosen.
-    #[doc(alias = "set_alpn_protocols")]
-    pub fn alpn<P: AsRef<[u8]>>(mut self, protocols: impl IntoIterator<Item = P>) -> Self {
-        self.shared.alpn = protocols
-            .into_iter()
-            .map(|name| name.as_ref().to_vec())
-            .collect();
-        self
-    }
-
-    /// Of how many servers the sessions are kept for resumption, 256 by default and 65,536 at
-    /// most; 0 switches it off.
-    pub fn sessions(mut self, servers: usize) -> Self {
-        self.shared.sessions = servers;
-        self
-    }
-
-    /// The TLS versions to speak, by default 1.2 and 1.3.
-    #[doc(alias = "minimum_version")]
-    pub fn versions(
-        mut self,
-        versions: impl IntoIterator<Item = &'static SupportedProtocolVersion>,
-    ) -> Self {
-        self.shared.versions = versions.into_iter().collect();
-        self
-    }
-
-    /// The cryptography to use, in place of [`default_provider`](super::default_provider).
-    pub fn provider(mut self, provider: impl Into<Arc<CryptoProvider>>) -> Self {
-        self.shared.provider = Some(provider.into());
-        self
-    }
-
-    /// Appends the secrets of every connection to the file that `SSLKEYLOGFILE` names, if it names
-    /// one: whoever has that file reads everything. For looking into connections with Wireshark.
-    /// A file that cannot be written is an error of [`build`](Self::build).
-    #[doc(alias = "keylog_filename")]
-    pub fn key_log_file(mut self) -> Self {
-        self.shared.key_log_file = true;
-        self
-    }
-
     /// Reads the files, and makes the configuration. Blocks while it reads.
     ///
     /// # Errors
@@ -199,11 +154,14 @@ impl ClientConfigBuilder {
     }
 }
 
-impl fmt::Debug for ClientConfigBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientConfigBuilder")
-            .finish_non_exhaustive()
-    }
+shared_options! {
+    ClientConfigBuilder,
+    /// The protocols to offer (ALPN), the most wanted first: `["h2", "http/1.1"]`. A server that
+    /// knows none of them may refuse the handshake, or go on without one: look at what was chosen.
+    alpn,
+    /// Of how many servers the sessions are kept for resumption, 256 by default and 65,536 at
+    /// most; 0 switches it off.
+    sessions
 }
 
 /// Every certificate of the file, since somebody named it; one that cannot be a root is an error.

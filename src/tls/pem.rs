@@ -75,32 +75,15 @@ pub fn private_key_from_pem(pem: impl AsRef<[u8]>) -> Result<PrivateKeyDer<'stat
 }
 
 /// The labels that errors may show (RFC 7468, and what OpenSSL and OpenSSH write).
-const KNOWN: &[&str] = &[
-    "ATTRIBUTE CERTIFICATE",
-    "CERTIFICATE",
-    "CERTIFICATE REQUEST",
-    "CMS",
-    "DH PARAMETERS",
-    "DSA PRIVATE KEY",
-    "EC PARAMETERS",
-    "EC PRIVATE KEY",
-    "ENCRYPTED PRIVATE KEY",
-    "NEW CERTIFICATE REQUEST",
-    "OPENSSH PRIVATE KEY",
-    "PKCS7",
-    "PRIVATE KEY",
-    "PUBLIC KEY",
-    "RSA PRIVATE KEY",
-    "RSA PUBLIC KEY",
-    "TRUSTED CERTIFICATE",
-    "X509 CERTIFICATE",
-    "X509 CRL",
-];
+const KNOWN: &str = "ATTRIBUTE CERTIFICATE|CERTIFICATE|CERTIFICATE REQUEST|CMS|DH PARAMETERS|\
+    DSA PRIVATE KEY|EC PARAMETERS|EC PRIVATE KEY|ENCRYPTED PRIVATE KEY|NEW CERTIFICATE REQUEST|\
+    OPENSSH PRIVATE KEY|PKCS7|PRIVATE KEY|PUBLIC KEY|RSA PRIVATE KEY|RSA PUBLIC KEY|\
+    TRUSTED CERTIFICATE|X509 CERTIFICATE|X509 CRL";
 
 /// A label as errors show it.
 fn shown(label: &str) -> &'static str {
-    let known = KNOWN.iter().find(|known| **known == label);
-    known.unwrap_or(&"(a label that is not known)")
+    let known = KNOWN.split('|').find(|known| *known == label);
+    known.unwrap_or("(a label that is not known)")
 }
 
 /// What a file holds, and what messages call it.
@@ -118,15 +101,14 @@ impl Pem {
         }
         let mut bytes = Vec::new();
         let read = File::open(path).and_then(|file| file.take(FILE_MAX).read_to_end(&mut bytes));
+        let pem = Self { name, bytes };
         match read {
             Ok(length) if length as u64 == FILE_MAX => {
-                let what =
-                    format!("{name} is larger than 16 MiB, which no file of certificates is");
-                Err(TlsError::new(what).into())
+                Err(pem.error("is larger than 16 MiB, which no file of certificates is"))
             }
-            Ok(_) => Ok(Self { name, bytes }),
+            Ok(_) => Ok(pem),
             Err(error) => {
-                let error = TlsError::new(format!("{name} cannot be read")).caused_by(error);
+                let error = TlsError::new(format!("{} cannot be read", pem.name)).caused_by(error);
                 Err(error.into())
             }
         }
@@ -163,7 +145,7 @@ impl Pem {
         Ok(found)
     }
 
-    /// The certificates that are good, of a file whose others are nobody's fault here.
+    /// The certificates that are good, where others in the file are no error.
     pub(super) fn usable_certificates(&self) -> Vec<CertificateDer<'static>> {
         let (sections, _) = self.scan();
         let certificates = sections
@@ -177,17 +159,12 @@ impl Pem {
     fn private_key(&self) -> Result<PrivateKeyDer<'static>> {
         for section in self.sections()? {
             if section.is_encrypted() {
-                let what = format!(
-                    "{}: the private key is encrypted, and there is nobody to ask for a \
+                return Err(self.error(
+                    ": the private key is encrypted, and a program cannot be asked for a \
                      passphrase: decrypt it with `openssl pkey -in ENCRYPTED -out PLAIN`",
-                    self.name
-                );
-                return Err(TlsError::new(what).into());
+                ));
             }
-            if matches!(
-                section.label,
-                "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY"
-            ) {
+            if let "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY" = section.label {
                 return PrivateKeyDer::from_pem_slice(section.text)
                     .map_err(|fault| self.damaged(&section, &fault));
             }
@@ -195,32 +172,18 @@ impl Pem {
         Err(self.lacks("private key"))
     }
 
-    /// What stands between a BEGIN line and its END line.
+    /// The sections of a file without a flaw.
     fn sections(&self) -> Result<Vec<Section<'_>>> {
-        let (sections, flaw) = self.scan();
-        let name = &self.name;
-        let what = match flaw {
-            None => return Ok(sections),
-            Some(Flaw::CutOff(label, line)) => {
-                let label = shown(label);
-                format!(
-                    "{name}: the section BEGIN {label} in line {line} has no END {label}: it was \
-                     cut off"
-                )
-            }
-            Some(Flaw::OneLine(line)) => format!(
-                "{name}: BEGIN and END stand in one line, line {line}: the line breaks were lost"
-            ),
-        };
-        Err(TlsError::new(what).into())
+        match self.scan() {
+            (sections, None) => Ok(sections),
+            (_, Some(flaw)) => Err(self.error(&flaw)),
+        }
     }
 
     /// The sections, and the first flaw between them.
-    fn scan(&self) -> (Vec<Section<'_>>, Option<Flaw<'_>>) {
-        let mut sections = Vec::new();
-        let mut flaw = None;
-        let mut open: Option<(&str, usize, usize)> = None;
-        let mut at = 0;
+    fn scan(&self) -> (Vec<Section<'_>>, Option<String>) {
+        let (mut sections, mut flaw, mut at) = (Vec::new(), None, 0);
+        let mut open: Option<Section<'_>> = None;
         for (n, bytes) in self
             .bytes
             .split_inclusive(|byte| *byte == b'\n')
@@ -231,34 +194,42 @@ impl Pem {
             let text = std::str::from_utf8(bytes).unwrap_or_default();
             // What Windows' editors put first.
             let text = text.trim_start_matches('\u{feff}').trim();
-            match (marker(text), open) {
-                (Marker::None, _) => {}
-                (Marker::Both, _) => flaw = flaw.or(Some(Flaw::OneLine(line))),
-                (Marker::Begin(label), before) => {
-                    let skipped = bytes.iter().take_while(|byte| **byte != b'-').count();
-                    open = Some((label, line, start + skipped));
-                    flaw =
-                        flaw.or_else(|| before.map(|(label, line, _)| Flaw::CutOff(label, line)));
+            let begin = text.strip_prefix("-----BEGIN ");
+            if begin.is_some_and(|rest| rest.contains("-----END ")) {
+                flaw.get_or_insert_with(|| {
+                    format!(
+                        ": BEGIN and END stand in one line, line {line}: the line breaks were lost"
+                    )
+                });
+            } else if let Some(label) = begin.and_then(label) {
+                let skipped = bytes.iter().take_while(|byte| **byte != b'-').count();
+                let text = &self.bytes[start + skipped..];
+                if let Some(before) = open.replace(Section { label, line, text }) {
+                    flaw.get_or_insert_with(|| before.cut_off());
                 }
-                (Marker::End(label), Some((begun, line, start))) if label == begun => {
-                    let text = &self.bytes[start..at];
-                    sections.push(Section { label, line, text });
-                    open = None;
+            } else if let Some(end) = text.strip_prefix("-----END ").and_then(label) {
+                if let Some(mut section) = open.take_if(|section| section.label == end) {
+                    let left = self.bytes.len() - at;
+                    section.text = &section.text[..section.text.len() - left];
+                    sections.push(section);
                 }
-                (Marker::End(_), _) => {}
             }
         }
-        let cut_off = open.map(|(label, line, _)| Flaw::CutOff(label, line));
-        (sections, flaw.or(cut_off))
+        (
+            sections,
+            flaw.or_else(|| open.map(|section| section.cut_off())),
+        )
+    }
+
+    fn error(&self, what: &str) -> Error {
+        let gap = if what.starts_with(':') { "" } else { " " };
+        TlsError::new([&self.name, gap, what].concat()).into()
     }
 
     fn damaged(&self, section: &Section<'_>, fault: &Fault) -> Error {
-        let what = format!(
-            "{}: the section BEGIN {} in line {} is damaged",
-            self.name,
-            shown(section.label),
-            section.line
-        );
+        let (name, line) = (&self.name, section.line);
+        let label = shown(section.label);
+        let what = format!("{name}: the section BEGIN {label} in line {line} is damaged");
         // In words of our own: the fault's text shows the line that it is about.
         let cause = match fault {
             Fault::Base64Decode(_) => "it is not base64",
@@ -270,36 +241,36 @@ impl Pem {
 
     /// There is none of what was wanted: says what there is instead.
     fn lacks(&self, wanted: &str) -> Error {
-        let name = &self.name;
-        let labels: Vec<&str> = match self.sections() {
-            Ok(sections) => sections
-                .iter()
-                .map(|section| shown(section.label))
-                .collect(),
+        let sections = match self.sections() {
+            Ok(sections) => sections,
             Err(error) => return error,
         };
+        let labels: Vec<&str> = sections.iter().map(|it| shown(it.label)).collect();
         let is_key = |label: &&str| label.ends_with("PRIVATE KEY");
+        let swapped = match wanted {
+            "certificate" if labels.iter().any(is_key) => "a private key and no certificate",
+            "private key" if labels.contains(&"CERTIFICATE") => "a certificate and no private key",
+            _ => "",
+        };
+        let command = if wanted == "certificate" {
+            "x509"
+        } else {
+            "pkey"
+        };
         let what = if self.bytes.trim_ascii().is_empty() {
-            format!("{name} is empty, but should hold a {wanted} in PEM")
-        } else if wanted == "certificate" && labels.iter().any(is_key) {
-            format!("{name} holds a private key and no certificate: were the two files swapped?")
-        } else if wanted == "private key" && labels.contains(&"CERTIFICATE") {
-            format!("{name} holds a certificate and no private key: were the two files swapped?")
+            format!("is empty, but should hold a {wanted} in PEM")
+        } else if !swapped.is_empty() {
+            format!("holds {swapped}: were the two files swapped?")
         } else if !labels.is_empty() {
-            format!("{name} holds no {wanted}, but: {}", labels.join(", "))
+            format!("holds no {wanted}, but: {}", labels.join(", "))
         } else if self.bytes.first() == Some(&0x30) {
             format!(
-                "{name} is not PEM, but looks like DER: convert it with `openssl {} -inform DER`",
-                if wanted == "certificate" {
-                    "x509"
-                } else {
-                    "pkey"
-                }
+                "is not PEM, but looks like DER: convert it with `openssl {command} -inform DER`"
             )
         } else {
-            format!("{name} is not PEM: it has no line `-----BEGIN ...-----`")
+            "is not PEM: it has no line `-----BEGIN ...-----`".to_owned()
         };
-        TlsError::new(what).into()
+        self.error(&what)
     }
 }
 
@@ -314,48 +285,20 @@ impl Section<'_> {
     /// As PKCS #8, or in OpenSSL's older way with headers (RFC 1421).
     fn is_encrypted(&self) -> bool {
         let header = |line: &[u8]| line.starts_with(b"Proc-Type:") && line.ends_with(b"ENCRYPTED");
-        self.label == "ENCRYPTED PRIVATE KEY"
-            || self
-                .text
-                .split(|byte| *byte == b'\n')
-                .any(|line| header(line.trim_ascii()))
+        let mut lines = self.text.split(|byte| *byte == b'\n');
+        self.label == "ENCRYPTED PRIVATE KEY" || lines.any(|line| header(line.trim_ascii()))
+    }
+
+    fn cut_off(&self) -> String {
+        let (label, line) = (shown(self.label), self.line);
+        format!(": the section BEGIN {label} in line {line} has no END {label}: it was cut off")
     }
 }
 
-/// What keeps a file from being a list of sections.
-enum Flaw<'a> {
-    /// The section with this label, in this line, has no end.
-    CutOff(&'a str, usize),
-    /// This line holds both ends of a section.
-    OneLine(usize),
-}
-
-/// What a line is, at the borders of a section.
-enum Marker<'a> {
-    None,
-    Begin(&'a str),
-    End(&'a str),
-    Both,
-}
-
-/// Reads a line such as `-----BEGIN CERTIFICATE-----`. A label has at most 64 characters of RFC
-/// 7468: printable ASCII, no two dashes in a row.
-fn marker(line: &str) -> Marker<'_> {
-    let label = |rest: &str| {
-        let printable = rest.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-        printable && rest.len() <= 64 && !rest.contains("--")
-    };
-    let (begin, end) = ("-----BEGIN ", "-----END ");
-    match (line.strip_prefix(begin), line.strip_prefix(end)) {
-        (Some(rest), _) if rest.contains(end) => Marker::Both,
-        (Some(rest), _) => match rest.strip_suffix("-----") {
-            Some(rest) if label(rest) => Marker::Begin(rest),
-            _ => Marker::None,
-        },
-        (_, Some(rest)) => match rest.strip_suffix("-----") {
-            Some(rest) if label(rest) => Marker::End(rest),
-            _ => Marker::None,
-        },
-        _ => Marker::None,
-    }
+/// The label in the rest of a line such as `-----BEGIN CERTIFICATE-----`: at most 64 characters of
+/// RFC 7468, which are printable ASCII without two dashes in a row.
+fn label(rest: &str) -> Option<&str> {
+    let label = rest.strip_suffix("-----")?;
+    let printable = label.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    (printable && label.len() <= 64 && !label.contains("--")).then_some(label)
 }

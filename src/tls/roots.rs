@@ -105,16 +105,14 @@ fn from_environment(file: Option<&OsStr>, folders: Option<&OsStr>) -> Result<Roo
 /// The first bundle that has a certificate, else the first such folder.
 fn from_usual_places(bundles: &[&str], folders: &[&str]) -> Result<RootCertStore> {
     let mut found = Found::default();
-    let mut places = bundles.iter().map(|path| (path, false));
-    let mut folders_after = folders.iter().map(|path| (path, true));
-    while let Some((path, is_folder)) = places.next().or_else(|| folders_after.next()) {
-        if is_folder {
-            found.add_folder(Path::new(path));
-        } else {
+    for path in bundles {
+        if found.roots.is_empty() {
             found.add_file(Path::new(path));
         }
-        if !found.roots.is_empty() {
-            break;
+    }
+    for path in folders {
+        if found.roots.is_empty() {
+            found.add_folder(Path::new(path));
         }
     }
     found.or_else(|| {

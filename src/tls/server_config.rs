@@ -1,6 +1,5 @@
 //! Configurations for servers: who we are, under which names, and whom we ask to say who they are.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +10,12 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
     NoServerSessionStorage, ProducesTickets, ServerSessionMemoryCache, WebPkiClientVerifier,
 };
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{RootCertStore, ServerConfig};
 
 use super::certificates::{Identities, Reload};
 use super::client_config::add_file;
 use super::identity::Identity;
-use super::shared_options::{SharedOptions, no_versions};
+use super::shared_options::{SharedOptions, no_versions, shared_options};
 use crate::error::{Error, Result, TlsError};
 
 /// A server's configuration: a certificate for everybody, others by name; TLS 1.2 and 1.3; sessions
@@ -155,52 +154,10 @@ impl ServerConfigBuilder {
         self
     }
 
-    /// The protocols to speak (ALPN), the most wanted first: `["h2", "http/1.1"]`. Clients that
-    /// offer protocols, but none of these, are refused (RFC 7301).
-    #[doc(alias = "set_alpn_protocols")]
-    pub fn alpn<P: AsRef<[u8]>>(mut self, protocols: impl IntoIterator<Item = P>) -> Self {
-        self.shared.alpn = protocols
-            .into_iter()
-            .map(|name| name.as_ref().to_vec())
-            .collect();
-        self
-    }
-
-    /// How many sessions are kept in memory for resumption, 256 by default and 65,536 at most; 0
-    /// switches it off. TLS 1.3 takes two for each connection.
-    pub fn sessions(mut self, sessions: usize) -> Self {
-        self.shared.sessions = sessions;
-        self
-    }
-
     /// Gives sessions to the clients as encrypted tickets, so that none are kept here and several
     /// servers may share them. rustls has such ticketers in its providers' modules.
     pub fn ticketer(mut self, ticketer: Arc<dyn ProducesTickets>) -> Self {
         self.ticketer = Some(ticketer);
-        self
-    }
-
-    /// The TLS versions to speak, by default 1.2 and 1.3.
-    #[doc(alias = "minimum_version")]
-    pub fn versions(
-        mut self,
-        versions: impl IntoIterator<Item = &'static SupportedProtocolVersion>,
-    ) -> Self {
-        self.shared.versions = versions.into_iter().collect();
-        self
-    }
-
-    /// The cryptography to use, in place of [`default_provider`](super::default_provider).
-    pub fn provider(mut self, provider: impl Into<Arc<CryptoProvider>>) -> Self {
-        self.shared.provider = Some(provider.into());
-        self
-    }
-
-    /// Appends the secrets of every connection to the file that `SSLKEYLOGFILE` names, if it names
-    /// one: whoever has that file reads everything. For looking into connections with Wireshark.
-    #[doc(alias = "keylog_filename")]
-    pub fn key_log_file(mut self) -> Self {
-        self.shared.key_log_file = true;
         self
     }
 
@@ -264,9 +221,12 @@ impl ServerConfigBuilder {
     }
 }
 
-impl fmt::Debug for ServerConfigBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerConfigBuilder")
-            .finish_non_exhaustive()
-    }
+shared_options! {
+    ServerConfigBuilder,
+    /// The protocols to speak (ALPN), the most wanted first: `["h2", "http/1.1"]`. Clients that
+    /// offer protocols, but none of these, are refused (RFC 7301).
+    alpn,
+    /// How many sessions are kept in memory for resumption, 256 by default and 65,536 at most; 0
+    /// switches it off. TLS 1.3 takes two for each connection.
+    sessions
 }

@@ -92,6 +92,63 @@ impl SharedOptions {
     }
 }
 
+/// The methods of a builder for these options, whose field is `shared`.
+macro_rules! shared_options {
+    ($builder:ident, $(#[$alpn:meta])* alpn, $(#[$sessions:meta])* sessions) => {
+        impl $builder {
+            $(#[$alpn])*
+            #[doc(alias = "set_alpn_protocols")]
+            pub fn alpn<P: AsRef<[u8]>>(mut self, protocols: impl IntoIterator<Item = P>) -> Self {
+                let names = protocols.into_iter().map(|name| name.as_ref().to_vec());
+                self.shared.alpn = names.collect();
+                self
+            }
+
+            $(#[$sessions])*
+            pub fn sessions(mut self, count: usize) -> Self {
+                self.shared.sessions = count;
+                self
+            }
+
+            /// The TLS versions to speak, by default 1.2 and 1.3.
+            #[doc(alias = "minimum_version")]
+            pub fn versions(
+                mut self,
+                versions: impl IntoIterator<Item = &'static rustls::SupportedProtocolVersion>,
+            ) -> Self {
+                self.shared.versions = versions.into_iter().collect();
+                self
+            }
+
+            /// The cryptography to use, in place of
+            /// [`default_provider`](crate::tls::default_provider).
+            pub fn provider(
+                mut self,
+                provider: impl Into<Arc<rustls::crypto::CryptoProvider>>,
+            ) -> Self {
+                self.shared.provider = Some(provider.into());
+                self
+            }
+
+            /// Appends the secrets of every connection to the file that `SSLKEYLOGFILE` names, if
+            /// it names one: whoever has that file reads everything. For looking into connections
+            /// with Wireshark. A file that cannot be written is an error of [`build`](Self::build).
+            #[doc(alias = "keylog_filename")]
+            pub fn key_log_file(mut self) -> Self {
+                self.shared.key_log_file = true;
+                self
+            }
+        }
+
+        impl std::fmt::Debug for $builder {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($builder)).finish_non_exhaustive()
+            }
+        }
+    };
+}
+pub(super) use shared_options;
+
 /// The versions cannot be had with the provider's cipher suites.
 pub(super) fn no_versions(error: rustls::Error) -> Error {
     let what = "no TLS version is left: name one, and one that the crypto provider has";
