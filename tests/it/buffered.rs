@@ -2,7 +2,7 @@
 
 use futures_util::future::join;
 use proptest::prelude::*;
-use soloio::{Buffered, ByteSendStream, Error, Result, create_memory_byte_stream};
+use soloio::{Buffered, Error, Result, create_memory_byte_stream};
 
 use crate::net_support::{TempDir, polled, refused, run, tcp_pair, turns};
 
