@@ -33,7 +33,7 @@ pub struct TcpStream {
     socket: Box<StreamSocket<SocketAddr>>,
 }
 
-byte_stream_face!(TcpStream, Send);
+byte_stream_face!(TcpStream, [], [], [], Send);
 socket_stream!(TcpStream);
 buffer_options!(TcpStream);
 ip_options!(TcpStream);

@@ -29,7 +29,7 @@ pub struct UnixStream {
     pub(super) socket: Box<StreamSocket<UnixName>>,
 }
 
-byte_stream_face!(UnixStream, Send);
+byte_stream_face!(UnixStream, [], [], [], Send);
 socket_stream!(UnixStream);
 buffer_options!(UnixStream);
 close_options!(UnixStream);

@@ -16,15 +16,13 @@
 //! | `calls.rs` | closures that other threads leave for the loop |
 //! | `socket.rs` | one descriptor's place in a loop, and who uses it |
 //! | `operation.rs` | one operation on such a socket: the gate, the claim, the call, the wait |
-//! | `place.rs` | what an operation remembers between two polls |
-//! | `wait.rs` | one waiting operation: the gate, the wait |
+//! | `place.rs`, `wait.rs` | what an operation remembers between two polls; its wait |
 //! | `sleep.rs`, `silence.rs` | one timer as a future; limits of a wait for a peer |
 //! | `scopes.rs`, `scopes/` | the state of all scopes, and what a cancel does to it (pure) |
 //! | `scope.rs` | scopes at run time: cancelling, telling, ending |
-//! | `dump.rs` | what everybody waits for |
 //! | `control.rs` | what the owner of a scope sees and does of it |
 //! | `scoped.rs` | one body in a scope: a time limit, a shield, a run of an owned scope |
-//! | `stores.rs` | buffers and pipes that are lent to relays |
+//! | `stores.rs`, `dump.rs` | buffers and pipes lent to relays; what each task waits for |
 //!
 //! This is the only place that knows both sides.
 

@@ -3,7 +3,7 @@
 //! A future keeps it for its operation; poll functions are handed one by their caller.
 //!
 //! ```text
-//!   idle ──Pending, it has to wait──> claimed ──Ready──> idle      (claimed: another one is `Busy`)
+//!   idle ──Pending, it has to wait──> claimed ──Ready──> idle   (claimed: another one is `Busy`)
 //!    ^                                   └──leave──────────^
 //!    └──Pending, it gives way: nothing is claimed, unless the place keeps its direction
 //! ```

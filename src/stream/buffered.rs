@@ -2,7 +2,6 @@
 //!
 //! What came and was not asked for yet lies in the object, never in a future, so that a cancel
 //! loses none of it. No more is taken from the stream than the call in progress may need.
-//!
 
 use std::cell::{Cell, RefCell};
 use std::fmt;

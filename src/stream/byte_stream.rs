@@ -4,6 +4,8 @@
 //! Polls, because they are what a future, an adapter to another crate's traits and a layer such as
 //! TLS can all be made of; with the place of an operation in the hands of its caller, because a
 //! stream that is borrowed by many has no place for it.
+//!
+//! Long because a contract is mostly its documentation.
 
 use std::fs::File;
 use std::future::Future;
@@ -379,8 +381,8 @@ pub trait ByteStream: ByteReceiveStream + ByteSendStream {
     ///   tell (Linux, FreeBSD and Apple's do), and in UNIX and memory streams, what was sent counts
     ///   as acknowledged.
     ///
-    /// Through a reference or an [`Rc`](std::rc::Rc) that has other owners this ends our direction only: the
-    /// stream is freed with its last owner.
+    /// Through a reference or an [`Rc`](std::rc::Rc) that has other owners this ends our direction
+    /// only: the stream is freed with its last owner.
     ///
     /// # Errors
     ///
@@ -399,8 +401,8 @@ pub trait ByteStream: ByteReceiveStream + ByteSendStream {
     fn abort(&self);
 
     /// Breaks the stream off although others still hold it: the peer receives what was sent, and
-    /// then [`Error::Broken`] instead of an end. This is how [`relay`](crate::relay()) passes on that
-    /// a stream is broken.
+    /// then [`Error::Broken`] instead of an end. This is how [`relay`](crate::relay()) passes on
+    /// that a stream is broken.
     ///
     /// TCP streams are reset once the peer has acknowledged everything, within their
     /// [`CloseLimits`](crate::CloseLimits); until then they discard what comes. UNIX streams have

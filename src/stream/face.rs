@@ -1,15 +1,9 @@
 //! The inherent methods of our own byte streams: the contracts' names and signatures, so that
 //! programs need to import no trait.
 
-/// Gives a stream the inherent methods of the contracts. Behind the type: the parameters, with what
-/// has to be known of them for receiving, for sending, for both; and whether the futures are `Send`.
+/// Gives a stream the inherent methods of the contracts. Behind the type: its parameters, with
+/// their bounds for receiving, for sending, for both; and whether the futures are `Send`.
 macro_rules! byte_stream_face {
-    ($type:ty) => {
-        $crate::stream::byte_stream_face!($type, [], [], []);
-    };
-    ($type:ty, Send) => {
-        $crate::stream::byte_stream_face!($type, [], [], [], Send);
-    };
     (
         $type:ty,
         [$($receiving:tt)*],

@@ -54,7 +54,7 @@ pub struct MemoryStream {
     aborted: Cell<bool>,
 }
 
-byte_stream_face!(MemoryStream);
+byte_stream_face!(MemoryStream, [], [], []);
 
 /// One direction.
 struct Pipe {

@@ -8,7 +8,7 @@
 //!   `EAGAIN`, and an `accept4` that fails costs ten times a failing `recv` (it allocates a socket
 //!   first). A level-triggered listener that no accept waits for would report for ever, hence
 //!   [`Poller::disarm`]. On kqueue a listener is registered again instead, which reports anew.
-//!   Those that are shared are also **exclusive**: of the loops that share a listener a client wakes one that
+//!   Those that are shared are also **exclusive**: of the loops that do so a client wakes one that
 //!   sleeps. That one is the first in the kernel's queue; since each accept adds the entry anew, at
 //!   the queue's end, the loops take turns. An exclusive entry cannot be modified. A loop that is
 //!   woken and does not accept has to tell the others ([`super::socket::tell_pollers`]).

@@ -14,7 +14,8 @@
 //! | `handshake.rs` | the handshake, and how it fails |
 //! | `listener.rs` | handshakes on a server |
 //! | `places.rs` | how many of them at a time |
-//! | `session.rs` | receiving, sending and ending, in polls |
+//! | `session.rs` | one connection, in polls: what it keeps, receiving |
+//! | `sending.rs` | sending, and ending our direction |
 //! | `state.rs` | what a connection holds between two polls |
 //! | `machine.rs`, `observer.rs` | the rustls connection, and a note of what it does not keep |
 //! | `buffer.rs` | bytes on their way, in memory that idle connections give back |
@@ -39,6 +40,7 @@ mod pem;
 mod places;
 mod provider;
 mod roots;
+mod sending;
 mod server_config;
 mod session;
 mod shared_options;

@@ -3,12 +3,13 @@
 use std::future::{Future, pending, poll_fn};
 use std::pin::pin;
 use std::task::{Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::{Result, TlsError};
 use crate::runtime::wait::Wait;
 use crate::sync::{Semaphore, SemaphorePermit};
-use crate::time::{sleep, sleep_until};
+use crate::sys::clock;
+use crate::time::sleep;
 
 /// After this time a client that has sent nothing may have to leave. Its first message comes right
 /// behind the connection.
@@ -102,7 +103,7 @@ impl Place<'_> {
         if self.places.max == usize::MAX {
             return pending().await;
         }
-        let begun = Instant::now();
+        let begun = clock::now();
         sleep(SILENT).await?;
         if !has_spoken() {
             let late = self.places.wanted.acquire().await?;
@@ -112,7 +113,8 @@ impl Place<'_> {
             }
             // It spoke while no place was wanted: another handshake may be late.
         }
-        sleep_until(begun + SLOW).await?;
+        let waited = Duration::from_nanos(clock::now() - begun);
+        sleep(SLOW.saturating_sub(waited)).await?;
         self.places.wanted.acquire().await?.forget();
         Ok(())
     }

@@ -59,7 +59,7 @@ fn flooded(max: usize) {
                 if sending.get() < PEERS {
                     calm = 0;
                 } else {
-                    most = most.max((held() - idle) / PEERS);
+                    most = most.max(held().saturating_sub(idle) / PEERS);
                 }
             }
             assert!(
