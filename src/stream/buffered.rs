@@ -7,9 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::fs::File;
 use std::io::IoSlice;
-use std::ops::Range;
 
 use super::{ByteReceiveStream, ByteSendStream, ByteStream, RECEIVE_MAX, or_end};
 use crate::error::{Error, Result};
@@ -449,7 +447,12 @@ impl<S: ByteSendStream> ByteSendStream for Buffered<S> {
         self.stream.send_vectored(parts).await
     }
 
-    async fn send_file_from(&self, file: &File, rest: &mut Range<u64>) -> Result<()> {
+    #[cfg(feature = "relay")]
+    async fn send_file_from(
+        &self,
+        file: &std::fs::File,
+        rest: &mut std::ops::Range<u64>,
+    ) -> Result<()> {
         self.stream.send_file_from(file, rest).await
     }
 }

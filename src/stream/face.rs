@@ -129,6 +129,7 @@ macro_rules! byte_stream_face {
             /// Some of the bytes were handed over, from the first on;
             /// [`send_file_from`](Self::send_file_from) tells how many. The stream goes on.
             #[doc(alias = "sendfile")]
+            #[cfg(feature = "relay")]
             pub async fn send_file(
                 &self,
                 file: &std::fs::File,
@@ -147,6 +148,7 @@ macro_rules! byte_stream_face {
             /// # Cancel safety
             ///
             /// Exactly the bytes no longer in `rest` were handed over; the stream goes on.
+            #[cfg(feature = "relay")]
             pub async fn send_file_from(
                 &self,
                 file: &std::fs::File,

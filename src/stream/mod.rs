@@ -31,16 +31,17 @@ mod listener;
 mod memory;
 mod multi;
 mod object;
+#[cfg_attr(not(feature = "relay"), allow(dead_code, reason = "TLS needs less"))]
 mod plain;
+#[cfg(feature = "relay")]
 mod relay;
 mod report;
+#[cfg(feature = "relay")]
 mod send_file;
 mod serve;
 mod serving;
 
-use std::fs::File;
 use std::io::IoSlice;
-use std::ops::Range;
 use std::rc::Rc;
 
 pub use any::AnyByteStream;
@@ -55,6 +56,7 @@ pub use object::{
     ObjectReceiver, ObjectSender, ObjectStreamStatistics, TrySendError, create_memory_object_stream,
 };
 pub(crate) use plain::{Plain, PlainSocket, ReceiveCall, SendCall};
+#[cfg(feature = "relay")]
 pub use relay::{Relay, RelaySide, Relayed, relay};
 pub use report::Peer;
 pub use serve::Serve;
@@ -214,8 +216,9 @@ pub trait ByteSendStream {
     ///
     /// Some of the bytes were handed over, from the first on;
     /// [`send_file_from`](Self::send_file_from) tells how many. The stream goes on.
+    #[cfg(feature = "relay")]
     #[doc(alias = "sendfile")]
-    async fn send_file(&self, file: &File, offset: u64, length: u64) -> Result<()> {
+    async fn send_file(&self, file: &std::fs::File, offset: u64, length: u64) -> Result<()> {
         let mut rest = send_file::part(offset, length)?;
         self.send_file_from(file, &mut rest).await
     }
@@ -229,7 +232,12 @@ pub trait ByteSendStream {
     /// # Cancel safety
     ///
     /// Exactly the bytes no longer in `rest` were handed over; the stream goes on.
-    async fn send_file_from(&self, file: &File, rest: &mut Range<u64>) -> Result<()> {
+    #[cfg(feature = "relay")]
+    async fn send_file_from(
+        &self,
+        file: &std::fs::File,
+        rest: &mut std::ops::Range<u64>,
+    ) -> Result<()> {
         send_file::send_file(self, file, rest).await
     }
 
@@ -292,8 +300,8 @@ pub trait ByteStream: ByteReceiveStream + ByteSendStream {
     fn abort(&self);
 
     /// Breaks the stream off although others still hold it: the peer receives what was sent, and
-    /// then [`Error::Broken`] instead of an end. This is how [`relay`] passes on that a stream is
-    /// broken.
+    /// then [`Error::Broken`] instead of an end. This is how [`relay`](crate::relay) passes on that
+    /// a stream is broken.
     ///
     /// TCP streams are reset once the peer has acknowledged everything, within their
     /// [`CloseLimits`](crate::CloseLimits); until then they discard what comes. UNIX streams have
