@@ -122,14 +122,22 @@ stated_crates() {
         $2 == options && $3 ~ /^[0-9]+$/ { print $3; exit }' README.md
 }
 
-# What is compiled in other ways: without TLS, without a provider, with the other one, with both.
+# What is compiled in other ways: the core, all without TLS, without a provider, with the other one,
+# with both.
 feature_sets=(
     '--no-default-features'
-    '--no-default-features --features tls'
-    '--no-default-features --features aws-lc-rs'
+    '--no-default-features --features full'
+    '--no-default-features --features full,tls'
+    '--no-default-features --features full,aws-lc-rs'
     '--features aws-lc-rs'
     '--features anyhow'
 )
+
+# Those of `full` in Cargo.toml: each is to compile alone, and with TLS.
+single_features() {
+    awk '/^full = \[/{ inside = 1; next } inside && /^\]/{ exit }
+        inside { gsub(/[", ]/, ""); print }' Cargo.toml
+}
 
 stage_clippy() {
     cargo clippy --workspace --all-targets -- -D warnings
@@ -149,17 +157,23 @@ stage_tests() {
     note "ok, $counted"
 }
 
-# Every test without TLS; with the other providers those of TLS.
+# Every test of the core and without TLS; with the other providers those of TLS. Each feature alone
+# is only checked.
 stage_features() {
-    local options filter
+    local options filter feature
+    for feature in $(single_features) $(single_features | sed 's/$/,tls/'); do
+        echo "with $feature alone"
+        CARGO_BUILD_WARNINGS=deny RUSTFLAGS='-D warnings' CARGO_TARGET_DIR="$work/single" \
+            cargo check --quiet --package soloio --lib --no-default-features --features "$feature"
+    done
     rm -f "$work/features.log"
     for options in "${feature_sets[@]}"; do
         filter=tls
-        [[ "$options" != --no-default-features ]] || filter=
+        [[ "$options" == *tls* || "$options" == *aws* ]] || filter=
         [[ "$options" != '--features anyhow' ]] || filter=clean_up
         echo "with $options"
         # shellcheck disable=SC2086 # the options are words, the filter one or none
-        limit 900 cargo test $options --lib --test it -- $filter 2>&1 | tee -a "$work/features.log"
+        limit 900 cargo test --package soloio $options --lib --test it -- $filter 2>&1 | tee -a "$work/features.log"
     done
     note "ok, $(count_tests "$work/features.log")"
 }

@@ -95,12 +95,15 @@
 //! * What needs a runtime and finds none is [`Error::NoRuntime`]; making a future needs none.
 //! * What a peer, the network or a caller's data does is an [`Error`], never a panic.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod error;
 mod executor;
 pub mod net;
 mod reactor;
 mod room;
 mod runtime;
+#[cfg(feature = "signal")]
 mod signal;
 mod stream;
 pub mod sync;
@@ -115,38 +118,51 @@ pub use error::{
     ConnectAttempt, ConnectFailed, Error, Failure, OsError, OtherError, Panicked, ResolveError,
     Result, TaskFailed, TlsError,
 };
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(all(feature = "adopt", any(target_os = "linux", target_os = "android")))]
 pub use net::wait_priority;
 pub use net::{
-    ConnectedUdpSocket, Datagram, DatagramBuffer, Datagrams, Family, Host, Interface, Keepalive,
-    TcpListener, TcpStream, UdpFault, UdpSocket, UnixListener, UnixName, UnixStream, connect_tcp,
-    connect_unix, create_connected_udp_socket, create_tcp_listener, create_udp_socket,
-    create_unix_listener, notify_closing, wait_readable, wait_writable,
+    ConnectedUdpSocket, Datagram, Family, Host, TcpListener, TcpStream, UdpFault, UdpSocket,
+    UnixListener, UnixName, UnixStream, connect_tcp, connect_unix, create_connected_udp_socket,
+    create_tcp_listener, create_udp_socket, create_unix_listener, unix_socket_pair,
 };
+#[cfg(feature = "unix-ext")]
 pub use net::{
     ConnectedUnixDatagramSocket, PeerCredentials, UnixDatagram, UnixDatagramSocket,
     create_connected_unix_datagram_socket, create_unix_datagram_socket, unix_datagram_socket_pair,
-    unix_socket_pair,
 };
+#[cfg(feature = "udp-batch")]
+pub use net::{DatagramBuffer, Datagrams};
+#[cfg(feature = "options")]
+pub use net::{Interface, Keepalive};
+#[cfg(feature = "adopt")]
+pub use net::{notify_closing, wait_readable, wait_writable};
 pub use runtime::place::Place;
 pub use runtime::silence::CloseLimits;
-pub use runtime::{Dump, Runtime, TaskState, block_on, dump};
+#[cfg(feature = "dump")]
+pub use runtime::{Dump, TaskState, dump};
+pub use runtime::{Runtime, block_on};
+#[cfg(feature = "signal")]
 pub use signal::{Signal, SignalReceiver, ctrl_c, open_signal_receiver};
 pub use stream::{
     AnyByteStream, Buffered, ByteReceiveStream, ByteSendStream, ByteStream, Io, Listener,
     MemoryStream, MultiListener, ObjectReceiver, ObjectSender, ObjectStreamStatistics, Peer, Serve,
     ServeCounters, TrySendError, create_memory_byte_stream, create_memory_object_stream,
 };
+#[cfg(feature = "relay")]
 pub use stream::{Relay, RelaySide, Relayed, relay};
-pub use sync::{
-    CapacityLimiter, Condition, Event, Lock, LockGuard, RateLimiter, Semaphore, ThreadEvent,
-};
+#[cfg(feature = "extras")]
+pub use sync::RateLimiter;
+pub use sync::{CapacityLimiter, Condition, Event, Lock, LockGuard, Semaphore, ThreadEvent};
 pub use sys::room::Room;
 pub use task::{
-    CancelScope, Core, Join, Outcome, Race, Ready, StopHandle, TaskGroup, TaskHandle, TryJoin,
-    Winner, current_effective_deadline, fail_after, fail_at, join, move_on_after, move_on_at,
-    per_core, per_core_with, race, shield, task_group, task_group_with, try_join, yield_now,
+    CancelScope, Outcome, Ready, TaskGroup, TaskHandle, current_effective_deadline, fail_after,
+    fail_at, move_on_after, move_on_at, shield, task_group, task_group_with, yield_now,
 };
+#[cfg(feature = "cores")]
+pub use task::{Core, StopHandle, per_core, per_core_with};
+#[cfg(feature = "extras")]
+pub use task::{Join, Race, TryJoin, Winner, join, race, try_join};
+#[cfg(feature = "threads")]
 pub use threads::{
     LoopHandle, RunInThread, ThreadStatistics, loop_handle, run_in_thread, thread_statistics,
 };

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `waker.rs` | a task's number as a `Waker`, and where a wake goes |
 //! | `slots.rs` | which tasks are woken, in which order (a pure machine) |
+//! | `labels.rs` | what tasks are called; notes of what they wait for |
 //! | `survey.rs` | what a dump asks of the tasks |
 //! | `task_set.rs` | the tasks of one group: who owns the futures and polls them |
 //! | `remote.rs` | the one place that other threads reach |
@@ -11,8 +12,10 @@
 //! The executor knows nothing of sockets and clocks; it shares `std::task::Waker` and integers
 //! with the reactor, and the bell that ends a wait.
 
+mod labels;
 pub(crate) mod remote;
 mod slots;
+#[cfg(feature = "dump")]
 mod survey;
 mod task_set;
 pub(crate) mod waker;
@@ -27,8 +30,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::task::Waker;
 
+pub(crate) use labels::Place;
 pub(crate) use slots::{Base, Parent, SetKey};
-pub(crate) use survey::{Place, Survey};
+#[cfg(feature = "dump")]
+pub(crate) use survey::Survey;
 pub(crate) use task_set::{Child, Payload, Step, TaskSet};
 pub(crate) use waker::TaskId;
 
@@ -287,11 +292,6 @@ impl Executor {
 
     pub(crate) fn set_name(&self, task: TaskId, name: Rc<str>) {
         self.slots().set_name(task, name);
-    }
-
-    /// Every task, for a dump.
-    pub(crate) fn survey(&self) -> Vec<Survey> {
-        self.slots().survey()
     }
 
     /// The task that `waker` wakes, if it is one of this executor's.

@@ -153,6 +153,7 @@ impl<B: Bell> Remote<B> {
     /// Calls `f` unless `post` is queued; it cannot be queued before `f` returns.
     ///
     /// For one short system call on what another thread posts before it closes it.
+    #[cfg(feature = "dump")]
     pub(crate) fn unless_posted<R>(&self, post: Post, f: impl FnOnce() -> R) -> Option<R> {
         let queue = lock(&self.queue);
         (!queue.posts.contains(&post)).then(f)

@@ -23,7 +23,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::task::Waker;
 
-use super::survey::{Note, Place};
+use super::labels::{Note, Place};
 use super::waker::TaskId;
 use crate::room::{self, Slab};
 

@@ -1,23 +1,11 @@
 //! What a dump asks of the tasks: names, places, polls, and what they wait for.
 
-use std::panic::Location;
 use std::rc::Rc;
 
+use super::Executor;
+use super::labels::Place;
 use super::slots::{Slot, Slots, narrow};
 use super::waker::TaskId;
-
-/// A place in a program.
-pub(crate) type Place = &'static Location<'static>;
-
-/// What a task waits for, in words; good as long as it is not polled again.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Note {
-    /// The generation of the task's slot, and how often it was polled.
-    good_for: (u32, u32),
-    what: &'static str,
-    /// Who keeps it waiting.
-    holder: TaskId,
-}
 
 /// What is known of one task.
 #[derive(Debug)]
@@ -35,46 +23,8 @@ pub(crate) struct Survey {
 }
 
 impl Slots {
-    /// Where a task was spawned, and its name.
-    pub(crate) fn label(&mut self, id: TaskId) -> (Option<Place>, Option<Rc<str>>) {
-        let place = self.slot(id).and_then(|slot| slot.place);
-        let named = self.slot(id).is_some_and(|slot| slot.named);
-        let name = named.then(|| self.names.get(&id.index()).cloned());
-        (place, name.flatten())
-    }
-
-    /// Names a task, unless it is of another runtime.
-    pub(crate) fn set_name(&mut self, id: TaskId, name: Rc<str>) {
-        if self.base(id).is_none() {
-            return;
-        }
-        if let Some(slot) = self.slot(id) {
-            slot.named = true;
-            self.names.insert(id.index(), name);
-        }
-    }
-
-    /// Notes what a task waits for, until it is polled again.
-    #[inline]
-    pub(crate) fn note(&mut self, id: TaskId, what: &'static str, holder: TaskId) {
-        let Some(slot) = self.slot(id) else {
-            return;
-        };
-        let note = Note {
-            good_for: (slot.generation, slot.polls),
-            what,
-            holder,
-        };
-        let index = id.index() as usize;
-        match self.notes.get_mut(index) {
-            Some(place) => *place = note,
-            // Those in between are good for no other task: each slot has a generation of its own.
-            None => self.notes.resize(index + 1, note),
-        }
-    }
-
     /// Every task, for a dump.
-    pub(crate) fn survey(&self) -> Vec<Survey> {
+    fn survey(&self) -> Vec<Survey> {
         let survey = |(index, slot): (usize, &Slot)| {
             let set = &self.sets[slot.set as usize];
             let now = (slot.generation, slot.polls);
@@ -95,5 +45,12 @@ impl Slots {
             }
         };
         self.slots.iter().map(survey).collect()
+    }
+}
+
+impl Executor {
+    /// Every task, for a dump.
+    pub(crate) fn survey(&self) -> Vec<Survey> {
+        self.slots().survey()
     }
 }

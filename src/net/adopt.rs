@@ -6,6 +6,9 @@
 //!
 //! The file is long because it has a few lines for each of seven types.
 
+#[cfg(feature = "unix-ext")]
+mod unix_datagrams;
+
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,9 +16,10 @@ use std::os::unix::net as unix;
 
 use super::tcp::{TcpListener, TcpStream};
 use super::udp::{ConnectedUdpSocket, UdpSocket};
+use super::udp_core::UdpCore;
 use super::unix::{UnixListener, UnixStream};
-use super::unix_datagram::{ConnectedUnixDatagramSocket, UnixDatagramSocket};
 use crate::error::{Error, Result};
+use crate::runtime::socket::{Socket, Trigger};
 use crate::stream::MultiListener;
 use crate::sys;
 use crate::sys::addr::UnixName;
@@ -59,16 +63,6 @@ const UDP_SOCKET: Wanted = Wanted {
 const CONNECTED_UDP: Wanted = Wanted {
     operation: "adopt a connected UDP socket",
     ..UDP_SOCKET
-};
-
-const UNIX_DATAGRAMS: Wanted = Wanted {
-    operation: "adopt a UNIX datagram socket",
-    domain: Domain::Unix,
-    ..UDP_SOCKET
-};
-const CONNECTED_UNIX_DATAGRAMS: Wanted = Wanted {
-    operation: "adopt a connected UNIX datagram socket",
-    ..UNIX_DATAGRAMS
 };
 
 impl Wanted {
@@ -184,7 +178,8 @@ impl TryFrom<OwnedFd> for TcpStream {
         let peer = TCP_STREAM.peer(fd.as_fd())?;
         let nodelay = sys::socket::set_nodelay(fd.as_fd());
         nodelay.map_err(|cause| TCP_STREAM.failed(cause))?;
-        Ok(shared(Self::adopted(fd, peer, facts.is_tcp)))
+        let socket = Socket::new(fd, Trigger::Edge);
+        Ok(shared(Self::connected(socket, peer, facts.is_tcp)))
     }
 }
 
@@ -255,7 +250,8 @@ impl TryFrom<OwnedFd> for UdpSocket {
         UDP_SOCKET.check(fd.as_fd())?;
         UDP_SOCKET.refuse_peer(sys::socket::peer_addr(fd.as_fd()))?;
         let local = UDP_SOCKET.local(fd.as_fd())?;
-        Ok(shared(Self::adopted(fd, local)))
+        let core = UdpCore::adopted(fd, local, None);
+        Ok(shared(Self { core }))
     }
 }
 
@@ -267,31 +263,8 @@ impl TryFrom<OwnedFd> for ConnectedUdpSocket {
         CONNECTED_UDP.check(fd.as_fd())?;
         let peer = CONNECTED_UDP.peer(fd.as_fd())?;
         let local = CONNECTED_UDP.local(fd.as_fd())?;
-        Ok(shared(Self::adopted(fd, local, peer)))
-    }
-}
-
-impl TryFrom<OwnedFd> for UnixDatagramSocket {
-    type Error = Error;
-
-    /// Adopts a UNIX datagram socket. On an error the descriptor is closed.
-    fn try_from(fd: OwnedFd) -> Result<Self> {
-        UNIX_DATAGRAMS.check(fd.as_fd())?;
-        UNIX_DATAGRAMS.refuse_peer(sys::socket::peer_name(fd.as_fd()))?;
-        let local = UNIX_DATAGRAMS.local_name(fd.as_fd())?;
-        Ok(shared(Self::new(fd, local, None)))
-    }
-}
-
-impl TryFrom<OwnedFd> for ConnectedUnixDatagramSocket {
-    type Error = Error;
-
-    /// Adopts a connected UNIX datagram socket. On an error the descriptor is closed.
-    fn try_from(fd: OwnedFd) -> Result<Self> {
-        CONNECTED_UNIX_DATAGRAMS.check(fd.as_fd())?;
-        let peer = CONNECTED_UNIX_DATAGRAMS.peer_name(fd.as_fd())?;
-        let local = CONNECTED_UNIX_DATAGRAMS.local_name(fd.as_fd())?;
-        Ok(shared(Self::new(fd, local, peer, None)))
+        let core = UdpCore::adopted(fd, local, Some(peer));
+        Ok(shared(Self { core, peer }))
     }
 }
 
@@ -325,26 +298,16 @@ impl Leaves for TcpStream {}
 impl Leaves for UnixStream {}
 impl Leaves for UdpSocket {
     fn leaves(&self) {
-        self.core().leaves();
+        self.core.leaves();
     }
 }
 impl Leaves for ConnectedUdpSocket {
     fn leaves(&self) {
-        self.core().leaves();
+        self.core.leaves();
     }
 }
 impl Leaves for UnixListener {
     /// The file of its path stays.
-    fn leaves(&self) {
-        self.keep_file();
-    }
-}
-impl Leaves for UnixDatagramSocket {
-    fn leaves(&self) {
-        self.keep_file();
-    }
-}
-impl Leaves for ConnectedUnixDatagramSocket {
     fn leaves(&self) {
         self.keep_file();
     }
@@ -388,17 +351,14 @@ macro_rules! conversions {
     };
 }
 
+#[cfg(feature = "unix-ext")]
+use conversions;
+
 conversions!(TcpStream, std::net::TcpStream, TCP_STREAM);
 conversions!(UnixStream, unix::UnixStream, UNIX_STREAM);
 conversions!(UnixListener, unix::UnixListener, UNIX_LISTENER);
 conversions!(UdpSocket, std::net::UdpSocket, UDP_SOCKET);
 conversions!(ConnectedUdpSocket, std::net::UdpSocket, CONNECTED_UDP);
-conversions!(UnixDatagramSocket, unix::UnixDatagram, UNIX_DATAGRAMS);
-conversions!(
-    ConnectedUnixDatagramSocket,
-    unix::UnixDatagram,
-    CONNECTED_UNIX_DATAGRAMS
-);
 
 impl TryFrom<std::net::TcpListener> for TcpListener {
     type Error = Error;

@@ -1,13 +1,12 @@
-//! The verbs that connect: `connect_tcp`, `connect_socket` and `connect_unix`.
+//! The verbs that connect: `connect_tcp` and `connect_unix`.
 
 use std::ffi::OsStr;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use super::adopt::TCP_STREAM;
 use super::happy_eyeballs::{self, Attempted};
 use super::prepare::{Prepare, about_local};
 use super::resolve::Host;
@@ -17,7 +16,7 @@ use crate::error::{ConnectFailed, Error, Result};
 use crate::runtime::context;
 use crate::runtime::operation::{After, Direction, First, Operation};
 use crate::runtime::socket::{Socket, Trigger};
-use crate::sys::addr::{UnixName, fitting};
+use crate::sys::addr::UnixName;
 use crate::sys::socket::Kind;
 use crate::sys::{self, errno};
 use crate::time::sleep;
@@ -197,52 +196,6 @@ pub(super) fn any_address(v4: bool, port: u16) -> SocketAddr {
 
 awaited!(IntoFuture for ConnectTcp, connect -> TcpStream);
 
-/// Connects a TCP socket that was made elsewhere and is not connected yet. It is made like those
-/// of [`connect_tcp`]: non-blocking, with `TCP_NODELAY`; what else is set on it stays. For options
-/// that must be set before the connect, [`ConnectTcp::prepare`] is simpler.
-///
-/// # Errors
-///
-/// [`Error::Io`], which names the address; `InvalidInput` for a descriptor that is no internet
-/// stream socket, or listens. The socket is closed.
-///
-/// # Cancel safety
-///
-/// Dropping the future closes the socket; the peer may have seen a connection that ended at once.
-///
-/// # Examples
-///
-/// ```
-/// use soloio::{create_tcp_listener, net::connect_socket};
-/// use socket2::{Domain, Socket, Type};
-///
-/// soloio::block_on(async {
-///     let listener = create_tcp_listener().local_host("127.0.0.1").await?;
-///     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-///     socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 7], 0)).into())?;
-///     let client = connect_socket(socket, listener.local_addr()).await?;
-///     assert_eq!(listener.accept().await?.peer_addr(), client.local_addr());
-///     Ok::<_, soloio::Error>(())
-/// })?;
-/// # Ok::<_, soloio::Error>(())
-/// ```
-#[doc(alias = "TcpSocket")]
-pub async fn connect_socket(socket: impl Into<OwnedFd>, to: SocketAddr) -> Result<TcpStream> {
-    let fd = socket.into();
-    context::checkpoint().await?;
-    if to.port() == 0 {
-        return Err(port_0(&to.ip().into()));
-    }
-    let facts = TCP_STREAM.check(fd.as_fd())?;
-    let failed = |cause| Error::io("connect to", to, cause);
-    sys::socket::set_nodelay(fd.as_fd()).map_err(failed)?;
-    let local = sys::socket::local_addr(fd.as_fd()).map_err(failed)?;
-    let to = fitting(&local, to).map_err(failed)?;
-    let socket = Socket::new(fd, Trigger::Edge);
-    let connected = connect(socket, &to, facts.is_tcp).await?;
-    connected.map_err(failed)
-}
-
 /// One attempt: what the kernel said of this address, or why none can go on.
 async fn attempt(
     address: SocketAddr,
@@ -265,7 +218,7 @@ async fn attempt(
 }
 
 /// Connects a socket that is ready for it.
-async fn connect(
+pub(super) async fn connect(
     socket: Socket,
     address: &SocketAddr,
     is_tcp: bool,

@@ -188,3 +188,33 @@ impl CreateConnectedUnixDatagramSocket {
 }
 
 awaited!(IntoFuture for CreateConnectedUnixDatagramSocket, create -> ConnectedUnixDatagramSocket);
+
+/// Makes two UNIX datagram sockets that are connected with each other (socketpair(2)). Needs no
+/// runtime.
+///
+/// # Errors
+///
+/// [`Error::Io`]: out of descriptors.
+///
+/// # Examples
+///
+/// ```
+/// let (ours, theirs) = soloio::unix_datagram_socket_pair()?;
+/// soloio::block_on(async {
+///     ours.send(b"one").await?;
+///     ours.send(b"").await?;
+///     assert_eq!(theirs.receive().await?, b"one");
+///     assert_eq!(theirs.receive().await?, b"");
+///     Ok::<_, soloio::Error>(())
+/// })?;
+/// # Ok::<_, soloio::Error>(())
+/// ```
+#[doc(alias = "socketpair")]
+pub fn unix_datagram_socket_pair()
+-> Result<(ConnectedUnixDatagramSocket, ConnectedUnixDatagramSocket)> {
+    let pair = sys::socket::pair(Kind::Datagram);
+    let (a, b) = pair.map_err(|cause| Error::io("make", "a pair of UNIX sockets", cause))?;
+    let none = UnixName::unnamed;
+    let socket = |fd| ConnectedUnixDatagramSocket::new(fd, none(), none(), None);
+    Ok((socket(a), socket(b)))
+}

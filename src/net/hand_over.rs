@@ -1,12 +1,7 @@
 //! Hands a socket over to another loop: `unbind`, written once and given to the types that have it.
 
-use crate::runtime::socket::Socket;
-
-/// A type whose socket can change its loop.
-pub(super) trait Movable {
-    /// Its sockets; nobody else uses them.
-    fn each_socket(&mut self, change: fn(&mut Socket));
-}
+#[allow(unused_imports, reason = "for the documentation")]
+use crate::error::Error;
 
 /// Gives `$type` the method.
 macro_rules! hand_over {
@@ -22,7 +17,7 @@ macro_rules! hand_over {
             /// May be called on any thread.
             #[must_use = "dropping the socket closes it"]
             pub fn unbind(mut self) -> Self {
-                crate::net::hand_over::Movable::each_socket(
+                crate::net::sockets::Sockets::each_socket(
                     &mut self,
                     crate::runtime::socket::Socket::unbind,
                 );
@@ -32,4 +27,13 @@ macro_rules! hand_over {
     };
 }
 
-pub(super) use hand_over;
+hand_over!(super::TcpStream);
+hand_over!(super::TcpListener);
+hand_over!(super::UnixStream);
+hand_over!(super::UnixListener);
+hand_over!(super::UdpSocket);
+hand_over!(super::ConnectedUdpSocket);
+#[cfg(feature = "unix-ext")]
+hand_over!(super::UnixDatagramSocket);
+#[cfg(feature = "unix-ext")]
+hand_over!(super::ConnectedUnixDatagramSocket);

@@ -7,14 +7,16 @@
 //! | `listen_socket.rs` | what their listeners share |
 //! | `tcp.rs`, `unix.rs`, `udp.rs` | the types |
 //! | `connect.rs` | `connect_tcp`, `connect_unix` |
+//! | `connect_socket.rs` | `connect_socket` |
 //! | `connect_tls.rs` | the options of `connect_tcp` that turn TLS on |
 //! | `udp_core.rs` | what both UDP types are made of: the choice of the call, its result |
 //! | `udp_inbox.rs` | datagrams ahead, and how many to ask for |
 //! | `udp_receive.rs`, `udp_send.rs` | their operations as futures |
 //! | `udp_options.rs`, `udp_fault.rs` | what they can be told; what their errors are about |
+//! | `udp_many.rs` | many datagrams at a time |
 //! | `datagrams.rs` | the buffer for whole batches |
 //! | `datagram.rs` | `create_udp_socket`, `create_connected_udp_socket` |
-//! | `adopt.rs` | sockets that were made elsewhere, and ours given away |
+//! | `adopt.rs`, `adopt/` | sockets that were made elsewhere, and ours given away |
 //! | `inherited.rs` | sockets from whoever started this process |
 //! | `happy_eyeballs.rs` | which address of a name first, and several at a time |
 //! | `resolve.rs` | hosts to addresses |
@@ -22,6 +24,7 @@
 //! | `hosts.rs` | names that no server is asked for |
 //! | `foreign.rs` | waits for descriptors that are not ours |
 //! | `options.rs` | socket options, each given to the types that have it |
+//! | `sockets.rs` | the sockets of a type: what options are set on, what changes its loop |
 //! | `hand_over.rs` | a socket's way to another loop |
 //! | `listen.rs`, `listen_unix.rs` | `create_tcp_listener`, `create_unix_listener` |
 //! | `unix_datagram.rs`, `create_unix_datagram.rs` | datagrams by name: the types, the verbs |
@@ -45,73 +48,99 @@ macro_rules! awaited {
     };
 }
 
+#[cfg(feature = "adopt")]
 mod adopt;
 mod connect;
+#[cfg(feature = "adopt")]
+mod connect_socket;
 #[cfg(feature = "tls")]
 mod connect_tls;
+#[cfg(feature = "unix-ext")]
 mod create_unix_datagram;
 mod datagram;
+#[cfg(feature = "udp-batch")]
 mod datagrams;
+#[cfg(feature = "adopt")]
 mod foreign;
+#[cfg(feature = "adopt")]
 mod hand_over;
 mod happy_eyeballs;
 mod hosts;
+#[cfg(feature = "adopt")]
 mod inherited;
 mod listen;
 mod listen_socket;
 mod listen_unix;
+#[cfg(feature = "options")]
 mod options;
 mod plain;
 mod prepare;
 mod resolve;
 mod resolver;
+mod sockets;
 mod stream_close;
 mod stream_socket;
 mod tcp;
 mod udp;
+#[cfg_attr(not(feature = "udp-batch"), allow(dead_code, reason = "for batches"))]
 mod udp_core;
 mod udp_fault;
 mod udp_inbox;
+#[cfg(feature = "udp-batch")]
+mod udp_many;
+#[cfg(feature = "options")]
 mod udp_options;
 mod udp_receive;
 mod udp_send;
 mod unix;
 mod unix_bind;
+#[cfg(feature = "unix-ext")]
 mod unix_datagram;
+#[cfg(feature = "unix-ext")]
 mod unix_fds;
 
 pub use crate::sys::addr::UnixName;
+#[cfg(feature = "unix-ext")]
 pub use crate::sys::unix::PeerCredentials;
+#[cfg(feature = "adopt")]
 pub use adopt::adopt_listeners;
-pub use connect::{ConnectTcp, connect_socket, connect_tcp, connect_unix};
+pub use connect::{ConnectTcp, connect_tcp, connect_unix};
+#[cfg(feature = "adopt")]
+pub use connect_socket::connect_socket;
 #[cfg(feature = "tls")]
 pub use connect_tls::ConnectTls;
+#[cfg(feature = "unix-ext")]
 pub use create_unix_datagram::{
     CreateConnectedUnixDatagramSocket, CreateUnixDatagramSocket,
-    create_connected_unix_datagram_socket, create_unix_datagram_socket,
+    create_connected_unix_datagram_socket, create_unix_datagram_socket, unix_datagram_socket_pair,
 };
 pub use datagram::{
     CreateConnectedUdpSocket, CreateUdpSocket, create_connected_udp_socket, create_udp_socket,
 };
+#[cfg(feature = "udp-batch")]
 pub use datagrams::{DatagramBuffer, Datagrams};
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(all(feature = "adopt", any(target_os = "linux", target_os = "android")))]
 pub use foreign::wait_priority;
+#[cfg(feature = "adopt")]
 pub use foreign::{notify_closing, wait_readable, wait_writable};
+#[cfg(feature = "adopt")]
 pub use inherited::{InheritedSocket, inherited_sockets};
 pub use listen::{CreateTcpListener, create_tcp_listener};
 pub use listen_unix::{CreateUnixListener, create_unix_listener};
+#[cfg(feature = "options")]
 pub use options::Keepalive;
 pub use resolve::Host;
 pub use resolver::{Resolver, Resolving, SystemResolver};
 pub use tcp::{TcpListener, TcpStream};
 pub use udp::{ConnectedUdpSocket, Datagram, UdpSocket};
 pub use udp_fault::UdpFault;
+#[cfg(feature = "udp-batch")]
+pub use udp_many::Parcel;
+#[cfg(feature = "options")]
 pub use udp_options::Interface;
-pub use udp_send::Parcel;
 pub use unix::{UnixListener, UnixStream, unix_socket_pair};
-pub use unix_datagram::{
-    ConnectedUnixDatagramSocket, UnixDatagram, UnixDatagramSocket, unix_datagram_socket_pair,
-};
+#[cfg(feature = "unix-ext")]
+pub use unix_datagram::{ConnectedUnixDatagramSocket, UnixDatagram, UnixDatagramSocket};
 
 /// The family of internet addresses to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

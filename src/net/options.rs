@@ -8,8 +8,11 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use super::listen_socket::ListenSocket;
+use super::sockets::Sockets;
+use super::tcp::{TcpListener, TcpStream};
+use super::udp::{ConnectedUdpSocket, UdpSocket};
+use super::unix::UnixStream;
 use crate::error::{Error, Result};
-use crate::runtime::socket::Socket;
 use crate::sys::options as sys;
 
 /// When a silent TCP peer is asked whether it is still there: after `idle` without a packet from
@@ -56,23 +59,9 @@ impl Default for Keepalive {
     }
 }
 
-/// A type with options: what they are set on.
-pub(super) trait HasOptions {
-    /// The socket; the first of several.
-    fn socket(&self) -> &Socket;
-
-    /// The rest, if there are several.
-    fn others(&self) -> &[ListenSocket] {
-        &[]
-    }
-
-    /// What an error calls it.
-    fn called(&self) -> String;
-}
-
 /// Reads an option.
 pub(super) fn get<T>(
-    of: &impl HasOptions,
+    of: &impl Sockets,
     what: &'static str,
     read: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>,
 ) -> Result<T> {
@@ -84,7 +73,7 @@ pub(super) fn get<T>(
 
 /// Sets an option on every socket there is.
 pub(super) fn set(
-    of: &impl HasOptions,
+    of: &impl Sockets,
     what: &'static str,
     write: impl Fn(BorrowedFd<'_>) -> io::Result<()>,
 ) -> Result<()> {
@@ -96,7 +85,7 @@ pub(super) fn set(
     Ok(())
 }
 
-pub(super) fn keepalive(of: &impl HasOptions) -> Result<Option<Keepalive>> {
+pub(super) fn keepalive(of: &impl Sockets) -> Result<Option<Keepalive>> {
     let probes = get(of, "read the keepalive of", sys::keepalive)?;
     Ok(probes.map(|(idle, interval, count)| Keepalive {
         idle,
@@ -105,7 +94,7 @@ pub(super) fn keepalive(of: &impl HasOptions) -> Result<Option<Keepalive>> {
     }))
 }
 
-pub(super) fn set_keepalive(of: &impl HasOptions, keepalive: Option<Keepalive>) -> Result<()> {
+pub(super) fn set_keepalive(of: &impl Sockets, keepalive: Option<Keepalive>) -> Result<()> {
     const WHAT: &str = "set the keepalive of";
     let Some(wanted) = keepalive else {
         return set(of, WHAT, sys::no_keepalive);
@@ -125,7 +114,7 @@ pub(super) fn set_keepalive(of: &impl HasOptions, keepalive: Option<Keepalive>) 
     })
 }
 
-pub(super) fn set_ttl(of: &impl HasOptions, ttl: u8) -> Result<()> {
+pub(super) fn set_ttl(of: &impl Sockets, ttl: u8) -> Result<()> {
     if ttl == 0 {
         return Err(out_of_range("a TTL of 1 to 255", ttl));
     }
@@ -133,7 +122,7 @@ pub(super) fn set_ttl(of: &impl HasOptions, ttl: u8) -> Result<()> {
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(super) fn set_user_timeout(of: &impl HasOptions, timeout: Option<Duration>) -> Result<()> {
+pub(super) fn set_user_timeout(of: &impl Sockets, timeout: Option<Duration>) -> Result<()> {
     const RANGE: &str = "a user timeout of 1 ms to 2,147,483,647 ms (24 days)";
     let whole = |timeout| whole(timeout, MILLISECOND, 2_147_483_647, RANGE);
     let timeout = timeout.map(whole).transpose()?;
@@ -143,7 +132,7 @@ pub(super) fn set_user_timeout(of: &impl HasOptions, timeout: Option<Duration>) 
 }
 
 pub(super) fn set_buffer_size(
-    of: &impl HasOptions,
+    of: &impl Sockets,
     what: &'static str,
     bytes: usize,
     write: fn(BorrowedFd<'_>, usize) -> io::Result<()>,
@@ -359,7 +348,7 @@ macro_rules! tcp_options {
             /// [`Error::Closed`] after an abort, else [`Error::Io`].
             pub fn zero_linger(&self) -> Result<bool> {
                 let what = "read the linger time of";
-                crate::net::options::get(self, what, crate::sys::options::zero_linger)
+                crate::net::options::get(self, what, crate::sys::sockopt::zero_linger)
             }
 
             /// Lets dropping the connection reset it: what the kernel has not sent yet is lost, the
@@ -371,30 +360,21 @@ macro_rules! tcp_options {
             /// [`Error::Closed`] after an abort, else [`Error::Io`].
             pub fn set_zero_linger(&self, on: bool) -> Result<()> {
                 let write =
-                    |fd: std::os::fd::BorrowedFd<'_>| crate::sys::options::set_zero_linger(fd, on);
+                    |fd: std::os::fd::BorrowedFd<'_>| crate::sys::sockopt::set_zero_linger(fd, on);
                 crate::net::options::set(self, "set the linger time of", write)
             }
         }
     };
 }
 
-macro_rules! close_options {
-    ($type:ty) => {
-        impl $type {
-            /// How long `close` waits for the peer; of a listener, of the streams that it accepts.
-            #[must_use]
-            pub fn close_limits(&self) -> crate::runtime::silence::CloseLimits {
-                HasOptions::socket(self).close_limits.get()
-            }
-
-            /// Sets how long `close` waits for the peer: 30 s in all and 5 s of silence unless
-            /// told otherwise. A listener passes it on to the streams that it accepts from now on,
-            /// a stream to what wraps it.
-            pub fn set_close_limits(&self, limits: crate::runtime::silence::CloseLimits) {
-                HasOptions::socket(self).close_limits.set(limits);
-            }
-        }
-    };
-}
-
-pub(super) use {buffer_options, close_options, ip_options, tcp_options};
+buffer_options!(TcpStream);
+ip_options!(TcpStream);
+tcp_options!(TcpStream);
+buffer_options!(TcpListener);
+ip_options!(TcpListener);
+tcp_options!(TcpListener);
+buffer_options!(UnixStream);
+buffer_options!(UdpSocket);
+ip_options!(UdpSocket);
+buffer_options!(ConnectedUdpSocket);
+ip_options!(ConnectedUdpSocket);

@@ -113,7 +113,7 @@ impl<A: Display> StreamSocket<A> {
         let unread = || end == 0 && sys::queues::unread(self.fd()) > 0;
         let lost = || self.unacknowledged() > 0 || unread();
         let over = self.socket().is_closed() || end > 0 || !leaving::is_handler();
-        if over || !lost() || sys::options::zero_linger(self.fd()).is_ok_and(|is_zero| is_zero) {
+        if over || !lost() || sys::sockopt::zero_linger(self.fd()).is_ok_and(|is_zero| is_zero) {
             return;
         }
         // Without a descriptor to spare it closes at once.

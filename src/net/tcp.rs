@@ -6,9 +6,8 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll};
 
-use super::hand_over::{Movable, hand_over};
 use super::listen_socket::{Accept, ListenSocket};
-use super::options::{HasOptions, buffer_options, close_options, ip_options, tcp_options};
+use super::sockets::{Sockets, close_options};
 use super::stream_socket::StreamSocket;
 use crate::error::{Error, Result};
 use crate::runtime::operation::Direction;
@@ -35,11 +34,7 @@ pub struct TcpStream {
 
 byte_stream_face!(TcpStream, [], [], [], Send);
 socket_stream!(TcpStream);
-buffer_options!(TcpStream);
-ip_options!(TcpStream);
-tcp_options!(TcpStream);
 close_options!(TcpStream);
-hand_over!(TcpStream);
 
 impl TcpStream {
     /// An accepted connection.
@@ -47,17 +42,6 @@ impl TcpStream {
         Self {
             socket: StreamSocket::accepted(fd, peer),
         }
-    }
-
-    /// A connection that was made elsewhere. What is not plain TCP may cut a receive short without
-    /// being empty, as a UNIX stream does.
-    pub(super) fn adopted(fd: OwnedFd, peer: SocketAddr, is_tcp: bool) -> Self {
-        let socket = if is_tcp {
-            StreamSocket::tcp(fd, peer)
-        } else {
-            StreamSocket::unix(fd, peer)
-        };
-        Self { socket }
     }
 
     /// A connection that was made by an operation on `socket`.
@@ -90,7 +74,7 @@ impl TcpStream {
     }
 }
 
-impl HasOptions for TcpStream {
+impl Sockets for TcpStream {
     fn socket(&self) -> &Socket {
         self.socket.socket()
     }
@@ -98,9 +82,7 @@ impl HasOptions for TcpStream {
     fn called(&self) -> String {
         self.peer_addr().to_string()
     }
-}
 
-impl Movable for TcpStream {
     fn each_socket(&mut self, change: fn(&mut Socket)) {
         change(self.socket.socket_mut());
     }
@@ -123,21 +105,9 @@ pub struct TcpListener {
     addresses: Vec<SocketAddr>,
 }
 
-buffer_options!(TcpListener);
-ip_options!(TcpListener);
-tcp_options!(TcpListener);
 close_options!(TcpListener);
-hand_over!(TcpListener);
 
-impl Movable for TcpListener {
-    fn each_socket(&mut self, change: fn(&mut Socket)) {
-        for socket in &mut self.sockets {
-            change(socket.socket_mut());
-        }
-    }
-}
-
-impl HasOptions for TcpListener {
+impl Sockets for TcpListener {
     fn socket(&self) -> &Socket {
         self.sockets[0].socket()
     }
@@ -148,6 +118,12 @@ impl HasOptions for TcpListener {
 
     fn called(&self) -> String {
         self.local_addr().to_string()
+    }
+
+    fn each_socket(&mut self, change: fn(&mut Socket)) {
+        for socket in &mut self.sockets {
+            change(socket.socket_mut());
+        }
     }
 }
 

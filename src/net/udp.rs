@@ -12,13 +12,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::connect::port_0;
-use super::datagrams::{DatagramBuffer, Datagrams};
-use super::hand_over::{Movable, hand_over};
-use super::options::{HasOptions, buffer_options, ip_options};
 use super::resolve::Host;
+use super::sockets::Sockets;
 use super::udp_core::UdpCore;
-use super::udp_receive::{Receive, ReceiveInto, ReceiveMany};
-use super::udp_send::{Each, Parcel, Pieces, Send, SendMany};
+use super::udp_receive::{Receive, ReceiveInto};
+use super::udp_send::Send;
 #[allow(unused_imports, reason = "for the documentation")]
 use crate::error::Error;
 use crate::error::Result;
@@ -58,7 +56,7 @@ pub struct Datagram<'b> {
 #[doc(alias = "UDPSocket")]
 #[derive(Debug)]
 pub struct UdpSocket {
-    core: UdpCore,
+    pub(super) core: UdpCore,
 }
 
 impl UdpSocket {
@@ -66,16 +64,6 @@ impl UdpSocket {
         Self {
             core: UdpCore::new(fd, local, None, plain, tells),
         }
-    }
-
-    pub(super) fn adopted(fd: OwnedFd, local: SocketAddr) -> Self {
-        Self {
-            core: UdpCore::adopted(fd, local, None),
-        }
-    }
-
-    pub(super) fn core(&self) -> &UdpCore {
-        &self.core
     }
 
     /// The address it is bound to.
@@ -126,46 +114,6 @@ impl UdpSocket {
     /// As [`receive`](Self::receive).
     pub async fn next(&self) -> Result<Option<(Vec<u8>, SocketAddr)>> {
         self.receive().await.map(Some)
-    }
-
-    /// Receives what has come, at least one datagram, into a buffer that is used again for the
-    /// next batch; allocates nothing. On Linux this is the way to receive at line rate: one system
-    /// call takes up to 32 messages, and the kernel may put several datagrams of one sender into
-    /// one of them.
-    ///
-    /// # Errors
-    ///
-    /// As [`receive`](Self::receive).
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`receive`](Self::receive); what the buffer held before is still there.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use soloio::{DatagramBuffer, create_udp_socket};
-    ///
-    /// soloio::block_on(async {
-    ///     let udp = create_udp_socket().local_host("127.0.0.1").await?;
-    ///     let client = create_udp_socket().local_host("127.0.0.1").await?;
-    ///     let all = [(&b"one"[..], udp.local_addr()), (b"two", udp.local_addr())];
-    ///     client.send_many(&mut all.into_iter()).await?;
-    ///
-    ///     let mut buffer = DatagramBuffer::new();
-    ///     let mut received = 0;
-    ///     while received < 2 {
-    ///         let mut batch = udp.receive_many(&mut buffer).await?;
-    ///         received += batch.len();
-    ///         udp.send_many(&mut batch).await?; // an echo: bytes and sender as they came
-    ///     }
-    ///     assert_eq!(client.receive().await?.0, b"one");
-    ///     Ok::<_, soloio::Error>(())
-    /// })?;
-    /// # Ok::<_, soloio::Error>(())
-    /// ```
-    pub async fn receive_many<'b>(&self, buffer: &'b mut DatagramBuffer) -> Result<Datagrams<'b>> {
-        ReceiveMany::new(&self.core, buffer).await
     }
 
     /// Sends one datagram; `Ok` means that the kernel took it.
@@ -266,57 +214,6 @@ impl UdpSocket {
         self.send_to(data, to).await
     }
 
-    /// Sends all datagrams that `rest` gives, in order, many per system call where the system can
-    /// (Linux: `sendmmsg`, and `UDP_SEGMENT` for those of equal size to one destination). An item
-    /// is the bytes and where they go, and may have the address of this host to send them from as
-    /// a third part, as for [`reply`](Self::reply).
-    ///
-    /// `rest` is advanced past those that the kernel took, and past no other, whatever happens:
-    /// after an error the datagram it is about is the next one, and can be skipped or tried again.
-    /// The iterator is cloned to look ahead, so it should be a cheap view, such as
-    /// [`Datagrams`] or an iterator over a slice.
-    ///
-    /// # Errors
-    ///
-    /// As [`send_to`](Self::send_to), about the first datagram that is left.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future has sent exactly what `rest` was advanced past.
-    pub async fn send_many<'d, I>(&self, rest: &mut I) -> Result<()>
-    where
-        I: Iterator<Item: Into<Parcel<'d>>> + Clone,
-    {
-        let turn = |parcel: I::Item| parcel.into();
-        SendMany::new(&self.core, Each { rest, turn }).await
-    }
-
-    /// Sends `rest` to one destination, cut into datagrams of `segment` bytes; the last may be
-    /// shorter. On Linux the kernel or the network card does the cutting (`UDP_SEGMENT`) where
-    /// they can. Segments should fit into the packets of the way: larger ones go too, but one by
-    /// one and in fragments.
-    ///
-    /// `rest` is cut short at its beginning by what the kernel took, whatever happens.
-    ///
-    /// # Errors
-    ///
-    /// As [`send_to`](Self::send_to); segments of 0 bytes, or longer than a datagram can be, are
-    /// `InvalidInput`.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future has sent exactly what is missing from `rest`, in whole datagrams.
-    pub async fn send_segments(
-        &self,
-        rest: &mut &[u8],
-        segment: usize,
-        to: SocketAddr,
-    ) -> Result<()> {
-        let size = self.core.segment(segment)?;
-        let to = Some(to);
-        SendMany::new(&self.core, Pieces { rest, size, to }).await
-    }
-
     /// Ends the socket at once although others still hold it: its port is free, and operations
     /// under way get [`Error::Closed`].
     pub fn abort(&self) {
@@ -324,11 +221,7 @@ impl UdpSocket {
     }
 }
 
-buffer_options!(UdpSocket);
-ip_options!(UdpSocket);
-hand_over!(UdpSocket);
-
-impl HasOptions for UdpSocket {
+impl Sockets for UdpSocket {
     fn socket(&self) -> &Socket {
         &self.core.socket
     }
@@ -336,9 +229,7 @@ impl HasOptions for UdpSocket {
     fn called(&self) -> String {
         self.core.local.to_string()
     }
-}
 
-impl Movable for UdpSocket {
     fn each_socket(&mut self, change: fn(&mut Socket)) {
         change(&mut self.core.socket);
     }
@@ -358,8 +249,8 @@ impl AsFd for UdpSocket {
 #[doc(alias = "ConnectedUDPSocket")]
 #[derive(Debug)]
 pub struct ConnectedUdpSocket {
-    core: UdpCore,
-    peer: SocketAddr,
+    pub(super) core: UdpCore,
+    pub(super) peer: SocketAddr,
 }
 
 impl ConnectedUdpSocket {
@@ -368,17 +259,6 @@ impl ConnectedUdpSocket {
             core: UdpCore::new(fd, local, Some(peer), plain, false),
             peer,
         }
-    }
-
-    pub(super) fn adopted(fd: OwnedFd, local: SocketAddr, peer: SocketAddr) -> Self {
-        Self {
-            core: UdpCore::adopted(fd, local, Some(peer)),
-            peer,
-        }
-    }
-
-    pub(super) fn core(&self) -> &UdpCore {
-        &self.core
     }
 
     /// The address it is bound to.
@@ -439,19 +319,6 @@ impl ConnectedUdpSocket {
         self.receive().await.map(Some)
     }
 
-    /// Receives what has come, at least one datagram: see [`UdpSocket::receive_many`].
-    ///
-    /// # Errors
-    ///
-    /// As [`receive`](Self::receive).
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`receive`](Self::receive); what the buffer held before is still there.
-    pub async fn receive_many<'b>(&self, buffer: &'b mut DatagramBuffer) -> Result<Datagrams<'b>> {
-        ReceiveMany::new(&self.core, buffer).await
-    }
-
     /// Sends one datagram; `Ok` means that the kernel took it.
     ///
     /// # Errors
@@ -467,44 +334,6 @@ impl ConnectedUdpSocket {
         Send::new(&self.core, data, None, None)
     }
 
-    /// Sends all datagrams that `rest` gives: see [`UdpSocket::send_many`].
-    ///
-    /// # Errors
-    ///
-    /// As [`send`](Self::send), about the first datagram that is left. (An error about the peer
-    /// that comes up between two datagrams of one system call may be dropped by the kernel.)
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future has sent exactly what `rest` was advanced past.
-    pub async fn send_many<'d, I>(&self, rest: &mut I) -> Result<()>
-    where
-        I: Iterator<Item = &'d [u8]> + Clone,
-    {
-        let turn = |data: &'d [u8]| Parcel {
-            data,
-            to: None,
-            source: None,
-        };
-        SendMany::new(&self.core, Each { rest, turn }).await
-    }
-
-    /// Sends `rest` cut into datagrams of `segment` bytes: see [`UdpSocket::send_segments`].
-    ///
-    /// # Errors
-    ///
-    /// As [`send`](Self::send); segments of 0 bytes, or longer than a datagram can be, are
-    /// `InvalidInput`.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future has sent exactly what is missing from `rest`, in whole datagrams.
-    pub async fn send_segments(&self, rest: &mut &[u8], segment: usize) -> Result<()> {
-        let size = self.core.segment(segment)?;
-        let to = None;
-        SendMany::new(&self.core, Pieces { rest, size, to }).await
-    }
-
     /// Ends the socket at once although others still hold it: its port is free, and operations
     /// under way get [`Error::Closed`].
     pub fn abort(&self) {
@@ -512,11 +341,7 @@ impl ConnectedUdpSocket {
     }
 }
 
-buffer_options!(ConnectedUdpSocket);
-ip_options!(ConnectedUdpSocket);
-hand_over!(ConnectedUdpSocket);
-
-impl HasOptions for ConnectedUdpSocket {
+impl Sockets for ConnectedUdpSocket {
     fn socket(&self) -> &Socket {
         &self.core.socket
     }
@@ -524,9 +349,7 @@ impl HasOptions for ConnectedUdpSocket {
     fn called(&self) -> String {
         self.core.local.to_string()
     }
-}
 
-impl Movable for ConnectedUdpSocket {
     fn each_socket(&mut self, change: fn(&mut Socket)) {
         change(&mut self.core.socket);
     }

@@ -20,12 +20,11 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::udp_inbox::Inbox;
-use crate::error::{Error, Result};
 use crate::runtime::context::Core;
 use crate::runtime::operation::{After, First};
 use crate::runtime::socket::{Socket, Trigger};
@@ -90,9 +89,11 @@ impl UdpCore {
     }
 
     /// The same for a socket that was made elsewhere, whose datagrams may come together already.
+    #[cfg(feature = "adopt")]
     pub(super) fn adopted(fd: OwnedFd, local: SocketAddr, peer: Option<SocketAddr>) -> Self {
-        let coalesced = udp::is_coalescing(fd.as_fd()).then_some(true);
-        let tells = udp::is_telling(fd.as_fd());
+        let borrowed = std::os::fd::AsFd::as_fd(&fd);
+        let coalesced = udp::is_coalescing(borrowed).then_some(true);
+        let tells = udp::is_telling(borrowed);
         let mut core = Self::new(fd, local, peer, false, tells);
         let inbox = core.inbox.get_mut();
         inbox.unwrap_or_else(PoisonError::into_inner).coalesced = coalesced;
@@ -100,18 +101,11 @@ impl UdpCore {
     }
 
     /// The socket goes on elsewhere, where nobody expects datagrams that come together.
+    #[cfg(feature = "adopt")]
     pub(super) fn leaves(&self) {
         if self.inbox().coalesced == Some(true) {
             udp::part(self.socket.fd());
         }
-    }
-
-    /// The descriptor, for a call that needs no loop.
-    pub(super) fn open_fd(&self) -> Result<BorrowedFd<'_>> {
-        if self.socket.is_closed() {
-            return Err(Error::Closed);
-        }
-        Ok(self.socket.fd())
     }
 
     /// Whether a receive has to ask the kernel at all.
@@ -333,6 +327,7 @@ impl UdpCore {
     }
 
     /// Receives at least one datagram into a batch; the receiving direction is claimed.
+    #[cfg(feature = "udp-batch")]
     pub(super) fn receive_batch(
         &self,
         core: &Core,
@@ -359,6 +354,7 @@ impl UdpCore {
         }
     }
 
+    #[cfg(feature = "udp-batch")]
     fn fill_batch(
         &self,
         fd: BorrowedFd<'_>,

@@ -3,8 +3,10 @@
 use std::fmt::Display;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::BorrowedFd;
 
 use super::udp::UdpSocket;
+use super::udp_core::UdpCore;
 use crate::error::{Error, Result};
 use crate::sys::interface;
 use crate::sys::udp_options::{self, Via};
@@ -62,10 +64,6 @@ impl From<Ipv4Addr> for Interface {
 }
 
 impl UdpSocket {
-    fn open(&self) -> Result<std::os::fd::BorrowedFd<'_>> {
-        self.core().open_fd()
-    }
-
     fn set<T>(&self, what: &'static str, result: io::Result<T>) -> Result<T> {
         result.map_err(|cause| Error::io(what, self.local_addr(), cause))
     }
@@ -77,7 +75,7 @@ impl UdpSocket {
     ///
     /// [`Error::Closed`] after [`abort`](Self::abort).
     pub fn set_broadcast(&self, on: bool) -> Result<()> {
-        let set = udp_options::set_broadcast(self.open()?, on);
+        let set = udp_options::set_broadcast(self.core.open_fd()?, on);
         self.set("set broadcast", set)
     }
 
@@ -117,7 +115,7 @@ impl UdpSocket {
         interface: impl Into<Interface>,
     ) -> Result<()> {
         let group = self.group("join", group.into())?;
-        let joined = udp_options::join(self.open()?, group, interface.into().0);
+        let joined = udp_options::join(self.core.open_fd()?, group, interface.into().0);
         joined.map_err(|cause| Error::io("join", group, cause))
     }
 
@@ -132,7 +130,7 @@ impl UdpSocket {
         interface: impl Into<Interface>,
     ) -> Result<()> {
         let group = self.group("leave", group.into())?;
-        let left = udp_options::leave(self.open()?, group, interface.into().0);
+        let left = udp_options::leave(self.core.open_fd()?, group, interface.into().0);
         left.map_err(|cause| Error::io("leave", group, cause))
     }
 
@@ -156,7 +154,7 @@ impl UdpSocket {
     /// [`Error::Io`] for an interface that is not there; [`Error::Closed`] after
     /// [`abort`](Self::abort).
     pub fn set_multicast_interface(&self, interface: impl Into<Interface>) -> Result<()> {
-        let set = udp_options::set_multicast_interface(self.open()?, interface.into().0);
+        let set = udp_options::set_multicast_interface(self.core.open_fd()?, interface.into().0);
         self.set("set the multicast interface", set)
     }
 
@@ -166,7 +164,7 @@ impl UdpSocket {
     ///
     /// [`Error::Closed`] after [`abort`](Self::abort).
     pub fn set_multicast_loop(&self, on: bool) -> Result<()> {
-        let set = udp_options::set_multicast_loop(self.open()?, on);
+        let set = udp_options::set_multicast_loop(self.core.open_fd()?, on);
         self.set("set multicast loop", set)
     }
 
@@ -176,8 +174,18 @@ impl UdpSocket {
     ///
     /// [`Error::Closed`] after [`abort`](Self::abort).
     pub fn set_multicast_ttl(&self, hops: u8) -> Result<()> {
-        let set = udp_options::set_multicast_hops(self.open()?, hops);
+        let set = udp_options::set_multicast_hops(self.core.open_fd()?, hops);
         self.set("set the multicast hop limit", set)
+    }
+}
+
+impl UdpCore {
+    /// The descriptor, for a call that needs no loop.
+    fn open_fd(&self) -> Result<BorrowedFd<'_>> {
+        if self.socket.is_closed() {
+            return Err(Error::Closed);
+        }
+        Ok(self.socket.fd())
     }
 }
 
@@ -198,7 +206,7 @@ macro_rules! drop_counter {
             /// [`Error::Closed`] after [`abort`](Self::abort), [`Error::Io`] with a kernel older
             /// than 4.12.
             pub fn dropped(&self) -> Result<u32> {
-                let dropped = crate::sys::udp::dropped(self.core().open_fd()?);
+                let dropped = crate::sys::udp::dropped(self.core.open_fd()?);
                 dropped.map_err(|cause| Error::io("count drops of", self.local_addr(), cause))
             }
         }

@@ -8,7 +8,6 @@ use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use super::datagrams::{DatagramBuffer, Datagrams};
 use super::udp::Datagram;
 use super::udp_core::{One, UdpCore};
 use crate::error::{Error, Result};
@@ -85,46 +84,9 @@ impl Future for Receive<'_> {
     }
 }
 
-/// Receives a batch.
-#[derive(Debug)]
-pub(super) struct ReceiveMany<'s, 'b> {
-    udp: &'s UdpCore,
-    operation: Operation<'s>,
-    /// `None` once it was given back.
-    buffer: Option<&'b mut DatagramBuffer>,
-}
-
-impl<'s, 'b> ReceiveMany<'s, 'b> {
-    pub(super) fn new(udp: &'s UdpCore, buffer: &'b mut DatagramBuffer) -> Self {
-        Self {
-            udp,
-            operation: Operation::new(&udp.socket, Direction::Read).briefly(),
-            buffer: Some(buffer),
-        }
-    }
-}
-
-impl<'b> Future for ReceiveMany<'_, 'b> {
-    type Output = Result<Datagrams<'b>>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self {
-            udp,
-            operation,
-            buffer,
-        } = self.get_mut();
-        let room = buffer.as_mut().expect("not polled after its end").room();
-        let call = |core: &Core, fd: BorrowedFd<'_>| udp.receive_batch(core, fd, room);
-        let polled = operation.poll(cx, udp.first(), call, |cause| udp.not_received(cause));
-        ready!(polled)?;
-        let buffer: &'b DatagramBuffer = buffer.take().expect("as above");
-        Poll::Ready(Ok(buffer.datagrams()))
-    }
-}
-
 impl UdpCore {
     #[cold]
-    fn not_received(&self, cause: io::Error) -> Error {
+    pub(super) fn not_received(&self, cause: io::Error) -> Error {
         match self.peer {
             Some(peer) => Error::io("receive from", peer, cause),
             None => Error::io("receive on", self.local, cause),

@@ -6,9 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use super::hand_over::{Movable, hand_over};
 use super::listen_socket::ListenSocket;
-use super::options::{HasOptions, buffer_options, close_options};
+use super::sockets::{Sockets, close_options};
 use super::stream_socket::StreamSocket;
 use crate::error::{Error, Result};
 use crate::runtime::operation::Direction;
@@ -20,7 +19,6 @@ use crate::sys::addr::UnixName;
 use crate::sys::file::OwnFile;
 use crate::sys::room::Room;
 use crate::sys::socket::Kind;
-use crate::sys::unix::PeerCredentials;
 
 /// A UNIX stream connection; as [`TcpStream`](crate::TcpStream), with names for addresses.
 #[doc(alias = "UNIXSocketStream")]
@@ -31,9 +29,7 @@ pub struct UnixStream {
 
 byte_stream_face!(UnixStream, [], [], [], Send);
 socket_stream!(UnixStream);
-buffer_options!(UnixStream);
 close_options!(UnixStream);
-hand_over!(UnixStream);
 
 impl UnixStream {
     pub(super) fn new(fd: OwnedFd, peer: UnixName) -> Self {
@@ -56,28 +52,6 @@ impl UnixStream {
         self.known_local()
     }
 
-    /// User, group and process that made the other end: of a client, who connected; of a server,
-    /// who started to listen.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Io`]: after an abort there is no peer to ask about.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let (ours, _theirs) = soloio::unix_socket_pair()?;
-    /// let peer = ours.peer_credentials()?;
-    /// println!("user {}, process {:?}", peer.uid, peer.pid);
-    /// # Ok::<_, soloio::Error>(())
-    /// ```
-    #[doc(alias = "SO_PEERCRED")]
-    #[doc(alias = "ucred")]
-    pub fn peer_credentials(&self) -> Result<PeerCredentials> {
-        sys::unix::peer_credentials(self.socket.fd())
-            .map_err(|cause| Error::io("ask who is at", self.peer_name(), cause))
-    }
-
     fn known_local(&self) -> &UnixName {
         self.socket.local(|fd| {
             // The kernel knows it as long as the descriptor is open, which it is here.
@@ -86,7 +60,7 @@ impl UnixStream {
     }
 }
 
-impl HasOptions for UnixStream {
+impl Sockets for UnixStream {
     fn socket(&self) -> &Socket {
         self.socket.socket()
     }
@@ -94,9 +68,7 @@ impl HasOptions for UnixStream {
     fn called(&self) -> String {
         self.peer_name().to_string()
     }
-}
 
-impl Movable for UnixStream {
     fn each_socket(&mut self, change: fn(&mut Socket)) {
         change(self.socket.socket_mut());
     }
@@ -121,7 +93,7 @@ impl Movable for UnixStream {
 /// ```
 #[doc(alias = "socketpair")]
 pub fn unix_socket_pair() -> Result<(UnixStream, UnixStream)> {
-    let pair = sys::unix::pair(Kind::Stream);
+    let pair = sys::socket::pair(Kind::Stream);
     let (a, b) = pair.map_err(|cause| Error::io("make", "a pair of UNIX sockets", cause))?;
     let stream = |fd| UnixStream::new(fd, UnixName::unnamed());
     Ok((stream(a), stream(b)))
@@ -146,9 +118,8 @@ pub struct UnixListener {
 }
 
 close_options!(UnixListener);
-hand_over!(UnixListener);
 
-impl HasOptions for UnixListener {
+impl Sockets for UnixListener {
     fn socket(&self) -> &Socket {
         self.socket.socket()
     }
@@ -156,9 +127,7 @@ impl HasOptions for UnixListener {
     fn called(&self) -> String {
         self.name.to_string()
     }
-}
 
-impl Movable for UnixListener {
     fn each_socket(&mut self, change: fn(&mut Socket)) {
         change(self.socket.socket_mut());
     }
@@ -182,6 +151,7 @@ impl UnixListener {
     }
 
     /// The file stays when the listener goes.
+    #[cfg(feature = "adopt")]
     pub(super) fn keep_file(&self) {
         let file = self
             .file

@@ -12,14 +12,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::hand_over::{Movable, hand_over};
+use super::sockets::Sockets;
 use crate::error::{Error, Result};
 use crate::runtime::context::Core;
 use crate::runtime::operation::{After, Direction, First, Operation};
 use crate::runtime::socket::{Socket, Trigger};
 use crate::sys::addr::UnixName;
 use crate::sys::file::OwnFile;
-use crate::sys::socket::Kind;
 use crate::sys::{self, errno};
 use crate::time::sleep;
 
@@ -130,6 +129,7 @@ impl DatagramCore {
     }
 
     /// The file stays when the socket goes.
+    #[cfg(feature = "adopt")]
     fn keep_file(&self) {
         self.take_file().into_iter().for_each(OwnFile::keep);
     }
@@ -150,11 +150,17 @@ pub struct UnixDatagramSocket {
     core: DatagramCore,
 }
 
-hand_over!(UnixDatagramSocket);
+impl Sockets for UnixDatagramSocket {
+    fn socket(&self) -> &Socket {
+        &self.core.socket
+    }
 
-impl Movable for UnixDatagramSocket {
     fn each_socket(&mut self, change: fn(&mut Socket)) {
         change(&mut self.core.socket);
+    }
+
+    fn called(&self) -> String {
+        self.local_name().to_string()
     }
 }
 
@@ -165,6 +171,7 @@ impl UnixDatagramSocket {
         }
     }
 
+    #[cfg(feature = "adopt")]
     pub(super) fn keep_file(&self) {
         self.core.keep_file();
     }
@@ -264,11 +271,17 @@ pub struct ConnectedUnixDatagramSocket {
     peer: UnixName,
 }
 
-hand_over!(ConnectedUnixDatagramSocket);
+impl Sockets for ConnectedUnixDatagramSocket {
+    fn socket(&self) -> &Socket {
+        &self.core.socket
+    }
 
-impl Movable for ConnectedUnixDatagramSocket {
     fn each_socket(&mut self, change: fn(&mut Socket)) {
         change(&mut self.core.socket);
+    }
+
+    fn called(&self) -> String {
+        self.local_name().to_string()
     }
 }
 
@@ -280,6 +293,7 @@ impl ConnectedUnixDatagramSocket {
         }
     }
 
+    #[cfg(feature = "adopt")]
     pub(super) fn keep_file(&self) {
         self.core.keep_file();
     }
@@ -367,34 +381,4 @@ impl AsFd for ConnectedUnixDatagramSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.core.socket.lend()
     }
-}
-
-/// Makes two UNIX datagram sockets that are connected with each other (socketpair(2)). Needs no
-/// runtime.
-///
-/// # Errors
-///
-/// [`Error::Io`]: out of descriptors.
-///
-/// # Examples
-///
-/// ```
-/// let (ours, theirs) = soloio::unix_datagram_socket_pair()?;
-/// soloio::block_on(async {
-///     ours.send(b"one").await?;
-///     ours.send(b"").await?;
-///     assert_eq!(theirs.receive().await?, b"one");
-///     assert_eq!(theirs.receive().await?, b"");
-///     Ok::<_, soloio::Error>(())
-/// })?;
-/// # Ok::<_, soloio::Error>(())
-/// ```
-#[doc(alias = "socketpair")]
-pub fn unix_datagram_socket_pair()
--> Result<(ConnectedUnixDatagramSocket, ConnectedUnixDatagramSocket)> {
-    let pair = sys::unix::pair(Kind::Datagram);
-    let (a, b) = pair.map_err(|cause| Error::io("make", "a pair of UNIX sockets", cause))?;
-    let none = UnixName::unnamed;
-    let socket = |fd| ConnectedUnixDatagramSocket::new(fd, none(), none(), None);
-    Ok((socket(a), socket(b)))
 }

@@ -1,4 +1,4 @@
-//! Descriptors that travel with the bytes of a UNIX stream: `send_fds`, `receive_fds`.
+//! What a UNIX stream has beyond bytes: the credentials of its peer, descriptors that travel.
 
 use std::future::poll_fn;
 use std::io;
@@ -10,8 +10,31 @@ use crate::runtime::context::{Core, SCRATCH};
 use crate::runtime::operation::Direction;
 use crate::sys;
 use crate::sys::ancillary::MAX_SENT;
+use crate::sys::unix::PeerCredentials;
 
 impl UnixStream {
+    /// User, group and process that made the other end: of a client, who connected; of a server,
+    /// who started to listen.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`]: after an abort there is no peer to ask about.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (ours, _theirs) = soloio::unix_socket_pair()?;
+    /// let peer = ours.peer_credentials()?;
+    /// println!("user {}, process {:?}", peer.uid, peer.pid);
+    /// # Ok::<_, soloio::Error>(())
+    /// ```
+    #[doc(alias = "SO_PEERCRED")]
+    #[doc(alias = "ucred")]
+    pub fn peer_credentials(&self) -> Result<PeerCredentials> {
+        sys::unix::peer_credentials(self.socket.fd())
+            .map_err(|cause| Error::io("ask who is at", self.peer_name(), cause))
+    }
+
     /// Sends all of `data`, and descriptors with its first byte. The receiver gets duplicates;
     /// `fds` stay ours, and may be closed when this returns.
     ///

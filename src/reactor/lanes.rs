@@ -161,6 +161,7 @@ impl Lanes {
     }
 
     /// The slots in lanes, lane by lane.
+    #[cfg(any(test, feature = "dump"))]
     pub(super) fn iter<T: Linked>(&self, slots: &Slab<T>) -> impl Iterator<Item = u32> {
         self.first.iter().flat_map(|first| {
             let next = |at: &u32| slots.get(*at as usize).map(T::next);

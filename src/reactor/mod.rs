@@ -5,22 +5,27 @@
 //! | `readiness.rs` | one source: what is known, who waits (a pure machine) |
 //! | `sources.rs` | the sources' numbers |
 //! | `timers.rs` | deadlines in order (a pure machine) |
+//! | `awaited.rs` | what tasks wait for, for a dump |
 //! | `lanes.rs` | those that came in order (a pure machine) |
 //!
 //! The reactor calls no waker: it hands them to the loop, which wakes those that may be somebody
 //! else's code when no cell is borrowed.
 //! The poller is made at the first need, so a runtime that never waits makes no system call.
 
+#[cfg(feature = "dump")]
+mod awaited;
 mod lanes;
 mod readiness;
 mod sources;
 mod timers;
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::rc::Rc;
 use std::task::Waker;
 
+#[cfg(feature = "dump")]
+pub(crate) use awaited::Awaited;
 pub(crate) use readiness::{After, Direction};
 pub(crate) use sources::SourceKey;
 pub(crate) use timers::{Seen, TimerKey, Timers};
@@ -41,15 +46,6 @@ pub(crate) enum Trigger {
     Edge,
     /// Listeners: events as long as it is ready and an accept waits.
     Level,
-}
-
-/// What somebody waits for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Awaited {
-    /// A source and its descriptor, in one direction; true for a listener.
-    Socket(SourceKey, RawFd, Direction, bool),
-    /// A deadline.
-    Moment(Nanos),
 }
 
 /// Who waits for a source. A task is a number in the source; the rare waker of somebody else is
@@ -174,6 +170,7 @@ impl Reactor {
 
     /// True if an event said that there is urgent data (or what else has priority), an end or an
     /// error. That stays.
+    #[cfg(feature = "adopt")]
     pub(crate) fn is_prior(&mut self, key: SourceKey) -> bool {
         let source = self.sources.get(key);
         source.is_none_or(|source| source.readiness.is_prior())
@@ -341,30 +338,6 @@ impl Reactor {
         self.timers.take_wakers(wakers);
     }
 
-    /// Calls `visit` with every task that waits for a descriptor, by its number, and with `None`
-    /// for each waker that is no task's.
-    pub(crate) fn each_waiter(&self, mut visit: impl FnMut(Option<usize>, Awaited)) {
-        for (key, source) in self.sources.iter() {
-            for direction in [Direction::Read, Direction::Write] {
-                if let Some(parked) = source.readiness.waiter(direction) {
-                    let is_listener = source.readiness.listener.is_some();
-                    let task = (!parked.apart).then_some(parked.number);
-                    visit(
-                        task,
-                        Awaited::Socket(key, source.fd, direction, is_listener),
-                    );
-                }
-            }
-        }
-    }
-
-    /// Calls `visit` with everybody who waits for a moment.
-    pub(crate) fn each_timer<'a>(&'a self, mut visit: impl FnMut(&'a Waker, Awaited)) {
-        for (waker, deadline) in self.timers.iter() {
-            visit(waker, Awaited::Moment(deadline));
-        }
-    }
-
     /// How many descriptors are registered.
     pub(crate) fn source_count(&self) -> usize {
         self.sources.len()
@@ -386,7 +359,7 @@ fn waiters(source: &mut Source, foreign: &mut Foreign) -> [Option<Waiter>; 2] {
         .map(|direction| Some(foreign.take(source.readiness.unpark(direction)?)))
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "dump"))]
 mod tests {
     use super::*;
 

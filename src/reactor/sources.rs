@@ -66,6 +66,7 @@ impl Sources {
         self.slab.iter_mut().map(|(_, source)| source)
     }
 
+    #[cfg(feature = "dump")]
     pub(super) fn iter(&self) -> impl Iterator<Item = (SourceKey, &Source)> {
         let key = |index, source: &Source| u64::from(source.generation) << 32 | index as u64;
         let sources = self.slab.iter();

@@ -166,6 +166,7 @@ impl Timers {
     }
 
     /// Who waits for which deadline, in no order.
+    #[cfg(feature = "dump")]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Waker, u64)> {
         let heap = self.heap.iter().map(|entry| entry.index);
         let all = self.lanes.iter(&self.slots).chain(heap);

@@ -99,13 +99,13 @@ impl CallQueue {
     }
 
     /// True if there are some that the last turn had no time for.
-    pub(super) fn has_left(&self) -> bool {
+    pub(crate) fn has_left(&self) -> bool {
         !self.taken.borrow().is_empty()
     }
 
     /// Runs some of what is there. The others go on after a panic of one, and the first is given
     /// back.
-    pub(super) fn run(&self) -> Option<Payload> {
+    pub(crate) fn run(&self) -> Option<Payload> {
         let shared = self.shared.get()?;
         let (mut first, mut left) = (None, PER_TURN);
         loop {
@@ -129,7 +129,7 @@ impl CallQueue {
     }
 
     /// The loop ends: drops what was not run, and refuses what comes.
-    pub(super) fn close(&self) -> Option<Payload> {
+    pub(crate) fn close(&self) -> Option<Payload> {
         // Made, if there is none: who asks for it from now on gets one that is closed.
         let shared = self.shared();
         let mut queue = shared.lock();

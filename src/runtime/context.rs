@@ -6,20 +6,20 @@
 //! What an operation meets at its gate (`wait.rs`) is said here: whether all is calm, else whether
 //! the turn's budget is used, the loop failed, or some scope is cancelled.
 
-use std::cell::{Cell, Ref, RefCell, RefMut};
+use std::cell::{Cell, OnceCell, Ref, RefCell, RefMut};
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker, ready};
 
-use super::calls::CallQueue;
 use super::scopes::Scopes;
+#[cfg(feature = "relay")]
 use super::stores::Stores;
 use super::wait::Wait;
 use crate::error::{Error, Result};
 use crate::executor::remote::Remote;
-use crate::executor::{Executor, TaskId, waker};
+use crate::executor::{Executor, Payload, TaskId, waker};
 use crate::reactor::{Reactor, Waiter};
 use crate::sys::again;
 use crate::sys::batch::Batch;
@@ -29,6 +29,19 @@ use crate::sys::poller::Bell;
 /// How much one receive without a buffer of the caller's takes at most, in bytes.
 pub(crate) const SCRATCH: usize = 65_536;
 
+/// What other threads leave for the loop to run. A trait, so that a program whose threads leave
+/// nothing carries none of it.
+pub(crate) trait Errands: 'static {
+    /// True if there are some that the last turn had no time for.
+    fn has_left(&self) -> bool;
+    /// Runs some; the others go on after a panic of one, and the first panic is given back.
+    fn run(&self) -> Option<Payload>;
+    /// The loop ends: drops what was not run, and refuses what comes.
+    fn close(&self) -> Option<Payload>;
+    #[cfg(feature = "threads")]
+    fn as_any(&self) -> &dyn std::any::Any;
+}
+
 /// One runtime, seen from inside.
 pub(crate) struct Core {
     serial: u64,
@@ -36,11 +49,15 @@ pub(crate) struct Core {
     reactor: RefCell<Reactor>,
     remote: Arc<Remote<Bell>>,
     scratch: RefCell<Vec<u8>>,
+    #[cfg(feature = "relay")]
     pub(crate) stores: Stores,
     scopes: RefCell<Scopes>,
     /// How many scopes are cancelled, and one more if the loop failed.
     cancels: Cell<u32>,
-    calls: CallQueue,
+    /// What other threads leave for the loop to run; made when it is first asked for.
+    errands: OnceCell<Box<dyn Errands>>,
+    /// The loop ends: what asks for errands from here on gets closed ones.
+    closed: Cell<bool>,
     /// Room for many datagrams that no socket uses at the moment.
     batch: RefCell<Option<Box<Batch>>>,
     /// Set when the kernel refused to let the loop wait: every operation ends with this.
@@ -57,10 +74,12 @@ impl Core {
             reactor: RefCell::default(),
             remote,
             scratch: RefCell::default(),
+            #[cfg(feature = "relay")]
             stores: Stores::default(),
             scopes: RefCell::default(),
             cancels: Cell::new(0),
-            calls: CallQueue::default(),
+            errands: OnceCell::new(),
+            closed: Cell::new(false),
             batch: RefCell::default(),
             failure: RefCell::default(),
             failed: Cell::new(false),
@@ -84,9 +103,33 @@ impl Core {
         &self.remote
     }
 
-    /// What other threads have left for the loop to run.
-    pub(crate) fn calls(&self) -> &CallQueue {
-        &self.calls
+    /// The one kind of errands that there is.
+    #[cfg(feature = "threads")]
+    pub(crate) fn errands<E: Errands + Default>(&self) -> &E {
+        let made = self.errands.get_or_init(|| {
+            let errands = E::default();
+            if self.closed.get() {
+                errands.close();
+            }
+            Box::new(errands)
+        });
+        made.as_any().downcast_ref().expect("the one kind")
+    }
+
+    /// True if there are errands that the last turn had no time for.
+    pub(super) fn has_errands(&self) -> bool {
+        self.errands.get().is_some_and(|errands| errands.has_left())
+    }
+
+    /// Runs some of the errands; gives back what the first of them panicked with.
+    pub(super) fn run_errands(&self) -> Option<Payload> {
+        self.errands.get()?.run()
+    }
+
+    /// The loop ends: drops the errands, and refuses what comes.
+    pub(super) fn close_errands(&self) -> Option<Payload> {
+        self.closed.set(true);
+        self.errands.get()?.close()
     }
 
     pub(crate) fn bell(&self) -> &Bell {
@@ -227,6 +270,7 @@ pub(crate) fn poll_with<T>(f: impl FnOnce(&Rc<Core>) -> Poll<Result<T>>) -> Poll
 }
 
 /// An operation is done that made no system call: it counts against the turn's budget.
+#[cfg(feature = "tls")]
 pub(crate) fn finished() {
     with(|core| {
         if let Some(core) = core {

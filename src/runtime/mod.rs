@@ -12,6 +12,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `context.rs` | which runtime runs on this thread; the gate that operations pass |
+//! | `guest.rs` | a loop that is the guest of another one |
 //! | `inbox.rs` | what a turn has gathered: who is to be woken |
 //! | `calls.rs` | closures that other threads leave for the loop |
 //! | `socket.rs` | one descriptor's place in a loop, and who uses it |
@@ -26,10 +27,13 @@
 //!
 //! This is the only place that knows both sides.
 
+#[cfg(feature = "threads")]
 pub(crate) mod calls;
 pub(crate) mod context;
 mod control;
+#[cfg(feature = "dump")]
 mod dump;
+mod guest;
 mod inbox;
 pub(crate) mod operation;
 pub(crate) mod place;
@@ -39,26 +43,25 @@ pub(crate) mod scopes;
 pub(crate) mod silence;
 pub(crate) mod sleep;
 pub(crate) mod socket;
+#[cfg(feature = "relay")]
 pub(crate) mod stores;
 pub(crate) mod wait;
 
+#[cfg(feature = "dump")]
 pub use dump::{Dump, TaskState, dump};
 
 /// What `calls.rs` locks with; the model checker puts its own in place.
+#[cfg(feature = "threads")]
 mod sync {
     pub(crate) use std::sync::{Arc, Mutex};
 }
 
-use std::convert::Infallible;
 use std::fmt;
 use std::future::IntoFuture;
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::resume_unwind;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::executor::{Payload, SetKey, Step, TaskSet, waker};
@@ -156,11 +159,6 @@ impl Runtime {
         Ok(runtime)
     }
 
-    fn make_watch(&self) -> io::Result<Rc<Poller>> {
-        self.core.make_poller()?;
-        self.core.reactor().poller(self.core.bell()).cloned()
-    }
-
     fn without_poller() -> Result<Self> {
         let core = Core::new().map_err(|cause| Error::io("make", "a runtime", cause))?;
         let (root, root_key) = TaskSet::root(&core.executor);
@@ -204,48 +202,8 @@ impl Runtime {
         })
     }
 
-    /// Waits at most `max_wait` for something to happen (`None`: as long as it takes), then runs
-    /// the tasks that are woken, once. Returns early whenever there was something to do.
-    ///
-    /// For a foreign loop: call it with a wait of zero when the runtime's descriptor
-    /// ([`AsFd`]) is readable or [`next_timeout`](Self::next_timeout) is over.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Io`] if the kernel refused to let the loop wait; all operations end with the same.
-    ///
-    /// # Panics
-    ///
-    /// With the panic of a spawned task.
-    pub fn turn(&mut self, max_wait: Option<Duration>) -> Result<()> {
-        self.core.recover();
-        let core = Rc::clone(&self.core);
-        context::enter(&core, || {
-            let awake = Awake(self);
-            awake.0.wait(max_wait.map(clock::after));
-            let done = awake.0.run(|_| Poll::<Infallible>::Pending);
-            debug_assert!(done.is_pending(), "there is no main future in a turn");
-        });
-        if self.core.has_failed() {
-            Err(self.core.failure())
-        } else {
-            Ok(())
-        }
-    }
-
-    /// How long a foreign loop may wait on the descriptor before it calls
-    /// [`turn`](Self::turn): zero if a task is woken, `None` if no deadline is set.
-    #[must_use]
-    pub fn next_timeout(&self) -> Option<Duration> {
-        if self.has_ready() || self.core.remote().has_queued() {
-            return Some(Duration::ZERO);
-        }
-        let earliest = self.core.reactor_ref().timers.earliest()?;
-        Some(Duration::from_nanos(earliest.saturating_sub(clock::now())))
-    }
-
     fn has_ready(&self) -> bool {
-        self.core.executor.has_ready(self.root_key) || self.core.calls().has_left()
+        self.core.executor.has_ready(self.root_key) || self.core.has_errands()
     }
 
     /// Polls woken tasks until none is left, the budget is used, or `main` is done.
@@ -282,7 +240,7 @@ impl Runtime {
             inbox.woken.extend(core.fail(cause));
         }
         inbox.gather(core, TIMERS_PER_TURN);
-        let (woken, called) = (inbox.wake_all(core), core.calls().run());
+        let (woken, called) = (inbox.wake_all(core), core.run_errands());
         if let Some(payload) = woken.or(called) {
             resume_unwind(payload);
         }
@@ -359,24 +317,12 @@ impl Drop for Body<'_> {
     }
 }
 
-impl AsFd for Runtime {
-    /// The poller's descriptor: readable when an event or a wake from another thread has come.
-    /// Watch it for that, and do nothing else with it. It says nothing of deadlines and of tasks
-    /// that are woken already: [`next_timeout`](Self::next_timeout) does.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.watch
-            .as_ref()
-            .expect("`new` makes it, and nobody else gives out a runtime")
-            .as_fd()
-    }
-}
-
 impl Drop for Runtime {
     /// Drops the spawned tasks with the runtime still entered, then ends it for all other threads.
     fn drop(&mut self) {
         let panic = context::enter(&self.core, || {
             // First, so that no thread waits for a call while a task waits for the thread.
-            let left = self.core.calls().close();
+            let left = self.core.close_errands();
             self.root.teardown().or(left)
         });
         waker::close(self.core.executor.number());

@@ -192,6 +192,7 @@ impl Socket {
     }
 
     /// Leaves its loop, so that its next operation binds it anew. Nobody uses it now.
+    #[cfg(feature = "adopt")]
     pub(crate) fn unbind(&mut self) {
         let (owner, slot) = (*self.owner.get_mut(), *self.slot.get_mut());
         if slot != 0 {
@@ -222,6 +223,7 @@ impl Socket {
     }
 
     /// Ends all waits on it with [`Error::Closed`], and does nothing to the file behind it.
+    #[cfg(feature = "adopt")]
     pub(crate) fn retire(&self) {
         self.end(|| ());
     }

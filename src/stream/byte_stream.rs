@@ -7,15 +7,15 @@
 //!
 //! Long because a contract is mostly its documentation.
 
-use std::fs::File;
 use std::future::Future;
 use std::io::IoSlice;
-use std::ops::Range;
 use std::task::{Context, Poll};
 
 use super::futures::{ReceiveInto, ReceiveMax, SendAll, SendEof};
 use super::plain::Plain;
-use super::{RECEIVE_MAX, or_end, send_file};
+#[cfg(feature = "relay")]
+use super::send_file;
+use super::{RECEIVE_MAX, or_end};
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
@@ -214,8 +214,14 @@ pub trait ByteSendStream {
     ///
     /// Some of the bytes were handed over, from the first on;
     /// [`send_file_from`](Self::send_file_from) tells how many. The stream goes on.
+    #[cfg(feature = "relay")]
     #[doc(alias = "sendfile")]
-    fn send_file(&self, file: &File, offset: u64, length: u64) -> impl Future<Output = Result<()>>
+    fn send_file(
+        &self,
+        file: &std::fs::File,
+        offset: u64,
+        length: u64,
+    ) -> impl Future<Output = Result<()>>
     where
         Self: Sized,
     {
@@ -234,7 +240,12 @@ pub trait ByteSendStream {
     /// # Cancel safety
     ///
     /// Exactly the bytes no longer in `rest` were handed over; the stream goes on.
-    fn send_file_from(&self, file: &File, rest: &mut Range<u64>) -> impl Future<Output = Result<()>>
+    #[cfg(feature = "relay")]
+    fn send_file_from(
+        &self,
+        file: &std::fs::File,
+        rest: &mut std::ops::Range<u64>,
+    ) -> impl Future<Output = Result<()>>
     where
         Self: Sized,
     {

@@ -145,6 +145,7 @@ macro_rules! byte_stream_face {
             /// [`send_file_from`](Self::send_file_from) tells how many. The stream goes on.
             #[doc(alias = "sendfile")]
             #[inline]
+            #[cfg(feature = "relay")]
             pub fn send_file(
                 &self,
                 file: &std::fs::File,
@@ -164,6 +165,7 @@ macro_rules! byte_stream_face {
             ///
             /// Exactly the bytes no longer in `rest` were handed over; the stream goes on.
             #[inline]
+            #[cfg(feature = "relay")]
             pub fn send_file_from(
                 &self,
                 file: &std::fs::File,

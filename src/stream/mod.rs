@@ -38,10 +38,13 @@ mod listener;
 mod memory;
 mod multi;
 mod object;
+#[cfg_attr(not(feature = "relay"), allow(dead_code, reason = "TLS needs less"))]
 mod plain;
 mod pointers;
+#[cfg(feature = "relay")]
 mod relay;
 mod report;
+#[cfg(feature = "relay")]
 mod send_file;
 mod serve;
 mod serving;
@@ -60,6 +63,7 @@ pub use object::{
     ObjectReceiver, ObjectSender, ObjectStreamStatistics, TrySendError, create_memory_object_stream,
 };
 pub(crate) use plain::{Plain, PlainSocket, ReceiveCall, SendCall};
+#[cfg(feature = "relay")]
 pub use relay::{Relay, RelaySide, Relayed, relay};
 pub use report::Peer;
 pub use serve::Serve;

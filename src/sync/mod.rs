@@ -44,6 +44,7 @@ mod limiter;
 pub(crate) mod line;
 mod lock;
 mod permits;
+#[cfg(feature = "extras")]
 mod rate;
 #[cfg(debug_assertions)]
 mod self_wait;
@@ -55,6 +56,7 @@ pub use condition::{Condition, ConditionStatistics};
 pub use event::{Event, EventStatistics};
 pub use limiter::{CapacityLimiter, CapacityLimiterStatistics, LimiterToken};
 pub use lock::{Lock, LockGuard, LockStatistics};
+#[cfg(feature = "extras")]
 pub use rate::{RateLimiter, RateLimiterStatistics};
 pub use semaphore::{Semaphore, SemaphorePermit, SemaphoreStatistics};
 pub use thread_event::ThreadEvent;

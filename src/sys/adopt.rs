@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use socket2::{SockAddr, SockRef};
 
-use super::{check, options};
+use super::{check, sockopt};
 
 /// The family of a socket's addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +73,7 @@ fn protocol(_fd: BorrowedFd<'_>) -> io::Result<i32> {
 }
 
 fn option(fd: BorrowedFd<'_>, level: i32, name: i32) -> io::Result<i32> {
-    options::get(fd, level, name, 0)
+    sockopt::get(fd, level, name, 0)
 }
 
 /// Gives a socket what those have that are made here: non-blocking, close-on-exec, no SIGPIPE, no

@@ -1,17 +1,15 @@
-//! Control data: what travels beside the bytes of a message, descriptors (`SCM_RIGHTS`, unix(7))
-//! among it.
+//! Descriptors that travel with the bytes of a message (`SCM_RIGHTS`, unix(7)).
 //!
-//! The kernel adds all that the socket's options ask for, whether they were set here or not. So
-//! there is room for it, and what is not expected here is passed over, its descriptors closed.
-//! Descriptors are close-on-exec from the start where the system can (`MSG_CMSG_CLOEXEC`). The
-//! control buffer is read by hand and never past what the kernel says it wrote: Apple's systems
-//! leave a length in a truncated header that is larger than the buffer.
+//! There is room for all that the socket's options have the kernel add, and what is not expected
+//! here is passed over, its descriptors closed. Descriptors are close-on-exec from the start where
+//! the system can (`MSG_CMSG_CLOEXEC`).
 
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use super::check;
+use super::control::{Kind, messages, put, space};
 use super::socket::NO_SIGNAL;
 
 /// The most descriptors one message takes (`SCM_MAX_FD` of Linux; others take at least as many).
@@ -27,43 +25,8 @@ const FD: usize = size_of::<RawFd>();
 /// credentials, process and security label (a page at most), the time.
 const OTHERS: usize = 4096 + 512;
 
-/// Size of a header, with the padding before its data.
-const HEADER: usize = {
-    // SAFETY: pure arithmetic.
-    unsafe { libc::CMSG_LEN(0) as usize }
-};
-
-/// Size of a message with so many bytes of data, with the padding behind them.
-#[allow(clippy::cast_possible_truncation, reason = "4 KiB at most")]
-pub(super) const fn space(data: usize) -> usize {
-    // SAFETY: pure arithmetic.
-    unsafe { libc::CMSG_SPACE(data as libc::c_uint) as usize }
-}
-
-/// Each message begins at a multiple of this.
-const ALIGN: usize = space(1) - space(0);
-
 /// Room for the control data of a received message.
 const ROOM: usize = space(MAX_RECEIVED * FD) + OTHERS;
-
-/// Puts a message at the beginning of `room`, which is zeroed and has as much; tells its space.
-pub(super) fn put(room: &mut [u8], (level, kind): Kind, data: &[u8]) -> usize {
-    let space = space(data.len());
-    let room = &mut room[..space];
-    room[HEADER..][..data.len()].copy_from_slice(data);
-    // SAFETY: a header is integers, valid as zeros; there is room for one, which need not be
-    // aligned.
-    unsafe {
-        let mut header: libc::cmsghdr = std::mem::zeroed();
-        header.cmsg_level = level;
-        header.cmsg_type = kind;
-        header.cmsg_len = (HEADER + data.len()) as _;
-        room.as_mut_ptr()
-            .cast::<libc::cmsghdr>()
-            .write_unaligned(header);
-    }
-    space
-}
 
 /// Sends a prefix of `data` with descriptors beside its first byte, and tells its length.
 pub(crate) fn send(fd: BorrowedFd<'_>, data: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
@@ -162,9 +125,6 @@ fn close_on_exec(fds: &[OwnedFd]) -> io::Result<()> {
     Ok(())
 }
 
-/// Level and type of a control message.
-pub(super) type Kind = (i32, i32);
-
 const RIGHTS: Kind = (libc::SOL_SOCKET, libc::SCM_RIGHTS);
 
 /// The sender's process (`SO_PASSPIDFD`, Linux 6.5; libc has no name for it yet).
@@ -189,46 +149,18 @@ fn descriptors(kind: Kind, data: &[u8]) -> impl Iterator<Item = RawFd> + '_ {
         .filter(|fd| *fd >= 0)
 }
 
-/// The messages in control data. Pure: trusts no length in it beyond the data's own.
-pub(super) fn messages(control: &[u8]) -> impl Iterator<Item = (Kind, &[u8])> {
-    let mut rest = control;
-    std::iter::from_fn(move || {
-        let (kind, length) = header(rest)?;
-        let data = &rest[HEADER..length];
-        rest = rest
-            .get(length.next_multiple_of(ALIGN)..)
-            .unwrap_or_default();
-        Some((kind, data))
-    })
-}
-
-/// Level and type of the first message, and its length as far as it lies inside.
-fn header(control: &[u8]) -> Option<(Kind, usize)> {
-    if control.len() < HEADER {
-        return None;
-    }
-    // SAFETY: a header is integers, for which all bytes are good, and so many bytes are there; it
-    // need not be aligned.
-    let header: libc::cmsghdr =
-        unsafe { control.as_ptr().cast::<libc::cmsghdr>().read_unaligned() };
-    #[allow(clippy::unnecessary_cast, reason = "the type differs between systems")]
-    let length = (header.cmsg_len as usize).min(control.len());
-    // A length below the header's own would never come to an end.
-    (length >= HEADER).then_some(((header.cmsg_level, header.cmsg_type), length))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs::File;
     use std::os::fd::AsFd;
 
-    use super::super::socket::Kind;
-    use super::super::unix;
+    use super::super::control::HEADER;
+    use super::super::socket::{self, pair};
 
     #[test]
     fn descriptors_arrive_close_on_exec_and_the_surplus_is_gone() {
-        let (a, b) = unix::pair(Kind::Stream).expect("a pair");
+        let (a, b) = pair(socket::Kind::Stream).expect("a pair");
         let null = File::open("/dev/null").expect("a descriptor");
         for (sent, room) in [(1, 1), (5, 6), (6, 5), (64, 5), (253, 253), (7, 0)] {
             let fds = vec![null.as_fd(); sent];

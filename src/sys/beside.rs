@@ -1,6 +1,8 @@
-//! What is pinned inside of what is pinned: a future beside its data, the fields of a tuple.
+//! A future that is pinned beside data that is not.
 
+use std::future::Future;
 use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 /// `future` stays where it is once this is pinned; `data` can be moved.
 ///
@@ -35,45 +37,33 @@ impl<F, D> Beside<F, D> {
     }
 }
 
-/// A tuple whose fields are pinned when it is.
-pub(crate) trait Fields {
-    /// The tuple of them.
-    type Pinned<'a>
-    where
-        Self: 'a;
-
-    /// All fields at once.
-    fn fields(self: Pin<&mut Self>) -> Self::Pinned<'_>;
+/// Calls `poll` for `all` until it is ready, then drops `all`, which has room only once: an async
+/// fn would keep what it was given beside what it polls, and be twice as large at each level.
+pub(crate) fn together<T, P, O>(all: T, poll: P) -> impl Future<Output = O>
+where
+    P: FnMut(Pin<&mut T>, &mut Context<'_>) -> Poll<O>,
+{
+    Beside::new(Some(all), Together(poll))
 }
 
-macro_rules! fields {
-    ($($place:tt $type:ident),+) => {
-        impl<$($type),+> Fields for ($($type,)+) {
-            type Pinned<'a> = ($(Pin<&'a mut $type>,)+) where Self: 'a;
+/// See [`together`].
+struct Together<P>(P);
 
-            #[inline]
-            fn fields(self: Pin<&mut Self>) -> Self::Pinned<'_> {
-                // SAFETY: nothing is moved out of `this`, and each field leaves the function once,
-                // pinned. `self` was pinned, so they stay where they are until they are dropped. A
-                // tuple has no `Drop` of its own, is not packed, and is `Unpin` only if all of its
-                // fields are. No caller treats a field of a tuple it calls this on as not pinned,
-                // since all it has is the pinned tuple.
-                unsafe {
-                    let this = self.get_unchecked_mut();
-                    ($(Pin::new_unchecked(&mut this.$place),)+)
-                }
-            }
-        }
-    };
+impl<T, P, O> Future for Beside<Option<T>, Together<P>>
+where
+    P: FnMut(Pin<&mut T>, &mut Context<'_>) -> Poll<O>,
+{
+    type Output = O;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<O> {
+        let (mut all, Together(poll)) = self.parts();
+        let there = all.as_mut().as_pin_mut();
+        let output = ready!(poll(there.expect("not polled after its end"), cx));
+        all.set(None);
+        Poll::Ready(output)
+    }
 }
-
-fields!(0 A, 1 B);
-fields!(0 A, 1 B, 2 C);
-fields!(0 A, 1 B, 2 C, 3 D);
-fields!(0 A, 1 B, 2 C, 3 D, 4 E);
-fields!(0 A, 1 B, 2 C, 3 D, 4 E, 5 F);
-fields!(0 A, 1 B, 2 C, 3 D, 4 E, 5 F, 6 G);
-fields!(0 A, 1 B, 2 C, 3 D, 4 E, 5 F, 6 G, 7 H);
 
 #[cfg(test)]
 mod tests {
@@ -133,22 +123,6 @@ mod tests {
         drops.0.borrow_mut().clear();
         drop(Beside::new(twice(named("future")), named("data")));
         assert_eq!(*drops.0.borrow(), ["data", "future"], "the data first");
-    }
-
-    #[test]
-    fn the_fields_of_a_tuple_stay_in_their_places() {
-        let drops = Drops(Rc::default());
-        let named = |name| Named(name, drops.clone());
-        let mut both = pin!((twice(named("a")), twice(named("the other"))));
-        let mut cx = Context::from_waker(Waker::noop());
-        for ready in [false, true] {
-            let (a, b) = both.as_mut().fields();
-            let length = a.poll(&mut cx);
-            assert_eq!(
-                (length.is_ready(), b.poll(&mut cx).is_ready()),
-                (ready, ready)
-            );
-        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::check;
@@ -44,9 +44,10 @@ pub(crate) fn limit_mode(fd: BorrowedFd<'_>, mode: u32) {
 }
 
 /// Reads from a place in a file; 0 if it ends there.
+#[cfg(feature = "relay")]
 pub(crate) fn read_at(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
     loop {
-        match file.read_at(buf, offset) {
+        match std::os::unix::fs::FileExt::read_at(file, buf, offset) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             read => return read,
         }
@@ -111,6 +112,7 @@ impl OwnFile {
     }
 
     /// The file stays.
+    #[cfg(feature = "adopt")]
     pub(crate) fn keep(mut self) {
         // Nothing stands at the empty path.
         self.path = PathBuf::new();

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `clock.rs` | the one clock |
 //! | `current.rs` | no system call, but `unsafe`: what is current on a thread |
-//! | `beside.rs` | the same: what is pinned inside of what is pinned |
+//! | `beside.rs`, `fields.rs` | the same: what is pinned inside of what is pinned |
 //! | `fork.rs` | which process this is: a fork, or the one that made something |
 //! | `poller.rs` | mio's `Poll`, level-triggered listeners beside it, the bell |
 //! | `timerfd.rs` | waits shorter than a millisecond (Linux) |
@@ -18,14 +18,16 @@
 //! | `udp_options.rs` | broadcast, multicast, hop limits of datagram sockets |
 //! | `unix.rs` | UNIX pairs, datagrams by name, credentials |
 //! | `splice.rs` | bytes that stay in the kernel: splice, sendfile (Linux) |
-//! | `ancillary.rs` | control data: descriptors that travel with bytes, what the kernel tells |
+//! | `control.rs` | control data: what travels beside the bytes of a message |
+//! | `ancillary.rs` | descriptors that do |
 //! | `signal.rs` | the handler of signals, who wants which, what was there before |
 //! | `names.rs` | getaddrinfo |
 //! | `interface.rs` | network interfaces by name |
 //! | `socket.rs` | making, connecting, accepting, receiving, sending |
 //! | `room.rs` | memory that bytes are received into, of which nothing need be initialised |
 //! | `queues.rs` | how many bytes lie in a socket's queues |
-//! | `options.rs` | socket options |
+//! | `sockopt.rs` | socket options as the kernel reads and writes them |
+//! | `options.rs` | socket options as numbers and times |
 //! | `addr.rs` | socket addresses to and from the kernel's form, UNIX names |
 //! | `file.rs` | the file of a UNIX socket; files to be sent |
 //! | `spare.rs` | a descriptor kept in reserve |
@@ -35,33 +37,57 @@
 #![allow(unsafe_code, reason = "this is the layer that talks to the kernel")]
 
 pub(crate) mod addr;
+#[cfg(feature = "adopt")]
 pub(crate) mod adopt;
+#[cfg(feature = "unix-ext")]
 pub(crate) mod ancillary;
+#[cfg_attr(
+    not(feature = "udp-batch"),
+    allow(dead_code, reason = "plain receives use some")
+)]
 pub(crate) mod batch;
 pub(crate) mod beside;
 pub(crate) mod clock;
+mod control;
 pub(crate) mod current;
+#[cfg_attr(
+    not(feature = "full"),
+    allow(dead_code, reason = "each feature asks for its own")
+)]
 pub(crate) mod errno;
+#[cfg(feature = "extras")]
+pub(crate) mod fields;
 pub(crate) mod file;
+#[cfg(feature = "adopt")]
 pub(crate) mod foreign;
 pub(crate) mod fork;
 pub(crate) mod interface;
 pub(crate) mod names;
+#[cfg(feature = "options")]
 pub(crate) mod options;
 pub(crate) mod poller;
 pub(crate) mod queues;
 pub(crate) mod room;
+#[cfg(feature = "signal")]
 pub(crate) mod signal;
 pub(crate) mod socket;
+pub(crate) mod sockopt;
 pub(crate) mod spare;
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(all(feature = "relay", any(target_os = "linux", target_os = "android")))]
 pub(crate) mod splice;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod timerfd;
+#[cfg_attr(
+    not(feature = "udp-batch"),
+    allow(dead_code, reason = "as for `batch`")
+)]
 pub(crate) mod udp;
 #[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg_attr(not(feature = "full"), allow(dead_code, reason = "as for `batch`"))]
 mod udp_linux;
+#[cfg(feature = "options")]
 pub(crate) mod udp_options;
+#[cfg(feature = "unix-ext")]
 pub(crate) mod unix;
 
 use std::io;

@@ -18,7 +18,7 @@ fn queued(fd: BorrowedFd<'_>, ended: bool) -> io::Result<usize> {
 
 #[cfg(target_vendor = "apple")]
 fn queued(fd: BorrowedFd<'_>, _ended: bool) -> io::Result<usize> {
-    let bytes: libc::c_int = super::options::get(fd, libc::SOL_SOCKET, libc::SO_NWRITE, 0)?;
+    let bytes: libc::c_int = super::sockopt::get(fd, libc::SOL_SOCKET, libc::SO_NWRITE, 0)?;
     Ok(usize::try_from(bytes).unwrap_or(0))
 }
 

@@ -6,7 +6,7 @@
 use std::io::{self, IoSlice};
 use std::mem::size_of;
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
@@ -232,7 +232,7 @@ pub(crate) fn bind(fd: BorrowedFd<'_>, address: &SocketAddr) -> io::Result<()> {
 /// to other peers may share (`IP_BIND_ADDRESS_NO_PORT`). Where that is unknown the bind chooses.
 pub(crate) fn choose_port_late(fd: BorrowedFd<'_>) {
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    drop(super::options::set(
+    drop(super::sockopt::set(
         fd,
         libc::IPPROTO_IP,
         libc::IP_BIND_ADDRESS_NO_PORT,
@@ -276,7 +276,7 @@ pub(crate) fn kill(fd: BorrowedFd<'_>, ends_others: bool) {
 /// Ends a connection at once by a reset, which a UNIX stream has not: its peer sees the end.
 /// Without a descriptor to spare the reset comes when the owner closes its descriptor.
 pub(crate) fn reset(fd: BorrowedFd<'_>) {
-    let lingers = super::options::set_zero_linger(fd, true);
+    let lingers = super::sockopt::set_zero_linger(fd, true);
     let replaced = unix(Kind::Stream).and_then(|dead| replace(fd, &dead));
     // Each fails on what has ended already, or says what the comment above does.
     drop((lingers, replaced));
@@ -327,9 +327,18 @@ pub(crate) fn peer_name(fd: BorrowedFd<'_>) -> io::Result<UnixName> {
     Ok(UnixName::read(&SockRef::from(&fd).peer_addr()?))
 }
 
+/// Two sockets that are connected with each other, without names.
+pub(crate) fn pair(kind: Kind) -> io::Result<(OwnedFd, OwnedFd)> {
+    let (a, b) = Socket::pair(Domain::UNIX, kind.into(), None)?;
+    a.set_nonblocking(true)?;
+    b.set_nonblocking(true)?;
+    Ok((a.into(), b.into()))
+}
+
 /// Names a descriptor for people: with the peer's address, else its own. It must stay open until
 /// this returns.
-pub(crate) fn describe(fd: RawFd) -> String {
+#[cfg(feature = "dump")]
+pub(crate) fn describe(fd: std::os::fd::RawFd) -> String {
     // SAFETY: it is open. The one caller, the dump, holds the lock under which a socket that is
     // dropped on another thread posts that before it closes; on this thread the reactor forgets it
     // before.

@@ -138,13 +138,12 @@ mod tests {
     use super::*;
     use std::os::fd::AsFd;
 
-    use super::super::socket::{self, Kind};
-    use super::super::unix;
+    use super::super::socket::{self, Kind, pair};
 
     #[test]
     fn bytes_go_through_and_can_be_taken_back() {
-        let (a, b) = unix::pair(Kind::Stream).expect("a pair");
-        let (c, d) = unix::pair(Kind::Stream).expect("a pair");
+        let (a, b) = pair(Kind::Stream).expect("a pair");
+        let (c, d) = pair(Kind::Stream).expect("a pair");
         let pipe = Pipe::new().expect("two descriptors");
         socket::send(a.as_fd(), b"0123456789").expect("sent");
         assert_eq!(pipe.fill(b.as_fd()).expect("spliced"), 10);
@@ -167,8 +166,8 @@ mod tests {
         static HEARD: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
         // SAFETY: the handler stores a flag, which is safe at any moment.
         let before = unsafe { libc::signal(libc::SIGPIPE, heard as extern "C" fn(i32) as usize) };
-        let (a, b) = unix::pair(Kind::Stream).expect("a pair");
-        let (c, d) = unix::pair(Kind::Stream).expect("a pair");
+        let (a, b) = pair(Kind::Stream).expect("a pair");
+        let (c, d) = pair(Kind::Stream).expect("a pair");
         let pipe = Pipe::new().expect("two descriptors");
         socket::send(a.as_fd(), b"x").expect("sent");
         assert_eq!(pipe.fill(b.as_fd()).expect("spliced"), 1);

@@ -193,11 +193,16 @@ pub(crate) fn receive_plain(
     })
 }
 
+#[cfg(all(feature = "options", any(target_os = "linux", target_os = "android")))]
+pub(crate) use super::udp_linux::dropped;
+#[cfg(all(feature = "udp-batch", any(target_os = "linux", target_os = "android")))]
+pub(crate) use super::udp_linux::send;
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) use super::udp_linux::{
-    coalesce, destination, dropped, is_coalescing, is_telling, part, receive, send, send_from,
-    tell_destinations,
-};
+pub(crate) use super::udp_linux::tell_destinations;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) use super::udp_linux::{coalesce, destination, part, receive, send_from};
+#[cfg(all(feature = "adopt", any(target_os = "linux", target_os = "android")))]
+pub(crate) use super::udp_linux::{is_coalescing, is_telling};
 
 /// Receives up to `want` messages: the first into `direct` if there is one, the others into the
 /// batch, which is cleared before. Waits for none.

@@ -8,11 +8,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::addr::Inet;
-use super::ancillary::{messages, put};
 use super::batch::{Batch, Message, SLOTS};
+use super::control::{messages, put};
 use super::socket::{self, Received};
 use super::udp::{CHUNK, Chunk, Filled, Segments};
-use super::{check, errno, options};
+use super::{check, errno, sockopt};
 
 /// Room for what is sent beside a message: the size of its segments, the address it goes out from.
 type Control = [u8; 64];
@@ -141,15 +141,15 @@ pub(crate) fn destination(beside: &[u8]) -> Option<IpAddr> {
 
 /// Has the kernel tell the address that each datagram came to.
 pub(crate) fn tell_destinations(fd: BorrowedFd<'_>) -> io::Result<()> {
-    let v6 = options::set(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1);
-    let v4 = options::set(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1);
+    let v6 = sockopt::set(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1);
+    let v4 = sockopt::set(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1);
     // An IPv4 socket has no option of IPv6; an IPv6 socket has both.
     v6.or(v4)
 }
 
 /// Whether the kernel tells the address that each datagram came to.
 pub(crate) fn is_telling(fd: BorrowedFd<'_>) -> bool {
-    let is_on = |level, name| options::get(fd, level, name, 0).is_ok_and(|on| on != 0);
+    let is_on = |level, name| sockopt::get(fd, level, name, 0).is_ok_and(|on| on != 0);
     is_on(libc::IPPROTO_IP, libc::IP_PKTINFO) || is_on(libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)
 }
 
@@ -278,12 +278,12 @@ pub(crate) fn part(fd: BorrowedFd<'_>) {
 }
 
 fn set_coalescing(fd: BorrowedFd<'_>, on: libc::c_int) -> bool {
-    options::set(fd, libc::SOL_UDP, libc::UDP_GRO, on).is_ok()
+    sockopt::set(fd, libc::SOL_UDP, libc::UDP_GRO, on).is_ok()
 }
 
 /// Whether the kernel may hand out several datagrams as one message.
 pub(crate) fn is_coalescing(fd: BorrowedFd<'_>) -> bool {
-    options::get(fd, libc::SOL_UDP, libc::UDP_GRO, 0).is_ok_and(|on| on != 0)
+    sockopt::get(fd, libc::SOL_UDP, libc::UDP_GRO, 0).is_ok_and(|on| on != 0)
 }
 
 /// How many messages the kernel has dropped since the socket was made: there was no room for them
@@ -291,10 +291,10 @@ pub(crate) fn is_coalescing(fd: BorrowedFd<'_>) -> bool {
 pub(crate) fn dropped(fd: BorrowedFd<'_>) -> io::Result<u32> {
     // As many as there are by now; kernels fill those that they know (sock_diag(7), SKMEMINFO).
     let none = [0_u32; libc::SK_MEMINFO_DROPS as usize + 1];
-    let info = options::get(fd, libc::SOL_SOCKET, libc::SO_MEMINFO, none)?;
+    let info = sockopt::get(fd, libc::SOL_SOCKET, libc::SO_MEMINFO, none)?;
     Ok(info[libc::SK_MEMINFO_DROPS as usize])
 }
 
 pub(super) fn knows_segments(fd: BorrowedFd<'_>) -> bool {
-    options::get(fd, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok()
+    sockopt::get(fd, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok()
 }

@@ -107,7 +107,7 @@ fn set_multicast_index_v4(fd: BorrowedFd<'_>, index: u32) -> io::Result<()> {
         imr_address: libc::in_addr { s_addr: 0 },
         imr_ifindex: i32::try_from(index).map_err(|_| io::ErrorKind::InvalidInput)?,
     };
-    super::options::set(fd, libc::IPPROTO_IP, libc::IP_MULTICAST_IF, request)
+    super::sockopt::set(fd, libc::IPPROTO_IP, libc::IP_MULTICAST_IF, request)
 }
 
 /// The BSDs take an address of 0.0.0.0/8 for the number of an interface (ip(4)).
@@ -130,10 +130,6 @@ pub(crate) fn set_multicast_hops(fd: BorrowedFd<'_>, hops: u8) -> io::Result<()>
         |socket| socket.set_multicast_ttl_v4(hops.into()),
         |socket| socket.set_multicast_hops_v6(hops.into()),
     )
-}
-
-pub(crate) fn broadcast(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    SockRef::from(&fd).broadcast()
 }
 
 pub(crate) fn set_broadcast(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {

@@ -1,22 +1,14 @@
-//! UNIX socket calls beyond what all sockets have: pairs, datagrams by name, who the peer is.
+//! UNIX socket calls beyond what all sockets have: datagrams by name, who the peer is.
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
-use socket2::{Domain, MaybeUninitSlice, SockRef, Socket};
+use socket2::{MaybeUninitSlice, SockRef};
 
 use super::addr::UnixName;
 use super::check;
-use super::socket::{Kind, NO_SIGNAL};
-
-/// Two sockets that are connected with each other, without names.
-pub(crate) fn pair(kind: Kind) -> io::Result<(OwnedFd, OwnedFd)> {
-    let (a, b) = Socket::pair(Domain::UNIX, kind.into(), None)?;
-    a.set_nonblocking(true)?;
-    b.set_nonblocking(true)?;
-    Ok((a.into(), b.into()))
-}
+use super::socket::NO_SIGNAL;
 
 /// A received datagram: how much of it is in the buffer, from whom, and whether more was cut off.
 #[derive(Debug)]
@@ -85,7 +77,7 @@ pub(crate) fn peer_credentials(fd: BorrowedFd<'_>) -> io::Result<PeerCredentials
         uid: 0,
         gid: 0,
     };
-    let credentials = super::options::get(fd, libc::SOL_SOCKET, libc::SO_PEERCRED, none)?;
+    let credentials = super::sockopt::get(fd, libc::SOL_SOCKET, libc::SO_PEERCRED, none)?;
     if credentials.pid == 0 && credentials.uid == u32::MAX {
         // What Linux says of a socket without a peer.
         return Err(io::ErrorKind::NotConnected.into());
@@ -113,7 +105,7 @@ pub(crate) fn peer_credentials(fd: BorrowedFd<'_>) -> io::Result<PeerCredentials
 
 #[cfg(target_vendor = "apple")]
 fn peer_pid(fd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
-    let pid = super::options::get(fd, libc::SOL_LOCAL, libc::LOCAL_PEERPID, 0)?;
+    let pid = super::sockopt::get(fd, libc::SOL_LOCAL, libc::LOCAL_PEERPID, 0)?;
     Ok(Some(pid).filter(|pid| *pid != 0))
 }
 
@@ -125,6 +117,7 @@ fn peer_pid(_fd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::socket::{Kind, pair};
     use super::*;
     use std::os::fd::AsFd;
 

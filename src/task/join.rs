@@ -4,8 +4,9 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use super::race::{order, sealed::Sealed, together};
-use crate::sys::beside::{Beside, Fields};
+use super::race::{order, sealed::Sealed};
+use crate::sys::beside::{Beside, together};
+use crate::sys::fields::Fields;
 
 /// Runs several futures in this task until all are done, and gives their outputs in order.
 ///

@@ -16,13 +16,16 @@
 //! | `start.rs` | `TaskGroup::start`: waits until a child is ready |
 //! | `timeout.rs` | `fail_after`, `move_on_after`, and the same with a moment |
 
+#[cfg(feature = "cores")]
 mod cores;
 mod ending;
 mod group;
 mod handle;
+#[cfg(feature = "extras")]
 mod join;
 mod keeper;
 mod outcome;
+#[cfg(feature = "extras")]
 mod race;
 #[cfg(doctest)]
 mod rejected;
@@ -34,12 +37,15 @@ mod timeout;
 use std::future::poll_fn;
 use std::task::{Poll, ready};
 
+#[cfg(feature = "cores")]
 pub use cores::{Core, StopHandle, per_core, per_core_with};
 pub use group::{TaskGroup, task_group, task_group_with};
 pub use handle::TaskHandle;
+#[cfg(feature = "extras")]
 pub use join::{Join, TryJoin, join, try_join};
 pub(crate) use keeper::Keeper;
 pub use outcome::Outcome;
+#[cfg(feature = "extras")]
 pub use race::{Race, Winner, race};
 pub use scope::{CancelScope, current_effective_deadline, shield};
 pub use start::Ready;

@@ -7,10 +7,10 @@
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::{Future, IntoFuture};
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
 
-use crate::sys::beside::{Beside, Fields};
+use crate::sys::beside::together;
+use crate::sys::fields::Fields;
 
 /// Runs several futures in this task until one is done; the others are dropped before this returns.
 ///
@@ -127,34 +127,6 @@ pub(super) fn start(count: usize) -> usize {
 pub(super) fn order(count: usize) -> impl Iterator<Item = usize> {
     let start = start(count);
     (start..count).chain(0..start)
-}
-
-/// Calls `poll` for `all` until it is ready, then drops `all`, which has room only once: an async
-/// fn would keep what it was given beside what it polls, and be twice as large at each level.
-pub(super) fn together<T, P, O>(all: T, poll: P) -> impl Future<Output = O>
-where
-    P: FnMut(Pin<&mut T>, &mut Context<'_>) -> Poll<O>,
-{
-    Beside::new(Some(all), Together(poll))
-}
-
-/// See [`together`].
-struct Together<P>(P);
-
-impl<T, P, O> Future for Beside<Option<T>, Together<P>>
-where
-    P: FnMut(Pin<&mut T>, &mut Context<'_>) -> Poll<O>,
-{
-    type Output = O;
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<O> {
-        let (mut all, Together(poll)) = self.parts();
-        let there = all.as_mut().as_pin_mut();
-        let output = ready!(poll(there.expect("not polled after its end"), cx));
-        all.set(None);
-        Poll::Ready(output)
-    }
 }
 
 macro_rules! race_tuple {

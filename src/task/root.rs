@@ -8,9 +8,9 @@ use std::task::Context;
 
 use super::group::TaskCell;
 use super::handle::TaskHandle;
-use super::race::together;
 use crate::error::Error;
 use crate::runtime::Runtime;
+use crate::sys::beside::together;
 
 impl Runtime {
     /// Starts a task that lives as long as the runtime; it runs in

@@ -49,6 +49,7 @@ impl<T> Given<T> {
     }
 
     /// False if it has not run, and never will from now on.
+    #[cfg(feature = "threads")]
     pub(crate) fn has_started(&self) -> bool {
         POOL.withdraw(self.ticket).is_none()
     }

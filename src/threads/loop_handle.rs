@@ -1,5 +1,6 @@
 //! `LoopHandle`: closures that another thread has run on the loop.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, ThreadId};
@@ -7,9 +8,9 @@ use std::thread::{self, ThreadId};
 use crossbeam_channel::bounded;
 
 use crate::error::{Error, Panicked, Result};
-use crate::executor::{TaskId, waker};
-use crate::runtime::calls::Calls;
-use crate::runtime::context;
+use crate::executor::{Payload, TaskId, waker};
+use crate::runtime::calls::{CallQueue, Calls};
+use crate::runtime::context::{self, Errands};
 
 /// Reaches the loop of the runtime that runs on this thread from other threads.
 ///
@@ -50,7 +51,7 @@ pub fn loop_handle() -> Result<LoopHandle> {
     Ok(LoopHandle {
         runtime: core.serial(),
         thread: thread::current().id(),
-        calls: core.calls().shared(),
+        calls: core.errands::<CallQueue>().shared(),
     })
 }
 
@@ -128,5 +129,23 @@ impl LoopHandle {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.calls.is_closed()
+    }
+}
+
+impl Errands for CallQueue {
+    fn has_left(&self) -> bool {
+        self.has_left()
+    }
+
+    fn run(&self) -> Option<Payload> {
+        self.run()
+    }
+
+    fn close(&self) -> Option<Payload> {
+        self.close()
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 }

@@ -5,15 +5,26 @@
 //! | `job.rs` | `run_in_thread`: its options, and what a cancel does to it |
 //! | `given.rs` | one closure that the pool has, and the tasks that wait for it |
 //! | `lane.rs` | the lanes that jobs wait in, and their bounds |
+//! | `pool/` | how the threads are doing |
 //! | `pool.rs` | the threads: how many there are, which job one runs, when it ends |
 //! | `loop_handle.rs` | `LoopHandle`: closures that another thread has run on the loop |
 
 pub(crate) mod given;
+#[cfg(feature = "threads")]
 mod job;
+#[cfg_attr(
+    not(feature = "threads"),
+    allow(dead_code, reason = "without jobs, names only")
+)]
 pub(crate) mod lane;
+#[cfg(feature = "threads")]
 mod loop_handle;
+#[cfg_attr(not(feature = "threads"), allow(dead_code, reason = "as above"))]
 mod pool;
 
+#[cfg(feature = "threads")]
 pub use job::{RunInThread, run_in_thread};
+#[cfg(feature = "threads")]
 pub use loop_handle::{LoopHandle, loop_handle};
+#[cfg(feature = "threads")]
 pub use pool::{ThreadStatistics, thread_statistics};

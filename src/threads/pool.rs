@@ -26,6 +26,9 @@
 //! * `coming` is at least the number of ready jobs, unless a thread could not be made.
 //! * Whether a job has started, and whether it is abandoned, is decided under the lock alone.
 
+#[cfg(feature = "threads")]
+mod statistics;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::mem;
@@ -37,6 +40,9 @@ use std::time::Duration;
 
 use super::lane::Lane;
 use crate::sys::again;
+
+#[cfg(feature = "threads")]
+pub use statistics::{ThreadStatistics, thread_statistics};
 
 /// How long a thread waits for the next job before it ends; AnyIO's time.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -237,18 +243,6 @@ impl Pool {
         state.abandoned -= 1;
         state
     }
-
-    fn statistics(&self) -> ThreadStatistics {
-        let state = self.lock();
-        let waiting = state.lines.values().map(|line| line.waiting.len());
-        ThreadStatistics {
-            threads: state.threads,
-            idle: state.idle.len(),
-            running: state.wanted.len() + state.abandoned,
-            waiting: waiting.sum::<usize>() + state.ready.len(),
-            abandoned: state.abandoned,
-        }
-    }
 }
 
 impl State {
@@ -329,39 +323,7 @@ fn quietly(f: impl FnOnce()) {
     }
 }
 
-/// How the threads of this process that run blocking jobs and look names up are doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ThreadStatistics {
-    /// The threads there are.
-    pub threads: usize,
-    /// Of these, those that wait for a job, which they do for 10 seconds.
-    pub idle: usize,
-    /// Jobs and lookups that have started and not yet ended.
-    pub running: usize,
-    /// Jobs and lookups that have not started.
-    pub waiting: usize,
-    /// Of those that run, those that no task waits for any more.
-    pub abandoned: usize,
-}
-
-/// Says how the threads of [`run_in_thread`](crate::run_in_thread) are doing, which also look host
-/// names up.
-///
-/// # Examples
-///
-/// ```
-/// use soloio::{block_on, run_in_thread, thread_statistics};
-///
-/// block_on(run_in_thread(|| assert!(thread_statistics().running >= 1)))?;
-/// # Ok::<_, soloio::Error>(())
-/// ```
-#[must_use]
-pub fn thread_statistics() -> ThreadStatistics {
-    POOL.statistics()
-}
-
-#[cfg(test)]
+#[cfg(all(test, feature = "threads"))]
 mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
 

@@ -5,7 +5,7 @@
 mod faces;
 mod rest;
 mod sync;
-#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+#[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 mod tls;
 
 use std::future::Future;

@@ -299,10 +299,10 @@ fn what_is_around_ends_with_it<E: Kind>() {
         assert_eq!(text(fail_after(SOON, group()).await), DISK_FULL, "limit");
         assert_eq!(text(move_on_after(SOON, group()).await), DISK_FULL);
         let scope = CancelScope::new();
-        let (ended, ()) = soloio::join((scope.run(group()), async {
+        let (ended, ()) = futures_util::future::join(scope.run(group()), async {
             yield_now().await.expect("not cancelled");
             scope.cancel("it is time");
-        }))
+        })
         .await;
         assert_eq!(text(ended.expect("it was not dropped")), DISK_FULL, "scope");
     });

@@ -15,10 +15,10 @@ use crate::net_support::{
     check_numbered, clog, numbered, polled, receive_numbered, refused, run, tcp_listener, tcp_pair,
     turns,
 };
-#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+#[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 use crate::support::rounds;
 use crate::support::{alone, fds};
-#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+#[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 use crate::tls_support::tls;
 
 const MIB: usize = 1 << 20;
@@ -83,7 +83,7 @@ fn an_early_answer_survives_an_upload() {
     });
 }
 
-#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+#[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 #[test]
 fn an_early_answer_survives_an_upload_over_tls() {
     run(async {
@@ -140,7 +140,7 @@ fn a_slow_reader_that_writes_late_gets_everything() {
     });
 }
 
-#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+#[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 #[test]
 fn a_slow_reader_over_tls_gets_everything() {
     run(async {
@@ -328,7 +328,7 @@ fn one_that_is_dropped_frees_the_descriptor_at_once() {
     );
 }
 
-#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+#[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 #[test]
 fn a_peer_that_never_reads_cannot_hold_tls() {
     run(async {

@@ -596,5 +596,5 @@ laws_of_references!(borrowed_unix, unix_pair());
 laws_of_references!(borrowed_memory, memory_pair(7));
 laws_of_references!(borrowed_buffered, buffered(memory_pair(7)));
 
-#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+#[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 mod over_tls;

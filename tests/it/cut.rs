@@ -32,7 +32,7 @@ impl Cut {
     };
 
     /// Drops the operation after so many polls.
-    #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+    #[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
     pub(crate) const fn after(polls: usize, late: bool) -> Self {
         Self {
             polls,

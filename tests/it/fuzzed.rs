@@ -8,7 +8,7 @@ use crate::support::Random;
 
 #[path = "fuzzed/buffered.rs"]
 mod buffered;
-#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+#[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 #[path = "fuzzed/pem.rs"]
 mod pem;
 #[path = "fuzzed/scopes.rs"]
@@ -49,7 +49,7 @@ fn drive(seed: u64, pieces: &[&[u8]], body: impl Fn(&[u8])) {
     }
 }
 
-#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+#[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 #[test]
 fn pem_shows_nothing() {
     let issued = crate::certs::Ca::new("a CA").server(&["localhost"]);

@@ -385,7 +385,7 @@ proptest! {
 
 /// A TLS stream wakes its receiver while nothing is borrowed: clone, wake and drop of the waker may
 /// drop the receive.
-#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+#[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 #[test]
 fn a_tls_receive_may_be_dropped_by_its_own_waker() {
     let _deadline = deadline();

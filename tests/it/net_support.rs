@@ -182,3 +182,12 @@ pub(crate) async fn clog<S: ByteSendStream>(stream: &S, from: usize) -> usize {
 pub(crate) fn is_broken<T>(result: &Result<T>) -> bool {
     matches!(result, Err(Error::Broken(_)))
 }
+
+/// Waits until nothing answers there. A process that another test starts at this moment holds all
+/// descriptors until it runs its program.
+pub(crate) fn until_stale(path: &Path) {
+    let connect = || std::os::unix::net::UnixStream::connect(path);
+    while connect().map_err(|error| error.kind()).err() != Some(io::ErrorKind::ConnectionRefused) {
+        std::thread::yield_now();
+    }
+}

@@ -10,7 +10,7 @@ use soloio::{
 };
 
 use crate::net_support::{check_numbered, is_broken, numbered, run, tcp_pair, turns};
-#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+#[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 use crate::tls_support::tls;
 
 /// Whether a relay has its streams, or borrows them.
@@ -119,7 +119,7 @@ fn a_unix_stream_cannot_be_reset_and_gets_what_came() {
     });
 }
 
-#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+#[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 #[test]
 fn tls_that_is_cut_off_is_passed_on_as_a_reset() {
     run(async {

@@ -4,7 +4,7 @@ use soloio::{
     Buffered, ByteStream, Result, block_on, create_memory_byte_stream, create_memory_object_stream,
 };
 
-#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+#[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 use crate::tls_support::tls_over;
 
 const SECRET: &[u8] = b"correct horse battery staple";
@@ -47,7 +47,7 @@ fn streams_show_no_content() -> Result<()> {
     })
 }
 
-#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+#[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 #[test]
 fn tls_streams_show_no_content() -> Result<()> {
     block_on(async {

@@ -91,7 +91,7 @@ fn u2_a_stale_socket_file_is_replaced() {
         let path = dir.path("socket");
         for _ in 0..3 {
             drop(StdListener::bind(&path).ok());
-            crate::unix_bind::until_stale(&path);
+            crate::net_support::until_stale(&path);
             assert!(path.exists(), "a server that was killed leaves it");
             let listener = create_unix_listener(&path)
                 .await

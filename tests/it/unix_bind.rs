@@ -4,9 +4,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::net::{
-    UnixDatagram as StdDatagram, UnixListener as StdListener, UnixStream as StdStream,
-};
+use std::os::unix::net::{UnixDatagram as StdDatagram, UnixListener as StdListener};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Barrier;
@@ -20,7 +18,7 @@ use soloio::{
 };
 use std::time::Duration;
 
-use crate::net_support::{TempDir, run};
+use crate::net_support::{TempDir, run, until_stale};
 use crate::support::{alone, deadline, rounds};
 
 fn in_use<T: std::fmt::Debug>(result: Result<T>) {
@@ -34,16 +32,6 @@ fn in_use<T: std::fmt::Debug>(result: Result<T>) {
 fn stale(path: &Path) {
     drop(StdListener::bind(path).expect("the path is free"));
     until_stale(path);
-}
-
-/// Waits until nobody answers there. A process that another test starts at this moment holds all
-/// descriptors until it runs its program.
-pub(crate) fn until_stale(path: &Path) {
-    while StdStream::connect(path).map_err(|error| error.kind()).err()
-        != Some(ErrorKind::ConnectionRefused)
-    {
-        thread::yield_now();
-    }
 }
 
 #[test]

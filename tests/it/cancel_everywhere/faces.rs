@@ -213,7 +213,7 @@ fn of_buffered() {
 /// Covers: TlsStream::receive, TlsStream::receive_max, TlsStream::receive_into, TlsStream::next,
 /// TlsStream::send, TlsStream::send_from, TlsStream::send_vectored, TlsStream::send_file,
 /// TlsStream::send_file_from.
-#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+#[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 #[test]
 fn of_tls() {
     use super::tls::{Stream, pair};

@@ -1,0 +1,61 @@
+//! What tasks are called, and the notes that operations leave of what they wait for.
+
+use std::panic::Location;
+use std::rc::Rc;
+
+use super::slots::Slots;
+use super::waker::TaskId;
+
+/// A place in a program.
+pub(crate) type Place = &'static Location<'static>;
+
+/// What a task waits for, in words; good as long as it is not polled again.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(feature = "dump"), allow(dead_code, reason = "a dump reads them"))]
+pub(super) struct Note {
+    /// The generation of the task's slot, and how often it was polled.
+    pub(super) good_for: (u32, u32),
+    pub(super) what: &'static str,
+    /// The task that keeps it waiting.
+    pub(super) holder: TaskId,
+}
+
+impl Slots {
+    /// Where a task was spawned, and its name.
+    pub(crate) fn label(&mut self, id: TaskId) -> (Option<Place>, Option<Rc<str>>) {
+        let place = self.slot(id).and_then(|slot| slot.place);
+        let named = self.slot(id).is_some_and(|slot| slot.named);
+        let name = named.then(|| self.names.get(&id.index()).cloned());
+        (place, name.flatten())
+    }
+
+    /// Names a task, unless it is of another runtime.
+    pub(crate) fn set_name(&mut self, id: TaskId, name: Rc<str>) {
+        if self.base(id).is_none() {
+            return;
+        }
+        if let Some(slot) = self.slot(id) {
+            slot.named = true;
+            self.names.insert(id.index(), name);
+        }
+    }
+
+    /// Notes what a task waits for, until it is polled again.
+    #[inline]
+    pub(crate) fn note(&mut self, id: TaskId, what: &'static str, holder: TaskId) {
+        let Some(slot) = self.slot(id) else {
+            return;
+        };
+        let note = Note {
+            good_for: (slot.generation, slot.polls),
+            what,
+            holder,
+        };
+        let index = id.index() as usize;
+        match self.notes.get_mut(index) {
+            Some(place) => *place = note,
+            // Those in between are good for no other task: each slot has a generation of its own.
+            None => self.notes.resize(index + 1, note),
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! UNIX datagram sockets that were made elsewhere become ours, and ours somebody else's.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net as unix;
+
+use super::{Leaves, UDP_SOCKET, Wanted, conversions, give_away, give_away_blocking, shared};
+use crate::error::{Error, Result};
+use crate::net::unix_datagram::{ConnectedUnixDatagramSocket, UnixDatagramSocket};
+use crate::sys;
+use crate::sys::adopt::Domain;
+
+const UNIX_DATAGRAMS: Wanted = Wanted {
+    operation: "adopt a UNIX datagram socket",
+    domain: Domain::Unix,
+    ..UDP_SOCKET
+};
+
+const CONNECTED_UNIX_DATAGRAMS: Wanted = Wanted {
+    operation: "adopt a connected UNIX datagram socket",
+    ..UNIX_DATAGRAMS
+};
+
+impl TryFrom<OwnedFd> for UnixDatagramSocket {
+    type Error = Error;
+
+    /// Adopts a UNIX datagram socket. On an error the descriptor is closed.
+    fn try_from(fd: OwnedFd) -> Result<Self> {
+        UNIX_DATAGRAMS.check(fd.as_fd())?;
+        UNIX_DATAGRAMS.refuse_peer(sys::socket::peer_name(fd.as_fd()))?;
+        let local = UNIX_DATAGRAMS.local_name(fd.as_fd())?;
+        Ok(shared(Self::new(fd, local, None)))
+    }
+}
+
+impl TryFrom<OwnedFd> for ConnectedUnixDatagramSocket {
+    type Error = Error;
+
+    /// Adopts a connected UNIX datagram socket. On an error the descriptor is closed.
+    fn try_from(fd: OwnedFd) -> Result<Self> {
+        CONNECTED_UNIX_DATAGRAMS.check(fd.as_fd())?;
+        let peer = CONNECTED_UNIX_DATAGRAMS.peer_name(fd.as_fd())?;
+        let local = CONNECTED_UNIX_DATAGRAMS.local_name(fd.as_fd())?;
+        Ok(shared(Self::new(fd, local, peer, None)))
+    }
+}
+
+impl Leaves for UnixDatagramSocket {
+    fn leaves(&self) {
+        self.keep_file();
+    }
+}
+
+impl Leaves for ConnectedUnixDatagramSocket {
+    fn leaves(&self) {
+        self.keep_file();
+    }
+}
+
+conversions!(UnixDatagramSocket, unix::UnixDatagram, UNIX_DATAGRAMS);
+
+conversions!(
+    ConnectedUnixDatagramSocket,
+    unix::UnixDatagram,
+    CONNECTED_UNIX_DATAGRAMS
+);

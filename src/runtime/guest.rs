@@ -1,0 +1,72 @@
+//! A loop that is the guest of another one: turns, the descriptor to watch, the time to wait.
+
+use std::convert::Infallible;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::{Awake, Runtime, context};
+use crate::error::Result;
+use crate::sys::clock;
+use crate::sys::poller::Poller;
+
+impl Runtime {
+    pub(super) fn make_watch(&self) -> io::Result<Rc<Poller>> {
+        self.core.make_poller()?;
+        self.core.reactor().poller(self.core.bell()).cloned()
+    }
+
+    /// Waits at most `max_wait` for something to happen (`None`: as long as it takes), then runs
+    /// the tasks that are woken, once. Returns early whenever there was something to do.
+    ///
+    /// For a foreign loop: call it with a wait of zero when the runtime's descriptor
+    /// ([`AsFd`]) is readable or [`next_timeout`](Self::next_timeout) is over.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if the kernel refused to let the loop wait; all operations end with the same.
+    ///
+    /// # Panics
+    ///
+    /// With the panic of a spawned task.
+    pub fn turn(&mut self, max_wait: Option<Duration>) -> Result<()> {
+        self.core.recover();
+        let core = Rc::clone(&self.core);
+        context::enter(&core, || {
+            let awake = Awake(self);
+            awake.0.wait(max_wait.map(clock::after));
+            let done = awake.0.run(|_| Poll::<Infallible>::Pending);
+            debug_assert!(done.is_pending(), "there is no main future in a turn");
+        });
+        if self.core.has_failed() {
+            Err(self.core.failure())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// How long a foreign loop may wait on the descriptor before it calls
+    /// [`turn`](Self::turn): zero if a task is woken, `None` if no deadline is set.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Duration> {
+        if self.has_ready() || self.core.remote().has_queued() {
+            return Some(Duration::ZERO);
+        }
+        let earliest = self.core.reactor_ref().timers.earliest()?;
+        Some(Duration::from_nanos(earliest.saturating_sub(clock::now())))
+    }
+}
+
+impl AsFd for Runtime {
+    /// The poller's descriptor: readable when an event or a wake from another thread has come.
+    /// Watch it for that, and do nothing else with it. It says nothing of deadlines and of tasks
+    /// that are woken already: [`next_timeout`](Self::next_timeout) does.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.watch
+            .as_ref()
+            .expect("`new` makes it, and nothing else gives out a runtime")
+            .as_fd()
+    }
+}

@@ -1,0 +1,77 @@
+//! Socket options as the kernel reads and writes them; and those that the library itself needs.
+
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+use socket2::SockRef;
+
+use super::check;
+
+/// The value of a socket option, as the kernel reads and writes it.
+///
+/// # Safety
+///
+/// The type consists of integers: all bytes are good ones.
+pub(super) unsafe trait Integers: Copy {}
+
+// SAFETY: an integer.
+unsafe impl Integers for libc::c_int {}
+// SAFETY: integers.
+unsafe impl<const N: usize> Integers for [u32; N] {}
+// SAFETY: integers.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+unsafe impl Integers for libc::ucred {}
+// SAFETY: integers.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+unsafe impl Integers for libc::ip_mreqn {}
+
+/// Reads an option into `value`. `Unsupported` if the kernel knows only the beginning of it.
+#[allow(clippy::cast_possible_truncation, reason = "36 bytes at most")]
+pub(super) fn get<T: Integers>(
+    fd: BorrowedFd<'_>,
+    level: i32,
+    name: i32,
+    mut value: T,
+) -> io::Result<T> {
+    let mut length = size_of::<T>() as libc::socklen_t;
+    let place = (&raw mut value).cast();
+    // SAFETY: the kernel writes at most `length` bytes, which `value` has; its type takes any.
+    check(unsafe { libc::getsockopt(fd.as_raw_fd(), level, name, place, &raw mut length) })?;
+    if (length as usize) < size_of::<T>() {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    Ok(value)
+}
+
+/// Sets an option.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[allow(clippy::cast_possible_truncation, reason = "12 bytes at most")]
+pub(super) fn set<T: Integers>(
+    fd: BorrowedFd<'_>,
+    level: i32,
+    name: i32,
+    value: T,
+) -> io::Result<()> {
+    let length = size_of::<T>() as libc::socklen_t;
+    let value = (&raw const value).cast();
+    // SAFETY: pointer and length are those of one valid value.
+    check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, value, length) }).map(drop)
+}
+
+/// Closing resets the connection.
+pub(crate) fn zero_linger(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(SockRef::from(&fd).linger()? == Some(Duration::ZERO))
+}
+
+/// Lets closing reset the connection. (No other time can be set: it would block the thread that
+/// closes.)
+pub(crate) fn set_zero_linger(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
+    SockRef::from(&fd).set_linger(on.then_some(Duration::ZERO))
+}
+
+/// Whether the socket may send to broadcast addresses.
+pub(crate) fn broadcast(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    SockRef::from(&fd).broadcast()
+}
