@@ -35,6 +35,7 @@ about() {
     msrv) echo "the library with the oldest supported compiler" ;;
     kqueue) echo "the library type-checks for macOS and FreeBSD" ;;
     asan) echo "the tests under AddressSanitizer" ;;
+    footprint) echo "bytes, lines and crates against tokio and their bounds" ;;
     benches) echo "each benchmark runs, briefly" ;;
     esac
 }
@@ -163,7 +164,7 @@ stage_features() {
     local options filter feature
     for feature in $(single_features) $(single_features | sed 's/$/,tls/'); do
         echo "with $feature alone"
-        CARGO_BUILD_WARNINGS=deny RUSTFLAGS='-D warnings' CARGO_TARGET_DIR="$work/single" \
+        RUSTFLAGS='-D warnings' CARGO_TARGET_DIR="$work/single" \
             cargo check --quiet --package soloio --lib --no-default-features --features "$feature"
     done
     rm -f "$work/features.log"
@@ -250,6 +251,12 @@ stage_asan() {
     cargo build --examples --target "$host"
     limit 1500 cargo test --tests --target "$host" 2>&1 | tee "$work/asan.log"
     note "ok, $(count_tests "$work/asan.log")"
+}
+
+# Sizes as ratios to tokio's, which are exact; the seconds of builds are not looked at.
+stage_footprint() {
+    CARGO_TARGET_DIR="$work/footprint" limit 900 python3 benches/footprint.py --check |
+        tee "$work/footprint.log"
 }
 
 stage_benches() {

@@ -83,6 +83,12 @@
 //! What has options is a builder that is awaited: `create_udp_socket().local_host("::1").await?`.
 //! Nothing happens before the await. The types of the builders are in [`net`].
 //!
+//! # Features
+//!
+//! All is there by default. `default-features = false` leaves the core, and each of `adopt`,
+//! `cores`, `dump`, `extras`, `options`, `relay`, `signal`, `threads`, `udp-batch` and `unix-ext`
+//! brings what it names (`full`: all of them, and `tls12`); README.md has a table.
+//!
 //! # What always holds
 //!
 //! * Cancelling is an error first: operations in a cancelled scope end with [`Error::Cancelled`],

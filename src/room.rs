@@ -3,7 +3,7 @@
 //! What uses less than a quarter of its room is cut to twice what it uses. So each entry pays for
 //! at most two moves, and what goes up and down between the two limits is left alone.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::ops::{Index, IndexMut};
 
 /// Room that stays in any case, in bytes.
@@ -40,7 +40,6 @@ macro_rules! room {
 
 room!(T: Vec<T>, T);
 room!(T: VecDeque<T>, T);
-room!(V: HashMap<u32, V>, (u32, V));
 
 /// To be called when something was taken out. Drops no entry and runs no code of the user's.
 #[inline]
@@ -170,6 +169,88 @@ impl<T> IndexMut<usize> for Slab<T> {
     #[inline]
     fn index_mut(&mut self, key: usize) -> &mut T {
         self.get_mut(key).expect("the key of one that is there")
+    }
+}
+
+/// A map in the order of its keys, for few entries and for keys that come in order: a fraction of the
+/// code of a tree. Empty it has no room.
+#[derive(Debug)]
+pub(crate) struct Few<K, V>(VecDeque<(K, V)>);
+
+impl<K: Ord, V> Few<K, V> {
+    pub(crate) const fn new() -> Self {
+        Self(VecDeque::new())
+    }
+
+    fn place(&self, key: &K) -> Result<usize, usize> {
+        self.0.binary_search_by(|(other, _)| other.cmp(key))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn get(&self, key: &K) -> Option<&V> {
+        let place = self.place(key).ok()?;
+        Some(&self.0[place].1)
+    }
+
+    /// The value of the key, which is made if there is none.
+    pub(crate) fn get_or_default(&mut self, key: K) -> &mut V
+    where
+        V: Default,
+    {
+        let place = self.place(&key).unwrap_or_else(|place| {
+            self.0.insert(place, (key, V::default()));
+            place
+        });
+        &mut self.0[place].1
+    }
+
+    /// Adds an entry, or replaces that of the key.
+    pub(crate) fn insert(&mut self, key: K, value: V) {
+        match self.place(&key) {
+            Ok(place) => self.0[place].1 = value,
+            Err(place) => self.0.insert(place, (key, value)),
+        }
+    }
+
+    pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
+        let place = self.place(key).ok()?;
+        let removed = self.0.remove(place);
+        self.give_back();
+        removed.map(|(_, value)| value)
+    }
+
+    pub(crate) fn pop_first(&mut self) -> Option<(K, V)> {
+        let first = self.0.pop_front();
+        self.give_back();
+        first
+    }
+
+    fn give_back(&mut self) {
+        if self.0.is_empty() {
+            self.0 = VecDeque::new();
+        }
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut V)> {
+        self.0.iter_mut().map(|(key, value)| (&*key, value))
+    }
+
+    #[cfg(feature = "threads")]
+    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
+        self.0.iter().map(|(_, value)| value)
+    }
+
+    pub(crate) fn into_iter(self) -> impl Iterator<Item = (K, V)> {
+        self.0.into_iter()
+    }
+}
+
+impl<K, V> Default for Few<K, V> {
+    fn default() -> Self {
+        Self(VecDeque::new())
     }
 }
 

@@ -67,8 +67,10 @@ impl fmt::Display for ConnectFailed {
             let separator = if n == 0 { ": " } else { "; " };
             write!(
                 f,
-                "{separator}{}: {} (after {:.0?})",
-                attempt.address, attempt.cause, attempt.elapsed
+                "{separator}{}: {} (after {} ms)",
+                attempt.address,
+                attempt.cause,
+                attempt.elapsed.as_millis()
             )?;
         }
         Ok(())

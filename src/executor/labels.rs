@@ -25,7 +25,7 @@ impl Slots {
     pub(crate) fn label(&mut self, id: TaskId) -> (Option<Place>, Option<Rc<str>>) {
         let place = self.slot(id).and_then(|slot| slot.place);
         let named = self.slot(id).is_some_and(|slot| slot.named);
-        let name = named.then(|| self.names.get(&id.index()).cloned());
+        let name = named.then(|| self.names[id.index() as usize].clone());
         (place, name.flatten())
     }
 
@@ -36,7 +36,10 @@ impl Slots {
         }
         if let Some(slot) = self.slot(id) {
             slot.named = true;
-            self.names.insert(id.index(), name);
+            let index = id.index() as usize;
+            let names = self.names.len().max(index + 1);
+            self.names.resize(names, None);
+            self.names[index] = Some(name);
         }
     }
 

@@ -19,7 +19,6 @@
 //!
 //! The file is long because every function relies on these.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::task::Waker;
 
@@ -136,7 +135,7 @@ pub(crate) struct Slots {
     retired: Vec<u64>,
     /// By slot, as far as there are any.
     pub(super) notes: Vec<Note>,
-    pub(super) names: HashMap<u32, Rc<str>>,
+    pub(super) names: Vec<Option<Rc<str>>>,
     /// The turn's clock in milliseconds; comes round after 49 days.
     pub(crate) now: u32,
 }
@@ -151,7 +150,7 @@ impl Slots {
             scopes: Vec::new(),
             retired: Vec::new(),
             notes: Vec::new(),
-            names: HashMap::new(),
+            names: Vec::new(),
             now: 0,
         }
     }
@@ -255,10 +254,16 @@ impl Slots {
             self.retired.push(self.scopes[id.index() as usize]);
         }
         if slot.named {
-            self.names.remove(&id.index());
-            room::shrink(&mut self.names);
+            self.names[id.index() as usize] = None;
         }
-        if self.scopes.len().max(self.notes.len()) / 4 > self.slots.room() {
+        if self
+            .scopes
+            .len()
+            .max(self.notes.len())
+            .max(self.names.len())
+            / 4
+            > self.slots.room()
+        {
             self.cut_lists();
         }
     }
@@ -271,6 +276,8 @@ impl Slots {
         room::shrink(&mut self.scopes);
         self.notes.truncate(slots);
         room::shrink(&mut self.notes);
+        self.names.truncate(slots);
+        room::shrink(&mut self.names);
     }
 
     /// The scopes of tasks that have ended since this was asked last.

@@ -38,9 +38,10 @@ impl Slots {
                 place: slot.place,
                 name: self
                     .names
-                    .get(&narrow(index))
+                    .get(index)
                     .filter(|_| slot.named)
-                    .cloned(),
+                    .cloned()
+                    .flatten(),
                 note: note.map(|note| (note.what, note.holder)),
             }
         };

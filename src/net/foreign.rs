@@ -7,7 +7,6 @@
 //!
 //! The table is the process's, as descriptors are: closing is announced from any thread.
 
-use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -144,9 +143,10 @@ pub async fn wait_priority(fd: impl AsFd) -> Result<()> {
 /// ```
 pub fn notify_closing(fd: impl AsFd) {
     let number = fd.as_fd().as_raw_fd();
-    let sockets = waits().get(&number).cloned().unwrap_or_default();
+    let is_its = |(of, _): &&(RawFd, _)| *of == number;
+    let sockets: Vec<_> = waits().iter().filter(is_its).cloned().collect();
     // The lock is released: what is woken may be somebody else's code.
-    for socket in sockets {
+    for (_, socket) in sockets {
         socket.retire();
     }
 }
@@ -187,7 +187,7 @@ async fn wait(fd: BorrowedFd<'_>, way: u8) -> Result<()> {
     poll_fn(|cx| operation.poll(cx, first, call, failed)).await
 }
 
-type Waits = BTreeMap<RawFd, Vec<Arc<Socket>>>;
+type Waits = Vec<(RawFd, Arc<Socket>)>;
 
 /// What is waited for: the numbers as the callers know them, and our duplicates.
 static WAITS: Mutex<Waits> = Mutex::new(Waits::new());
@@ -199,7 +199,6 @@ fn waits() -> MutexGuard<'static, Waits> {
 
 /// One wait in the table.
 struct Watched {
-    number: RawFd,
     socket: Arc<Socket>,
 }
 
@@ -209,23 +208,17 @@ impl Watched {
         // Closing it does not take it out of the poller: the original is open still.
         socket.lend();
         let socket = Arc::new(socket);
-        waits().entry(number).or_default().push(Arc::clone(&socket));
-        Self { number, socket }
+        waits().push((number, Arc::clone(&socket)));
+        Self { socket }
     }
 }
 
 impl Drop for Watched {
     fn drop(&mut self) {
         let mut waits = waits();
-        let Some(sockets) = waits.get_mut(&self.number) else {
-            return;
-        };
-        let own = |socket: &Arc<Socket>| Arc::ptr_eq(socket, &self.socket);
-        let place = sockets.iter().position(own);
+        let is_own = |(_, socket): &(RawFd, Arc<Socket>)| Arc::ptr_eq(socket, &self.socket);
+        let place = waits.iter().position(is_own);
         // Another reference is `self.socket`: nothing is closed under the lock.
-        drop(place.map(|place| sockets.swap_remove(place)));
-        if sockets.is_empty() {
-            waits.remove(&self.number);
-        }
+        drop(place.map(|place| waits.swap_remove(place)));
     }
 }

@@ -61,9 +61,9 @@ impl Default for Keepalive {
 
 /// Reads an option.
 pub(super) fn get<T>(
-    of: &impl Sockets,
+    of: &dyn Sockets,
     what: &'static str,
-    read: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>,
+    read: &dyn Fn(BorrowedFd<'_>) -> io::Result<T>,
 ) -> Result<T> {
     if of.socket().is_closed() {
         return Err(Error::Closed);
@@ -73,11 +73,11 @@ pub(super) fn get<T>(
 
 /// Sets an option on every socket there is.
 pub(super) fn set(
-    of: &impl Sockets,
+    of: &dyn Sockets,
     what: &'static str,
-    write: impl Fn(BorrowedFd<'_>) -> io::Result<()>,
+    write: &dyn Fn(BorrowedFd<'_>) -> io::Result<()>,
 ) -> Result<()> {
-    get(of, what, &write)?;
+    get(of, what, write)?;
     let others = of.others().iter().map(ListenSocket::socket);
     for other in others {
         write(other.fd()).map_err(|cause| Error::io(what, of.called(), cause))?;
@@ -85,8 +85,8 @@ pub(super) fn set(
     Ok(())
 }
 
-pub(super) fn keepalive(of: &impl Sockets) -> Result<Option<Keepalive>> {
-    let probes = get(of, "read the keepalive of", sys::keepalive)?;
+pub(super) fn keepalive(of: &dyn Sockets) -> Result<Option<Keepalive>> {
+    let probes = get(of, "read the keepalive of", &sys::keepalive)?;
     Ok(probes.map(|(idle, interval, count)| Keepalive {
         idle,
         interval,
@@ -94,10 +94,10 @@ pub(super) fn keepalive(of: &impl Sockets) -> Result<Option<Keepalive>> {
     }))
 }
 
-pub(super) fn set_keepalive(of: &impl Sockets, keepalive: Option<Keepalive>) -> Result<()> {
+pub(super) fn set_keepalive(of: &dyn Sockets, keepalive: Option<Keepalive>) -> Result<()> {
     const WHAT: &str = "set the keepalive of";
     let Some(wanted) = keepalive else {
-        return set(of, WHAT, sys::no_keepalive);
+        return set(of, WHAT, &sys::no_keepalive);
     };
     let idle = whole(wanted.idle, SECOND, 32_767, "an idle time of 1 to 32,767 s")?;
     let interval = whole(
@@ -109,30 +109,30 @@ pub(super) fn set_keepalive(of: &impl Sockets, keepalive: Option<Keepalive>) -> 
     if !(1..=127).contains(&wanted.count) {
         return Err(out_of_range("a count of 1 to 127 probes", wanted.count));
     }
-    set(of, WHAT, |fd| {
+    set(of, WHAT, &|fd| {
         sys::set_keepalive(fd, idle, interval, wanted.count)
     })
 }
 
-pub(super) fn set_ttl(of: &impl Sockets, ttl: u8) -> Result<()> {
+pub(super) fn set_ttl(of: &dyn Sockets, ttl: u8) -> Result<()> {
     if ttl == 0 {
         return Err(out_of_range("a TTL of 1 to 255", ttl));
     }
-    set(of, "set the TTL of", |fd| sys::set_ttl(fd, ttl))
+    set(of, "set the TTL of", &|fd| sys::set_ttl(fd, ttl))
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(super) fn set_user_timeout(of: &impl Sockets, timeout: Option<Duration>) -> Result<()> {
+pub(super) fn set_user_timeout(of: &dyn Sockets, timeout: Option<Duration>) -> Result<()> {
     const RANGE: &str = "a user timeout of 1 ms to 2,147,483,647 ms (24 days)";
     let whole = |timeout| whole(timeout, MILLISECOND, 2_147_483_647, RANGE);
     let timeout = timeout.map(whole).transpose()?;
-    set(of, "set the user timeout of", |fd| {
+    set(of, "set the user timeout of", &|fd| {
         sys::set_user_timeout(fd, timeout)
     })
 }
 
 pub(super) fn set_buffer_size(
-    of: &impl Sockets,
+    of: &dyn Sockets,
     what: &'static str,
     bytes: usize,
     write: fn(BorrowedFd<'_>, usize) -> io::Result<()>,
@@ -141,7 +141,7 @@ pub(super) fn set_buffer_size(
     if !(1..=0x3FFF_FFFF).contains(&bytes) {
         return Err(out_of_range("a buffer of 1 to 1,073,741,823 bytes", bytes));
     }
-    set(of, what, |fd| write(fd, bytes))
+    set(of, what, &|fd| write(fd, bytes))
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -177,7 +177,7 @@ macro_rules! buffer_options {
             /// [`Error::Closed`] after an abort, else [`Error::Io`].
             pub fn receive_buffer_size(&self) -> Result<usize> {
                 let what = "read the receive buffer size of";
-                crate::net::options::get(self, what, crate::sys::options::receive_buffer_size)
+                crate::net::options::get(self, what, &crate::sys::options::receive_buffer_size)
             }
 
             /// Asks for a receive buffer of 1 to 1,073,741,823 bytes; the kernel clamps it to its
@@ -201,7 +201,7 @@ macro_rules! buffer_options {
             /// As [`receive_buffer_size`](Self::receive_buffer_size).
             pub fn send_buffer_size(&self) -> Result<usize> {
                 let what = "read the send buffer size of";
-                crate::net::options::get(self, what, crate::sys::options::send_buffer_size)
+                crate::net::options::get(self, what, &crate::sys::options::send_buffer_size)
             }
 
             /// Asks for a send buffer of 1 to 1,073,741,823 bytes; the kernel clamps it to its own
@@ -230,7 +230,7 @@ macro_rules! ip_options {
             /// [`Error::Closed`] after an abort, else [`Error::Io`].
             pub fn ttl(&self) -> Result<u8> {
                 let ttl =
-                    crate::net::options::get(self, "read the TTL of", crate::sys::options::ttl)?;
+                    crate::net::options::get(self, "read the TTL of", &crate::sys::options::ttl)?;
                 Ok(u8::try_from(ttl).unwrap_or(u8::MAX))
             }
 
@@ -254,7 +254,7 @@ macro_rules! ip_options {
             #[doc(alias = "tclass")]
             pub fn tos(&self) -> Result<u8> {
                 let tos =
-                    crate::net::options::get(self, "read the TOS of", crate::sys::options::tos)?;
+                    crate::net::options::get(self, "read the TOS of", &crate::sys::options::tos)?;
                 Ok(u8::try_from(tos).unwrap_or(u8::MAX))
             }
 
@@ -266,7 +266,7 @@ macro_rules! ip_options {
             /// [`Error::Closed`] after an abort, else [`Error::Io`].
             pub fn set_tos(&self, tos: u8) -> Result<()> {
                 let write = |fd: std::os::fd::BorrowedFd<'_>| crate::sys::options::set_tos(fd, tos);
-                crate::net::options::set(self, "set the TOS of", write)
+                crate::net::options::set(self, "set the TOS of", &write)
             }
         }
     };
@@ -282,7 +282,7 @@ macro_rules! tcp_options {
             ///
             /// [`Error::Closed`] after an abort, else [`Error::Io`].
             pub fn nodelay(&self) -> Result<bool> {
-                crate::net::options::get(self, "read TCP_NODELAY of", crate::sys::options::nodelay)
+                crate::net::options::get(self, "read TCP_NODELAY of", &crate::sys::options::nodelay)
             }
 
             /// Sends small packets at once, or lets them wait for more while others are on their
@@ -294,7 +294,7 @@ macro_rules! tcp_options {
             pub fn set_nodelay(&self, on: bool) -> Result<()> {
                 let write =
                     |fd: std::os::fd::BorrowedFd<'_>| crate::sys::options::set_nodelay(fd, on);
-                crate::net::options::set(self, "set TCP_NODELAY of", write)
+                crate::net::options::set(self, "set TCP_NODELAY of", &write)
             }
 
             /// When a silent peer is asked whether it is still there; `None`, the default: never.
@@ -326,7 +326,7 @@ macro_rules! tcp_options {
             #[cfg(any(target_os = "linux", target_os = "android"))]
             pub fn user_timeout(&self) -> Result<Option<std::time::Duration>> {
                 let what = "read the user timeout of";
-                crate::net::options::get(self, what, crate::sys::options::user_timeout)
+                crate::net::options::get(self, what, &crate::sys::options::user_timeout)
             }
 
             /// Sets how long sent bytes may stay unacknowledged, 1 ms to 24 days, rounded up to
@@ -348,7 +348,7 @@ macro_rules! tcp_options {
             /// [`Error::Closed`] after an abort, else [`Error::Io`].
             pub fn zero_linger(&self) -> Result<bool> {
                 let what = "read the linger time of";
-                crate::net::options::get(self, what, crate::sys::sockopt::zero_linger)
+                crate::net::options::get(self, what, &crate::sys::sockopt::zero_linger)
             }
 
             /// Lets dropping the connection reset it: what the kernel has not sent yet is lost, the
@@ -361,7 +361,7 @@ macro_rules! tcp_options {
             pub fn set_zero_linger(&self, on: bool) -> Result<()> {
                 let write =
                     |fd: std::os::fd::BorrowedFd<'_>| crate::sys::sockopt::set_zero_linger(fd, on);
-                crate::net::options::set(self, "set the linger time of", write)
+                crate::net::options::set(self, "set the linger time of", &write)
             }
         }
     };

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 
-use super::resolver::{self, Resolver};
+use super::resolver::{Resolver, SystemResolver};
 use crate::error::{Error, ResolveError, Result};
 use crate::sys;
 
@@ -31,6 +31,9 @@ use crate::sys;
 pub struct Host {
     kind: Kind,
     resolver: Option<Arc<dyn Resolver>>,
+    /// The system's resolver, where there is a name: a program that gives addresses does not carry
+    /// the threads that look names up.
+    system: Option<&'static dyn Resolver>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +50,7 @@ impl Host {
         Self {
             kind,
             resolver: None,
+            system: None,
         }
     }
 
@@ -103,9 +107,9 @@ impl Host {
             Kind::Address(..) => return Ok(self.literal(port).into_iter().collect()),
             Kind::Name(name) => checked(name)?,
         };
-        match &self.resolver {
+        match self.resolver.as_deref().or(self.system) {
             Some(resolver) => resolver.resolve(name, port).await,
-            None => resolver::system(name, port).await,
+            None => Ok(Vec::new()),
         }
     }
 }
@@ -172,14 +176,16 @@ impl From<&str> for Host {
             Some((address, scope)) => (address, Some(scope)),
             None => (address, None),
         };
-        Self::of(match (address.parse::<IpAddr>(), scope) {
+        let mut host = Self::of(match (address.parse::<IpAddr>(), scope) {
             (Ok(ip), None) if ip.is_ipv6() || in_brackets.is_none() => return ip.into(),
             (Ok(IpAddr::V6(ip)), Some(scope)) => match scope.parse() {
                 Ok(number) => Kind::Address(ip.into(), number),
                 Err(_) => Kind::Interface(ip, scope.to_owned()),
             },
             _ => Kind::Name(text.to_owned()),
-        })
+        });
+        host.system = Some(&SystemResolver);
+        host
     }
 }
 

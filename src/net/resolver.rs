@@ -9,7 +9,6 @@
 //!          └──no──> the system's resolver ────────────> the answer   (lane Names)
 //! ```
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::mem;
@@ -20,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::hosts;
 use crate::error::{Error, Result};
+use crate::room::Few;
 use crate::sys::{again, names};
 use crate::threads::given::Given;
 use crate::threads::lane::Lane;
@@ -155,16 +155,13 @@ struct Lookup {
 }
 
 /// The lookups of the process with this number. A fork has none of the threads.
-type Lookups = (u32, BTreeMap<(Lane, String), Weak<Lookup>>);
+type Lookups = (u32, Few<(Lane, String), Weak<Lookup>>);
 
 fn lookups() -> MutexGuard<'static, Lookups> {
-    static LOOKUPS: Mutex<Lookups> = Mutex::new((0, BTreeMap::new()));
+    static LOOKUPS: Mutex<Lookups> = Mutex::new((0, Few::new()));
     let mut lookups = LOOKUPS.lock().unwrap_or_else(PoisonError::into_inner);
     if lookups.0 != process::id() {
-        mem::forget(mem::replace(
-            &mut *lookups,
-            (process::id(), BTreeMap::new()),
-        ));
+        mem::forget(mem::replace(&mut *lookups, (process::id(), Few::new())));
     }
     lookups
 }

@@ -235,11 +235,19 @@ impl Core {
     /// What the kernel said when the loop failed.
     #[cold]
     pub(crate) fn failure(&self) -> Error {
-        let cause = match &*self.failure.borrow() {
+        Error::io(
+            "wait for events in",
+            "the runtime's loop",
+            self.failure_cause(),
+        )
+    }
+
+    #[cold]
+    pub(super) fn failure_cause(&self) -> io::Error {
+        match &*self.failure.borrow() {
             Some(cause) => again(cause),
             None => io::Error::other("the loop failed"),
-        };
-        Error::io("wait for events in", "the runtime's loop", cause)
+        }
     }
 }
 

@@ -58,6 +58,7 @@ mod sync {
 
 use std::fmt;
 use std::future::IntoFuture;
+use std::io;
 use std::panic::resume_unwind;
 use std::pin::pin;
 use std::rc::Rc;
@@ -104,8 +105,14 @@ pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
     refuse_nesting();
     match Runtime::without_poller() {
         Ok(mut runtime) => runtime.block_on(future),
-        Err(error) => panic!("soloio: {error}"),
+        Err(cause) => refuse("make a runtime", &cause),
     }
+}
+
+/// Without the words of [`Error`], so that a program that shows none does not carry them.
+#[cold]
+fn refuse(what: &str, cause: &io::Error) -> ! {
+    panic!("soloio: {what}: {cause}")
 }
 
 fn refuse_nesting() {
@@ -153,14 +160,14 @@ impl Runtime {
     /// [`Error::Io`] if the kernel gives no descriptor, or if as many runtimes as can be numbered
     /// are alive (65,535; 64 where pointers have 32 bits).
     pub fn new() -> Result<Self> {
-        let mut runtime = Self::without_poller()?;
-        let watch = runtime.make_watch();
-        runtime.watch = Some(watch.map_err(|cause| Error::io("make", "a runtime", cause))?);
+        let failed = |cause| Error::io("make", "a runtime", cause);
+        let mut runtime = Self::without_poller().map_err(failed)?;
+        runtime.watch = Some(runtime.make_watch().map_err(failed)?);
         Ok(runtime)
     }
 
-    fn without_poller() -> Result<Self> {
-        let core = Core::new().map_err(|cause| Error::io("make", "a runtime", cause))?;
+    fn without_poller() -> io::Result<Self> {
+        let core = Core::new()?;
         let (root, root_key) = TaskSet::root(&core.executor);
         Ok(Self {
             root: Rc::new(root),
@@ -195,7 +202,7 @@ impl Runtime {
                     return output;
                 }
                 if this.core.has_failed() && !this.has_ready() {
-                    panic!("soloio: {}", this.core.failure());
+                    refuse("wait for events", &this.core.failure_cause());
                 }
                 this.wait(None);
             }

@@ -29,7 +29,6 @@
 #[cfg(feature = "threads")]
 mod statistics;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -39,6 +38,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::lane::Lane;
+use crate::room::Few;
 use crate::sys::again;
 
 #[cfg(feature = "threads")]
@@ -74,11 +74,11 @@ struct State {
     /// The process that the threads belong to: a fork has none of them.
     process: u32,
     tickets: u64,
-    lines: BTreeMap<Lane, Line>,
+    lines: Few<Lane, Line>,
     /// In order of their tickets: first come, first served.
-    ready: BTreeMap<u64, (Lane, Box<dyn Work>)>,
+    ready: Few<u64, (Lane, Box<dyn Work>)>,
     /// The running jobs that a task waits for.
-    wanted: BTreeMap<u64, Lane>,
+    wanted: Few<u64, Lane>,
     /// How many others run.
     abandoned: usize,
     threads: usize,
@@ -91,7 +91,7 @@ struct State {
 /// The jobs of one lane.
 #[derive(Default)]
 struct Line {
-    waiting: BTreeMap<u64, Box<dyn Work>>,
+    waiting: Few<u64, Box<dyn Work>>,
     /// The ready and running jobs that a task waits for; and with them the abandoned ones.
     wanted: usize,
     started: usize,
@@ -134,7 +134,7 @@ impl Pool {
             drop(state);
             work.deliver(Some(io::Error::new(io::ErrorKind::ResourceBusy, message)));
         } else {
-            let line = state.lines.entry(lane).or_default();
+            let line = state.lines.get_or_default(lane);
             line.waiting.insert(number, work);
             state.advance(lane);
             self.send_threads(state);
@@ -151,7 +151,7 @@ impl Pool {
             state.ended(lane, true);
             return Some(work);
         }
-        state.lines.get_mut(&lane)?.waiting.remove(&number)
+        state.line(lane).waiting.remove(&number)
     }
 
     /// No task waits for the job any more: withdraws or abandons it.
@@ -250,9 +250,9 @@ impl State {
         Self {
             process,
             tickets,
-            lines: BTreeMap::new(),
-            ready: BTreeMap::new(),
-            wanted: BTreeMap::new(),
+            lines: Few::new(),
+            ready: Few::new(),
+            wanted: Few::new(),
             abandoned: 0,
             threads: 0,
             coming: 0,
@@ -261,12 +261,12 @@ impl State {
     }
 
     fn line(&mut self, lane: Lane) -> &mut Line {
-        self.lines.entry(lane).or_default()
+        self.lines.get_or_default(lane)
     }
 
     /// Makes those jobs of the lane ready that may start.
     fn advance(&mut self, lane: Lane) {
-        let (bounds, line) = (lane.bounds(), self.lines.entry(lane).or_default());
+        let (bounds, line) = (lane.bounds(), self.lines.get_or_default(lane));
         while line.wanted < bounds.wanted && line.started < bounds.running {
             let Some((number, work)) = line.waiting.pop_first() else {
                 return;
@@ -298,9 +298,10 @@ fn go_without(mut state: MutexGuard<'_, State>, cause: &io::Error) {
     let is_refused = |lane: &Lane| is_stuck || lane.is_within_a_job();
     let mut refused = Vec::new();
     for (_, line) in state.lines.iter_mut().filter(|(lane, _)| is_refused(lane)) {
-        refused.extend(mem::take(&mut line.waiting).into_values());
+        let waiting = mem::take(&mut line.waiting);
+        refused.extend(waiting.into_iter().map(|(_, work)| work));
     }
-    for (number, (lane, work)) in mem::take(&mut state.ready) {
+    for (number, (lane, work)) in mem::take(&mut state.ready).into_iter() {
         if is_refused(&lane) {
             state.ended(lane, true);
             refused.push(work);

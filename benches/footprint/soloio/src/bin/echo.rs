@@ -1,5 +1,7 @@
 //! An echo server: a task for each connection.
 
+use std::net::Ipv4Addr;
+
 use soloio::{Result, TcpStream, block_on, create_tcp_listener, task_group};
 
 async fn echo(client: TcpStream) -> Result<()> {
@@ -13,7 +15,7 @@ async fn echo(client: TcpStream) -> Result<()> {
 fn main() -> Result<()> {
     block_on(async {
         let listener = create_tcp_listener()
-            .local_host("127.0.0.1")
+            .local_host(Ipv4Addr::LOCALHOST)
             .local_port(1234)
             .await?;
         task_group(async |group| -> Result<()> {

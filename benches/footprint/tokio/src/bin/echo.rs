@@ -1,6 +1,7 @@
 //! An echo server: a task for each connection.
 
 use std::io::Result;
+use std::net::Ipv4Addr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -17,7 +18,7 @@ async fn echo(mut client: TcpStream) -> Result<()> {
 }
 
 async fn serve() -> Result<()> {
-    let listener = TcpListener::bind("127.0.0.1:1234").await?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 1234)).await?;
     loop {
         let (client, _) = listener.accept().await?;
         tokio::spawn(echo(client));
