@@ -290,10 +290,6 @@ mod tests {
         shrinks(&left(VecDeque::new(), VecDeque::push_back, |queue| {
             queue.pop_front();
         }));
-        let add = |map: &mut HashMap<u32, u32>, entry| assert!(map.insert(entry, 0).is_none());
-        shrinks(&left(HashMap::new(), add, |map| {
-            map.remove(&u32::try_from(map.len() - 1).expect("few"));
-        }));
     }
 
     #[test]
@@ -379,6 +375,36 @@ mod tests {
             }
             prop_assert_eq!(slab.iter_mut().count(), twin.len());
             prop_assert!(slab.into_values().eq(twin.into_values()));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_few_entries_behave_like_a_map(
+            steps in prop::collection::vec((0..6_u8, 0..12_u8, any::<u8>()), 0..200),
+        ) {
+            let (mut few, mut twin) = (Few::new(), BTreeMap::new());
+            for (step, key, value) in steps {
+                match step {
+                    0 | 1 => {
+                        few.insert(key, value);
+                        twin.insert(key, value);
+                    }
+                    2 => {
+                        let (ours, theirs) = (few.get_or_default(key), twin.entry(key).or_default());
+                        prop_assert_eq!(&*ours, &*theirs);
+                        (*ours, *theirs) = (value, value);
+                    }
+                    3 => prop_assert_eq!(few.remove(&key), twin.remove(&key)),
+                    4 => prop_assert_eq!(few.pop_first(), twin.pop_first()),
+                    _ => prop_assert_eq!(few.get(&key), twin.get(&key)),
+                }
+                prop_assert_eq!(few.len(), twin.len());
+                prop_assert!(few.iter_mut().map(|(key, value)| (*key, *value)).eq(
+                    twin.iter().map(|(key, value)| (*key, *value))
+                ));
+            }
+            prop_assert!(few.into_iter().eq(twin));
         }
     }
 }

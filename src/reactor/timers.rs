@@ -672,6 +672,20 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_for_a_timer_knows_what_to_do() {
+        let (mut timers, ours, mut taken) = (Timers::default(), waker(), Vec::new());
+        let key = timers.insert(5, ours.clone());
+        assert_eq!(timers.see(key, &ours), Seen::Set);
+        assert_eq!(timers.see(key, &waker()), Seen::Other);
+        timers.take_wakers(&mut taken);
+        assert!(taken.len() == 1 && taken[0].will_wake(&ours));
+        assert_eq!(timers.see(key, &ours), Seen::Other);
+        assert!(timers.pop_due(5).is_none(), "its waker was taken");
+        assert_eq!(timers.see(key, &ours), Seen::Fired);
+        assert_eq!(timers.see(key + 1, &ours), Seen::Other);
+    }
+
+    #[test]
     fn agrees_with_its_naive_twin() {
         let steps = if cfg!(debug_assertions) {
             30_000

@@ -792,6 +792,46 @@ mod tests {
     }
 
     #[test]
+    fn a_waiter_and_a_timer_are_known_by_their_keys() {
+        struct Nothing;
+        impl std::task::Wake for Nothing {
+            fn wake(self: std::sync::Arc<Self>) {}
+        }
+        let (mut scopes, waker) = (
+            Scopes::default(),
+            &Waker::from(std::sync::Arc::new(Nothing)),
+        );
+        let [outer, group] = [0, 1].map(|_| scopes.enter(0, Kind::Scope, Limit::At(NEVER)));
+        let inner = scopes.enter(outer, Kind::Scope, Limit::At(NEVER));
+        assert_eq!((scopes.parent(inner), scopes.parent(outer)), (outer, 0));
+        assert!(scopes.leave_alone(group) && !scopes.leave_alone(group));
+        assert_eq!(scopes.replace_timer(outer, 7), 0);
+        assert_eq!(scopes.replace_timer(outer, 0), 7);
+        let key = scopes.enlist(inner, waker.clone());
+        assert!(scopes.is_enlisted(key, inner, waker));
+        assert!(!scopes.is_enlisted(key, outer, waker), "another scope");
+        assert!(!scopes.is_enlisted(key + (1 << 32), inner, waker), "stale");
+        assert!(!scopes.is_enlisted(key + 1, inner, waker), "no waiter");
+        assert!(!scopes.leave_alone(inner), "something waits in it");
+        assert!(scopes.delist(key).is_some());
+        assert!(!scopes.is_enlisted(key, inner, waker));
+    }
+
+    #[test]
+    fn a_tasks_scope_comes_between() {
+        let mut scopes = Scopes::default();
+        let group = scopes.enter(0, Kind::Scope, Limit::At(NEVER));
+        let inner = scopes.enter(group, Kind::Scope, Limit::At(NEVER));
+        let task = scopes.enter(group, Kind::Scope, Limit::At(NEVER));
+        scopes.splice(inner, group, task);
+        assert_eq!((scopes.parent(inner), scopes.parent(task)), (task, group));
+        scopes.splice(inner, group, task);
+        assert_eq!((scopes.parent(inner), scopes.parent(task)), (task, group));
+        assert!(scopes.cancel(task, 2));
+        assert_eq!(scopes.outermost(inner, || 3), Some(task));
+    }
+
+    #[test]
     fn a_shield_ends_by_the_clock() {
         let mut scopes = Scopes::default();
         let outer = scopes.enter(0, Kind::Scope, Limit::At(NEVER));

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::task::{Poll, Waker};
 use std::thread;
@@ -255,18 +255,22 @@ fn r6_a_storm_of_signals_neither_ends_nor_shortens_a_wait() {
     let _deadline = deadline();
     interrupt_by(libc::SIGUSR1);
     let (stop, sleeper) = (AtomicBool::new(false), Thread::current());
-    let signals = thread::scope(|scope| {
+    let sent = AtomicUsize::new(0);
+    thread::scope(|scope| {
         let storm = scope.spawn(|| {
-            let mut sent = 0;
             while !stop.load(Ordering::Relaxed) {
                 sleeper.signal(libc::SIGUSR1);
-                sent += 1;
+                sent.fetch_add(1, Ordering::Relaxed);
                 thread::sleep(Duration::from_micros(20));
             }
-            sent
         });
         block_on(async {
-            for wait in [20_000, 3_000, 1_500, 400, 90, 30] {
+            // On a busy machine a storm takes its time: once round at least, until it was one.
+            let waits = [20_000, 3_000, 1_500, 400, 90, 30].into_iter().cycle();
+            for (number, wait) in waits.enumerate() {
+                if number >= 6 && sent.load(Ordering::Relaxed) > 100 {
+                    break;
+                }
                 let (start, wait) = (Instant::now(), Duration::from_micros(wait));
                 sleep(wait).await.expect("a signal is no error");
                 assert!(start.elapsed() >= wait);
@@ -275,9 +279,8 @@ fn r6_a_storm_of_signals_neither_ends_nor_shortens_a_wait() {
             }
         });
         stop.store(true, Ordering::Relaxed);
-        storm.join().expect("no panic")
+        storm.join().expect("no panic");
     });
-    assert!(signals > 100, "{signals} signals");
 }
 
 /// R6, R15: a kernel that gives no poller is an error of the operation, with its context.

@@ -1,6 +1,6 @@
 //! Configurations of clients and servers, tried with rustls alone: no stream is needed for them.
 //!
-//! Long because it goes through all that the two builders can be told.
+//! Long because each option has a handshake that shows what it does.
 
 use std::fs;
 use std::sync::Arc;
