@@ -172,8 +172,8 @@ impl<T> IndexMut<usize> for Slab<T> {
     }
 }
 
-/// A map in the order of its keys, for few entries and for keys that come in order: a fraction of the
-/// code of a tree. Empty it has no room.
+/// A map in the order of its keys, for few entries and for keys that come in order: a fraction of
+/// the code of a tree. Empty it has no room.
 #[derive(Debug)]
 pub(crate) struct Few<K, V>(VecDeque<(K, V)>);
 
@@ -391,7 +391,8 @@ mod tests {
                         twin.insert(key, value);
                     }
                     2 => {
-                        let (ours, theirs) = (few.get_or_default(key), twin.entry(key).or_default());
+                        let theirs = twin.entry(key).or_default();
+                        let ours = few.get_or_default(key);
                         prop_assert_eq!(&*ours, &*theirs);
                         (*ours, *theirs) = (value, value);
                     }
