@@ -58,6 +58,7 @@ mod growth;
 #[cfg(feature = "full")]
 mod hand_over;
 mod hostile;
+mod io;
 #[cfg(feature = "threads")]
 mod jobs;
 #[cfg_attr(not(feature = "full"), allow(dead_code, reason = "fewer tests"))]
