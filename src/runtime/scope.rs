@@ -23,7 +23,6 @@ use super::context::Core;
 use super::scopes::{Kind, Limit, Next, ScopeKey, WaiterKey};
 use crate::error::Error;
 use crate::executor::{Base, Running, SetKey, TaskId, drop_each, wake_each};
-use crate::reactor::TimerKey;
 use crate::sys::clock::{self, NEVER, Nanos};
 
 impl Core {
@@ -86,6 +85,9 @@ impl Core {
     pub(super) fn move_scope(&self, key: ScopeKey) {
         let (around, task) = (self.scope(), self.executor.task());
         let moved = self.scopes().moved(key, around, task);
+        if moved {
+            self.end_waits();
+        }
         if moved && self.has_cancels() && self.outermost(key).is_some() {
             self.scopes().tell_above(key);
             self.wake_below(key);
@@ -107,6 +109,21 @@ impl Core {
         caught
     }
 
+    /// The shield of that name protects no more.
+    pub(super) fn end_shield(&self, key: ScopeKey) {
+        self.scopes().end_shield(key);
+        self.end_waits();
+    }
+
+    /// Wakes the cancelled scopes whose last shield has ended, also if it was moved out of them or
+    /// dropped somewhere else, where no wake reaches them.
+    fn end_waits(&self) {
+        let timers = self.scopes().take_unheld().into_iter();
+        let wakers = timers.filter_map(|timer| self.reactor().timers.cancel(timer));
+        let wakers: Vec<_> = wakers.collect();
+        wake_each(wakers.into_iter());
+    }
+
     fn take_scope(&self, key: ScopeKey, wakers: &mut Vec<Waker>) -> bool {
         let left = self.scopes().leave(key, wakers);
         if left.cancelled {
@@ -115,6 +132,7 @@ impl Core {
         if left.timer != 0 {
             wakers.extend(self.reactor().timers.cancel(left.timer));
         }
+        self.end_waits();
         left.caught
     }
 
@@ -260,10 +278,7 @@ impl Core {
 
     fn wake_at(&self, key: ScopeKey, until: Nanos, cx: &Context<'_>) {
         let waker = cx.waker().clone();
-        let timer: TimerKey = match until {
-            NEVER => 0,
-            until => self.reactor().timers.insert(until, waker),
-        };
+        let timer = self.reactor().timers.insert(until, waker);
         let old = self.scopes().replace_timer(key, timer);
         let old = self.reactor().timers.cancel(old);
         drop(old);

@@ -238,7 +238,7 @@ impl<O: Owner> Scope<O> {
     fn time_is_over(&mut self, core: &Core) {
         self.drop_timer();
         if O::SHIELDS {
-            core.scopes().end_shield(self.key);
+            core.end_shield(self.key);
             if core.outermost(self.key).is_some() {
                 core.wake_below(self.key);
             }

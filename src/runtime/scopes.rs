@@ -180,6 +180,8 @@ pub(crate) struct Scopes {
     nodes: Slab<Node>,
     waiters: Slab<Waiter>,
     generation: u32,
+    /// The timers of cancelled scopes that waited for shields, of which none is left below.
+    unheld: Vec<TimerKey>,
     /// Counts the nodes that walks down have visited.
     #[cfg(test)]
     pub(crate) visited: std::cell::Cell<usize>,
@@ -291,10 +293,11 @@ impl Scopes {
             || matches!(node.kind, Kind::Group(_) | Kind::Shield(_))
             || node.first_child != NIL
             || node.first_waiter != NIL;
+        // First there, so that what is above both never counts none.
+        self.count_shields(parent, count);
         self.count_shields(old, -count);
         self.unlink(key);
         self.nodes[place(key)].parent = parent;
-        self.count_shields(parent, count);
         if is_found {
             self.link(key);
         }
@@ -476,6 +479,11 @@ impl Scopes {
     pub(crate) fn replace_timer(&mut self, key: ScopeKey, timer: TimerKey) -> TimerKey {
         let node = self.get_mut(key);
         node.map_or(0, |node| std::mem::replace(&mut node.timer, timer))
+    }
+
+    /// The timers of the scopes that have to wait for shields no more since this was asked last.
+    pub(crate) fn take_unheld(&mut self) -> Vec<TimerKey> {
+        std::mem::take(&mut self.unheld)
     }
 
     pub(crate) fn set_limit(&mut self, key: ScopeKey, limit: Limit) {

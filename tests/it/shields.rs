@@ -1,11 +1,14 @@
 //! Shields and cancelled groups: who may clean up, and for how long; what a scope costs.
 
 use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use soloio::{
-    CancelScope, Error, Event, Result, block_on, create_memory_byte_stream, fail_after,
+    CancelScope, Error, Event, Result, Runtime, block_on, create_memory_byte_stream, fail_after,
     move_on_after, shield, sleep, task_group, task_group_with, yield_now,
 };
 
@@ -195,6 +198,73 @@ fn a_shield_without_end_is_waited_for() {
         assert!(is_cancelled(&ended.expect("not dropped")));
         assert!(scope.cancelled_caught());
     });
+}
+
+/// How a shield leaves a cancelled scope that waits for it.
+#[derive(Clone, Copy)]
+enum Leaves {
+    DroppedInATask,
+    DroppedOutside,
+    ToATask,
+    ToAnotherRuntime,
+}
+
+fn leave(runtime: &mut Runtime, shielded: Pin<Box<dyn Future<Output = ()>>>, how: Leaves) {
+    match how {
+        Leaves::DroppedInATask => drop(runtime.spawn(async { drop(shielded) })),
+        Leaves::DroppedOutside => drop(shielded),
+        Leaves::ToATask => drop(runtime.spawn(shielded)),
+        Leaves::ToAnotherRuntime => {
+            let mut other = Runtime::new().expect("a runtime");
+            other.spawn(shielded);
+            other.turn(Some(Duration::ZERO)).expect("a turn");
+        }
+    }
+}
+
+#[test]
+fn a_shield_that_leaves_a_cancelled_scope_holds_it_up_no_more() {
+    let _deadline = deadline();
+    let ways = [
+        Leaves::DroppedInATask,
+        Leaves::DroppedOutside,
+        Leaves::ToATask,
+        Leaves::ToAnotherRuntime,
+    ];
+    for (limit, how) in [HOUR, Duration::MAX]
+        .into_iter()
+        .flat_map(|limit| ways.map(|how| (limit, how)))
+    {
+        let mut runtime = Runtime::new().expect("a runtime");
+        let turns = |runtime: &mut Runtime| {
+            (0..40).for_each(|_| runtime.turn(Some(Duration::ZERO)).expect("a turn"));
+        };
+        let scope = Rc::new(CancelScope::new());
+        let kept: Rc<RefCell<Option<Pin<Box<dyn Future<Output = ()>>>>>> = Rc::default();
+        let (inner, keeps) = (Rc::clone(&scope), Rc::clone(&kept));
+        let task = runtime.spawn(async move {
+            // The group and the scope have to be woken, the latter by a waker that is not a task's.
+            let waits = inner.run(task_group(async |group| -> Result<()> {
+                group.cancel();
+                let mut shielded: Pin<Box<dyn Future<Output = ()>>> =
+                    Box::pin(shield(limit, forever()));
+                assert!(poll_once(shielded.as_mut()).await.is_pending());
+                keeps.replace(Some(shielded));
+                forever().await;
+                Ok(())
+            }));
+            let mut all: FuturesUnordered<_> = std::iter::once(waits).collect();
+            let ended = all.next().await.expect("one");
+            assert!(ended.is_none_or(|ended| is_cancelled(&ended)));
+        });
+        turns(&mut runtime);
+        scope.cancel("the end");
+        turns(&mut runtime);
+        assert!(!task.is_finished(), "the shield holds it up");
+        leave(&mut runtime, kept.take().expect("it was polled"), how);
+        turns(&mut runtime);
+        assert!(task.is_finished(), "nothing holds it up");
+    }
 }
 
 #[test]

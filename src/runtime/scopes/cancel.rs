@@ -60,6 +60,10 @@ impl Scopes {
             node.shields += more;
             debug_assert!(node.shields >= 0, "no more shields end than have begun");
             at = node.parent;
+            if node.shields == 0 && node.timer != 0 {
+                let timer = std::mem::take(&mut node.timer);
+                self.unheld.push(timer);
+            }
         }
     }
 
