@@ -177,11 +177,11 @@ LINES, CORE_LINES = 24_000, 15_100
 
 # Program, what it is called, profile, options, and how large it may be, tokio being 1.
 SIZES = [
-    ("empty", "`block_on(async {})`, thin LTO", THIN, CORE, None),
-    ("echo", "echo, cargo's release profile", PLAIN, CORE, None),
-    ("echo", 'echo, fat LTO, `panic = "abort"`, `opt-level = "s"`', SMALL, CORE, None),
-    ("server", "the server above, with limits, thin LTO", THIN, CORE, None),
-    ("tls_client", "TLS client with rustls' configuration, thin LTO", THIN, TLS, None),
+    ("empty", "`block_on(async {})`, thin LTO", THIN, CORE, 1.3),
+    ("echo", "echo, cargo's release profile", PLAIN, CORE, 1.3),
+    ("echo", 'echo, fat LTO, `panic = "abort"`, `opt-level = "s"`', SMALL, CORE, 1.3),
+    ("server", "the server above, with limits, thin LTO", THIN, CORE, 1.3),
+    ("tls_client", "TLS client with rustls' configuration, thin LTO", THIN, TLS, 1.3),
 ]
 # One program and a larger one: what each of two further ones of the same kind adds.
 FURTHER = [
