@@ -105,7 +105,9 @@ pub(super) fn receive(
         }
         Some(Object::Unix(unix)) => {
             let datagram = unix.is_datagram();
-            let Message { data, from, rights } = world.unix_recv(id, most, peek)?;
+            let Message {
+                data, from, rights, ..
+            } = world.unix_recv(id, most, peek)?;
             let data = Vec::from(data);
             Ok(Received {
                 count: fill(parts, &data),
@@ -134,11 +136,7 @@ pub(super) fn send_parts(
             world.udp_send(id, parts.concat(), Some(*to))
         }
         (Some(Object::Udp(_)), Some(_)) => Err(libc::EAFNOSUPPORT),
-        (Some(Object::Unix(_)), None) => world.unix_send(id, &parts.concat(), None, rights),
-        (Some(Object::Unix(_)), Some(Address::Unix(name))) => {
-            world.unix_send(id, &parts.concat(), Some(name), rights)
-        }
-        (Some(Object::Unix(_)), Some(_)) => Err(libc::EINVAL),
+        (Some(Object::Unix(_)), to) => world.unix_send(id, &parts.concat(), to, rights),
         _ => Err(libc::ENOTSOCK),
     }
 }
@@ -297,6 +295,7 @@ fn reads(world: &mut World, id: Id, parts: &mut [&mut [u8]]) -> Result<i64> {
             Ok(length(fill(parts, &bytes)))
         }
         Some(Object::Epoll(_) | Object::Idle { .. }) => Err(libc::EINVAL),
+        _ if most == 0 => Ok(0),
         _ => {
             let received = receive(world, id, parts, 0)?;
             world.drop_rights(received.rights);

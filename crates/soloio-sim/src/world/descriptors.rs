@@ -108,9 +108,15 @@ impl Descriptors {
         description.map(|description| &mut description.object)
     }
 
+    /// An id without an object.
+    pub(super) fn reserve(&mut self) -> Id {
+        self.last += 1;
+        self.last
+    }
+
     /// Adds an object that no number names yet.
     pub(crate) fn add(&mut self, object: Object, machine: usize) -> Id {
-        self.last += 1;
+        let id = self.reserve();
         let description = Description {
             object,
             machine,
@@ -118,8 +124,8 @@ impl Descriptors {
             references: 0,
             watchers: Vec::new(),
         };
-        self.objects.insert(self.last, description);
-        self.last
+        self.objects.insert(id, description);
+        id
     }
 
     fn lowest_free(&self, from: Fd) -> Fd {

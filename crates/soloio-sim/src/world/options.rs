@@ -84,7 +84,7 @@ impl World {
     }
 
     /// What the socket is, rather than what it was told.
-    fn fact(&mut self, id: Id, name: i32) -> Result<Option<i32>> {
+    pub(super) fn fact(&mut self, id: Id, name: i32) -> Result<Option<i32>> {
         let object = self.descriptors.get_mut(id).ok_or(libc::EBADF)?;
         let (kind, domain, protocol, listens) = match &*object {
             Object::Tcp(tcp) => {
@@ -143,7 +143,7 @@ impl World {
             (libc::SOL_SOCKET, libc::SO_REUSEPORT) => common.reuse_port = value != 0,
             (libc::IPPROTO_IPV6, _) if !common.v6 => return Err(libc::ENOPROTOOPT),
             (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) => {
-                if common.bound {
+                if common.local.is_some() {
                     return Err(libc::EINVAL);
                 }
                 common.only_v6 = value != 0;
@@ -162,8 +162,10 @@ impl World {
 
     /// `SO_LINGER`: only a time of zero does anything.
     pub(crate) fn set_linger(&mut self, id: Id, time: Option<Duration>) -> Result<()> {
-        if let Some(common) = self.common(id) {
-            common.zero_linger = time == Some(Duration::ZERO);
+        match self.descriptors.get_mut(id) {
+            Some(Object::Tcp(tcp)) => tcp.common.zero_linger = time == Some(Duration::ZERO),
+            Some(Object::Udp(_) | Object::Unix(_)) => {}
+            _ => return Err(libc::ENOTSOCK),
         }
         Ok(())
     }

@@ -63,12 +63,24 @@ impl World {
             let readable = READABLE * u32::from(!pipe.bytes.is_empty());
             return readable | HUP * u32::from(other.is_none());
         }
-        let full = other.is_some_and(|other| self.pipe_unread(other) == SIZE);
+        let full = self.pipe_fill(id) == SIZE;
         WRITABLE * u32::from(!full) | ERR * u32::from(other.is_none())
     }
 
     pub(super) fn pipe_unread(&mut self, id: Id) -> usize {
         self.pipe_end(id).map_or(0, |pipe| pipe.bytes.len())
+    }
+
+    /// How many bytes are in a pipe, seen from either end.
+    pub(super) fn pipe_fill(&mut self, id: Id) -> usize {
+        let Some(pipe) = self.pipe_end(id) else {
+            return 0;
+        };
+        match (pipe.reads, pipe.other) {
+            (true, _) => pipe.bytes.len(),
+            (false, None) => pipe.bytes.len(),
+            (false, Some(reader)) => self.pipe_unread(reader),
+        }
     }
 
     /// read(2) of a pipe.
@@ -98,15 +110,14 @@ impl World {
         if pipe.reads {
             return Err(libc::EBADF);
         }
+        if data.is_empty() {
+            return Ok(0);
+        }
         let reader = pipe.other.ok_or(libc::EPIPE)?;
         let room = SIZE - self.pipe_unread(reader);
         // PIPE_BUF: so many bytes go together or not at all.
         if room == 0 || data.len() <= 4096 && data.len() > room {
-            return if data.is_empty() {
-                Ok(0)
-            } else {
-                Err(libc::EAGAIN)
-            };
+            return Err(libc::EAGAIN);
         }
         self.pipe_put(id, &data[..data.len().min(room)])
     }
@@ -133,10 +144,15 @@ impl World {
     }
 
     pub(super) fn end_pipe(&mut self, id: Id) {
-        let other = self.pipe_end(id).and_then(|pipe| pipe.other);
+        let Some(pipe) = self.pipe_end(id) else {
+            return;
+        };
+        // What was not read stays in the pipe as long as the writing end does.
+        let (other, bytes) = (pipe.other, std::mem::take(&mut pipe.bytes));
         self.descriptors.objects.remove(&id);
         if let Some(pipe) = other.and_then(|other| self.pipe_end(other)) {
             pipe.other = None;
+            pipe.bytes.extend(bytes);
         }
         if let Some(other) = other {
             self.wake(other, ALL);

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use super::descriptors::{Id, Object};
-use super::network::{Body, Due, Packet, Protocol};
+use super::network::{Binding, Body, Due, Packet, Protocol};
 use super::readiness::bits::{ALL, CAME, ERR};
 use super::tcp::{State, Tcp};
 use super::{Errno, Nanos, World};
@@ -60,6 +60,8 @@ pub(crate) struct Wire {
     tries: u32,
     /// Nothing sent from now on arrives before this.
     floor: Nanos,
+    /// Our FIN went out before the peer's came.
+    pub(super) ended_first: bool,
     /// How often a SYN met a full backlog.
     ignored: u32,
 }
@@ -75,6 +77,7 @@ impl Wire {
             line: VecDeque::new(),
             tries: 0,
             floor: 0,
+            ended_first: false,
             ignored: 0,
         }
     }
@@ -94,7 +97,7 @@ impl Wire {
 const SECOND: Nanos = 1_000_000_000;
 
 /// How long a closed connection is remembered, and one whose peer never ends is waited for.
-const LINGER: Nanos = 60 * SECOND;
+pub(super) const LINGER: Nanos = 60 * SECOND;
 
 impl World {
     pub(super) fn begin_handshake(&mut self, id: Id) {
@@ -128,6 +131,7 @@ impl World {
         let Some(tcp) = self.tcp(id) else { return };
         if tcp.wire.fin == Fin::No {
             tcp.wire.fin = Fin::Waits;
+            tcp.wire.ended_first = !tcp.peer_ended;
             self.push(id);
         }
     }
@@ -275,7 +279,7 @@ impl World {
         tcp.state = State::Closed;
         (tcp.receive_shut, tcp.send_shut) = (true, true);
         tcp.wire = Wire::new(0);
-        self.network.disconnect(id);
+        self.free_port_of(id);
         self.wake(id, ALL | ERR);
     }
 
@@ -335,14 +339,30 @@ impl World {
         child.wire.line.push_back(Segment::SynAck { window: own });
         let id = self.descriptors.add(Object::Tcp(Box::new(child)), machine);
         self.network.connections.insert((machine, to, from), id);
+        let parent = self.network.bindings.iter();
+        let parent = parent.rev().find(|binding| binding.id == listener);
+        if let Some(shares) = parent.map(|parent| (parent.reuse_address, parent.reuse_port)) {
+            self.network.bindings.push(Binding {
+                protocol: Protocol::Tcp,
+                machine,
+                address: to,
+                id,
+                only_v6: false,
+                reuse_address: shares.0,
+                reuse_port: shares.1,
+                listens: false,
+            });
+        }
         self.transmit(id);
     }
 
     fn connection_gets(&mut self, id: Id, segment: Segment) {
         let Some(tcp) = self.tcp(id) else { return };
         match segment {
-            Segment::Syn { .. } => {}
-            Segment::SynAck { window } if tcp.state == State::Connecting => {
+            // A SYN: both connect to each other, or one to itself.
+            Segment::Syn { window } | Segment::SynAck { window }
+                if tcp.state == State::Connecting =>
+            {
                 tcp.state = State::Open;
                 tcp.wire.window = window;
                 let window = tcp.wire.told;
@@ -350,7 +370,7 @@ impl World {
                 self.wake(id, ALL);
                 self.push(id);
             }
-            Segment::SynAck { .. } => {}
+            Segment::Syn { .. } | Segment::SynAck { .. } => {}
             Segment::Ack { bytes, fin, window } => self.acknowledged(id, bytes, fin, window),
             Segment::Data(data) => self.data_arrives(id, &data),
             Segment::Fin => self.fin_arrives(id),
@@ -447,7 +467,7 @@ impl World {
         if tcp.peer_ended {
             tcp.state = State::Closed;
             let forgets = tcp.orphan && tcp.wire.line.is_empty();
-            self.network.disconnect(id);
+            self.free_port_of(id);
             if forgets {
                 self.drop_tcp(id);
                 return;
@@ -457,8 +477,10 @@ impl World {
     }
 
     pub(super) fn forget(&mut self, id: Id) {
-        if self.tcp(id).is_some_and(|tcp| tcp.orphan) {
-            self.drop_tcp(id);
+        match self.tcp(id) {
+            Some(tcp) if !tcp.orphan => {}
+            Some(_) => self.drop_tcp(id),
+            None => self.network.unbind(id),
         }
     }
 }

@@ -27,8 +27,10 @@ pub(crate) struct Common {
     /// With IPv4 addresses as such, whatever the family.
     pub(crate) local: Option<SocketAddr>,
     pub(crate) remote: Option<SocketAddr>,
-    /// The program gave it its address.
+    /// The program gave it its port.
     pub(crate) bound: bool,
+    /// Its connection is over, and with it the claim on a port that the kernel chose.
+    pub(crate) freed: bool,
     pub(crate) reuse_address: bool,
     pub(crate) reuse_port: bool,
     pub(crate) zero_linger: bool,
@@ -45,6 +47,7 @@ impl Common {
             local: None,
             remote: None,
             bound: false,
+            freed: false,
             reuse_address: false,
             reuse_port: false,
             zero_linger: false,
@@ -56,9 +59,10 @@ impl Common {
 
     /// What a connection takes over from its listener.
     pub(super) fn inherited(&self) -> Self {
-        let mut copy = self.clone();
-        copy.bound = true;
-        copy
+        Self {
+            bound: false,
+            ..self.clone()
+        }
     }
 
     /// How many bytes may wait to be received.
@@ -189,7 +193,7 @@ impl World {
             let v6 = common.v6;
             return Err(if v6 { libc::EINVAL } else { libc::EAFNOSUPPORT });
         }
-        if common.bound || !closed || common.local.is_some() {
+        if common.bound || !closed || common.local.is_some() && !common.freed {
             return Err(libc::EINVAL);
         }
         let wanted = Binding {
@@ -204,7 +208,9 @@ impl World {
         };
         let taken = self.take_address(wanted)?;
         let common = self.common(id).expect("looked at above");
-        (common.local, common.bound) = (Some(taken), true);
+        (common.local, common.freed) = (Some(taken), false);
+        // One that the kernel chose is the kernel's to take back.
+        common.bound = to.port() != 0;
         Ok(())
     }
 
@@ -288,6 +294,7 @@ impl World {
 
     /// shutdown(2).
     pub(crate) fn shutdown(&mut self, id: Id, how: i32) -> Result<()> {
+        self.fact(id, libc::SO_TYPE)?;
         let (receive, send) = match how {
             libc::SHUT_RD => (true, false),
             libc::SHUT_WR => (false, true),
@@ -308,7 +315,8 @@ impl World {
             Some(Object::Tcp(tcp)) if tcp.state == State::Listening => Err(libc::EINVAL),
             Some(Object::Tcp(tcp)) => Ok(tcp.inbox.len()),
             Some(Object::Udp(udp)) => Ok(udp.next_size()),
-            Some(Object::Unix(_) | Object::Pipe(_)) => Ok(self.unix_unread(id)),
+            Some(Object::Unix(_)) => Ok(self.unix_unread(id)),
+            Some(Object::Pipe(_)) => Ok(self.pipe_fill(id)),
             _ => Err(libc::ENOTTY),
         }
     }

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use super::descriptors::{Id, Object};
-use super::network::{Binding, Protocol, unmapped};
+use super::network::{Binding, Due, Protocol, unmapped};
 use super::readiness::bits::{ALL, ERR, HUP, OUT, RDHUP, READABLE, WRITABLE};
-use super::segments::Wire;
+use super::segments::{LINGER, Wire};
 use super::sockets::Common;
 use super::{Errno, Result, World};
 use crate::faults::Fault;
@@ -30,6 +30,8 @@ pub(crate) enum Progress {
     Unconnected,
     Connecting,
     Connected,
+    /// It was shut down before that was decided, or after it had failed.
+    Disconnecting,
 }
 
 #[derive(Debug)]
@@ -167,6 +169,7 @@ impl World {
         };
         match (tcp.progress, tcp.state) {
             (Progress::Connected, _) => return Err(libc::EISCONN),
+            (Progress::Disconnecting, _) => return Err(libc::EINVAL),
             (Progress::Connecting, State::Connecting) => return Err(libc::EALREADY),
             (Progress::Connecting, State::Closed) => {
                 let error = tcp.take_error();
@@ -210,7 +213,8 @@ impl World {
     fn bind_for(&mut self, id: Id, machine: usize, to: SocketAddr) -> Result<SocketAddr> {
         let source = self.source_for(machine, to.ip());
         let tcp = self.tcp(id).ok_or(libc::EOPNOTSUPP)?;
-        let local = tcp.common.local.map(unmapped);
+        let freed = std::mem::take(&mut tcp.common.freed);
+        let local = tcp.common.local.map(unmapped).filter(|_| !freed);
         let port = match local {
             Some(local) if local.port() != 0 => local.port(),
             _ => {
@@ -246,12 +250,14 @@ impl World {
         }
         let tcp = self.tcp(id).expect("looked at above");
         let buffer = tcp.common.receive_limit();
+        // A port that was kept so far stays.
+        let frees = tcp.state != State::Closed && !tcp.common.bound;
         tcp.wire = Wire::new(buffer);
         (tcp.state, tcp.progress) = (State::Closed, Progress::Unconnected);
         (tcp.receive_shut, tcp.send_shut, tcp.peer_ended) = (false, false, false);
         (tcp.common.remote, tcp.error) = (None, 0);
         tcp.inbox.clear();
-        if !tcp.common.bound {
+        if frees {
             tcp.common.local = None;
             self.network.unbind(id);
         }
@@ -304,7 +310,6 @@ impl World {
                 tcp if tcp.error != 0 => Err(tcp.take_error()),
                 tcp if tcp.receive_shut => Ok(0),
                 tcp if tcp.state == State::Closed => Err(libc::ENOTCONN),
-                _ if wanted == 0 => Ok(0),
                 _ => Err(libc::EAGAIN),
             };
         }
@@ -388,6 +393,12 @@ impl World {
     /// shutdown(2).
     pub(crate) fn tcp_shutdown(&mut self, id: Id, receive: bool, send: bool) -> Result<()> {
         let tcp = self.tcp(id).ok_or(libc::ENOTSOCK)?;
+        if tcp.progress == Progress::Connecting {
+            tcp.progress = match tcp.state {
+                State::Open => Progress::Connected,
+                _ => Progress::Disconnecting,
+            };
+        }
         let result = match tcp.state {
             State::Listening if !receive => Ok(()),
             State::Listening => {
@@ -440,6 +451,7 @@ impl World {
                 binding.listens = false;
             }
         }
+        self.free_port_of(id);
     }
 
     /// The last descriptor is closed: sends what is left and a FIN, or a reset.
@@ -463,6 +475,26 @@ impl World {
                 self.settle(id);
             }
             _ => self.drop_tcp(id),
+        }
+    }
+
+    /// A connection is over: its port is free, unless the program has bound it.
+    pub(super) fn free_port_of(&mut self, id: Id) {
+        self.network.disconnect(id);
+        let now = self.now;
+        let Some(tcp) = self.tcp(id) else { return };
+        let (waits, freed) = (tcp.wire.ended_first, !tcp.common.bound);
+        tcp.common.freed = freed;
+        if waits {
+            // TIME_WAIT: no other socket can have the port for a while.
+            let ghost = self.descriptors.reserve();
+            let bindings = self.network.bindings.iter_mut();
+            for binding in bindings.filter(|binding| binding.id == id) {
+                binding.id = ghost;
+            }
+            self.network.post(now + LINGER, Due::Forget(ghost));
+        } else if freed {
+            self.network.unbind(id);
         }
     }
 

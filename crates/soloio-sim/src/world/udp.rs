@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::descriptors::{Id, Object};
 use super::network::{Binding, Body, Packet, Protocol, unmapped};
-use super::readiness::bits::{ALL, CAME, ERR, HUP, RDHUP, READABLE, WRBAND, WRITABLE};
+use super::readiness::bits::{ALL, CAME, ERR, HUP, RDHUP, READABLE, ROOM, WRBAND, WRITABLE};
 use super::sockets::Common;
 use super::{Errno, Result, World};
 use crate::faults::Fault;
@@ -133,6 +133,9 @@ impl World {
         to: Option<SocketAddr>,
     ) -> Result<usize> {
         let machine = self.tcp_machine(id);
+        // Linux gives it a port before it looks at anything else.
+        let any = self.udp(id).ok_or(libc::ENOTSOCK)?.common.any();
+        self.udp_bind_for(id, any.ip())?;
         let udp = self.udp(id).ok_or(libc::ENOTSOCK)?;
         if data.len() > 65_535 {
             return Err(libc::EMSGSIZE);
@@ -149,7 +152,6 @@ impl World {
         let to = to.ok_or(libc::EDESTADDRREQ)?;
         let target = self.route(machine, to.ip())?;
         let source = self.source_for(machine, to.ip());
-        self.udp_bind_for(id, source)?;
         let udp = self.udp(id).ok_or(libc::ENOTSOCK)?;
         if data.len() > LARGEST {
             return Err(libc::EMSGSIZE);
@@ -173,6 +175,8 @@ impl World {
         };
         let count = data.len();
         self.launch(machine, target, from, to, data);
+        // It has left the buffer already, which Linux counts as an edge.
+        self.wake(id, ROOM);
         Ok(count)
     }
 
@@ -213,7 +217,7 @@ impl World {
             return;
         };
         let Some(udp) = self.udp(id) else { return };
-        if udp.inbox.len() < WAITING && !udp.receive_shut {
+        if udp.inbox.len() < WAITING {
             udp.inbox.push_back((from, data));
             self.wake(id, CAME);
         }

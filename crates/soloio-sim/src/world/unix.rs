@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use super::descriptors::{Fd, Id, Object};
 use super::options::Options;
 use super::readiness::bits::{ALL, CAME, ERR, HUP, RDHUP, READABLE, ROOM, WRBAND, WRITABLE};
+use super::sockets::Address;
 use super::{Errno, Result, World};
 use crate::faults::Fault;
 
@@ -46,6 +47,8 @@ pub(crate) struct Message {
     pub(crate) data: VecDeque<u8>,
     pub(crate) from: Name,
     pub(crate) rights: Vec<Right>,
+    /// It is told when the message has left the queue.
+    sender: Option<Id>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -338,7 +341,23 @@ impl World {
         &mut self,
         id: Id,
         data: &[u8],
-        to: Option<&Name>,
+        to: Option<&Address>,
+        rights: &mut Vec<Right>,
+    ) -> Result<usize> {
+        let sent = self.try_unix_send(id, data, to, rights);
+        let datagram = self.unix(id).is_some_and(|unix| unix.datagram);
+        if datagram && !matches!(sent, Ok(_) | Err(libc::ENOTCONN)) {
+            // Linux has made the datagram and freed it again, which counts as room.
+            self.wake(id, ROOM);
+        }
+        sent
+    }
+
+    fn try_unix_send(
+        &mut self,
+        id: Id,
+        data: &[u8],
+        to: Option<&Address>,
         rights: &mut Vec<Right>,
     ) -> Result<usize> {
         let machine = self.tcp_machine(id);
@@ -347,7 +366,10 @@ impl World {
         let target = match (to, datagram) {
             (Some(_), false) if state == State::Connected => return Err(libc::EISCONN),
             (Some(_), false) => return Err(libc::EOPNOTSUPP),
-            (Some(name), true) => self.unix_named(machine, name).ok_or(libc::ECONNREFUSED)?,
+            (Some(Address::Unix(name)), true) => {
+                self.unix_named(machine, name).ok_or(libc::ECONNREFUSED)?
+            }
+            (Some(_), true) => return Err(libc::EINVAL),
             (None, _) => unix.peer.ok_or(libc::ENOTCONN)?,
         };
         let unix = self.unix(id).expect("looked at above");
@@ -365,7 +387,11 @@ impl World {
         };
         let Some(peer) = self.unix(target) else {
             if datagram {
-                self.unix(id).expect("looked at above").peer = None;
+                // Linux disconnects it, and what it had not received is lost.
+                let unix = self.unix(id).expect("looked at above");
+                (unix.peer, unix.state) = (None, State::Closed);
+                let lost = std::mem::take(&mut unix.inbox);
+                self.drop_messages(lost);
             }
             return Err(gone);
         };
@@ -399,15 +425,17 @@ impl World {
             return Ok(0);
         }
         let rights = std::mem::take(rights);
-        self.unix_deliver(target, &data[..count], from, rights);
+        self.unix_deliver((id, target), &data[..count], from, rights);
         Ok(count)
     }
 
-    fn unix_deliver(&mut self, target: Id, data: &[u8], from: Name, rights: Vec<Right>) {
+    fn unix_deliver(&mut self, way: (Id, Id), data: &[u8], from: Name, rights: Vec<Right>) {
+        let (sender, target) = way;
         let message = Message {
             data: data.iter().copied().collect(),
             from,
             rights,
+            sender: Some(sender),
         };
         if let Some(peer) = self.unix(target) {
             peer.inbox.push_back(message);
@@ -434,7 +462,7 @@ impl World {
         let unix = self.unix(id).ok_or(libc::ENOTSOCK)?;
         let (from, peer) = (unix.name.clone(), unix.peer.ok_or(libc::ENOTCONN)?);
         if !bytes.is_empty() {
-            self.unix_deliver(peer, bytes, from, Vec::new());
+            self.unix_deliver((id, peer), bytes, from, Vec::new());
         }
         Ok(bytes.len())
     }
@@ -460,16 +488,25 @@ impl World {
             ..Message::default()
         };
         if peek {
-            let length = if unix.datagram {
-                first.data.len()
-            } else {
-                most
-            };
-            got.data = first.data.iter().take(length).copied().collect();
+            if unix.datagram {
+                got.data.clone_from(&first.data);
+                return Ok(got);
+            }
+            // Up to the first rights, which come alone.
+            let mut more = true;
+            let run = unix.inbox.iter().take_while(|message| {
+                let take = more;
+                more = message.rights.is_empty();
+                take
+            });
+            let bytes = run.flat_map(|message| message.data.iter().copied());
+            got.data = bytes.take(most).collect();
             return Ok(got);
         }
+        let mut gone = Vec::new();
         if unix.datagram {
             got = unix.inbox.pop_front().expect("looked at above");
+            gone.extend(got.sender);
         } else {
             got.rights = std::mem::take(&mut first.rights);
             while let Some(first) = unix.inbox.front_mut() {
@@ -480,9 +517,13 @@ impl World {
                 let count = first.data.len().min(most - got.data.len());
                 got.data.extend(first.data.drain(..count));
                 if first.data.is_empty() {
+                    gone.extend(first.sender);
                     unix.inbox.pop_front();
                 }
             }
+        }
+        for sender in gone {
+            self.wake(sender, ROOM);
         }
         self.wake_unix_senders(id);
         Ok(got)
@@ -560,6 +601,9 @@ impl World {
     fn drop_messages(&mut self, messages: impl IntoIterator<Item = Message>) {
         for message in messages {
             self.drop_rights(message.rights);
+            if let Some(sender) = message.sender {
+                self.wake(sender, ROOM);
+            }
         }
     }
 
@@ -578,7 +622,6 @@ impl World {
                 unix.inbox.front().map_or(0, |message| message.data.len())
             }
             Some(Object::Unix(unix)) => unix.waiting(),
-            Some(Object::Pipe(_)) => self.pipe_unread(id),
             _ => 0,
         }
     }
