@@ -261,6 +261,7 @@ impl World {
             tcp.common.local = None;
             self.network.unbind(id);
         }
+        self.wake(id, ERR);
         Ok(())
     }
 

@@ -345,8 +345,10 @@ impl World {
         rights: &mut Vec<Right>,
     ) -> Result<usize> {
         let sent = self.try_unix_send(id, data, to, rights);
-        let datagram = self.unix(id).is_some_and(|unix| unix.datagram);
-        if datagram && !matches!(sent, Ok(_) | Err(libc::ENOTCONN)) {
+        let made = self
+            .unix(id)
+            .is_some_and(|unix| unix.datagram && !unix.send_shut);
+        if made && !matches!(sent, Ok(_) | Err(libc::EINVAL | libc::EMSGSIZE)) {
             // Linux has made the datagram and freed it again, which counts as room.
             self.wake(id, ROOM);
         }
@@ -370,6 +372,7 @@ impl World {
                 self.unix_named(machine, name).ok_or(libc::ECONNREFUSED)?
             }
             (Some(_), true) => return Err(libc::EINVAL),
+            (None, true) if unix.send_shut => return Err(libc::EPIPE),
             (None, _) => unix.peer.ok_or(libc::ENOTCONN)?,
         };
         let unix = self.unix(id).expect("looked at above");

@@ -20,6 +20,15 @@ pub(crate) struct Answer {
     events: Vec<(u64, u32)>,
 }
 
+impl Answer {
+    /// The port is taken by a socket that is none of the script's: an earlier script's that has
+    /// not waited long enough, or another program's.
+    pub(crate) fn met_another_socket(&self, expected: &Self) -> bool {
+        let taken = [libc::EADDRINUSE, libc::EADDRNOTAVAIL].map(|errno| -i64::from(errno));
+        taken.contains(&self.result) && !taken.contains(&expected.result)
+    }
+}
+
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {

@@ -31,6 +31,9 @@ fn difference(ops: &[Op], expected: &[Answer], patient: bool) -> Option<String> 
     let mut kernel = Kernel::new();
     for (at, (op, expected)) in ops.iter().zip(expected).enumerate() {
         let answer = kernel.perform_like(*op, expected, patient);
+        if answer.met_another_socket(expected) {
+            return None;
+        }
         if answer != *expected {
             let before: Vec<String> = ops[..at].iter().map(|op| format!("  {op:?}")).collect();
             return Some(format!(
@@ -60,7 +63,7 @@ fn compare(seed: u64, family: i32) -> Result<(), String> {
 
 #[test]
 fn the_world_does_what_the_kernel_does() {
-    let count = env::var("SOLOIO_SCRIPTS").map_or(2000, |text| text.parse().expect("a number"));
+    let count = env::var("SOLOIO_SCRIPTS").map_or(10_000, |text| text.parse().expect("a number"));
     let first: u64 = env::var("SOLOIO_SEED").map_or(0, |text| text.parse().expect("a number"));
     let mut differences = Vec::new();
     for seed in first..first + count {
