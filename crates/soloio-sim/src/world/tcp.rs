@@ -144,7 +144,7 @@ impl World {
             }
             _ => return Err(libc::EINVAL),
         }
-        if tcp.common.local.is_none() {
+        if tcp.common.local.is_none() || tcp.common.freed {
             let any = tcp.common.any();
             self.bind_internet(id, any)?;
         }

@@ -114,6 +114,10 @@ impl Kernel {
             unsafe { libc::close(old) };
             self.counters.remove(&old);
         }
+        // Else small sends wait for acknowledgements, which Linux delays.
+        let (level, name, on) = (libc::IPPROTO_TCP, libc::TCP_NODELAY, 1_i32);
+        // SAFETY: a valid integer; what is no TCP socket refuses it.
+        unsafe { libc::setsockopt(fd, level, name, (&raw const on).cast(), 4) };
         0
     }
 

@@ -6,6 +6,7 @@
 //!   depends on the machine. Sends are small.
 //! * `TIOCOUTQ` of TCP: Linux delays acknowledgements by up to 40 ms.
 //! * Whether a connection is over both ways at the moment of the second end: for the same reason.
+//! * Nagle's algorithm, for the same reason; all sockets have `TCP_NODELAY`, as soloio's have.
 //! * `SO_RCVBUF` and other sizes: settings of the machine.
 //! * A port that Linux says is taken and the world does not: an earlier script's, in TIME_WAIT.
 //! * What a UNIX datagram socket without a peer says after a shutdown: it is Linux 6.14's answer.
