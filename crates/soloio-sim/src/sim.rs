@@ -92,11 +92,11 @@ impl Sim {
     /// # Panics
     ///
     /// If a machine has that name already.
-    pub fn host<F>(&mut self, name: &str, mut main: impl FnMut() -> F + 'static) -> Machine
+    pub fn host<F>(&mut self, name: &str, main: impl FnMut() -> F + 'static) -> Machine
     where
         F: Future<Output: Verdict> + 'static,
     {
-        self.add(name, false, move || main())
+        self.add(name, false, main)
     }
 
     /// Adds a machine with a program that has to come to its end, or the run fails.
@@ -107,12 +107,12 @@ impl Sim {
     pub fn client<F>(
         &mut self,
         name: impl Into<String>,
-        mut main: impl FnMut() -> F + 'static,
+        main: impl FnMut() -> F + 'static,
     ) -> Machine
     where
         F: Future<Output: Verdict> + 'static,
     {
-        self.add(&name.into(), true, move || main())
+        self.add(&name.into(), true, main)
     }
 
     fn add<F>(

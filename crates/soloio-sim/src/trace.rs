@@ -37,8 +37,9 @@ impl Trace {
         match &what {
             What::Call(name, first, result) => {
                 name.bytes().for_each(|byte| self.mix(byte.into()));
-                self.mix(first.cast_unsigned());
-                self.mix(result.cast_unsigned());
+                // The same bits, as a number that is not negative.
+                self.mix(u64::from_ne_bytes(first.to_ne_bytes()));
+                self.mix(u64::from_ne_bytes(result.to_ne_bytes()));
             }
             What::Fault(fault) => self.mix(*fault as u64),
             What::Note(text) => text.bytes().for_each(|byte| self.mix(byte.into())),

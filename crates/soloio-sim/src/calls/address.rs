@@ -110,7 +110,7 @@ pub(crate) unsafe fn write(to: *mut sockaddr, length: *mut socklen_t, address: &
             let to = unsafe { &mut *place.cast::<sockaddr_un>() };
             to.sun_family = family(libc::AF_UNIX);
             for (place, byte) in to.sun_path.iter_mut().zip(&name.bytes) {
-                *place = byte.cast_signed();
+                *place = libc::c_char::from_ne_bytes([*byte]);
             }
             let zero = !name.bytes.is_empty() && name.bytes[0] != 0;
             PATH + name.bytes.len() + usize::from(zero)

@@ -43,7 +43,8 @@ fn control(fd: c_int, command: c_int, argument: c_long) -> c_int {
         libc::F_GETFL => {
             let flags = world.descriptors.objects.get(&id);
             let nonblocking = flags.is_some_and(|description| description.nonblocking);
-            Ok(i64::from(libc::O_RDWR) | i64::from(libc::O_NONBLOCK) * i64::from(nonblocking))
+            let mode = if nonblocking { libc::O_NONBLOCK } else { 0 };
+            Ok((libc::O_RDWR | mode).into())
         }
         libc::F_SETFL => {
             world.set_nonblocking(id, argument & i64::from(libc::O_NONBLOCK) != 0);

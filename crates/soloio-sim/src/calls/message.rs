@@ -27,6 +27,7 @@ unsafe fn receives(world: &mut World, id: Id, message: Message, flags: c_int) ->
         reason = "the type differs between C libraries"
     )]
     let count = message.msg_iovlen as usize;
+    // SAFETY: as the caller promises.
     let mut parts = unsafe { transfer::parts(message.msg_iov, count) };
     let received = transfer::receive(world, id, &mut parts, flags)?;
     message.msg_flags = 0;
@@ -34,10 +35,12 @@ unsafe fn receives(world: &mut World, id: Id, message: Message, flags: c_int) ->
         message.msg_flags |= libc::MSG_TRUNC;
     }
     let cloexec = flags & libc::MSG_CMSG_CLOEXEC != 0;
+    // SAFETY: as the caller promises.
     unsafe { control::write(world, message, received.rights, cloexec) };
     match received.from {
         Some(from) => {
             let room = &raw mut message.msg_namelen;
+            // SAFETY: as the caller promises.
             unsafe { address::write(message.msg_name.cast(), room, &from) };
         }
         None => message.msg_namelen = 0,
@@ -57,6 +60,7 @@ unsafe fn sends(world: &mut World, id: Id, message: MessageConst) -> Result<i64>
     let message = unsafe { &*message };
     let to = match message.msg_name.is_null() || message.msg_namelen == 0 {
         true => None,
+        // SAFETY: as the caller promises.
         false => Some(unsafe { address::read(message.msg_name.cast(), message.msg_namelen) }?),
     };
     let to: Option<Address> = to.map(socket::with_file).transpose()?;
@@ -65,8 +69,10 @@ unsafe fn sends(world: &mut World, id: Id, message: MessageConst) -> Result<i64>
         reason = "the type differs between C libraries"
     )]
     let count = message.msg_iovlen as usize;
+    // SAFETY: as the caller promises.
     let parts = unsafe { transfer::parts(message.msg_iov, count) };
     let parts: Vec<&[u8]> = parts.iter().map(|part| &**part).collect();
+    // SAFETY: as the caller promises.
     let mut rights = unsafe { control::read(world, message) }?;
     let sent = transfer::send_parts(world, id, &parts, to.as_ref(), &mut rights);
     world.drop_rights(rights);

@@ -46,6 +46,7 @@ unsafe extern "C" fn getaddrinfo(node: Text, service: Text, hints: Hints, list: 
     let port = match service.is_null() {
         true => 0,
         false => {
+            // SAFETY: as the caller promises.
             let text = unsafe { CStr::from_ptr(service) }.to_string_lossy();
             match text.parse() {
                 Ok(port) => port,
@@ -53,6 +54,7 @@ unsafe extern "C" fn getaddrinfo(node: Text, service: Text, hints: Hints, list: 
             }
         }
     };
+    // SAFETY: as the caller promises.
     let hints = (!hints.is_null()).then(|| unsafe { *hints });
     let family = hints.map_or(libc::AF_UNSPEC, |hints| hints.ai_family);
     match look_up(&name) {
@@ -66,6 +68,7 @@ unsafe extern "C" fn getaddrinfo(node: Text, service: Text, hints: Hints, list: 
                 return libc::EAI_NONAME;
             }
             let kind = hints.map_or(0, |hints| hints.ai_socktype);
+            // SAFETY: as the caller promises.
             unsafe { list.write(build(&found, port, kind)) };
             0
         }

@@ -59,19 +59,26 @@ unsafe extern "C" fn getsockopt(
                     l_onoff: time.is_some().into(),
                     l_linger: time.map_or(0, |time| c_int::try_from(time.as_secs()).unwrap_or(0)),
                 };
+                // SAFETY: as the caller promises.
                 unsafe { put(linger, value, length) }
             }
             (libc::SOL_SOCKET, libc::SO_PEERCRED) => {
                 let credentials = libc::ucred {
+                    // SAFETY: as the caller promises.
                     pid: unsafe { libc::getpid() },
+                    // SAFETY: as the caller promises.
                     uid: unsafe { libc::geteuid() },
+                    // SAFETY: as the caller promises.
                     gid: unsafe { libc::getegid() },
                 };
+                // SAFETY: as the caller promises.
                 unsafe { put(credentials, value, length) }
             }
+            // SAFETY: as the caller promises.
             (libc::SOL_SOCKET, libc::SO_MEMINFO) => unsafe { put([0_u32; 9], value, length) },
             _ => {
                 let number = world.option(id, level, name)?;
+                // SAFETY: as the caller promises.
                 unsafe { put(number, value, length) }
             }
         }

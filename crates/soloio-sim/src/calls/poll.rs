@@ -73,7 +73,7 @@ fn waits(call: Call, events: Event, most: c_int, timeout: Option<Duration>) -> c
         let mut waits_on = None;
         let first = end.is_none();
         let count = call.run_on(|world, id| {
-            end.get_or_insert(until(world, timeout));
+            end.get_or_insert_with(|| until(world, timeout));
             let passive = timeout == Some(Duration::ZERO);
             if first && !passive && world.strikes(Fault::Interrupt) {
                 return Err(libc::EINTR);
@@ -139,7 +139,7 @@ unsafe extern "C" fn epoll_pwait(
 
 /// The events of poll(2) are epoll's first ones.
 fn asked(entry: &pollfd) -> u32 {
-    u32::from(entry.events.cast_unsigned()) | bits::ERR | bits::HUP
+    u32::from(u16::from_ne_bytes(entry.events.to_ne_bytes())) | bits::ERR | bits::HUP
 }
 
 /// One look at all descriptors of a poll(2).
@@ -190,9 +190,9 @@ unsafe extern "C" fn poll(list: PollFds, count: nfds_t, timeout: c_int) -> c_int
         let mut waits_on = None;
         let ready = call.run(|world| {
             let mut found = BTreeMap::new();
-            let end = *end.get_or_insert(until(world, millis(timeout)));
+            let end = *end.get_or_insert_with(|| until(world, millis(timeout)));
             let ready = look(world, entries, &mut found);
-            if ready == 0 && !end.is_some_and(|end| end <= world.now) {
+            if ready == 0 && end.is_none_or(|end| end > world.now) {
                 let all = entries.iter().filter_map(|entry| {
                     let id = found.get(&entry.fd)?;
                     Some((*id, asked(entry)))

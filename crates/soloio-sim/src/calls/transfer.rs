@@ -230,6 +230,7 @@ unsafe fn sends(call: Call, data: (Data, usize), flags: c_int, to: (Addr, sockle
     // SAFETY: as the caller promises.
     let to = match to.0.is_null() {
         true => Ok(None),
+        // SAFETY: as the caller promises.
         false => unsafe { address::read(to.0, to.1) }.map(Some),
     };
     let to = to.and_then(|to| to.map(socket::with_file).transpose());

@@ -2,7 +2,7 @@
 
 use super::descriptors::{Fd, Id, Object};
 use super::network::Due;
-use super::readiness::bits::{IN, OUT};
+use super::readiness::bits::{IN, OUT, when};
 use super::{Nanos, Result, World};
 
 /// eventfd(2).
@@ -14,8 +14,8 @@ pub(crate) struct EventFd {
 
 impl EventFd {
     pub(super) fn ready(&self) -> u32 {
-        let readable = IN * u32::from(self.count > 0);
-        readable | OUT * u32::from(self.count < u64::MAX - 1)
+        let readable = when(self.count > 0, IN);
+        readable | when(self.count < u64::MAX - 1, OUT)
     }
 }
 
@@ -30,7 +30,7 @@ pub(crate) struct TimerFd {
 
 impl TimerFd {
     pub(super) fn ready(&self) -> u32 {
-        IN * u32::from(self.expired > 0)
+        when(self.expired > 0, IN)
     }
 }
 

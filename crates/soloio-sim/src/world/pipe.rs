@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::descriptors::{Fd, Id, Object};
-use super::readiness::bits::{ALL, CAME, ERR, HUP, READABLE, ROOM, WRITABLE};
+use super::readiness::bits::{ALL, CAME, ERR, HUP, READABLE, ROOM, WRITABLE, when};
 use super::{Result, World};
 
 /// How many bytes a pipe holds.
@@ -60,11 +60,11 @@ impl World {
         };
         let (reads, other) = (pipe.reads, pipe.other);
         if reads {
-            let readable = READABLE * u32::from(!pipe.bytes.is_empty());
-            return readable | HUP * u32::from(other.is_none());
+            let readable = when(!pipe.bytes.is_empty(), READABLE);
+            return readable | when(other.is_none(), HUP);
         }
         let full = self.pipe_fill(id) == SIZE;
-        WRITABLE * u32::from(!full) | ERR * u32::from(other.is_none())
+        when(!full, WRITABLE) | when(other.is_none(), ERR)
     }
 
     pub(super) fn pipe_unread(&mut self, id: Id) -> usize {

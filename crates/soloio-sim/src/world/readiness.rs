@@ -26,13 +26,18 @@ pub(crate) mod bits {
     /// What a wake-up says when there is room again.
     pub(crate) const ROOM: u32 = OUT | WRNORM | WRBAND;
     /// What a wake-up says when everything may have changed.
-    pub(crate) const ALL: u32 = u32::MAX & !(EDGE | ONESHOT);
+    pub(crate) const ALL: u32 = !(EDGE | ONESHOT);
+
+    /// The bits if something is so, else none.
+    pub(crate) fn when(so: bool, bits: u32) -> u32 {
+        if so { bits } else { 0 }
+    }
 }
 
 impl World {
     /// What an object is ready for now.
     pub(crate) fn ready(&mut self, id: Id) -> u32 {
-        use bits::{IN, OUT, RDNORM};
+        use bits::{IN, OUT, RDNORM, when};
         match self.descriptors.get_mut(id) {
             None => 0,
             Some(Object::Tcp(tcp)) => tcp.ready(),
@@ -41,7 +46,7 @@ impl World {
             Some(Object::Pipe(_)) => self.pipe_ready(id),
             Some(Object::Event(event)) => event.ready(),
             Some(Object::Timer(timer)) => timer.ready(),
-            Some(Object::Idle { blocked }) => IN * u32::from(*blocked) | OUT,
+            Some(Object::Idle { blocked }) => when(*blocked, IN) | OUT,
             Some(Object::Epoll(_)) => match self.has_events(id) {
                 true => IN | RDNORM,
                 false => 0,

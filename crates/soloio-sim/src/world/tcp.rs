@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::descriptors::{Id, Object};
 use super::network::{Binding, Due, Protocol, unmapped};
-use super::readiness::bits::{ALL, ERR, HUP, OUT, RDHUP, READABLE, WRITABLE};
+use super::readiness::bits::{ALL, ERR, HUP, OUT, RDHUP, READABLE, WRITABLE, when};
 use super::segments::{LINGER, Wire};
 use super::sockets::Common;
 use super::{Errno, Result, World};
@@ -94,7 +94,7 @@ impl Tcp {
     /// `tcp_poll` of Linux.
     pub(super) fn ready(&mut self) -> u32 {
         if self.state == State::Listening {
-            return READABLE * u32::from(!self.queue.is_empty());
+            return when(!self.queue.is_empty(), READABLE);
         }
         let mut mask = 0;
         if self.receive_shut && self.send_shut || self.state == State::Closed {
@@ -113,7 +113,7 @@ impl Tcp {
                 self.wants_room = true;
             }
         }
-        mask | ERR * u32::from(self.error != 0)
+        mask | when(self.error != 0, ERR)
     }
 
     pub(crate) fn take_error(&mut self) -> Errno {

@@ -235,10 +235,7 @@ impl World {
             let Some(Object::Udp(udp)) = self.descriptors.get(binding.id) else {
                 return None;
             };
-            let own = udp
-                .common
-                .local
-                .map_or(binding.address.ip(), |own| own.ip());
+            let own = udp.common.local.unwrap_or(binding.address).ip();
             let exact = match own {
                 ip if ip == to.ip() => 1,
                 ip if ip.is_unspecified() && (ip.is_ipv4() == to.is_ipv4()) => 0,

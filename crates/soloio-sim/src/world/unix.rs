@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 
 use super::descriptors::{Fd, Id, Object};
 use super::options::Options;
-use super::readiness::bits::{ALL, CAME, ERR, HUP, RDHUP, READABLE, ROOM, WRBAND, WRITABLE};
+use super::readiness::bits::{ALL, CAME, ERR, HUP, RDHUP, READABLE, ROOM, WRBAND, WRITABLE, when};
 use super::sockets::Address;
 use super::{Errno, Result, World};
 use crate::faults::Fault;
@@ -180,7 +180,7 @@ impl World {
     pub(super) fn unix_ready(&mut self, id: Id) -> u32 {
         let room = self.unix_room(id) > 0;
         let Some(unix) = self.unix(id) else { return 0 };
-        let mut mask = ERR * u32::from(unix.error != 0);
+        let mut mask = when(unix.error != 0, ERR);
         if unix.receive_shut {
             mask |= RDHUP | READABLE;
         }

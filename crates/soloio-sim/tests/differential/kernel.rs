@@ -1,5 +1,10 @@
 //! Performs the steps of a script with the C functions: in a world on its kernel, else on Linux.
 
+#![allow(
+    clippy::undocumented_unsafe_blocks,
+    reason = "each function says it once for all of its calls"
+)]
+
 use std::collections::BTreeSet;
 use std::ffi::c_int;
 use std::fmt;
@@ -187,7 +192,10 @@ impl Kernel {
                 // SAFETY: one valid entry.
                 let count = checked(unsafe { libc::poll(&raw mut entry, 1, 0) });
                 Answer {
-                    events: vec![(fd, u32::from(entry.revents.cast_unsigned()))],
+                    events: vec![(
+                        fd,
+                        u32::from(u16::from_ne_bytes(entry.revents.to_ne_bytes())),
+                    )],
                     ..answer(count)
                 }
             }
@@ -285,6 +293,14 @@ impl Kernel {
                 }
                 result
             }
+            other => self.ask(other),
+        }
+    }
+
+    /// What asks or sets something that is no traffic.
+    fn ask(&mut self, op: Op) -> i64 {
+        // SAFETY: addresses and values are valid for the lengths that are told, in each call.
+        match op {
             Op::Error { fd } => self.get(fd, libc::SO_ERROR),
             Op::Fact { fd, name } => self.get(fd, name),
             Op::Unread { fd } => {
@@ -312,13 +328,13 @@ impl Kernel {
                 events,
             } => {
                 let mut event = libc::epoll_event {
-                    events: events.cast_unsigned(),
+                    events: u32::from_ne_bytes(events.to_ne_bytes()),
                     u64: fd,
                 };
                 let (epoll, fd) = (self.epoll, self.fd(fd));
                 checked(unsafe { libc::epoll_ctl(epoll, operation, fd, &raw mut event) })
             }
-            _ => unreachable!("`perform` has the others"),
+            _ => unreachable!("`perform` and `change` have the others"),
         }
     }
 
