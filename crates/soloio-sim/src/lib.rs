@@ -60,6 +60,7 @@ mod run;
 mod sim;
 mod threads;
 mod trace;
+mod turns;
 mod verdict;
 mod world;
 

@@ -2,24 +2,22 @@
 
 use std::fmt;
 use std::future::Future;
-use std::os::fd::{AsFd, AsRawFd};
 use std::pin::Pin;
 use std::time::Duration;
 
 use soloio::{Runtime, TaskHandle};
 
 use crate::calls::kernel::{self, Entered};
-use crate::calls::wait;
 use crate::faults::Faults;
 use crate::net::{Machine, Net};
 use crate::report;
 use crate::run::{calibrate, leave};
+use crate::turns::Step;
 use crate::verdict::{Failure, Verdict};
-use crate::world::descriptors::Fd;
 use crate::world::{Nanos, machine};
 
-type Main = Box<dyn FnMut() -> Pin<Box<dyn Future<Output = Option<String>>>>>;
-type Action = Box<dyn FnOnce(&mut Net<'_>)>;
+pub(crate) type Main = Box<dyn FnMut() -> Pin<Box<dyn Future<Output = Option<String>>>>>;
+pub(crate) type Action = Box<dyn FnOnce(&mut Net<'_>)>;
 
 /// A world of several machines. Each runs ordinary soloio code, and they reach each other by name
 /// or address over a simulated network.
@@ -27,38 +25,26 @@ type Action = Box<dyn FnOnce(&mut Net<'_>)>;
 /// Made in a test of [`check`](crate::check), so that each seed has a thread of its own: what std
 /// and libraries keep for a thread is new then, which exact replay rests on.
 pub struct Sim {
-    programs: Vec<Program>,
-    actions: Vec<(Nanos, Action)>,
-    always: Vec<Box<dyn FnMut()>>,
+    pub(crate) programs: Vec<Program>,
+    pub(crate) actions: Vec<(Nanos, Action)>,
+    pub(crate) always: Vec<Box<dyn FnMut()>>,
     left_out: Vec<String>,
     entered: Option<Entered>,
 }
 
 /// What a machine runs.
-struct Program {
-    name: String,
-    main: Main,
-    running: Option<Running>,
+pub(crate) struct Program {
+    pub(crate) name: String,
+    pub(crate) main: Main,
+    pub(crate) running: Option<Running>,
     /// The run is not over before it is.
-    is_client: bool,
-    done: bool,
+    pub(crate) is_client: bool,
+    pub(crate) done: bool,
 }
 
-struct Running {
-    handle: TaskHandle<'static, Option<String>>,
-    runtime: Runtime,
-}
-
-/// What one step of a run did.
-enum Step {
-    /// Something ran.
-    Ran,
-    /// The clock has moved.
-    Moved,
-    /// The limit has come.
-    Late,
-    /// Nothing can ever happen.
-    Stuck,
+pub(crate) struct Running {
+    pub(crate) handle: TaskHandle<'static, Option<String>>,
+    pub(crate) runtime: Runtime,
 }
 
 impl Sim {
@@ -267,142 +253,8 @@ impl Sim {
         clients.all(|program| program.done)
     }
 
-    fn step(&mut self, end: Duration) -> Result<Step, Failure> {
-        self.act();
-        kernel::with(|world| world.advance());
-        if self.turns()? || wait::let_threads_run() {
-            return Ok(Step::Ran);
-        }
-        if kernel::with(|world| world.announce_idle()) == Some(true) {
-            return Ok(Step::Ran);
-        }
-        let end = Nanos::try_from(end.as_nanos()).unwrap_or(Nanos::MAX);
-        let timers: Vec<Nanos> = self.timers();
-        let actions = self.actions.iter().map(|(at, _)| *at).min();
-        Ok(kernel::with(|world| {
-            let events = world
-                .next_moment()
-                .map(|at| at - (world.now - world.elapsed()));
-            let next = timers.iter().copied().chain(events).chain(actions).min();
-            let begin = world.now - world.elapsed();
-            match next {
-                None => Step::Stuck,
-                Some(next) if next > end => {
-                    world.move_to(begin.saturating_add(end));
-                    Step::Late
-                }
-                Some(next) => {
-                    world.move_to(begin + next);
-                    Step::Moved
-                }
-            }
-        })
-        .expect("the world that `new` has made"))
-    }
-
-    /// Does what was planned for this time, in the order in which it was planned.
-    fn act(&mut self) {
-        let now = kernel::with(|world| world.elapsed()).unwrap_or(0);
-        while let Some(at) = self.actions.iter().position(|(time, _)| *time <= now) {
-            let (_, action) = self.actions.remove(at);
-            action(&mut Net(self));
-            self.hold_always();
-        }
-    }
-
-    fn hold_always(&mut self) {
-        for invariant in &mut self.always {
-            invariant();
-        }
-    }
-
-    /// A turn of each loop that has something to do, in random order; true if there was one.
-    fn turns(&mut self) -> Result<bool, Failure> {
-        let mut order: Vec<usize> = (0..self.programs.len()).collect();
-        kernel::with(|world| world.dice.nature.shuffle(&mut order));
-        let mut ran = false;
-        for number in order {
-            if self.can_run(number) {
-                ran = true;
-                self.turn(number)?;
-                self.hold_always();
-            }
-        }
-        Ok(ran)
-    }
-
-    fn can_run(&self, number: usize) -> bool {
-        let Some(running) = &self.programs[number].running else {
-            return false;
-        };
-        let paused = kernel::with(|world| {
-            world.here = number;
-            world.machines[number].paused
-        });
-        if paused == Some(true) {
-            return false;
-        }
-        let fd: Fd = running.runtime.as_fd().as_raw_fd();
-        let events = kernel::with(|world| {
-            let set = world.descriptors.id(fd);
-            set.is_ok_and(|set| world.has_events(set))
-        });
-        events == Some(true) || running.runtime.next_timeout() == Some(Duration::ZERO)
-    }
-
-    fn turn(&mut self, number: usize) -> Result<(), Failure> {
-        let program = &mut self.programs[number];
-        let Some(running) = &mut program.running else {
-            return Ok(());
-        };
-        // It fails only where the kernel refuses to wait, and the tasks are told.
-        drop(running.runtime.turn(Some(Duration::ZERO)));
-        if !running.handle.is_finished() {
-            return Ok(());
-        }
-        let Some(Running {
-            handle,
-            mut runtime,
-        }) = program.running.take()
-        else {
-            return Ok(());
-        };
-        program.done = true;
-        let name = program.name.clone();
-        let failure = runtime.block_on(handle);
-        drop(runtime);
-        match failure {
-            Ok(None) => Ok(()),
-            Ok(Some(why)) => Err(Failure::new(format!("{name} failed: {why}"))),
-            Err(error) => Err(Failure::new(format!("{name} failed: {error}"))),
-        }
-    }
-
-    /// When the loops want to run again, since the beginning.
-    fn timers(&self) -> Vec<Nanos> {
-        let running = self.programs.iter().enumerate();
-        let timers = running.filter_map(|(number, program)| {
-            let running = program.running.as_ref()?;
-            let paused = kernel::with(|world| {
-                world.here = number;
-                world.machines[number].paused
-            });
-            if paused == Some(true) {
-                return None;
-            }
-            let wait = running.runtime.next_timeout()?;
-            let wait = Nanos::try_from(wait.as_nanos()).ok()?;
-            kernel::with(|world| {
-                let shown = world.machines[number].clock(world.now).checked_add(wait)?;
-                let at = world.true_time(shown);
-                Some(at.saturating_sub(world.now - world.elapsed()))
-            })?
-        });
-        timers.collect()
-    }
-
     /// What every machine waits for.
-    fn dump(&self) -> String {
+    pub(crate) fn dump(&self) -> String {
         let mut text = String::new();
         for (number, program) in self.programs.iter().enumerate() {
             if let Some(running) = &program.running {

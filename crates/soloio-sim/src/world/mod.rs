@@ -11,16 +11,20 @@
 //! | `epoll.rs` | epoll: registrations, the ready list, both triggers, one-shot |
 //! | `counters.rs` | eventfd and timerfd |
 //! | `network.rs` | packets on their way: latency, loss, partitions |
-//! | `tcp.rs` | TCP sockets: what the calls on them do |
-//! | `segments.rs` | TCP on the wire: handshake, windows, retries, resets |
+//! | `tcp.rs` | TCP sockets: connecting, listening, accepting, ending |
+//! | `tcp_transfer.rs` | bytes into and out of them |
+//! | `segments.rs` | TCP on the wire: what is sent, windows, retries |
+//! | `arrivals.rs` | TCP on the wire: what arrives |
 //! | `udp.rs` | UDP sockets |
-//! | `unix.rs` | UNIX sockets: streams, datagrams, pairs, names, descriptors in messages |
+//! | `unix.rs` | UNIX sockets: pairs, names, connecting, ending |
+//! | `unix_messages.rs` | bytes, datagrams and descriptors between them |
 //! | `pipe.rs` | pipes |
 //! | `sockets.rs` | what all sockets share: making, binding, names |
 //! | `options.rs` | socket options |
 //! | `moving.rs` | bytes between objects: splice, sendfile |
 //! | `hosts.rs` | the table of host names |
 
+mod arrivals;
 pub(crate) mod counters;
 pub(crate) mod descriptors;
 pub(crate) mod epoll;
@@ -34,8 +38,10 @@ pub(crate) mod readiness;
 pub(crate) mod segments;
 pub(crate) mod sockets;
 pub(crate) mod tcp;
+mod tcp_transfer;
 pub(crate) mod udp;
 pub(crate) mod unix;
+mod unix_messages;
 
 use std::collections::BTreeMap;
 

@@ -7,44 +7,13 @@
 
 use std::collections::BTreeSet;
 use std::ffi::c_int;
-use std::fmt;
 use std::mem::{size_of, zeroed};
 use std::ptr::null_mut;
 use std::thread::sleep;
 use std::time::Duration;
 
+use crate::answer::Answer;
 use crate::script::{Op, SLOTS};
-
-/// What a step gave, descriptor numbers and ports left out.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Answer {
-    /// Not negative, or minus the errno.
-    result: i64,
-    bytes: Vec<u8>,
-    /// epoll's, as (slot, bits), sorted.
-    events: Vec<(u64, u32)>,
-}
-
-impl Answer {
-    /// The port is taken by a socket that is none of the script's: an earlier script's that has
-    /// not waited long enough, or another program's.
-    pub(crate) fn met_another_socket(&self, expected: &Self) -> bool {
-        let taken = [libc::EADDRINUSE, libc::EADDRNOTAVAIL].map(|errno| -i64::from(errno));
-        taken.contains(&self.result) && !taken.contains(&expected.result)
-    }
-}
-
-impl fmt::Debug for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            result,
-            bytes,
-            events,
-        } = self;
-        let few = &bytes[..bytes.len().min(9)];
-        write!(f, "{result} {few:?} {events:?}")
-    }
-}
 
 /// A port on which nothing listens, most likely: the discard service.
 const NOTHING: u16 = 9;

@@ -7,12 +7,14 @@
 
 #![allow(unsafe_code, reason = "it makes system calls")]
 
+mod answer;
 mod kernel;
 mod script;
 
 use std::env;
 
-use kernel::{Answer, Kernel};
+use answer::Answer;
+use kernel::Kernel;
 use script::{Op, script};
 use soloio_sim::{Rng, run};
 
