@@ -52,6 +52,7 @@
 
 mod calls;
 mod check;
+pub mod conformance;
 mod faults;
 mod net;
 mod report;
