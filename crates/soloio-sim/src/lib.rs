@@ -73,3 +73,8 @@ pub use rng::Rng;
 pub use run::{elapsed, run, wait_all_tasks_blocked};
 pub use sim::Sim;
 pub use verdict::{Failure, Verdict};
+
+/// The README's code runs as it stands there.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -269,6 +269,8 @@ impl Sim {
 
 impl Drop for Sim {
     fn drop(&mut self) {
+        // What comes behind it in the trace is no part of the test.
+        kernel::with(|world| world.note("the run is over"));
         for number in 0..self.programs.len() {
             kernel::with(|world| world.here = number);
             self.programs[number].running = None;
