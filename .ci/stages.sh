@@ -28,6 +28,7 @@ about() {
     tree) echo "what the library depends on" ;;
     clippy) echo "lints over everything, warnings denied" ;;
     tests) echo "cargo test, as the README says" ;;
+    sim) echo "the simulated world: against Linux, and soloio in it" ;;
     features) echo "the tests that features change, with each set of them" ;;
     docs) echo "documentation, warnings denied" ;;
     examples) echo "examples build, the tour runs" ;;
@@ -158,6 +159,15 @@ stage_tests() {
     note "ok, $counted"
 }
 
+# The world that tests run in: it does what Linux does, and soloio loses nothing in it.
+stage_sim() {
+    limit 600 cargo test --package soloio-sim 2>&1 | tee "$work/sim.log"
+    local counted
+    counted="$(count_tests "$work/sim.log")"
+    [[ "$counted" != "0 passed"* ]] || { echo "no test ran"; return 1; }
+    note "ok, $counted"
+}
+
 # Every test of the core and without TLS; with the other providers those of TLS. Each feature alone
 # is only checked.
 stage_features() {
@@ -180,7 +190,7 @@ stage_features() {
 }
 
 stage_docs() {
-    RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --package soloio
+    RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --package soloio --package soloio-sim
 }
 
 stage_examples() {

@@ -9,7 +9,7 @@ use crate::rules::ROWS;
 use crate::source::{Source, words};
 
 /// The folders with documents.
-const FOLDERS: &[&str] = &["", "docs", "examples", "benches", "fuzz"];
+const FOLDERS: &[&str] = &["", "docs", "examples", "benches", "fuzz", "crates/soloio-sim"];
 /// Shorter lines may stand twice by chance.
 const CHANCE: usize = 25;
 

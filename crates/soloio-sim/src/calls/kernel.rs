@@ -1,0 +1,164 @@
+//! The one world of this process, and which threads are in it.
+//!
+//! One at a time: libraries keep state for the whole process (pools of threads, caches, counters),
+//! which two worlds would disturb for each other.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::faults::Faults;
+use crate::threads::ThreadId;
+use crate::world::World;
+use crate::world::descriptors::{Fd, GENERATIONS, SPAN};
+
+static KERNEL: Mutex<Option<Box<World>>> = Mutex::new(None);
+
+/// Told when the baton goes to another thread.
+static BATON: Condvar = Condvar::new();
+
+/// Held as long as there is a world.
+static TURN: Mutex<()> = Mutex::new(());
+
+static THREADS: AtomicU64 = AtomicU64::new(1);
+
+/// There is a world: threads outside of it have to look.
+static EXISTS: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    /// The number of this thread in the world; 0 if it is in none.
+    static THREAD: Cell<ThreadId> = const { Cell::new(0) };
+    /// This thread has the lock: what the world's own code calls is real.
+    static LOCKED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// True for numbers that name descriptors of a world, perhaps of one that is over.
+pub(crate) fn is_number(fd: Fd) -> bool {
+    fd >= SPAN
+}
+
+/// True if calls on a descriptor go to the world.
+pub(crate) fn is_simulated(fd: Fd) -> bool {
+    is_number(fd) && !LOCKED.get()
+}
+
+/// True if this thread is in a world.
+pub(crate) fn is_inside() -> bool {
+    THREAD.get() != 0 && !LOCKED.get()
+}
+
+/// True if the lock is held by this thread.
+pub(crate) fn is_locked() -> bool {
+    LOCKED.get()
+}
+
+pub(crate) fn exists() -> bool {
+    EXISTS.load(Ordering::Relaxed)
+}
+
+/// This thread's number in the world; 0 if it is in none.
+pub(crate) fn thread() -> ThreadId {
+    THREAD.get()
+}
+
+pub(crate) fn set_thread(id: ThreadId) {
+    THREAD.set(id);
+}
+
+pub(crate) fn new_thread() -> ThreadId {
+    THREADS.fetch_add(1, Ordering::Relaxed)
+}
+
+/// The lock of the world; the calls of its owner are real ones until it is dropped.
+pub(crate) struct Locked {
+    guard: Option<MutexGuard<'static, Option<Box<World>>>>,
+}
+
+impl Locked {
+    pub(crate) fn new() -> Self {
+        LOCKED.set(true);
+        let guard = KERNEL.lock().unwrap_or_else(PoisonError::into_inner);
+        Self { guard: Some(guard) }
+    }
+
+    pub(crate) fn world(&mut self) -> Option<&mut World> {
+        self.guard.as_mut()?.as_deref_mut()
+    }
+
+    /// Waits until this thread has the baton.
+    pub(crate) fn wait_for_baton(&mut self, me: ThreadId) {
+        let guard = self.guard.take().expect("put back below");
+        BATON.notify_all();
+        let waits = |world: &mut Option<Box<World>>| match world {
+            // A thread that its world has forgotten never runs again.
+            None => true,
+            Some(world) => world.threads.holder != me,
+        };
+        let guard = BATON
+            .wait_while(guard, waits)
+            .unwrap_or_else(PoisonError::into_inner);
+        self.guard = Some(guard);
+    }
+
+    /// Tells the thread that has been given the baton.
+    pub(crate) fn pass_baton() {
+        BATON.notify_all();
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        self.guard = None;
+        LOCKED.set(false);
+    }
+}
+
+/// Runs `look` on the world, if there is one.
+pub(crate) fn with<R>(look: impl FnOnce(&mut World) -> R) -> Option<R> {
+    let mut locked = Locked::new();
+    locked.world().map(look)
+}
+
+/// A world that exists, with this thread in it, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Entered {
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Entered {
+    /// Makes a world, as soon as there is no other, and enters it.
+    ///
+    /// # Panics
+    ///
+    /// If this thread is in a world already.
+    pub(crate) fn new(seed: u64, faults: Faults, most_faults: u64) -> Self {
+        static GENERATION: AtomicI32 = AtomicI32::new(0);
+        assert!(
+            thread() == 0,
+            "soloio-sim: this thread is in a world already"
+        );
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let generation = GENERATION.fetch_add(1, Ordering::Relaxed) % GENERATIONS;
+        let mut world = Box::new(World::new(generation, seed, faults, most_faults));
+        let me = new_thread();
+        world.threads.begin(me, 0);
+        world.threads.holder = me;
+        let mut locked = Locked::new();
+        locked.guard.as_mut().expect("just locked").replace(world);
+        drop(locked);
+        EXISTS.store(true, Ordering::Relaxed);
+        THREAD.set(me);
+        Self { _turn: turn }
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        THREAD.set(0);
+        EXISTS.store(false, Ordering::Relaxed);
+        let mut locked = Locked::new();
+        let world = locked.guard.as_mut().and_then(|guard| guard.take());
+        // Still locked: descriptors of the real kernel in messages are closed here.
+        drop(world);
+    }
+}

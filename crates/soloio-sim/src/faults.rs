@@ -1,0 +1,285 @@
+//! Which faults a world has, and how often.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::rng::Rng;
+
+/// A class of faults. Each draws from a random stream of its own, so leaving one out does not move
+/// the others: that is what shrinking rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Fault {
+    /// A call that may be interrupted is (`EINTR`).
+    Interrupt,
+    /// A send takes only a part of what it could.
+    ShortSend,
+    /// A connection is reset, at a send.
+    Reset,
+    /// A segment or datagram is lost; TCP sends it again, later. Resets are not lost by it.
+    Loss,
+    /// A datagram arrives twice.
+    Double,
+    /// A datagram takes ten times as long, so that later ones overtake it.
+    Reorder,
+    /// No descriptor is free in the process (`EMFILE`).
+    ProcessDescriptors,
+    /// No descriptor is free in the system (`ENFILE`).
+    SystemDescriptors,
+    /// A send finds no buffer (`ENOBUFS`).
+    NoBuffers,
+    /// A call that makes something finds no memory (`ENOMEM`).
+    NoMemory,
+    /// A connection is gone when it is accepted (`ECONNABORTED`).
+    AbortedAccept,
+    /// epoll reports what is not so.
+    SpuriousEvent,
+    /// A wait ends before its time, without events.
+    EarlyWake,
+    /// epoll reports events in any order, and not all at once.
+    EventOrder,
+    /// A name cannot be looked up for now (`EAI_AGAIN`).
+    LookUp,
+}
+
+impl Fault {
+    /// All classes.
+    pub const ALL: &[Self] = &[
+        Self::Interrupt,
+        Self::ShortSend,
+        Self::Reset,
+        Self::Loss,
+        Self::Double,
+        Self::Reorder,
+        Self::ProcessDescriptors,
+        Self::SystemDescriptors,
+        Self::NoBuffers,
+        Self::NoMemory,
+        Self::AbortedAccept,
+        Self::SpuriousEvent,
+        Self::EarlyWake,
+        Self::EventOrder,
+        Self::LookUp,
+    ];
+
+    /// Its name in tables and traces.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Interrupt => "EINTR",
+            Self::ShortSend => "short send",
+            Self::Reset => "reset",
+            Self::Loss => "loss",
+            Self::Double => "double",
+            Self::Reorder => "reorder",
+            Self::ProcessDescriptors => "EMFILE",
+            Self::SystemDescriptors => "ENFILE",
+            Self::NoBuffers => "ENOBUFS",
+            Self::NoMemory => "ENOMEM",
+            Self::AbortedAccept => "ECONNABORTED",
+            Self::SpuriousEvent => "spurious event",
+            Self::EarlyWake => "early wake",
+            Self::EventOrder => "event order",
+            Self::LookUp => "EAI_AGAIN",
+        }
+    }
+}
+
+/// The weather of a world: latency, sizes of buffers, and how likely each fault is.
+///
+/// # Examples
+///
+/// ```
+/// use soloio_sim::{Fault, Faults};
+///
+/// let calm = Faults::none();
+/// let storm = Faults::swarm(7);
+/// let lossy = Faults::none().with(Fault::Loss, 0.05);
+/// assert_eq!(lossy.chance(Fault::Loss), 0.05);
+/// assert_eq!(calm.chance(Fault::Loss), 0.0);
+/// # drop(storm);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Faults {
+    chances: BTreeMap<Fault, f64>,
+    pub(crate) latency: (Duration, Duration),
+    pub(crate) buffer: usize,
+    pub(crate) segment: usize,
+    pub(crate) descriptors: usize,
+    pub(crate) call_time: Duration,
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self::none()
+    }
+}
+
+impl Faults {
+    /// No fault, no latency; a system call takes no time.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self {
+            chances: BTreeMap::new(),
+            latency: (Duration::ZERO, Duration::ZERO),
+            buffer: 64 * 1024,
+            segment: 64 * 1024,
+            descriptors: 1024,
+            call_time: Duration::ZERO,
+        }
+    }
+
+    /// A weather drawn from `seed`: some classes of faults, each seldom or often, a latency, sizes
+    /// of buffers and segments. Different seeds test different things; some are calm.
+    #[must_use]
+    pub fn swarm(seed: u64) -> Self {
+        let mut rng = Rng::named(seed, "swarm");
+        let mut faults = Self::none();
+        for fault in Fault::ALL {
+            // Half of the classes are out in each seed, so that they do not hide each other.
+            if rng.hit(0.5) {
+                let chance: f64 = *rng.pick(&[0.002, 0.01, 0.05, 0.2]);
+                faults = faults.with(*fault, chance.min(fault.most()));
+            }
+        }
+        let micros = *rng.pick(&[0, 20, 500, 10_000, 60_000]);
+        let most = micros * rng.between(1, 4);
+        faults.latency = (Duration::from_micros(micros), Duration::from_micros(most));
+        faults.buffer = *rng.pick(&[1, 7, 1000, 5000, 65_536, 262_144]);
+        faults.segment = *rng.pick(&[1, 100, 1460, 65_536]);
+        faults.segment = faults.segment.max(faults.buffer / 100);
+        faults.call_time = Duration::from_nanos(*rng.pick(&[0, 300, 2_000]));
+        if faults.segment < 1000 || faults.buffer < 1000 {
+            // Each loss costs a fifth of a second, and there are many segments.
+            let loss = faults.chance(Fault::Loss).min(0.002);
+            faults = faults.with(Fault::Loss, loss);
+        }
+        faults
+    }
+
+    /// The same with another chance (0.0 to 1.0) of a fault.
+    #[must_use]
+    pub fn with(mut self, fault: Fault, chance: f64) -> Self {
+        self.chances.insert(fault, chance);
+        self
+    }
+
+    /// The same without a class of faults.
+    #[must_use]
+    pub fn without(mut self, fault: Fault) -> Self {
+        self.chances.remove(&fault);
+        self
+    }
+
+    /// How likely a fault is, at each call or packet that it can strike.
+    #[must_use]
+    pub fn chance(&self, fault: Fault) -> f64 {
+        self.chances.get(&fault).copied().unwrap_or(0.0)
+    }
+
+    /// The classes that can occur.
+    pub fn classes(&self) -> impl Iterator<Item = Fault> + '_ {
+        let likely = self.chances.iter().filter(|(_, chance)| **chance > 0.0);
+        likely.map(|(fault, _)| *fault)
+    }
+
+    /// The same with packets that take from `least` to `most` on their way.
+    #[must_use]
+    pub fn with_latency(mut self, least: Duration, most: Duration) -> Self {
+        self.latency = (least, most.max(least));
+        self
+    }
+
+    /// The same with socket buffers of so many bytes in each direction (at least 1).
+    #[must_use]
+    pub fn with_buffer(mut self, bytes: usize) -> Self {
+        self.buffer = bytes.max(1);
+        self
+    }
+
+    /// The same with TCP segments of at most so many bytes (at least 1).
+    #[must_use]
+    pub fn with_segment(mut self, bytes: usize) -> Self {
+        self.segment = bytes.max(1);
+        self
+    }
+
+    /// The same with at most so many descriptors for each machine.
+    #[must_use]
+    pub fn with_descriptors(mut self, count: usize) -> Self {
+        self.descriptors = count;
+        self
+    }
+
+    /// The same with system calls that take so long each.
+    #[must_use]
+    pub fn with_call_time(mut self, time: Duration) -> Self {
+        self.call_time = time;
+        self
+    }
+}
+
+impl Fault {
+    /// The largest chance that still lets a program get somewhere.
+    fn most(self) -> f64 {
+        match self {
+            Self::Reset | Self::NoBuffers | Self::NoMemory => 0.01,
+            Self::ProcessDescriptors | Self::SystemDescriptors => 0.05,
+            _ => 0.2,
+        }
+    }
+}
+
+/// What decides about each fault: its chance, its stream, and how many there were.
+#[derive(Debug)]
+pub(crate) struct Dice {
+    pub(crate) faults: Faults,
+    streams: BTreeMap<Fault, Rng>,
+    /// Latency, sizes, order: what is random and no fault.
+    pub(crate) nature: Rng,
+    pub(crate) injected: BTreeMap<Fault, u64>,
+    /// How many faults there may be in all.
+    most: u64,
+    count: u64,
+}
+
+impl Dice {
+    pub(crate) fn new(seed: u64, faults: Faults, most: u64) -> Self {
+        let streams = faults
+            .classes()
+            .map(|fault| (fault, Rng::named(seed, fault.name())));
+        Self {
+            streams: streams.collect(),
+            nature: Rng::named(seed, "nature"),
+            injected: BTreeMap::new(),
+            most,
+            count: 0,
+            faults,
+        }
+    }
+
+    /// Whether the fault strikes now; counted if it does.
+    pub(crate) fn strikes(&mut self, fault: Fault) -> bool {
+        let Some(stream) = self.streams.get_mut(&fault) else {
+            return false;
+        };
+        let hit = stream.hit(self.faults.chance(fault)) && self.count < self.most;
+        if hit {
+            self.count += 1;
+            *self.injected.entry(fault).or_default() += 1;
+        }
+        hit
+    }
+
+    /// A number below `end` from the stream of a fault that has just struck.
+    pub(crate) fn detail(&mut self, fault: Fault, end: usize) -> usize {
+        let stream = self.streams.get_mut(&fault);
+        let drawn = stream.map_or(0, |stream| stream.below(end as u64));
+        usize::try_from(drawn).expect("below a usize")
+    }
+
+    /// How many faults there were in all.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+}

@@ -1,0 +1,134 @@
+//! What a test does to the machines and the network between them.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use crate::calls::kernel;
+use crate::sim::Sim;
+
+/// A machine of a [`Sim`], and its address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    pub(crate) number: usize,
+    pub(crate) name: String,
+    pub(crate) ip: Ipv4Addr,
+}
+
+impl Machine {
+    /// Its name, which the other machines look it up by.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its IPv4 address.
+    #[must_use]
+    pub fn ip(&self) -> IpAddr {
+        self.ip.into()
+    }
+}
+
+/// The network and the machines, as a test changes them.
+///
+/// Every method panics if there is no machine of that name.
+#[derive(Debug)]
+pub struct Net<'a>(pub(crate) &'a mut Sim);
+
+impl Net<'_> {
+    /// Cuts two machines off from each other: nothing gets through in either direction.
+    pub fn partition(&mut self, a: &str, b: &str) {
+        self.cut(a, b);
+        self.cut(b, a);
+    }
+
+    /// Cuts one direction: the second machine gets nothing of the first.
+    pub fn cut(&mut self, from: &str, to: &str) {
+        let (a, b) = (self.0.number(from), self.0.number(to));
+        kernel::with(|world| {
+            world.network.cut(a, b);
+            world.note_of(a, format!("cut off from {to}"));
+        });
+    }
+
+    /// Loses packets from one machine to another, with a chance of 0.0 to 1.0.
+    pub fn lose(&mut self, from: &str, to: &str, chance: f64) {
+        let (a, b) = (self.0.number(from), self.0.number(to));
+        kernel::with(|world| {
+            world.network.set_loss(a, b, chance);
+            world.note_of(a, format!("loses {chance} of what goes to {to}"));
+        });
+    }
+
+    /// Takes back all cuts and losses of this kind.
+    pub fn heal(&mut self) {
+        kernel::with(|world| {
+            world.network.heal();
+            world.note("healed");
+        });
+    }
+
+    /// A machine loses its power: its program is gone, and sends nothing more.
+    ///
+    /// What its program drops (destructors run) can reach neither kernel nor network.
+    pub fn crash(&mut self, name: &str) {
+        let number = self.0.number(name);
+        self.0.crash(number);
+    }
+
+    /// A machine that has crashed starts its program anew.
+    pub fn restart(&mut self, name: &str) {
+        let number = self.0.number(name);
+        self.0.restart(number);
+    }
+
+    /// A program stands still, as in a long garbage collection or a suspended virtual machine.
+    /// Its kernel goes on: packets are acknowledged, buffers fill.
+    pub fn pause(&mut self, name: &str) {
+        self.set_paused(name, true);
+    }
+
+    /// A paused program goes on.
+    pub fn resume(&mut self, name: &str) {
+        self.set_paused(name, false);
+    }
+
+    fn set_paused(&mut self, name: &str, paused: bool) {
+        let number = self.0.number(name);
+        kernel::with(|world| {
+            world.machines[number].paused = paused;
+            world.note_of(number, if paused { "paused" } else { "resumed" });
+        });
+    }
+
+    /// Sets a machine's calendar (`SystemTime`) ahead.
+    pub fn set_ahead(&mut self, name: &str, by: Duration) {
+        self.set_calendar(name, i64::try_from(by.as_nanos()).unwrap_or(i64::MAX));
+    }
+
+    /// Sets a machine's calendar (`SystemTime`) back.
+    pub fn set_back(&mut self, name: &str, by: Duration) {
+        self.set_calendar(
+            name,
+            i64::try_from(by.as_nanos()).map_or(i64::MIN, |by| -by),
+        );
+    }
+
+    fn set_calendar(&mut self, name: &str, skew: i64) {
+        let number = self.0.number(name);
+        kernel::with(|world| {
+            world.machines[number].skew = skew;
+            world.note_of(number, format!("calendar {skew} ns ahead"));
+        });
+    }
+
+    /// Lets a machine's clock run faster than true by so many millionths; slower if negative.
+    /// From half to twice the true rate.
+    pub fn drift(&mut self, name: &str, millionths: i64) {
+        let number = self.0.number(name);
+        kernel::with(|world| {
+            let now = world.now;
+            world.machines[number].set_drift(now, millionths);
+            world.note_of(number, format!("clock drifts {millionths} millionths"));
+        });
+    }
+}

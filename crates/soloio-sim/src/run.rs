@@ -1,0 +1,161 @@
+//! One future in a calm world, for tests that only want the time.
+
+use std::future::{IntoFuture, poll_fn};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::pin;
+use std::sync::Once;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::calls::kernel::{self, Entered};
+use crate::calls::wait;
+use crate::faults::Faults;
+use crate::report::{self, Replay};
+use crate::threads::{Wait, Waited};
+use crate::world::descriptors::Object;
+use crate::world::machine::Machine;
+
+/// How long threads may go on when the program is over, in virtual time.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+/// Lets soloio measure the distance of its two clocks at the beginning of all worlds, where it is
+/// nothing: it does so once in a process.
+pub(crate) fn calibrate() {
+    static ONCE: Once = Once::new();
+    let measure = || {
+        let _entered = Entered::new(0, Faults::none(), 0);
+        kernel::with(|world| world.machines.push(Machine::new("clock".to_owned(), 0)));
+        let past = soloio::block_on(soloio::sleep_until(Instant::now()));
+        past.expect("a time that has come");
+    };
+    // On a thread of its own: what std keeps for a thread must begin in the world that is tested.
+    ONCE.call_once(|| thread::spawn(measure).join().expect("it does not panic"));
+}
+
+/// Runs a future to its end in a world of one machine without faults. The clock stands while
+/// anything can run and jumps to the next deadline when every task waits, so an hour of sleeping
+/// takes no time, and exactly an hour.
+///
+/// # Panics
+///
+/// * If every task waits and nothing can ever happen, with what each waits for.
+/// * If threads are left that never end.
+/// * Inside a world.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// soloio_sim::run(async {
+///     let start = Instant::now();
+///     soloio::sleep(Duration::from_secs(3600)).await?;
+///     assert_eq!(start.elapsed(), Duration::from_secs(3600));
+///     Ok::<_, soloio::Error>(())
+/// })
+/// .unwrap();
+/// ```
+pub fn run<F: IntoFuture>(future: F) -> F::Output {
+    calibrate();
+    let entered = Entered::new(0, Faults::none(), u64::MAX);
+    kernel::with(|world| world.machines.push(Machine::new("main".to_owned(), 0)));
+    let mut dump = None;
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        soloio::block_on(async {
+            let mut future = pin!(future.into_future());
+            poll_fn(|cx| {
+                let stuck = kernel::with(|world| world.stuck) == Some(true);
+                if stuck && dump.is_none() {
+                    dump = soloio::dump().ok();
+                }
+                future.as_mut().poll(cx)
+            })
+            .await
+        })
+    }));
+    let stuck = kernel::with(|world| world.stuck) == Some(true);
+    let (waiting, tail) = match stuck {
+        true => (report::waiting(), report::tail(30)),
+        false => Default::default(),
+    };
+    let left = leave(entered, Vec::new());
+    match result {
+        _ if stuck => {
+            let dump = dump.map_or_else(String::new, |dump| dump.to_string());
+            panic!(
+                "every task waits, and nothing can ever happen\n{dump}\n{waiting}\
+                 the last events:\n{tail}"
+            )
+        }
+        Ok(_) if left > 0 => panic!("{left} threads are left that never end"),
+        Ok(output) => output,
+        Err(payload) => resume_unwind(payload),
+    }
+}
+
+/// Ends a world: threads come to their end, the report is kept. Tells how many threads are left.
+pub(crate) fn leave(entered: Entered, clients: Vec<String>) -> usize {
+    let until = kernel::with(|world| wait::after(world, PATIENCE));
+    let over = wait::wait(Wait::Alone, until);
+    let left = kernel::with(|world| world.threads.count() - 1).unwrap_or(0);
+    debug_assert!(left == 0 || over != Waited::Ready, "alone, with others");
+    if let Some(replay) = kernel::with(Replay::of) {
+        report::leave(replay, clients);
+    }
+    drop(entered);
+    left
+}
+
+/// The (true) time since the world began; `None` outside of a world.
+#[must_use]
+pub fn elapsed() -> Option<Duration> {
+    let inside = kernel::is_inside();
+    let elapsed = inside.then(|| kernel::with(|world| world.elapsed()))?;
+    elapsed.map(Duration::from_nanos)
+}
+
+/// Waits until every other task of the world waits for something: at the moment before the clock
+/// would jump. Tests use it instead of a sleep "to let something happen".
+///
+/// # Errors
+///
+/// [`soloio::Error::Io`] outside of a world; [`soloio::Error::Cancelled`] in a cancelled scope.
+///
+/// # Cancel safety
+///
+/// Nothing is lost.
+///
+/// # Examples
+///
+/// ```
+/// use soloio::{Event, task_group};
+///
+/// soloio_sim::run(task_group(async |group| {
+///     let event = std::rc::Rc::new(Event::new());
+///     let waits = event.clone();
+///     group.spawn(async move { waits.wait().await });
+///     soloio_sim::wait_all_tasks_blocked().await?;
+///     event.set();
+///     Ok(())
+/// }))
+/// .unwrap();
+/// ```
+pub async fn wait_all_tasks_blocked() -> soloio::Result<()> {
+    let made = match kernel::is_inside() {
+        true => kernel::with(|world| {
+            let idle = Object::Idle { blocked: false };
+            world.open(idle, true, true)
+        }),
+        false => None,
+    };
+    let Some(Ok(fd)) = made else {
+        let outside = io::Error::other("wait_all_tasks_blocked: not in a world");
+        return Err(soloio::Error::from(outside));
+    };
+    // SAFETY: just made, and nothing else knows it.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    debug_assert!(fd.as_raw_fd() > 0);
+    soloio::wait_readable(fd.as_fd()).await
+}

@@ -1,0 +1,291 @@
+//! TCP on the wire: the handshake, windows, acknowledgements, retries, ends and resets.
+//!
+//! Segments of one direction arrive in order. One that is lost is sent again after a time that
+//! doubles, and what was sent behind it waits, so a loss shows as a delay, as it does to programs.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use super::descriptors::Id;
+use super::network::{Body, Due, Packet};
+use super::readiness::bits::{ALL, ERR};
+use super::tcp::State;
+use super::{Errno, Nanos, World};
+
+/// A TCP segment, without its addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Segment {
+    Syn {
+        window: usize,
+    },
+    SynAck {
+        window: usize,
+    },
+    /// So many bytes were received since the last one, and the FIN; there is room for so many.
+    Ack {
+        bytes: usize,
+        fin: bool,
+        window: usize,
+    },
+    Data(Vec<u8>),
+    Fin,
+    Reset,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fin {
+    /// Not asked for.
+    No,
+    /// Goes out behind the data.
+    Waits,
+    Sent,
+    Acknowledged,
+}
+
+/// The sending side of a connection.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    /// Bytes that wait for the peer's window.
+    pub(super) unsent: VecDeque<u8>,
+    /// Bytes that were sent and not acknowledged.
+    pub(super) flying: usize,
+    pub(super) fin: Fin,
+    /// How many bytes the peer has room for, counted from what it acknowledged.
+    pub(super) window: usize,
+    /// The room we told the peer of last.
+    pub(super) told: usize,
+    /// Segments that wait to be sent; the first may have been tried.
+    pub(super) line: VecDeque<Segment>,
+    /// How often the first one was lost. A retry is due if it is not 0.
+    pub(super) tries: u32,
+    /// Nothing sent from now on arrives before this.
+    pub(super) floor: Nanos,
+    /// Our FIN went out before the peer's came.
+    pub(super) ended_first: bool,
+    /// How often a SYN met a full backlog.
+    pub(super) ignored: u32,
+}
+
+impl Wire {
+    pub(super) fn new(buffer: usize) -> Self {
+        Self {
+            unsent: VecDeque::new(),
+            flying: 0,
+            fin: Fin::No,
+            window: 0,
+            told: buffer,
+            line: VecDeque::new(),
+            tries: 0,
+            floor: 0,
+            ended_first: false,
+            ignored: 0,
+        }
+    }
+
+    /// Bytes that take room in the send buffer.
+    pub(super) fn unacknowledged(&self) -> usize {
+        self.unsent.len() + self.flying
+    }
+
+    /// What `SIOCOUTQ` says: a FIN counts as a byte.
+    pub(crate) fn queued(&self) -> usize {
+        let fin = matches!(self.fin, Fin::Waits | Fin::Sent);
+        self.unacknowledged() + usize::from(fin)
+    }
+}
+
+const SECOND: Nanos = 1_000_000_000;
+
+/// How long a closed connection is remembered, and one whose peer never ends is waited for.
+pub(super) const LINGER: Nanos = 60 * SECOND;
+
+impl World {
+    pub(super) fn begin_handshake(&mut self, id: Id) {
+        let Some(tcp) = self.tcp(id) else { return };
+        let window = tcp.common.receive_limit();
+        tcp.wire.told = window;
+        tcp.wire.line.push_back(Segment::Syn { window });
+        self.transmit(id);
+    }
+
+    /// Sends what the peer's window allows.
+    pub(super) fn push(&mut self, id: Id) {
+        let segment = self.dice.faults.segment;
+        let Some(tcp) = self.tcp(id) else { return };
+        let wire = &mut tcp.wire;
+        while !wire.unsent.is_empty() && wire.flying < wire.window {
+            let room = (wire.window - wire.flying).min(segment);
+            let count = wire.unsent.len().min(room);
+            let data = wire.unsent.drain(..count).collect();
+            wire.flying += count;
+            wire.line.push_back(Segment::Data(data));
+        }
+        if wire.unsent.is_empty() && wire.fin == Fin::Waits {
+            wire.fin = Fin::Sent;
+            wire.line.push_back(Segment::Fin);
+        }
+        self.transmit(id);
+    }
+
+    pub(super) fn send_fin(&mut self, id: Id) {
+        let Some(tcp) = self.tcp(id) else { return };
+        if tcp.wire.fin == Fin::No {
+            tcp.wire.fin = Fin::Waits;
+            tcp.wire.ended_first = !tcp.peer_ended;
+            self.push(id);
+        }
+    }
+
+    /// Hands the segments in line to the network, until one is lost.
+    pub(super) fn transmit(&mut self, id: Id) {
+        let source = self.tcp_machine(id);
+        loop {
+            let Some(tcp) = self.tcp(id) else { return };
+            let (Some(from), Some(to)) = (tcp.common.local, tcp.common.remote) else {
+                return;
+            };
+            if tcp.wire.tries > 0 || tcp.wire.line.is_empty() {
+                return;
+            }
+            let Ok(target) = self.route(source, to.ip()) else {
+                return;
+            };
+            if !self.passes(source, target) {
+                self.lost(id);
+                return;
+            }
+            let at = self.now + self.latency();
+            let Some(tcp) = self.tcp(id) else { return };
+            let at = at.max(tcp.wire.floor);
+            tcp.wire.floor = at;
+            let Some(segment) = tcp.wire.line.pop_front() else {
+                return;
+            };
+            let body = Body::Segment(segment);
+            self.deliver_at(at, source, target, Packet { from, to, body });
+        }
+    }
+
+    /// The first segment in line was lost: it is tried again, unless it was too often.
+    pub(super) fn lost(&mut self, id: Id) {
+        let now = self.now;
+        let Some(tcp) = self.tcp(id) else { return };
+        let limit = tcp.common.user_timeout;
+        let wire = &mut tcp.wire;
+        wire.tries += 1;
+        let shift = (wire.tries - 1).min(16);
+        let (wait, most) = match wire.line.front() {
+            Some(Segment::Syn { .. } | Segment::SynAck { .. }) => (SECOND << shift, 7),
+            _ => (((SECOND / 5) << shift).min(120 * SECOND), 16),
+        };
+        let waited = (SECOND / 5) << shift;
+        let too_long = limit != 0 && waited > limit;
+        if wire.tries >= most || too_long {
+            wire.line.clear();
+            wire.tries = 0;
+            self.broken(id, libc::ETIMEDOUT);
+        } else {
+            self.network.post(now + wait, Due::Retry(id));
+        }
+    }
+
+    pub(super) fn retry(&mut self, id: Id) {
+        let source = self.tcp_machine(id);
+        let Some(tcp) = self.tcp(id) else { return };
+        if tcp.wire.tries == 0 {
+            return;
+        }
+        let Some(to) = tcp.common.remote else { return };
+        let Ok(target) = self.route(source, to.ip()) else {
+            return;
+        };
+        if self.passes(source, target) {
+            if let Some(tcp) = self.tcp(id) {
+                tcp.wire.tries = 0;
+            }
+            self.pass_head(id);
+        } else {
+            self.lost(id);
+        }
+    }
+
+    /// Sends the first segment in line for certain, and the others as they may.
+    fn pass_head(&mut self, id: Id) {
+        let (source, latency) = (self.tcp_machine(id), self.latency());
+        let at = self.now + latency;
+        let Some(tcp) = self.tcp(id) else { return };
+        let (Some(from), Some(to)) = (tcp.common.local, tcp.common.remote) else {
+            return;
+        };
+        let at = at.max(tcp.wire.floor);
+        tcp.wire.floor = at;
+        let segment = tcp.wire.line.pop_front();
+        if let (Some(segment), Ok(target)) = (segment, self.route(source, to.ip())) {
+            let body = Body::Segment(segment);
+            self.deliver_at(at, source, target, Packet { from, to, body });
+        }
+        self.transmit(id);
+    }
+
+    /// Sends a segment past the line: resets, which are not tried again.
+    pub(super) fn send_once(
+        &mut self,
+        source: usize,
+        from: SocketAddr,
+        to: SocketAddr,
+        segment: Segment,
+    ) {
+        let Ok(target) = self.route(source, to.ip()) else {
+            return;
+        };
+        if self.reaches(source, target) {
+            let at = self.now + self.latency();
+            let body = Body::Segment(segment);
+            self.deliver_at(at, source, target, Packet { from, to, body });
+        }
+    }
+
+    /// Resets the connection of a socket, as its peer sees it.
+    pub(super) fn send_reset_of(&mut self, id: Id) {
+        let source = self.tcp_machine(id);
+        let Some(tcp) = self.tcp(id) else { return };
+        let (Some(from), Some(to)) = (tcp.common.local, tcp.common.remote) else {
+            return;
+        };
+        // Behind what is on its way already: a reset that overtook data would be taken for old.
+        let floor = tcp.wire.floor;
+        let Ok(target) = self.route(source, to.ip()) else {
+            return;
+        };
+        if self.reaches(source, target) {
+            let at = (self.now + self.latency()).max(floor);
+            let body = Body::Segment(Segment::Reset);
+            self.deliver_at(at, source, target, Packet { from, to, body });
+        }
+    }
+
+    /// The fault of a reset in between: both ends see one.
+    pub(super) fn break_both(&mut self, id: Id, error: Errno) {
+        self.send_reset_of(id);
+        self.broken(id, error);
+        if let Some(tcp) = self.tcp(id) {
+            // The call that met it reports it.
+            tcp.error = 0;
+        }
+    }
+
+    /// The connection is over, with an error that the next call reports.
+    pub(super) fn broken(&mut self, id: Id, error: Errno) {
+        let Some(tcp) = self.tcp(id) else { return };
+        if tcp.orphan || tcp.state == State::Arriving {
+            self.drop_tcp(id);
+            return;
+        }
+        tcp.error = error;
+        tcp.state = State::Closed;
+        (tcp.receive_shut, tcp.send_shut) = (true, true);
+        tcp.wire = Wire::new(0);
+        self.free_port_of(id);
+        self.wake(id, ALL | ERR);
+    }
+}

@@ -1,0 +1,34 @@
+//! What a step of a script gave.
+
+use std::fmt;
+
+/// What a step gave, descriptor numbers and ports left out.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// Not negative, or minus the errno.
+    pub(crate) result: i64,
+    pub(crate) bytes: Vec<u8>,
+    /// epoll's, as (slot, bits), sorted.
+    pub(crate) events: Vec<(u64, u32)>,
+}
+
+impl Answer {
+    /// The port is taken by a socket that is none of the script's: an earlier script's that has
+    /// not waited long enough, or another program's.
+    pub(crate) fn met_another_socket(&self, expected: &Self) -> bool {
+        let taken = [libc::EADDRINUSE, libc::EADDRNOTAVAIL].map(|errno| -i64::from(errno));
+        taken.contains(&self.result) && !taken.contains(&expected.result)
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            result,
+            bytes,
+            events,
+        } = self;
+        let few = &bytes[..bytes.len().min(9)];
+        write!(f, "{result} {few:?} {events:?}")
+    }
+}

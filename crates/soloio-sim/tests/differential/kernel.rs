@@ -1,0 +1,386 @@
+//! Performs the steps of a script with the C functions: in a world on its kernel, else on Linux.
+
+#![allow(
+    clippy::undocumented_unsafe_blocks,
+    reason = "each function says it once for all of its calls"
+)]
+
+use std::collections::BTreeSet;
+use std::ffi::c_int;
+use std::mem::{size_of, zeroed};
+use std::ptr::null_mut;
+use std::thread::sleep;
+use std::time::Duration;
+
+use crate::answer::Answer;
+use crate::script::{Op, SLOTS};
+
+/// A port on which nothing listens, most likely: the discard service.
+const NOTHING: u16 = 9;
+
+/// The descriptors of a script.
+pub(crate) struct Kernel {
+    slots: Vec<Option<c_int>>,
+    /// The ports that the slots had last.
+    ports: Vec<u16>,
+    /// Those that are eventfds: whether one takes more than eight bytes depends on the version.
+    counters: BTreeSet<c_int>,
+    epoll: c_int,
+    sent: u8,
+}
+
+fn errno() -> i64 {
+    let error = std::io::Error::last_os_error();
+    -i64::from(error.raw_os_error().expect("an errno"))
+}
+
+fn checked(result: impl Into<i64>) -> i64 {
+    match result.into() {
+        result @ 0.. => result,
+        _ => errno(),
+    }
+}
+
+fn answer(result: i64) -> Answer {
+    Answer {
+        result,
+        bytes: Vec::new(),
+        events: Vec::new(),
+    }
+}
+
+fn index(slot: u64) -> usize {
+    usize::try_from(slot).expect("a small number")
+}
+
+const ADDRESS: u32 = size_of::<libc::sockaddr_in>() as u32;
+
+fn loopback(port: u16) -> libc::sockaddr_in {
+    // SAFETY: integers, valid as zeros.
+    let mut address: libc::sockaddr_in = unsafe { zeroed() };
+    address.sin_family = libc::AF_INET as u16;
+    address.sin_addr.s_addr = u32::from_ne_bytes([127, 0, 0, 1]);
+    address.sin_port = port.to_be();
+    address
+}
+
+impl Kernel {
+    pub(crate) fn new() -> Self {
+        // SAFETY: no memory is passed.
+        let epoll = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+        assert!(epoll >= 0, "an epoll set");
+        Self {
+            slots: vec![None; index(SLOTS)],
+            ports: vec![NOTHING; index(SLOTS)],
+            counters: BTreeSet::new(),
+            epoll,
+            sent: 0,
+        }
+    }
+
+    fn put(&mut self, slot: u64, fd: c_int) -> i64 {
+        if fd < 0 {
+            return errno();
+        }
+        let old = self.slots[index(slot)].replace(fd);
+        if let Some(old) = old {
+            // SAFETY: it was open, and nothing names it any more.
+            unsafe { libc::close(old) };
+            self.counters.remove(&old);
+        }
+        // Else small sends wait for acknowledgements, which Linux delays.
+        let (level, name, on) = (libc::IPPROTO_TCP, libc::TCP_NODELAY, 1_i32);
+        // SAFETY: a valid integer; what is no TCP socket refuses it.
+        unsafe { libc::setsockopt(fd, level, name, (&raw const on).cast(), 4) };
+        0
+    }
+
+    /// The descriptor in a slot, or a number that is never open.
+    fn fd(&self, slot: u64) -> c_int {
+        self.slots[index(slot)].unwrap_or(-1)
+    }
+
+    fn note_port(&mut self, slot: u64) {
+        let mut address = loopback(0);
+        let mut length = ADDRESS;
+        // SAFETY: a valid address of that length.
+        let named = unsafe {
+            let place = (&raw mut address).cast();
+            libc::getsockname(self.fd(slot), place, &raw mut length)
+        };
+        let inet = i32::from(address.sin_family) == libc::AF_INET;
+        if named == 0 && inet && address.sin_port != 0 {
+            self.ports[index(slot)] = u16::from_be(address.sin_port);
+        }
+    }
+
+    /// The same as `perform`, again while it says "not yet" and something else is expected.
+    pub(crate) fn perform_like(&mut self, op: Op, expected: &Answer, patient: bool) -> Answer {
+        if patient {
+            sleep(Duration::from_micros(300));
+        }
+        let mut answer = self.perform(op);
+        for _ in 0..if patient { 50 } else { 0 } {
+            let asks = matches!(op, Op::Poll { .. } | Op::HasPeer { .. } | Op::Unread { .. });
+            let later = answer.result == -i64::from(libc::EAGAIN);
+            if answer == *expected || !(asks || later) {
+                break;
+            }
+            sleep(Duration::from_millis(1));
+            answer = self.perform(op);
+        }
+        answer
+    }
+
+    pub(crate) fn perform(&mut self, op: Op) -> Answer {
+        match op {
+            Op::Socket { .. } | Op::Pair { .. } | Op::Pipe { .. } | Op::Event { .. } => {
+                answer(self.make(op))
+            }
+            Op::Receive { fd, length, peek } => {
+                let flags = if peek { libc::MSG_PEEK } else { 0 };
+                let mut bytes = vec![0_u8; length];
+                // SAFETY: a valid buffer of that length.
+                let count =
+                    unsafe { libc::recv(self.fd(fd), bytes.as_mut_ptr().cast(), length, flags) };
+                received(count, bytes)
+            }
+            Op::Read { fd, length } => {
+                let mut bytes = vec![0_u8; length];
+                // SAFETY: a valid buffer of that length.
+                let count = unsafe { libc::read(self.fd(fd), bytes.as_mut_ptr().cast(), length) };
+                received(count, bytes)
+            }
+            Op::Wait { most } => self.wait(most),
+            Op::Poll { fd, events } => {
+                let mut entry = libc::pollfd {
+                    fd: self.fd(fd),
+                    events,
+                    revents: 0,
+                };
+                // SAFETY: one valid entry.
+                let count = checked(unsafe { libc::poll(&raw mut entry, 1, 0) });
+                Answer {
+                    events: vec![(
+                        fd,
+                        u32::from(u16::from_ne_bytes(entry.revents.to_ne_bytes())),
+                    )],
+                    ..answer(count)
+                }
+            }
+            other => answer(self.change(other)),
+        }
+    }
+
+    fn make(&mut self, op: Op) -> i64 {
+        let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+        let mut two = [-1; 2];
+        let place = two.as_mut_ptr();
+        // SAFETY: there is room for two descriptors where two are made.
+        match op {
+            Op::Socket { to, family, kind } => {
+                let fd = unsafe { libc::socket(family, kind | flags, 0) };
+                self.put(to, fd)
+            }
+            Op::Event { to, count } => {
+                let fd = unsafe { libc::eventfd(count, libc::EFD_NONBLOCK) };
+                let made = self.put(to, fd);
+                self.counters.insert(fd);
+                made
+            }
+            Op::Pair { to, kind } => {
+                let made = unsafe { libc::socketpair(libc::AF_UNIX, kind | flags, 0, place) };
+                self.put_two(to, made, two)
+            }
+            Op::Pipe { to } => {
+                let made = unsafe { libc::pipe2(place, libc::O_NONBLOCK) };
+                self.put_two(to, made, two)
+            }
+            _ => unreachable!("the four that make something"),
+        }
+    }
+
+    fn put_two(&mut self, to: u64, made: c_int, [a, b]: [c_int; 2]) -> i64 {
+        if made < 0 {
+            return errno();
+        }
+        self.put(to, a);
+        self.put((to + 1) % SLOTS, b)
+    }
+
+    fn change(&mut self, op: Op) -> i64 {
+        // SAFETY: addresses and values are valid for the lengths that are told, in each call.
+        match op {
+            Op::Bind { fd } => self.bind(fd, 0),
+            Op::BindLike { fd, other } => match self.ports[index(other)] {
+                // What an earlier script left there would be met.
+                NOTHING => self.bind(fd, 0),
+                port => self.bind(fd, port),
+            },
+            Op::Reuse { fd } => self.set(fd, libc::SO_REUSEADDR, &1_i32),
+            Op::Listen { fd, backlog } => {
+                let result = checked(unsafe { libc::listen(self.fd(fd), backlog) });
+                self.note_port(fd);
+                result
+            }
+            Op::Connect { fd, to } => self.connect(fd, self.ports[index(to)]),
+            Op::ConnectNothing { fd } => self.connect(fd, NOTHING),
+            Op::Accept { fd, to } => {
+                let flags = libc::SOCK_NONBLOCK;
+                let made = unsafe { libc::accept4(self.fd(fd), null_mut(), null_mut(), flags) };
+                self.put(to, made)
+            }
+            Op::Send { fd, length } => {
+                let data = self.data(length);
+                let (data, flags) = (data.as_ptr().cast(), libc::MSG_NOSIGNAL);
+                checked(unsafe { libc::send(self.fd(fd), data, length, flags) } as i64)
+            }
+            Op::SendTo { fd, to, length } => {
+                let (data, address) = (self.data(length), loopback(self.ports[index(to)]));
+                let (fd, data, flags) = (self.fd(fd), data.as_ptr().cast(), libc::MSG_NOSIGNAL);
+                let address = (&raw const address).cast();
+                checked(unsafe { libc::sendto(fd, data, length, flags, address, ADDRESS) } as i64)
+            }
+            Op::Write { fd, length } => {
+                let counts = self.counters.contains(&self.fd(fd));
+                let length = if counts { length.min(8) } else { length };
+                let data = self.data(length);
+                checked(unsafe { libc::write(self.fd(fd), data.as_ptr().cast(), length) } as i64)
+            }
+            Op::Shutdown { fd, how } => checked(unsafe { libc::shutdown(self.fd(fd), how) }),
+            Op::Close { fd } => {
+                let fd = self.slots[index(fd)].take().unwrap_or(-1);
+                self.counters.remove(&fd);
+                checked(unsafe { libc::close(fd) })
+            }
+            Op::Duplicate { fd, to } => {
+                let counts = self.counters.contains(&self.fd(fd));
+                let made = unsafe { libc::fcntl(self.fd(fd), libc::F_DUPFD_CLOEXEC, 3) };
+                let result = self.put(to, made);
+                if counts {
+                    self.counters.insert(made);
+                }
+                result
+            }
+            other => self.ask(other),
+        }
+    }
+
+    /// What asks or sets something that is no traffic.
+    fn ask(&mut self, op: Op) -> i64 {
+        // SAFETY: addresses and values are valid for the lengths that are told, in each call.
+        match op {
+            Op::Error { fd } => self.get(fd, libc::SO_ERROR),
+            Op::Fact { fd, name } => self.get(fd, name),
+            Op::Unread { fd } => {
+                let mut count = 0;
+                match unsafe { libc::ioctl(self.fd(fd), libc::FIONREAD, &raw mut count) } {
+                    0 => count.into(),
+                    _ => errno(),
+                }
+            }
+            Op::Linger { fd } => {
+                let linger = libc::linger {
+                    l_onoff: 1,
+                    l_linger: 0,
+                };
+                self.set(fd, libc::SO_LINGER, &linger)
+            }
+            Op::HasPeer { fd } => {
+                let (mut address, mut length) = ([0_u8; 128], 128);
+                let place = address.as_mut_ptr().cast();
+                checked(unsafe { libc::getpeername(self.fd(fd), place, &raw mut length) })
+            }
+            Op::Watch {
+                fd,
+                operation,
+                events,
+            } => {
+                let mut event = libc::epoll_event {
+                    events: u32::from_ne_bytes(events.to_ne_bytes()),
+                    u64: fd,
+                };
+                let (epoll, fd) = (self.epoll, self.fd(fd));
+                checked(unsafe { libc::epoll_ctl(epoll, operation, fd, &raw mut event) })
+            }
+            _ => unreachable!("`perform` and `change` have the others"),
+        }
+    }
+
+    fn bind(&mut self, fd: u64, port: u16) -> i64 {
+        let address = loopback(port);
+        // SAFETY: a valid address of that length.
+        let bound = unsafe { libc::bind(self.fd(fd), (&raw const address).cast(), ADDRESS) };
+        let result = checked(bound);
+        self.note_port(fd);
+        result
+    }
+
+    fn connect(&mut self, fd: u64, port: u16) -> i64 {
+        let address = loopback(port);
+        // SAFETY: a valid address of that length.
+        let begun = unsafe { libc::connect(self.fd(fd), (&raw const address).cast(), ADDRESS) };
+        let result = checked(begun);
+        self.note_port(fd);
+        result
+    }
+
+    fn set<T>(&mut self, fd: u64, name: c_int, value: &T) -> i64 {
+        let (value, length) = (std::ptr::from_ref(value).cast(), size_of::<T>() as u32);
+        let level = libc::SOL_SOCKET;
+        // SAFETY: a valid value of that length.
+        checked(unsafe { libc::setsockopt(self.fd(fd), level, name, value, length) })
+    }
+
+    fn get(&mut self, fd: u64, name: c_int) -> i64 {
+        let (mut value, mut length) = (0, 4);
+        let place = (&raw mut value).cast();
+        let level = libc::SOL_SOCKET;
+        // SAFETY: room for one integer.
+        match unsafe { libc::getsockopt(self.fd(fd), level, name, place, &raw mut length) } {
+            0 => value.into(),
+            _ => errno(),
+        }
+    }
+
+    /// Bytes that no other send has, in this order.
+    fn data(&mut self, length: usize) -> Vec<u8> {
+        self.sent = self.sent.wrapping_add(1);
+        (0..length.max(8))
+            .map(|at| self.sent.wrapping_add((at % 7) as u8))
+            .map(|byte| if length == 8 { byte % 2 } else { byte })
+            .collect()
+    }
+
+    fn wait(&mut self, most: usize) -> Answer {
+        let mut events = vec![libc::epoll_event { events: 0, u64: 0 }; most];
+        let most = c_int::try_from(most).expect("a small number");
+        // SAFETY: room for so many events.
+        let count = unsafe { libc::epoll_wait(self.epoll, events.as_mut_ptr(), most, 0) };
+        let count = checked(count);
+        events.truncate(usize::try_from(count).unwrap_or(0));
+        let mut events: Vec<(u64, u32)> = events.iter().map(|e| (e.u64, e.events)).collect();
+        events.sort_unstable();
+        Answer {
+            events,
+            ..answer(count)
+        }
+    }
+}
+
+fn received(count: isize, mut bytes: Vec<u8>) -> Answer {
+    bytes.truncate(usize::try_from(count).unwrap_or(0));
+    Answer {
+        bytes,
+        ..answer(checked(count as i64))
+    }
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        for fd in self.slots.iter().flatten().chain([&self.epoll]) {
+            // SAFETY: they are open, and nothing names them any more.
+            unsafe { libc::close(*fd) };
+        }
+    }
+}

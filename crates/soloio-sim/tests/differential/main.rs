@@ -1,0 +1,80 @@
+//! The world against the real kernel: random scripts of system calls on both, over loopback, have
+//! to give the same results, errors, counts, bytes and epoll bits.
+//!
+//! `SOLOIO_SCRIPTS=100000 cargo test --release -p soloio-sim --test differential` is the long form.
+//!
+//! What is left out, and why, is listed in `script.rs`.
+
+#![allow(unsafe_code, reason = "it makes system calls")]
+
+mod answer;
+mod kernel;
+mod script;
+
+use std::env;
+
+use answer::Answer;
+use kernel::Kernel;
+use script::{Op, script};
+use soloio_sim::{Rng, run};
+
+/// How often a script that differs runs again on the real kernel, which may be late under load.
+const AGAIN: u32 = 3;
+
+fn in_world(ops: &[Op]) -> Vec<Answer> {
+    run(async {
+        let mut kernel = Kernel::new();
+        ops.iter().map(|op| kernel.perform(*op)).collect()
+    })
+}
+
+/// Runs a script on the real kernel; tells the first difference.
+fn difference(ops: &[Op], expected: &[Answer], patient: bool) -> Option<String> {
+    let mut kernel = Kernel::new();
+    for (at, (op, expected)) in ops.iter().zip(expected).enumerate() {
+        let answer = kernel.perform_like(*op, expected, patient);
+        if answer.met_another_socket(expected) {
+            return None;
+        }
+        if answer != *expected {
+            let before: Vec<String> = ops[..at].iter().map(|op| format!("  {op:?}")).collect();
+            return Some(format!(
+                "{}\nstep {at}, {op:?}: the kernel says {answer:?}, the world {expected:?}",
+                before.join("\n")
+            ));
+        }
+    }
+    None
+}
+
+fn compare(seed: u64, family: i32) -> Result<(), String> {
+    let ops = script(&mut Rng::new(seed), family);
+    let expected = in_world(&ops);
+    let mut found = difference(&ops, &expected, false);
+    for _ in 0..AGAIN {
+        match found {
+            None => return Ok(()),
+            Some(_) => found = difference(&ops, &expected, true),
+        }
+    }
+    match found {
+        None => Ok(()),
+        Some(found) => Err(format!("script {seed}:\n{found}")),
+    }
+}
+
+#[test]
+fn the_world_does_what_the_kernel_does() {
+    let count = env::var("SOLOIO_SCRIPTS").map_or(10_000, |text| text.parse().expect("a number"));
+    let first: u64 = env::var("SOLOIO_SEED").map_or(0, |text| text.parse().expect("a number"));
+    let mut differences = Vec::new();
+    for seed in first..first + count {
+        if let Err(found) = compare(seed, libc::AF_INET) {
+            differences.push(found);
+        }
+        if differences.len() == 5 {
+            break;
+        }
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n\n"));
+}

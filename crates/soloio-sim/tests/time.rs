@@ -1,0 +1,107 @@
+//! The clock of a world: it stands while anything runs, and jumps when every task waits.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use soloio::{Error, fail_after, race, sleep, sleep_until, task_group};
+use soloio_sim::{run, wait_all_tasks_blocked};
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[test]
+fn an_hour_takes_no_time_and_exactly_an_hour() {
+    let real = Instant::now();
+    run(async {
+        let start = Instant::now();
+        for _ in 0..60 {
+            sleep(secs(60)).await.unwrap();
+        }
+        assert_eq!(start.elapsed(), secs(3600));
+        sleep_until(start + secs(4000)).await.unwrap();
+        assert_eq!(start.elapsed(), secs(4000));
+    });
+    assert!(real.elapsed() < secs(5));
+}
+
+#[test]
+fn a_keep_alive_of_40_seconds_is_tested_at_once() {
+    // A server drops a connection that says nothing for 40 s.
+    run(async {
+        let listener = soloio::create_tcp_listener()
+            .local_host("127.0.0.1")
+            .await
+            .unwrap();
+        let port = listener.local_addr().port();
+        let server = async {
+            let stream = listener.accept().await?;
+            loop {
+                match fail_after(secs(40), stream.receive()).await {
+                    Ok(_) => {}
+                    Err(Error::TimedOut) => return Ok::<_, Error>(Instant::now()),
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        let client = async {
+            let stream = soloio::connect_tcp("127.0.0.1", port).await?;
+            for _ in 0..3 {
+                sleep(secs(39)).await?;
+                stream.send(b"still here").await?;
+            }
+            let last = Instant::now();
+            assert!(matches!(stream.receive().await, Err(Error::EndOfStream)));
+            Ok::<_, Error>(last)
+        };
+        let (dropped, last) = soloio::join((server, client)).await;
+        assert_eq!(dropped.unwrap() - last.unwrap(), secs(40));
+    });
+}
+
+#[test]
+fn wait_all_tasks_blocked_comes_before_the_next_moment() {
+    run(task_group(async |group| {
+        let start = Instant::now();
+        group.spawn(sleep(Duration::from_nanos(1)));
+        for _ in 0..3 {
+            wait_all_tasks_blocked().await?;
+        }
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        Ok(())
+    }))
+    .unwrap();
+}
+
+#[test]
+fn what_spins_until_a_time_makes_progress() {
+    run(async {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(1) {}
+        let calendar = SystemTime::now();
+        assert!(calendar.elapsed().unwrap() < secs(1));
+    });
+}
+
+#[test]
+#[should_panic(expected = "nothing can ever happen")]
+fn a_hang_is_an_error_at_once() {
+    run(async {
+        let listener = soloio::create_tcp_listener()
+            .local_host("127.0.0.1")
+            .await?;
+        listener.accept().await.map(drop)
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_race_of_timers_is_won_by_the_shorter_one() {
+    run(async {
+        let start = Instant::now();
+        let slow = async { sleep(secs(2)).await.map(|()| "slow") };
+        let fast = async { sleep(secs(1)).await.map(|()| "fast") };
+        let winner = race((slow, fast)).await;
+        assert_eq!(start.elapsed(), secs(1));
+        drop(winner);
+    });
+}
