@@ -177,7 +177,7 @@ LINES, CORE_LINES = 24_000, 15_100
 
 # Program, what it is called, profile, options, and how large it may be, tokio being 1.
 SIZES = [
-    ("empty", "`block_on(async {})`, thin LTO", THIN, CORE, 1.3),
+    ("empty", "`block_on(async {})`, thin LTO", THIN, CORE, 0.97),
     ("echo", "echo, cargo's release profile", PLAIN, CORE, 1.3),
     ("echo", 'echo, fat LTO, `panic = "abort"`, `opt-level = "s"`', SMALL, CORE, 1.3),
     ("server", "the server above, with limits, thin LTO", THIN, CORE, 1.3),

@@ -62,9 +62,9 @@ impl Inbox {
     #[cold]
     fn sort(&mut self, core: &Core) {
         // What runs code of the user's comes last: a dump there finds no source that is closed.
-        self.posts
-            .sort_by_key(|post| matches!(post, Post::Scope(_)));
-        for post in self.posts.drain(..) {
+        let is_last = |post: &Post| matches!(post, Post::Scope(_));
+        let (last, first): (Vec<_>, Vec<_>) = self.posts.drain(..).partition(is_last);
+        for post in first.into_iter().chain(last) {
             let mut reactor = core.reactor();
             match post {
                 Post::Scope(key) => {
