@@ -26,8 +26,8 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`](crate::Error::Io) if the kernel refused to let the loop wait; all operations end
-    /// with the same.
+    /// [`Error::Io`](crate::Error::Io) if the kernel refused to let the loop wait; all operations
+    /// end with the same.
     ///
     /// # Panics
     ///
