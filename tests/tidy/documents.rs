@@ -9,7 +9,14 @@ use crate::rules::ROWS;
 use crate::source::{Source, words};
 
 /// The folders with documents.
-const FOLDERS: &[&str] = &["", "docs", "examples", "benches", "fuzz", "crates/soloio-sim"];
+const FOLDERS: &[&str] = &[
+    "",
+    "docs",
+    "examples",
+    "benches",
+    "fuzz",
+    "crates/soloio-sim",
+];
 /// Shorter lines may stand twice by chance.
 const CHANCE: usize = 25;
 
