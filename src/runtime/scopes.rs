@@ -922,6 +922,24 @@ mod tests {
     }
 
     #[test]
+    fn the_last_shield_that_leaves_gives_up_the_timer_of_the_wait() {
+        let mut scopes = Scopes::default();
+        let outer = scopes.enter(0, Kind::Scope, Limit::At(NEVER));
+        let inner = scopes.enter(outer, Kind::Scope, Limit::At(NEVER));
+        let [first, second] = [0, 1].map(|_| scopes.enter_shield(inner, 10, 1).0);
+        scopes.cancel(outer, 2);
+        assert_eq!(scopes.after_poll(outer, 2, false), Next::Wait(10));
+        scopes.replace_timer(outer, 7);
+        left(&mut scopes, first);
+        // It is below the same scope all the time.
+        assert!(scopes.moved(second, outer, TaskId::NOBODY));
+        assert_eq!(scopes.take_unheld(), []);
+        assert!(scopes.moved(second, 0, TaskId::NOBODY));
+        assert_eq!(scopes.take_unheld(), [7]);
+        assert_eq!(left(&mut scopes, outer).timer, 0);
+    }
+
+    #[test]
     fn a_limit_is_counted_from_the_first_look_at_it() {
         let mut scopes = Scopes::default();
         let outer = scopes.enter(0, Kind::Scope, Limit::At(500));
