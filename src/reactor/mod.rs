@@ -136,10 +136,11 @@ impl Reactor {
         };
         let key = self.sources.insert(raw, readiness);
         if edge {
-            // Without a waiter yet: there is no waker to drop.
-            poller
-                .add(fd, token(key))
-                .inspect_err(|_| drop(self.sources.remove(key)))?;
+            if let Err(error) = poller.add(fd, token(key)) {
+                // Without a waiter yet: there is no waker to drop.
+                self.sources.remove(key);
+                return Err(error);
+            }
         }
         Ok(key)
     }

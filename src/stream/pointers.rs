@@ -1,6 +1,7 @@
 //! What leads to a stream receives and sends as that does: references, `Rc`, `Arc`.
 
 use std::io::IoSlice;
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -88,11 +89,8 @@ streams_by_way_of! {
     Arc<S>, this => close(Self::try_unwrap(this));
 }
 
-/// The last owner closes; another one says goodbye.
-async fn close<S: ByteStream, P: std::ops::Deref<Target = S>>(last: Result<S, P>) -> Result<()>
-where
-    P: Sized,
-{
+/// The last owner closes; another one ends our direction.
+async fn close<S: ByteStream>(last: Result<S, impl Deref<Target = S>>) -> Result<()> {
     match last {
         Ok(stream) => stream.close().await,
         Err(shared) => shared.send_eof().await,

@@ -494,7 +494,7 @@ fn trees_end_in_time_and_leave_nothing() {
         let _deadline = deadline();
         let asked = std::env::var("SOLOIO_TEST_SEED").ok();
         let asked = asked.map(|seed| seed.parse().expect("a number"));
-        let rounds = asked_rounds().unwrap_or(if asked.is_some() { 1 } else { 10_000 });
+        let rounds = asked_rounds().unwrap_or_else(|| if asked.is_some() { 1 } else { 10_000 });
         let seeds = (1..=rounds as u64).map(|round| asked.unwrap_or(round));
         let (start, before) = (Instant::now(), fds());
         let mut most = 0;
