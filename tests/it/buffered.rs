@@ -4,7 +4,9 @@ use futures_util::future::join;
 use proptest::prelude::*;
 use soloio::{Buffered, Error, Result, create_memory_byte_stream};
 
-use crate::net_support::{TempDir, polled, refused, run, tcp_pair, turns};
+#[cfg(feature = "relay")]
+use crate::net_support::TempDir;
+use crate::net_support::{polled, refused, run, tcp_pair, turns};
 
 /// One receive, and after how many polls it is dropped.
 #[derive(Clone, Debug)]
@@ -194,6 +196,7 @@ fn it_takes_no_more_than_it_may_need_and_can_be_taken_apart() {
     });
 }
 
+#[cfg(feature = "relay")]
 #[test]
 fn what_it_does_not_buffer_goes_straight_through() {
     run(async {

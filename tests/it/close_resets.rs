@@ -7,7 +7,7 @@ use futures_util::future::join;
 use soloio::{Event, TcpStream, connect_tcp};
 
 use crate::close::lost_bytes;
-use crate::net_support::{numbered, receive_numbered, refused, run, tcp_listener, tcp_pair, turns};
+use crate::net_support::{numbered, receive_numbered, run, tcp_listener, tcp_pair, turns};
 
 /// Runs a server whose handler sends so many bytes, and drops the stream when the client has
 /// sent something; `talk` is what the client does. Gives what the hook is told.
@@ -79,7 +79,7 @@ mod over_tls {
 
     use super::*;
     use crate::close::lost;
-    use crate::net_support::clog;
+    use crate::net_support::{clog, refused};
     use crate::tls_support::{old_tls, tls};
 
     type Pair = (TlsStream<TcpStream>, TlsStream<TcpStream>);

@@ -123,6 +123,7 @@ mod serve_with;
 #[cfg(feature = "full")]
 mod shared_listeners;
 mod shields;
+#[cfg(feature = "full")]
 mod shown;
 #[cfg(feature = "signal")]
 mod signals;
