@@ -107,15 +107,15 @@ pub async fn wait_writable(fd: impl AsFd) -> Result<()> {
 /// Each time a file system is mounted or unmounted:
 ///
 /// ```
-/// # use soloio::{move_on_after, wait_priority};
+/// # use soloio::{Error, move_on_after, wait_priority};
 /// # use std::time::Duration;
 /// let mounts = std::fs::File::open("/proc/self/mounts")?;
 /// # soloio::block_on(async {
 /// # move_on_after(Duration::from_millis(1), async {
 /// wait_priority(&mounts).await?;
 /// println!("{}", std::fs::read_to_string("/proc/self/mounts")?);
-/// # Ok(()) }).await.map(drop) })?;
-/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// # Ok::<_, Error>(()) }).await.map(drop) })?;
+/// # Ok::<_, Error>(())
 /// ```
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[doc(alias = "POLLPRI")]
