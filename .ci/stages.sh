@@ -124,14 +124,19 @@ stated_crates() {
         $2 == options && $3 ~ /^[0-9]+$/ { print $3; exit }' README.md
 }
 
-# What is compiled in other ways: the core, all without TLS, without a provider, with the other one,
-# with both.
-feature_sets=(
+# What is looked at in other ways: the core, all without TLS, without a provider, with both.
+lint_sets=(
     '--no-default-features'
     '--no-default-features --features full'
     '--no-default-features --features full,tls'
+    '--features aws-lc-rs,anyhow'
+)
+
+# What is tested in other ways: the core, TLS without a provider, with the other one.
+test_sets=(
+    '--no-default-features'
+    '--no-default-features --features full,tls'
     '--no-default-features --features full,aws-lc-rs'
-    '--features aws-lc-rs'
     '--features anyhow'
 )
 
@@ -144,7 +149,7 @@ single_features() {
 stage_clippy() {
     cargo clippy --workspace --all-targets -- -D warnings
     local options
-    for options in "${feature_sets[@]}"; do
+    for options in "${lint_sets[@]}"; do
         echo "with $options"
         # shellcheck disable=SC2086 # the options are words
         cargo clippy --package soloio --all-targets $options -- -D warnings
@@ -178,7 +183,7 @@ stage_features() {
             cargo check --quiet --package soloio --lib --no-default-features --features "$feature"
     done
     rm -f "$work/features.log"
-    for options in "${feature_sets[@]}"; do
+    for options in "${test_sets[@]}"; do
         filter=tls
         [[ "$options" == *tls* || "$options" == *aws* ]] || filter=
         [[ "$options" != '--features anyhow' ]] || filter=clean_up
