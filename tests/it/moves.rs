@@ -358,7 +358,7 @@ fn only_the_outermost_has_caught_it() {
 
 /// A leaked operation's waker is dropped with its task's scope; the panic of one loses no other.
 #[test]
-fn wakers_that_panic_when_dropped_leave_no_scope_behind() {
+fn forgotten_wakers_that_panic_when_dropped_leave_no_scope_behind() {
     let _deadline = deadline();
     let mut runtime = Runtime::new().expect("a runtime");
     for _ in 0..3 {
