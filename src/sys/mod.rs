@@ -48,6 +48,10 @@ pub(crate) mod ancillary;
 pub(crate) mod batch;
 pub(crate) mod beside;
 pub(crate) mod clock;
+#[cfg_attr(
+    not(any(target_os = "linux", target_os = "android")),
+    allow(dead_code, reason = "other systems need less of it")
+)]
 mod control;
 pub(crate) mod current;
 #[cfg_attr(
@@ -71,6 +75,10 @@ pub(crate) mod room;
 #[cfg(feature = "signal")]
 pub(crate) mod signal;
 pub(crate) mod socket;
+#[cfg_attr(
+    not(any(target_os = "linux", target_os = "android")),
+    allow(dead_code, reason = "other systems need less of it")
+)]
 pub(crate) mod sockopt;
 pub(crate) mod spare;
 #[cfg(all(feature = "relay", any(target_os = "linux", target_os = "android")))]
