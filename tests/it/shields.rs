@@ -240,8 +240,7 @@ fn a_shield_that_leaves_a_cancelled_scope_holds_it_up_no_more() {
             (0..40).for_each(|_| runtime.turn(Some(Duration::ZERO)).expect("a turn"));
         };
         let scope = Rc::new(CancelScope::new());
-        type Kept = Option<Pin<Box<dyn Future<Output = ()>>>>;
-        let kept: Rc<RefCell<Kept>> = Rc::default();
+        let kept = Rc::new(RefCell::new(None::<Pin<Box<dyn Future<Output = ()>>>>));
         let (inner, keeps) = (Rc::clone(&scope), Rc::clone(&kept));
         let task = runtime.spawn(async move {
             // The group and the scope have to be woken, the latter by a waker that is not a task's.
