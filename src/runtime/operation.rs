@@ -104,11 +104,11 @@ impl Place {
         let polled = context::poll_with(|core| {
             let socket = on.0;
             if self.keeps && self.claimed != core.serial() {
-                self.begin(core, on).map_err(Error::from)?;
+                self.admit_to(core, on).map_err(Error::from)?;
             }
             ready!(self.pass.admit(core, cx))?;
             if self.claimed != core.serial() || socket.is_closed() {
-                self.begin(core, on).map_err(Error::from)?;
+                self.admit_to(core, on).map_err(Error::from)?;
             }
             let slot = socket.slot();
             let mut ready = first != First::Wait;
@@ -154,7 +154,7 @@ impl Place {
     }
 
     #[inline]
-    fn begin(&mut self, core: &Core, on: On<'_>) -> std::result::Result<(), Refusal> {
+    fn admit_to(&mut self, core: &Core, on: On<'_>) -> std::result::Result<(), Refusal> {
         on.0.admit(core, on.1)?;
         // If it was claimed before, then under a runtime that is dead, and its wakers with it.
         self.claimed = 0;

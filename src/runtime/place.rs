@@ -14,10 +14,10 @@
 //! | `enlisted` | when it waits with a waker that is not a task's | at the end, by `leave` |
 //! | `pass` | at the gate | at the end |
 //! | `parked` | when its waker is stored with a source | by a call that succeeds, `leave` |
-//! | `keeps` | by whoever goes on after a success | by `leave` |
+//! | `keeps` | by an operation that goes on after a success | by `leave` |
 
 use std::cell::Cell;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use super::context::Core;
 use super::wait::{Enlisted, Pass};
@@ -95,6 +95,24 @@ impl Place {
     #[inline]
     pub(crate) fn admit(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<()>> {
         self.pass.admit(core, cx)
+    }
+
+    /// The gate of an operation that claims a direction: one that goes on with what it has begun
+    /// claims it first, as another one may run while it gives way. `may` is asked before a claim.
+    pub(crate) fn begin(
+        &mut self,
+        core: &Core,
+        cx: &Context<'_>,
+        claim: &Claim,
+        may: impl Fn() -> Result<()>,
+    ) -> Poll<Result<()>> {
+        if self.keeps {
+            may()?;
+            self.claim(core, claim)?;
+        }
+        ready!(self.admit(core, cx))?;
+        may()?;
+        Poll::Ready(self.claim(core, claim))
     }
 
     /// Takes a direction, if it is free or its own.

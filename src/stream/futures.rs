@@ -174,9 +174,8 @@ impl<S: ByteSendStream, D: Data> SendAll<'_, S, D> {
             };
             self.data.advance(ready!(polled)?);
             self.taken = self.data.is_empty();
-            if !self.taken {
-                place.keep();
-            }
+            // What is left goes on with this: no other sender comes in between.
+            place.keep();
         }
         stream.poll_flush(place, cx)
     }

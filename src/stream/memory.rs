@@ -180,9 +180,7 @@ impl MemoryStream {
         attempt: impl FnOnce() -> Option<Result<T>>,
     ) -> Poll<Result<T>> {
         let polled = context::poll_with(|core| {
-            ready!(place.admit(core, cx))?;
-            self.open()?;
-            place.claim(core, &side.claim)?;
+            ready!(place.begin(core, cx, &side.claim, || self.open()))?;
             if let Some(outcome) = attempt() {
                 core.finished();
                 return Poll::Ready(outcome);

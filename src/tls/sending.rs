@@ -111,13 +111,9 @@ impl<S: ByteStream> Session<S> {
         &self,
         place: &mut Place,
         cx: &mut Context<'_>,
-        may: impl FnOnce(&Self) -> Result<()>,
+        may: impl Fn(&Self) -> Result<()>,
     ) -> Poll<Result<()>> {
-        context::poll_with(|core| {
-            ready!(place.admit(core, cx))?;
-            may(self)?;
-            Poll::Ready(place.claim(core, &self.sending))
-        })
+        context::poll_with(|core| place.begin(core, cx, &self.sending, || may(self)))
     }
 
     /// Passes on what an operation that sends says, at the end of which others go on.
@@ -168,7 +164,9 @@ impl<S: ByteStream> Session<S> {
             if !enders.iter().any(|ender| ender.will_wake(cx.waker())) {
                 enders.push(cx.waker().clone());
             }
-            return Poll::Pending;
+            drop(enders);
+            let what = &"another task's data to be sent through a TLS stream";
+            return context::poll_with(|core| place.pend(core, cx, what));
         }
         // Also after a failure: what is left is the alert that tells of it.
         let polled = self.poll_end(cx);

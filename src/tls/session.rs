@@ -1,10 +1,10 @@
-//! A TLS connection over a byte stream: who reads, who writes, and how it ends.
+//! A TLS connection over a byte stream, in polls: what it keeps, and receiving.
 //!
 //! ```text
 //!   receiver ──> inner.receive ──> incoming ──> machine ──> plaintext
 //!                                                  │ alerts, tickets, key updates
 //!                                                  v
-//!   sender ────> plaintext ──> machine ──────────> out ──> inner.send   (whoever waits)
+//!   sender ────> plaintext ──> machine ──────────> out ──> inner.send   (what waits)
 //! ```
 //!
 //! Always true:
@@ -106,9 +106,7 @@ impl<S: ByteStream> Session<S> {
         room: &mut Room<'_>,
     ) -> Poll<Result<()>> {
         ready!(context::poll_with(|core| {
-            ready!(place.admit(core, cx))?;
-            self.open()?;
-            Poll::Ready(place.claim(core, &self.receiving))
+            place.begin(core, cx, &self.receiving, || self.open())
         }))?;
         let mut waited = false;
         loop {

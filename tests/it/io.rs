@@ -18,7 +18,8 @@ use soloio::{
 
 use crate::allocations::made;
 use crate::net_support::{
-    clog, numbered, receive_numbered, refused, run, tcp_pair, turns, unix_pair,
+    check_numbered, clog, numbered, polled, receive_numbered, refused, run, tcp_pair, turns,
+    unix_pair,
 };
 use crate::support::{Wakes, poll_once};
 
@@ -207,6 +208,14 @@ mod over_tls {
         });
     }
 
+    #[test]
+    fn a_tls_stream_that_gives_way_keeps_its_sender() {
+        run(a_send_that_gives_way_is_the_sender(
+            async || tls(async { create_memory_byte_stream(100_000) }).await,
+            70_000,
+        ));
+    }
+
     /// What a sender that left had given to the session is handed over by a receive that waits.
     #[test]
     fn a_receiver_that_waits_takes_over() {
@@ -374,4 +383,62 @@ fn a_place_is_idle_but_while_it_waits() {
         poll_fn(|cx| poll(cx, &mut place)).await.expect("data");
         assert!(place.is_idle());
     });
+}
+
+/// A send that gives way in its middle, because the turn's budget is used, is still the sender:
+/// whichever part of the budget it finds.
+async fn a_send_that_gives_way_is_the_sender<S: ByteStream>(
+    pair: impl AsyncFn() -> (S, S),
+    length: usize,
+) {
+    let (x, y) = create_memory_byte_stream(1_000);
+    let mut caught = 0;
+    for used in (0..20).chain(220..300) {
+        let (a, b) = pair().await;
+        turns(1).await;
+        for _ in 0..used / 2 {
+            x.send(b"x").await.expect("room");
+            y.receive().await.expect("a byte");
+        }
+        if used % 2 == 1 {
+            x.send(b"x").await.expect("room");
+        }
+        let data = numbered(0, length);
+        let mut send = pin!(a.send(&data));
+        // So much as the turn has left, and no more.
+        if poll_once(send.as_mut()).await.is_ready() {
+            continue;
+        }
+        turns(1).await;
+        let Some(first) = polled(4, b.receive_max(1)).await else {
+            // It gave way before it had begun.
+            continue;
+        };
+        caught += 1;
+        check_numbered(0, &first.expect("a byte"));
+        let another = poll_once(pin!(a.send(b"another"))).await;
+        assert!(
+            matches!(another, Poll::Ready(Err(Error::Busy))),
+            "{used}: {another:?}"
+        );
+        join(
+            async { send.await.expect("sent") },
+            receive_numbered(&b, 1, length - 1),
+        )
+        .await;
+    }
+    assert!(caught > 0);
+}
+
+#[test]
+fn a_memory_stream_that_gives_way_keeps_its_sender() {
+    run(a_send_that_gives_way_is_the_sender(
+        async || create_memory_byte_stream(1_000),
+        3_000,
+    ));
+}
+
+#[test]
+fn a_socket_that_gives_way_keeps_its_sender() {
+    run(a_send_that_gives_way_is_the_sender(unix_pair, 1_000_000));
 }
