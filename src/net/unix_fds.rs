@@ -13,8 +13,8 @@ use crate::sys::ancillary::MAX_SENT;
 use crate::sys::unix::PeerCredentials;
 
 impl UnixStream {
-    /// User, group and process that made the other end: of a client, who connected; of a server,
-    /// who started to listen.
+    /// User, group and process that made the other end: those that connected, or those that started
+    /// to listen.
     ///
     /// # Errors
     ///

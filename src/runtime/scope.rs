@@ -115,8 +115,8 @@ impl Core {
         self.end_waits();
     }
 
-    /// Wakes the cancelled scopes whose last shield has ended, also if it was moved out of them or
-    /// dropped somewhere else, where no wake reaches them.
+    /// Wakes the cancelled scopes that have lost their last shield, also if it was moved out of
+    /// them or dropped somewhere else, where no wake reaches them.
     fn end_waits(&self) {
         let timers = self.scopes().take_unheld().into_iter();
         let wakers = timers.filter_map(|timer| self.reactor().timers.cancel(timer));

@@ -6,6 +6,7 @@ use std::io::IoSlice;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use super::pointers::{receives_by, sends_by};
 use super::{ByteReceiveStream, ByteSendStream, ByteStream, Plain, byte_stream_face};
 use crate::error::Result;
 use crate::runtime::place::Place;
@@ -54,47 +55,8 @@ impl fmt::Debug for AnyByteStream<'_> {
     }
 }
 
-impl ByteReceiveStream for AnyByteStream<'_> {
-    fn poll_receive(
-        &self,
-        place: &mut Place,
-        cx: &mut Context<'_>,
-        room: &mut Room<'_>,
-    ) -> Poll<Result<()>> {
-        self.0.poll_receive(place, cx, room)
-    }
-
-    fn leave_receive(&self, place: &mut Place) {
-        self.0.leave_receive(place);
-    }
-
-    fn plain_receiver(&self) -> Option<Plain<'_>> {
-        self.0.plain_receiver()
-    }
-}
-
-impl ByteSendStream for AnyByteStream<'_> {
-    fn poll_send(
-        &self,
-        place: &mut Place,
-        cx: &mut Context<'_>,
-        parts: &[IoSlice<'_>],
-    ) -> Poll<Result<usize>> {
-        self.0.poll_send(place, cx, parts)
-    }
-
-    fn poll_flush(&self, place: &mut Place, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        self.0.poll_flush(place, cx)
-    }
-
-    fn leave_send(&self, place: &mut Place) {
-        self.0.leave_send(place);
-    }
-
-    fn plain_sender(&self) -> Option<Plain<'_>> {
-        self.0.plain_sender()
-    }
-}
+receives_by!(['a] AnyByteStream<'a>, this => this.0);
+sends_by!(['a] AnyByteStream<'a>, this => this.0);
 
 impl ByteStream for AnyByteStream<'_> {
     fn poll_send_eof(&self, place: &mut Place, cx: &mut Context<'_>) -> Poll<Result<()>> {

@@ -9,6 +9,7 @@ use std::future::Future;
 use std::io::IoSlice;
 use std::task::{Context, Poll, ready};
 
+use super::pointers::sends_by;
 use super::{
     ByteReceiveStream, ByteSendStream, ByteStream, Plain, RECEIVE_MAX, byte_stream_face, no_room,
 };
@@ -312,28 +313,7 @@ impl<S: ByteReceiveStream> ByteReceiveStream for Buffered<S> {
     }
 }
 
-impl<S: ByteSendStream> ByteSendStream for Buffered<S> {
-    fn poll_send(
-        &self,
-        place: &mut Place,
-        cx: &mut Context<'_>,
-        parts: &[IoSlice<'_>],
-    ) -> Poll<Result<usize>> {
-        self.stream.poll_send(place, cx, parts)
-    }
-
-    fn poll_flush(&self, place: &mut Place, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        self.stream.poll_flush(place, cx)
-    }
-
-    fn leave_send(&self, place: &mut Place) {
-        self.stream.leave_send(place);
-    }
-
-    fn plain_sender(&self) -> Option<Plain<'_>> {
-        self.stream.plain_sender()
-    }
-}
+sends_by!([S: ByteSendStream] Buffered<S>, this => this.stream);
 
 impl<S: ByteStream> ByteStream for Buffered<S> {
     fn poll_send_eof(&self, place: &mut Place, cx: &mut Context<'_>) -> Poll<Result<()>> {

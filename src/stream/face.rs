@@ -226,7 +226,7 @@ macro_rules! byte_stream_face {
 
 pub(crate) use byte_stream_face;
 
-/// Gives the contracts to a type whose field `socket` is a `StreamSocket` in a box.
+/// Gives the contracts to a type with a field `socket`, which is a `StreamSocket` in a box.
 macro_rules! socket_stream {
     ($type:ty) => {
         impl crate::stream::ByteReceiveStream for $type {

@@ -5,7 +5,7 @@
 //! | `byte_stream.rs` | the contracts of byte streams: a few polls, and futures over them |
 //! | `futures.rs` | these futures |
 //! | `io.rs` | a stream with places for crates that poll: `Io` |
-//! | `pointers.rs` | what leads to a stream is one |
+//! | `pointers.rs` | what leads to a stream is one, by the macros for layers that pass calls on |
 //! | `data.rs` | what a stream is given to send |
 //! | `face.rs` | the inherent methods of our own streams, which mirror the contracts |
 //! | `listener.rs` | the contract of a listener |

@@ -1,4 +1,5 @@
-//! What leads to a stream receives and sends as that does: references, `Rc`, `Arc`.
+//! What leads to a stream receives and sends as that does: references, `Rc`, `Arc`; and the macros
+//! for the layers that do.
 
 use std::io::IoSlice;
 use std::ops::Deref;
@@ -11,53 +12,75 @@ use crate::error::Result;
 use crate::runtime::place::Place;
 use crate::sys::room::Room;
 
-macro_rules! by_way_of {
-    ($($pointer:ty),*) => {$(
-        impl<S: ByteReceiveStream + ?Sized> ByteReceiveStream for $pointer {
+/// Receives as what it leads to: the parameters, the type, and the way.
+macro_rules! receives_by {
+    ([$($parameters:tt)*] $type:ty, $this:ident => $way:expr) => {
+        impl<$($parameters)*> ByteReceiveStream for $type {
+            #[inline]
             fn poll_receive(
                 &self,
                 place: &mut Place,
                 cx: &mut Context<'_>,
                 room: &mut Room<'_>,
             ) -> Poll<Result<()>> {
-                (**self).poll_receive(place, cx, room)
+                let $this = self;
+                $way.poll_receive(place, cx, room)
             }
 
             fn leave_receive(&self, place: &mut Place) {
-                (**self).leave_receive(place);
+                let $this = self;
+                $way.leave_receive(place);
             }
 
             fn plain_receiver(&self) -> Option<Plain<'_>> {
-                (**self).plain_receiver()
+                let $this = self;
+                $way.plain_receiver()
             }
         }
+    };
+}
 
-        impl<S: ByteSendStream + ?Sized> ByteSendStream for $pointer {
+/// Sends as what it leads to: the parameters, the type, and the way.
+macro_rules! sends_by {
+    ([$($parameters:tt)*] $type:ty, $this:ident => $way:expr) => {
+        impl<$($parameters)*> ByteSendStream for $type {
+            #[inline]
             fn poll_send(
                 &self,
                 place: &mut Place,
                 cx: &mut Context<'_>,
                 parts: &[IoSlice<'_>],
             ) -> Poll<Result<usize>> {
-                (**self).poll_send(place, cx, parts)
+                let $this = self;
+                $way.poll_send(place, cx, parts)
             }
 
             fn poll_flush(&self, place: &mut Place, cx: &mut Context<'_>) -> Poll<Result<()>> {
-                (**self).poll_flush(place, cx)
+                let $this = self;
+                $way.poll_flush(place, cx)
             }
 
             fn leave_send(&self, place: &mut Place) {
-                (**self).leave_send(place);
+                let $this = self;
+                $way.leave_send(place);
             }
 
             fn plain_sender(&self) -> Option<Plain<'_>> {
-                (**self).plain_sender()
+                let $this = self;
+                $way.plain_sender()
             }
         }
-    )*};
+    };
 }
 
-by_way_of!(&S, Rc<S>, Arc<S>);
+pub(crate) use {receives_by, sends_by};
+
+receives_by!([S: ByteReceiveStream + ?Sized] &S, this => (**this));
+receives_by!([S: ByteReceiveStream + ?Sized] Rc<S>, this => (**this));
+receives_by!([S: ByteReceiveStream + ?Sized] Arc<S>, this => (**this));
+sends_by!([S: ByteSendStream + ?Sized] &S, this => (**this));
+sends_by!([S: ByteSendStream + ?Sized] Rc<S>, this => (**this));
+sends_by!([S: ByteSendStream + ?Sized] Arc<S>, this => (**this));
 
 /// `$close` is what closes a stream of which there may be other owners.
 macro_rules! streams_by_way_of {

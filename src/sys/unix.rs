@@ -1,4 +1,4 @@
-//! UNIX socket calls beyond what all sockets have: datagrams by name, who the peer is.
+//! UNIX socket calls beyond what all sockets have: datagrams by name, the peer's credentials.
 
 use std::io;
 use std::mem::MaybeUninit;

@@ -92,7 +92,7 @@ impl SharedOptions {
     }
 }
 
-/// The methods of a builder for these options, whose field is `shared`.
+/// The methods of a builder for these options, which it has in its field `shared`.
 macro_rules! shared_options {
     ($builder:ident, $(#[$alpn:meta])* alpn, $(#[$sessions:meta])* sessions) => {
         impl $builder {
@@ -131,7 +131,7 @@ macro_rules! shared_options {
             }
 
             /// Appends the secrets of every connection to the file that `SSLKEYLOGFILE` names, if
-            /// it names one: whoever has that file reads everything. For looking into connections
+            /// it names one: that file is enough to read everything. For looking into connections
             /// with Wireshark. A file that cannot be written is an error of [`build`](Self::build).
             #[doc(alias = "keylog_filename")]
             pub fn key_log_file(mut self) -> Self {

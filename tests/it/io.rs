@@ -1,4 +1,6 @@
 //! Streams in polls: `Io`, the places, and what an adapter to another crate's traits relies on.
+//!
+//! Long because each law is tried over each kind of stream.
 
 use std::future::poll_fn;
 use std::io::IoSlice;

@@ -93,7 +93,7 @@ fn an_end_ends_the_wait() {
     });
 }
 
-/// The kernel marks a change of the mounts once, and whoever asks for the mark takes it away.
+/// The kernel marks a change of the mounts once, and a question for the mark takes it away.
 #[test]
 fn each_change_of_the_mounts_is_told() {
     let test = "priority::each_change_of_the_mounts_is_told";

@@ -1,7 +1,7 @@
-//! The threads of a world: one at a time runs, whoever holds the baton.
+//! The threads of a world: one at a time runs, the one that holds the baton.
 //!
 //! A thread gives the baton away where it would block. Which thread gets it is drawn from the
-//! seed, among those whose wait is over. If there is none, the clock jumps to the next moment at
+//! seed, among those that wait no more. If there is none, the clock jumps to the next moment at
 //! which one may be; if there is no such moment either, nothing can ever happen.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! UNIX datagram sockets that were made elsewhere become ours, and ours somebody else's.
+//! UNIX datagram sockets that were made elsewhere become ours, and ours leave the crate.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net as unix;

@@ -228,7 +228,8 @@ impl World {
         if !self.descriptors.range().contains(&to) {
             return Err(libc::EBADF);
         }
-        // Named anew first: an object whose only number this is must not end in between.
+        // Named anew first: this may be the only number of an object, which must not end in
+        // between.
         let old = self.descriptors.numbers.remove(&to);
         self.put_number(to, id, close_on_exec);
         if let Some(old) = old {

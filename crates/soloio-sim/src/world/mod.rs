@@ -83,7 +83,7 @@ pub(crate) struct World {
     /// What `getrandom` gives.
     pub(crate) entropy: Rng,
     pub(crate) trace: Trace,
-    /// The machine whose code runs.
+    /// The machine that runs now.
     pub(crate) here: usize,
     pub(crate) machines: Vec<Machine>,
     pub(crate) descriptors: Descriptors,

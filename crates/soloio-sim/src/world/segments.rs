@@ -96,7 +96,7 @@ impl Wire {
 
 const SECOND: Nanos = 1_000_000_000;
 
-/// How long a closed connection is remembered, and one whose peer never ends is waited for.
+/// How long a closed connection is remembered, and how long one is kept that its peer never ends.
 pub(super) const LINGER: Nanos = 60 * SECOND;
 
 impl World {
