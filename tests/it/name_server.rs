@@ -121,7 +121,15 @@ fn b7_a_hundred_connects_to_one_name_make_one_lookup() {
                     turns(1).await;
                 }
                 assert!(threads() <= before + 2, "one may read the hosts file");
-                turns(20).await; // all wait by then: 32 are polled in a turn
+                // 32 are polled in a turn. Those that began late read the hosts file once more, and
+                // have to be back from there.
+                let mut calm = 0;
+                while calm < 20 {
+                    turns(1).await;
+                    let now = thread_statistics();
+                    let one_asks = (now.running, now.waiting, now.idle) == (1, 0, now.threads - 1);
+                    calm = if one_asks { calm + 1 } else { 0 };
+                }
                 server.open.store(true, SeqCst);
             };
             join(join_all(connects), open).await.0
