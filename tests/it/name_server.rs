@@ -1,5 +1,7 @@
 //! Names and ports in a network of the test's own: a name server that is told what to do, a black
 //! hole, two ports to choose from, no IPv6.
+//!
+//! Long because each test brings the network that it is about.
 
 use std::collections::BTreeSet;
 use std::future::IntoFuture;
