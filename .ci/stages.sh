@@ -132,12 +132,11 @@ lint_sets=(
     '--features aws-lc-rs,anyhow'
 )
 
-# What is tested in other ways: the core, TLS without a provider, with the other one.
+# What is tested in other ways: the core, TLS without a provider, with the other one and anyhow.
 test_sets=(
     '--no-default-features'
     '--no-default-features --features full,tls'
-    '--no-default-features --features full,aws-lc-rs'
-    '--features anyhow'
+    '--no-default-features --features full,aws-lc-rs,anyhow'
 )
 
 # Those of `full` in Cargo.toml: each is to compile alone, and with TLS.
@@ -184,11 +183,11 @@ stage_features() {
     done
     rm -f "$work/features.log"
     for options in "${test_sets[@]}"; do
-        filter=tls
-        [[ "$options" == *tls* || "$options" == *aws* ]] || filter=
-        [[ "$options" != '--features anyhow' ]] || filter=clean_up
+        filter=
+        [[ "$options" != *tls* ]] || filter=tls
+        [[ "$options" != *anyhow* ]] || filter='tls clean_up'
         echo "with $options"
-        # shellcheck disable=SC2086 # the options are words, the filter one or none
+        # shellcheck disable=SC2086 # the options and the filter are words
         limit 900 cargo test --package soloio $options --lib --test it -- $filter 2>&1 | tee -a "$work/features.log"
     done
     note "ok, $(count_tests "$work/features.log")"
