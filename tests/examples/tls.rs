@@ -14,12 +14,12 @@ use crate::noise;
 use crate::running::{Running, TempDir, start, start_with};
 
 /// A folder with a CA and certificates that it has issued.
-struct Made {
+pub(crate) struct Made {
     dir: TempDir,
 }
 
 impl Made {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let dir = TempDir::new(name);
         let ca = Ca::new("a CA");
         ca.write(&dir.0, "ca");
@@ -32,7 +32,7 @@ impl Made {
         Self { dir }
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         let path: PathBuf = self.dir.0.join(name);
         path.to_str().expect("UTF-8").to_owned()
     }
