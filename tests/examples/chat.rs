@@ -1,4 +1,5 @@
-//! The chat: who hears what, who leaves, and that a slow reader holds nobody up.
+//! Tests the chat example: each line reaches all other guests, and a slow reader delays no one
+//! else.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,7 +11,7 @@ struct Guest {
 }
 
 impl Guest {
-    /// Connects, and hears which number it has and who is there.
+    /// Connects, and expects its number and the number of the others in the greeting.
     fn enter(address: SocketAddr, number: u32, others: usize) -> Self {
         let stream = TcpStream::connect(address).expect("it listens");
         stream.set_read_timeout(Some(GUARD)).expect("a timeout");
@@ -61,13 +62,13 @@ fn everybody_else_hears_each_line() {
     drop(ada);
     grace.hears("* guest 1 left");
     radia.hears("* guest 1 left");
-    // Without a newline: in pieces.
+    // A line without a newline is sent on in pieces of 1,024 bytes.
     grace.say(&"x".repeat(1500));
     radia.hears(&format!("2: {}", "x".repeat(1024)));
 }
 
 /// One guest reads nothing while another says more than all buffers hold. A third hears every line,
-/// and the first is told how many it has missed.
+/// and the first gets the number of lines it has missed.
 #[test]
 fn a_slow_reader_misses_lines_and_holds_nobody_up() {
     const LINES: usize = 20_000;
@@ -82,7 +83,7 @@ fn a_slow_reader_misses_lines_and_holds_nobody_up() {
     for some in numbers.chunks(8) {
         let lines = some.iter().map(|number| format!("{number} {text}\n"));
         talker.say(&lines.collect::<String>());
-        // In step with the keen one, so that only the slow one falls behind.
+        // Waits for the keen guest after each chunk, so that only the slow one falls behind.
         for number in some {
             keen.hears(&format!("2: {number} {text}"));
         }
@@ -105,7 +106,7 @@ fn a_slow_reader_misses_lines_and_holds_nobody_up() {
                 heard += 1;
             }
         }
-        // Once it has heard the last line that was not missed, the next one finds room.
+        // Once the slow guest has read its queue, the next line finds room in it.
         talker.say("again\n");
     }
     assert!(missed > 0, "20 MB fit into the buffers of one connection");

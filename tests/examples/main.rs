@@ -1,8 +1,8 @@
-//! Runs the built examples as their users do: against each other, with files, pipes, signals.
+//! Runs the built examples as users do: against each other, with files, pipes, signals.
 //!
 //! `cargo test` builds the examples; to run this file alone, `cargo build --examples` first.
 //!
-//! The file is long because each example has its tests here.
+//! Long because each example has its tests here.
 
 #[path = "../it/certs.rs"]
 #[expect(dead_code, reason = "only files are needed here")]
@@ -22,7 +22,7 @@ use std::time::Instant;
 
 use crate::running::{GUARD, TempDir, start, start_with};
 
-/// Bytes without a pattern that a shuffled or doubled chunk would keep.
+/// Returns bytes without a pattern, so that a shuffled or doubled chunk is noticed.
 fn noise(length: usize) -> Vec<u8> {
     let mut state = 1_u32;
     let mut next = || {
@@ -192,7 +192,7 @@ fn a_pipe_and_an_empty_input_over_all_kinds() {
         "--tcp",
         "[::1]:0",
     ];
-    // Without IPv6 the last one is left out.
+    // The last address is left out where there is no IPv6.
     let every = &every[..if TcpListener::bind("[::1]:0").is_ok() {
         8
     } else {
@@ -237,7 +237,7 @@ fn nc_prints_while_its_input_is_silent() {
     let mut typed = [0; 6];
     peer.read_exact(&mut typed).expect("nc sends");
     assert_eq!(&typed, b"typed\n");
-    // The peer's end is the end, although the input is still open.
+    // The peer's end ends nc, although nc's input is still open.
     drop(peer);
     assert_eq!(nc.ended().well(), b"");
 }
@@ -258,7 +258,7 @@ fn a_proxy_passes_on_and_tells() {
         let expected = format!(": {length} bytes there, {length} back, client ended first");
         assert!(told.ends_with(&expected), "{told}");
     }
-    // Nobody there any more: the client's connection ends, the proxy goes on.
+    // With no server at the target, the client's connection ends and the proxy goes on.
     echo.terminated();
     let mut nc = start("nc", &nc_tcp(address));
     nc.feed(b"");
@@ -269,7 +269,7 @@ fn a_proxy_passes_on_and_tells() {
 
 #[test]
 fn a_proxy_passes_a_reset_on() {
-    // Not as an end (envoy#44148, ztunnel#1483).
+    // A reset must not be passed on as an orderly end (envoy#44148, ztunnel#1483).
     let target = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = target.local_addr().expect("bound").to_string();
     let mut proxy = start("proxy", &["127.0.0.1:0", &address]);
@@ -308,7 +308,7 @@ fn nc_names_host_and_port_when_it_fails() {
     let address = listener.local_addr().expect("bound");
     let named = format!("{} port {}", address.ip(), address.port());
 
-    // A reset: closed with data that was not read.
+    // A peer that closes with unread data resets the connection.
     let mut nc = start("nc", &nc_tcp(address));
     nc.feed(b"unread");
     let (peer, _) = listener.accept().expect("nc connects");
@@ -333,7 +333,7 @@ fn nc_names_host_and_port_when_it_fails() {
         .with_one_line(1);
     assert!(line.starts_with("nc: /nowhere/socket: "), "{line}");
 
-    // Nobody there over UDP: told by the kernel after the first datagram.
+    // Nothing is bound to the UDP port: the kernel reports that after the first datagram.
     let free = UdpSocket::bind("127.0.0.1:0")
         .expect("a port")
         .local_addr()
@@ -423,7 +423,7 @@ fn echo_ends_at_once_at_the_second_signal() {
     let mut echo = start("echo", &["--tcp", "127.0.0.1:0"]);
     let address = echo.address("tcp");
     let mut client = TcpStream::connect(address).expect("it listens");
-    // Accepted, not only in the kernel's queue, which goes with the listener.
+    // Waits until it is accepted: the kernel's queue would go with the listener.
     client.write_all(b"x").expect("written");
     client.read_exact(&mut [0]).expect("echoed");
     echo.terminate();
@@ -459,7 +459,7 @@ fn a_server_that_ends_in_order_answers_what_was_begun() {
         assert!(Instant::now() < server.deadline, "it goes on accepting");
         thread::yield_now();
     }
-    // The rest of a request that was begun before.
+    // Sends the rest of a request that was begun before the signal.
     client.write_all(b"\n").expect("it reads");
     client.read_exact(&mut answer[..5]).expect("it answers");
     assert_eq!(&answer[..5], b"7919\n");
@@ -492,14 +492,14 @@ fn cores_share_a_port_and_stop_in_order() {
     let core = usize::from(line[15] - b'0');
     served[core] += 1;
     server.terminate();
-    // It is served on after the signal.
+    // The connection that was accepted before the signal is still served.
     while let Ok(mut client) = TcpStream::connect(address) {
         assert!(Instant::now() < server.deadline, "it goes on listening");
         // A client that leaves before it has the greeting is an error of the server's.
         let ended = client.shutdown(Shutdown::Write);
         if ended.is_ok() {
             let mut said = String::new();
-            // Perhaps it connected too late, and is reset.
+            // The client may have connected too late; then it is reset.
             client.read_to_string(&mut said).ok();
         }
     }
@@ -507,7 +507,7 @@ fn cores_share_a_port_and_stop_in_order() {
     (&under_way).read_exact(&mut line[..4]).expect("an answer");
     assert_eq!(&line[..4], b"late");
     drop(under_way);
-    // Perhaps some more, which connected before it heard of the signal.
+    // A core may have served more: clients that connected before it noticed the signal.
     let said = server.ended().said();
     for (core, (line, least)) in said.lines().zip(served).enumerate() {
         let told = line

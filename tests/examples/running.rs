@@ -1,4 +1,4 @@
-//! A started example: reads its lines, feeds it, sees how it ended, never waits for ever.
+//! Runs an example: reads its lines, feeds its input, waits for its end, never without a limit.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Everything below is done long before; whoever is not hangs.
+/// Everything below takes far less time; an example that takes longer hangs.
 pub(crate) const GUARD: Duration = Duration::from_secs(60);
 
 /// A running example; killed when dropped.
@@ -23,7 +23,7 @@ pub(crate) struct Running {
     pub(crate) deadline: Instant,
 }
 
-/// How an example ended, and what it said after what was read before.
+/// The exit of an example, and the output that was not read before.
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: Vec<u8>,
@@ -31,18 +31,18 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    /// Ended well, silently on stderr; gives what it printed.
+    /// Expects success and an empty stderr; returns what it printed.
     pub(crate) fn well(self) -> Vec<u8> {
         assert_eq!((self.code, &*self.stderr), (Some(0), ""));
         self.stdout
     }
 
-    /// The same as text.
+    /// Like `well`, as text.
     pub(crate) fn said(self) -> String {
         String::from_utf8(self.well()).expect("UTF-8")
     }
 
-    /// Ended with this code and one line on stderr, which it gives.
+    /// Expects this exit code and one line on stderr, which it returns.
     pub(crate) fn with_one_line(self, code: i32) -> String {
         assert_eq!(self.code, Some(code), "{}", self.stderr);
         assert_eq!(self.stderr.matches('\n').count(), 1, "{}", self.stderr);
@@ -83,7 +83,7 @@ pub(crate) fn start_with<S: AsRef<OsStr>>(name: &'static str, args: &[S], stdin:
     }
 }
 
-/// Reads to the end on a thread, so that whoever wants a line can stop waiting for it.
+/// Reads to the end on a thread, so that the reader of a line can stop waiting for it.
 fn lines(pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     let (sender, receiver) = channel();
     thread::spawn(move || {
@@ -100,7 +100,7 @@ fn lines(pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
 }
 
 impl Running {
-    /// The next line it prints, without the newline.
+    /// Returns the next line the example prints, without the newline.
     pub(crate) fn line(&mut self) -> String {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let line = self.stdout.recv_timeout(left);
@@ -108,7 +108,7 @@ impl Running {
         String::from_utf8_lossy(&line).trim_end().to_owned()
     }
 
-    /// The address in the line `{kind} {address}`.
+    /// Returns the address in the line `{kind} {address}`.
     pub(crate) fn address(&mut self, kind: &str) -> SocketAddr {
         let line = self.line();
         let (its_kind, address) = line.split_once(' ').unwrap_or_default();
@@ -118,11 +118,11 @@ impl Running {
             .unwrap_or_else(|error| panic!("{line}: {error}"))
     }
 
-    /// Gives it all its input, from a thread, and the end of it.
+    /// Writes all the input from a thread, then closes the pipe.
     pub(crate) fn feed(&mut self, data: &[u8]) {
         let (mut stdin, data) = (self.stdin.take().expect("piped"), data.to_vec());
         thread::spawn(move || {
-            // It may end without reading everything; how it ended is looked at elsewhere.
+            // The example may end without reading everything; its exit is checked elsewhere.
             drop(stdin.write_all(&data));
         });
     }
@@ -154,7 +154,7 @@ impl Running {
         assert!(done.expect("a shell").success());
     }
 
-    /// Asks it to end, and expects that it does so well.
+    /// Sends SIGTERM, and expects success.
     pub(crate) fn terminated(self) {
         self.terminate();
         self.ended().well();

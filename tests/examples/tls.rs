@@ -1,4 +1,4 @@
-//! The examples that speak TLS: against each other, and against peers that do it wrong.
+//! Tests the examples that speak TLS, against each other and against peers that break the protocol.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -37,7 +37,7 @@ impl Made {
         path.to_str().expect("UTF-8").to_owned()
     }
 
-    /// `echo` with one of the certificates, and where it listens.
+    /// Starts `echo` with one of the certificates; returns its address too.
     fn echo(&self, name: &str) -> (Running, SocketAddr) {
         let (cert, key) = (
             self.path(&format!("{name}.pem")),
@@ -49,7 +49,7 @@ impl Made {
         (echo, address)
     }
 
-    /// `nc --tls` with these options.
+    /// Starts `nc --tls` with these options.
     fn nc(&self, address: SocketAddr, options: &[&str]) -> Running {
         let (host, port) = (address.ip().to_string(), address.port().to_string());
         let mut args = vec!["--tls"];
@@ -134,7 +134,8 @@ fn nc_says_in_one_line_whom_it_does_not_trust() {
     );
 }
 
-/// A TLS server that sends something and leaves without a goodbye; or a plain one.
+/// Starts a server that sends something over TLS and closes without close_notify; or one without
+/// TLS.
 fn rude(made: &Made, plain: bool) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound");
@@ -149,7 +150,7 @@ fn rude(made: &Made, plain: bool) -> SocketAddr {
             tcp.read_exact(&mut hello).expect("a ClientHello");
             tcp.write_all(b"HTTP/1.0 400 Bad Request\r\n\r\n")
                 .expect("nc reads");
-            // Not before nc has read it: its own bytes are unread, and closing would reset.
+            // Waits until nc has read it: closing with unread bytes would reset the connection.
             drop(tcp.read_to_end(&mut Vec::new()));
             return;
         }

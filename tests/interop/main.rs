@@ -1,6 +1,6 @@
-//! TLS with others: OpenSSL, Python's ssl, curl and GnuTLS, each doing what `docs/tls-interop.md`
-//! lists. The table is made here: `SOLOIO_WRITE_INTEROP=1 cargo test --test interop` writes it, and
-//! without that variable the test fails if what it finds is not what the table says.
+//! TLS with OpenSSL, Python's ssl, curl and GnuTLS: each does the items that `docs/tls-interop.md`
+//! lists. The table is made here: `SOLOIO_WRITE_INTEROP=1 cargo test --test interop` writes it;
+//! without that variable the test fails if its findings differ from the table.
 //!
 //! A tool that is not on the machine is left out of the comparison.
 
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use crate::certs::Ca;
 use crate::peers::{PEERS, Peer};
 
-/// What is tried with each peer and version.
+/// The items that are tried with each peer and version.
 pub(crate) const ITEMS: [&str; 10] = [
     "clean close",
     "truncation",
@@ -115,7 +115,7 @@ fn table(rows: &BTreeMap<(usize, &str), Vec<String>>) -> String {
     text
 }
 
-/// The rows of the committed table, without those of tools that are not here.
+/// Compares with the committed table, without the rows of tools that are not installed.
 fn is_right(committed: &str, found: &str, missing: &[&str]) -> bool {
     let rows = |text: &str| -> Vec<String> {
         let lines = text.lines().map(str::to_owned);

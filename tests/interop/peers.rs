@@ -1,4 +1,4 @@
-//! The other programs, and how each is made to do an item. Long because each has words of its own.
+//! Runs each item with each other program. Long because every program has its own options.
 
 use std::net::TcpListener;
 use std::sync::mpsc::Receiver;
@@ -56,7 +56,7 @@ pub(crate) const PEERS: [Peer; 7] = [
     },
 ];
 
-/// What our server says when a client refuses its certificate; and a client of the server's.
+/// The start of our server's error when a client refuses its certificate.
 const REFUSED: &str = "the client ended the connection: ";
 
 fn our_words(item: &str) -> &'static str {
@@ -82,7 +82,7 @@ fn ca_of(item: &str, files: &Files) -> String {
     files.path("ca.pem")
 }
 
-/// The certificate that a server shows.
+/// The certificate that the server presents.
 fn shown_by_server(item: &str) -> &'static str {
     if item == "expired" {
         return "expired";
@@ -94,7 +94,7 @@ fn refuses(item: &str) -> bool {
     ["wrong name", "expired", "unknown CA"].contains(&item)
 }
 
-/// KeyUpdate is of TLS 1.3.
+/// KeyUpdate exists in TLS 1.3 only.
 fn unknown(item: &str, version: &str) -> bool {
     item == "KeyUpdate" && version == VERSIONS[0]
 }
@@ -179,7 +179,8 @@ fn s_client_once(item: &str, version: &str, files: &Files, port: u16, round: usi
     tool.ended().map(drop)
 }
 
-/// Our client's connections to a server that says hello, or echoes it, each after the other.
+/// Connects our client `rounds(item)` times, one after the other; `during` drives the tool
+/// meanwhile.
 fn our_clients(
     item: &str,
     version: &str,
@@ -239,7 +240,8 @@ fn s_server_run(item: &str, version: &str, files: &Files) -> Verdict {
         _ => {}
     }
     if item != "KeyUpdate" {
-        // Sends lines back, last letter first. The other mode, with commands, says no goodbye.
+        // Sends lines back, last letter first. The other mode, with commands, sends no
+        // close_notify.
         args.push("-rev");
     }
     let tool = Tool::start("openssl", &args);
@@ -270,11 +272,12 @@ fn s_server_run(item: &str, version: &str, files: &Files) -> Verdict {
     }
 }
 
-/// A KeyUpdate that asks for one of ours; then a hello, which our side sends back.
+/// Makes the tool send a KeyUpdate that asks for one of ours; then a hello, which our side sends
+/// back.
 fn update_key(mut tool: Tool) -> Verdict {
     tool.wait_for("CIPHER is", 1)?;
     tool.type_in("K\n");
-    // Whatever it reads together with the command is lost, and it tells too late what it has read.
+    // Input that it reads together with the command is lost, and it does not say so: try again.
     let mut tries = 0..20;
     while tries.next().is_some() && !tool.prints("hello", Duration::from_millis(500)) {
         tool.type_in("hello\n");
@@ -331,7 +334,7 @@ fn python_server(item: &str, version: &str, files: &Files) -> Option<Verdict> {
 }
 
 fn curl(item: &str, version: &str, files: &Files) -> Option<Verdict> {
-    // It takes a cut for the end, and tells nobody.
+    // curl takes a cut for the end of the body, and reports no error.
     if ["half-close", "KeyUpdate", "truncation"].contains(&item) {
         return None;
     }
@@ -362,7 +365,7 @@ fn curl(item: &str, version: &str, files: &Files) -> Option<Verdict> {
             well.then_some(()).ok_or(printed)
         });
     let seen = ours.join().expect("our side does not panic");
-    // The name is looked at after the handshake: there is a goodbye in place of an alert.
+    // curl checks the name after the handshake: it sends close_notify in place of an alert.
     let refused = if item == "wrong name" {
         "the peer has finished sending"
     } else {
@@ -429,7 +432,7 @@ fn gnutls_cli_run(item: &str, version: &str, files: &Files, port: u16) -> Verdic
     match item {
         "ALPN" => says(&printed, &["Application protocol: h2"])?,
         "resumption" => {
-            // Ends this connection and makes another.
+            // `^resume^` ends this connection and makes another.
             tool.type_in("^resume^\n");
             tool.wait_for("This is a resumed session", 1)?;
             tool.type_in("hello\n");
@@ -462,7 +465,7 @@ fn gnutls_serv_run(item: &str, version: &str, files: &Files) -> Verdict {
     let cert = format!("--x509certfile={}", files.path(&format!("{name}.pem")));
     let key = format!("--x509keyfile={}", files.path(&format!("{name}.key")));
     let ca = format!("--x509cafile={}", files.path("ca.pem"));
-    // It prints no port that it chose itself.
+    // It does not print a port that the system chose, so the test chooses one.
     let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
     let number = free.map_err(|error| error.to_string())?.port();
     let (port, priority) = (format!("--port={number}"), priority(version));

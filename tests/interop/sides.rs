@@ -1,4 +1,4 @@
-//! Our side: a server or a client on a thread of its own, what it does, and what it saw.
+//! Our side: a server or a client on its own thread, what it does, and its record of a connection.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -11,24 +11,24 @@ use soloio::{Error, Result, TcpStream, block_on, connect_tcp, create_tcp_listene
 use crate::Files;
 use crate::tools::GUARD;
 
-/// What our side does with a connection.
+/// The behaviour of our side on a connection.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Manner {
-    /// Sends back what comes; when the peer has ended, so do we.
+    /// Sends back what comes; ends when the peer has ended.
     Echo,
-    /// The same, but sends something after the peer's end.
+    /// Like `Echo`, but sends something after the peer's end.
     EchoAndMore,
-    /// Sends back what comes first, then ends its direction and receives the rest.
+    /// Sends back the first data, then ends its direction and receives the rest.
     EndFirst,
-    /// Says hello first and wants it back, then ends its direction.
+    /// Sends hello first and expects it back, then ends its direction.
     AskFirst,
-    /// Says hello first and wants it back.
+    /// Sends hello first and expects it back.
     Ask,
     /// Answers one request.
     Http,
 }
 
-/// What our side saw of a connection whose handshake went well.
+/// Our side's record of a connection with a successful handshake.
 #[derive(Debug)]
 pub(crate) struct Seen {
     manner: Manner,
@@ -36,18 +36,18 @@ pub(crate) struct Seen {
     pub(crate) resumed: bool,
     pub(crate) certificate: bool,
     pub(crate) received: Vec<u8>,
-    /// Whether the peer said goodbye; else the connection was cut.
+    /// True if the peer sent close_notify, false if the connection was cut.
     pub(crate) goodbye: bool,
 }
 
-/// What came of each connection.
+/// One record or error for each connection.
 pub(crate) type Connections = Vec<std::result::Result<Seen, String>>;
 
 pub(crate) fn rounds(item: &str) -> usize {
     if item == "resumption" { 2 } else { 1 }
 }
 
-/// A server for one item; gives its port.
+/// Starts a server for one item; returns its port.
 pub(crate) fn serve(item: &str, files: &Files, manner: Manner) -> (u16, JoinHandle<Connections>) {
     let name = if item == "expired" {
         "expired"
@@ -86,7 +86,7 @@ pub(crate) fn serve(item: &str, files: &Files, manner: Manner) -> (u16, JoinHand
     (port.recv().expect("it listens"), thread)
 }
 
-/// The configuration of a client for one item: kept for all its connections.
+/// Builds the configuration of a client for one item; one value serves all its connections.
 pub(crate) fn client(item: &str, version: &str, files: &Files) -> Arc<ClientConfig> {
     use soloio::tls::rustls::version::{TLS12, TLS13};
     let ca = if item == "unknown CA" {
@@ -108,7 +108,8 @@ pub(crate) fn client(item: &str, version: &str, files: &Files) -> Arc<ClientConf
         .expect("a good configuration")
 }
 
-/// One connection of a client, which tells when it has got its hello back if it asks for one.
+/// Starts one connection of a client. The channel reports that the hello came back, if it asks for
+/// one.
 pub(crate) fn connect(
     item: &str,
     port: u16,
@@ -199,8 +200,8 @@ async fn talk(
     Ok(seen)
 }
 
-/// Whether what our side saw is what the item is about. `refusal` is what an error of the
-/// handshake has to say, if there has to be one.
+/// Compares our side's record with the item. `refusal` is a part of the error that a failed
+/// handshake must have.
 pub(crate) fn judge(
     item: &str,
     connections: &Connections,
@@ -226,14 +227,14 @@ pub(crate) fn judge(
                     .first()
                     .is_some_and(|c| c.as_ref().is_ok_and(|c| !c.resumed))
         }
-        // Where the peer ends first, it tells itself what it has received after that.
+        // Where the peer ends first, the peer itself checks what it has received after that.
         "half-close" if last.manner == Manner::EndFirst => last.received.ends_with(
             b"after your end
 ",
         ),
         _ => true,
     };
-    // The tool that updates its key and can tell us so ends without a goodbye.
+    // The one tool that updates its key on request (OpenSSL) ends without close_notify.
     let ended = item == "KeyUpdate" || last.goodbye != (item == "truncation");
     let data = [&b"hello\n"[..], b"olleh\n", b"GET / "];
     let hello = data.iter().any(|hello| last.received.starts_with(hello));

@@ -1,4 +1,4 @@
-//! Other programs as children: their output, their input, never waited for without a limit.
+//! Runs other programs as children: their input and output, with a limit on each wait.
 
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
@@ -6,10 +6,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Everything here is done in a second; whoever is not hangs.
+/// Everything here takes a second; a program that takes longer hangs.
 pub(crate) const GUARD: Duration = Duration::from_secs(30);
 
-/// Whether a program can be started.
+/// Returns true if a program can be started.
 pub(crate) fn is_here(tool: &str) -> bool {
     let mut command = Command::new(tool);
     command.arg(if tool == "openssl" {
@@ -21,7 +21,7 @@ pub(crate) fn is_here(tool: &str) -> bool {
     started.is_ok_and(|status| status.success())
 }
 
-/// What a child has printed so far, on both of its outputs; and how many of them are open.
+/// The output of a child so far, stdout and stderr together; and how many of the two are open.
 type Printed = Arc<(Mutex<(Vec<u8>, usize)>, Condvar)>;
 
 /// A started program; killed when dropped.
@@ -50,7 +50,8 @@ impl Tool {
         }
     }
 
-    /// Writes to its standard input. It may have ended already: what it printed tells more.
+    /// Writes to its standard input. An error is ignored: it may have ended, and its output says
+    /// more.
     pub(crate) fn type_in(&mut self, text: &str) {
         let stdin = self
             .child
@@ -64,12 +65,12 @@ impl Tool {
         );
     }
 
-    /// Ends its standard input.
+    /// Closes its standard input.
     pub(crate) fn end_input(&mut self) {
         drop(self.child.stdin.take());
     }
 
-    /// Waits until it has printed this so often; gives all that it has printed.
+    /// Waits until the text was printed `times` times; returns the whole output.
     pub(crate) fn wait_for(&self, text: &str, times: usize) -> Result<String, String> {
         let there = |printed: &str| printed.matches(text).count() >= times;
         let printed = self.wait(GUARD, |printed, open| there(printed) || open == 0)?;
@@ -79,19 +80,19 @@ impl Tool {
         Err(format!("not {times} times {text:?} in: {printed}"))
     }
 
-    /// Whether it prints this soon.
+    /// Returns true if the text is printed within `soon`.
     pub(crate) fn prints(&self, text: &str, soon: Duration) -> bool {
         self.wait(soon, |printed, _| printed.contains(text)).is_ok()
     }
 
-    /// Waits until it has ended; gives whether it ended well, and all that it has printed.
+    /// Waits until it has ended; returns true for success, and the whole output.
     pub(crate) fn ended(mut self) -> Result<(bool, String), String> {
         let printed = self.wait(GUARD, |_, open| open == 0)?;
         let status = self.child.wait().map_err(|error| error.to_string())?;
         Ok((status.success(), printed))
     }
 
-    /// Ends it at once: the kernel closes its connections.
+    /// Kills it: the kernel closes its connections.
     pub(crate) fn kill(mut self) {
         drop(self.child.kill());
         drop(self.child.wait());

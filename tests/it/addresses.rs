@@ -1,5 +1,5 @@
-//! Addresses of this host and of peers: those that are not there, those written another way, and
-//! whether an error names the side that it is about.
+//! Addresses of this host and of peers: missing ones, ones in another notation, and the side that
+//! an error names.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use crate::names::Fixed;
 use crate::namespace::in_namespace;
 use crate::net_support::{TempDir, run, tcp_listener, udp};
 
-/// No host has it: it is for documentation (RFC 5737).
+/// No host has this address: it is reserved for documentation (RFC 5737).
 const ELSEWHERE: &str = "192.0.2.1";
 
 fn text<T: std::fmt::Debug>(result: Result<T>) -> String {
@@ -24,7 +24,7 @@ fn text<T: std::fmt::Debug>(result: Result<T>) -> String {
     }
 }
 
-/// The address in a string leads to this listener.
+/// Connects to the address in a string, and expects this listener.
 async fn leads_to(listener: &TcpListener, host: &str) {
     let port = listener.local_addr().port();
     let client = connect_tcp(host, port).await.expect("connects");
@@ -32,7 +32,7 @@ async fn leads_to(listener: &TcpListener, host: &str) {
     assert_eq!(client.local_addr(), peer);
 }
 
-/// cpython#75128: `localhost` of a container has `::1`, and its loopback has not.
+/// cpython#75128: a container's `localhost` resolves to `::1`, but its loopback lacks that address.
 #[test]
 fn an_address_that_is_not_there_is_passed_over_while_another_is() {
     run(async {
@@ -57,13 +57,13 @@ fn an_address_that_is_not_there_is_passed_over_while_another_is() {
             let client = connect_tcp("127.0.0.1", port).local_host(host()).await;
             assert!(client.expect("one address is there").local_addr().is_ipv4());
         }
-        // A port that is taken is no address that is not there.
+        // A port in use does not count as a missing address.
         let taken = tcp_listener().await;
         let listener = create_tcp_listener()
             .local_host(Fixed::host(&["127.0.0.1", "127.0.0.2"]))
             .local_port(taken.local_addr().port());
         assert!(text(listener.await).contains("127.0.0.1"));
-        // None is there.
+        // If none is available, the error names the first.
         for host in [&[ELSEWHERE][..], &["2001:db8::1", ELSEWHERE]] {
             let first = host[0];
             let listener = create_tcp_listener().local_host(Fixed::host(host)).await;
@@ -91,7 +91,7 @@ fn a_connected_udp_socket_passes_over_a_peer_of_a_family_that_is_not_there() {
     );
 }
 
-/// envoy#44747: a port was used up by each connection, and the error named the server.
+/// envoy#44747: each connection used up a port, and the error named the server.
 #[test]
 fn local_ports_are_shared_between_peers_and_their_want_is_named() {
     in_namespace(
@@ -146,7 +146,7 @@ fn a_mapped_address_is_the_ipv4_address() {
             let port = plain.local_addr().port();
             let client = connect_tcp("127.0.0.1", port).local_host(local).await;
             client.expect("connects");
-            // The answer of a resolver is one too.
+            // A resolver may answer with a mapped address too.
             let client = connect_tcp(Fixed::host(&[MAPPED]), port).local_host(local);
             client.await.expect("connects");
         }
@@ -194,7 +194,7 @@ fn an_ipv6_address_may_stand_in_brackets() {
 
 #[test]
 fn what_a_connected_socket_is_refused_names_the_peer() {
-    // In a namespace: elsewhere another test may be given the port that is free again.
+    // Runs in a namespace: elsewhere another test may get the freed port.
     in_namespace(
         "addresses::what_a_connected_socket_is_refused_names_the_peer",
         "",
@@ -212,7 +212,7 @@ fn what_a_connected_socket_is_refused_names_the_peer() {
     );
 }
 
-/// tailscale#3641: a firewall's word about one peer ended the socket for all.
+/// tailscale#3641: a firewall's rejection of one peer ended the socket for all.
 #[test]
 fn what_a_firewall_or_a_route_forbids_is_about_the_peer() {
     in_namespace(

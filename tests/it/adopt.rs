@@ -1,4 +1,4 @@
-//! Sockets that were made elsewhere, ours given away, and several listeners as one.
+//! Sockets that were made elsewhere, sockets that are given away, and several listeners as one.
 
 use std::fmt::Debug;
 use std::future::{Future, IntoFuture};
@@ -69,7 +69,7 @@ fn streams_go_back_to_std_and_block() {
         });
         other.write_all(b"yes").expect("sent");
         assert_eq!(&reader.join().expect("no panic"), b"yes");
-        // And once more through a bare descriptor, which stays as it was.
+        // The same through a bare descriptor, which stays as it was.
         let (client, server) = tcp_pair().await;
         let fd: OwnedFd = client.try_into().expect("a descriptor");
         let again = TcpStream::try_from(fd).expect("a TCP stream");
@@ -124,7 +124,7 @@ fn listeners_and_datagram_sockets_travel_both_ways() {
     });
 }
 
-/// Every kind of descriptor there is here, by name.
+/// Returns one descriptor of every kind, by name.
 fn every_kind(dir: &TempDir) -> Vec<(&'static str, OwnedFd)> {
     let unbound = |domain, kind| OwnedFd::from(Socket::new(domain, kind, None).expect("made"));
     let (tcp, _) = std_pair();
@@ -166,7 +166,7 @@ fn every_kind(dir: &TempDir) -> Vec<(&'static str, OwnedFd)> {
     ]
 }
 
-/// Adopting each kind as `T` is an error that says why, but for those of `fit`.
+/// Adopts each kind as `T`: an error that says why, except for the kinds in `fit`.
 fn adopt_each<T: TryFrom<OwnedFd, Error = Error> + Debug>(dir: &TempDir, fit: &[&str]) {
     let before = fds();
     for (kind, fd) in every_kind(dir) {
@@ -247,7 +247,7 @@ fn a_listener_of_many_kinds_takes_turns() {
         let unix = create_unix_listener(dir.path("socket")).await;
         let listener = MultiListener::new().with(tcp).with(unix.expect("listens"));
         assert_eq!(listener.len(), 2);
-        // Several wait at each: none is left waiting for the other.
+        // Several clients wait at each listener: the two are served in turn.
         let mut clients = Vec::new();
         for _ in 0..3 {
             let client = connect_tcp("127.0.0.1", port).await.expect("connects");
@@ -267,7 +267,7 @@ fn a_listener_of_many_kinds_takes_turns() {
             order[..2] == order[2..4] && order[..2] == order[4..],
             "{order:?}"
         );
-        // An accept that is dropped has taken nothing.
+        // A dropped accept has taken no connection.
         let mut accept = std::pin::pin!(listener.accept());
         assert!(polled(3, &mut accept).await.is_none());
         let client = connect_tcp("127.0.0.1", port).await.expect("connects");
@@ -291,7 +291,7 @@ fn a_listener_of_many_kinds_takes_turns() {
     });
 }
 
-/// A listener of another kind: hands out ends of memory streams, which borrow nothing.
+/// A listener of another kind: it returns ends of memory streams, which borrow nothing.
 struct Handful(std::cell::RefCell<Vec<soloio::MemoryStream>>);
 
 impl soloio::Listener for Handful {
@@ -339,7 +339,7 @@ fn a_listener_of_many_kinds_serves() {
     });
 }
 
-/// A listener that goes on elsewhere keeps its path, also if it was to be removed with it.
+/// A listener that is given away keeps its file, even with `unlink_on_close`.
 #[test]
 fn a_listener_that_is_given_away_keeps_its_file() {
     run(async {
@@ -355,7 +355,7 @@ fn a_listener_that_is_given_away_keeps_its_file() {
     });
 }
 
-/// One of two sockets would not be the listener.
+/// The conversion would lose one of the two sockets.
 #[test]
 fn a_listener_of_two_sockets_is_none_of_std() {
     run(async {

@@ -30,13 +30,13 @@ fn unix_datagram_sockets_travel_both_ways() {
         let free = StdDatagram::unbound().expect("a socket");
         free.send_to(b"to the path", &path).expect("sent");
         assert_eq!(socket.receive().await.expect("sent").0, b"to the path");
-        // And back: the file stays, and calls block again.
+        // The conversion back to std keeps the file and makes the socket blocking again.
         let std: StdDatagram = socket.try_into().expect("it was not aborted");
         assert!(path.exists());
         let reader = std::thread::spawn(move || std.recv(&mut [0; 9]).expect("it blocks"));
         free.send_to(b"again", &path).expect("sent");
         assert_eq!(reader.join().expect("no panic"), 5);
-        // One that removes its file leaves it when it is given away.
+        // A socket with `unlink_on_close` leaves its file when it is given away.
         let path = dir.path("ours");
         let ours = create_unix_datagram_socket()
             .local_path(&path)
@@ -47,7 +47,7 @@ fn unix_datagram_sockets_travel_both_ways() {
         drop(given);
         a.abort();
         refused!(OwnedFd::try_from(a), Error::Closed);
-        // Each for what it is.
+        // The two types accept only what fits: an unconnected or a connected socket.
         let (a, b) = StdDatagram::pair().expect("a pair");
         let error = UnixDatagramSocket::try_from(a).expect_err("connected");
         assert!(error.to_string().contains("connected"), "{error}");
@@ -58,7 +58,7 @@ fn unix_datagram_sockets_travel_both_ways() {
     });
 }
 
-/// Its clone keeps the first one in the poller, unless that is taken out when it is closed.
+/// A clone keeps the first socket in the poller, unless that is deregistered when it is closed.
 #[test]
 fn clones_are_adopted_one_after_the_other_in_one_runtime() {
     let test = "adopted::clones_are_adopted_one_after_the_other_in_one_runtime";
@@ -92,13 +92,13 @@ fn an_adopted_socket_never_blocks_the_loop_when_it_is_dropped() {
             .set_linger(Some(Duration::from_secs(3)))
             .expect("an option");
         let client = TcpStream::try_from(client).expect("a TCP stream");
-        // As much as the peer, which does not read, leaves in the way.
+        // Sends until the buffers are full; the peer does not read.
         clog(&client, 0).await;
         let start = Instant::now();
         drop(client);
         assert!(start.elapsed() < Duration::from_secs(1));
         drop(server);
-        // Zero blocks nothing, and is somebody's wish.
+        // A linger time of zero blocks nothing, and the program asked for it.
         let (client, _server) = std_pair();
         SockRef::from(&client)
             .set_linger(Some(Duration::ZERO))

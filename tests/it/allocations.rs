@@ -1,4 +1,4 @@
-//! Counts the allocations of each thread, and the bytes it holds, for tests that promise how many.
+//! Counts each thread's allocations and the bytes it holds, for tests with bounds on them.
 
 #![allow(unsafe_code, reason = "an allocator that counts is one")]
 
@@ -15,14 +15,14 @@ thread_local! {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// One more allocation, by which so many bytes more are held.
+/// Counts one more allocation, of `bytes` bytes.
 fn count(bytes: usize) {
-    // No test asks any more when the thread is so far at its end that this fails.
+    // Fails only at the end of the thread, when no test reads the count any more.
     MADE.try_with(|made| made.set(made.get() + 1)).unwrap_or(());
     hold(bytes);
 }
 
-/// Modulo 2^64: a thread may free what another one has allocated.
+/// The sum is modulo 2^64: a thread may free what another one has allocated.
 fn hold(bytes: usize) {
     let add = |held: &Cell<usize>| held.set(held.get().wrapping_add(bytes));
     HELD.try_with(add).unwrap_or(());
@@ -32,29 +32,29 @@ fn hold(bytes: usize) {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size());
-        // SAFETY: passed on as it came.
+        // SAFETY: the arguments are passed on unchanged.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         hold(layout.size().wrapping_neg());
-        // SAFETY: passed on as it came.
+        // SAFETY: the arguments are passed on unchanged.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count(size.wrapping_sub(layout.size()));
-        // SAFETY: passed on as it came.
+        // SAFETY: the arguments are passed on unchanged.
         unsafe { System.realloc(pointer, layout, size) }
     }
 }
 
-/// How often this thread has allocated so far.
+/// Returns the number of allocations this thread has made so far.
 pub(crate) fn made() -> usize {
     MADE.with(Cell::get)
 }
 
-/// How many bytes this thread has allocated and not freed.
+/// Returns the number of bytes this thread has allocated and not freed.
 pub(crate) fn held() -> usize {
     HELD.with(Cell::get)
 }

@@ -1,5 +1,5 @@
-//! What callers get wrong, and what the system refuses: each a clear error that names the address,
-//! and nothing left behind.
+//! Wrong arguments and refusals of the system: each is a clear error that names the address, and
+//! nothing is left behind.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -16,7 +16,7 @@ use crate::kernel;
 use crate::net_support::{TempDir, polled, run, shown, tcp_pair, unix_pair};
 use crate::support::{alone, deadline, fds};
 
-/// The kind of an [`Error::Io`], whose message has to hold all `parts`.
+/// Returns the kind of an [`Error::Io`], whose message has to contain all `parts`.
 fn kind<T: std::fmt::Debug>(result: Result<T>, parts: &[&str]) -> ErrorKind {
     match result {
         Err(Error::Io(error)) => {
@@ -33,7 +33,7 @@ fn says(message: &str, parts: &[&str]) {
     }
 }
 
-/// A lookup that fails, and says of what.
+/// Expects a failed lookup whose message names the host.
 fn unresolved<T: std::fmt::Debug>(result: Result<T>, parts: &[&str]) {
     match result {
         Err(Error::Resolve(error)) => says(&error.to_string(), parts),
@@ -68,7 +68,7 @@ fn hosts_that_cannot_be_are_refused() {
             unresolved(create_udp_socket().local_host(host).await, &[why]);
             unresolved(create_connected_udp_socket(host, 9).await, &[why]);
         }
-        // No such name, whatever the resolver says of it (RFC 6761).
+        // The name does not exist, whatever error the resolver reports (RFC 6761).
         unresolved(
             connect_tcp("nothing.invalid", 9).await,
             &["nothing.invalid"],
@@ -226,7 +226,7 @@ fn paths_that_are_taken_are_left_alone() {
             kind(connect_unix(&nowhere).await, &[&text]),
             ErrorKind::NotFound
         );
-        // A link is not followed to remove what it points to.
+        // A link is not followed, so its target is not removed.
         let link = dir.path("link");
         std::os::unix::fs::symlink(&file, &link).expect("a link");
         assert_eq!(
@@ -263,7 +263,7 @@ fn is_out(error: &std::io::Error) {
     assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
 }
 
-/// What every verb says when there is no descriptor left.
+/// Expects an error of every verb when there is no descriptor left.
 async fn all_are_refused(dir: &TempDir, port: u16) {
     let text = port.to_string();
     match connect_tcp("127.0.0.1", port).await {
@@ -305,7 +305,7 @@ fn without_descriptors() {
     let port = listener.local_addr().expect("bound").port();
     let mut runtime = Runtime::new().expect("a runtime");
     let stream = runtime.block_on(async {
-        // The loop makes its own descriptors when it first sleeps.
+        // The first sleep opens the loop's own descriptors.
         sleep(Duration::from_micros(10)).await.expect("slept");
         let stream = connect_tcp("127.0.0.1", port).await.expect("connects");
         assert!(polled(2, stream.receive()).await.is_none());
@@ -315,7 +315,7 @@ fn without_descriptors() {
     let fillers = kernel::use_up_descriptors();
     runtime.block_on(async {
         all_are_refused(&dir, port).await;
-        // An abort has no descriptor to spare, and ends the stream all the same.
+        // An abort finds no free descriptor, and ends the stream nevertheless.
         stream.abort();
         assert!(matches!(stream.receive().await, Err(Error::Closed)));
     });

@@ -1,4 +1,4 @@
-//! Signals that the process was started with blocked, or whose handler has flags of its own.
+//! Signals that were blocked when the process started, or whose handler has its own flags.
 
 use std::process::Command;
 
@@ -30,7 +30,7 @@ fn a_signal_that_was_blocked_at_the_start_is_received() {
         );
     }
     assert!(is_blocked(libc::SIGUSR1), "inherited");
-    // It came too early: it is not lost.
+    // The signal came before the receiver was opened: it is not lost.
     send(libc::SIGUSR1);
     let signals = open_signal_receiver(&[Signal::User1]).expect("a receiver");
     assert!(!is_blocked(libc::SIGUSR1) && !is_blocked(libc::SIGUSR2));
@@ -38,7 +38,7 @@ fn a_signal_that_was_blocked_at_the_start_is_received() {
         assert_eq!(block_on(signals.receive()).expect("one"), Signal::User1);
         send(libc::SIGUSR1);
     }
-    // What others have blocked is left to them.
+    // Signals that other code has blocked stay blocked.
     block(libc::SIGUSR2);
     drop(open_signal_receiver(&[Signal::User1]).expect("a receiver"));
     assert!(is_blocked(libc::SIGUSR2));

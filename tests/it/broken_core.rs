@@ -1,5 +1,5 @@
-//! Programs that once broke the core: scopes that starved, numbers that had become somebody
-//! else's, waits that nobody could end.
+//! Programs that once broke the core: scopes that starved, numbers that had been reused for another
+//! task, waits that nothing could end.
 
 use std::cell::Cell;
 use std::future::{Future, IntoFuture, poll_fn};
@@ -24,14 +24,14 @@ use crate::net_support::{numbered, polled, receive_numbered, run, tcp_pair, unix
 use crate::scopes::{HOUR, SOON, long};
 use crate::support::{OnDrop, alone, deadline, poll_once};
 
-/// An event that has happened: a wait for it is always ready.
+/// Returns an event that is set: a wait for it is always ready.
 fn happened() -> Event {
     let event = Event::new();
     event.set();
     event
 }
 
-/// Polls the first one, then the second, always in this order, until the second is done.
+/// Polls `first`, then `second`, always in this order, until `second` is done.
 async fn in_order<B: Future>(first: impl Future, second: B) -> B::Output {
     let (mut first, mut second) = (pin!(first), pin!(second));
     poll_fn(|cx| {
@@ -55,7 +55,7 @@ fn what_stands_behind_a_busy_neighbour_is_told_all_the_same() {
         move_on_after(SOON, async {
             let ended = long().await;
             told.set(told.get() + usize::from(ended.is_err()));
-            // Told once more, and by then not dropped.
+            // The next wait fails too, and the body is not yet dropped.
             assert!(long().await.is_err());
             shield(HOUR, async {
                 yield_now().await?;
@@ -94,14 +94,14 @@ fn a_limit_of_zero_takes_what_is_there_however_much_that_is() {
     .expect("all were there");
 }
 
-/// A body that never ends in spite of everything.
+/// A body that never ends, though it is cancelled again and again.
 type Endless<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
 
 #[test]
 fn limits_of_zero_in_a_loop_leave_room_for_others() {
     let _deadline = deadline();
     let happened = &happened();
-    // Each begins anew in the poll in which the one before ended.
+    // Each begins a new wait in the poll in which the one before ended.
     let bodies: [Endless<'_>; 4] = [
         Box::pin(async {
             loop {
@@ -130,7 +130,7 @@ fn limits_of_zero_in_a_loop_leave_room_for_others() {
     }
 }
 
-/// Notes the deadline that is in effect, whenever it is polled.
+/// Notes the deadline that is in effect at each poll.
 async fn note(deadline: Rc<Cell<Option<Instant>>>) -> Result<()> {
     loop {
         deadline.set(current_effective_deadline());
@@ -145,7 +145,7 @@ fn a_time_limit_goes_on_under_another_runtime() {
     let mut limited = Box::pin(fail_after(HOUR, note(Rc::clone(&noted))));
     block_on(async { assert!(poll_once(limited.as_mut()).await.is_pending()) });
     let before = noted.take().expect("it has begun");
-    // Else a limit that begins anew could not be told from one that goes on.
+    // Some time has to pass, to tell a limit that goes on from one that begins anew.
     thread::sleep(SOON * 10);
     block_on(async { assert!(poll_once(limited.as_mut()).await.is_pending()) });
     let after = noted.take().expect("it goes on");
@@ -171,7 +171,8 @@ fn a_task_with_a_node_of_its_own_is_found_by_what_it_begins_later() {
                     told.set(told.get() + usize::from(ended.is_err()));
                     ended
                 };
-                // It has wakers of its own, so that only the scopes' lists lead to the wait.
+                // `FuturesUnordered` has its own wakers, so that only the scopes' lists lead to the
+                // wait.
                 let mut all: FuturesUnordered<_> = [wait].into_iter().collect();
                 let rest = async { all.next().await.expect("one") };
                 match limited {
@@ -204,7 +205,7 @@ fn a_group_dropped_under_another_runtime_cancels_nobody_there() {
             assert!(poll_once(group.as_mut()).await.is_pending());
         }
     });
-    // The next runtime has the same number, and counts its tasks from the same one on.
+    // The next runtime has the same number, and its task numbers begin at the same one.
     let told = Cell::new(0);
     let ended = block_on(task_group(async |others| {
         for _ in 0..8 {
@@ -273,7 +274,7 @@ fn a_job_that_left_its_scope_before_it_was_told_goes_on() {
                 let mut run = Box::pin(scope.run(&mut waiting));
                 assert!(poll_once(run.as_mut()).await.is_pending());
                 scope.cancel("the test says so");
-                // With nothing left of the turn it is not told yet.
+                // With the turn's budget spent, the poll does not deliver the cancel yet.
                 let polled = poll_fn(|cx| {
                     while pin!(happened.wait()).poll(cx).is_ready() {}
                     Poll::Ready(run.as_mut().poll(cx).is_pending())
@@ -297,7 +298,7 @@ fn jobs_run_in_a_forked_process_too() {
     alone(NAME, || {
         assert!(matches!(block_on(run_in_thread(|| 1)), Ok(1)));
         let ended = forked(|| {
-            // None of the parent's threads is here.
+            // The child process has none of the parent's threads.
             let job = async { run_in_thread(|| 2).abandon_on_cancel().await };
             let ended = block_on(fail_after(Duration::from_secs(10), job));
             assert!(matches!(ended, Ok(2)), "{ended:?}");
@@ -316,7 +317,7 @@ fn a_scope_may_be_run_for_each_of_many_connections() {
         for _ in 0..RUNS {
             group.spawn(async {
                 let run = scope.run(async {
-                    // Each of these polls looked through all runs once: seconds in all.
+                    // Each of these polls once searched all runs: seconds in all.
                     yield_now().await?;
                     begun.set(begun.get() + 1);
                     if begun.get() == RUNS {
@@ -336,8 +337,8 @@ fn a_scope_may_be_run_for_each_of_many_connections() {
     assert!(scope.cancelled_caught());
 }
 
-/// The turn's budget is used up before a send, or right after a part of it went: then nobody else
-/// sends in between.
+/// Uses up the turn's budget before a send, or right after a part of it went: no other send may
+/// come in between.
 async fn sender_gives_way_midway(a: impl ByteStream, b: impl ByteStream) {
     let data = numbered(0, 400_000);
     let mut begun = 0;

@@ -1,4 +1,4 @@
-//! `Buffered`: against a naive twin that has all bytes at once, and what the twin cannot show.
+//! `Buffered`: compared with a naive twin that has all bytes at once, and tested alone.
 
 use futures_util::future::join;
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ use soloio::{Buffered, Error, Result, create_memory_byte_stream};
 use crate::net_support::TempDir;
 use crate::net_support::{polled, refused, run, tcp_pair, turns};
 
-/// One receive, and after how many polls it is dropped.
+/// One receive, with the number of polls after which it is dropped.
 #[derive(Clone, Debug)]
 enum Step {
     Exactly(usize),
@@ -29,7 +29,8 @@ fn steps() -> impl Strategy<Value = Vec<(Step, usize)>> {
     prop::collection::vec((step, 0..5_usize), 0..60)
 }
 
-/// What a step gives if all of `rest` is there; a `Max` may give less. With it, how much is gone.
+/// Returns the result of a step if all of `rest` is there (a `Max` may give less), and the number
+/// of bytes it uses up (0 for a `Max`: the caller counts them).
 fn expected(step: &Step, rest: &[u8]) -> (Result<Vec<u8>>, usize) {
     let ended = || match rest {
         [] => (Err(Error::EndOfStream), 0),
@@ -63,7 +64,7 @@ async fn taken(stream: &Buffered<soloio::MemoryStream>, step: &Step) -> Result<V
 }
 
 proptest! {
-    /// However the bytes arrive, and whatever was cut before.
+    /// The twin agrees however the bytes arrive, and whichever receives were dropped.
     #[test]
     fn it_agrees_with_its_twin(
         data in bytes(0..80),
@@ -180,7 +181,7 @@ fn it_takes_no_more_than_it_may_need_and_can_be_taken_apart() {
             b""
         );
         assert_eq!(near.receive_exactly(4).await.expect("the body"), b"body");
-        // What a length from the peer says takes no memory before the bytes have come.
+        // A length that the peer announces reserves no memory before the bytes have come.
         refused!(
             near.receive_exactly(usize::MAX).await,
             Error::IncompleteRead

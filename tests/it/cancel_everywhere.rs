@@ -1,4 +1,4 @@
-//! Cancels every operation at each of its waits, and looks at what is left.
+//! Cancels every operation at each of its waits, and checks the state it leaves.
 //!
 //! The driver is in `cut.rs`. Long because every public operation has its round.
 
@@ -25,7 +25,7 @@ use crate::net_support::{
 };
 use crate::support::{Counter, forever};
 
-/// How a receive is called.
+/// The methods that receive.
 #[derive(Clone, Copy)]
 pub(crate) enum Receive {
     All,
@@ -76,7 +76,7 @@ where
     done
 }
 
-/// How a send is called.
+/// The methods that send.
 #[derive(Clone, Copy)]
 pub(crate) enum Send {
     Plain,
@@ -117,8 +117,8 @@ pub(crate) async fn cancelled_send<S: ByteStream>(
     counted(&b, taken, len, send).await
 }
 
-/// Receives what `send` sends: `taken` bytes have gone before it, `len` more are to go, then a mark
-/// and the end. It says whether it was done, and how many did not go, if it can.
+/// Receives from `send`: `taken` bytes were sent before it, `len` more follow, then a mark and the
+/// end. `send` returns whether it was done, and the number of unsent bytes if it knows.
 pub(crate) async fn counted<S: ByteStream>(
     b: &S,
     taken: usize,
@@ -223,7 +223,7 @@ async fn cancelled_reset<S: ByteStream>(cut: Cut, (a, b): (S, S)) -> bool {
             .is_some()
     };
     let (done, all) = join(reset, partner).await;
-    // What was on its way is lost by a cut.
+    // A cut loses the bytes that were on their way.
     assert!(all == taken || !done);
     done
 }

@@ -12,8 +12,8 @@ use crate::cancel_everywhere::{Cut, everywhere};
 use crate::names::{Fixed, Hole};
 use crate::net_support::{TempDir, tcp_listener, turns};
 
-/// One that refuses, one that never answers, one that does: whoever was connected by a cut connect
-/// is closed.
+/// Connects to an address that refuses, one that never answers and one that accepts. The connection
+/// of a connect that was cut is closed.
 async fn cancelled_race(cut: Cut) -> bool {
     let listener = create_tcp_listener().local_host("127.0.0.4").await;
     let listener = listener.expect("listens");

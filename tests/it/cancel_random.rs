@@ -1,4 +1,4 @@
-//! Cancels at random: a great many receives, sends and accepts, with every byte counted.
+//! Cancels receives, sends and accepts at random, very often, and counts every byte.
 //!
 //! The long form, with 1,000,000 receives and 100,000 sends and accepts of each kind:
 //! `SOLOIO_TEST_ROUNDS=1000000 cargo test --release --test it cancel_random -- --nocapture`
@@ -13,19 +13,19 @@ use soloio::{ByteStream, CancelScope, Error, Result, connect_tcp, create_tcp_lis
 use crate::net_support::{check_numbered, numbered, polled, run, tcp_pair, turns, unix_pair};
 use crate::support::{Random, asked_rounds, rounds};
 
-/// How something is cut short.
+/// The two ways to cut an operation short.
 #[derive(Clone, Copy, Debug)]
 enum By {
     Drop,
     Scope,
 }
 
-/// What the long form is asked for, a tenth of it for what is not a receive; else `short`.
+/// Returns the number of rounds: what the environment asks for divided by `part`, or else `short`.
 fn count(short: usize, part: usize) -> usize {
     asked_rounds().map_or_else(|| rounds(short), |all| all / part)
 }
 
-/// Polls at most so many times; `None` if that was not enough.
+/// Polls at most `polls` times; returns `None` if that was not enough.
 async fn cut<F, T>(by: By, polls: usize, operation: F) -> Option<Result<T>>
 where
     F: IntoFuture<Output = Result<T>>,
@@ -103,7 +103,7 @@ fn receives_on_unix_lose_nothing() {
     }
 }
 
-/// Cancels `count` sends midway; what they say is left did not go, and all else did.
+/// Cancels `count` sends midway: the reported rest was not sent, and all else was.
 async fn cancelled_sends<S: ByteStream>(by: By, count: usize, (a, b): (S, S)) {
     let send = async {
         let (mut random, mut at, mut midway) = (Random::new(11), 0, 0);
@@ -136,8 +136,8 @@ async fn cancelled_sends<S: ByteStream>(by: By, count: usize, (a, b): (S, S)) {
     );
 }
 
-/// What a kernel keeps on the way between the two. It grows to megabytes on its own, and all of
-/// that has to pass for each send that is cut midway; with less than this TCP stalls.
+/// The size of the kernel's buffers between the two. They grow to megabytes on their own, and all
+/// of that has to pass for each send that is cut midway; with less than this TCP stalls.
 const ON_THE_WAY: usize = 32 << 10;
 
 #[test]
@@ -172,7 +172,7 @@ async fn cancelled_accepts(by: By, count: usize) {
     let connect = async {
         let mut clients = Vec::new();
         while !enough.get() {
-            // Not always the same: a port is free for each peer again only after a minute.
+            // Several hosts, because a port is free for the same peer only after a minute.
             let host = format!("127.0.0.{}", 1 + clients.len() % 16);
             let client = connect_tcp(host, port).await.expect("connects");
             assert_eq!(client.receive().await.expect("served"), b"you");

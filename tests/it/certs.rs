@@ -1,4 +1,4 @@
-//! Certificates for the tests, made on the spot: a CA, and what it issues.
+//! Creates certificates for the tests at run time: a CA, and certificates that it issues.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -43,12 +43,12 @@ impl Issued {
 }
 
 impl Ca {
-    /// Names differ, so that one CA is not taken for another.
+    /// Names have to differ, so that one CA is not taken for another.
     pub(crate) fn new(name: &str) -> Self {
         Self::made(name, None, |_| {})
     }
 
-    /// A CA that another one has issued, or its own; `change` adds what it is limited to.
+    /// Creates a CA that `issuer` has signed, or the CA itself; `change` sets its limits.
     pub(crate) fn made(
         name: &str,
         issuer: Option<&Self>,
@@ -84,14 +84,14 @@ impl Ca {
         path
     }
 
-    /// A server's certificate for these names and addresses.
+    /// Issues a server's certificate for these names and addresses.
     pub(crate) fn server(&self, names: &[&str]) -> Issued {
         self.issue(names, |params| {
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         })
     }
 
-    /// A server's certificate that ended with the year 2020.
+    /// Issues a server's certificate that ended with the year 2020.
     pub(crate) fn expired(&self, names: &[&str]) -> Issued {
         self.issue(names, |params| {
             params.not_before = date_time_ymd(2020, 1, 1);
@@ -99,7 +99,7 @@ impl Ca {
         })
     }
 
-    /// A client's certificate.
+    /// Issues a client's certificate.
     pub(crate) fn client(&self, name: &str) -> Issued {
         self.issue(&[name], |params| {
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];

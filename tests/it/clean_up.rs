@@ -1,5 +1,5 @@
-//! Errors of clean-up: only an error that is the cancel's own is turned or dropped, whatever the
-//! type of the errors is.
+//! Errors of clean-up: a scope changes or drops only an error that is the cancel's own, whatever
+//! the type of the errors is.
 
 use std::cell::RefCell;
 use std::error::Error as StdError;
@@ -17,7 +17,7 @@ pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 pub(crate) type AnyError = Box<dyn StdError + Send + Sync>;
 
-/// An enum as programs have it.
+/// An error enum as programs define it.
 #[derive(Debug)]
 pub(crate) enum OwnError {
     Net(Error),
@@ -47,10 +47,10 @@ impl std::fmt::Display for OwnError {
 
 impl StdError for OwnError {}
 
-/// Each type of errors that the table is run with.
+/// A type of error that the table is run with.
 pub(crate) trait Kind: Failure + Debug + Send + 'static {
     fn disk_full() -> Self;
-    /// The error as text, which tells them apart.
+    /// Returns the error as text, by which the tests tell errors apart.
     fn text(&self) -> String;
 }
 
@@ -90,7 +90,7 @@ impl Kind for io::Error {
     }
 }
 
-/// Waits, is told to end, and fails for a reason of its own in its clean-up.
+/// Waits, is cancelled, and fails in its clean-up with another error.
 pub(crate) async fn fails_in_clean_up<E: Kind>() -> Result<(), E> {
     let told = sleep(LONG).await;
     assert!(matches!(told, Err(Error::Cancelled)), "{told:?}");
@@ -98,7 +98,7 @@ pub(crate) async fn fails_in_clean_up<E: Kind>() -> Result<(), E> {
     Err(E::disk_full())
 }
 
-/// Passes on what it is told.
+/// Passes the cancel's error on.
 async fn passes_on<E: Kind>() -> Result<(), E> {
     sleep(LONG).await?;
     Ok(())
@@ -189,7 +189,7 @@ fn limits_end_with_it<E: Kind>() {
         assert_eq!(text(moved_on), DISK_FULL);
         let moved_on = move_on_at(at(), fails_in_clean_up::<E>()).await;
         assert_eq!(text(moved_on), DISK_FULL);
-        // Limits around each other, and a shield between them.
+        // Nested limits, and a shield between them.
         let nested = fail_after(SOON, move_on_after(LONG, fails_in_clean_up::<E>())).await;
         assert_eq!(text(nested), DISK_FULL);
         let shielded = async {
@@ -223,7 +223,7 @@ fn groups_end_with_it<E: Kind>() {
         let nested = cancelled_group(async || cancelled_group(fails_in_clean_up::<E>).await).await;
         assert_eq!(text(nested), DISK_FULL, "a group in a group");
 
-        // A body that passes the cancel on ends first, and is not what counts.
+        // A body that passes the cancel on ends first; its error does not count.
         let ended = task_group_with(async |group: &TaskGroup<'_, '_, E>| -> Result<(), E> {
             group.spawn(fails_in_clean_up::<E>());
             yield_now().await?;
@@ -257,7 +257,7 @@ fn handles_end_with_it<E: Kind>() {
         });
         assert_eq!(text(ended.await), DISK_FULL);
 
-        // It cancels itself, and ends in the same poll.
+        // The task cancels itself, and ends in the same poll.
         let ended = task_group_with(async |group: &TaskGroup<'_, '_, E>| {
             let (a, b) = create_memory_byte_stream(1);
             let task = group.spawn(async move {
@@ -321,7 +321,7 @@ fn later_errors_are_kept<E: Kind>() {
     let others: Vec<String> = others.take().iter().map(E::text).collect();
     assert_eq!(others, [DISK_FULL]);
 
-    // Of a group that was cancelled the first one is its end, the next is kept.
+    // In a cancelled group the first error is the group's result, the others are kept.
     let others = RefCell::new(Vec::new());
     let ended = block_on(task_group_with(async |group: &TaskGroup<'_, '_, E>| {
         group.keep_errors_in(&others);

@@ -1,5 +1,5 @@
-//! `close`: what `send` accepted arrives, or `close` says what did not; a peer that reads slowly,
-//! late or never, or goes on sending, changes nothing of that (nginx's lingering close,
+//! `close`: the bytes that `send` accepted arrive, or `close` returns how many did not. That holds
+//! for peers that read slowly, late or never, or go on sending (nginx's lingering close,
 //! aiohttp#927, hyper#3078). Long because each kind of stream and of peer has its test.
 
 use std::cell::{Cell, RefCell};
@@ -23,8 +23,9 @@ use crate::tls_support::tls;
 
 const MIB: usize = 1 << 20;
 
-/// A server that has not read what its client sends answers with `answer` bytes and closes; the
-/// client reads when it has sent all, as many do, or could not. Tells what both met.
+/// The server answers with `answer` bytes before it has read the client's data, and closes. The
+/// client reads after its last send, or when a send fails, as many clients do. Returns what both
+/// saw.
 async fn early_answer<S: ByteStream>(
     client: S,
     server: S,
@@ -87,7 +88,7 @@ fn an_early_answer_survives_an_upload() {
 #[test]
 fn an_early_answer_survives_an_upload_over_tls() {
     run(async {
-        // To encrypt 40 MiB takes a debug build half a minute.
+        // A debug build takes half a minute to encrypt 40 MiB.
         for upload in [2 * MIB, 8 * MIB, rounds(40 * MIB)] {
             let (client, server) = tls(tcp_pair()).await;
             survives_an_upload(client, server, upload, 300_000).await;
@@ -95,8 +96,8 @@ fn an_early_answer_survives_an_upload_over_tls() {
     });
 }
 
-/// Reads `total` bytes in a time that a rate gives, and writes four bytes when half of the time is
-/// over. Tells how many came.
+/// Reads `total` bytes at a constant rate within `time`, and writes four bytes when 70 % of it is
+/// over. Returns the number of bytes received, and the error at the end.
 async fn read_slowly<S: ByteStream>(client: &S, total: usize, time: Duration) -> (usize, Error) {
     let (begun, mut got, mut written) = (Instant::now(), 0, false);
     loop {
@@ -106,7 +107,7 @@ async fn read_slowly<S: ByteStream>(client: &S, total: usize, time: Duration) ->
             .expect("slept");
         if !written && due > time.mul_f64(0.7) {
             written = true;
-            // May be refused already; what counts is what is received.
+            // The send may fail already; only the received bytes count.
             drop(client.send(b"more").await);
         }
         match client.receive_max(32_768).await {
@@ -198,7 +199,7 @@ fn short() -> CloseLimits {
     }
 }
 
-/// The number of bytes that an error says were not acknowledged.
+/// Returns the number of bytes that an error reports as not acknowledged.
 pub(crate) fn lost(closed: Result<()>) -> usize {
     let Err(Error::Broken(error)) = closed else {
         panic!("{closed:?}");
@@ -245,7 +246,7 @@ fn the_limit_in_all_holds_for_a_peer_that_goes_on() {
             over.set();
             closed
         };
-        // It sends for as long as somebody takes it, and reads nothing.
+        // Sends until a send fails, and reads nothing.
         let go_on = async {
             while !over.is_set() && client.send(b"more").await.is_ok() {
                 turns(1).await;
@@ -336,7 +337,7 @@ fn a_peer_that_never_reads_cannot_hold_tls() {
             let (client, server) = tls(tcp_pair()).await;
             client.inner().set_receive_buffer_size(65_536).expect("set");
             server.inner().set_close_limits(short());
-            // With and without room for its close_notify.
+            // Runs with and without room for its close_notify.
             match full {
                 true => drop(clog(&server, 0).await),
                 false => server.send(&numbered(0, MIB)).await.expect("sent"),
@@ -347,7 +348,7 @@ fn a_peer_that_never_reads_cannot_hold_tls() {
     });
 }
 
-/// Serves clients that never read the `MIB` that they are sent; `others` runs beside.
+/// Serves clients that never read the `MIB` sent to them; `others` runs beside.
 async fn serve_the_deaf<'a>(
     listener: &'a TcpListener,
     errors: &'a RefCell<Vec<String>>,
@@ -471,7 +472,7 @@ fn a_peer_that_is_gone_after_its_end_is_not_waited_for() {
         client.send_eof().await.expect("ended");
         refused!(server.receive().await, Error::EndOfStream);
         drop(client);
-        // Nothing has told us yet; the answer to this is a reset.
+        // We do not know of the peer's end yet; this send is answered with a reset.
         server.send(b"too late").await.expect("sent");
         let begun = Instant::now();
         assert_eq!(lost(server.close().await), 8);

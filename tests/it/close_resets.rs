@@ -1,5 +1,5 @@
-//! The one rule of `close`: it is an error if bytes that were accepted are not known to have
-//! arrived, and none otherwise, however the connection ended. And it is one limit in all.
+//! The one rule of `close`: it returns an error if accepted bytes are not known to have arrived,
+//! and none otherwise, however the connection ended. Its time limit covers all of it.
 
 use std::cell::RefCell;
 
@@ -9,8 +9,8 @@ use soloio::{Event, TcpStream, connect_tcp};
 use crate::close::lost_bytes;
 use crate::net_support::{numbered, receive_numbered, run, tcp_listener, tcp_pair, turns};
 
-/// Runs a server whose handler sends so many bytes, and drops the stream when the client has
-/// sent something; `talk` is what the client does. Gives what the hook is told.
+/// Runs a server whose handler sends `bytes` bytes, and drops the stream when the client has sent
+/// something; `talk` is the client. Returns the errors that the hook got.
 async fn served(bytes: usize, talk: impl AsyncFnOnce(TcpStream)) -> Vec<String> {
     let listener = tcp_listener().await;
     let port = listener.local_addr().port();
@@ -62,7 +62,7 @@ fn a_reset_after_everything_was_acknowledged_is_no_error() {
         server.send(b"all there is").await.expect("sent");
         assert_eq!(client.receive().await.expect("sent"), b"all there is");
         client.set_zero_linger(true).expect("set");
-        // It acknowledges what came before.
+        // Its data acknowledges ours.
         client.send(b"thanks").await.expect("sent");
         assert_eq!(server.receive().await.expect("sent"), b"thanks");
         drop(client);
@@ -97,8 +97,8 @@ mod over_tls {
         refused!(server.receive().await, Error::EndOfStream);
     }
 
-    /// It ends in order, and resets the connection with much on its way. `late`: the server closes
-    /// after that.
+    /// The client ends in order, and resets the connection with many bytes on their way. `late`:
+    /// the server closes after that.
     #[test]
     fn a_reset_behind_the_peers_close_notify_is_told_if_data_is_lost() {
         run(async {
@@ -121,7 +121,8 @@ mod over_tls {
         });
     }
 
-    /// What the kernel has may be acknowledged; the rest of a send that was cut is here.
+    /// The bytes in the kernel may be acknowledged; the rest of the cut send is still in the
+    /// stream.
     #[test]
     fn bytes_that_were_never_handed_over_are_told_too() {
         run(async {
@@ -140,7 +141,7 @@ mod over_tls {
         said.expect("said");
     }
 
-    /// All it has not seen is our close_notify (and tickets, with TLS 1.3).
+    /// Only our close_notify (and, with TLS 1.3, tickets) is unread.
     #[test]
     fn a_peer_that_leaves_after_its_close_notify_is_no_error() {
         run(async {
@@ -150,7 +151,7 @@ mod over_tls {
                         server.send(&numbered(0, 1_000)).await.expect("sent");
                         receive_numbered(&client, 0, 1_000).await;
                     }
-                    // It acknowledges what came before.
+                    // The client's end acknowledges our data.
                     ends(&client, &server).await;
                     client.inner().set_zero_linger(true).expect("set");
                     drop(client);
@@ -185,7 +186,7 @@ mod over_tls {
                         over.set();
                         assert!(lost(closed) > 0);
                     };
-                    // It sends for as long as that is taken, and reads nothing.
+                    // Sends until a send fails, and reads nothing.
                     let go_on = async {
                         while total == limit && !over.is_set() && client.send(b"more").await.is_ok()
                         {

@@ -1,4 +1,4 @@
-//! Cancels the methods that the stream types have themselves: the other rounds call the traits'.
+//! Cancels the streams' inherent methods: the other rounds call those of the traits.
 
 use std::fs::{self, File};
 use std::io::IoSlice;
@@ -37,8 +37,8 @@ async fn receive<S: ByteStream>(
     join(receive, partner).await.0
 }
 
-/// The operation is handed what it is to send, and a file with the same in it; it says how much of
-/// that is left, if it can.
+/// Hands the operation its data, and a file with the same content; it returns whether it was done,
+/// and the number of unsent bytes if it knows.
 async fn send<S: ByteStream>(
     (a, b): (S, S),
     len: usize,
@@ -120,14 +120,14 @@ macro_rules! all_send {
     }};
 }
 
-/// What every type has whose goodbye needs no waiting.
+/// The operations of each type whose end is sent without waiting.
 macro_rules! all_have {
     ($cut:expr, $pair:expr, $stream:ty, $len:expr) => {{
         let cut: Cut = $cut;
         let done = all_receive!(cut, $pair, $stream) & all_send!(cut, $pair, $stream, $len);
         let (a, b): ($stream, $stream) = $pair;
         let said = is_done(cut.apply(a.send_eof()).await);
-        // A close waits a while for the peer to have read everything.
+        // `close` waits until the peer has read everything.
         let partner = async {
             assert!(b.next().await.expect("an orderly end").is_none());
             drop(b);

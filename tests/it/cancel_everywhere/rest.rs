@@ -1,4 +1,4 @@
-//! Cancels what wraps other futures, and the operations that are like one in another round.
+//! Cancels operations that wrap other futures, and those that resemble one in another round.
 
 use std::future::ready;
 use std::os::fd::AsFd;
@@ -43,7 +43,7 @@ fn scopes() {
         let in_time = cut.apply(fail_at(later, rounds_of_the_loop(3))).await;
         let moved = cut.apply(move_on_at(later, rounds_of_the_loop(3))).await;
         let moved = moved.map(|moved| moved.map(|moved| moved.expect("in time")));
-        // A cancel from outside does not reach what is in the shield; the shield's own end does.
+        // A cancel from outside does not reach into the shield; the shield's own end does.
         let shielded = cut.apply(shield(Duration::from_secs(60), rounds_of_the_loop(3)));
         let shielded = shielded.await;
         let all = [ran, in_time, moved, shielded];
@@ -346,7 +346,7 @@ fn relays() {
             (create_memory_byte_stream(9), create_memory_byte_stream(9));
         let from_client = async {
             turns(2).await;
-            // After a cut both are closed.
+            // After a cut both streams are closed.
             let sent = client.send(b"question").await;
             drop((sent, client.send_eof().await, client.receive().await));
         };

@@ -1,4 +1,4 @@
-//! Cancels what waits in a line, and race and join: a turn that came too late goes to the next.
+//! Cancels operations that wait in a line, and race and join: a cancelled turn goes to the next.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -99,7 +99,7 @@ fn semaphore_and_limiter() {
     );
 }
 
-/// The partner notifies once: if the first is cut, that has to reach the second.
+/// The partner notifies once: if the first is cut, the notification has to reach the second.
 ///
 /// Covers: Condition::wait.
 #[test]
@@ -236,13 +236,13 @@ async fn cancelled_object_send(cut: Cut, size: usize, tell: bool) -> bool {
     done
 }
 
-/// The ends are closed as soon as an item has been handed to the receive, or a send waits.
+/// Closes the ends as soon as an item was handed to the receive, or a send waits.
 async fn cancelled_at_closing_ends(cut: Cut, size: usize, receives: bool) -> bool {
     let (sender, receiver) = create_memory_object_stream(size);
     let alive = Counter::new();
     let close = async {
         turns(2).await;
-        // Into the buffer, or to the receive that waits.
+        // The item goes into the buffer, or to the waiting receive.
         let accepted = sender.send_nowait(alive.hold()).is_ok();
         receiver.close();
         sender.close();

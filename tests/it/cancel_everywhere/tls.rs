@@ -1,6 +1,6 @@
-//! Cancels the ends of TLS streams, their server, and connects that speak it.
+//! Cancels the ends of TLS streams, their server, and connects with TLS.
 //!
-//! What follows a cut of each of a stream's waits is in `tls_cancel.rs`.
+//! The state after a cut at each of a stream's waits is checked in `tls_cancel.rs`.
 
 use futures_util::future::join;
 use soloio::tls::{TlsListener, TlsStream};
@@ -30,7 +30,7 @@ fn ends() {
             end
         };
         let (closed, end) = join(cut.apply(a.close()), partner).await;
-        // A goodbye that was cut short is no orderly end.
+        // A close_notify that was cut short is no orderly end.
         assert!(matches!(end, Ok(None) | Err(Error::Broken(_))));
         said & is_done(closed)
     });
@@ -58,7 +58,7 @@ fn servers() {
             turns(2).await;
             let client = connect_tcp("127.0.0.1", port).await.expect("connects");
             let client = TlsStream::client(client, NAME, client_config());
-            // A server that was cut before it accepted leaves it in the backlog.
+            // A server that was cut before its accept leaves the client in the backlog.
             let client = polled(20, client).await;
             turns(3).await;
             listener.abort();
@@ -94,11 +94,11 @@ fn connects() {
                     _ => tcp.tls_standard_compatible(false),
                 };
                 let client = cut.apply(tls.tls_config(client_config())).await;
-                // It may not even have reached the server.
+                // The client may not even have reached the server.
                 listener.abort();
                 client.map(|client| client.expect("a handshake"))
             };
-            // It may see a connection that ended, or none.
+            // The server may accept a connection that has ended, or none.
             let (client, _server) = join(connect, listener.accept()).await;
             done &= client.is_some();
         }
