@@ -1,11 +1,11 @@
 //! The laws of a byte stream, as one suite that runs over every kind of stream.
 //!
-//! Each law takes a connected pair and knows nothing of what it is made of. `laws!` makes a test
-//! of each law for one kind of pair; a new kind of stream is one more line at the end. Modelled on
-//! trio's `check_one_way_stream`, `check_two_way_stream` and `check_half_closeable_stream`.
+//! A law takes a connected pair of any kind. `all_laws!` makes a test of each law for one kind of
+//! pair; a new kind of stream is one more line at the end. Modelled on trio's
+//! `check_one_way_stream`, `check_two_way_stream` and `check_half_closeable_stream`.
 //!
-//! `shared_laws` hold for `&S` too, where dropping a reference ends nothing; `owning_laws` are
-//! those of an owner. Long because it is one list.
+//! `shared_laws` hold for `&S` too, where dropping a reference ends nothing. Long because it is one
+//! list.
 
 use std::future::Future;
 use std::io::{ErrorKind, IoSlice};
@@ -24,7 +24,7 @@ use crate::net_support::{
 };
 use crate::support::poll_once;
 
-/// Bytes of a transfer: more than the small pipes hold, few enough for those of one byte.
+/// The bytes of a transfer: more than the small pipes hold, few enough for pipes of one byte.
 const LOT: usize = 50_000;
 
 fn refused_argument<T>(result: Result<T>) {
@@ -34,7 +34,7 @@ fn refused_argument<T>(result: Result<T>) {
     }
 }
 
-/// Everything up to the end, which has to be an orderly one.
+/// Receives everything up to the end, which has to be orderly.
 async fn receive_all<S: ByteReceiveStream>(stream: &S) -> Vec<u8> {
     let mut all = Vec::new();
     while let Some(bytes) = stream.next().await.expect("an orderly end") {
@@ -121,7 +121,7 @@ async fn the_end_comes_after_the_data_and_stays(a: impl ByteStream, b: impl Byte
 }
 
 async fn a_buffer_of_exactly_the_data_sees_the_end_next(a: impl ByteStream, b: impl ByteStream) {
-    // R3: an end that came together with the data.
+    // R3: an end that arrives together with the data.
     b.send(b"x").await.expect("room for one");
     b.send_eof().await.expect("ended");
     turns(3).await;
@@ -185,7 +185,7 @@ async fn send_eof_ends_a_waiting_send(a: impl ByteStream, b: impl ByteStream) {
 }
 
 async fn a_second_receiver_is_busy(a: impl ByteStream, b: impl ByteStream) {
-    // W5: two tasks wait for one direction, and one of them is silently forgotten.
+    // W5: two tasks wait for one direction, and one of them is never woken.
     let mut first = pin!(a.receive_max(1));
     assert!(poll_once(first.as_mut()).await.is_pending());
     refused!(a.receive().await, Error::Busy);
@@ -229,7 +229,7 @@ async fn a_second_sender_is_busy(a: impl ByteStream, b: impl ByteStream) {
 }
 
 async fn a_dropped_receive_loses_nothing(a: impl ByteStream, b: impl ByteStream) {
-    // Law 7; also S-7: a result that is ready when the receive is dropped.
+    // Law 7; also S-7: the result is ready when the receive is dropped.
     let data = numbered(0, LOT);
     let receive = async {
         let mut at = 0;
@@ -281,7 +281,7 @@ async fn a_dropped_send_from_tells_what_went(a: impl ByteStream, b: impl ByteStr
 }
 
 async fn a_send_waits_for_room_and_is_exact(a: impl ByteStream, b: impl ByteStream) {
-    // C19: a send that says Ok for what is then not sent; W6: the edge before the waiter.
+    // C19: a send returns Ok for bytes that are not sent; W6: the edge comes before the waiter.
     let taken = clog(&a, 0).await;
     let data = numbered(taken, LOT);
     let mut rest = &data[..];
@@ -347,7 +347,7 @@ async fn both_directions_flow_at_once(a: impl ByteStream, b: impl ByteStream) {
 }
 
 async fn nothing_is_read_without_a_receiver(a: impl ByteStream, b: impl ByteStream) {
-    // C16: a cancelled receive leaves reading on, and memory grows (anyio#1423).
+    // C16: reading continues after a cancelled receive, and memory grows (anyio#1423).
     assert!(polled(2, b.receive()).await.is_none());
     let taken = clog(&a, 0).await;
     let again = clog(&a, taken).await;
@@ -355,13 +355,13 @@ async fn nothing_is_read_without_a_receiver(a: impl ByteStream, b: impl ByteStre
         again < 65_536,
         "{again} bytes more were taken, and nobody receives"
     );
-    // A layer may have taken some that an empty send hands over.
+    // A layer may hold some bytes back; an empty send hands them over.
     let (sent, ()) = join(a.send(b""), receive_numbered(&b, 0, taken + again)).await;
     sent.expect("sent");
 }
 
 async fn abort_ends_who_waits(a: impl ByteStream, b: impl ByteStream) {
-    // C18: closing while another task waits hangs it (anyio#1289, anyio#1391).
+    // C18: a task that waits hangs when another one closes the stream (anyio#1289, anyio#1391).
     clog(&a, 0).await;
     let abort = async {
         turns(5).await;
@@ -470,7 +470,7 @@ async fn close_may_be_dropped_midway(a: impl ByteStream, b: impl ByteStream) {
     refused!(b.receive().await, Error::EndOfStream);
 }
 
-/// A test of one law; a `borrowed` one gets references to the pair.
+/// Makes a test of one law; a `borrowed` one gets references to the pair.
 macro_rules! law {
     (owned, $pair:expr, $law:ident) => {
         #[test]
@@ -517,7 +517,7 @@ macro_rules! shared_laws {
     };
 }
 
-/// Every law, for an owner.
+/// Tests every law for an owner.
 macro_rules! all_laws {
     ($kind:ident, $pair:expr) => {
         mod $kind {
@@ -531,7 +531,7 @@ macro_rules! all_laws {
     };
 }
 
-/// Every law that a reference has to keep.
+/// Tests every law that holds for a reference.
 macro_rules! laws_of_references {
     ($kind:ident, $pair:expr) => {
         mod $kind {
@@ -542,7 +542,7 @@ macro_rules! laws_of_references {
     };
 }
 
-/// A pair through reference counts.
+/// Returns a pair in `Rc`s.
 async fn counted<S>(pair: impl Future<Output = (S, S)>) -> (Rc<S>, Rc<S>) {
     let (a, b) = pair.await;
     (Rc::new(a), Rc::new(b))
@@ -552,13 +552,13 @@ async fn memory_pair(capacity: usize) -> (soloio::MemoryStream, soloio::MemorySt
     create_memory_byte_stream(capacity)
 }
 
-/// The accepting end first.
+/// Returns the accepting end first.
 async fn turned<S>(pair: impl Future<Output = (S, S)>) -> (S, S) {
     let (a, b) = pair.await;
     (b, a)
 }
 
-/// A pair whose kind is forgotten.
+/// Returns a pair with the type erased.
 async fn any<S: ByteStream + 'static>(
     pair: impl Future<Output = (S, S)>,
 ) -> (AnyByteStream<'static>, AnyByteStream<'static>) {
@@ -566,7 +566,7 @@ async fn any<S: ByteStream + 'static>(
     (AnyByteStream::new(a), AnyByteStream::new(b))
 }
 
-/// A pair behind buffers.
+/// Returns a pair behind buffers.
 async fn buffered<S>(pair: impl Future<Output = (S, S)>) -> (Buffered<S>, Buffered<S>) {
     let (a, b) = pair.await;
     (Buffered::new(a), Buffered::new(b))

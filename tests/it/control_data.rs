@@ -1,6 +1,5 @@
-//! Control data that the kernel adds because of a socket option that another program or another
-//! part of this one has set: no data is lost, and no descriptor is left open (pesign#69,
-//! gvisor#14785).
+//! Control data that the kernel adds because of a socket option that was set elsewhere, in this
+//! program or another: no data is lost, and no descriptor is left open (pesign#69, gvisor#14785).
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -19,7 +18,7 @@ use crate::support::{alone, fds};
 /// Since Linux 6.5; libc has no name for it yet.
 const SO_PASSPIDFD: i32 = 76;
 
-/// Has the kernel tell as much as it can beside each message.
+/// Makes the kernel add as much control data to each message as it can.
 fn tell_all(fd: impl AsFd) {
     let options = [
         libc::SO_PASSCRED,
@@ -29,7 +28,7 @@ fn tell_all(fd: impl AsFd) {
     ];
     for option in options {
         let set = kernel::set_option(&fd, libc::SOL_SOCKET, option, 1);
-        // Older kernels do not know all of them.
+        // Older kernels do not have all of the options.
         if let Err(error) = set {
             println!("socket option {option} is not there: {error}");
         }
@@ -83,7 +82,7 @@ fn descriptors_arrive_beside_all_that_the_kernel_tells_and_none_leaks() {
     );
 }
 
-/// Everything there is but IPv6 extension headers, beside the sizes of the datagrams in a message.
+/// All control data except IPv6 extension headers, beside the sizes of the datagrams in a message.
 #[test]
 fn datagrams_stay_apart_and_know_their_destination_beside_all_else() {
     const V4: [i32; 8] = [
@@ -106,7 +105,7 @@ fn datagrams_stay_apart_and_know_their_destination_beside_all_else() {
     ];
     const SOCKET: [(i32, i32); 6] = [
         (libc::SO_TIMESTAMPNS, 1),
-        // Software and hardware times, of what is received.
+        // Software and hardware times of received datagrams.
         (libc::SO_TIMESTAMPING, 0b101_1000),
         (libc::SO_RXQ_OVFL, 1),
         (libc::SO_PASSSEC, 1),

@@ -1,4 +1,4 @@
-//! One loop per core: how they end, together and in order, and what they may borrow.
+//! One loop per core: the ways they end, together and in order, and the values they may borrow.
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -27,7 +27,7 @@ fn every_core_has_a_thread_and_its_value_a_place() {
     let seen = Mutex::new(HashSet::new());
     let barrier = Barrier::new(4);
     let values = per_core(4, async |core| -> Result<usize> {
-        // All of them run at once.
+        // The barrier opens only if all of them run at once.
         barrier.wait();
         seen.lock().expect("whole").insert(thread::current().id());
         assert_eq!(core.count(), 4);
@@ -113,7 +113,7 @@ fn the_first_failure_counts() {
             turns(3).await;
             return Err(Error::other("first"));
         }
-        // What it is ended by does not hide what ended it.
+        // A panic while the other core is being ended does not hide the first error.
         let _second = OnDrop(|| quiet_panic("second"));
         sleep(LONG).await
     });
@@ -160,7 +160,7 @@ fn stop_is_heard_on_all_cores() {
             core.stop();
         }
         core.stopped().await?;
-        // It stays so.
+        // Once stopped, it stays stopped.
         core.stopped().await?;
         assert!(core.stop_handle().is_stopped());
         stopped.fetch_add(1, Ordering::SeqCst);
@@ -191,7 +191,7 @@ fn a_handle_stops_them_from_any_thread() {
     })
     .expect("no error");
     let stop = stopper.join().expect("it ended");
-    // The loops are gone: nothing happens.
+    // The loops are gone: a stop does nothing.
     stop.stop();
     assert!(stop.is_stopped());
 }
@@ -265,7 +265,7 @@ fn a_shared_port_is_served_by_all_and_stops_in_order() {
 fn waits_for_a_stop_are_cancelled_everywhere() {
     let test = "cores::waits_for_a_stop_are_cancelled_everywhere";
     everywhere_alone(test, async |cut| {
-        // The driver has a runtime: the cores run on a thread of their own.
+        // The driver has a runtime: the cores need a thread of their own.
         let round = || {
             let done = per_core(1, async |core| -> Result<bool> {
                 let stop = async {
@@ -284,7 +284,8 @@ fn waits_for_a_stop_are_cancelled_everywhere() {
     });
 }
 
-/// The first error is the result, but none of a cancel where clean-up has failed; of any type.
+/// The first error is the result; but a failed clean-up precedes a cancel's error, whatever the
+/// type.
 fn clean_up_fails_on_another_core<E: Kind>() {
     let _guard = deadline();
     for (first, expected) in [

@@ -1,10 +1,10 @@
-//! Cuts operations off at each of their waits, and looks at what is left.
+//! Cuts operations off at each of their waits, and checks the state they leave.
 //!
-//! The driver runs a round for each count of polls: the operation is cut off after that many, once
-//! as soon as it waits again (`late: false`), and once when it was woken but not polled yet
+//! The driver runs a round for each count of polls. The operation is cut off after that many polls,
+//! once as soon as it waits again (`late: false`), and once when it was woken but not polled yet
 //! (`late: true`); once by being dropped, and once by a scope around it (`gently`), where it ends
-//! with `Cancelled` or, if it is ready, with its value. The rounds go on until the operation comes
-//! to its end before its cut. Each round makes what it needs, lets a partner play its part, and
+//! with `Cancelled` or, if it is ready, with its value. The rounds continue until the operation
+//! ends before its cut. Each round makes its own objects, runs a partner beside the operation, and
 //! checks that nothing is lost and that the object still works; the driver checks descriptors,
 //! threads, sources, timers and scopes. Long because every public operation has its round.
 
@@ -16,7 +16,7 @@ use soloio::{CancelScope, Error, Result, Runtime};
 
 use crate::support::{alone, deadline, fds, threads};
 
-/// Where an operation is cut off.
+/// The moment at which an operation is cut off.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cut {
     pub(crate) polls: usize,
@@ -31,7 +31,7 @@ impl Cut {
         gently: false,
     };
 
-    /// Drops the operation after so many polls.
+    /// Drops the operation after `polls` polls.
     #[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
     pub(crate) const fn after(polls: usize, late: bool) -> Self {
         Self {
@@ -41,7 +41,7 @@ impl Cut {
         }
     }
 
-    /// The operation's output, if it needs no more polls than it is given.
+    /// Returns the operation's output, or `None` if it was cut before its end.
     pub(crate) async fn apply<F, T>(self, operation: F) -> Option<Result<T>>
     where
         F: IntoFuture<Output = Result<T>>,
@@ -65,7 +65,7 @@ impl Cut {
         .await
     }
 
-    /// The same with a scope that is cancelled instead of a drop.
+    /// Like `apply`, with a scope that is cancelled in place of the drop.
     async fn apply_gently<F, T>(self, operation: F) -> Option<Result<T>>
     where
         F: IntoFuture<Output = Result<T>>,
@@ -93,19 +93,19 @@ impl Cut {
     }
 }
 
-/// Runs `round` with every cut; it says whether the operation came to its end.
+/// Runs `round` with every cut; `round` returns true if the operation came to its end.
 pub(crate) fn everywhere(test: &str, round: impl AsyncFn(Cut) -> bool) {
-    // The name of a test there, or the full name of one elsewhere.
+    // A plain name is a test of `cancel_everywhere`; a name with `::` is complete.
     let module = ["cancel_everywhere::", ""][usize::from(test.contains("::"))];
     everywhere_alone(&format!("{module}{test}"), round);
 }
 
-/// The same with the test's full name.
+/// Like `everywhere`, with the test's full name.
 pub(crate) fn everywhere_alone(test: &str, round: impl AsyncFn(Cut) -> bool) {
     alone(test, || {
         let _guard = deadline();
         let mut runtime = Runtime::new().expect("a runtime");
-        // The loop makes its precise timer now, and not in just some of the rounds.
+        // Makes the loop's precise timer now, so that not only some of the rounds make it.
         let precise = soloio::sleep(Duration::from_micros(300));
         runtime.block_on(precise).expect("a runtime");
         let threads = threads();
@@ -138,7 +138,8 @@ pub(crate) fn everywhere_alone(test: &str, round: impl AsyncFn(Cut) -> bool) {
     });
 }
 
-/// An abandoned lookup ends when the resolver does, and wakes nobody. Threads of jobs stay a while.
+/// Waits for abandoned lookups: such a thread ends with its resolver call, and wakes no task.
+/// Threads of jobs stay a while.
 fn wait_for_lookups(runtime: &mut Runtime, before: usize) {
     while threads() > before + soloio::thread_statistics().threads {
         std::thread::yield_now();

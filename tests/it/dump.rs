@@ -1,4 +1,4 @@
-//! The dump: who waits for what, and where in the tree.
+//! The dump: what each task waits for, and its place in the tree.
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::support::{alone, forever};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// What a named task waits for.
+/// Returns what a named task waits for.
 fn waits_of(dump: &Dump, name: &str) -> String {
     let named = |task: &&TaskState| task.name.as_deref() == Some(name);
     let task = dump.tasks.iter().find(named).expect(name);
@@ -24,7 +24,7 @@ fn waits_of(dump: &Dump, name: &str) -> String {
     task.waits_for.join(", ")
 }
 
-/// The number may be another socket's by then.
+/// The number may belong to another socket by then.
 #[test]
 fn a_socket_that_another_thread_has_closed_is_not_asked() {
     let test = "dump::a_socket_that_another_thread_has_closed_is_not_asked";
@@ -161,7 +161,7 @@ fn other_waits_are_named_and_those_of_combinators_counted() {
     });
 }
 
-/// The dump of a group that `body` has filled and that has come to rest.
+/// Returns the dump of a group that `body` has filled, taken when its tasks wait.
 async fn dump_of<'env>(body: impl for<'s> AsyncFnOnce(&'s TaskGroup<'s, 'env>)) -> Dump {
     task_group(async |group| {
         body(group).await;
@@ -204,7 +204,7 @@ fn the_tree_is_that_of_the_groups_also_between_turns() {
     drop(task);
 }
 
-/// Ten thousand tasks; how long it takes is a benchmark's to say.
+/// Ten thousand tasks: the time is printed; the benchmarks measure it.
 #[test]
 fn ten_thousand_tasks_are_told() {
     run(async {

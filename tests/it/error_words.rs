@@ -1,4 +1,4 @@
-//! What errors say, what kind of `io::Error` they become, and what they keep of their causes.
+//! The messages of errors, the kinds of `io::Error` they become, and the causes they keep.
 
 use std::error::Error as StdError;
 use std::io::{self, ErrorKind};
@@ -12,7 +12,7 @@ use soloio::{
 use crate::net_support::run;
 use crate::support::quiet_panic;
 
-/// Every error that has nothing inside: its text, and its kind.
+/// Every error without a cause: its text, and its kind.
 #[test]
 fn each_word_has_its_text_and_its_kind() {
     let words = [
@@ -38,7 +38,7 @@ fn each_word_has_its_text_and_its_kind() {
             "no delimiter",
             ErrorKind::InvalidData,
         ),
-        // Loops of std's would try again for ever.
+        // std's loops would retry for ever on `ErrorKind::WouldBlock`.
         (Error::WouldBlock, "have to wait", ErrorKind::Other),
         (Error::Cancelled, "was cancelled", ErrorKind::Other),
         (Error::NoRuntime, "`soloio::block_on`", ErrorKind::Other),
@@ -195,7 +195,7 @@ fn an_item_that_could_not_be_sent_comes_back_with_the_reason() {
         let (sender, receiver) = create_memory_object_stream(0);
         let full = sender.send_nowait("item").expect_err("no receive waits");
         assert_eq!(full, TrySendError::WouldBlock("item"));
-        // The item may be anything: it is not shown.
+        // The item may be anything, so it is not shown.
         assert_eq!(
             (full.to_string(), format!("{full:?}")),
             ("it would have to wait".into(), "WouldBlock(..)".into())

@@ -1,6 +1,6 @@
 //! The executor: order, budget, stale wakers, shutdown (failure modes E1 to E14).
 //!
-//! It is long because each failure mode has its test here.
+//! Long because each failure mode has its test here.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -26,7 +26,7 @@ use crate::support::{
     resident, rounds, sanitized, threads,
 };
 
-// E5: what drops a task can't leave its thread.
+// E5: a value whose drop drops a task can't leave its thread.
 assert_not_impl_any!(TaskHandle<'static, ()>: Send, Sync);
 assert_not_impl_any!(TaskGroup<'static, 'static>: Send, Sync);
 assert_not_impl_any!(Runtime: Send, Sync);
@@ -59,7 +59,7 @@ fn e1_wakers_fire_on_another_thread_while_the_runtime_ends() {
     firing.join().expect("no wake panics");
 }
 
-/// E2, udoprog/unicycle#27: an old waker wakes the wrong task. Here a number carries a generation.
+/// E2, udoprog/unicycle#27: an old waker woke the wrong task. Here the number has a generation.
 #[test]
 fn e2_wakers_of_ended_tasks_poll_nobody() {
     let _deadline = deadline();
@@ -73,7 +73,7 @@ fn e2_wakers_of_ended_tasks_poll_nobody() {
                 stale.borrow_mut().push(waker);
             });
         }
-        // All of them have run when the last handle says so.
+        // The tasks run in order: when the last handle is ready, all have run.
         group.spawn(async {}).await?;
         assert_eq!(stale.borrow().len(), 100_000);
         for _ in 0..1_000 {
@@ -100,7 +100,7 @@ fn e2_wakers_of_ended_tasks_poll_nobody() {
     );
 }
 
-/// E2: nor does the waker of a runtime that is gone harm the one in its place.
+/// E2: a waker of an ended runtime does no harm to the next runtime in its place.
 #[test]
 fn e2_wakers_of_ended_runtimes_harm_nobody() {
     let stale: Vec<Waker> = (0..1_000).map(|_| block_on(own_waker())).collect();
@@ -133,7 +133,7 @@ fn e3_a_wake_polls_nobody_on_the_spot() {
             *cell.borrow_mut() += 1;
         });
         give_way().await;
-        // Its drop wakes the other task while the cell is borrowed.
+        // The guard's drop wakes the other task while the cell is borrowed.
         let guard = OnDrop(|| {
             let held = cell.borrow_mut();
             waits.open();
@@ -182,7 +182,7 @@ fn e5_a_cancelled_task_is_dropped_on_its_own_thread() {
     }
 }
 
-/// E6, tokio#7589: what was written before a wake is seen by the poll that follows it.
+/// E6, tokio#7589: a poll sees the stores made before its wake.
 #[test]
 fn e6_a_poll_sees_what_was_written_before_its_wake() {
     let _deadline = deadline();
@@ -197,7 +197,7 @@ fn e6_a_poll_sees_what_was_written_before_its_wake() {
                     waker.wake();
                 });
             }
-            // Hangs if a wake is lost or the store before it is not seen.
+            // Hangs if a wake is lost, or if the store before it is not seen.
             poll_fn(
                 |_| match flags.iter().all(|flag| flag.load(Ordering::Relaxed)) {
                     true => Poll::Ready(()),
@@ -266,7 +266,7 @@ fn e9_tasks_that_wake_themselves_take_turns() {
     .expect("no child fails");
 }
 
-/// E10, tokio#5772: `block_on` inside a task says what to do instead, and the outer one goes on.
+/// E10, tokio#5772: a nested `block_on` panics and names the fix, and the outer one goes on.
 #[test]
 fn e10_a_nested_block_on_names_the_fix_and_the_outer_goes_on() {
     let nested = [
@@ -329,7 +329,8 @@ fn e11_ten_thousand_runtimes_leave_nothing_behind() {
     );
 }
 
-/// E12, tokio#6148 #4976: tasks that own timers and live at the end are dropped in good order.
+/// E12, tokio#6148 #4976: tasks that own timers and live at the end are dropped while the runtime
+/// is still entered.
 #[test]
 fn e12_tasks_alive_at_the_end_are_dropped_with_the_runtime_entered() {
     let dropped = Counter::new();
@@ -339,7 +340,7 @@ fn e12_tasks_alive_at_the_end_are_dropped_with_the_runtime_entered() {
         drop(runtime.spawn(async move {
             let waker = own_waker().await;
             let mut inner = Box::pin(sleep(Duration::from_secs(3600)));
-            // Its drop wakes and makes a timer, which must find the runtime as it was.
+            // The guard's drop wakes the task and makes a timer, which needs the runtime.
             let _guard = OnDrop(move || {
                 waker.wake_by_ref();
                 inner.set(sleep(Duration::from_secs(1)));
@@ -354,7 +355,7 @@ fn e12_tasks_alive_at_the_end_are_dropped_with_the_runtime_entered() {
     assert_eq!(dropped.get(), 10);
 }
 
-/// E12: a runtime in a thread's local ends with the thread, when other locals may be gone.
+/// E12: a runtime in a thread-local ends with the thread, when other thread-locals may be gone.
 #[test]
 fn e12_a_runtime_in_a_thread_local_ends_with_its_thread() {
     thread_local! {
@@ -375,7 +376,7 @@ fn e12_a_runtime_in_a_thread_local_ends_with_its_thread() {
     told.recv().expect("its task was dropped");
 }
 
-/// E13, futures-rs#2053: a time limit is kept even if what it limits uses every turn to the end.
+/// E13, futures-rs#2053: a time limit is kept even if its future uses up every turn's budget.
 #[test]
 fn e13_a_time_limit_ends_what_is_always_busy() {
     let _deadline = deadline();
@@ -395,9 +396,9 @@ fn e13_a_time_limit_ends_what_is_always_busy() {
     block_on(async {
         let limit = Duration::from_millis(5);
         assert!(move_on_after(limit, busy()).await?.is_none());
-        // And so does a sleep that stands beside it in the same task, after it.
+        // A sleep that is polled after it in the same task ends as well.
         select(pin!(busy()), pin!(sleep(limit))).await;
-        // Nor does it keep an operation there from its turn.
+        // An operation there has its turn as well.
         let listener = create_tcp_listener().local_host("127.0.0.1").await?;
         let client = connect_tcp("127.0.0.1", listener.local_addr().port()).await?;
         select(pin!(busy()), pin!(listener.accept())).await;
@@ -454,7 +455,7 @@ fn e14_no_task_outlives_its_end() {
         let place = Rc::clone(&own);
         let task = runtime.spawn(async move {
             let _held = held;
-            // Task, waker and handle know each other.
+            // Task, waker and handle refer to each other.
             let _waker = own_waker().await;
             sleep(Duration::from_micros(10)).await.expect("a sleep");
             place.borrow_mut().take();

@@ -1,4 +1,4 @@
-//! Waits for descriptors that are not ours: every kind, several waiters, closing meanwhile.
+//! Waits for descriptors that soloio does not own: every kind, several waiters, closing meanwhile.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -75,7 +75,7 @@ fn inotify_and_devices_are_waited_for() {
         assert!(changes.read(&mut [0; 1024]).expect("the change") > 0);
         let null = File::open("/dev/null").expect("there is one");
         wait_readable(&null).await.expect("always ready");
-        // A file by its type, but one that the kernel can wait for.
+        // A file by its type, but the kernel can wait for it.
         let mounts = File::open("/proc/self/mounts").expect("procfs");
         wait_readable(&mounts)
             .await
@@ -103,7 +103,8 @@ fn another_runtime_is_waited_for() {
         });
         let inner = receiver.recv().expect("the runtime's descriptor");
         near.write_all(b"x").expect("written");
-        // It may have been served before we look; the thread's end is all that is sure.
+        // The inner loop may have served it before the first poll; only the thread's end is
+        // certain.
         drop(polled(100, wait_readable(&inner)).await);
         thread.join().expect("it ended");
     });
@@ -174,7 +175,7 @@ fn several_may_wait_for_one_descriptor() {
 fn a_descriptor_of_our_own_is_no_special_case() {
     run(async {
         let (a, b) = tcp_pair().await;
-        // It is in the poller already when it is waited for.
+        // The receive registers the descriptor with the poller before the wait does.
         assert!(polled(2, a.receive()).await.is_none());
         let send = async {
             turns(3).await;
@@ -183,7 +184,7 @@ fn a_descriptor_of_our_own_is_no_special_case() {
         let (waited, received, ()) =
             futures_util::future::join3(wait_readable(&a), a.receive(), send).await;
         assert_eq!(received.expect("received"), b"hello");
-        // Somebody was faster: it waits on, until there is more.
+        // The wait is polled before the receive takes the bytes, so it ends too.
         if waited.is_err() {
             panic!("{waited:?}");
         }
@@ -223,9 +224,9 @@ fn closing_ends_the_waits() {
             refused!(ended, Error::Closed);
         }
         assert!(polled(3, bystander.as_mut()).await.is_none());
-        // The file behind it is as it was, and may be waited for again.
+        // The file is as it was, and may be waited for again.
         assert!(polled(3, wait_readable(&reader)).await.is_none());
-        // With nobody waiting it is nothing.
+        // Without a waiter the call does nothing.
         notify_closing(&reader);
     });
 }
@@ -272,7 +273,8 @@ fn closing_is_announced_from_any_thread() {
 
 #[test]
 fn a_number_that_is_used_anew_is_another_descriptor() {
-    // A wait that is forgotten, its descriptor closed: who gets the number next waits for itself.
+    // The wait is dropped and its descriptor closed: the next descriptor has the same number, and
+    // its wait must see its own readiness.
     let test = "foreign_fds::a_number_that_is_used_anew_is_another_descriptor";
     alone(test, || {
         run(async {

@@ -1,11 +1,11 @@
-//! The least of a foreign loop: poll(2) on one descriptor.
+//! A minimal foreign loop: poll(2) on one descriptor.
 
 #![allow(unsafe_code, reason = "poll(2) has no safe face in std")]
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
-/// Waits until the descriptor is readable, at most so long (rounded up to a millisecond).
+/// Waits until the descriptor is readable, at most this long (rounded up to a millisecond).
 pub(crate) fn readable(fd: impl AsFd, at_most: Duration) -> bool {
     let fd = fd.as_fd().as_raw_fd();
     let mut entry = libc::pollfd {

@@ -1,5 +1,5 @@
-//! Forks: the child leaves its parent's loop alone, gets an error where it would have used it, and
-//! can have a runtime of its own. Each child is a real one, and leaves by `_exit`.
+//! Forks: the child leaves its parent's loop alone, gets an error where it would use it, and can
+//! have a runtime of its own. Each child is a real process, and leaves by `_exit`.
 
 #![allow(unsafe_code, reason = "to fork, to wait for the child, to leave it")]
 
@@ -17,10 +17,10 @@ use soloio::{
 
 use crate::support::{alone, deadline};
 
-/// The child's number in the parent, `None` in the child.
+/// Returns the child's process ID in the parent, `None` in the child.
 fn fork() -> Option<i32> {
-    // SAFETY: the parent has no other thread that holds a lock: it is a process of this test's
-    // own. The child leaves by `_exit`.
+    // SAFETY: no other thread holds a lock: this process runs this test alone. The child leaves by
+    // `_exit`.
     match unsafe { libc::fork() } {
         -1 => panic!("{}", io::Error::last_os_error()),
         0 => None,
@@ -28,7 +28,7 @@ fn fork() -> Option<i32> {
     }
 }
 
-/// The child's end: a panic that comes by is one, too.
+/// Ends the child when dropped, also during a panic.
 struct Leave;
 
 impl Drop for Leave {
@@ -66,7 +66,8 @@ impl Served {
                 Ok::<_, Error>((listener, stream, client))
             })
             .expect("connected");
-        // Lent: it may have been duplicated, so it is taken out of the poller when it is dropped.
+        // Lends the descriptor: it may have been duplicated, so the drop takes it out of the
+        // poller.
         let _lent = stream.as_fd();
         let mut served = Self {
             runtime,
@@ -78,7 +79,7 @@ impl Served {
         served
     }
 
-    /// One that waits is woken, on both sockets, more than once.
+    /// Waits on both sockets, and expects to be woken, more than once.
     fn goes_on(&mut self) {
         let (listener, stream, client) = (&self.listener, &self.stream, &mut self.client);
         let round = async || {
@@ -161,7 +162,7 @@ fn serve_anew(inherited: &TcpListener, stream: &TcpStream) {
             client.send(b"hello").await?;
             assert_eq!(accepted.receive().await?, b"hello");
         }
-        // The parent's stream is the child's, too.
+        // The child has the parent's stream too.
         stream.send(b"from the child").await?;
         sleep(Duration::from_millis(1)).await
     }));
@@ -182,7 +183,7 @@ fn a_runtime_of_the_childs_own_works() {
         served.client.read_exact(&mut said).expect("the child's");
         assert_eq!(&said, b"from the child");
         served.goes_on();
-        // Also one that begins inside a task of the parent's.
+        // The same for a child that is forked inside one of the parent's tasks.
         let (listener, stream) = (&served.listener, &served.stream);
         let child = served.runtime.block_on(async {
             sleep(Duration::from_millis(1))

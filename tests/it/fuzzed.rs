@@ -1,6 +1,6 @@
-//! The bodies of the fuzz targets, with inputs of a small generator: made of pieces that mean
-//! something, changed, cut and put together. `SOLOIO_FUZZ_SECONDS` says for how long; without it a
-//! few thousand inputs are tried.
+//! Runs the bodies of the fuzz targets with inputs of a small generator, which takes meaningful
+//! pieces, changes them, cuts them and joins them. `SOLOIO_FUZZ_SECONDS` sets the time to run;
+//! without it a few thousand inputs are tried.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ mod pem;
 #[path = "fuzzed/scopes.rs"]
 pub(crate) mod scopes;
 
-/// Runs a body on inputs of these pieces.
+/// Runs a body on inputs made of these pieces.
 fn drive(seed: u64, pieces: &[&[u8]], body: impl Fn(&[u8])) {
     let seconds = std::env::var("SOLOIO_FUZZ_SECONDS").ok();
     let seconds = seconds.map(|text| text.parse().expect("a number of seconds"));
@@ -82,7 +82,7 @@ fn buffered_is_its_twin() {
 
 #[test]
 fn scopes_are_their_twin() {
-    // Ends of nodes and of steps, and what makes a deep tree.
+    // Bytes that end nodes and steps, and bytes that make a deep tree.
     drive(
         3,
         &[

@@ -1,7 +1,7 @@
 //! Random programs of tasks against a naive twin: a queue of names and nothing else.
 //!
-//! A program gives each task a list of steps. The twin runs them with a `VecDeque` and says in
-//! which order tasks have to be polled and how each ends; the group must do exactly that.
+//! A program gives each task a list of steps. The twin runs them with a `VecDeque` and computes the
+//! order of polls and the end of each task; the group must do exactly the same.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -20,27 +20,27 @@ use crate::support::{Counter, OnDrop, deadline, give_way, poll_once};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// What a task does, one after the other.
+/// A step of a task.
 #[derive(Clone, Copy, Debug)]
 enum Action {
     /// Wakes itself and waits.
     GiveWay,
-    /// Starts the next task that was not started yet.
+    /// Starts the next task.
     Spawn,
-    /// Cancels one of the tasks that were started, perhaps itself.
+    /// Cancels a task that was started, perhaps itself.
     Cancel(usize),
-    /// Waits for a task that was started later than itself, unless somebody else does.
+    /// Waits for a task that was started later than itself, unless another task does.
     Join(usize),
 }
 
-/// What can be seen from outside.
+/// An event that can be seen from outside.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Event {
     Polled(usize),
     Ended(usize),
     /// Dropped before its end.
     Dropped(usize),
-    /// Who waited, for whom, and whether there was a value.
+    /// The task that waited, the task it waited for, and true if there was a value.
     Joined(usize, usize, bool),
 }
 
@@ -63,14 +63,14 @@ struct Twin {
     queued: bool,
     cancelled: bool,
     ended: bool,
-    /// Ended with a value that nobody took yet.
+    /// Ended with a value that was not taken yet.
     value: bool,
     joiner: Option<usize>,
-    /// Somebody waits for it, or did.
+    /// A task waits for it, or did.
     awaited: bool,
     /// In the middle of a `GiveWay` or `Join`.
     waiting: bool,
-    /// In this poll: it was told that it is cancelled.
+    /// The cancel was delivered in this poll.
     told: bool,
 }
 
@@ -117,19 +117,20 @@ impl Oracle {
             } else if !cancelled {
                 continue;
             } else if self.tasks[name].told {
-                // What it waits for now is none of ours: it is looked at once more.
+                // Its next wait is no operation of soloio, so the cancelled task is polled once
+                // more.
                 self.wake(name);
                 continue;
             } else {
                 self.end(name, Event::Dropped(name));
             }
-            // It is off the list, even if it woke itself.
+            // An ended task leaves the queue, even if it woke itself.
             self.ready.retain(|other| *other != name);
         }
         self.events
     }
 
-    /// True when the task has come to its end.
+    /// Returns true when the task has come to its end.
     fn poll(&mut self, name: usize, program: &Program) -> bool {
         while let Some(&action) = program[name].get(self.tasks[name].at) {
             match action {
@@ -180,8 +181,8 @@ impl Oracle {
     }
 }
 
-/// What the real tasks share. The handles are in cells, so that one may be cancelled while it is
-/// waited for.
+/// The state that the real tasks share. The handles are in cells, so that a task may be cancelled
+/// while another one waits for it.
 struct World<'s> {
     program: Program,
     handles: RefCell<Vec<Rc<RefCell<TaskHandle<'s, usize>>>>>,
@@ -265,7 +266,7 @@ async fn task<'s>(
     Ok(name)
 }
 
-/// Polls a group in one place after the other, each time before it is polled where it stays.
+/// Polls a group in changing places, each time before the poll in its own place.
 async fn moving(mut group: Pin<Box<impl Future<Output = Result<()>>>>) -> Result<()> {
     let mut polls = 0;
     poll_fn(|cx| {
@@ -307,7 +308,7 @@ fn run(program: &Program) -> Vec<Event> {
             live: live.clone(),
         });
         spawn(&world, group);
-        // The body waits for its turn until nothing moves any more.
+        // The body yields until no more events come.
         let mut seen = usize::MAX;
         while std::mem::replace(&mut seen, world.events.borrow().len())
             != world.events.borrow().len()
@@ -322,7 +323,7 @@ fn run(program: &Program) -> Vec<Event> {
     events.into_inner()
 }
 
-/// Random programs to try.
+/// The number of random programs.
 const CASES: u32 = if cfg!(debug_assertions) {
     2_000
 } else {

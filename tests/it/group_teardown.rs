@@ -1,4 +1,4 @@
-//! The end of a group: what drops do that spawn, wake and cancel, and groups that are forgotten.
+//! The end of a group: drops that spawn, wake and cancel; and groups that are forgotten.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -50,8 +50,8 @@ fn dropping_a_group_drops_its_children_at_once() {
     });
 }
 
-/// Protocol 3: children are dropped before what they borrow, and one at a time: a drop may spawn,
-/// wake siblings, cancel them, and finds a group that is closed.
+/// Protocol 3: children are dropped before the values they borrow, one at a time. A drop may spawn,
+/// wake and cancel siblings; the group is already closed.
 #[test]
 fn a_drop_may_spawn_wake_and_cancel() {
     let (dropped, refused) = (Counter::new(), Counter::new());
@@ -93,7 +93,7 @@ fn a_drop_may_spawn_wake_and_cancel() {
     assert_eq!(*borrowed.borrow(), [0, 1, 2, 3, 4]);
 }
 
-/// The same while the group lives: a child's drop, when it ends or is cancelled, may spawn.
+/// A child's drop may spawn into a group that still runs, whether the child ends or is cancelled.
 #[test]
 fn a_drop_may_spawn_into_a_group_that_goes_on() {
     let ran = Counter::new();
@@ -117,7 +117,7 @@ fn a_drop_may_spawn_into_a_group_that_goes_on() {
     assert_eq!(ran.get(), 2);
 }
 
-/// Protocol 3: children that own their own handles and each other's are dropped all the same.
+/// Protocol 3: children that own their own handles and those of others are dropped with the group.
 #[test]
 fn a_child_that_owns_its_handle_is_dropped_with_the_group() {
     let live = Counter::new();
@@ -142,7 +142,7 @@ fn a_child_that_owns_its_handle_is_dropped_with_the_group() {
     });
 }
 
-/// Results that nobody took are dropped with the group, and may do as they like meanwhile.
+/// Results that no task took are dropped with the group; their drop may spawn.
 #[test]
 fn results_that_nobody_takes_are_dropped() {
     let live = Counter::new();
@@ -167,7 +167,7 @@ fn results_that_nobody_takes_are_dropped() {
     assert_eq!(live.get(), 0);
 }
 
-/// What is forgotten stays known, so that a leak checker doesn't take it for lost.
+/// Keeps the address of a forgotten future, so that a leak checker doesn't report it.
 fn forget<F: Future + ?Sized>(future: Pin<Box<F>>) {
     static KEPT: Mutex<Vec<usize>> = Mutex::new(Vec::new());
     let address = (&raw const *future).addr();
@@ -175,8 +175,8 @@ fn forget<F: Future + ?Sized>(future: Pin<Box<F>>) {
     mem::forget(future);
 }
 
-/// S-1, glommio#335, tokio#3162: a forgotten group is polled by nobody any more, and the wakers of
-/// its children meet nobody else.
+/// S-1, glommio#335, tokio#3162: a forgotten group is never polled again, and the wakers of its
+/// children wake no other task.
 #[test]
 fn a_forgotten_group_is_harmless() {
     let polls = Counter::new();
@@ -204,7 +204,7 @@ fn a_forgotten_group_is_harmless() {
         thread::spawn(move || others.into_iter().for_each(Waker::wake))
             .join()
             .expect("no panic");
-        // Others take part in what was theirs.
+        // The queue and the timers of the forgotten tasks serve the next tasks.
         task_group(async |group| {
             for _ in 0..100 {
                 group.spawn(sleep(Duration::from_micros(100)));

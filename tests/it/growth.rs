@@ -1,4 +1,5 @@
-//! What grows with what: polls and allocations are counted, since times depend on the machine.
+//! Costs that may grow, and with what: polls and allocations are counted, since times depend on the
+//! machine.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,13 +13,13 @@ use crate::support::{
     Counter, Gate, counted, deadline, forever, give_way, poll_once, sanitized, until_woken,
 };
 
-/// Waking one of 10,000 children polls that one, its group, and nobody else.
+/// Waking one of 10,000 children polls that child and its group, and no other.
 #[test]
 fn one_woken_child_of_ten_thousand_is_one_poll() {
     let (children, outer, body) = (Counter::new(), Counter::new(), Counter::new());
     let gates: Vec<_> = (0..10_000).map(|_| Gate::default()).collect();
     block_on(task_group(async |group| {
-        // In a group of its own, so that the polls of the group can be counted too.
+        // A second group around it, so that the polls of the group can be counted too.
         let inner = task_group(async |inner| {
             for gate in &gates {
                 inner.spawn(counted(children.clone(), gate.wait()));
@@ -38,7 +39,7 @@ fn one_woken_child_of_ten_thousand_is_one_poll() {
             }
             assert_eq!(children.get(), before.0 + n + 1);
         }
-        // One for each, and now and then one more where a turn ended in between.
+        // One poll for each, and a few more where a turn ended in between.
         assert!(
             outer.get() - before.1 <= 1_100,
             "{}",
@@ -53,7 +54,7 @@ fn one_woken_child_of_ten_thousand_is_one_poll() {
 
 type Boxed<'a> = Pin<Box<dyn Future<Output = Result<usize>> + 'a>>;
 
-/// So many groups inside each other, without other futures in between: those take stack, too.
+/// Nests `depth` groups, without other futures in between: those take stack, too.
 fn nested<'a>(depth: usize, innermost: &'a Gate, live: &'a Counter) -> Boxed<'a> {
     if depth == 0 {
         return Box::pin(async {
@@ -69,8 +70,8 @@ fn nested<'a>(depth: usize, innermost: &'a Gate, live: &'a Counter) -> Boxed<'a>
     }))
 }
 
-/// S-9, trio#1235: 1,000 groups inside each other run, are woken and dropped on a stack of 2 MB.
-/// They are more than the polls of one turn, and the innermost has its turn all the same.
+/// S-9, trio#1235: 1,000 nested groups run, are woken and dropped on a stack of 2 MB. A turn has
+/// fewer polls than that; the innermost task is polled all the same.
 #[test]
 fn a_thousand_nested_groups_fit_on_two_megabytes() {
     let _deadline = deadline();
@@ -94,7 +95,7 @@ fn a_thousand_nested_groups_fit_on_two_megabytes() {
             Ok::<_, Error>(())
         })
     };
-    // A sanitizer's frames are several times as large.
+    // A sanitizer's stack frames are several times as large.
     let size = if sanitized() { 16 } else { 2 } * 1024 * 1024;
     let thread = thread::Builder::new().stack_size(size).spawn(run);
     thread
@@ -104,7 +105,7 @@ fn a_thousand_nested_groups_fit_on_two_megabytes() {
         .expect("no child fails");
 }
 
-/// What a number of groups costs: polls of their children, and allocations.
+/// Returns the costs of some groups: polls of their children, and allocations.
 fn cost_of(groups: usize, side_by_side: bool) -> (usize, usize) {
     let polls = Counter::new();
     let one = || {
@@ -150,7 +151,7 @@ fn a_hundred_thousand_groups_side_by_side_and_in_sequence_cost_what_each_costs()
     }
 }
 
-/// A group within a group within a group: a wake at the bottom costs one poll a level.
+/// A group in a group in a group: a wake of the innermost child costs one poll a level.
 #[test]
 fn a_wake_through_many_levels_polls_each_once() {
     let polls = Counter::new();
@@ -161,7 +162,7 @@ fn a_wake_through_many_levels_polls_each_once() {
                 forever().await;
             }
             task_group(async |group| {
-                // Siblings that have nothing to do with it.
+                // Siblings that the wake must not poll.
                 for _ in 0..10 {
                     group.spawn(counted(polls.clone(), forever()));
                 }

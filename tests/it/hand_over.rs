@@ -1,4 +1,5 @@
-//! A socket's way to another loop: refused unless asked for, lost nothing when it was.
+//! Handing a socket over to another loop: it is refused without `unbind`, and loses nothing with
+//! it.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::net_support::{
 };
 use crate::support::{alone, deadline, fds};
 
-/// Sends what it receives, on a thread and a runtime of its own.
+/// Echoes on its own thread and runtime.
 fn echo_elsewhere(stream: TcpStream) -> std::thread::JoinHandle<usize> {
     std::thread::spawn(move || {
         block_on(async {
@@ -40,11 +41,11 @@ fn an_accepted_stream_is_served_on_another_loop() {
             for round in 0..20 {
                 let client = connect_tcp("127.0.0.1", port).await.expect("connects");
                 let server = listener.accept().await.expect("accepts");
-                // It has been used here, waited for, and has received something.
+                // Here the stream is used, waited for, and receives something.
                 client.send(&numbered(0, 10)).await.expect("sent");
                 assert!(server.receive_max(4).await.is_ok());
                 if round % 2 == 0 {
-                    // Some of what is left is known to be there, or known not to be.
+                    // Receives the rest, so that the stream's readiness is known: data, then none.
                     server.receive().await.expect("the rest");
                     assert!(polled(2, server.receive()).await.is_none());
                     client.send(&numbered(0, 6)).await.expect("sent");
@@ -82,7 +83,7 @@ fn without_it_another_loop_refuses() {
             refused!(a.send(b"x").await, Error::OtherLoop);
             refused!(ua.receive().await, Error::OtherLoop);
         });
-        // On any thread: the loop it is bound to hears of it.
+        // `unbind` works on any thread: the loop that the socket was bound to is informed.
         let (a, ua) = (a.unbind(), ua.unbind());
         block_on(async {
             a.send(b"x").await.expect("sent");
@@ -96,7 +97,7 @@ fn without_it_another_loop_refuses() {
     here.turn(Some(Duration::ZERO)).expect("a turn");
     let state = format!("{here:?}");
     assert!(!state.contains("sources: 2"), "{state}");
-    // The loop it was bound to last has ended: no need to ask.
+    // The last loop has ended, so the sockets need no `unbind`.
     here.block_on(async {
         assert_eq!(b.receive().await.expect("sent elsewhere"), b"x");
         b.send(b"y").await.expect("sent");
@@ -122,7 +123,7 @@ fn udp_and_unix_are_handed_over_too() {
     });
     near = near.unbind();
     let (server, client) = (server.unbind(), client.unbind());
-    // Between turns it is as from another thread: the loop hears of it in the next.
+    // Between turns the loop is informed as from another thread, and acts in the next turn.
     here.turn(Some(Duration::ZERO)).expect("a turn");
     assert!(format!("{here:?}").contains("sources: 0"), "{here:?}");
     let thread = std::thread::spawn(move || {
@@ -164,7 +165,7 @@ fn unix_datagrams_are_handed_over_too() {
         assert!(polled(2, near.receive()).await.is_none());
         (server, client, near, far)
     });
-    // What is on its way when they change their loop is not lost.
+    // Datagrams that arrive during the hand-over are not lost.
     here.block_on(async {
         client.send_to(b"early", &served).await.expect("sent");
         far.send(b"early").await.expect("sent");
@@ -238,7 +239,7 @@ fn listeners_are_handed_over_too() {
         (tcp, unix)
     });
     let (port, path) = (tcp.local_addr().port(), dir.path("s"));
-    // Who connects meanwhile waits.
+    // A client that connects meanwhile waits.
     let early = here
         .block_on(connect_tcp("127.0.0.1", port))
         .expect("connects");

@@ -1,6 +1,5 @@
-//! Wakers whose clone, wake and drop do what code should not do there, at every place where the
-//! runtime touches a waker that is not its own (failure mode E4). Long because
-//! all share one waker.
+//! Wakers whose clone, wake and drop misbehave, at every place where the runtime touches a waker
+//! that is not its own (failure mode E4). Long because all tests share one waker.
 
 #![allow(
     unsafe_code,
@@ -22,7 +21,7 @@ use crate::support::{
     Counter, Gate, OnDrop, deadline, forever, give_way, own_waker, poll_once, quiet_panic,
 };
 
-/// What was called.
+/// The function of the waker that was called.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Call {
     Clone,
@@ -33,7 +32,8 @@ enum Call {
 type Mischief = Box<dyn FnMut(Call)>;
 
 thread_local! {
-    /// What a hostile waker of this thread does. Taken out meanwhile: it does not meet itself.
+    /// The action of this thread's hostile wakers. It is taken out during a call, so it does not
+    /// nest.
     static MISCHIEF: RefCell<Option<Mischief>> = const { RefCell::new(None) };
     static CALLS: Cell<usize> = const { Cell::new(0) };
 }
@@ -56,7 +56,7 @@ static VTABLE: RawWakerVTable = RawWakerVTable::new(
         RawWaker::new(data, &VTABLE)
     },
     |_| {
-        // By value: it is gone afterwards, too.
+        // `wake` takes the waker by value: it is dropped afterwards.
         called(Call::Wake);
         called(Call::Drop);
     },
@@ -64,13 +64,13 @@ static VTABLE: RawWakerVTable = RawWakerVTable::new(
     |_| called(Call::Drop),
 );
 
-/// A waker that does mischief on its thread, and nothing elsewhere.
+/// Returns a waker that runs this thread's action; on other threads it does nothing.
 fn hostile() -> Waker {
     // SAFETY: the functions ignore the data, and touch only locals of the calling thread.
     unsafe { Waker::new(std::ptr::null(), &VTABLE) }
 }
 
-/// Sets the mischief for as long as the guard lives; counts the calls.
+/// Sets the action until the guard is dropped; resets the count of calls.
 fn mischief(what: impl FnMut(Call) + 'static) -> impl Drop {
     MISCHIEF.set(Some(Box::new(what)));
     CALLS.set(0);
@@ -79,7 +79,7 @@ fn mischief(what: impl FnMut(Call) + 'static) -> impl Drop {
 
 type Boxed<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
 
-/// What waits in each way there is, to be polled with a hostile waker.
+/// One future for each way to wait, to be polled with a hostile waker.
 fn waits<'a>(gate: &'a Gate) -> Vec<Boxed<'a>> {
     let group = || {
         task_group(async |group| {
@@ -108,7 +108,7 @@ fn poll(future: &mut Boxed<'_>, waker: &Waker) -> bool {
         .is_ready()
 }
 
-/// Polls everything with hostile and with good wakers in turn, lets all be woken, drops it.
+/// Polls each with hostile and good wakers in turn, wakes some, and drops the rest.
 async fn provoke(group: &soloio::TaskGroup<'_, '_>) -> Result<()> {
     let gate = Rc::new(Gate::default());
     let good = own_waker().await;
@@ -131,8 +131,8 @@ async fn provoke(group: &soloio::TaskGroup<'_, '_>) -> Result<()> {
     Ok(())
 }
 
-/// E4, tokio-core#190, tokio#5429: spawning, cancelling, sleeping, entering another runtime and
-/// dropping one from inside clone, wake and drop of a waker meet no borrow.
+/// E4, tokio-core#190, tokio#5429: a waker's clone, wake and drop may spawn, cancel, sleep, enter
+/// another runtime and drop one: nothing is borrowed at that moment.
 #[test]
 fn e4_wakers_may_come_back_in_from_clone_wake_and_drop() {
     let _deadline = deadline();
@@ -149,7 +149,7 @@ fn e4_wakers_may_come_back_in_from_clone_wake_and_drop() {
     let _mischief = mischief(move |_| {
         count += 1;
         match count % 6 {
-            // Cancels, and so wakes, tasks of the runtime that is running.
+            // Cancels, and thereby wakes, tasks of the runtime that is running.
             0 => drop(theirs.borrow_mut().pop().inspect(TaskHandle::cancel)),
             1 => {
                 let mut long: Boxed<'static> = Box::pin(sleep(Duration::from_secs(3600)));
@@ -181,14 +181,15 @@ fn e4_wakers_may_come_back_in_from_clone_wake_and_drop() {
     drop(runtime);
 }
 
-/// E7: wakers that panic lose nobody else's wake, and leave the runtime in order.
+/// E7: a waker that panics loses no other wake, and leaves the runtime in order.
 #[test]
 fn e7_wakers_that_panic_lose_no_other_wake() {
     let _deadline = deadline();
     for bad in [Call::Clone, Call::Wake, Call::Drop] {
         let mut runtime = Runtime::new().expect("a runtime");
         let guard = mischief(move |call| {
-            // A second panic during the first would end the process, whoever drops the waker.
+            // A second panic during the first would abort the process, wherever the waker is
+            // dropped.
             if call == bad && !std::thread::panicking() {
                 quiet_panic("in a waker");
             }
@@ -209,14 +210,14 @@ fn e7_wakers_that_panic_lose_no_other_wake() {
     }
 }
 
-/// E7: wakes from another thread that stand in the queue behind one whose waker panics.
+/// E7: a waker panics while wakes from another thread are queued behind its own.
 #[test]
 fn e7_a_panicking_waker_does_not_lose_the_wakes_behind_it() {
     let _deadline = deadline();
     let mut runtime = Runtime::new().expect("a runtime");
     let wakers: Rc<RefCell<Vec<Waker>>> = Rc::default();
     let woken = Counter::new();
-    // The first waits inside a group whose waker panics, the others are plain tasks.
+    // The first task waits inside a group whose waker panics, the others are plain tasks.
     let own = Rc::clone(&wakers);
     let mut group: Boxed<'static> = Box::pin(task_group(async move |group| {
         group.spawn(async move {
@@ -260,7 +261,7 @@ fn e7_a_panicking_waker_does_not_lose_the_wakes_behind_it() {
     drop(group);
 }
 
-/// A joiner's waker that panics while the drop of the cancelled task panics: no abort.
+/// A joiner's waker panics while the cancelled task's drop panics: the process is not aborted.
 #[test]
 fn e7_a_panicking_joiner_and_a_panicking_drop_do_not_abort() {
     let mut runtime = Runtime::new().expect("a runtime");
@@ -287,7 +288,7 @@ fn e7_a_panicking_joiner_and_a_panicking_drop_do_not_abort() {
     assert!(task.is_finished());
 }
 
-/// A drop that panics does not lose what stands behind it of what was dropped outside the loop.
+/// A panicking drop does not lose the other values that were dropped outside the loop.
 #[test]
 fn e7_a_panicking_drop_does_not_lose_what_was_dropped_elsewhere() {
     const HOUR: Duration = Duration::from_secs(3600);
@@ -319,7 +320,7 @@ fn e7_a_panicking_drop_does_not_lose_what_was_dropped_elsewhere() {
     assert!(format!("{runtime:?}").contains("scopes: 0"), "{runtime:?}");
 }
 
-/// Cancelling a scope, or moving its deadline, calls no foreign code while its runs are borrowed.
+/// Cancelling a scope, or moving its deadline, calls no waker while the scope's runs are borrowed.
 #[test]
 fn e4_the_wakers_of_a_scope_may_come_back_in_to_it() {
     for bad in [Call::Clone, Call::Wake, Call::Drop] {
@@ -349,7 +350,7 @@ fn e4_the_wakers_of_a_scope_may_come_back_in_to_it() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 64 } else { 512 }))]
 
-    /// E4 with mischief in any order.
+    /// E4 with these actions in random order.
     #[test]
     fn e4_mischief_in_any_order(what in prop::collection::vec(0..5_u8, 1..20)) {
         let _deadline = deadline();

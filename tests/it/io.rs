@@ -1,4 +1,4 @@
-//! Streams in polls: `Io`, the places, and what an adapter to another crate's traits relies on.
+//! Streams in polls: `Io`, the places, and the laws that adapters to other crates' traits rely on.
 //!
 //! Long because each law is tried over each kind of stream.
 
@@ -41,7 +41,7 @@ async fn send<S: ByteStream>(io: &mut Io<S>, mut data: &[u8]) -> Result<()> {
     poll_fn(|cx| io.poll_flush(cx)).await
 }
 
-/// What adapters rely on, over any pair.
+/// The laws that adapters rely on, for any pair.
 async fn laws<S: ByteStream>((a, b): (S, S)) {
     bytes_pass_both_ways_and_the_end_is_empty(&a, &b).await;
     one_that_is_left_pending_is_the_receiver(&a, &b).await;
@@ -103,7 +103,7 @@ async fn one_that_is_left_pending_is_the_sender<S: ByteStream>(a: &S, b: &S) {
     let before = clog(a, 0).await;
     let data = numbered(before, 70_000);
     let (mut io, mut taken) = (Io::new(a), 0);
-    // A layer takes some before it has to wait.
+    // A layer takes some bytes before it has to wait.
     let sent = loop {
         match poll_once(pin!(poll_fn(
             |cx| io.poll_send(cx, &[IoSlice::new(&data[taken..])])
@@ -199,7 +199,7 @@ mod over_tls {
         run(async { laws(tls(tls(unix_pair())).await).await });
     }
 
-    /// Also in a task that has to be `Send`, where its own futures cannot be.
+    /// Works in a task that has to be `Send`, where its own futures cannot be.
     #[test]
     fn an_io_over_tls_can_travel() {
         fn travels<T: Send>(_: T) {}
@@ -218,7 +218,7 @@ mod over_tls {
         ));
     }
 
-    /// What a sender that left had given to the session is handed over by a receive that waits.
+    /// A waiting receive hands over data that a dropped sender left in the session.
     #[test]
     fn a_receiver_that_waits_takes_over() {
         run(async {
@@ -257,7 +257,7 @@ fn futures_of_sockets_can_travel() {
     });
 }
 
-/// With the waker of a combinator, too, and the direction is free after that.
+/// Works with a combinator's waker, too, and the direction is free after that.
 #[test]
 fn a_cancel_is_told_to_a_poll() {
     run(async {
@@ -284,7 +284,7 @@ fn a_cancel_is_told_to_a_poll() {
     });
 }
 
-/// A poll that is always ready lets the time limit around it be met.
+/// A time limit ends a loop of polls that are always ready.
 #[test]
 fn a_poll_that_never_waits_gives_way() {
     run(async {
@@ -302,7 +302,7 @@ fn a_poll_that_never_waits_gives_way() {
     });
 }
 
-/// A place that was left pending under a runtime that has ended goes on under the next.
+/// A place that is pending when its runtime ends continues under the next.
 #[test]
 fn a_place_goes_on_under_another_runtime() {
     let (a, b) = run(tcp_pair());
@@ -341,7 +341,7 @@ fn an_operation_of_any_stream_allocates_nothing() {
     });
 }
 
-/// A group's tasks each with a place of their own, on both ends of one stream.
+/// The tasks of a group have a place each, on both ends of one stream.
 #[test]
 fn places_may_be_held_by_tasks() {
     run(async {
@@ -369,7 +369,7 @@ fn places_may_be_held_by_tasks() {
     });
 }
 
-/// A place that is idle has nothing to give back.
+/// A place is idle unless its operation waits.
 #[test]
 fn a_place_is_idle_but_while_it_waits() {
     run(async {
@@ -387,8 +387,8 @@ fn a_place_is_idle_but_while_it_waits() {
     });
 }
 
-/// A send that gives way in its middle, because the turn's budget is used, is still the sender:
-/// whichever part of the budget it finds.
+/// A send that yields in its middle, because the turn's budget is spent, remains the sender; tried
+/// with each rest of the budget.
 async fn a_send_that_gives_way_is_the_sender<S: ByteStream>(
     pair: impl AsyncFn() -> (S, S),
     length: usize,
@@ -407,13 +407,13 @@ async fn a_send_that_gives_way_is_the_sender<S: ByteStream>(
         }
         let data = numbered(0, length);
         let mut send = pin!(a.send(&data));
-        // So much as the turn has left, and no more.
+        // Uses the rest of the turn's budget, and no more.
         if poll_once(send.as_mut()).await.is_ready() {
             continue;
         }
         turns(1).await;
         let Some(first) = polled(4, b.receive_max(1)).await else {
-            // It gave way before it had begun.
+            // It yielded before it had sent anything.
             continue;
         };
         caught += 1;

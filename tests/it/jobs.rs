@@ -1,6 +1,6 @@
-//! Jobs on other threads: their bound, their panics, what a cancel leaves of them, and the threads.
+//! Jobs on other threads: their bound, their panics, cancelled jobs, and the threads.
 //!
-//! What counts threads runs in a process of its own. Long because each way to end has its test.
+//! Tests that count threads run in their own process. Long because each way to end has its test.
 
 use std::cell::Cell;
 use std::future::IntoFuture;
@@ -25,14 +25,14 @@ use crate::support::{
     CountedDrop, OnDrop, alone, deadline, fds, message, poll_once, poll_with, rounds, threads,
 };
 
-/// Waits, without a runtime, until something on other threads is so.
+/// Waits, without a runtime, until other threads have made the condition true.
 fn until(mut is_so: impl FnMut() -> bool) {
     while !is_so() {
         thread::yield_now();
     }
 }
 
-/// A job that runs until the sender is dropped.
+/// Returns a job that runs until the sender is dropped.
 fn held() -> (Sender<()>, impl FnOnce() + Send) {
     let (sender, receiver): (_, Receiver<()>) = channel();
     (sender, move || {
@@ -93,9 +93,9 @@ fn a_thousand_jobs_run_forty_at_a_time() {
         let most = shared.1.load(SeqCst);
         assert!((2..=40).contains(&most), "{most} at a time");
         assert!(thread_statistics().threads <= 40);
-        // One that has ended for the pool may still be on its way out of the process.
+        // A thread that has left the pool may take a moment to leave the process.
         until(|| threads() - before <= 40);
-        // First come, first served: none starts more than the bound ahead of its turn.
+        // First come, first served: no job starts more than the bound ahead of its turn.
         let order: Vec<i32> = shared.2.lock().expect("no panic").clone();
         let ahead = order.iter().zip(0..).map(|(n, at)| n - at).max();
         assert!(ahead.expect("a thousand") <= 40, "{ahead:?}");
@@ -113,7 +113,7 @@ fn a_limiter_of_ones_own_takes_the_place_of_the_bound() {
         let _guard = deadline();
         let (two, fifty) = (CapacityLimiter::new(2), CapacityLimiter::new(50));
         block_on(task_group(async |group| {
-            // More than the process's bound, all at a time.
+            // More than the process's bound run at a time.
             let (releases, holds): (Vec<_>, Vec<_>) = (0..50).map(|_| held()).unzip();
             for hold in holds {
                 let job = run_in_thread(hold).limiter(&fifty).into_future();
@@ -127,7 +127,7 @@ fn a_limiter_of_ones_own_takes_the_place_of_the_bound() {
             assert_eq!(fifty.borrowed_tokens(), 50);
             drop(releases);
 
-            // Two at a time; one that is abandoned gives its token back.
+            // Two run at a time; an abandoned job gives its token back.
             let (release, hold) = held();
             let mut hung = Box::pin(run_in_thread(hold).limiter(&two).into_future());
             assert!(poll_once(hung.as_mut()).await.is_pending());
@@ -212,8 +212,8 @@ fn an_abandoned_job_runs_to_its_end_and_is_counted() {
                 let dropped_by = Arc::clone(&dropped_by);
                 move || {
                     *dropped_by.lock().expect("no panic") = Some(thread::current().id());
-                    // With nobody to hear of it: its payload is forgotten, since that might
-                    // panic again. This one has no size, so that no memory is lost.
+                    // No task receives this panic: its payload is forgotten, since its drop might
+                    // panic again. This payload has no size, so no memory is lost.
                     std::panic::resume_unwind(Box::new(()));
                 }
             });
@@ -229,7 +229,7 @@ fn an_abandoned_job_runs_to_its_end_and_is_counted() {
                 assert!(poll_once(job.as_mut()).await.is_pending());
                 until(|| thread_statistics().running == 1);
             });
-            // The loop has ended; nothing waited for the job.
+            // The loop has ended without waiting for the job.
             assert!(start.elapsed() < Duration::from_secs(30));
             assert_eq!(thread_statistics().abandoned, 1);
             assert_eq!(*dropped_by.lock().expect("no panic"), None);
@@ -248,7 +248,7 @@ fn an_abandoned_job_runs_to_its_end_and_is_counted() {
 fn a_job_that_waits_never_runs_once_cancelled() {
     alone("jobs::a_job_that_waits_never_runs_once_cancelled", || {
         let _guard = deadline();
-        // Everything is in use. One of the jobs is abandoned: it counts all the same.
+        // All threads are in use. One of the jobs is abandoned: it still counts.
         let (releases, holds): (Vec<_>, Vec<_>) = (0..40).map(|_| held()).unzip();
         block_on(task_group(async |group| {
             let holding: Vec<_> = holds
@@ -329,7 +329,7 @@ fn cancelled_everywhere() {
         let done = cut.apply(job).await;
         let is_done = done.is_some();
         drop(done);
-        // It ran or did not; what it held is dropped exactly once, here or there.
+        // Whether the job ran or not, its captured value is dropped exactly once, here or there.
         until(|| gone.load(SeqCst) == 1);
         assert!(ran.load(SeqCst) <= 1 && (!is_done || ran.load(SeqCst) == 1));
         until(|| thread_statistics().running == 0);
@@ -344,7 +344,7 @@ fn a_thread_that_cannot_be_made_is_an_error() {
     alone("jobs::a_thread_that_cannot_be_made_is_an_error", || {
         let _guard = deadline();
         block_on(async {
-            // One thread is there: it takes what no other can be made for.
+            // One thread exists: it takes the jobs that no other thread can be started for.
             let (release, hold) = held();
             let mut holding = pin!(run_in_thread(hold).into_future());
             assert!(poll_once(holding.as_mut()).await.is_pending());
@@ -361,11 +361,11 @@ fn a_thread_that_cannot_be_made_is_an_error() {
             holding.await.expect("it ran");
             assert_eq!(queued.await.expect("it ran too"), "in the end");
             until(|| thread_statistics().idle == 1);
-            // The first wait opens the loop's own descriptors, now rather than when it happens.
+            // The first wait opens the loop's own descriptors; it has to come before the count.
             sleep(Duration::from_millis(1)).await.expect("a clock");
             let before = fds();
 
-            // The only one is held by a job that nobody waits for, and may never end.
+            // The only thread is held by an abandoned job, which may never end.
             let (release, hold) = held();
             let mut hung = Box::pin(run_in_thread(hold).into_future());
             assert!(poll_once(hung.as_mut()).await.is_pending());
@@ -441,7 +441,7 @@ fn a_panic_goes_on_here_if_it_is_resumed() {
     assert_eq!(message(&*here.expect_err("it panicked")), "there");
 }
 
-/// Starts a job that is held, in a scope, and cancels the scope once the job runs.
+/// Runs a job in a scope, and cancels the scope once the job runs.
 async fn cancelled_while_it_runs(
     job: impl IntoFuture<Output = soloio::Result<&'static str>>,
     release: Sender<()>,
@@ -484,7 +484,7 @@ fn a_cancelled_scope_waits_or_not_as_the_caller_says() {
             (run_in_thread(work), release)
         };
         block_on(async {
-            // It waits; then it is cancelled all the same.
+            // The run waits for the job, then ends as cancelled.
             let (waits, release) = job();
             let ended = cancelled_while_it_runs(waits, release, true).await;
             assert!(matches!(ended, Some(Err(Error::Cancelled))), "{ended:?}");
@@ -492,7 +492,7 @@ fn a_cancelled_scope_waits_or_not_as_the_caller_says() {
             let waits = waits.abandon_after(Duration::from_secs(3600));
             let ended = cancelled_while_it_runs(waits, release, true).await;
             assert!(matches!(ended, Some(Err(Error::Cancelled))), "{ended:?}");
-            // It goes on, at once or after a while.
+            // The run ends before the job, at once or after a while.
             let (abandoned, release) = job();
             let abandoned = abandoned.abandon_on_cancel();
             let ended = cancelled_while_it_runs(abandoned, release, false).await;
@@ -520,8 +520,8 @@ fn a_time_limit_around_a_job_is_told_in_the_end() {
     });
 }
 
-/// In a scope that is cancelled already, or before its turn came: it never runs, and is counted
-/// nowhere, whether or not the scope would have waited for it.
+/// A job in a scope that is cancelled before the job's turn never runs, and is not counted, whether
+/// or not the scope would have waited for it.
 #[test]
 fn a_job_that_has_not_started_ends_with_its_scope() {
     let name = "jobs::a_job_that_has_not_started_ends_with_its_scope";

@@ -1,4 +1,4 @@
-//! What tests ask of the kernel and std does not offer: limits, signals, ancillary data, and calls
+//! Kernel functions for tests that std does not have: limits, signals, ancillary data, and calls
 //! that fail on demand.
 
 #![allow(unsafe_code, reason = "system calls; each is explained")]
@@ -16,7 +16,7 @@ fn check(result: i32) -> io::Result<i32> {
     }
 }
 
-/// Sets how many descriptors this process may have: only for a test that runs alone.
+/// Limits the number of this process's descriptors: only for a test that runs alone.
 pub(crate) fn limit_descriptors(max: u64) {
     let limit = libc::rlimit {
         rlim_cur: max,
@@ -27,13 +27,13 @@ pub(crate) fn limit_descriptors(max: u64) {
         .expect("a lower limit");
 }
 
-/// Takes all descriptors this process may have left: only for a test that runs alone.
+/// Opens files until no descriptor is left: only for a test that runs alone.
 pub(crate) fn use_up_descriptors() -> Vec<File> {
     limit_descriptors(crate::support::fds() as u64 + 10);
     std::iter::from_fn(|| File::open("/dev/null").ok()).collect()
 }
 
-/// Gives a signal its default action: only for a test that runs alone.
+/// Sets a signal's default action: only for a test that runs alone.
 pub(crate) fn default_action(signal: i32) {
     // SAFETY: the default action is no code of ours.
     let before = unsafe { libc::signal(signal, libc::SIG_DFL) };
@@ -55,7 +55,7 @@ pub(crate) fn interrupt_by(signal: i32) {
 #[derive(Clone, Copy)]
 pub(crate) struct Thread(libc::pthread_t);
 
-// SAFETY: a thread's name may be used from any thread while the thread lives; see `signal`.
+// SAFETY: a thread's ID may be used from any thread while the thread lives; see `signal`.
 unsafe impl Send for Thread {}
 
 impl Thread {
@@ -64,14 +64,14 @@ impl Thread {
         Self(unsafe { libc::pthread_self() })
     }
 
-    /// Sends a signal; the thread must still live, which the caller sees to by joining later.
+    /// Sends a signal; the thread must still live, which the caller ensures by joining it later.
     pub(crate) fn signal(self, signal: i32) {
         // SAFETY: the thread lives.
         assert_eq!(unsafe { libc::pthread_kill(self.0, signal) }, 0);
     }
 }
 
-/// The processor time this thread has used.
+/// Returns the processor time this thread has used.
 pub(crate) fn thread_time() -> Duration {
     let mut time = libc::timespec {
         tv_sec: 0,
@@ -83,7 +83,7 @@ pub(crate) fn thread_time() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// Sends `data` with descriptors beside it over a UNIX stream.
+/// Sends `data` with descriptors as ancillary data over a UNIX stream.
 pub(crate) fn send_descriptors(socket: impl AsFd, data: &[u8], fds: &[BorrowedFd<'_>]) {
     let size = (fds.len() * size_of::<i32>()) as u32;
     // SAFETY: pure arithmetic.
@@ -121,24 +121,24 @@ pub(crate) fn send_descriptors(socket: impl AsFd, data: &[u8], fds: &[BorrowedFd
     assert_eq!(sent, data.len() as isize, "{}", io::Error::last_os_error());
 }
 
-/// A pipe: where to read, where to write.
+/// Returns a pipe: the reading end, the writing end.
 pub(crate) fn pipe() -> (File, File) {
     let mut ends = [0; 2];
     // SAFETY: room for two descriptors.
     check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) })
         .expect("a pipe");
-    // SAFETY: the call above just made them, and nobody else knows them.
+    // SAFETY: the call above just opened them, and nothing else owns them.
     let own = |fd| File::from(unsafe { OwnedFd::from_raw_fd(fd) });
     (own(ends[0]), own(ends[1]))
 }
 
-/// A descriptor that says what happens to a folder.
+/// Returns a descriptor that reports the files made in a folder.
 pub(crate) fn inotify(folder: &std::path::Path) -> File {
     use std::os::unix::ffi::OsStrExt;
     let path = std::ffi::CString::new(folder.as_os_str().as_bytes()).expect("no NUL");
     // SAFETY: no memory is passed.
     let fd = check(unsafe { libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK) });
-    // SAFETY: the call above just made it, and nobody else knows it.
+    // SAFETY: the call above just opened it, and nothing else owns it.
     let file = File::from(unsafe { OwnedFd::from_raw_fd(fd.expect("inotify")) });
     // SAFETY: the path is a valid string for the length of the call.
     check(unsafe { libc::inotify_add_watch(file.as_raw_fd(), path.as_ptr(), libc::IN_CREATE) })
@@ -153,21 +153,21 @@ pub(crate) fn named_pipe(path: &std::path::Path) {
     check(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }).expect("a named pipe");
 }
 
-/// Takes the lock of an open file or folder, which ends with it.
+/// Locks an open file or folder; the lock ends with the file.
 pub(crate) fn lock(file: &File) {
     // SAFETY: no memory is passed.
     check(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) }).expect("a lock");
 }
 
-/// Puts another file in the place of a descriptor, behind its owner's back.
+/// Replaces the file behind a descriptor, unnoticed by its owner.
 pub(crate) fn replace(fd: impl AsFd, with: impl AsFd) {
     let (from, to) = (with.as_fd().as_raw_fd(), fd.as_fd().as_raw_fd());
-    // SAFETY: both are open; the number stays owned by whoever owned it.
+    // SAFETY: both are open; the owner of the number stays the same.
     check(unsafe { libc::dup3(from, to, libc::O_CLOEXEC) }).expect("both are open");
 }
 
-/// Lets a system call of this thread fail from now on and for good, if the given argument of it is
-/// at least `least`: only for a test that runs alone. False if the kernel has no such filter.
+/// Makes a system call of this thread fail from now on, for good, if the given argument of it is at
+/// least `least`: only for a test that runs alone. Returns false if the kernel has no such filter.
 pub(crate) fn fail_call(call: libc::c_long, argument: u32, least: u32, errno: i32) -> bool {
     let load = |offset| filter(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset);
     let jump = |kind, yes, no, value| filter(libc::BPF_JMP | kind | libc::BPF_K, yes, no, value);
@@ -215,10 +215,10 @@ pub(crate) fn set_option(fd: impl AsFd, level: i32, name: i32, value: i32) -> io
         .map(drop)
 }
 
-/// Sends 1,280 bytes of IPv6 options with each datagram from now on: only for a privileged process.
+/// Adds 1,280 bytes of IPv6 options to each datagram from now on: only for a privileged process.
 pub(crate) fn send_options(socket: impl AsFd) -> io::Result<()> {
     // The next header, which the kernel fills in, and the length in units of 8 bytes after the
-    // first; five options of an unknown kind that every host skips; three bytes of padding.
+    // first; five options of an unknown type that every host skips; three bytes of padding.
     let mut header = vec![0_u8, 159];
     for _ in 0..5 {
         header.extend([0x1e, 253]);

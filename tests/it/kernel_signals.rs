@@ -1,4 +1,5 @@
-//! What the tests of signals ask of the kernel: to send them, to see and set what they do, to fork.
+//! Kernel functions for the tests of signals: sending them, reading and setting their actions,
+//! fork.
 
 #![allow(unsafe_code, reason = "system calls; each is explained")]
 
@@ -7,24 +8,24 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-/// Sends a signal to this process: any of its threads may get it.
+/// Sends a signal to this process: any of its threads may handle it.
 pub(crate) fn send(signal: i32) {
     // SAFETY: the process is ours.
     assert_eq!(unsafe { libc::kill(libc::getpid(), signal) }, 0);
 }
 
-/// Sends a signal to this thread, which has handled it when this returns.
+/// Sends a signal to this thread, which has handled it when the call returns.
 pub(crate) fn raise(signal: i32) {
     // SAFETY: the thread is ours.
     assert_eq!(unsafe { libc::raise(signal) }, 0);
 }
 
-/// What a signal does: the address of a handler, `SIG_DFL` or `SIG_IGN`.
+/// Returns a signal's action: the address of a handler, `SIG_DFL` or `SIG_IGN`.
 pub(crate) fn action(signal: i32) -> usize {
     exchange(signal, None)
 }
 
-/// Sets what a signal does, and says what it did.
+/// Sets a signal's action, and returns the one before.
 pub(crate) fn set_action(signal: i32, action: usize) -> usize {
     exchange(signal, Some(action))
 }
@@ -34,8 +35,8 @@ fn exchange(signal: i32, new: Option<usize>) -> usize {
 }
 
 fn exchange_with(signal: i32, new: Option<usize>, flags: i32) -> usize {
-    // SAFETY: sigactions are integers and pointers, valid as zeros. What is put in place is one of
-    // the handlers below, or what was there before.
+    // SAFETY: sigactions are integers and pointers, valid as zeros. The new action is one of the
+    // handlers below, or one that was set before.
     unsafe {
         let mut old: libc::sigaction = std::mem::zeroed();
         let mut action: libc::sigaction = std::mem::zeroed();
@@ -48,13 +49,13 @@ fn exchange_with(signal: i32, new: Option<usize>, flags: i32) -> usize {
 }
 
 static COUNT: AtomicUsize = AtomicUsize::new(0);
-/// How many signals the handler is to send itself, how deep it is inside itself, and was at most.
+/// The number of signals the handler is to send itself, its depth of nesting, and the deepest.
 static AGAIN: AtomicUsize = AtomicUsize::new(0);
 static DEPTH: AtomicUsize = AtomicUsize::new(0);
 static DEEPEST: AtomicUsize = AtomicUsize::new(0);
 static BELOW: AtomicUsize = AtomicUsize::new(0);
 
-/// Counts a signal, and does what was done before.
+/// Counts a signal, then calls the handler that was set before.
 extern "C" fn count(signal: i32) {
     COUNT.fetch_add(1, SeqCst);
     DEEPEST.fetch_max(DEPTH.fetch_add(1, SeqCst) + 1, SeqCst);
@@ -64,8 +65,8 @@ extern "C" fn count(signal: i32) {
     DEPTH.fetch_sub(1, SeqCst);
     let below = BELOW.load(SeqCst);
     if ![libc::SIG_DFL, libc::SIG_IGN].contains(&below) {
-        // SAFETY: the address of a handler; what takes three arguments is only the library's,
-        // which takes the two that are missing for nothing but to pass them on.
+        // SAFETY: the address is a handler's. Only the library's handler takes three arguments, and
+        // it uses the two that are missing only to pass them on.
         unsafe {
             let below: extern "C" fn(i32, usize, usize) = std::mem::transmute(below);
             below(signal, 0, 0);
@@ -73,20 +74,20 @@ extern "C" fn count(signal: i32) {
     }
 }
 
-/// Puts a handler that counts on top of what is there: only for a test that runs alone.
+/// Sets the counting handler above the present one: only for a test that runs alone.
 pub(crate) fn count_on_top(signal: i32) -> usize {
     BELOW.store(action(signal), SeqCst);
     set_action(signal, counting());
     counting()
 }
 
-/// Puts the handler that counts in place, with these flags: only for a test that runs alone.
+/// Sets the counting handler with these flags: only for a test that runs alone.
 pub(crate) fn set_counting(signal: i32, flags: i32) -> usize {
     exchange_with(signal, Some(counting()), flags);
     counting()
 }
 
-/// The next signal's handler sends it once more, and how deep handlers were in each other.
+/// Makes the next handler raise its signal once more; `deepest` returns the depth of nesting.
 pub(crate) fn raise_again_in_handler() {
     AGAIN.store(1, SeqCst);
 }
@@ -95,7 +96,7 @@ pub(crate) fn deepest() -> usize {
     DEEPEST.load(SeqCst)
 }
 
-/// Blocks a signal on this thread; says which were blocked before.
+/// Blocks a signal on this thread; returns the set that was blocked before.
 pub(crate) fn block(signal: i32) -> libc::sigset_t {
     // SAFETY: a set is integers, valid as zeros, and the calls fill it in.
     unsafe {
@@ -112,17 +113,17 @@ pub(crate) fn block(signal: i32) -> libc::sigset_t {
 
 pub(crate) fn is_blocked(signal: i32) -> bool {
     let blocked = block(0);
-    // SAFETY: a set that is filled in.
+    // SAFETY: the set is filled in.
     unsafe { libc::sigismember(&raw const blocked, signal) == 1 }
 }
 
-/// Has the process started with a signal blocked.
+/// Makes the process start with a signal blocked.
 pub(crate) fn start_blocked(command: &mut Command, signal: i32) {
     let block = move || {
         block(signal);
         Ok(())
     };
-    // SAFETY: the closure makes two calls that are allowed after a fork.
+    // SAFETY: the closure makes two calls, both allowed after a fork.
     unsafe { command.pre_exec(block) };
 }
 
@@ -130,7 +131,7 @@ fn counting() -> usize {
     count as extern "C" fn(i32) as usize
 }
 
-/// How many the counting handler has seen.
+/// Returns the number of signals that the counting handler has seen.
 pub(crate) fn counted() -> usize {
     COUNT.load(SeqCst)
 }
@@ -146,7 +147,8 @@ pub(crate) fn set_errno(number: i32) {
     unsafe { *libc::__errno_location() = number };
 }
 
-/// What a child process that was forked off and did `work` ended by: `Err` of a signal.
+/// Forks, runs `work` in the child, and returns its exit code, or as `Err` the signal that ended
+/// it.
 pub(crate) fn forked(work: impl FnOnce()) -> Result<i32, i32> {
     // SAFETY: the child calls only what is safe after a fork, and leaves by `_exit`.
     unsafe {

@@ -1,4 +1,4 @@
-//! Time limits are scopes: what has to know of one finds it, and at its end nothing is left.
+//! Time limits are scopes: the operations that need a limit find it, and its end leaves nothing.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -15,7 +15,7 @@ async fn long() -> Result<()> {
     sleep(HOUR).await
 }
 
-/// What a limit around a wait leaves, and what asks for it.
+/// A waiting limit shows in the scopes, the deadline and the timeout.
 #[test]
 fn a_limit_that_waits_is_found_when_it_is_asked_for() {
     let mut runtime = Runtime::new().expect("a runtime");
@@ -35,18 +35,18 @@ fn a_limit_that_waits_is_found_when_it_is_asked_for() {
     assert!(format!("{runtime:?}").contains("scopes: 0"));
     assert_eq!(runtime.next_timeout(), None);
 
-    // Cancelled from around it while it waits: that is what it ends with, not with its own time.
+    // A cancel of the scope around it ends the wait with `Cancelled`, not `TimedOut`.
     let scope = CancelScope::new();
     let mut limited = Box::pin(scope.run(fail_after(HOUR, long())));
     assert!(runtime.block_on(poll_once(limited.as_mut())).is_pending());
     scope.cancel("from outside");
     let ended = runtime.block_on(limited).expect("handed on");
     assert!(matches!(ended, Err(Error::Cancelled)), "{ended:?}");
-    // And its own time, which comes while it waits.
+    // Its own time limit ends the wait with `TimedOut`.
     let waits = fail_after(Duration::from_millis(1), long());
     let ended = runtime.block_on(waits);
     assert!(matches!(ended, Err(Error::TimedOut)), "{ended:?}");
-    // The scopes of tasks that have ended are forgotten in the next turn.
+    // The scopes of ended tasks are released in the next turn.
     runtime.turn(Some(Duration::ZERO)).expect("a turn");
     assert!(format!("{runtime:?}").contains("scopes: 0"));
 }

@@ -1,5 +1,5 @@
-//! Looking names up while a name server is silent: which names wait for which, and what the errors
-//! say. In a network of the test's own.
+//! Name lookups while a name server is silent: names that wait for others, and the messages of
+//! errors. In a network of the test's own.
 
 use std::future::IntoFuture;
 use std::io::ErrorKind;
@@ -12,14 +12,14 @@ use soloio::{Error, Result, block_on, connect_tcp, create_tcp_listener, fail_aft
 use crate::namespace::in_namespace;
 use crate::support::deadline;
 
-/// One name that only the hosts file has, and no `localhost` in it.
+/// The hosts file has `other` and `Filed.example`, and no `localhost`.
 const HOSTS: &str = "hosts=$(mktemp)
 echo '127.0.0.1 other Filed.example # nobody.example' >$hosts
 mount --bind $hosts /etc/hosts
 rm $hosts
 ";
 
-/// Answers each question by the first label of its name; `mute` is never answered.
+/// Answers each question by the first label of its name; `mute` gets no answer.
 fn start_name_server() {
     let socket = UdpSocket::bind("127.0.0.1:53").expect("a port of this namespace");
     std::thread::spawn(move || {
@@ -33,7 +33,7 @@ fn start_name_server() {
     });
 }
 
-/// RFC 1035, 4.1: the question as it came, its response code, and at most one record.
+/// RFC 1035, 4.1: a copy of the question, the response code, and at most one record.
 fn answer(question: &[u8]) -> Option<Vec<u8>> {
     let label = &question[13..13 + usize::from(question[12])];
     let (code, has_address) = match label {
@@ -146,7 +146,7 @@ fn errors_tell_no_such_name_from_try_again() {
                         assert_eq!(error.cause.kind(), kind, "{error}");
                         assert!(error.to_string().contains(said), "{error}");
                     }
-                    // What stands behind a `#` is a comment: the server was asked.
+                    // `#` begins a comment in the hosts file: the name server has resolved it.
                     Err(Error::ConnectFailed(_)) if said == "connect" => {}
                     other => panic!("{name}: {other:?}"),
                 }

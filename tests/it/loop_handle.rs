@@ -1,4 +1,4 @@
-//! What other threads have done on a loop: closures and events, while it runs and when it ends.
+//! Closures and events from other threads to a loop, while it runs and when it ends.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,7 +30,7 @@ fn handle() -> LoopHandle {
 }
 
 thread_local! {
-    /// What only the loop's thread sees.
+    /// Numbers seen on the loop's thread.
     static SEEN: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -60,7 +60,7 @@ fn a_hundred_thousand_posts_from_four_threads_are_all_run_in_order() {
         });
         let all = all.collect();
         done.wait().await.expect("set");
-        // What was posted before is run before.
+        // Closures that were posted earlier run earlier.
         let last = ThreadEvent::new();
         let setter = last.clone();
         handle.post(move || setter.set()).expect("posted");
@@ -92,10 +92,10 @@ fn a_call_gives_its_answer_and_wakes_a_loop_that_sleeps() {
                 })?;
                 assert_eq!((there, seen), (here, n + 1));
             }
-            // Within the runtime: tasks can be woken, and another handle be had.
+            // The closure runs within the runtime: it may wake tasks and take another handle.
             on_loop.call(|| loop_handle().is_ok())
         });
-        // Nothing but the calls ends the loop's sleep.
+        // Only the calls end the loop's sleep.
         assert!(job.await.expect("no panic").expect("the loop is there"));
     });
 }
@@ -105,7 +105,7 @@ fn posts_leave_the_tasks_their_turns() {
     let _guard = deadline();
     block_on(async {
         let (on_loop, over) = (handle(), Arc::new(AtomicUsize::new(0)));
-        // Each posts the next: there is always one.
+        // Each closure posts the next, so that there is always one.
         fn again(on_loop: LoopHandle, over: Arc<AtomicUsize>) {
             if over.load(SeqCst) == 0 {
                 let next = on_loop.clone();
@@ -141,7 +141,7 @@ fn a_thread_is_released_when_the_loop_ends() {
                             let gone = Arc::clone(&gone);
                             let gone = CountedDrop(gone);
                             posted += 1;
-                            // Either way it goes, the loop ends under one of these.
+                            // The loop ends during one of these, in either way.
                             let result = match posted % 2 {
                                 0 => on_loop.post(move || drop(gone)),
                                 _ => on_loop.call(move || drop(gone)),
@@ -169,7 +169,7 @@ fn a_thread_is_released_when_the_loop_ends() {
     );
 }
 
-/// It is released before the tasks are dropped, which may wait for the thread.
+/// The thread is released before the tasks are dropped, since a drop may wait for the thread.
 #[test]
 fn a_task_that_waits_for_the_thread_in_its_drop_does_not_hang() {
     let _guard = deadline();
@@ -207,7 +207,7 @@ fn a_runtime_that_is_kept_runs_it_when_it_is_driven_next() {
         runtime.turn(runtime.next_timeout()).expect("a turn");
     }
     SEEN.with_borrow(|seen| assert!(seen.iter().copied().eq(0..200)));
-    // The descriptor tells a foreign loop of a post in its sleep.
+    // The descriptor shows a foreign loop that a closure was posted while it slept.
     let thread = thread::spawn(move || on_loop.call(|| SEEN.with_borrow(Vec::len)));
     while !thread.is_finished() {
         runtime.turn(None).expect("a turn");
@@ -261,7 +261,7 @@ fn what_would_block_a_loop_is_refused() {
         refused(on_loop.call(|| ()));
         let other = run_in_thread(move || block_on(async { on_loop.call(|| ()) }));
         refused(other.await.expect("no panic"));
-        // To post on one's own loop is no sleep's business: it is run in the next turn.
+        // A post on one's own loop needs no wake-up: it runs in the next turn.
         let seen = std::rc::Rc::new(Cell::new(false));
         handle().post(|| see(7)).expect("posted");
         assert!(SEEN.with_borrow(Vec::is_empty), "not now");
@@ -269,7 +269,7 @@ fn what_would_block_a_loop_is_refused() {
         SEEN.with_borrow(|all| assert_eq!(*all, [7]));
         seen.set(true);
     });
-    // Dropping what is left over may ask for the handle of a loop that ends.
+    // The drop of a closure that never ran may ask for the handle of the ending loop.
     block_on(async {
         let on_drop = OnDrop(|| {
             let late = handle();
@@ -319,7 +319,7 @@ fn an_event_forgets_who_no_longer_waits() {
         }
         let text = format!("{event:?}");
         assert!(!text.contains("Waker"), "{text}");
-        // Another waker is called in the place of the one before.
+        // Only the waker of the last poll is called.
         let (old, new) = (Wakes::new(), Wakes::new());
         let mut waiting = pin!(event.wait());
         for waker in [&old, &new] {

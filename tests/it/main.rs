@@ -1,4 +1,4 @@
-//! Integration tests: one binary, so that it links once. `support.rs` has what they share.
+//! Integration tests: one binary, so that it links once. `support.rs` has the shared helpers.
 //!
 //! Tests that stand for a failure seen elsewhere name its number (E1, W4, T3 ..) and the public
 //! issue it was seen in.

@@ -3,14 +3,13 @@
 use super::*;
 use crate::tls_support::{loose_tls, old_tls, tls, trickle as trickling};
 
-/// What stands for the three laws of an owner that TLS cannot keep, since the end of a connection
-/// is something that is said, and what was encrypted may wait for room when nobody is left to send
-/// it:
+/// Stands for the three laws of an owner that TLS cannot keep: its end is a message that has to be
+/// sent, and encrypted data may wait for room when no task is left to send it.
 ///
-/// * a dropped peer is the end: it is a broken connection here, for data may be missing;
-/// * what was sent before a drop arrives: what a send that returned has sent, not what one that
-///   was cancelled had given to the stream;
-/// * a close may be dropped midway: then what arrives is a beginning, and the end is a broken one.
+/// * a dropped peer is the end: here it is a broken connection, for data may be missing;
+/// * what was sent before a drop arrives: here only the data of sends that returned arrives, not
+/// what a cancelled one had given to the stream;
+/// * a close may be dropped midway: here the peer gets a part, and then a broken connection.
 macro_rules! laws_of_owners {
     ($kind:ident, $pair:expr) => {
         mod $kind {
@@ -71,8 +70,8 @@ async fn a_close_dropped_midway_is_a_broken_end(a: impl ByteStream, b: impl Byte
     );
 }
 
-/// The laws of a layer, which may hold some bytes back until the stream below has room for them,
-/// and does not know that a peer is gone from an end without a goodbye.
+/// The laws of a layer: it may hold some bytes back until the stream below has room for them, and
+/// an end without close_notify does not show that the peer is gone.
 macro_rules! laws_of_layers {
     ($kind:ident, $pair:expr) => {
         mod $kind {

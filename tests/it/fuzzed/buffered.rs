@@ -1,5 +1,5 @@
 //! The body of the fuzz target `buffered`: a `Buffered` stream beside a twin that has all bytes at
-//! once. How they arrive, and which receives are cut, makes no difference.
+//! once. The sizes in which they arrive, and the receives that are cut, make no difference.
 
 use std::pin::pin;
 use std::task::Poll;
@@ -8,14 +8,14 @@ use soloio::{
     Buffered, Error, MemoryStream, Result, block_on, create_memory_byte_stream, join, yield_now,
 };
 
-/// One byte for the capacity; one half of the rest is what is sent, the other half says how it is
+/// The first byte is the capacity; of the rest one half is the data, the other half says how it is
 /// received.
 pub(crate) fn run(input: &[u8]) {
     let Some((head, rest)) = input.split_first() else {
         return;
     };
     let (raw, script) = rest.split_at(rest.len() / 2);
-    // Few values, so that delimiters are found.
+    // Few different values, so that delimiters are found.
     let data: Vec<u8> = raw.iter().map(|byte| byte % 3).collect();
     let (ours, theirs) = create_memory_byte_stream(1 + usize::from(*head));
     let receiving = async {
@@ -73,7 +73,7 @@ async fn receive(mut stream: Buffered<MemoryStream>, mut twin: Vec<u8>, script: 
                     let received = cut(polls, stream.receive_into(&mut room[..max])).await;
                     received.map(|received| received.map(|bytes| bytes.to_vec()))
                 };
-                // As many as there were: at least one, which the twin does not know.
+                // The twin does not know how many bytes arrive at once: at least one.
                 let got = received.as_ref().and_then(|got| got.as_ref().ok());
                 let got = got.map_or(0, Vec::len);
                 assert!(got <= max);
@@ -90,7 +90,7 @@ async fn receive(mut stream: Buffered<MemoryStream>, mut twin: Vec<u8>, script: 
     }
 }
 
-/// Why a receive gave nothing.
+/// The reason why a receive gave nothing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Ended {
     AtOnce,
@@ -106,7 +106,7 @@ fn missing(twin: &[u8], count: usize) -> Option<Ended> {
     }
 }
 
-/// What was received is what the twin says: so many bytes, and so many more that are passed over.
+/// Compares with the twin: `count` bytes of data, and `more` that are skipped.
 fn same(
     received: Option<Result<Vec<u8>>>,
     twin: &mut Vec<u8>,
@@ -133,7 +133,7 @@ fn same(
     }
 }
 
-/// Polls a few times and drops it; to its end with 0.
+/// Polls `polls` times and drops it; with 0, runs it to its end.
 async fn cut<T>(polls: usize, receive: impl Future<Output = T>) -> Option<T> {
     let mut receive = pin!(receive);
     if polls == 0 {

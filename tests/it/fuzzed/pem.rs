@@ -1,16 +1,16 @@
-//! The body of the fuzz target `pem`: no error of the functions that read PEM shows what was read.
+//! The body of the fuzz target `pem`: no error of the functions that read PEM quotes its input.
 
 use std::error::Error;
 
 use soloio::tls::{certificates_from_pem, private_key_from_pem};
 
-/// The texts of errors stand in these files: what stands there is not the input's alone.
+/// The files with the texts of errors: bytes that stand here too are no sign of a quote.
 const OURS: [&str; 2] = [
     include_str!("../../../src/tls/pem.rs"),
     include_str!("../../../src/tls/failure.rs"),
 ];
 
-/// The shortest run of bytes that gives something away.
+/// The shortest run of bytes that counts as a quote.
 const RUN: usize = 8;
 
 pub(crate) fn run(input: &[u8]) {
@@ -32,7 +32,7 @@ pub(crate) fn run(input: &[u8]) {
 
 fn shown<'t>(text: &'t [u8], input: &[u8]) -> Option<&'t [u8]> {
     let has = |all: &[u8], run: &[u8]| all.windows(RUN).any(|other| other == run);
-    // A space may stand where two of our texts meet.
+    // A space may stand where two texts of ours meet.
     text.windows(RUN).find(|run| {
         !run.contains(&b' ')
             && has(input, run)

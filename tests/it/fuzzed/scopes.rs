@@ -1,11 +1,11 @@
-//! The body of the fuzz target `scopes`: a tree of scopes against a naive twin. Which leaves are
-//! cancelled, which are shielded, which scope caught it.
+//! The body of the fuzz target `scopes`: a tree of scopes against a naive twin, which computes the
+//! cancelled leaves, the shielded ones, and the scopes that caught a cancel.
 //!
-//! A tree of scopes, shields, groups and combinators has leaves that wait. A program cancels scopes
-//! and lets leaves go, some of that within one turn. After each of its steps the twin says, by
-//! looking at the whole tree, what has become of every leaf and every scope.
+//! The leaves of a tree of scopes, shields, groups and combinators wait. A program cancels scopes
+//! and releases leaves, sometimes several within one turn. After each step the twin computes the
+//! state of every leaf and every scope from the whole tree.
 //!
-//! Long because the twin and what it is compared with are read side by side.
+//! Long because the twin and its counterpart are read side by side.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -20,8 +20,8 @@ use soloio::{
     CancelScope, Event, Result, Runtime, block_on, fail_after, join, shield, sleep, task_group,
 };
 
-/// One half of the input is the tree: a byte for each node and for each end of one. The other half
-/// is the program: a byte for each action and for each end of a step.
+/// The first half of the input is the tree: a byte for each node and for each end of one. The
+/// second half is the program: a byte for each action and for each end of a step.
 pub(crate) fn run(input: &[u8]) {
     let (nodes, actions) = input.split_at(input.len() / 2);
     let mut nodes = nodes[..nodes.len().min(48)].iter();
@@ -46,7 +46,7 @@ pub(crate) fn run(input: &[u8]) {
     check(&Tree(Kind::Scope, below), &steps);
 }
 
-/// Takes the nodes below one of this kind, up to its end. Each inner node has something below it.
+/// Builds a node of this kind from the bytes up to its end. Each inner node has a child.
 fn grown(kind: Kind, depth: usize, nodes: &mut std::slice::Iter<'_, u8>) -> Tree {
     let mut below = Vec::new();
     while let Some(byte) = nodes.next() {
@@ -71,16 +71,16 @@ pub(crate) enum Kind {
     Shield,
     /// Each child is a task.
     Group,
-    /// The same, but it was polled somewhere else before: in another scope, in a combinator, or
-    /// under another runtime.
+    /// A group that was polled in another place before: in another scope, in a combinator, or under
+    /// another runtime.
     Moved,
-    /// Each child is polled with a waker that is not a task's.
+    /// A combinator with its own wakers polls each child.
     Unordered,
-    /// A leaf that waits for an event, and ends when it is told.
+    /// A leaf that waits for an event, and ends when it is cancelled.
     Polite,
-    /// The same, but it cleans up in a shield then.
+    /// Like `Polite`, but on a cancel it first cleans up in a shield.
     Cleans,
-    /// A leaf that cannot be told.
+    /// A leaf that a cancel does not reach: it is no operation of soloio.
     Foreign,
 }
 
@@ -104,7 +104,7 @@ impl Kind {
 #[derive(Clone, Debug)]
 pub(crate) struct Tree(pub(crate) Kind, pub(crate) Vec<Self>);
 
-/// A tree in a list: parents before their children.
+/// A node of a tree that is stored as a list: parents before their children.
 #[derive(Debug)]
 struct Node {
     kind: Kind,
@@ -126,32 +126,32 @@ fn listed(tree: &Tree, parent: Option<usize>, nodes: &mut Vec<Node>) -> usize {
     at
 }
 
-/// What a program does; the number counts the nodes that this can be done to.
+/// An action of the program; the number selects one of the nodes that it applies to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Action {
     Cancel(usize),
-    /// Ends what a leaf waits for.
+    /// Makes a leaf's wait ready.
     Release(usize),
-    /// Ends what a leaf's clean-up waits for.
+    /// Makes the wait of a leaf's clean-up ready.
     Clean(usize),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
     Waiting,
-    /// It ended as if nothing had been cancelled.
+    /// Ended as if nothing had been cancelled.
     Done,
     Cleaning,
-    /// It was told, and ended.
+    /// Got the cancel, and ended.
     Told,
     Dropped,
 }
 
-/// What can be seen of a node.
+/// The state of a node that can be seen from outside.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Seen {
     state: State,
-    /// Of a scope: whether its run gave a value.
+    /// For a scope that has ended: true if its run gave a value.
     ended: Option<bool>,
     called: bool,
     caught: bool,
@@ -162,7 +162,7 @@ struct Twin<'t> {
     seen: Vec<Seen>,
     released: Vec<bool>,
     cleaned: Vec<bool>,
-    /// Something was told to end because of it; its run says so at its end.
+    /// A wait was cancelled because of this scope; it has caught the cancel when its run ends.
     charged: Vec<bool>,
 }
 
@@ -191,7 +191,7 @@ impl<'t> Twin<'t> {
         }
     }
 
-    /// The outermost cancelled scope that no shield keeps out.
+    /// Returns the outermost cancelled scope around the leaf, up to the nearest shield.
     fn told_by(&self, leaf: usize) -> Option<usize> {
         let (mut at, mut outermost) = (leaf, None);
         while let Some(parent) = self.nodes[at].parent {
@@ -214,7 +214,7 @@ impl<'t> Twin<'t> {
         }
     }
 
-    /// Something below is in a shield.
+    /// True if something below is in a shield.
     fn is_held(&self, at: usize) -> bool {
         let shielded = |child: usize| match self.nodes[child].kind {
             Kind::Shield => true,
@@ -240,7 +240,7 @@ impl<'t> Twin<'t> {
         }
     }
 
-    /// What is ready wins over a cancel; but one that begins in a cancelled scope ends at once.
+    /// A ready leaf wins over a cancel, but one that begins in a cancelled scope ends at once.
     fn settle_leaf(&mut self, at: usize, begins: bool) {
         let kind = self.nodes[at].kind;
         let ready = self.released[at];
@@ -259,13 +259,13 @@ impl<'t> Twin<'t> {
         }
     }
 
-    /// True if it was polled before anything was done.
+    /// True if the leaf was polled before the first action.
     fn has_begun(&self, leaf: usize) -> bool {
         let around = self.nodes[leaf].parent;
         around.is_some_and(|at| self.nodes[at].kind == Kind::Moved || self.has_begun(at))
     }
 
-    /// True if its run is under way: nothing around it has ended.
+    /// True while its run lasts: neither it nor a scope around it has ended.
     fn runs(&self, at: usize) -> bool {
         let around = self.nodes[at].parent.is_none_or(|around| self.runs(around));
         around && self.seen[at].ended.is_none()
@@ -278,7 +278,7 @@ impl<'t> Twin<'t> {
                 self.settle_leaf(at, begins);
             }
         }
-        // The innermost first: what one drops is over for those around it.
+        // The innermost first: leaves that it drops are over for the scopes around it.
         for at in (0..self.nodes.len()).rev() {
             if self.nodes[at].kind != Kind::Scope || !self.runs(at) {
                 continue;
@@ -287,7 +287,7 @@ impl<'t> Twin<'t> {
                 self.seen[at].ended = Some(true);
                 self.seen[at].caught |= self.charged[at];
             } else if self.seen[at].called && !self.is_held(at) {
-                // The outermost has caught it, here too.
+                // Here, too, the outermost scope has caught the cancel.
                 let by = self.told_by(at).unwrap_or(at);
                 self.charged[by] = true;
                 self.drop_below(at);
@@ -297,7 +297,7 @@ impl<'t> Twin<'t> {
     }
 }
 
-/// The same for real.
+/// The real counterpart of a node.
 #[derive(Default)]
 struct Real {
     scope: CancelScope,
@@ -305,7 +305,7 @@ struct Real {
     state: Cell<Option<State>>,
     event: Event,
     cleaned: Event,
-    /// What a foreign leaf waits for.
+    /// Makes a foreign leaf's wait ready.
     open: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
@@ -364,7 +364,7 @@ impl Real {
     }
 }
 
-/// Sees a leaf dropped before its end.
+/// Notes that a leaf was dropped before its end.
 struct Leaving<'r>(&'r Cell<Option<State>>);
 
 impl Drop for Leaving<'_> {
@@ -379,7 +379,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 type Running<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
-/// One that is polled elsewhere first; true if that may be under another runtime.
+/// The groups that are polled elsewhere first; true if that may be under another runtime.
 type Early<'a> = RefCell<Vec<(bool, Rc<RefCell<Running<'a>>>)>>;
 
 fn start<'a>(nodes: &'a [Node], reals: &'a [Real], early: &Early<'a>, at: usize) -> Running<'a> {
@@ -398,7 +398,7 @@ fn start<'a>(nodes: &'a [Node], reals: &'a [Real], early: &Early<'a>, at: usize)
         Kind::Moved => {
             let group: Running<'a> = Box::pin(in_group(children));
             let group = Rc::new(RefCell::new(group));
-            // What waits in a combinator waits for its first runtime.
+            // A wait in a combinator stays with its first runtime.
             let wanders = at % 2 == 0 && !has_below(nodes, at, Kind::Unordered);
             early.borrow_mut().push((wanders, Rc::clone(&group)));
             Box::pin(poll_fn(move |cx| group.borrow_mut().as_mut().poll(cx)))
@@ -418,7 +418,7 @@ async fn in_group(children: Vec<Running<'_>>) {
         }
         Ok(())
     });
-    // The group was told, too; its children say what they were.
+    // The group may have ended by the cancel; the states of its children show that.
     drop(ended.await);
 }
 
@@ -427,7 +427,7 @@ fn has_below(nodes: &[Node], at: usize, kind: Kind) -> bool {
     below.any(|child| nodes[*child].kind == kind || has_below(nodes, *child, kind))
 }
 
-/// Polls it once in a place where it does not stay.
+/// Polls the future once in a place where it does not stay.
 async fn begin(at: usize, future: &RefCell<Running<'_>>) {
     let once = async {
         poll_fn(|cx| Poll::Ready(future.borrow_mut().as_mut().poll(cx).is_pending())).await
@@ -442,11 +442,11 @@ async fn begin(at: usize, future: &RefCell<Running<'_>>) {
             all.next().await.expect("one")
         }
     };
-    // A group of nothing that waits may have ended; then there is nothing to move.
+    // No leaf is ready before the first step, so the group cannot have ended.
     assert!(pending, "each leaf waits");
 }
 
-/// The node that an action is for.
+/// Returns the node that an action applies to.
 fn target(nodes: &[Node], action: Action) -> Option<usize> {
     let (number, can): (_, fn(Kind) -> bool) = match action {
         Action::Cancel(number) => (number, |kind| kind == Kind::Scope),
@@ -457,7 +457,7 @@ fn target(nodes: &[Node], action: Action) -> Option<usize> {
     (!all.is_empty()).then(|| all[number % all.len()])
 }
 
-/// The first step comes before anything is run, but for what moves.
+/// The first step comes before the tree is polled, except for the groups that move.
 pub(crate) fn check(tree: &Tree, steps: &[Vec<Action>]) {
     let mut nodes = Vec::new();
     listed(tree, None, &mut nodes);
@@ -496,7 +496,8 @@ async fn compare(root: Running<'_>, nodes: &[Node], reals: &[Real], steps: &[Vec
                 }
             }
             twin.settle(number == 0);
-            // Each is a look at the kernel, too: a mere yield may be polled again before that.
+            // Each sleep makes a turn that polls the kernel; a task that only yields may be polled
+            // again before.
             for _ in 0..12 {
                 sleep(Duration::ZERO).await.expect("inside a runtime");
             }
