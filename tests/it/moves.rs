@@ -1,5 +1,5 @@
-//! Futures that are polled in one scope and go on in another; who hears of a cancel there, and for
-//! how long shields hold one up.
+//! Futures that are polled in one scope and continue in another: the cancels that reach them there,
+//! and the time that shields hold one up.
 
 use std::cell::Cell;
 use std::future::{Future, pending};
@@ -53,7 +53,7 @@ fn group(told: &Cell<u32>) -> Boxed<'_> {
     }))
 }
 
-/// The surroundings a group is polled in.
+/// The places a group is polled in.
 const PLACES: [fn(Boxed<'_>) -> Boxed<'_>; 6] = [
     |group| Box::pin(fail_after(HOUR, group)),
     |group| Box::pin(fail_after(HOUR, fail_after(HOUR, group))),
@@ -89,7 +89,7 @@ fn a_group_goes_on_under_a_limit_that_did_not_surround_it() {
     }
 }
 
-/// A future that lends what it polls, for one place after the other.
+/// A future that lends the group it polls, to be polled in one place after the other.
 struct Lent<'a, 'g>(&'a std::cell::RefCell<Boxed<'g>>);
 
 impl Future for Lent<'_, '_> {
@@ -111,7 +111,7 @@ fn wander(before: fn(Boxed<'_>) -> Boxed<'_>, place: fn(Boxed<'_>) -> Boxed<'_>,
         assert!(polled.is_pending());
     }
     let next = second.as_mut().unwrap_or(&mut first);
-    // Polled there while the place before still stands.
+    // Polls the group there while the future of the earlier place still exists.
     let scope = CancelScope::new();
     let mut later = Box::pin(scope.run(place(Box::pin(Lent(&inner)))));
     let polled = next.block_on(poll_once(later.as_mut()));
@@ -131,15 +131,15 @@ fn wander(before: fn(Boxed<'_>) -> Boxed<'_>, place: fn(Boxed<'_>) -> Boxed<'_>,
                 .is_none_or(|ended| is_cancelled(ended) || ended.is_ok()),
             "{ended:?}"
         );
-        // In a combinator that has gone to another runtime, what waits has a waker of the first: it
-        // is dropped.
+        // In a combinator that has moved to another runtime the waits have wakers of the first one:
+        // they are dropped.
         let all = if runtimes == 1 { 5 } else { 2 };
         assert_eq!(told.get(), all, "each of its operations");
         assert!(ended.is_some() || runtimes == 2);
     }
 }
 
-/// The loop of short shields, after the limit is over.
+/// A loop of short shields ends after its time limit.
 #[test]
 fn a_loop_of_short_shields_ends_in_time() {
     let _deadline = deadline();
@@ -157,7 +157,7 @@ fn a_loop_of_short_shields_ends_in_time() {
     assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
-/// The shields of a scope share what the longest of them asked for, counted from the cancel.
+/// The shields of a scope share the longest of their times, counted from the cancel.
 #[test]
 fn fifty_children_that_spawn_shielded_siblings_end_in_time() {
     let _deadline = deadline();
@@ -191,7 +191,7 @@ fn fifty_children_that_spawn_shielded_siblings_end_in_time() {
     );
 }
 
-/// One that is asked for after the cancel has its time, and so has a longer one after it.
+/// A shield that begins after the cancel has its time; a longer one after it has the rest.
 #[test]
 fn a_shield_after_the_cancel_has_its_time_and_a_longer_one_the_rest() {
     let _deadline = deadline();
@@ -203,10 +203,10 @@ fn a_shield_after_the_cancel_has_its_time_and_a_longer_one_the_rest() {
             assert!(is_cancelled(&long().await));
             shield(HOUR, sleep(20 * SOON)).await.expect("protected");
             cleaned.set(true);
-            // Within the hour that was asked for.
+            // This one lies within the hour of the first.
             shield(HOUR / 2, sleep(SOON)).await.expect("protected");
             again.set(true);
-            // A shield in a shield, and a scope in that.
+            // A shield in a shield, and a scope inside both.
             let nested = shield(HOUR, shield(HOUR, fail_after(HOUR, sleep(SOON))));
             nested.await.expect("protected");
             assert!(is_cancelled(&yield_now().await));
@@ -217,7 +217,7 @@ fn a_shield_after_the_cancel_has_its_time_and_a_longer_one_the_rest() {
     });
 }
 
-/// A shield that has ended, however long it was asked for, holds nothing up any more.
+/// A shield that has ended holds nothing up any more, however long its time was.
 #[test]
 fn what_is_left_of_an_allowance_holds_nothing() {
     let _deadline = deadline();
@@ -229,7 +229,7 @@ fn what_is_left_of_an_allowance_holds_nothing() {
             Ok::<_, Error>(())
         });
         assert!(ended.await.expect("no error").is_none());
-        // One that has begun before, and a group that took one along.
+        // A shield that began earlier, and a group that moved with one inside.
         let mut moves = Box::pin(task_group(async |group| {
             group.spawn(shield(HOUR, long()));
             Ok(())
@@ -246,7 +246,7 @@ fn what_is_left_of_an_allowance_holds_nothing() {
     });
 }
 
-/// `TaskHandle::cancel` of a task of the runtime's own reaches what waits in a combinator.
+/// `TaskHandle::cancel` of a task that the runtime owns reaches the waits in a combinator.
 #[test]
 fn a_handle_of_the_runtime_reaches_into_combinators() {
     let _deadline = deadline();
@@ -265,7 +265,7 @@ fn a_handle_of_the_runtime_reaches_into_combinators() {
         task.await.expect("its value is handed on");
     });
     assert_eq!(told.get(), 3);
-    // Between the turns of a guest, too.
+    // The same between the turns of a guest.
     let seen = Rc::clone(&told);
     let task = runtime.spawn(async move {
         let all: FuturesUnordered<_> = (0..3).map(|_| long().boxed_local()).collect();
@@ -280,7 +280,7 @@ fn a_handle_of_the_runtime_reaches_into_combinators() {
     assert_eq!(told.get(), 6);
 }
 
-/// A task that has not run yet runs to its first wait, whoever cancelled it.
+/// A task that has not run yet runs to its first wait, even if it was cancelled before.
 #[test]
 fn a_task_cancelled_before_it_runs_begins_all_the_same() {
     let _deadline = deadline();
@@ -322,7 +322,7 @@ fn a_task_cancelled_before_it_runs_begins_all_the_same() {
     assert!(begun.get() && is_cancelled(&ended));
 }
 
-/// For one cancel only the outermost of the cancelled scopes has caught something.
+/// Only the outermost of the cancelled scopes has caught the cancel.
 #[test]
 fn only_the_outermost_has_caught_it() {
     let _deadline = deadline();
@@ -343,7 +343,7 @@ fn only_the_outermost_has_caught_it() {
             assert!(outer.cancelled_caught(), "{operation} {foreign}");
             assert!(!inner.cancelled_caught(), "{operation} {foreign}");
         }
-        // An inner limit whose body is dropped because of the outer one is not over.
+        // The outer scope's cancel drops the body of an inner limit: that is not `TimedOut`.
         let scope = CancelScope::new();
         let ended = scope.run(fail_at(Instant::now(), async {
             scope.cancel("the outer one");
@@ -356,7 +356,7 @@ fn only_the_outermost_has_caught_it() {
     });
 }
 
-/// A leaked operation's waker is dropped with its task's scope; the panic of one loses no other.
+/// A leaked operation's waker is dropped with its task's scope; if it panics, no other is lost.
 #[test]
 fn forgotten_wakers_that_panic_when_dropped_leave_no_scope_behind() {
     let _deadline = deadline();
@@ -365,7 +365,7 @@ fn forgotten_wakers_that_panic_when_dropped_leave_no_scope_behind() {
         runtime.spawn(async {
             let waker = std::sync::Arc::new(PanicsOnDrop);
             let waker = futures_util::task::waker(waker);
-            // What it waits for is gone before the task's scope is.
+            // The stream is dropped before the task's scope is.
             let (a, _b) = create_memory_byte_stream(8);
             let mut inner = Box::pin(a.receive());
             let mut cx = std::task::Context::from_waker(&waker);

@@ -1,7 +1,7 @@
-//! Names and ports in a network of the test's own: a name server that is told what to do, a black
-//! hole, two ports to choose from, no IPv6.
+//! Names and ports in a network of the test's own: a controlled name server, a black hole, two
+//! ports to choose from, no IPv6.
 //!
-//! Long because each test brings the network that it is about.
+//! Long because each test sets up its network.
 
 use std::collections::BTreeSet;
 use std::future::IntoFuture;
@@ -24,7 +24,7 @@ use crate::support::{deadline, threads};
 
 #[test]
 fn b10_an_address_starts_no_thread() {
-    // In a namespace, where the numbers of threads are given out to nobody else.
+    // In a namespace, where no other process takes thread numbers.
     in_namespace("name_server::b10_an_address_starts_no_thread", "", || {
         let _guard = deadline();
         let number_of_a_thread = || {
@@ -51,7 +51,7 @@ fn b10_an_address_starts_no_thread() {
     });
 }
 
-/// A name server: answers 127.0.0.1 to every question for an IPv4 address once it is open.
+/// A name server that answers 127.0.0.1 to every question for an IPv4 address once it is open.
 struct NameServer {
     questions: Arc<Mutex<BTreeSet<Vec<u8>>>>,
     open: Arc<AtomicBool>,
@@ -89,7 +89,7 @@ impl NameServer {
     }
 }
 
-/// RFC 1035, 4.1: the question as it came, and one record that points back at its name.
+/// RFC 1035, 4.1: a copy of the question, and one record that refers back to its name.
 fn answer(question: &[u8]) -> Vec<u8> {
     let name_ends = 12
         + question[12..]
@@ -123,8 +123,8 @@ fn b7_a_hundred_connects_to_one_name_make_one_lookup() {
                     turns(1).await;
                 }
                 assert!(threads() <= before + 2, "one may read the hosts file");
-                // 32 are polled in a turn. Those that began late read the hosts file once more, and
-                // have to be back from there.
+                // A turn polls 32 connects. Those that began late read the hosts file once more:
+                // wait until those reads have ended.
                 let mut calm = 0;
                 while calm < 20 {
                     turns(1).await;
@@ -139,7 +139,8 @@ fn b7_a_hundred_connects_to_one_name_make_one_lookup() {
         for stream in connected {
             assert!(stream.expect("connects").peer_addr().is_ipv4());
         }
-        // One for IPv4 and one for IPv6; each may have been sent twice, with the same number.
+        // One question for IPv4 and one for IPv6; each may have been sent twice, with the same
+        // number.
         assert_eq!(server.questions(), 2);
         let statistics = thread_statistics();
         assert_eq!((statistics.running, statistics.waiting), (0, 0));
@@ -164,7 +165,8 @@ fn b2_the_program_ends_while_threads_hang_in_the_resolver() {
     );
 }
 
-/// 200 names and no answer. With `leave` the process ends with threads inside the resolver.
+/// Looks up 200 names without an answer. With `leave` the process ends while threads are inside the
+/// resolver.
 fn never_answered(test: &str, leave: bool) {
     in_namespace(test, "", || {
         let _guard = deadline();
@@ -176,7 +178,7 @@ fn never_answered(test: &str, leave: bool) {
             let names: Vec<_> = (0..200).map(|n| format!("n{n}.example")).collect();
             let connects = names.iter().map(|name| connect_tcp(name, 1).into_future());
             let all = fail_after(Duration::from_millis(50), async {
-                // Each is told; the first error is that of the time limit.
+                // Every connect is cancelled; the first error is the time limit's.
                 let all: Result<Vec<_>> = join_all(connects).await.into_iter().collect();
                 all.map(drop)
             });
@@ -228,7 +230,8 @@ fn b11_a_black_hole_of_the_first_family() {
             let took = begun.elapsed();
             println!("IPv6 black hole: connected after {took:?}");
             assert!(took >= Duration::from_millis(250));
-            // Unreachable is known at once; lost is not, and the limit is the caller's.
+            // An unreachable address fails immediately; for one that never answers the caller's
+            // limit applies.
             let host = Fixed::host(&["10.98.0.1", "fd00::2", "10.99.0.2"]);
             let given_up = fail_after(Duration::from_millis(600), connect_tcp(host, port)).await;
             refused!(given_up, Error::TimedOut);
@@ -243,7 +246,7 @@ fn b11_a_black_hole_of_the_first_family() {
 
 #[test]
 fn c20_one_port_for_all_addresses_although_it_is_taken_on_one() {
-    // anyio#857: with two ports to choose from, the first choice is taken on the other address.
+    // anyio#857: of two ports to choose from, the first one is in use on the other address.
     let test = "name_server::c20_one_port_for_all_addresses_although_it_is_taken_on_one";
     let two_ports = "sysctl -qw net.ipv4.ip_local_port_range='40000 40001'";
     in_namespace(test, two_ports, || {
@@ -288,7 +291,7 @@ fn c20_one_port_for_all_addresses_although_it_is_taken_on_one() {
 
 #[test]
 fn c8_without_a_free_port_connecting_says_so_at_once() {
-    // Ephemeral ports are gone: a retry that spins, or an error that names nobody.
+    // Without ephemeral ports there was a busy retry, or an error without an address.
     let test = "name_server::c8_without_a_free_port_connecting_says_so_at_once";
     let two_ports = "sysctl -qw net.ipv4.ip_local_port_range='40000 40001'";
     in_namespace(test, two_ports, || {
@@ -312,7 +315,7 @@ fn c8_without_a_free_port_connecting_says_so_at_once() {
             assert_eq!(failed.attempts.len(), 1, "{refused}");
             let cause = failed.attempts[0].cause.kind();
             assert_eq!(cause, ErrorKind::AddrNotAvailable);
-            // Nothing is the worse for it.
+            // The existing connections still work.
             let server = listener.accept().await.expect("accepts");
             server.send(b"hello").await.expect("sent");
             let first = clients.swap_remove(0);
@@ -361,7 +364,7 @@ fn c20_a_link_local_address_has_its_scope() {
                 let server = listener.accept().await.expect("accepts");
                 assert_eq!(server.peer_addr(), client.local_addr());
             }
-            // Without its scope the address is none that can be reached.
+            // Without its scope a link-local address cannot be reached.
             let refused = connect_tcp("fe80::1", local.port()).await;
             refused!(refused, Error::ConnectFailed(_));
             let elsewhere = create_tcp_listener().local_host("fe80::1%lo").await;
@@ -379,7 +382,7 @@ fn b5_without_a_thread_a_lookup_is_an_error() {
         let test = "name_server::b5_without_a_thread_a_lookup_is_an_error";
         let output = std::process::Command::new(own)
             .args(["--exact", test, "--nocapture", "--test-threads=1"])
-            // A stack that no system has room for.
+            // A stack size that no system can allocate.
             .env("RUST_MIN_STACK", (1_u64 << 46).to_string())
             .env(MARK, "1")
             .output();

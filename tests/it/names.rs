@@ -1,5 +1,5 @@
-//! Connecting by name: which address is tried when (RFC 8305), against resolvers that are told what
-//! to answer and real sockets. Long because each rule has sockets of its own.
+//! Connecting by name: the order and the times of the attempts (RFC 8305), with resolvers that give
+//! fixed answers and real sockets. Long because each rule has sockets of its own.
 
 use std::future::IntoFuture;
 use std::io::ErrorKind;
@@ -21,7 +21,7 @@ use crate::support::{alone, deadline};
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
-/// Answers every name with the same addresses, and notes what it was asked.
+/// Answers every name with the same addresses, and notes the names.
 #[derive(Default)]
 pub(crate) struct Fixed {
     addresses: Vec<IpAddr>,
@@ -37,7 +37,7 @@ impl Fixed {
         })
     }
 
-    /// A host with these addresses.
+    /// Returns a host with these addresses.
     pub(crate) fn host(addresses: &[&str]) -> Host {
         Host::from("fixed.example").resolved_by(Self::new(addresses))
     }
@@ -52,7 +52,7 @@ impl Resolver for Fixed {
     }
 }
 
-/// Never answers, and knows whether it is still asked.
+/// Never answers; true while a lookup waits.
 #[derive(Default)]
 struct Silent(AtomicBool);
 
@@ -72,8 +72,7 @@ impl Resolver for Silent {
     }
 }
 
-/// A listener that takes no more connections: who connects waits, as behind a router that drops
-/// everything.
+/// A listener with a full backlog: connects to it wait, as behind a router that drops everything.
 pub(crate) struct Hole {
     _listener: Socket,
     _fillers: Vec<Socket>,
@@ -99,7 +98,7 @@ impl Hole {
     }
 }
 
-/// How many sockets this process has open.
+/// Returns the number of open sockets of this process.
 fn sockets() -> usize {
     let all = std::fs::read_dir("/proc/self/fd").expect("procfs");
     let links = all.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
@@ -108,7 +107,7 @@ fn sockets() -> usize {
         .count()
 }
 
-/// A listener at this address, with a port that is free at all of `others`.
+/// Returns a listener at this address, with a port that is free at all of `others`.
 fn live(address: &str, others: &[&str]) -> (StdListener, u16) {
     loop {
         let listener = StdListener::bind((address, 0)).expect("a port");
@@ -122,7 +121,7 @@ fn live(address: &str, others: &[&str]) -> (StdListener, u16) {
     }
 }
 
-/// A port at which nobody listens.
+/// Returns a port that is free at these addresses.
 fn free_port(addresses: &[&str]) -> u16 {
     live(addresses[0], &addresses[1..]).1
 }
@@ -190,7 +189,7 @@ fn b11_a_black_hole_costs_the_delay_and_leaves_nothing() {
             assert!(format!("{runtime:?}").contains("sources: "));
             assert_eq!(runtime.next_timeout(), None, "no timer is left");
             drop(stream);
-            // Given up before anybody has answered: nothing is left either.
+            // A connect that ends before an answer leaves nothing behind either.
             let host = Fixed::host(&["127.0.0.2", "127.0.0.4"]);
             let connect = connect_tcp(host, port).happy_eyeballs_delay(Duration::ZERO);
             let given_up = runtime.block_on(fail_after(delay, connect));
@@ -277,7 +276,7 @@ fn every_verb_asks_the_resolver_of_its_host() {
         let to = udp.expect("a socket").local_addr().port();
         let connected = create_connected_udp_socket(host("e"), to).await;
         connected.expect("a socket");
-        // An address is not looked up, whoever would do it.
+        // An address is not looked up, even with a resolver.
         connect_tcp(host("127.0.0.1"), port)
             .await
             .expect("connects");
@@ -380,7 +379,7 @@ fn names_that_cannot_be_are_refused() {
                 other => panic!("{host}: {other:?}"),
             }
         }
-        // A resolver of one's own may encode: it sees the name as it is.
+        // A custom resolver may encode names itself: it gets the name unchanged.
         let resolver = Fixed::new(&["127.0.0.1"]);
         let host = Host::from("b\u{fc}cher.example").resolved_by(resolver.clone());
         let refused = connect_tcp(host, 9).await;
@@ -389,7 +388,7 @@ fn names_that_cannot_be_are_refused() {
             *resolver.asked.lock().expect("no panic"),
             ["b\u{fc}cher.example"]
         );
-        // One that makes up a port that nobody can connect to.
+        // A resolver that returns port 0, to which no connect is possible.
         struct PortZero;
         impl Resolver for PortZero {
             fn resolve<'a>(&'a self, _name: &'a str, _port: u16) -> Resolving<'a> {

@@ -1,4 +1,4 @@
-//! Runs a test in a network of its own: what it needs of names, routes and ports is set up there.
+//! Runs a test in a network of its own, with names, routes and ports as the test needs them.
 
 use std::process::Command;
 
@@ -20,8 +20,8 @@ rm $names
 ";
 
 /// Runs `body` in a process with a network of its own, set up with the shell commands `more`.
-/// `test` is the full name of the test that calls this. Where the system gives no namespaces the
-/// test says that it was skipped.
+/// `test` is the full name of the calling test. Where the system allows no namespaces, the test
+/// prints that it was skipped.
 pub(crate) fn in_namespace(test: &str, more: &str, body: impl FnOnce()) {
     const MARK: &str = "SOLOIO_TEST_NAMESPACE";
     if std::env::var_os(MARK).is_some_and(|name| name == test) {

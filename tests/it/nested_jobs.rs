@@ -18,7 +18,7 @@ use crate::support::{alone, deadline};
 fn forty_jobs_that_wait_for_jobs_end() {
     alone("nested_jobs::forty_jobs_that_wait_for_jobs_end", || {
         let _guard = deadline();
-        // All of the bound run before the first one begins another.
+        // As many jobs as the bound allows run before the first one starts another.
         let all_run = Arc::new(Barrier::new(40));
         let jobs = (0..40).map(|n| {
             let all_run = Arc::clone(&all_run);
@@ -38,7 +38,7 @@ fn forty_jobs_that_wait_for_jobs_end() {
     });
 }
 
-/// A job within a job within a job, `depth` of them.
+/// Runs a job in a job in a job, `depth` of them.
 fn nested(depth: u32) -> Result<u32, Error> {
     match depth {
         0 => Ok(0),
@@ -63,7 +63,7 @@ fn jobs_in_jobs_have_a_bound_of_depth_that_is_an_error() {
     });
 }
 
-/// More jobs than the bound, begun by one job: they wait for each other, and hold nothing up.
+/// One job starts more jobs than the bound: they wait for each other, and all end.
 #[test]
 fn a_job_may_begin_more_jobs_than_the_bound() {
     let name = "nested_jobs::a_job_may_begin_more_jobs_than_the_bound";
@@ -95,8 +95,8 @@ fn a_job_may_begin_more_jobs_than_the_bound() {
     });
 }
 
-/// As it is for AnyIO's `to_thread.run_sync`, whose scope waits; but the word at the end is that of
-/// the limit.
+/// The limit waits for the job, as AnyIO's `to_thread.run_sync` does in a scope; but the error is
+/// the limit's.
 #[test]
 fn a_limit_that_a_job_outlasts_says_so() {
     let _guard = deadline();
@@ -109,14 +109,15 @@ fn a_limit_that_a_job_outlasts_says_so() {
         assert!(begun.elapsed() >= long, "it was waited for");
         let late = move_on_after(limit, run_in_thread(move || thread::sleep(long))).await;
         assert!(matches!(late, Ok(None)), "{late:?}");
-        // A result that matters more than the limit.
+        // A shield keeps a result that is worth more than the limit.
         let job = run_in_thread(move || {
             thread::sleep(long);
             "done"
         });
         let kept = fail_after(limit, shield(Duration::from_secs(60), job)).await;
         assert_eq!(kept.expect("in time for the shield"), "done");
-        // What is cancelled by hand says so; a panic is no result that came late.
+        // A scope that was cancelled by hand gives `Cancelled`; a panic is passed on, though it
+        // came late.
         for panics in [false, true] {
             let scope = CancelScope::new();
             let job = run_in_thread(move || {

@@ -1,5 +1,5 @@
-//! What the socket tests share: connected pairs, a stream of known bytes, temporary paths, limits
-//! on how often a future is polled.
+//! Helpers of the socket tests: connected pairs, a stream of known bytes, temporary paths, limits
+//! on the number of polls.
 
 use std::fmt::Debug;
 use std::future::{Future, IntoFuture, poll_fn};
@@ -24,7 +24,7 @@ pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
     block_on(future)
 }
 
-/// Asserts that a result is an error of one kind.
+/// Asserts that a result is an error that matches the pattern.
 macro_rules! refused {
     ($result:expr, $pattern:pat) => {
         match &$result {
@@ -39,7 +39,7 @@ macro_rules! refused {
 }
 pub(crate) use refused;
 
-/// A result for a message: long values are not spelt out.
+/// Formats a result for a message: long values are cut.
 pub(crate) fn shown<T: Debug, E: Debug>(result: &Result<T, E>) -> String {
     let mut text = format!("{result:?}");
     text.truncate(300);
@@ -51,7 +51,7 @@ pub(crate) async fn tcp_listener() -> TcpListener {
     listener.expect("a listener on loopback")
 }
 
-/// The connecting end, and the accepted one.
+/// Returns the connecting end and the accepted one.
 pub(crate) async fn tcp_pair() -> (TcpStream, TcpStream) {
     let listener = tcp_listener().await;
     let port = listener.local_addr().port();
@@ -59,7 +59,7 @@ pub(crate) async fn tcp_pair() -> (TcpStream, TcpStream) {
     (client, listener.accept().await.expect("accepts"))
 }
 
-/// The connecting end, and the accepted one.
+/// Returns the connecting end and the accepted one.
 pub(crate) async fn unix_pair() -> (UnixStream, UnixStream) {
     let dir = TempDir::new();
     let path = dir.path("pair");
@@ -73,7 +73,7 @@ pub(crate) async fn udp() -> UdpSocket {
     socket.expect("a socket on loopback")
 }
 
-/// A folder of one test, removed when dropped.
+/// A temporary folder for one test, removed when dropped.
 pub(crate) struct TempDir(PathBuf);
 
 impl TempDir {
@@ -102,10 +102,10 @@ impl Drop for TempDir {
     }
 }
 
-/// Length after which the known bytes repeat: a prime, so that no buffer size hides a shift.
+/// The length after which the known bytes repeat: a prime, so that no buffer size hides a shift.
 const PERIOD: usize = 65_521;
 
-/// `len` bytes of a stream that is known from its position alone.
+/// Returns `len` bytes, each determined by its position in the stream.
 pub(crate) fn numbered(from: usize, len: usize) -> Vec<u8> {
     static TABLE: OnceLock<Vec<u8>> = OnceLock::new();
     let table = TABLE.get_or_init(|| {
@@ -122,7 +122,7 @@ pub(crate) fn numbered(from: usize, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// Asserts that `got` stands at `from` in the known stream.
+/// Asserts that `got` is the known stream from `from` on.
 pub(crate) fn check_numbered(from: usize, got: &[u8]) {
     let good = numbered(from, got.len()) == got;
     assert!(
@@ -142,7 +142,7 @@ pub(crate) async fn receive_numbered<S: ByteReceiveStream>(stream: &S, from: usi
     }
 }
 
-/// Polls at most `polls` times, coming round the loop in between whether woken or not.
+/// Polls at most `polls` times, with a turn of the loop in between whether woken or not.
 pub(crate) async fn polled<F: IntoFuture>(polls: usize, future: F) -> Option<F::Output> {
     let mut future = std::pin::pin!(future.into_future());
     for _ in 0..polls {
@@ -155,7 +155,7 @@ pub(crate) async fn polled<F: IntoFuture>(polls: usize, future: F) -> Option<F::
     None
 }
 
-/// Comes round the loop some times, with a look at the kernel each time: a mere yield may be
+/// Makes `count` turns of the loop, each with a poll of the kernel: a task that only yields may be
 /// polled again before that.
 pub(crate) async fn turns(count: usize) {
     for _ in 0..count {
@@ -163,7 +163,8 @@ pub(crate) async fn turns(count: usize) {
     }
 }
 
-/// Sends the known stream from `from` on until no more is taken; tells how much was.
+/// Sends the known stream from `from` on until the peer takes no more; returns the number of bytes
+/// sent.
 pub(crate) async fn clog<S: ByteSendStream>(stream: &S, from: usize) -> usize {
     let mut sent = 0;
     loop {
@@ -178,13 +179,13 @@ pub(crate) async fn clog<S: ByteSendStream>(stream: &S, from: usize) -> usize {
     }
 }
 
-/// True for the error of a receive or send that a reset has ended.
+/// True for the error of a receive or send after a reset.
 pub(crate) fn is_broken<T>(result: &Result<T>) -> bool {
     matches!(result, Err(Error::Broken(_)))
 }
 
-/// Waits until nothing answers there. A process that another test starts at this moment holds all
-/// descriptors until it runs its program.
+/// Waits until connects to the path are refused. A process that another test starts at this moment
+/// holds all descriptors until it runs its program.
 pub(crate) fn until_stale(path: &Path) {
     let connect = || std::os::unix::net::UnixStream::connect(path);
     while connect().map_err(|error| error.kind()).err() != Some(io::ErrorKind::ConnectionRefused) {

@@ -1,8 +1,9 @@
 //! Random use of a memory object stream against a naive twin that follows AnyIO's rules.
 //!
 //! Sends and receives are polled by hand, one at a time, in any order, and dropped in any state.
-//! The twin says after each step what is in the stream, who waits, what each poll gives, and whose
-//! waker has to have been called. Long because the twin stands beside what it is compared with.
+//! After each step the twin computes the content of the stream, the operations that wait, the
+//! result of each poll, and the wakers that must have been called. Long because the twin stands
+//! beside its counterpart.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -22,12 +23,12 @@ use crate::support::{Wakes, deadline, poll_with};
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// A send or a receive is made at one of the ends, and polled once.
+    /// Begins a send or a receive at one of the ends, and polls it once.
     Send(usize),
     Receive(usize),
     SendNowait(usize),
     ReceiveNowait(usize),
-    /// One of those that are under way.
+    /// Polls one of the pending operations.
     Poll(usize),
     Drop(usize),
     CloneSender(usize),
@@ -53,7 +54,7 @@ fn programs() -> impl Strategy<Value = (usize, Vec<Step>)> {
     (0..4_usize, prop::collection::vec(step, 0..120))
 }
 
-/// What an operation has ended with.
+/// The end of an operation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum End {
     Sent,
@@ -75,17 +76,17 @@ fn end_of<T>(result: Result<T>, well: impl FnOnce(T) -> End) -> End {
     }
 }
 
-/// An operation of the twin's.
+/// An operation of the twin.
 #[derive(Clone, Copy, Debug)]
 struct Waiter {
     name: u32,
-    /// At which end.
+    /// The number of its end.
     end: usize,
-    /// Its item, if it sends.
+    /// The item of a send.
     item: Option<u32>,
-    /// Its item was taken, or one is reserved for it.
+    /// The item was taken, or one is reserved for it.
     called: bool,
-    /// What it waited at was closed before that.
+    /// Its end was closed before that.
     withdrawn: bool,
 }
 
@@ -95,7 +96,7 @@ impl Waiter {
     }
 }
 
-/// The stream as lists, and nothing else.
+/// The stream as plain lists.
 #[derive(Debug, Default)]
 struct Twin {
     max: usize,
@@ -127,14 +128,14 @@ impl Twin {
         self.items.len() - self.reserved()
     }
 
-    /// What waits at an end that is closed leaves the line.
+    /// Operations that wait at a closed end leave the line.
     fn withdraw(list: &mut [Waiter], at: impl Fn(usize) -> bool) {
         for waiter in list {
             waiter.withdrawn |= waiter.waits() && at(waiter.end);
         }
     }
 
-    /// Lets everything happen that can, which is nothing when nobody can receive any more.
+    /// Moves all items that can move; without receivers nothing moves.
     fn settle(&mut self) {
         while self.has_receivers() {
             let wanted = Self::waiting(&self.receives);
@@ -159,7 +160,7 @@ impl Twin {
         list.iter().position(|waiter| waiter.name == name)
     }
 
-    /// What a poll of a send gives; a send that ends is out of the list.
+    /// Returns the result of polling a send; a send that ends leaves the list.
     fn poll_send(&mut self, name: u32) -> Option<End> {
         let at = Self::find(&self.sends, name).expect("under way");
         let waiter = self.sends[at];
@@ -194,7 +195,7 @@ impl Twin {
         Some(end)
     }
 
-    /// When nothing can come any more, nothing waits.
+    /// Once nothing more can come, no operation waits.
     fn withdraw_all(&mut self) {
         if !self.has_senders() && self.items.is_empty() {
             Self::withdraw(&mut self.receives, |_| true);
@@ -215,7 +216,7 @@ impl Twin {
             || receive.is_some_and(|w| w.called || !self.receivers[w.end] || over)
     }
 
-    /// A new send, polled once: like one that waits, but it does so only if it has to.
+    /// Begins a send and polls it once: it enters the line like a waiting one.
     fn send(&mut self, name: u32, end: usize, nowait: bool) -> Option<End> {
         self.sends.push(Waiter {
             name,
@@ -254,7 +255,7 @@ impl Twin {
         ended
     }
 
-    /// True if an item goes back to its owner.
+    /// Returns true if an item goes back to its owner.
     fn drop(&mut self, name: u32) -> bool {
         if let Some(at) = Self::find(&self.receives, name) {
             self.receives.remove(at);
@@ -279,12 +280,12 @@ impl Twin {
     }
 }
 
-/// An operation under way.
+/// A pending operation.
 struct Operation {
     name: u32,
     future: Pin<Box<dyn Future<Output = End>>>,
     wakes: Arc<Wakes>,
-    /// How many wakes there were at its last poll.
+    /// The number of wakes at its last poll.
     seen: usize,
 }
 
@@ -299,7 +300,7 @@ impl Operation {
     }
 }
 
-/// An item that tells if it was not sent.
+/// An item that notes if it was not sent.
 struct Carried {
     item: Option<u32>,
     back: Rc<RefCell<Vec<u32>>>,
@@ -480,7 +481,7 @@ proptest! {
             for (name, step) in (0..).zip(steps) {
                 test.step(name, step);
                 test.check();
-                // So that no budget ends in between.
+                // Yields, so that the turn's budget never ends between two steps.
                 yield_now().await.expect("inside a runtime");
             }
         });

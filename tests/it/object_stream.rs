@@ -1,4 +1,4 @@
-//! Memory object streams: order, ends, and items that do something when they are dropped.
+//! Memory object streams: order, ends, and items with side effects when they are dropped.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,7 +15,7 @@ use soloio::{
 use crate::net_support::{refused, run, turns};
 use crate::support::{Counter, OnDrop, message, poll_with, quiet_panic};
 
-/// Polls outside any task.
+/// Polls with a waker that does nothing.
 fn look<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
     match poll_with(Pin::new(future), Waker::noop()) {
         Poll::Ready(output) => Some(output),
@@ -129,7 +129,7 @@ fn the_end_comes_after_what_is_left() {
         refused!(receiver.receive().await, Error::EndOfStream);
         assert_eq!(receiver.next().await.expect("an orderly end"), None);
 
-        // Also for who waits already, and for several of them.
+        // The same for receivers that wait already, several of them.
         let (sender, receiver) = create_memory_object_stream::<()>(3);
         let close = async {
             turns(1).await;
@@ -143,7 +143,7 @@ fn the_end_comes_after_what_is_left() {
     });
 }
 
-/// The end is not told while an item may still come back from a receiver that was called for it.
+/// No end is reported while a receiver may still give back the item reserved for it.
 #[test]
 fn the_end_waits_for_an_item_that_is_reserved() {
     run(async {
@@ -192,7 +192,7 @@ fn without_receivers_a_send_fails_and_keeps_its_item() {
     });
 }
 
-/// C18: closing what another task waits on leaves that task waiting (anyio#1289).
+/// C18: closing an end leaves the task that waits on it waiting (anyio#1289).
 #[test]
 fn closing_an_end_ends_what_waits_on_it() {
     run(async {
@@ -212,7 +212,7 @@ fn closing_an_end_ends_what_waits_on_it() {
         let close = async {
             turns(1).await;
             receiver.close();
-            // The other one is the first that waits from here on.
+            // From here on the other receiver is the first in line.
             other_sender.send_nowait(3).expect("a receive waits");
         };
         let (closed, item, ()) = join3(receiver.receive(), other_receiver.receive(), close).await;
@@ -223,7 +223,7 @@ fn closing_an_end_ends_what_waits_on_it() {
     });
 }
 
-/// The sender was told that its item had gone: it comes, whatever is closed meanwhile.
+/// The send was successful, so the item arrives, whatever is closed meanwhile.
 #[test]
 fn an_item_that_was_accepted_reaches_the_receive_it_was_for() {
     run(async {
@@ -244,7 +244,7 @@ fn an_item_that_was_accepted_reaches_the_receive_it_was_for() {
     });
 }
 
-/// An item may hold what another task waits for, the place for an answer, say.
+/// An item may hold something another task waits for, for example the place for an answer.
 #[test]
 fn an_item_whose_receive_is_dropped_after_the_close_is_dropped_too() {
     run(async {
@@ -261,7 +261,7 @@ fn an_item_whose_receive_is_dropped_after_the_close_is_dropped_too() {
     });
 }
 
-/// From the close on it is as if they had never been sent.
+/// After the close it is as if these items had never been sent.
 #[test]
 fn sends_that_wait_at_an_end_leave_with_it() {
     run(async {
@@ -285,7 +285,7 @@ fn sends_that_wait_at_an_end_leave_with_it() {
         drop((first, second));
         assert_eq!((own, others), (Some(2), None));
 
-        // The same for the last one: the receiver sees the end.
+        // The same for the last sender: the receiver gets the end.
         let (sender, receiver) = create_memory_object_stream(0);
         let mut send = Box::pin(sender.send(1));
         assert!(look(&mut send).is_none());
@@ -295,7 +295,7 @@ fn sends_that_wait_at_an_end_leave_with_it() {
     });
 }
 
-/// A waker that panics is called when all is in order again.
+/// A waker that panics is called when the stream's state is complete.
 #[test]
 fn a_waker_that_panics_in_a_receive_leaves_the_stream_as_it_should_be() {
     struct Alarm;
@@ -314,7 +314,7 @@ fn a_waker_that_panics_in_a_receive_leaves_the_stream_as_it_should_be() {
         assert!(poll_with(second.as_mut(), &Waker::from(Arc::new(Alarm))).is_pending());
         sender.send_nowait(1).expect("a receive waits");
         drop(sender);
-        // It takes the last item, which is the end for the second.
+        // The first receive takes the last item, which is the end for the second.
         let caught = catch_unwind(AssertUnwindSafe(|| look(&mut first).is_some()));
         assert_eq!(message(&*caught.expect_err("the waker's panic")), "woken");
         drop(first);
@@ -342,7 +342,7 @@ fn items_that_nobody_can_receive_are_dropped_at_once() {
     });
 }
 
-/// Nothing of the user's is dropped while the stream is borrowed: an item may use it.
+/// No item is dropped while the stream is borrowed: its drop may use the stream.
 #[test]
 fn an_item_may_use_its_own_stream_when_it_is_dropped() {
     run(async {

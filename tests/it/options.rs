@@ -1,5 +1,5 @@
-//! Socket options: what is set is what the kernel says, on each type that has them; and addresses,
-//! which outlive the connection.
+//! Socket options: the kernel reports the value that was set, on each type that has the option; and
+//! addresses that outlive the connection.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn invalid<T: std::fmt::Debug>(result: Result<T>, part: &str) {
     }
 }
 
-/// The options of internet sockets, of whichever type.
+/// Checks the options of internet sockets, for any type.
 macro_rules! check_ip {
     ($socket:expr) => {
         let socket = &$socket;
@@ -42,14 +42,14 @@ macro_rules! check_buffers {
         let socket = &$socket;
         socket.set_receive_buffer_size(20_000).expect("set");
         socket.set_send_buffer_size(30_000).expect("set");
-        // Linux tells twice as much, other systems what was asked for.
+        // Linux reports twice the size, other systems the size itself.
         assert!((20_000..=40_000).contains(&socket.receive_buffer_size().expect("read")));
         assert!((30_000..=60_000).contains(&socket.send_buffer_size().expect("read")));
         for bytes in [0, 1 << 30, usize::MAX] {
             invalid(socket.set_receive_buffer_size(bytes), "a buffer of 1 to");
             invalid(socket.set_send_buffer_size(bytes), "a buffer of 1 to");
         }
-        // Less than the kernel's least, more than its most: it takes what it can.
+        // Values below the kernel's minimum or above its maximum are clamped.
         socket.set_send_buffer_size(1).expect("set");
         assert!(socket.send_buffer_size().expect("read") > 1);
         socket.set_send_buffer_size(0x3FFF_FFFF).expect("set");
@@ -111,7 +111,7 @@ fn ipv6_and_both_at_once() {
         let client = connect_tcp("::1", port).await.expect("connects");
         check_ip!(client);
         check_ip!(listener.accept().await.expect("accepts"));
-        // One socket for both families, and an IPv4 peer on it.
+        // One socket for both families, with an IPv4 peer.
         let both = create_tcp_listener().await.expect("listens");
         let client = connect_tcp("127.0.0.1", both.local_addr().port()).await;
         let mapped = both.accept().await.expect("accepts");
@@ -262,7 +262,7 @@ fn options_need_no_runtime_and_end_with_the_socket() {
 fn addresses_outlive_the_connection() {
     run(async {
         let (a, b) = tcp_pair().await;
-        // Asked for the first time after the peer's reset, after an abort, and after the end.
+        // The addresses are read after the peer's reset, after an abort, and after the end.
         b.set_zero_linger(true).expect("set");
         let (b_local, b_peer) = (b.local_addr(), b.peer_addr());
         drop(b);

@@ -1,5 +1,5 @@
-//! Streams and listeners of a user's own, which write only what the contracts ask for: what the
-//! provided methods make of that, also by way of a reference or an `Rc`.
+//! Streams and listeners that a user implements with only the required methods: the behaviour of
+//! the provided methods, also through a reference or an `Rc`.
 
 use std::cell::{Cell, RefCell};
 use std::future::{self, Future};
@@ -14,10 +14,10 @@ use soloio::{
 
 use crate::net_support::{TempDir, refused, run, tcp_listener};
 
-/// Moves three bytes at a time, and counts how it ends.
+/// Moves three bytes at a time, and records its ends.
 struct Own {
     inner: MemoryStream,
-    /// So many bytes can still be sent.
+    /// The number of bytes that can still be sent.
     left: Cell<usize>,
     ends: RefCell<Vec<&'static str>>,
 }
@@ -144,7 +144,7 @@ fn a_reset_is_an_abort_unless_it_is_written() {
         own.reset().await.expect("nothing waits");
         assert_eq!(own.ended(), ["abort"]);
         refused!(peer.receive().await, Error::Broken(_) | Error::EndOfStream);
-        // By way of what leads to it, and once each.
+        // The same through a reference and an `Rc`: one call each.
         let by_way = &own;
         <&Own as ByteStream>::reset(&by_way).await.expect("again");
         assert_eq!(own.ended(), ["abort"]);
@@ -174,7 +174,7 @@ fn only_the_last_owner_closes() {
     });
 }
 
-/// Gives what it was given, the last first.
+/// Returns the streams that it was made with, the last first.
 struct Given {
     streams: RefCell<Vec<MemoryStream>>,
     aborted: Cell<bool>,

@@ -1,4 +1,5 @@
-//! Panics of bodies, children, drops and wakers: who gets them, and what goes on (E7).
+//! Panics of bodies, children, drops and wakers: where they are resumed, and what survives them
+//! (E7).
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -13,7 +14,7 @@ use crate::support::{Counter, OnDrop, deadline, forever, give_way, message, quie
 
 type Payload = Box<dyn std::any::Any + Send>;
 
-/// Awaits a future that may panic, as a careful parent would.
+/// Awaits a future, and catches its panic.
 async fn caught<F: Future>(future: F) -> Result<F::Output, Payload> {
     let mut future = std::pin::pin!(future);
     poll_fn(|cx| {
@@ -31,7 +32,7 @@ async fn held(held: impl Sized) -> Result<()> {
     sleep(Duration::from_secs(3600)).await
 }
 
-/// E7, async-executor#78: a panic in one task ends in its group; the loop lives.
+/// E7, async-executor#78: a task's panic is resumed in its group; the loop survives.
 #[test]
 fn e7_the_loop_outlives_panicking_tasks() {
     let _deadline = deadline();
@@ -64,7 +65,7 @@ fn e7_the_loop_outlives_panicking_tasks() {
     .expect("the loop lives");
 }
 
-/// E7: the same for a panic in the body, whose children go first.
+/// E7: a panic of the body is resumed in the group, after the children were dropped.
 #[test]
 fn e7_a_panic_in_the_body_drops_the_children_and_goes_on() {
     let live = Counter::new();
@@ -81,8 +82,8 @@ fn e7_a_panic_in_the_body_drops_the_children_and_goes_on() {
     });
 }
 
-/// E7, tokio's `test_abort_task_that_panics_on_drop`: a child that is cancelled and panics in its
-/// drop ends the group with that panic, its siblings are dropped all the same, its joiner is told.
+/// E7, tokio's `test_abort_task_that_panics_on_drop`: a cancelled child that panics in its drop
+/// ends the group with that panic. Its siblings are dropped, and its joiner gets an error.
 #[test]
 fn e7_a_panic_in_the_drop_of_a_cancelled_child_goes_on_in_the_parent() {
     let live = Counter::new();
@@ -102,7 +103,7 @@ fn e7_a_panic_in_the_drop_of_a_cancelled_child_goes_on_in_the_parent() {
     });
 }
 
-/// Dropping a group goes on after a panic; the first one is resumed at the end.
+/// Dropping a group continues after a panic; the first panic is resumed at the end.
 #[test]
 fn e7_dropping_a_group_drops_every_child_whatever_they_do() {
     let dropped = Counter::new();
@@ -131,7 +132,7 @@ fn e7_dropping_a_group_drops_every_child_whatever_they_do() {
     });
 }
 
-/// A drop that panics while another panic is on its way must not abort the process.
+/// A drop that panics during another panic must not abort the process.
 #[test]
 fn e7_a_panic_in_a_drop_during_a_panic_does_not_abort() {
     let dropped = Counter::new();
@@ -152,7 +153,7 @@ fn e7_a_panic_in_a_drop_during_a_panic_does_not_abort() {
     });
 }
 
-/// A group that is run to its end inside a drop, during a panic, still hands its panics on.
+/// A group that runs to its end inside a drop, during a panic, still resumes its own panics.
 #[test]
 fn e7_panics_are_told_apart_in_a_drop_during_a_panic() {
     let inner = RefCell::new(None);
@@ -175,8 +176,8 @@ fn e7_panics_are_told_apart_in_a_drop_during_a_panic() {
     );
 }
 
-/// The panic of a task of the runtime goes on in the turn that polled it; the runtime lives, and
-/// other threads can wake it between turns.
+/// The panic of a task that the runtime owns is resumed by the turn that polled it. The runtime
+/// survives, and other threads can wake it between turns.
 #[test]
 fn e7_a_runtime_outlives_the_panics_of_its_tasks() {
     let mut runtime = Runtime::new().expect("a runtime");

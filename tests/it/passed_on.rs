@@ -1,5 +1,5 @@
-//! Listening sockets that one process passes on to another: inherited by number, and handed over
-//! under load.
+//! Listening sockets that one process passes to another: inherited by number, and handed over under
+//! load.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
@@ -18,8 +18,8 @@ use crate::support::{Gate, deadline};
 
 const ROLE: &str = "SOLOIO_TEST_ROLE";
 
-/// Starts this test's binary again as `role`, with `listener` passed on as descriptor 3 and none
-/// after it, whatever this process was started with. (cargo-mutants and others leave some open.)
+/// Starts this test binary again as `role`, with `listener` as descriptor 3 and the descriptors
+/// after it closed. (cargo-mutants and others leave some open.)
 fn start(test: &str, role: &str, listener: OwnedFd, environment: &str) -> Child {
     let others = "4</dev/null 5<&4 4<&- 5<&- 6<&- 7<&- 8<&- 9<&-";
     let script = format!("exec 3<&0 0</dev/null {others}; {environment} exec \"$0\" \"$@\"");
@@ -65,7 +65,7 @@ fn a_socket_is_inherited_once() {
                 listener(),
                 "LISTEN_PID=1 LISTEN_FDS=1",
             ));
-            // Whatever else this process's parent has left open.
+            // Closes descriptors that the parent of this process may have left open.
             let two = "exec 4<&- 5<&- 6<&- 7<&-; LISTEN_PID=$$ LISTEN_FDS=5";
             ended_well(start(test, "closed", listener(), two));
             let first = format!("exec 3<&-; {ALL}");
@@ -92,7 +92,7 @@ fn a_socket_is_inherited_once() {
         Some("opened first") => {
             let own = StdListener::bind("127.0.0.1:0").expect("a port");
             assert_eq!(own.as_raw_fd(), 3);
-            // The environment does not know that; the program's own socket stays its own.
+            // The environment still names descriptor 3, but the program's own socket stays open.
             drop(inherited_sockets().expect("there is a socket"));
             assert!(own.local_addr().is_ok());
         }
@@ -105,7 +105,7 @@ fn a_socket_is_inherited_once() {
     }
 }
 
-/// Serves until somebody says `stop` with this server's name, then ends what it has begun.
+/// Serves until a client sends `stop` with this server's name, then ends after its connections.
 async fn serve_until_stopped(name: &str) -> Result<()> {
     let sockets = inherited_sockets()?.into_iter().map(|socket| socket.fd);
     let listener = adopt_listeners(sockets)?;
@@ -134,7 +134,7 @@ async fn serve_until_stopped(name: &str) -> Result<()> {
     .await
 }
 
-/// One request: who answered.
+/// Sends one request, and returns the name of the server that answered.
 fn ask(address: SocketAddr, what: &str) -> std::io::Result<String> {
     let mut stream = StdStream::connect(address)?;
     stream.write_all(what.as_bytes())?;

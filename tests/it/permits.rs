@@ -1,4 +1,4 @@
-//! Semaphores, capacity limiters and rate limiters: what they count, and what they refuse.
+//! Semaphores, capacity limiters and rate limiters: their counts, and the calls they refuse.
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ fn a_semaphore_counts_what_is_added_and_used_up() {
     });
 }
 
-/// What another task brings about is added, as many at a time as there are.
+/// Permits that another task adds go to the waiting tasks, one for each permit.
 #[test]
 fn permits_that_are_added_go_to_those_that_wait_in_order() {
     run(async {
@@ -72,7 +72,7 @@ fn a_limiter_knows_its_borrowers_and_refuses_a_second_token() {
         let limiter = CapacityLimiter::new(2);
         let token = limiter.acquire_on_behalf_of(7).await.expect("free");
         assert_eq!((token.borrower(), limiter.total_tokens()), (Some(7), 2));
-        // At once, although one is free: AnyIO raises, too.
+        // Refused immediately, although a token is free: AnyIO raises here, too.
         refused!(limiter.acquire_on_behalf_of(7).await, Error::Io(_));
         refused!(limiter.acquire_on_behalf_of_nowait(7), Error::Io(_));
         let other = limiter.acquire_on_behalf_of_nowait(8).expect("free");
@@ -88,7 +88,7 @@ fn a_limiter_knows_its_borrowers_and_refuses_a_second_token() {
             (vec![7, 8], 0)
         );
         assert!(format!("{token:?} {limiter:?}").contains("LimiterToken"));
-        // With fewer than are lent, one has to come back first.
+        // Fewer tokens than are lent: a token has to come back first.
         limiter.set_total_tokens(1);
         drop(token);
         refused!(limiter.acquire_nowait(), Error::WouldBlock);
@@ -120,7 +120,7 @@ fn a_rate_limiter_lets_the_burst_through_and_then_one_at_a_time() {
             }));
             yield_now().await?;
             assert_eq!(limiter.statistics().tasks_waiting, 1);
-            // Also one that need not wait does not overtake.
+            // `acquire_nowait` does not overtake the waiting task.
             refused!(limiter.acquire_nowait(), Error::WouldBlock);
             Ok(())
         })

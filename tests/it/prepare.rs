@@ -1,5 +1,5 @@
-//! Sockets that are prepared before they are bound or connected, and connected ones that were made
-//! elsewhere.
+//! Sockets that are prepared before they are bound or connected, and sockets that the program made
+//! itself.
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener, UdpSocket as StdSocket};
@@ -20,7 +20,7 @@ use crate::namespace::in_namespace;
 use crate::net_support::{polled, run, tcp_listener, turns};
 use crate::support::{alone, fds};
 
-/// Counts its calls; a socket is neither bound nor connected in any.
+/// Counts the calls; each expects a socket that is neither bound nor connected.
 fn counted(
     count: &Arc<AtomicUsize>,
 ) -> impl Fn(BorrowedFd<'_>) -> io::Result<()> + Send + Sync + 'static {
@@ -69,7 +69,7 @@ fn every_kind_of_socket_is_prepared_once() {
     });
 }
 
-/// What fails for one address may do for the next.
+/// After an error for one address the next address is tried.
 #[test]
 fn an_error_of_the_preparation_is_that_of_its_attempt() {
     run(async {
@@ -113,14 +113,14 @@ fn an_error_of_the_preparation_is_that_of_its_attempt() {
     });
 }
 
-/// The options that cannot be set later: the mark that routes and firewalls go by, the interface,
-/// and data in the first packet, which is not sent before there is some.
+/// The options that cannot be set later: the mark for routes and firewalls, the interface, and data
+/// in the first packet, which is not sent before there is data.
 #[cfg(target_os = "linux")]
 #[test]
 fn options_that_must_be_set_before_the_connect_hold() {
     in_namespace(
         "prepare::options_that_must_be_set_before_the_connect_hold",
-        // 1: clients, 2: servers, 4 and 512: without having met before (ip-sysctl).
+        // 1: clients, 2: servers, 4 and 512: without a cookie (ip-sysctl).
         "echo 519 >/proc/sys/net/ipv4/tcp_fastopen\n",
         || {
             run(async {
@@ -175,7 +175,7 @@ fn a_socket_made_elsewhere_is_connected() {
         let server = listener.accept().await.expect("accepts");
         client.send(b"hello").await.expect("sent");
         assert_eq!(server.receive().await.expect("received"), b"hello");
-        // Each family's way to write the address.
+        // Uses each family's form of the address.
         let mapped = Ipv4Addr::LOCALHOST.to_ipv6_mapped().into();
         let mapped = SocketAddr::new(mapped, listener.local_addr().port());
         let v6 = Socket::new(Domain::IPV6, Type::STREAM, None).expect("a socket");

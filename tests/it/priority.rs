@@ -1,4 +1,4 @@
-//! Waits for what poll(2) calls `POLLPRI`: urgent data, and files that mark a change.
+//! Waits for poll(2)'s `POLLPRI`: urgent data, and files that report a change.
 
 use std::fs::File;
 use std::future::Future;
@@ -43,7 +43,7 @@ fn urgent_data_is_waited_for() {
     run(async {
         let (mut near, far) = pair();
         for _ in 0..3 {
-            // Data that is not urgent wakes, and is passed over.
+            // Data that is not urgent wakes the task, but does not end the wait.
             let mut waiting = Box::pin(wait_priority(&far));
             assert!(polled(3, waiting.as_mut()).await.is_none());
             near.write_all(b"data").expect("written");
@@ -52,7 +52,7 @@ fn urgent_data_is_waited_for() {
             (&far).read_exact(&mut [0; 4]).expect("read");
             send_urgent(&near);
             soon(waiting).await;
-            // It is there as long as it was not taken.
+            // Urgent data ends each wait until it is taken.
             soon(wait_priority(&far)).await;
             take_urgent(&far);
             assert!(polled(5, wait_priority(&far)).await.is_none());
@@ -93,7 +93,7 @@ fn an_end_ends_the_wait() {
     });
 }
 
-/// The kernel marks a change of the mounts once, and a question for the mark takes it away.
+/// The kernel marks a change of the mounts once; reading the mark clears it.
 #[test]
 fn each_change_of_the_mounts_is_told() {
     let test = "priority::each_change_of_the_mounts_is_told";
@@ -113,7 +113,7 @@ fn each_change_of_the_mounts_is_told() {
                 join(soon(wait_priority(&mounts)), mount).await;
                 assert!(polled(5, wait_priority(&mounts)).await.is_none());
                 join(soon(wait_priority(&mounts)), change("umount", &[])).await;
-                // One that comes while none waits is there for the next.
+                // A change that comes while no task waits ends the next wait.
                 change("mount", &["-t", "tmpfs", "none"]).await;
                 soon(wait_priority(&mounts)).await;
                 change("umount", &[]).await;

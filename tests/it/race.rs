@@ -1,4 +1,4 @@
-//! race, join and try_join: fairness, who is dropped when, what comes out.
+//! race, join and try_join: fairness, the time of each drop, the results.
 
 use std::cell::RefCell;
 use std::future::{Future, pending, poll_fn, ready};
@@ -26,7 +26,7 @@ fn arms_that_are_always_ready_win_equally_often() {
                 Winner::Second(()) => three[1] += 1,
                 Winner::Third(()) => three[2] += 1,
             }
-            // Races that take turns in a loop don't get in step with each other.
+            // Races that alternate in a loop do not get in step with each other.
             match race((ready(()), ready(()))).await {
                 Winner::First(()) => two[0] += 1,
                 Winner::Second(()) => two[1] += 1,
@@ -46,7 +46,7 @@ fn arms_that_are_always_ready_win_equally_often() {
     });
 }
 
-/// The same with two streams that never run dry: neither sender is kept waiting.
+/// The same with two streams that always have items: each receives half of the turns.
 #[test]
 fn both_of_two_busy_streams_are_received_from() {
     run(async {
@@ -176,13 +176,13 @@ fn the_first_error_drops_the_others() {
         let tried = try_join([part(0, 9, Ok(0)), part(1, 1, Err(Error::Closed))]);
         refused!(tried.await, Error::Closed);
         assert_eq!(log.borrow_mut().len(), 2);
-        // A race is decided by an error too.
+        // An error decides a race, too.
         let raced = race((part(0, 9, Ok(0)), part(1, 1, Err(Error::Closed)))).await;
         assert!(matches!(raced, Winner::Second(Err(Error::Closed))));
     });
 }
 
-/// What it holds is free for the others.
+/// A future is dropped when it is done: its resources are free for the others.
 #[test]
 fn a_future_that_is_done_does_not_outlive_its_end() {
     run(async {

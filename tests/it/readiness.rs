@@ -1,5 +1,5 @@
-//! Readiness: what the kernel says once, late, twice, or not at all. R1 to R16 of the list of
-//! failures seen elsewhere. Long because it is that list.
+//! Readiness: events that the kernel reports once, late, twice, or not at all. R1 to R16 of the
+//! list of failures seen elsewhere. Long because it is that list.
 
 use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, TcpListener as StdListener, TcpStream as StdStream};
@@ -21,7 +21,7 @@ use crate::net_support::{
 };
 use crate::support::{Counter, alone, counted, fds, poll_once, rounds};
 
-/// A peer that std drives, and our accepted end.
+/// Returns a peer that std drives, and our accepted end.
 async fn std_pair() -> (StdStream, soloio::TcpStream) {
     let listener = tcp_listener().await;
     let peer = StdStream::connect(listener.local_addr()).expect("connects");
@@ -30,11 +30,11 @@ async fn std_pair() -> (StdStream, soloio::TcpStream) {
 
 #[test]
 fn r1_an_event_between_a_receive_and_its_next_wait_is_kept() {
-    // A stale clear wipes readiness that was set meanwhile (tokio#6133, tokio#8331).
+    // A late clear removed readiness that was set meanwhile (tokio#6133, tokio#8331).
     run(async {
         let (mut peer, ours) = std_pair().await;
         for n in 0..rounds(20_000) {
-            // A short receive, data while nobody waits, then a wait.
+            // A short receive, data while no task waits, then a wait.
             peer.write_all(b"ab").expect("written");
             let first = ours.receive_max(if n % 2 == 0 { 2 } else { 5 }).await;
             assert!(first.expect("data").len() <= 2);
@@ -49,7 +49,7 @@ fn r1_an_event_between_a_receive_and_its_next_wait_is_kept() {
 
 #[test]
 fn r2_a_receive_that_is_cut_short_by_urgent_data_is_not_the_last() {
-    // A short read at the urgent mark is taken for an empty queue (tokio#5866, asterinas#3146).
+    // A short read at the urgent mark was taken for an empty queue (tokio#5866, asterinas#3146).
     run(async {
         let (peer, ours) = std_pair().await;
         let socket = SockRef::from(&peer);
@@ -57,13 +57,13 @@ fn r2_a_receive_that_is_cut_short_by_urgent_data_is_not_the_last() {
             let (mut before, after) = (1 + n % 50, 1 + n % 7);
             socket.send(&vec![b'n'; before]).expect("sent");
             if n % 3 == 0 {
-                // The receiver waits, or has data of its own, when the mark comes.
+                // When the mark comes, the receiver waits, or there is other data.
                 turns(1).await;
             }
             socket.send_out_of_band(b"!").expect("sent");
             socket.send(&vec![b'm'; after]).expect("sent");
             let mut all = Vec::new();
-            // Exactly up to the mark, a little more, or all.
+            // The buffer ends exactly at the mark, a little behind it, or holds everything.
             let mut room = [0; 128];
             while all.len() < before + after {
                 let size = [before, before + 3, 128][n % 3];
@@ -111,15 +111,15 @@ fn r3_an_end_that_came_with_the_data_is_seen() {
 
 #[test]
 fn r4_an_event_of_a_closed_source_wakes_no_other() {
-    // Its slot is used again in the same batch (mio#172, RUSTSEC-2024-0019, async#571).
+    // The slot is reused in the same batch (mio#172, RUSTSEC-2024-0019, async#571).
     run(async {
         for _ in 0..rounds(2_000) {
             let (mut first_peer, first) = std_pair().await;
             let (mut second_peer, second) = std_pair().await;
             task_group(async |group| {
                 group.spawn(async {
-                    // Woken first: ends the second, whose event is in the same batch, and opens a
-                    // third in its place.
+                    // This task is woken first: it ends the second stream, whose event is in the
+                    // same batch, and opens a third in its place.
                     let got = first.receive().await?;
                     assert_eq!(got, b"1");
                     second.abort();
@@ -145,7 +145,8 @@ fn r4_an_event_of_a_closed_source_wakes_no_other() {
 
 #[test]
 fn r5_a_duplicate_of_a_closed_socket_reports_no_more() {
-    // It keeps the epoll entry alive: events for ever (libuv#1099, manticoresearch#4057).
+    // The duplicate keeps the epoll entry alive: events for ever (libuv#1099,
+    // manticoresearch#4057).
     alone(
         "readiness::r5_a_duplicate_of_a_closed_socket_reports_no_more",
         || {
@@ -189,7 +190,7 @@ fn r5_a_duplicate_of_a_closed_socket_reports_no_more() {
 
 #[test]
 fn r5_and_r10_every_descriptor_is_close_on_exec_and_non_blocking() {
-    // One that a child process keeps reports for ever (h2o#1100); a blocking one hangs the whole
+    // A descriptor that a child process keeps reports for ever (h2o#1100); a blocking one hangs the
     // loop (tokio#7172, anyio 3.3.3).
     const TEST: &str = "r5_and_r10_every_descriptor_is_close_on_exec_and_non_blocking";
     alone(&format!("readiness::{TEST}"), || {
@@ -203,8 +204,8 @@ fn r5_and_r10_every_descriptor_is_close_on_exec_and_non_blocking() {
             let _unix = create_unix_listener(dir.path("socket"))
                 .await
                 .expect("listens");
-            // Makes the timer's descriptor; an abort puts a dead socket in place.
-            // Several: one that is over before the loop waits needs none.
+            // Makes the timer's descriptor; the abort below makes the dead socket. Several sleeps:
+            // one that is over before the loop waits needs no timer.
             for _ in 0..20 {
                 let slept = soloio::sleep(Duration::from_micros(900)).await;
                 slept.expect("slept");
@@ -224,7 +225,7 @@ fn r5_and_r10_every_descriptor_is_close_on_exec_and_non_blocking() {
     });
 }
 
-/// Number, flags and kind of all descriptors of this process.
+/// Returns number, flags and kind of all descriptors of this process.
 fn descriptors() -> Vec<(i32, i32, String)> {
     let all = std::fs::read_dir("/proc/self/fd").expect("procfs");
     let all = all.filter_map(|entry| {
@@ -242,7 +243,7 @@ fn descriptors() -> Vec<(i32, i32, String)> {
 
 #[test]
 fn r6_signals_interrupt_nothing() {
-    // EINTR of the wait taken for fatal (mio#494, signal-hook#98).
+    // EINTR of the wait was taken for a fatal error (mio#494, signal-hook#98).
     alone("readiness::r6_signals_interrupt_nothing", || {
         kernel::interrupt_by(libc::SIGUSR1);
         let (target, over) = (Thread::current(), AtomicBool::new(false));
@@ -277,7 +278,7 @@ fn r6_signals_interrupt_nothing() {
 
 #[test]
 fn r7_a_registration_that_fails_leaves_nothing() {
-    // epoll_ctl says ENOSPC: the slot or the descriptor leaks (tokio#6329, mio#1636).
+    // epoll_ctl fails with ENOSPC: the slot or the descriptor leaked (tokio#6329, mio#1636).
     alone(
         "readiness::r7_a_registration_that_fails_leaves_nothing",
         || {
@@ -290,7 +291,7 @@ fn r7_a_registration_that_fails_leaves_nothing() {
             let fillers: Vec<_> = (0..100)
                 .map(|_| std::fs::File::open("/dev/null").expect("a descriptor"))
                 .collect();
-            // From here on descriptors above 100 can't be registered.
+            // From here on descriptors from 100 on can't be registered.
             if !kernel::fail_call(libc::SYS_epoll_ctl, 2, 100, libc::ENOSPC) {
                 eprintln!("no seccomp here: not tested");
                 return;
@@ -301,7 +302,7 @@ fn r7_a_registration_that_fails_leaves_nothing() {
                     let port = listener.local_addr().port();
                     let failed = connect_tcp("127.0.0.1", port).await;
                     match failed {
-                        // A connect that is done at once needs no wait; its receive does.
+                        // A connect that completes immediately needs no wait; its receive does.
                         Ok(client) => match client.receive().await {
                             Err(Error::Io(error)) => {
                                 assert_eq!(error.raw_os_error(), Some(libc::ENOSPC));
@@ -332,7 +333,7 @@ fn r7_a_registration_that_fails_leaves_nothing() {
 
 #[test]
 fn r8_a_descriptor_that_was_closed_behind_our_back_leaves_no_slot() {
-    // The list of registrations grows for ever (tokio#7773).
+    // The list of registrations grew for ever (tokio#7773).
     alone(
         "readiness::r8_a_descriptor_that_was_closed_behind_our_back_leaves_no_slot",
         || {
@@ -350,7 +351,7 @@ fn r8_a_descriptor_that_was_closed_behind_our_back_leaves_no_slot() {
                     drop(b);
                 });
                 assert!(format!("{runtime:?}").contains("sources: 0"), "{runtime:?}");
-                // The first round makes what the loop needs.
+                // The first round makes the loop's own descriptors.
                 assert_eq!(fds(), *before.get_or_insert_with(fds));
             }
         },
@@ -359,7 +360,7 @@ fn r8_a_descriptor_that_was_closed_behind_our_back_leaves_no_slot() {
 
 #[test]
 fn r9_a_spurious_wake_is_no_data() {
-    // Readiness believed: an error or a blocking read (tokio#7494).
+    // Readiness was trusted: an error, or a blocking read (tokio#7494).
     run(async {
         let (a, b) = tcp_pair().await;
         let mut receive = pin!(a.receive());
@@ -367,7 +368,7 @@ fn r9_a_spurious_wake_is_no_data() {
             assert!(poll_once(receive.as_mut()).await.is_pending());
             yield_now().await.expect("inside a runtime");
         }
-        // The event's data is taken by somebody else before the receive looks.
+        // The byte is taken through the socket before the receive is polled.
         b.send(b"x").await.expect("sent");
         SockRef::from(&a)
             .recv(&mut [std::mem::MaybeUninit::uninit()])
@@ -380,7 +381,7 @@ fn r9_a_spurious_wake_is_no_data() {
 
 #[test]
 fn r11_a_hang_up_wakes_both_directions() {
-    // EPOLLERR or EPOLLHUP alone wakes nobody (tokio#2174, tokio#3898, cats-effect#4421).
+    // EPOLLERR or EPOLLHUP alone woke no task (tokio#2174, tokio#3898, cats-effect#4421).
     run(async {
         let (a, b) = tcp_pair().await;
         clog(&a, 0).await;
@@ -410,7 +411,7 @@ fn r11_a_hang_up_wakes_both_directions() {
 
 #[test]
 fn r12_a_refused_connect_is_not_taken_for_a_connected_one() {
-    // A hang-up of a socket that never was connected (tokio's test `poll_hup`, mio#776).
+    // A hang-up of a socket that was never connected (tokio's test `poll_hup`, mio#776).
     run(async {
         for _ in 0..rounds(1_000) {
             let gone = StdListener::bind("127.0.0.1:0").expect("a port");
@@ -460,7 +461,7 @@ fn r13_more_ready_sockets_than_one_batch_holds_are_all_served() {
 
 #[test]
 fn r14_a_shut_down_peer_leaves_queued_data_and_the_other_direction() {
-    // An end that is reported while data is queued, taken for an error (tokio#449, bun#32257).
+    // An end that was reported while data was queued was taken for an error (tokio#449, bun#32257).
     run(async {
         let (mut peer, ours) = std_pair().await;
         peer.write_all(&numbered(0, 3000)).expect("written");
@@ -475,13 +476,13 @@ fn r14_a_shut_down_peer_leaves_queued_data_and_the_other_direction() {
 
 #[test]
 fn r16_urgent_data_alone_wakes_nobody_for_ever() {
-    // A flood of urgent data (mio#1524): each is an event, none is data in the stream.
+    // A flood of urgent data (mio#1524): each byte is an event, none is data in the stream.
     run(async {
         let (peer, ours) = std_pair().await;
         let socket = SockRef::from(&peer);
         let polls = Counter::new();
         let receive = counted(polls.clone(), async {
-            // The kernel leaves urgent bytes that a later one overtook in the stream.
+            // The kernel leaves an urgent byte in the stream when a later one replaces it.
             while !ours.receive().await.expect("data").ends_with(b"data") {}
         });
         let send = async {

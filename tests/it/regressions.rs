@@ -1,4 +1,4 @@
-//! Bugs of our own that a review found, each with the program that showed it.
+//! Bugs of soloio that reviews found, each with the program that showed it.
 
 use std::cell::Cell;
 use std::future::{Future, ready};
@@ -20,7 +20,7 @@ use soloio::{
 use crate::kernel::{limit_descriptors, use_up_descriptors};
 use crate::support::{alone, deadline};
 
-/// Spawns more of its kind when it is dropped.
+/// Spawns further `Spawner`s when it is dropped.
 struct Spawner<'s> {
     group: &'s TaskGroup<'s, 'static>,
     more: u32,
@@ -43,8 +43,8 @@ impl Drop for Spawner<'_> {
     }
 }
 
-/// A body that is no async block: it spawned, and panicked before there was a future of it. The
-/// children were dropped by the group's own memory being freed, while they still spawned into it.
+/// The body is a plain function that spawned and then panicked, before it returned a future. The
+/// children were dropped while the group's memory was freed, and spawned into it.
 #[test]
 fn a_body_that_panics_before_its_future_leaves_no_children() {
     fn body<'s>(group: &'s TaskGroup<'s, 'static>) -> std::future::Ready<Result<()>> {
@@ -62,7 +62,7 @@ fn a_body_that_panics_before_its_future_leaves_no_children() {
     assert!(ended.is_err());
 }
 
-/// What strangers sent between bind and connect stayed in the queue.
+/// Datagrams of other senders between bind and connect stayed in the queue.
 #[test]
 fn a_connected_udp_socket_hears_no_strangers() {
     let _deadline = deadline();
@@ -76,7 +76,7 @@ fn a_connected_udp_socket_hears_no_strangers() {
             .local_port(port)
             .await?;
         loop {
-            // Lost if the strangers have filled the queue before the socket was connected.
+            // Lost if the queue was full before the socket was connected.
             peer.send_to(b"peer", socket.local_addr())?;
             let patience = Duration::from_millis(10);
             if let Some(heard) = move_on_after(patience, socket.receive()).await? {
@@ -88,7 +88,7 @@ fn a_connected_udp_socket_hears_no_strangers() {
         scope.spawn(|| {
             let stranger = loopback();
             while !stop.0.load(Ordering::Relaxed) {
-                // Refused, mostly: nobody is bound there yet.
+                // Mostly refused: no socket is bound there yet.
                 stranger
                     .send_to(b"stranger", ("127.0.0.1", port))
                     .unwrap_or(0);
@@ -98,7 +98,7 @@ fn a_connected_udp_socket_hears_no_strangers() {
         for _ in 0..300 {
             match block_on(heard()) {
                 Ok(datagram) => assert_eq!(datagram, b"peer"),
-                // Another test has got the port meanwhile.
+                // Another test got the port meanwhile.
                 Err(Error::Io(error)) if error.kind() == std::io::ErrorKind::AddrInUse => {}
                 Err(error) => panic!("{error}"),
             }
@@ -118,7 +118,7 @@ impl Drop for StopAtEnd<'_> {
     }
 }
 
-/// A loop that cannot wait was told as what is wrong with the address, or with the name.
+/// The failure of the loop was reported as an error of the address, or of the name.
 #[test]
 fn a_failed_loop_is_no_fault_of_an_address() {
     alone(
@@ -131,7 +131,7 @@ fn a_failed_loop_is_no_fault_of_an_address() {
                 Err(Error::Io(error)) => assert_eq!(error.raw_os_error(), Some(libc::EMFILE)),
                 other => panic!("{other:?}"),
             };
-            // It failed before: nothing can begin.
+            // The loop fails before the connect: nothing can begin.
             limit_descriptors(0);
             block_on(async {
                 let slept = sleep(Duration::from_secs(3600)).await;
@@ -140,7 +140,8 @@ fn a_failed_loop_is_no_fault_of_an_address() {
                 whole(connect_tcp("localhost", port).await);
             });
             limit_descriptors(1024);
-            // It fails midway: there is a descriptor for the socket, and none for a poller.
+            // The loop fails during the connect: one descriptor is free for the socket, none for a
+            // poller.
             let mut fillers = use_up_descriptors();
             drop(fillers.pop());
             block_on(async { whole(connect_tcp("127.0.0.1", port).await) });
@@ -148,7 +149,7 @@ fn a_failed_loop_is_no_fault_of_an_address() {
     );
 }
 
-/// A port that is in use for IPv6 only was quietly taken for IPv4 alone.
+/// A port in use for IPv6 was silently opened for IPv4 alone.
 #[test]
 fn a_listener_for_all_addresses_is_not_for_some() {
     let Ok(taken) = std::net::TcpListener::bind("[::1]:0") else {
@@ -161,7 +162,7 @@ fn a_listener_for_all_addresses_is_not_for_some() {
     }
 }
 
-/// The unspecified address stands for this host, and so met itself unnoticed.
+/// The unspecified address means this host, so a connect to it could connect to itself.
 #[test]
 fn a_connection_to_oneself_is_refused_however_it_is_written() {
     for host in ["0.0.0.0", "127.0.0.1"] {
@@ -185,7 +186,7 @@ async fn pair() -> Result<(TcpStream, TcpStream)> {
     Ok((client, listener.accept().await?))
 }
 
-/// It went through on any thread, where it could not wake a send that waits.
+/// `send_eof` worked on any thread, where it could not wake a waiting send.
 #[test]
 fn the_end_is_sent_from_home_only() {
     let _deadline = deadline();
@@ -205,7 +206,7 @@ fn the_end_is_sent_from_home_only() {
     .expect("all at home");
 }
 
-/// A duplicate of the descriptor kept the connection up after an abort.
+/// A duplicate of the descriptor kept the connection open after an abort.
 #[test]
 fn an_abort_ends_the_connection_for_duplicates_too() {
     let _deadline = deadline();
@@ -224,7 +225,8 @@ fn an_abort_ends_the_connection_for_duplicates_too() {
     .expect("a connection");
 }
 
-/// One connection that was gone ended the server, if its listener told so in its own words.
+/// An aborted connection ended the server if a custom listener reported it with an error of its
+/// own.
 #[test]
 fn a_listener_of_ones_own_may_lose_a_connection() {
     struct Unlucky {
@@ -262,8 +264,8 @@ fn a_listener_of_ones_own_may_lose_a_connection() {
     .expect("the server goes on");
 }
 
-/// The loop's failure did not reach what waits inside a foreign combinator; and a runtime that was
-/// made in time failed for good when the first sleep found no descriptor for its bell.
+/// The loop's failure did not reach a wait inside a foreign combinator; and a runtime that was made
+/// before failed for good when its first sleep found no descriptor for its bell.
 #[test]
 fn a_failed_loop_tells_everybody() {
     alone("regressions::a_failed_loop_tells_everybody", || {
@@ -279,7 +281,7 @@ fn a_failed_loop_tells_everybody() {
         let slept = made_in_time.block_on(sleep(Duration::from_millis(2)));
         assert!(slept.is_ok(), "{slept:?}");
         assert!(made_in_time.turn(Some(Duration::ZERO)).is_ok());
-        // The leak checker needs some at the end.
+        // The leak checker needs descriptors at the end.
         limit_descriptors(1024);
     });
 }
