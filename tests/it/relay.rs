@@ -1,6 +1,6 @@
-//! `relay`: all bytes of both ways arrive, ends are passed on, nothing is lost by a cancel, nothing
-//! is held while it waits. C13 of the list of failures seen elsewhere. Long because each law is
-//! shown over every pair of kinds.
+//! `relay`: the bytes of both directions arrive, ends are passed on, a cancel loses nothing, and
+//! nothing is held while it waits. C13 of the list of failures seen elsewhere. Long because each
+//! law is shown over every pair of kinds.
 
 use std::cell::Cell;
 use std::future::IntoFuture;
@@ -65,7 +65,7 @@ async fn send_all<S: ByteStream>(stream: &S, length: usize) {
     stream.send_eof().await.expect("ended");
 }
 
-/// Receives to the end, in pieces of all sizes, and checks each byte.
+/// Receives to the end, in pieces of any size, and checks each byte.
 async fn receive_all<S: ByteStream>(stream: &S) -> usize {
     let (mut random, mut at) = (Random::new(7), 0);
     loop {
@@ -175,7 +175,7 @@ mod kinds {
         refused!(ended, Error::TimedOut);
         assert_eq!(relay.relayed().a_to_b, 5);
         assert_eq!(relay.relayed().ended_first, Some(RelaySide::A));
-        // It was not for the connections, which are still good.
+        // The limit did not end the connections: both are still good.
         server.send(b"late").await.expect("sent");
         server.send_eof().await.expect("ended");
         let (ended, ()) = join(relay.run(), receive_exactly(&client, b"late")).await;
@@ -187,7 +187,7 @@ mod kinds {
         mut relay: Relay<'_, A, B>,
         server: B,
     ) {
-        // The server has answered and gone; the client goes on asking.
+        // The server has answered and closed; the client continues to send.
         server.send(b"answer").await.expect("sent");
         let talk = async {
             server.send_eof().await.expect("ended");
@@ -217,7 +217,7 @@ mod kinds {
     ) {
         let flood = async {
             let taken = clog(&client, 0).await;
-            // What the kernel's buffers hold on both sides, and at most a pipe between.
+            // The kernel's buffers on both sides, and at most a pipe between.
             assert!(taken < 20_000_000, "{taken}");
             client.send_eof().await.expect("ended");
             assert_eq!(receive_all(&server).await, taken);
@@ -237,7 +237,7 @@ mod kinds {
             client.send(b"x").await.expect("sent");
             receive_exactly(&server, b"x").await;
             client.abort();
-            // What the relay makes of it differs; it ends, and so does the server's stream.
+            // The relay may end in several ways; in each of them the server's stream ends as well.
             while server.receive().await.is_ok() {}
             drop(server);
         };
@@ -272,7 +272,7 @@ fn a_second_user_of_a_stream_is_busy() {
             receive_exactly(&server, b"x").await;
         };
         until_second(first.run(), use_it).await;
-        // A run that was dropped leaves them free.
+        // A run that was dropped leaves the streams free.
         client.send(b"y").await.expect("sent");
         assert_eq!(a.receive().await.expect("data"), b"y");
     });
@@ -316,7 +316,7 @@ fn idle_relays_hold_no_pipes_and_few_are_kept() {
                         };
                         join(send, receive).await.0.expect("sent");
                     }
-                    // All have come to rest, and 8 pipes are kept ready at most.
+                    // All relays wait, and at most 8 pipes are kept ready.
                     turns(5).await;
                     assert!(fds() <= before + 2 * 8 + 2, "{} and {before}", fds());
                 }
@@ -338,7 +338,7 @@ fn without_descriptors_for_pipes_bytes_are_copied() {
                 let ((client, a), (b, server)) = (tcp_pair().await, tcp_pair().await);
                 turns(2).await;
                 let talk = async {
-                    // Both directions of all streams have met the loop before the numbers end.
+                    // Both directions of all streams are registered before the descriptors run out.
                     client.send(b"x").await.expect("sent");
                     receive_exactly(&server, b"x").await;
                     let _filler = kernel::use_up_descriptors();
@@ -357,12 +357,12 @@ fn without_descriptors_for_pipes_bytes_are_copied() {
 
 #[test]
 fn an_urgent_byte_among_many_holds_nothing_back() {
-    // splice(2) never passes it (see r2 in readiness.rs for receives).
+    // splice(2) never passes an urgent byte (see r2 in readiness.rs for receives).
     run(async {
         let ((client, a), (b, server)) = (tcp_pair().await, tcp_pair().await);
         let talk = async {
             for n in 0..8 {
-                // Many: the kernel moves them from here on.
+                // From this many bytes on the kernel moves them.
                 let length = 2_000_000;
                 let sent = join(client.send(&[7; 2_000_000]), async {
                     let mut got = 0;
@@ -401,7 +401,7 @@ fn a_reset_ends_it() {
         let ((client, a), (b, server)) = (tcp_pair().await, tcp_pair().await);
         let talk = async {
             turns(3).await;
-            // Unread data makes a reset of the close.
+            // Closing with unread data resets the connection.
             server.send(b"unread").await.expect("sent");
             turns(3).await;
             drop(client);
@@ -415,7 +415,7 @@ fn a_reset_ends_it() {
     });
 }
 
-/// Runs a relay that is cut again and again, and looks at what came through.
+/// Runs a relay that is cut again and again, and checks the bytes that arrived.
 async fn cut_again_and_again<A: ByteStream, B: ByteStream>(
     cut: crate::cancel_everywhere::Cut,
     (client, a): (A, A),
@@ -451,7 +451,7 @@ async fn cut_again_and_again<A: ByteStream, B: ByteStream>(
 #[test]
 fn cancelled() {
     everywhere("relay::cancelled", async |cut| {
-        // The loop makes its precise timer now, and not in just some of the rounds.
+        // Makes the loop's precise timer now, so that not only some of the rounds make it.
         sleep(Duration::from_micros(300)).await.expect("a runtime");
         let unix = || unix_socket_pair().expect("two descriptors");
         let memory = || create_memory_byte_stream(9);

@@ -1,5 +1,5 @@
-//! A relay whose one side breaks: the other gets what came before, and is then reset; it is never
-//! told an end (envoy#44148, ztunnel#1483).
+//! One side of a relay breaks: the other side gets the data that came before, and is then reset,
+//! but never gets an end (envoy#44148, ztunnel#1483).
 
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use crate::net_support::{check_numbered, is_broken, numbered, run, tcp_pair, tur
 #[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 use crate::tls_support::tls;
 
-/// Whether a relay has its streams, or borrows them.
+/// Owns its streams, or borrows them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Form {
     ByValue,
     ByReference,
 }
 
-/// The `client`, the peer of `a`, sends `length` bytes and `breaks` off. Tells how many came to
-/// the peer of `b`, and how that ended.
+/// The `client`, the peer of `a`, sends `length` bytes and `breaks` off. Returns the number of
+/// bytes that the peer of `b` received, and the error at their end.
 async fn broken<A: ByteStream, B: ByteStream>(
     (client, a): (A, A),
     (b, server): (B, B),
@@ -31,7 +31,7 @@ async fn broken<A: ByteStream, B: ByteStream>(
     let relayed = async {
         let ended = match form {
             Form::ByValue => relay(a, b).splice(splice).await,
-            // Both streams live until the peers have seen how it ended.
+            // Both streams live until the peers have seen the end.
             Form::ByReference => {
                 let ended = relay(&a, &b).splice(splice).run().await;
                 turns(20).await;
@@ -124,7 +124,7 @@ fn a_unix_stream_cannot_be_reset_and_gets_what_came() {
 fn tls_that_is_cut_off_is_passed_on_as_a_reset() {
     run(async {
         each_form!(form => {
-            // No close_notify: a drop says no goodbye.
+            // A drop sends no close_notify.
             let cut = async |client| drop(client);
             check(broken(tls(tcp_pair()).await, tcp_pair().await, form, cut).await);
             let cut = async |client| drop(client);
@@ -134,7 +134,7 @@ fn tls_that_is_cut_off_is_passed_on_as_a_reset() {
     });
 }
 
-/// The peer that was told the end still gets all that was sent before.
+/// A peer that got the end still receives all data sent before it.
 #[test]
 fn what_came_before_an_end_arrives_although_a_peer_goes_on_sending() {
     run(async {
@@ -145,7 +145,7 @@ fn what_came_before_an_end_arrives_although_a_peer_goes_on_sending() {
             let talk = async {
                 server.send(&numbered(0, answer)).await.expect("sent");
                 server.send_eof().await.expect("ended");
-                // It is gone, and the client goes on: the relay cannot hand that over.
+                // The server is gone, and the client still sends: the relay discards that.
                 drop(server);
                 client.send(&vec![0; 8 << 20]).await.expect("discarded");
                 client.send_eof().await.expect("ended");
@@ -164,7 +164,7 @@ fn what_came_before_an_end_arrives_although_a_peer_goes_on_sending() {
     });
 }
 
-/// Nothing has come for the whole limit: neither an end nor a reset, so that none is told.
+/// Nothing came for the whole limit, neither an end nor a reset, so the other side gets no end.
 #[test]
 fn a_side_that_was_silent_too_long_is_no_end_for_the_other() {
     run(async {
@@ -187,7 +187,7 @@ fn a_side_that_was_silent_too_long_is_no_end_for_the_other() {
     });
 }
 
-/// `reset` waits until the peer has what was sent.
+/// `reset` waits until the peer has received the data.
 #[test]
 fn a_reset_comes_behind_what_was_sent() {
     run(async {

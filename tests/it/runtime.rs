@@ -1,4 +1,4 @@
-//! The runtime: turns under a foreign loop, several runtimes, signals, and a kernel that refuses.
+//! The runtime: turns under a foreign loop, several runtimes, signals, and system calls that fail.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -71,7 +71,7 @@ fn a_foreign_loop_drives_timers_groups_and_wakes_of_other_threads() {
     );
 }
 
-/// W1 for a guest: whoever wakes it between turns rings, after whatever kind of turn it was.
+/// W1 for a guest: a wake between turns rings its bell, whatever kind of turn came before.
 #[test]
 fn w1_a_guest_is_rung_between_turns() {
     let _deadline = deadline();
@@ -114,12 +114,12 @@ fn w1_a_guest_is_rung_between_turns() {
             assert_eq!(polls.get(), before + 1, "after end {which}");
         }
     }
-    // A task of the guest that ends by its handle's cancel, between turns.
+    // The handle cancels a task of the guest between turns.
     task.cancel();
     drive(&mut runtime, &task);
 }
 
-/// A guest that has much to do is never kept from it: the time to wait is zero meanwhile.
+/// A guest with work left has a timeout of zero.
 #[test]
 fn a_guest_with_work_left_says_so() {
     let mut runtime = Runtime::new().expect("a runtime");
@@ -141,7 +141,7 @@ fn a_guest_with_work_left_says_so() {
     assert_eq!(runtime.next_timeout(), None);
 }
 
-/// A turn waits as long as it was told, and no longer than until something happens.
+/// A turn waits for its limit, or until something happens.
 #[test]
 fn a_turn_waits_for_its_limit_or_for_a_deadline() {
     let _deadline = deadline();
@@ -182,7 +182,7 @@ fn a_runtime_may_be_turned_inside_a_task_of_another() {
             sleep(Duration::from_micros(50)).await?;
         }
         ticks.await?;
-        // A handle of the inner runtime, awaited in the outer one.
+        // Awaits a handle of the inner runtime in the outer one.
         task.await?
     }));
     assert_eq!(value.expect("no error"), 5);
@@ -265,7 +265,8 @@ fn r6_a_storm_of_signals_neither_ends_nor_shortens_a_wait() {
             }
         });
         block_on(async {
-            // On a busy machine a storm takes its time: once round at least, until it was one.
+            // Signals come slowly on a busy machine: six waits, and then until there were enough
+            // signals.
             let waits = [20_000, 3_000, 1_500, 400, 90, 30].into_iter().cycle();
             for (number, wait) in waits.enumerate() {
                 if number >= 6 && sent.load(Ordering::Relaxed) > 100 {
@@ -283,7 +284,7 @@ fn r6_a_storm_of_signals_neither_ends_nor_shortens_a_wait() {
     });
 }
 
-/// R6, R15: a kernel that gives no poller is an error of the operation, with its context.
+/// R6, R15: a failure to make the poller is an error of the operation, with its context.
 #[test]
 fn r6_without_descriptors_operations_fail_and_nothing_hangs() {
     alone(
@@ -292,7 +293,7 @@ fn r6_without_descriptors_operations_fail_and_nothing_hangs() {
             let _deadline = deadline();
             let (open, running) = (fds(), threads());
             limit_descriptors(0);
-            // What never waits needs none.
+            // A future that never waits needs no poller.
             assert_eq!(block_on(async { 4 }), 4);
             assert!(matches!(Runtime::new(), Err(Error::Io(_))));
             let (slept, child) = block_on(async {
@@ -313,7 +314,7 @@ fn r6_without_descriptors_operations_fail_and_nothing_hangs() {
     );
 }
 
-/// Outside a runtime every operation says so, at its poll.
+/// Every operation that is polled outside a runtime returns `NoRuntime`.
 #[test]
 fn operations_outside_a_runtime_say_so() {
     fn alone(future: impl Future<Output = Result<(), Error>>) -> bool {
@@ -333,7 +334,7 @@ fn operations_outside_a_runtime_say_so() {
     drop(runtime);
     let ended = poll_with(pin!(task), Waker::noop());
     assert!(matches!(ended, Poll::Ready(Err(Error::Cancelled))));
-    // What is done at once needs none.
+    // A future that is ready needs no runtime.
     let done = pin!(fail_after(Duration::from_secs(1), async {
         Ok::<_, Error>(1)
     }));

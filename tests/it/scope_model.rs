@@ -36,7 +36,7 @@ fn programs() -> impl Strategy<Value = Vec<Vec<Action>>> {
     prop::collection::vec(prop::collection::vec(action, 0..4), 1..7)
 }
 
-/// The long form has a tenth of the rounds that it is asked for.
+/// The long form runs a tenth of the rounds it is asked for.
 fn cases() -> u32 {
     let cases = asked_rounds().map_or_else(|| rounds(4000), |all| all / 10);
     u32::try_from(cases).expect("not that many")

@@ -1,5 +1,5 @@
-//! Cancel scopes and time limits: who is told, who may go on, who is dropped. Long because each
-//! promise has its test.
+//! Cancel scopes and time limits: which operations end, which may continue, which futures are
+//! dropped. Long because each promise has its test.
 
 use std::cell::Cell;
 use std::future::{Future, pending, poll_fn};
@@ -24,12 +24,12 @@ use crate::support::{Counter, deadline, forever, give_way, poll_once, poll_with,
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 pub(crate) const SOON: Duration = Duration::from_millis(1);
 
-/// Waits for the end of time, as an operation of ours.
+/// Waits for an hour, as an operation of soloio.
 pub(crate) async fn long() -> Result<()> {
     sleep(HOUR).await
 }
 
-/// The same that says so in its type.
+/// Awaits a future, and returns a `Result`.
 async fn result_of(future: impl Future<Output = ()>) -> Result<()> {
     future.await;
     Ok(())
@@ -126,7 +126,7 @@ fn what_is_not_ours_is_dropped_and_what_ignores_the_errors_too() {
             }
         };
         assert!(move_on_after(SOON, result_of(shields)).await?.is_none());
-        // A few that hold, and then those of sixteen turns in which none does.
+        // A few shields last; the ones after them end at once, for at most sixteen turns.
         assert!(begun.get() < 10_000, "{} shields", begun.get());
 
         let groups = async {
@@ -140,7 +140,8 @@ fn what_is_not_ours_is_dropped_and_what_ignores_the_errors_too() {
     .expect("all end");
 }
 
-/// A combinator polls only those that were woken through its own wakers.
+/// A cancel reaches operations inside a combinator, which polls only the futures that its own
+/// wakers name.
 #[test]
 fn leaves_inside_combinators_are_told() {
     run(async {
@@ -180,7 +181,7 @@ fn leaves_inside_combinators_are_told() {
     });
 }
 
-/// The same by a task's handle, and by the first error of a group.
+/// The same for a cancel by a task's handle, and by the first error of a group.
 #[test]
 fn leaves_inside_combinators_of_children_are_told() {
     run(async {
@@ -245,7 +246,7 @@ fn who_caught_it_in_nested_scopes() {
         ended.await.expect("not dropped");
         assert!(inner.cancelled_caught() && !outer.cancel_called());
 
-        // An inner limit that is over does not take an outer one's place.
+        // An inner limit that has ended does not replace the outer one.
         let ended = fail_after(HOUR, async {
             let inner: Result<Option<()>> = move_on_after(SOON, long()).await;
             assert!(inner?.is_none());
@@ -276,7 +277,8 @@ fn errors_and_values_of_a_limited_body() {
         assert_eq!(value.await.expect("a value is handed on"), Some("rescued"));
         let own = move_on_after(HOUR, async { Err::<(), _>(Error::other("my own")) });
         assert_eq!(own.await.expect_err("an error").to_string(), "my own");
-        // An error that holds the cancel's is the cancel's; one that only quotes it is not.
+        // An error that holds the cancel's error counts as the cancel's; one that only quotes it
+        // does not.
         let held = fail_after(SOON, async {
             let told = long().await;
             told.map_err(|error| Error::other(std::io::Error::from(error)))
@@ -308,7 +310,7 @@ fn deadlines_past_moved_and_without_end() {
         assert!(is_cancelled(&scope.run(long()).await.expect("handed on")));
         assert!(scope.cancel_called() && scope.reason().is_none());
 
-        // Moved away, while it runs, from inside and from another task.
+        // The deadline is moved during the run, from inside and from another task.
         let scope = CancelScope::with_deadline(Instant::now() + 5 * SOON);
         let ended = scope.run(async {
             scope.set_deadline(None);
@@ -387,7 +389,7 @@ fn a_scope_may_be_cancelled_before_and_run_again_and_twice_at_once() {
         };
         let ((one, two), ()) = join(join(scope.run(long()), scope.run(long())), cancel).await;
         assert!(is_cancelled(&one.expect("handed on")) && is_cancelled(&two.expect("handed on")));
-        // What has ended is not cancelled by it.
+        // A run that has ended is not cancelled again.
         scope.cancel("again");
         yield_now().await.expect("outside the scope");
     });
@@ -409,7 +411,7 @@ fn a_scope_outside_a_runtime_and_between_runtimes() {
         Poll::Ready(Err(Error::NoRuntime))
     ));
 
-    // Begun under one runtime, cancelled outside, ended under another.
+    // The run begins under one runtime, is cancelled outside, and ends under another.
     let scope = Rc::new(CancelScope::new());
     let held = Rc::clone(&scope);
     let mut wandering: Pin<Box<dyn Future<Output = Option<Result<()>>>>> =
@@ -422,7 +424,7 @@ fn a_scope_outside_a_runtime_and_between_runtimes() {
     let ended = block_on(wandering);
     assert!(is_cancelled(&ended.expect("handed on")));
 
-    // Dropped outside: its runtime forgets the scope and the timer.
+    // The run is dropped outside: its runtime releases the scope and the timer.
     let mut runtime = Runtime::new().expect("a runtime");
     let scope = CancelScope::new();
     let mut limited = Box::pin(scope.run(fail_after(HOUR, long())));
@@ -435,7 +437,7 @@ fn a_scope_outside_a_runtime_and_between_runtimes() {
     assert_eq!(runtime.next_timeout(), None);
 }
 
-/// Cancelled between the turns of a guest, a waiting run is woken.
+/// A cancel between the turns of a guest wakes a waiting run.
 #[test]
 fn a_guest_is_woken_by_a_cancel_between_its_turns() {
     let mut runtime = Runtime::new().expect("a runtime");
@@ -451,7 +453,7 @@ fn a_guest_is_woken_by_a_cancel_between_its_turns() {
     assert!(is_cancelled(&ended.expect("handed on")));
 }
 
-/// So many limits inside each other, without other futures in between: those take stack, too.
+/// Nests `depth` limits, without other futures in between: those take stack, too.
 fn nested<'a>(depth: usize, polls: &'a Counter) -> Pin<Box<dyn Future<Output = Result<()>> + 'a>> {
     polls.add();
     if depth == 0 {
@@ -468,7 +470,7 @@ fn a_thousand_nested_scopes_fit_on_two_megabytes() {
         let polls = Counter::new();
         let ended = block_on(fail_after(10 * SOON, nested(1_000, &polls)));
         assert!(matches!(ended, Err(Error::TimedOut)));
-        // The error went through a thousand limits of which none was over.
+        // The error passed through a thousand limits, none of which was over.
         assert_eq!(polls.get(), 1_001);
     };
     let thread = thread::Builder::new().stack_size(size).spawn(run);
@@ -499,7 +501,7 @@ fn a_hundred_thousand_scopes_in_sequence_and_side_by_side() {
     .expect("all end");
 }
 
-/// The scope that counts is the one around the poll, also after a panic passed through it.
+/// The scope around the poll counts, also after a panic passed through another one.
 #[test]
 fn a_panic_leaves_no_scope_behind() {
     run(async {
@@ -520,7 +522,7 @@ fn a_panic_leaves_no_scope_behind() {
     });
 }
 
-/// A future that is polled inside a scope once, and outside later, belongs where it is polled.
+/// A future that is polled inside a scope once, and outside later, belongs to the later place.
 #[test]
 fn the_scope_that_counts_is_the_one_around_the_poll() {
     run(async {
@@ -537,7 +539,7 @@ fn the_scope_that_counts_is_the_one_around_the_poll() {
     });
 }
 
-/// Woken by the cancel of a scope, a waker may do anything.
+/// A waker that a cancel calls may use the scope: nothing is borrowed at that moment.
 #[test]
 fn foreign_wakers_are_called_with_nothing_borrowed() {
     run(async {

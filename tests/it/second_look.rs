@@ -1,5 +1,5 @@
-//! What a second reading of the code suspected: each suspicion is a test, and those that were right
-//! stay here as regressions.
+//! Suspicions of a second review of the code: each became a test, and those that proved right stay
+//! here as regressions.
 
 #![allow(unsafe_code, reason = "asks the kernel for a socket option")]
 
@@ -22,8 +22,8 @@ use crate::net_support::{clog, polled, refused, run, tcp_listener, turns, udp, u
 use crate::serve_ends::{client_of, until};
 use crate::support::{OnDrop, deadline, forever, poll_once, poll_with, quiet_panic};
 
-/// A send that had waited under a runtime that is dead gave its direction away when it gave way to
-/// others after a part was done: another's bytes stood between its own.
+/// A send that had waited under an ended runtime lost its direction when it yielded after sending a
+/// part: another task's bytes came in between.
 #[test]
 fn a_send_keeps_its_direction_under_the_next_runtime() {
     let _guard = deadline();
@@ -54,7 +54,7 @@ fn a_send_keeps_its_direction_under_the_next_runtime() {
     }
 }
 
-/// How a connection's handler panics.
+/// The ways in which a connection's handler panics.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Panics {
     AtOnce,
@@ -106,8 +106,8 @@ async fn panicking(client: TcpStream) -> Result<()> {
         Panics::BesideError => {
             let _dropped = OnDrop(|| quiet_panic("dropped"));
             soon_ok().await?;
-            // Nothing on the heap: what is on its way out when a local's drop panics is leaked by
-            // the compiler (rust-lang/rust#47949).
+            // The error holds nothing on the heap: the compiler leaks a returned value when a
+            // local's drop panics (rust-lang/rust#47949).
             return Err(Error::TimedOut);
         }
         Panics::Not => client.send(b"fine").await?,
@@ -169,15 +169,15 @@ fn every_panic_of_a_handler_is_told_once_and_ends_nothing_else() {
                 errors.iter().all(|error| error.contains("panicked")),
                 "{errors:?}"
             );
-            // Nothing stands about.
+            // No task is left.
             let shown = dump().expect("inside a runtime").to_string();
             assert!(!shown.contains("second_look"), "{shown}");
         });
     }
 }
 
-/// A handler that waits for what is no operation is dropped at the limit; what its drop does is
-/// its own affair too.
+/// At the limit a handler without a soloio operation is dropped; a panic of that drop counts as the
+/// connection's.
 #[test]
 fn a_panic_of_a_drop_at_the_limit_is_the_connections() {
     for apart in [false, true] {
@@ -214,7 +214,7 @@ fn a_panic_of_a_drop_at_the_limit_is_the_connections() {
     }
 }
 
-/// A name went to whoever had the same number in the runtime that ran.
+/// The name went to the task with the same number in the running runtime.
 #[test]
 fn a_name_goes_to_nobody_elses_task() {
     let here = Runtime::new().expect("a runtime");
@@ -229,7 +229,7 @@ fn a_name_goes_to_nobody_elses_task() {
     });
 }
 
-/// What the kernel tells beside a message left no room for the sizes in it: datagrams were joined.
+/// Other control data left no room for the sizes of the datagrams in a message: they were joined.
 #[cfg(target_os = "linux")]
 #[test]
 fn datagrams_stay_apart_beside_what_else_is_told() {
@@ -285,7 +285,7 @@ impl Drop for Vicious {
     }
 }
 
-/// It was told when somebody else was woken, or never.
+/// The panic came with the wake of another task, or never.
 #[test]
 fn a_panic_of_a_waker_that_was_left_elsewhere_is_told_at_once() {
     let _guard = deadline();
@@ -296,7 +296,7 @@ fn a_panic_of_a_waker_that_was_left_elsewhere_is_told_at_once() {
         let waker = Waker::from(Arc::new(Vicious));
         assert!(poll_with(wait.as_mut(), &waker).is_pending());
     });
-    // The last copy is with the scope, which is told of by a post.
+    // The last copy of the waker is with the scope, which learns of the drop through a post.
     thread::scope(|scope| {
         scope.spawn(move || drop(wait));
     });

@@ -1,4 +1,4 @@
-//! `{:?}` of what holds a stream's content shows none of it.
+//! `{:?}` of types that hold a stream's content does not show the content.
 
 use soloio::{
     Buffered, ByteStream, Result, block_on, create_memory_byte_stream, create_memory_object_stream,
@@ -9,7 +9,7 @@ use crate::tls_support::tls_over;
 
 const SECRET: &[u8] = b"correct horse battery staple";
 
-/// Neither as text nor as the numbers of its bytes.
+/// Expects neither the text nor the numbers of its bytes.
 #[track_caller]
 fn assert_hides(shown: &str) {
     let numbers = format!("{:?}", &SECRET[..3]);
@@ -17,7 +17,7 @@ fn assert_hides(shown: &str) {
     assert!(!shown.contains(numbers.trim_matches(['[', ']'])), "{shown}");
 }
 
-/// The secret is on its way between the two, and partly received.
+/// The secret is in transit between the two, and partly received.
 async fn watch<S: ByteStream + std::fmt::Debug>(ours: S, theirs: S) -> Result<()> {
     ours.send(SECRET).await?;
     assert_hides(&format!("{ours:?} {theirs:?} {ours:#?}"));

@@ -1,5 +1,5 @@
-//! `send_file`: exactly the bytes asked for, over every kind of stream; files that are too short,
-//! that shrink meanwhile, or are none; peers that are gone.
+//! `send_file`: exactly the requested bytes, over every kind of stream; files that are too short,
+//! that shrink meanwhile, or that are not regular files; peers that are gone.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Seek};
@@ -16,7 +16,7 @@ use crate::net_support::{
 };
 use crate::support::{alone, rounds};
 
-/// A file with so many numbered bytes.
+/// Makes a file of this many numbered bytes.
 fn file_of(dir: &TempDir, length: usize) -> (PathBuf, File) {
     let path = dir.path("file");
     fs::write(&path, numbered(0, length)).expect("room for a file");
@@ -102,7 +102,7 @@ mod kinds {
             assert_eq!(kind(none), ErrorKind::InvalidInput);
             let never = a.send_file(&file, 1 << 63, 2).await;
             assert!(matches!(never, Err(Error::Io(_))), "{never:?}");
-            // Truncated under it.
+            // The file is truncated meanwhile.
             let mut rest = 0..200_000;
             let first = polled(2, a.send_file_from(&file, &mut (0..0))).await;
             first.expect("never waits").expect("nothing to send");
@@ -138,7 +138,7 @@ mod kinds {
             assert!(matches!(sent, Err(Error::Io(_))), "{sent:?}");
             assert_eq!(rest, 0..10);
         }
-        // Files of the kernel's, which may have no pages to send from.
+        // Files of procfs, which may have no pages to send from.
         let version = fs::read("/proc/version").expect("procfs");
         let file = File::open("/proc/version").expect("procfs");
         let receive = async {
@@ -204,7 +204,7 @@ fn a_peer_that_is_gone_is_an_error_and_no_signal() {
                 }
                 refused!(sent, Error::Broken(_));
 
-                // The same of a relay, with much and with little.
+                // The same for a relay, with and without splice.
                 for splice in [true, false] {
                     let ((client, a), (b, server)) = (tcp_pair().await, tcp_pair().await);
                     drop(server);
@@ -215,7 +215,7 @@ fn a_peer_that_is_gone_is_an_error_and_no_signal() {
                         drop(relay);
                         ended
                     };
-                    // The server's end comes first: the client is told so, and goes on.
+                    // The server's end comes first: the client gets it, and continues to send.
                     let (relayed, ()) = join(relayed, flood).await;
                     refused!(relayed, Error::Broken(_));
                 }
@@ -251,7 +251,7 @@ async fn cut_and_resumed<S: ByteStream>(cut: Cut, (a, b): (S, S), length: usize)
     done
 }
 
-/// The call that doesn't tell how much went.
+/// Cuts the call that does not report how much was sent.
 async fn cut_once<S: ByteStream>(cut: Cut, (a, b): (S, S), length: usize) -> bool {
     let dir = TempDir::new();
     fs::write(dir.path("file"), numbered(0, length)).expect("room for a file");

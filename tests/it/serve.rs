@@ -1,5 +1,5 @@
-//! The server loop: what must not end it, and what must not make it spin. C1 to C3 of the list of
-//! failures seen elsewhere.
+//! The server loop: errors that must not end it, and conditions in which it must not busy-loop. C1
+//! to C3 of the list of failures seen elsewhere.
 
 use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
@@ -17,7 +17,7 @@ use crate::kernel;
 use crate::net_support::{TempDir, polled, refused, run, tcp_listener, turns};
 use crate::support::{Counter, alone, deadline};
 
-/// Says hello to a server that echoes.
+/// Sends hello to the server, and expects it back.
 async fn echoes(listener: &TcpListener) -> Result<()> {
     let client = connect_tcp("127.0.0.1", listener.local_addr().port()).await?;
     client.send(b"hello").await?;
@@ -34,7 +34,7 @@ async fn echo(client: soloio::TcpStream) -> Result<()> {
 
 #[test]
 fn an_error_or_a_panic_of_a_handler_ends_its_connection_only() {
-    // E7: a panic in one task ends the loop or surfaces elsewhere (async-executor#78).
+    // E7: a panic in one task ended the loop, or surfaced elsewhere (async-executor#78).
     run(async {
         let listener = tcp_listener().await;
         let errors = RefCell::new(Vec::new());
@@ -94,7 +94,7 @@ fn no_more_connections_are_served_than_asked_for() {
     });
 }
 
-/// How many turns it takes to let 100 ms pass.
+/// Returns the number of turns within 100 ms.
 fn turns_in_100_ms(runtime: &mut Runtime) -> usize {
     let end = Instant::now() + Duration::from_millis(100);
     let mut turns = 0;
@@ -108,7 +108,7 @@ fn turns_in_100_ms(runtime: &mut Runtime) -> usize {
 
 #[test]
 fn a_listener_at_its_connection_limit_costs_nothing() {
-    // Level-triggered and nobody accepts: 1,000 wake-ups in 1,000 turns.
+    // With level-triggered events and no accept there were 1,000 wake-ups in 1,000 turns.
     let _guard = deadline();
     let mut runtime = Runtime::new().expect("a runtime");
     let listener = runtime.block_on(tcp_listener());
@@ -120,7 +120,7 @@ fn a_listener_at_its_connection_limit_costs_nothing() {
     turns_in_100_ms(&mut runtime);
     let idle = turns_in_100_ms(&mut runtime);
     assert!(idle < 10, "{idle} turns while nothing happened");
-    // And it goes on where it stopped.
+    // It continues after the pause.
     for client in [&mut first, &mut second] {
         client.write_all(b"hello").expect("written");
         client.set_nonblocking(true).expect("set");
@@ -157,7 +157,8 @@ fn a_listener_that_nobody_accepts_from_costs_nothing() {
     });
 }
 
-/// Serves while each accept fails with `errno`; another task must still run. How often it is told.
+/// Serves while each accept fails with `errno`; another task must still run. Returns the number of
+/// reports.
 fn served_with(errno: i32) -> Option<(usize, Result<()>)> {
     let told = Cell::new(0);
     let mut ended = None;
@@ -186,12 +187,12 @@ fn served_with(errno: i32) -> Option<(usize, Result<()>)> {
 
 #[test]
 fn c1_accepts_that_fail_for_good_leave_room_for_others() {
-    // The error loop starves the tasks that would end it (tokio#4782).
+    // The error loop starved the tasks that would end it (tokio#4782).
     alone(
         "serve::c1_accepts_that_fail_for_good_leave_room_for_others",
         || {
             if let Some((told, ended)) = served_with(libc::ECONNABORTED) {
-                // At most once a second, however often it fails.
+                // At most one report a second, however often it fails.
                 assert!((1..=60).contains(&told), "told {told} times");
                 refused!(ended, Error::Closed);
             }
@@ -213,7 +214,7 @@ fn c1_a_listener_that_is_broken_ends_the_server() {
 
 #[test]
 fn c3_a_listener_accepts_on_after_an_error_of_accept() {
-    // Exhaustion takes the edge, and no further one comes (libuv d428f2c).
+    // Exhaustion consumes the edge, and no further one comes (libuv d428f2c).
     alone(
         "serve::c3_a_listener_accepts_on_after_an_error_of_accept",
         || {
@@ -297,7 +298,7 @@ fn several_addresses_are_served_by_one_listener() {
 
 #[test]
 fn verbs_that_never_wait_leave_room_for_others() {
-    // E8: a task that is always ready starves I/O and timers (tokio#2160, monoio#3).
+    // E8: a task that is always ready starved I/O and timers (tokio#2160, monoio#3).
     run(async {
         let dir = TempDir::new();
         let path = dir.path("socket");

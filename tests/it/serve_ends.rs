@@ -1,4 +1,5 @@
-//! The ways a server ends: told to, with its connections running on; cancelled; dropped.
+//! The ways a server ends: by its shutdown signal, with its connections running on; cancelled;
+//! dropped.
 
 use std::cell::{Cell, RefCell};
 use std::future::ready;
@@ -22,7 +23,7 @@ pub(crate) async fn client_of(listener: &TcpListener) -> TcpStream {
     connect_tcp("127.0.0.1", port).await.expect("connects")
 }
 
-/// Waits for a number to be reached, which the loop brings about.
+/// Turns the loop until the condition is true.
 pub(crate) async fn until(done: impl Fn() -> bool) {
     while !done() {
         turns(1).await;
@@ -49,7 +50,7 @@ fn shutdown_closes_the_listener_first_and_lets_connections_end() {
             let refused = StdStream::connect(listener.local_addr());
             assert!(refused.is_err(), "nobody listens there any more");
             refused!(listener.accept().await, Error::Closed);
-            // They are answered all the same.
+            // The connections are still served.
             for client in clients {
                 client.send(b"late").await.expect("sent");
                 assert_eq!(client.receive().await.expect("an answer"), b"late");
@@ -118,7 +119,7 @@ fn the_drain_limit_ends_connections_that_go_on() {
 #[test]
 fn a_signal_is_heard_wherever_the_loop_waits() {
     run(async {
-        // At the limit of connections.
+        // The server waits at its limit of connections.
         let listener = tcp_listener().await;
         let running = Counter::new();
         let serve = listener.serve(async |_client| {
@@ -134,7 +135,8 @@ fn a_signal_is_heard_wherever_the_loop_waits() {
         serve.await.expect("as it was told");
         drop(clients);
 
-        // Before anything else: the signal counts, and the client that waits is the last one.
+        // The signal is ready before the first accept: the waiting client is accepted as the last
+        // one.
         let listener = tcp_listener().await;
         let client = client_of(&listener).await;
         let serve = listener.serve(async |_| ());
@@ -161,7 +163,7 @@ fn a_listener_that_is_aborted_elsewhere_is_an_error_still() {
     });
 }
 
-/// Echoes until it is cancelled, and says goodbye then.
+/// Echoes until it is cancelled, and then sends `bye`.
 async fn polite(client: TcpStream) -> Result<()> {
     client.send(b"hello").await?;
     let ended = client.receive().await;
@@ -215,7 +217,7 @@ fn the_drain_limit_lets_handlers_say_goodbye() {
                 served.await.expect("as it was told"),
                 [b"hellobye", b"hellobye"]
             );
-            // A cancel is no failure of theirs.
+            // A cancel does not count as a failure.
             assert_eq!(
                 (told.get(), counters.failed(), counters.active()),
                 (0, 0, 0)
@@ -229,7 +231,7 @@ fn a_cancelled_scope_around_the_server_ends_it() {
     run(async {
         let listener = tcp_listener().await;
         let scope = CancelScope::new();
-        // A signal that is cancelled with the rest is none.
+        // A signal that ends by the cancel does not count as a signal.
         let serve = listener.serve(polite).shutdown(sleep(LONG));
         let clients = async {
             let client = client_of(&listener).await;
@@ -298,11 +300,11 @@ async fn cut_server(cut: Cut, apart: bool) -> bool {
             join(cut.apply(serve), partner).await
         };
         if ended.is_none() && apart {
-            // Its connections belong to the group: they have to be taken along with it.
+            // The connections belong to the group: an error ends them along with it.
             return Err(Error::other("cut"));
         }
         assert_eq!(running.get(), 0, "its connections end with the server");
-        // After a cut some of them are still in the backlog.
+        // After a cut some clients are still in the backlog.
         for client in clients.into_iter().filter(|_| ended.is_some()) {
             while client.receive().await.is_ok() {}
         }
@@ -316,7 +318,7 @@ async fn cut_server(cut: Cut, apart: bool) -> bool {
         Ok(None) | Err(Error::Other(_)) => {
             assert_eq!(running.get(), 0, "nothing outlives the group");
             match polled(1, listener.accept()).await {
-                // It was cut after the signal.
+                // The cut came after the signal.
                 Some(Err(Error::Closed)) => assert!(stop.get()),
                 other => {
                     drop((other, client_of(&listener).await));

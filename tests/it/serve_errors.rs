@@ -1,4 +1,4 @@
-//! The accept loop under errors: every number of accept(2), and clients that are gone before they
+//! The accept loop under errors: every errno of accept(2), and clients that are gone before they
 //! are accepted. C1 and C5 of the list of failures seen elsewhere.
 
 use std::cell::{Cell, RefCell};
@@ -24,7 +24,7 @@ async fn echo(client: TcpStream) -> Result<()> {
     Ok(())
 }
 
-/// A listener whose accepts fail as told before it accepts.
+/// A listener whose first accepts fail with the given errors.
 struct Fails {
     listener: TcpListener,
     with: RefCell<VecDeque<i32>>,
@@ -48,7 +48,7 @@ impl Listener for Fails {
     }
 }
 
-/// What came of a server whose first accepts fail.
+/// The result of a server whose first accepts fail.
 struct Outcome {
     ended: Result<()>,
     accepts: usize,
@@ -68,7 +68,7 @@ fn served_after(errors: &[i32]) -> Outcome {
         let counters = serve.counters();
         let talk = async {
             let port = listener.listener.local_addr().port();
-            // Of a server that has ended nothing comes but an error or the end.
+            // A server that has ended gives the client an error or the end.
             let client = connect_tcp("127.0.0.1", port).await?;
             client.send(b"hello").await?;
             let answer = client.next().await;
@@ -138,7 +138,7 @@ fn c1_exhaustion_is_waited_for() {
         let outcome = served_after(&[errno; 3]);
         refused!(outcome.ended, Error::Closed);
         let descriptors = errno == libc::EMFILE || errno == libc::ENFILE;
-        // After the first pause one more accept is to shed a client: it meets the third error.
+        // After the first pause one more accept is for shedding a client: it gets the third error.
         let (errors, accepts) = if descriptors { (2, 5) } else { (3, 5) };
         assert_eq!(outcome.counters.accept_errors(), errors, "errno {errno}");
         assert_eq!(outcome.accepts, accepts, "errno {errno}");
@@ -164,7 +164,8 @@ fn c1_a_broken_listener_ends_the_server() {
     }
 }
 
-/// The same numbers, injected into the system call itself, where there is an `strace` that may.
+/// The same numbers, injected into the system call itself, where `strace` is available and
+/// permitted.
 #[test]
 fn c1_the_kernels_own_errors_are_survived() {
     const MARK: &str = "SOLOIO_TEST_UNDER_STRACE";
@@ -216,7 +217,7 @@ fn c1_the_kernels_own_errors_are_survived() {
     }
 }
 
-/// Connects, and resets the connection: perhaps before it is accepted.
+/// Connects, and resets the connection, possibly before it is accepted.
 fn connect_and_reset(listener: &TcpListener) {
     let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
     let client = client.expect("a socket");
@@ -226,7 +227,7 @@ fn connect_and_reset(listener: &TcpListener) {
     client.set_linger(Some(Duration::ZERO)).expect("set");
 }
 
-/// 100,000 rounds on request (`SOLOIO_TEST_ROUNDS`), else what fits.
+/// 100,000 rounds on request (`SOLOIO_TEST_ROUNDS`), else fewer.
 #[test]
 fn c5_clients_that_are_gone_before_they_are_accepted_end_nothing() {
     let test = "serve_errors::c5_clients_that_are_gone_before_they_are_accepted_end_nothing";
@@ -266,7 +267,7 @@ async fn reset_storm(count: usize) {
     assert_eq!(all, count as u64 + 1, "{counters:?}");
 }
 
-/// A listener that always has another connection, and never waits.
+/// A listener that always has a connection, and never waits.
 struct Endless;
 
 impl Listener for Endless {

@@ -1,5 +1,5 @@
-//! A server that has run out of descriptors: that it neither ends nor spins, and goes on when there
-//! are some again. C1 and C2 of the list of failures seen elsewhere.
+//! A server without free descriptors: it neither ends nor busy-loops, and continues when there are
+//! some again. C1 and C2 of the list of failures seen elsewhere.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -21,7 +21,7 @@ async fn echo(client: TcpStream) -> Result<()> {
     Ok(())
 }
 
-/// Turns the loop until `end`; how many turns it took.
+/// Turns the loop until `end`; returns the number of turns.
 fn turn_until(runtime: &mut Runtime, end: Instant) -> usize {
     let mut turns = 0;
     while Instant::now() < end {
@@ -32,7 +32,7 @@ fn turn_until(runtime: &mut Runtime, end: Instant) -> usize {
     turns
 }
 
-/// Turns the loop until the client has an answer; how many turns it took.
+/// Turns the loop until the client has an answer; returns the number of turns.
 fn echoed(runtime: &mut Runtime, client: &mut StdStream) -> io::Result<usize> {
     client.write_all(b"x")?;
     client.set_nonblocking(true)?;
@@ -50,7 +50,7 @@ fn echoed(runtime: &mut Runtime, client: &mut StdStream) -> io::Result<usize> {
     unreachable!("it ends with an answer or an error");
 }
 
-/// Starts an echo server, which counts what it is told.
+/// Starts an echo server that counts the reports to its hook.
 fn spawn_server(
     runtime: &mut Runtime,
     listener: &Rc<TcpListener>,
@@ -77,11 +77,12 @@ const LIMIT: u64 = 64;
 /// 200 clients of a server with 64 descriptors.
 #[test]
 fn c1_running_out_of_descriptors_neither_ends_the_server_nor_spins() {
-    // tokio#3529, tokio#4782, asyncio#78, deno#10148: 100 % of a processor, or the end.
+    // tokio#3529, tokio#4782, asyncio#78, deno#10148: full use of a processor, or the server's end.
     let test = "serve_exhausted::c1_running_out_of_descriptors_neither_ends_the_server_nor_spins";
     alone(test, || {
         let _guard = deadline();
-        // The clients get the numbers beyond the limit to come; these keep those below free.
+        // The clients get numbers beyond the later limit; the fillers keep those below free for the
+        // server.
         let fillers: Vec<_> = (0..LIMIT)
             .map(|_| File::open("/dev/null").expect("a descriptor"))
             .collect();
@@ -93,7 +94,7 @@ fn c1_running_out_of_descriptors_neither_ends_the_server_nor_spins() {
             .collect();
         drop(fillers);
         kernel::limit_descriptors(LIMIT);
-        // Others of this process take some too, and give them back below.
+        // Other code of the process takes some descriptors too, and gives them back below.
         let others: Vec<_> = (0..10)
             .map(|_| File::open("/dev/null").expect("one"))
             .collect();
@@ -109,7 +110,7 @@ fn c1_running_out_of_descriptors_neither_ends_the_server_nor_spins() {
         let served = counters.accepted();
         assert!((30..60).contains(&served), "{served} are served");
 
-        // It waits, and says so once a second.
+        // The server waits, and reports once a second.
         let before = kernel::thread_time();
         let idle = turn_until(&mut runtime, Instant::now() + Duration::from_secs(1));
         let used = kernel::thread_time() - before;
@@ -128,7 +129,7 @@ fn c1_running_out_of_descriptors_neither_ends_the_server_nor_spins() {
         assert!((1..=most).contains(&counters.shed()), "{counters:?}");
         assert_eq!(counters.accepted(), served);
 
-        // Whoever is served notices nothing of it.
+        // The connections it serves are not affected.
         for client in &mut clients[..10] {
             let turns = echoed(&mut runtime, client).expect("served all the time");
             assert!(turns <= 10, "{turns} turns for an echo");
@@ -147,7 +148,7 @@ fn goes_on_when_some_are_freed(
     mut clients: Vec<StdStream>,
 ) {
     let served = counters.accepted();
-    // Descriptors are freed elsewhere: within one pause it goes on.
+    // Descriptors are freed elsewhere: the server continues within one pause.
     drop(others);
     let pause = runtime.next_timeout().expect("it looks again by itself");
     assert!(pause <= Duration::from_millis(100), "{pause:?}");
@@ -155,7 +156,7 @@ fn goes_on_when_some_are_freed(
         runtime.turn(Some(pause)).expect("a turn");
     }
 
-    // Its own connections end: it goes on at once, without a timer.
+    // Its own connections end: the server continues immediately, without a timer.
     let (gone, shed) = (20, counters.shed());
     let accepted = counters.accepted();
     clients.drain(..gone);
@@ -169,7 +170,7 @@ fn goes_on_when_some_are_freed(
     assert!(turns <= 5 * gone, "{turns} turns to accept {gone}");
     assert!(counters.shed() <= shed + turns as u64);
 
-    // In the end everybody was served, or let know.
+    // In the end every client was served, or its connection was closed.
     let (mut answered, mut let_know) = (0, 0);
     while !clients.is_empty() {
         match echoed(runtime, &mut clients.remove(0)) {
@@ -181,7 +182,7 @@ fn goes_on_when_some_are_freed(
     assert_eq!(let_know as u64, counters.shed());
 }
 
-/// C2: whoever takes the descriptor in reserve while it is lent out makes the trick loop.
+/// C2: another task takes the reserve descriptor while it is free, which made the accept loop busy.
 #[test]
 fn c2_a_reserve_that_is_taken_does_not_make_it_spin() {
     let test = "serve_exhausted::c2_a_reserve_that_is_taken_does_not_make_it_spin";
@@ -198,7 +199,7 @@ fn c2_a_reserve_that_is_taken_does_not_make_it_spin() {
             runtime
                 .turn(Some(Duration::from_millis(50)))
                 .expect("a turn");
-            // An eater: whatever is free for a moment between two turns is gone.
+            // Takes each descriptor that is free between two turns.
             fillers.extend(std::iter::from_fn(|| File::open("/dev/null").ok()));
             turns += 1;
         }
@@ -215,7 +216,7 @@ fn c2_a_reserve_that_is_taken_does_not_make_it_spin() {
     });
 }
 
-/// Where descriptors are short for some milliseconds, nginx and Go lose no client either.
+/// A shortage of some milliseconds loses no client (as in nginx and Go).
 #[test]
 fn a_shortage_of_a_moment_costs_no_client_its_connection() {
     let test = "serve_exhausted::a_shortage_of_a_moment_costs_no_client_its_connection";

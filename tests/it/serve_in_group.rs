@@ -1,4 +1,5 @@
-//! A server whose connections are in a group of the caller's: whose end ends them, and whose not.
+//! A server whose connections are in a group of the caller's: the ends that end them, and the
+//! others.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -29,7 +30,7 @@ fn connections_in_the_callers_group_outlive_the_accept_loop() {
                     assert!(polled(1, accepting.as_mut()).await.is_none());
                 }
             }
-            // The accept loop is gone; the listener is as it was.
+            // The accept loop is gone; the listener still accepts.
             let second = client_of(&listener).await;
             drop(listener.accept().await?);
             drop(second);

@@ -1,4 +1,4 @@
-//! What a server tells of its connections' errors: to a hook with the peer, or on standard error.
+//! A server's reports of its connections' errors: to a hook with the peer, or on standard error.
 
 use std::cell::RefCell;
 use std::future::{Future, ready};
@@ -15,7 +15,7 @@ use soloio::{
 use crate::net_support::{TempDir, run, tcp_listener, turns};
 use crate::support::{Counter, alone, deadline, forever, quiet_panic};
 
-/// What a hook was told: the peer and the error, as text.
+/// The reports to a hook: the peer and the error, as text.
 #[derive(Default)]
 pub(crate) struct Log(RefCell<Vec<(String, String)>>);
 
@@ -68,7 +68,7 @@ fn the_peer_is_told_of_every_kind_of_listener() {
     });
 }
 
-/// A listener of a program's own, which fails twice, then has a connection, then waits.
+/// A custom listener, which fails, then has a connection, then waits.
 struct Own(RefCell<Vec<io::Error>>, Counter);
 
 impl Listener for Own {
@@ -190,7 +190,7 @@ fn the_peer_is_told_of_a_handshake_that_fails_and_of_a_handler_over_tls() {
 const ROLE: &str = "SOLOIO_TEST_REPORTS";
 const FAILURES: usize = 300;
 
-/// A server without a hook, or with one that says nothing; clients that are failed, and told on
+/// A server without a hook, or with one that does nothing; its clients are failed, and printed on
 /// standard output.
 async fn server_in_a_child(silent: bool) {
     let listener = tcp_listener().await;
@@ -206,13 +206,13 @@ async fn server_in_a_child(silent: bool) {
         true => serve.on_error(|_, _| {}),
         false => serve,
     };
-    // The harness has begun a line.
+    // Ends the line that the test harness has begun.
     println!();
     let clients = async {
         for _ in 0..FAILURES {
             client(listener).await;
         }
-        // A new window, whose line tells how many were left out in the one before.
+        // A new window: its line contains the number of lines left out before.
         sleep(Duration::from_millis(1_100)).await?;
         client(listener).await;
         listener.abort();
@@ -230,7 +230,7 @@ async fn client(listener: &soloio::TcpListener) {
     println!("client {}", client.local_addr());
 }
 
-/// Runs this test in a process of its own; gives what it wrote.
+/// Runs this test in a process of its own; returns its lines on standard error and output.
 fn child(test: &str, role: &str) -> (Vec<String>, Vec<String>) {
     let own = std::env::current_exe().expect("the path of the test binary");
     let mut child = Command::new(own)
@@ -242,7 +242,7 @@ fn child(test: &str, role: &str) -> (Vec<String>, Vec<String>) {
         .spawn()
         .expect("a process");
     if role == "closed" {
-        // Each write to it fails from now on.
+        // From now on each write to standard error fails.
         drop(child.stderr.take());
     }
     let output = child.wait_with_output().expect("its output");
@@ -299,7 +299,7 @@ fn without_a_hook_errors_are_lines_on_standard_error() {
             child(test, "silent").0.is_empty(),
             "a hook that says nothing"
         );
-        // Nothing panics where standard error is a pipe that nothing reads.
+        // Nothing panics if standard error is a closed pipe.
         assert_eq!(child(test, "closed").1.len(), FAILURES + 1);
     });
 }

@@ -1,4 +1,4 @@
-//! Servers whose handlers end with errors of any type, and clean-up that fails when they drain.
+//! Servers with handlers whose errors have any type, and clean-up that fails during the drain.
 
 use std::io;
 use std::time::Duration;
@@ -71,7 +71,7 @@ where
     });
 }
 
-/// A connection whose clean-up fails, and one that passes the cancel on.
+/// The first connection's clean-up fails, the others pass the cancel on.
 fn handler<E: Kind>(running: &Counter) -> impl AsyncFn(TcpStream) -> Result<(), E> {
     async |_client| {
         running.add();

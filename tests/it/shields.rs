@@ -1,4 +1,4 @@
-//! Shields and cancelled groups: who may clean up, and for how long; what a scope costs.
+//! Shields and cancelled groups: protected clean-up, its time limit, and the cost of a scope.
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
@@ -33,7 +33,7 @@ fn a_shield_lets_clean_up_run_and_ends_by_its_limit() {
         assert!(matches!(ended.await, Err(Error::TimedOut)));
         assert_eq!(b.receive().await.expect("bytes"), b"goodbye");
 
-        // The limit ends what takes too long, gently, and then for good.
+        // At its limit the shield cancels its body, and in the end drops it.
         let told = Cell::new(false);
         let ended = move_on_after(SOON, async {
             let clean_up = async {
@@ -46,7 +46,7 @@ fn a_shield_lets_clean_up_run_and_ends_by_its_limit() {
         assert!(ended.await.expect("no error").is_none());
         assert!(told.get());
 
-        // Without a cancel around it the limit does nothing.
+        // Without a cancel around it the shield's limit has no effect.
         let slow = shield(Duration::ZERO, sleep(SOON)).await;
         assert!(slow.is_ok());
 
@@ -85,7 +85,7 @@ fn a_forgotten_or_parked_shield_ends_by_its_limit() {
             start.elapsed() >= 10 * SOON,
             "the shield held as long as that"
         );
-        // The same in a group whose sibling fails, and in a child whose handle cancels it.
+        // The same in a group whose sibling fails, and in a child that its handle cancels.
         let parks = async || {
             let mut shielded = Box::pin(shield(10 * SOON, long()));
             assert!(poll_once(shielded.as_mut()).await.is_pending());
@@ -106,7 +106,7 @@ fn a_forgotten_or_parked_shield_ends_by_its_limit() {
     });
 }
 
-/// A group that nobody polls any more holds nobody up.
+/// A group that is not polled any more holds no task up.
 #[test]
 fn a_parked_group_holds_nothing() {
     let _deadline = deadline();
@@ -163,7 +163,7 @@ fn the_first_error_lets_the_others_clean_up() {
     });
 }
 
-/// Errors that are no answer to the cancel are kept.
+/// Errors that do not come from the cancel are kept.
 #[test]
 fn the_errors_after_the_first_are_kept_where_asked() {
     let others = RefCell::new(Vec::new());
@@ -200,7 +200,7 @@ fn a_shield_without_end_is_waited_for() {
     });
 }
 
-/// How a shield leaves a cancelled scope that waits for it.
+/// The ways in which a shield leaves a cancelled scope that waits for it.
 #[derive(Clone, Copy)]
 enum Leaves {
     DroppedInATask,
@@ -323,7 +323,7 @@ fn a_group_can_be_cancelled_and_its_body_says_how_it_ends() {
     });
 }
 
-/// A cancel from outside is the outside's: no first error, but no success either.
+/// A group that is cancelled from outside ends as cancelled: without a first error, and no success.
 #[test]
 fn a_group_that_was_cut_short_from_outside_does_not_succeed() {
     run(async {
@@ -390,7 +390,7 @@ fn what_is_ready_allocates_nothing_in_a_scope() {
             for round in 0..100 {
                 a.send(b"x").await?;
                 assert_eq!(b.receive_into(&mut room).await?, b"x");
-                // The first rounds may make room.
+                // The first rounds may allocate room.
                 before = if round < 10 { made() } else { before };
             }
             Ok::<_, Error>(made() - before)

@@ -1,4 +1,4 @@
-//! What `{:?}` says of the crate's types: their numbers and names, never a content or a secret.
+//! `{:?}` of the crate's types: it shows numbers and names, never content or a secret.
 
 use std::fmt::Debug;
 use std::net::{IpAddr, Ipv6Addr};
@@ -13,7 +13,7 @@ use soloio::{
 
 use crate::net_support::{TempDir, run, tcp_listener};
 
-/// Its text holds all of these.
+/// Expects all of these parts in the text.
 fn says(shown: impl Debug, parts: &[&str]) {
     let text = format!("{shown:?}");
     for part in parts {
@@ -128,13 +128,13 @@ fn hosts_and_what_connects_to_them() {
         Host::from(Ipv6Addr::LOCALHOST),
         &["Host(", "Address(::1, 0)"],
     );
-    // An IPv4 address in the clothes of IPv6 is what it is.
+    // An IPv4-mapped IPv6 address is shown as the IPv4 address.
     let mapped: Ipv6Addr = "::ffff:127.0.0.1".parse().expect("a literal");
     assert_eq!(
         Host::from(mapped),
         Host::from("127.0.0.1".parse::<IpAddr>().expect("one"))
     );
-    // Two hosts are the same with the very same resolver only.
+    // Two hosts are equal only with the very same resolver.
     let name = || Host::from("example.org");
     let (one, other) = (Arc::new(SystemResolver), Arc::new(SystemResolver));
     let first = name().resolved_by(one.clone());

@@ -1,7 +1,7 @@
-//! Signals: who receives them, what they did before and do again, and what a flood of them does.
+//! Signals: their receivers, the former actions and their return, and floods of signals.
 //!
-//! Each test that sends one runs in a process of its own, where no other test has a hand in it.
-//! Long because each promise has its test.
+//! Each test that sends a signal runs in a process of its own, apart from all other tests. Long
+//! because each promise has its test.
 
 use std::io::{ErrorKind, Read};
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -27,7 +27,7 @@ fn open(signals: &[Signal]) -> SignalReceiver {
     open_signal_receiver(signals).expect("a receiver")
 }
 
-/// What is there now, without waiting.
+/// Returns a signal that is there now, without waiting.
 fn now(signals: &SignalReceiver) -> Option<Signal> {
     block_on(async {
         match poll_once(pin!(signals.receive())).await {
@@ -65,7 +65,7 @@ fn everything_is_as_before_when_the_last_receiver_is_gone() {
     alone(NAME, || {
         let _guard = deadline();
         let all = [libc::SIGTERM, libc::SIGINT, libc::SIGUSR1, libc::SIGPIPE];
-        // Whatever this test was started with.
+        // Sets the actions, since the test may have been started with others.
         let before = [libc::SIG_DFL, libc::SIG_IGN, libc::SIG_DFL, libc::SIG_IGN];
         for (signal, action) in all.into_iter().zip(before) {
             set_action(signal, action);
@@ -78,7 +78,7 @@ fn everything_is_as_before_when_the_last_receiver_is_gone() {
             assert!(action(libc::SIGTERM) > 1);
             raise(libc::SIGTERM);
             if round == 0 {
-                // What was not received goes with the receiver.
+                // A signal that was not received is lost with the receiver.
                 drop(first);
             } else {
                 assert_eq!(now(&first), Some(Signal::Terminate));
@@ -181,13 +181,14 @@ fn a_handler_that_came_later_stays() {
         assert_eq!(action(libc::SIGUSR1), counting);
         raise(libc::SIGUSR1);
         assert_eq!(counted(), 2);
-        // Ours is still below it. On top once more, the two would call each other for ever.
+        // Our handler is still below it. If it went on top once more, the two would call each other
+        // for ever.
         for seen in 3..6 {
             let again = open(&[Signal::User1]);
             raise(libc::SIGUSR1);
             assert_eq!((counted(), now(&again)), (seen, Some(Signal::User1)));
         }
-        // It was replaced, not covered: then ours is put there anew.
+        // Our handler was replaced, not covered: the next receiver installs it anew.
         set_action(libc::SIGUSR1, libc::SIG_IGN);
         let again = open(&[Signal::User1]);
         raise(libc::SIGUSR1);
@@ -212,7 +213,7 @@ fn child_processes_are_not_touched() {
             Some(libc::SIGTERM),
             "{shell}"
         );
-        // Forked, but not yet another program: the signal is its own, not its parent's.
+        // The child of a fork gets the signal itself; its parent does not.
         assert_eq!(forked(|| raise(libc::SIGTERM)), Err(libc::SIGTERM));
         assert_eq!(now(&signals), None, "the parent got its child's signal");
         let refused = forked(|| {
@@ -235,8 +236,8 @@ fn child_processes_are_not_touched() {
     });
 }
 
-/// A flood, while receivers come and go and descriptors with them: no byte may ever be written to
-/// a descriptor that got a bell's number.
+/// A flood, while receivers and descriptors are opened and closed: no byte may ever be written to a
+/// descriptor that reuses a bell's number.
 #[test]
 fn a_flood_loses_nothing_and_writes_nowhere_else() {
     const NAME: &str = "signals::a_flood_loses_nothing_and_writes_nowhere_else";
@@ -263,7 +264,7 @@ fn a_flood_loses_nothing_and_writes_nowhere_else() {
                     drop(other);
                 }
                 over.store(true, SeqCst);
-                // Whoever waits now waits for the last one.
+                // Ends the last wait.
                 raise(libc::SIGUSR1);
             });
             block_on(async {
@@ -278,7 +279,7 @@ fn a_flood_loses_nothing_and_writes_nowhere_else() {
                 assert!(seen > 0);
             });
         });
-        // Those that came last.
+        // Receives the last signals.
         while now(&lasting).is_some() {}
         raise(libc::SIGUSR2);
         assert_eq!(now(&lasting), Some(Signal::User2));
@@ -290,7 +291,8 @@ fn a_flood_loses_nothing_and_writes_nowhere_else() {
 fn ctrl_c_is_its_own_again_afterwards() {
     alone("signals::ctrl_c_is_its_own_again_afterwards", || {
         let _guard = deadline();
-        // As it is here, ignored (nohup, a shell's background) and as a terminal's program has it.
+        // The present action, ignored (nohup, a shell's background), and the default of a
+        // terminal's program.
         for before in [action(libc::SIGINT), libc::SIG_IGN, libc::SIG_DFL] {
             set_action(libc::SIGINT, before);
             block_on(async {
@@ -377,7 +379,7 @@ fn what_cannot_be_received_is_told() {
             assert_eq!(action(libc::SIGUSR1), before[0], "none is received");
         }
         assert!(refused(&[]).contains("no signal is named"));
-        // Kept by the C library for itself: refused by it, and told with its number.
+        // The C library reserves this signal: its call fails, and the error contains the number.
         let message = open_signal_receiver(&[Signal::User2, Signal::Number(33)])
             .expect_err("not for us")
             .to_string();
@@ -407,7 +409,7 @@ fn a_receiver_is_used_by_one_task_of_one_runtime() {
             raise(libc::SIGUSR1);
             assert_eq!(first.await.expect("a signal"), Signal::User1);
         });
-        // The runtime is gone: the next one may have it.
+        // The runtime has ended: the next one may use the receiver.
         raise(libc::SIGUSR1);
         assert_eq!(now(&signals), Some(Signal::User1));
     });

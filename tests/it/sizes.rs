@@ -1,7 +1,7 @@
-//! What a future takes that has others inside: their sum, at any depth.
+//! The size of a future that holds others: their sum, at any depth.
 //!
-//! An async fn that awaits what it was given has room for it twice, and each level around it again
-//! (futures-rs#1473, rust#62958): three races of two around each other took 64 times the room.
+//! An async fn that awaits its argument reserves its size twice, and each level around it doubles
+//! that (futures-rs#1473, rust#62958): three nested races of two took 64 times the size.
 
 use std::future::Future;
 use std::hint::black_box;
@@ -19,7 +19,7 @@ use crate::allocations::held;
 
 const SIZE: usize = 4096;
 
-/// A future of so many bytes.
+/// A future of `N` bytes.
 struct Big<const N: usize>([u8; N]);
 
 impl<const N: usize> Future for Big<N> {
@@ -37,7 +37,7 @@ fn big() -> Big<SIZE> {
     Big([0; SIZE])
 }
 
-/// Holds what has so many of them inside to their sum, a tenth of it, and a few words.
+/// Bounds a size by that of the futures inside, plus a tenth, plus a few words.
 #[track_caller]
 fn slim(futures: usize, size: usize) {
     let limit = futures * SIZE * 11 / 10 + 256;
@@ -84,7 +84,7 @@ fn a_race_or_a_join_is_the_sum_of_its_futures() {
     is_slim(8, &race(all()));
     is_slim(8, &join(all()));
     is_slim(8, &try_join(all()));
-    // Those of an array or a `Vec` are on the heap.
+    // The futures of an array or a `Vec` are on the heap.
     is_slim(0, &race([big(), big()]));
     is_slim(0, &join([big(), big()]));
     is_slim(0, &try_join([big(), big()]));
@@ -103,7 +103,7 @@ fn a_group_is_its_body() {
     );
 }
 
-/// The same on the heap, where a task's future is.
+/// The same for the memory of a task's future, on the heap.
 #[test]
 fn a_task_takes_what_its_future_does() {
     let runtime = Runtime::new().expect("a runtime");
@@ -122,7 +122,7 @@ fn a_task_takes_what_its_future_does() {
     .expect("all are well");
 }
 
-/// In a debug build each function on the way has the future on its stack, too.
+/// In a debug build each function of the call chain has the future on its stack.
 #[test]
 fn a_race_of_large_futures_runs_on_a_small_stack() {
     const LARGE: usize = if cfg!(debug_assertions) { 32 } else { 128 } << 10;

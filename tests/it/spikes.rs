@@ -1,4 +1,4 @@
-//! The memory of a busy moment is given back when it is over, by every container there is.
+//! The memory of a busy moment is released when it is over, by every container.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,10 +16,10 @@ use crate::support::{Random, poll_once};
 
 const MANY: usize = 20_000;
 
-/// Of a spike of half a megabyte or more so much may be left: a few KB by each container.
+/// The most that may remain after a spike of half a megabyte or more: a few KB for each container.
 const LEFT: usize = 64 << 10;
 
-/// Runs a busy moment, and looks at what it has left. One small moment before it makes what stays.
+/// Runs a busy moment, and checks the memory left. A small one before it makes the lasting parts.
 async fn is_given_back(what: &str, spike: impl AsyncFn(usize)) {
     spike(10).await;
     turns(2).await;
@@ -32,7 +32,7 @@ async fn is_given_back(what: &str, spike: impl AsyncFn(usize)) {
 
 type Waiting<'a> = Vec<Pin<Box<dyn Future<Output = ()> + 'a>>>;
 
-/// So many that were polled, and wait.
+/// Returns this many futures that were polled, and wait.
 async fn waiting<'a, F>(count: usize, one: impl Fn(usize) -> F) -> Waiting<'a>
 where
     F: Future<Output = ()> + 'a,
@@ -43,7 +43,7 @@ where
         assert!(poll_once(future.as_mut()).await.is_pending());
         all.push(future);
         if n % 100 == 0 {
-            // So that no budget ends before it has begun to wait.
+            // Turns the loop, so that the budget lasts until each of them waits.
             turns(1).await;
         }
     }
@@ -151,7 +151,7 @@ fn tasks_with_names_and_scopes() {
 fn timers_and_scopes() {
     run(async {
         is_given_back("timers", async |count| {
-            // Those of a few lengths, and those in no order.
+            // Timers of a few lengths, and timers in no order.
             let limit = |n| match n % 3 {
                 0 => 1_000,
                 1 => 2_000,
@@ -213,7 +213,7 @@ fn lines_of_waiters() {
     });
 }
 
-/// Those of a combinator have wakers of their own, which are gathered in each turn.
+/// The futures of a combinator have wakers of their own, which are collected in each turn.
 #[test]
 fn wakes_of_combinators() {
     run(async {

@@ -73,7 +73,7 @@ fn an_error_that_its_starter_never_heard_is_the_groups() {
         });
         let error = ended.await.expect_err("it is not lost");
         assert_eq!(error.to_string(), "unheard");
-        // Heard late, it is the starter's all the same.
+        // An error that is received late still goes to the starter.
         let ended = task_group(async |group| {
             let mut start = Box::pin(group.start(fails));
             assert!(poll_once(start.as_mut()).await.is_pending());
@@ -109,7 +109,7 @@ fn a_child_that_never_says_so_ends_the_wait() {
             give_way().await;
             give_way().await;
             assert_eq!(held.get(), 0, "it is cancelled");
-            // The starter leaves: so does the child.
+            // A starter that is dropped cancels its child.
             let slow = group.start(async |ready: Ready<()>| {
                 let _held = held.hold();
                 sleep(HOUR).await?;
