@@ -1,4 +1,4 @@
-//! What the tests share: a deadline; counters of wakes, polls, drops, descriptors and threads.
+//! Shared helpers: a deadline; counters of wakes, polls, drops, descriptors and threads.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -13,16 +13,16 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
-/// No test takes longer; one that hangs is to say so instead of standing still.
+/// No test takes longer; a test that hangs fails with a message after this time.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// How many rounds the long form of a test is asked for (`SOLOIO_TEST_ROUNDS`).
+/// Returns the number of rounds that the long form of a test is asked for (`SOLOIO_TEST_ROUNDS`).
 pub(crate) fn asked_rounds() -> Option<usize> {
     let asked = std::env::var("SOLOIO_TEST_ROUNDS").ok()?;
     Some(asked.parse().expect("a number"))
 }
 
-/// Aborts the process if it is not dropped within a minute; the long form has more.
+/// Aborts the process if it is not dropped within a minute; the long form has twenty.
 pub(crate) struct Deadline(#[expect(dead_code, reason = "its drop ends the guard")] Sender<()>);
 
 /// Guards the calling test against hanging.
@@ -41,7 +41,7 @@ pub(crate) fn deadline() -> Deadline {
 }
 
 /// Runs `body` in a process of its own, where no other test opens descriptors or starts threads.
-/// `test` is the full name of the test that calls this.
+/// `test` is the full name of the calling test.
 pub(crate) fn alone(test: &str, body: impl FnOnce()) {
     const MARK: &str = "SOLOIO_TEST_ALONE";
     if std::env::var_os(MARK).is_some_and(|name| name == test) {
@@ -66,19 +66,19 @@ pub(crate) fn alone(test: &str, body: impl FnOnce()) {
     );
 }
 
-/// How many descriptors this process has open.
+/// Returns the number of open descriptors of this process.
 pub(crate) fn fds() -> usize {
     std::fs::read_dir("/proc/self/fd").expect("procfs").count()
 }
 
-/// How many threads this process has.
+/// Returns the number of threads of this process.
 pub(crate) fn threads() -> usize {
     std::fs::read_dir("/proc/self/task")
         .expect("procfs")
         .count()
 }
 
-/// What this process keeps in memory, in bytes.
+/// Returns the size of this process in memory, in bytes.
 pub(crate) fn resident() -> usize {
     let text = std::fs::read_to_string("/proc/self/statm").expect("procfs");
     let pages = text.split(' ').nth(1).expect("a second number");
@@ -93,7 +93,7 @@ pub(crate) fn sanitized() -> bool {
     pages.parse::<usize>().expect("a number") > 1 << 28
 }
 
-/// `full` in release builds, a tenth of it in debug builds, which are ten times slower.
+/// Returns `full` in release builds, a tenth of it in debug builds, which are ten times slower.
 pub(crate) fn rounds(full: usize) -> usize {
     if cfg!(debug_assertions) {
         full / 10
@@ -102,13 +102,13 @@ pub(crate) fn rounds(full: usize) -> usize {
     }
 }
 
-/// Panics without the message that a panic prints. The type does not say so: a task has to end
-/// with `()`, not with `!`.
+/// Panics without printing a message. The return type is not `!`: the future of a task has to end
+/// with `()`.
 pub(crate) fn quiet_panic(message: &'static str) {
     resume_unwind(Box::new(message))
 }
 
-/// What a [`quiet_panic`] or a plain `panic!` said.
+/// Returns the message of a [`quiet_panic`] or a plain `panic!`.
 pub(crate) fn message(payload: &(dyn std::any::Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
@@ -186,7 +186,7 @@ impl Counter {
         self.0.set(self.0.get() + 1);
     }
 
-    /// Counts one up now and down when the guard is dropped.
+    /// Counts up now, and down when the guard is dropped.
     pub(crate) fn hold(&self) -> Held {
         self.add();
         Held(self.clone())
@@ -230,17 +230,17 @@ pub(crate) async fn counted<F: Future>(polls: Counter, future: F) -> F::Output {
     .await
 }
 
-/// Polls once and says what came of it.
+/// Polls once, and returns the result.
 pub(crate) async fn poll_once<F: Future + ?Sized>(mut future: Pin<&mut F>) -> Poll<F::Output> {
     poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
 }
 
-/// Polls outside any task, with the waker given.
+/// Polls outside any task, with this waker.
 pub(crate) fn poll_with<F: Future + ?Sized>(future: Pin<&mut F>, waker: &Waker) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(waker))
 }
 
-/// Is woken at once and done at the second poll; unlike `yield_now` it needs no runtime.
+/// Wakes itself, and is done at the second poll; unlike `yield_now` it needs no runtime.
 pub(crate) async fn give_way() {
     let mut again = false;
     poll_fn(|cx| {
@@ -253,7 +253,7 @@ pub(crate) async fn give_way() {
     .await;
 }
 
-/// Is done at the second poll, which somebody else has to bring about.
+/// Is done at the second poll, and does not wake itself.
 pub(crate) async fn until_woken() {
     let mut again = false;
     poll_fn(|_| match std::mem::replace(&mut again, true) {
@@ -263,12 +263,12 @@ pub(crate) async fn until_woken() {
     .await;
 }
 
-/// The waker of the task that asks.
+/// Returns the waker of the calling task.
 pub(crate) async fn own_waker() -> Waker {
     poll_fn(|cx| Poll::Ready(cx.waker().clone())).await
 }
 
-/// Never done, and never woken by itself.
+/// Is never done, and never wakes itself.
 pub(crate) async fn forever() {
     std::future::pending().await
 }

@@ -1,4 +1,5 @@
-//! Events, locks and conditions: order, hand-over, and what all that waits in a line keeps.
+//! Events, locks and conditions: order, hand-over, and properties of every operation that waits in
+//! a line.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -60,7 +61,7 @@ fn a_lock_is_handed_over_in_order() {
             turns(1).await;
             assert_eq!(lock.statistics().tasks_waiting, 5);
             drop(guard);
-            // It belongs to the first in line already: nobody overtakes.
+            // The lock belongs to the first in line already: `acquire_nowait` does not overtake.
             refused!(lock.acquire_nowait(), Error::WouldBlock);
             let last = lock.acquire().await?;
             assert_eq!(*order.borrow(), [0, 1, 2, 3, 4]);
@@ -79,7 +80,7 @@ fn a_guard_is_a_value_and_only_its_drop_releases() {
         task_group(async |group| {
             let guard = lock.acquire().await?;
             let child = group.spawn(async move {
-                // Given to another task, it is that task's.
+                // The task that the guard was moved to holds the lock.
                 let mut guard = guard;
                 guard.push(2);
                 turns(2).await;
@@ -104,14 +105,14 @@ fn acquiring_again_waits_for_oneself() {
         assert!(again.expect("no error").is_none());
         drop(guard);
         drop(lock.acquire().await.expect("free"));
-        // The reason why that is no error: another future of the same task may hold it.
+        // This is no error, because another future of the same task may hold the lock.
         let short = async {
             let _guard = lock.acquire().await.expect("free");
             turns(2).await;
         };
         let other = async { drop(lock.acquire().await.expect("handed over")) };
         join(short, other).await;
-        // So may a task that the guard was moved to.
+        // A task that the guard was moved to may hold it, too.
         task_group(async |group| {
             let guard = lock.acquire().await?;
             group.spawn(async move {
@@ -126,7 +127,7 @@ fn acquiring_again_waits_for_oneself() {
     });
 }
 
-/// A hang that nothing explains is hard to find: a debug build says what it may be.
+/// A hang without a message is hard to find: a debug build prints the likely cause.
 #[test]
 #[cfg(debug_assertions)]
 fn a_task_that_waits_long_for_its_own_lock_says_so() {
@@ -262,14 +263,14 @@ fn outside_a_runtime_there_is_no_waiting() {
     polled(pin!(event.wait()));
     polled(pin!(sender.send(1)));
     polled(pin!(async { receiver.receive().await.map(drop) }));
-    // What does not wait works everywhere.
+    // Operations that do not wait work everywhere.
     event.set();
     sender.send_nowait(2).expect("room");
     assert_eq!(receiver.receive_nowait().expect("an item"), 2);
     drop(lock.acquire_nowait().expect("free"));
 }
 
-/// W2: a future that moves to another task wakes that one.
+/// W2: a future that moves to another task wakes that task.
 #[test]
 fn the_last_waker_counts() {
     run(async {
@@ -307,7 +308,8 @@ fn inside_foreign_combinators() {
     });
 }
 
-/// Futurelock (Oxide's RFD 609): a future that is kept, but not polled, keeps what it was handed.
+/// Futurelock (Oxide's RFD 609): a future that exists, but is not polled, keeps the lock it was
+/// handed.
 #[test]
 fn a_race_leaves_no_lock_with_a_future_that_is_not_polled() {
     run(async {

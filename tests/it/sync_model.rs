@@ -1,8 +1,8 @@
 //! Random use of a lock with a condition, and of a limiter, against naive twins.
 //!
 //! Everything is polled by hand, in any order, and dropped in any state. The twins are lists of
-//! names; they say what each poll gives, and whose waker has to have been called (W7: a cancelled
-//! waiter swallows a wake that was meant for the next; tokio#8260, anyio#728).
+//! names; they compute the result of each poll, and the wakers that must have been called (W7: a
+//! cancelled waiter swallows a wake that was meant for the next; tokio#8260, anyio#728).
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,12 +15,12 @@ use soloio::{CapacityLimiter, Condition, Lock, LockGuard, Result, block_on, yiel
 
 use crate::support::{Wakes, deadline, poll_with};
 
-/// An operation under way, with the name it has in the twin.
+/// A pending operation, with its name in the twin.
 struct Operation<'a, T> {
     name: usize,
     future: Pin<Box<dyn Future<Output = Result<T>> + 'a>>,
     wakes: Arc<Wakes>,
-    /// How many wakes there were at its last poll.
+    /// The number of wakes at its last poll.
     seen: usize,
 }
 
@@ -48,7 +48,7 @@ impl<'a, T> Operation<'a, T> {
     }
 }
 
-/// Takes the `which`th of a list, round and round.
+/// Removes entry `which` of a list, modulo its length.
 fn pick<T>(list: &mut Vec<T>, which: usize) -> Option<T> {
     (!list.is_empty()).then(|| list.remove(which % list.len()))
 }
@@ -56,13 +56,13 @@ fn pick<T>(list: &mut Vec<T>, which: usize) -> Option<T> {
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Acquire,
-    /// Somebody who holds one gives it back.
+    /// Gives back one of those that are held.
     Release(usize),
     Poll(usize),
     Drop(usize),
-    /// Limiter: so many tokens. Condition: so many are notified.
+    /// Limiter: the total of tokens. Condition: the number of notifications.
     Number(usize),
-    /// Somebody who holds the lock waits on the condition.
+    /// Waits on the condition with the lock that is held.
     Wait,
 }
 
@@ -79,7 +79,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..120)
 }
 
-/// Who waits for one of so many, and who has been handed one.
+/// A line for a number of permits: the operations that wait, and those that were handed one.
 #[derive(Default)]
 struct Line {
     total: usize,
@@ -95,7 +95,7 @@ impl Line {
         }
     }
 
-    /// A poll: true if it has one now.
+    /// Polls: returns true if the operation has a permit now.
     fn poll(&mut self, name: usize) -> bool {
         if !self.called.contains(&name) && !self.waiting.contains(&name) {
             self.waiting.push(name);
@@ -164,12 +164,12 @@ async fn limit(steps: Vec<Step>) {
         for operation in &under_way {
             operation.check(twin.called.contains(&operation.name));
         }
-        // So that no budget ends in between.
+        // Yields, so that the turn's budget never ends between two steps.
         yield_now().await.expect("inside a runtime");
     }
 }
 
-/// A lock, and a condition that gives it away: who waits there, and who was notified.
+/// A lock, and a condition that releases it: the operations that wait there, and the notified ones.
 #[derive(Default)]
 struct Conditional {
     lock: Line,
@@ -183,8 +183,8 @@ impl Conditional {
         self.notified.extend(self.waiting.drain(..count));
     }
 
-    /// A wait that was notified is polled: it has its turn at the lock like all others, and is
-    /// done with the condition only when it has it.
+    /// Polls a wait: a notified one waits for the lock like all others, and leaves the condition
+    /// only when it has the lock.
     fn poll(&mut self, name: usize) -> bool {
         if self.waiting.contains(&name) {
             return false;
@@ -205,7 +205,7 @@ impl Conditional {
         }
     }
 
-    /// True if a poll brings it further.
+    /// True if a poll makes progress.
     fn is_called(&self, name: usize) -> bool {
         let looks = self.notified.contains(&name) && !self.lock.waiting.contains(&name);
         self.lock.called.contains(&name) || looks

@@ -1,4 +1,4 @@
-//! Task groups as they are used: results, errors, cancelling, nesting, and moves between runtimes.
+//! Task groups in ordinary use: results, errors, cancelling, nesting, and moves between runtimes.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -38,7 +38,7 @@ fn children_borrow_what_is_outside_and_their_values_come_back() {
     assert_eq!(total.get(), 14);
 }
 
-/// S-2: the group ends when all have ended, however deep they were spawned.
+/// S-2: the group ends when all its children have ended, however deep they were spawned.
 #[test]
 fn the_end_waits_for_children_of_children() {
     let ended = Counter::new();
@@ -59,7 +59,7 @@ fn the_end_waits_for_children_of_children() {
     assert_eq!(ended.get(), 10);
 }
 
-/// S-8: the first error ends everything else in the group and is its result.
+/// S-8: the first error ends all other tasks of the group, and is its result.
 #[test]
 fn the_first_error_cancels_the_others_and_is_the_result() {
     let live = Counter::new();
@@ -78,7 +78,7 @@ fn the_first_error_cancels_the_others_and_is_the_result() {
             first.named("one").await,
             Err(Error::TaskFailed(_))
         ));
-        // The body is told to end, too, and cannot wait any more.
+        // The body is cancelled as well, and cannot wait any more.
         assert!(matches!(
             sleep(Duration::from_secs(3600)).await,
             Err(Error::Cancelled)
@@ -135,7 +135,7 @@ fn an_error_type_of_ones_own_needs_only_to_hold_ours() {
     ));
 }
 
-/// A handle's cancel, in each state its task can be in.
+/// A handle cancels its task in each of the task's states.
 #[test]
 fn a_task_can_be_cancelled_in_every_state() {
     let (ran, live) = (Counter::new(), Counter::new());
@@ -176,7 +176,7 @@ fn a_task_can_be_cancelled_in_every_state() {
         assert!(matches!(woken.await, Err(Error::Cancelled)));
         assert_eq!(ran.get(), 2, "polled once more, to be told");
 
-        // While it runs: by itself.
+        // The task cancels itself while it runs.
         let place = Rc::new(RefCell::new(None::<soloio::TaskHandle<'_, ()>>));
         let own = Rc::clone(&place);
         let running = group.spawn(counted(ran.clone(), async move {
@@ -214,7 +214,7 @@ fn a_task_can_be_cancelled_in_every_state() {
     );
 }
 
-/// Protocol 3: a child that polls, and one that owns, its own handle.
+/// Protocol 3: a child may poll its own handle, and may own it.
 #[test]
 fn a_child_may_poll_and_own_its_own_handle() {
     let live = Counter::new();
@@ -247,7 +247,7 @@ fn a_child_may_poll_and_own_its_own_handle() {
     }
 }
 
-/// Protocol 2: a child that wakes itself and ends; its late wake meets nobody.
+/// Protocol 2: a child wakes itself and ends; its late wake reaches no other task.
 #[test]
 fn a_child_that_wakes_itself_and_ends_wakes_nobody_else() {
     let polls = Counter::new();
@@ -258,7 +258,7 @@ fn a_child_that_wakes_itself_and_ends_wakes_nobody_else() {
                 waker.wake_by_ref();
                 own_waker().await.wake();
             });
-            // Takes the place of the one that has ended.
+            // The next child takes the slot of the one that has ended.
             give_way().await;
             let next = group.spawn(counted(polls.clone(), forever()));
             give_way().await;
@@ -302,7 +302,7 @@ fn a_group_may_move_to_another_task_after_its_first_poll() {
     assert_eq!(value.expect("no child fails"), 45);
 }
 
-/// Protocol 3: polled under another runtime it goes on there; under none it ends.
+/// Protocol 3: polled under another runtime a group continues there; without a runtime it ends.
 #[test]
 fn a_group_may_move_to_another_runtime_and_ends_without_one() {
     let _deadline = deadline();

@@ -1,5 +1,5 @@
-//! TCP: connections that end in every way, and what becomes of who waits. C4 to C21 of the list of
-//! failures seen elsewhere. Long because it is that list.
+//! TCP: connections that end in every way, and the operations that wait meanwhile. C4 to C21 of the
+//! list of failures seen elsewhere. Long because it is that list.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
@@ -19,7 +19,7 @@ use crate::net_support::{
 };
 use crate::support::{Random, alone, fds, rounds};
 
-/// A peer that std drives, and our accepted end.
+/// Returns a peer that std drives, and our accepted end.
 async fn std_pair() -> (StdStream, TcpStream) {
     let listener = tcp_listener().await;
     let peer = StdStream::connect(listener.local_addr()).expect("connects");
@@ -36,7 +36,7 @@ fn reset(peer: StdStream) {
 
 #[test]
 fn c4_two_pending_connections_and_one_waiting_accept() {
-    // One edge for two connections: the second waits for the next (edge-triggered epoll).
+    // One edge for two connections: the second waited for the next edge (edge-triggered epoll).
     run(async {
         let listener = tcp_listener().await;
         let connect = async {
@@ -69,7 +69,7 @@ fn c4_all_connections_of_a_burst_are_accepted() {
         for _ in 0..3 {
             let connect = || StdStream::connect(listener.local_addr()).expect("connects");
             let peers: Vec<_> = (0..300).map(|_| connect()).collect();
-            // Nobody waits while the events come.
+            // No accept waits while the events come.
             turns(3).await;
             for peer in &peers {
                 let accepted = listener.accept().await.expect("accepts");
@@ -81,7 +81,7 @@ fn c4_all_connections_of_a_burst_are_accepted() {
 
 #[test]
 fn c5_connections_that_are_gone_before_the_accept_end_nothing() {
-    // getpeername or an option fails and the loop ends (leap#1318, libdill#237, swift-nio#1030).
+    // getpeername or an option fails, and the loop ended (leap#1318, libdill#237, swift-nio#1030).
     run(async {
         let listener = tcp_listener().await;
         let port = listener.local_addr().port();
@@ -93,7 +93,7 @@ fn c5_connections_that_are_gone_before_the_accept_end_nothing() {
             let server = group.spawn(server);
             for n in 0..rounds(5_000) {
                 if n % 8 == 0 {
-                    // Else the backlog is full at some time, and std's connect waits for ever.
+                    // Otherwise the backlog may be full, and std's connect waits for ever.
                     turns(8).await;
                 }
                 reset(StdStream::connect(listener.local_addr()).expect("connects"));
@@ -132,7 +132,7 @@ fn c7_a_connect_to_oneself_is_refused() {
 
 #[test]
 fn c9_partial_sends_lose_no_tail() {
-    // A wrong offset after a short write (libuv's tcp_write_in_a_row, anyio#1422).
+    // A short write led to a wrong offset (libuv's tcp_write_in_a_row, anyio#1422).
     run(async {
         let (a, b) = tcp_pair().await;
         SockRef::from(&a).set_send_buffer_size(1).expect("set");
@@ -148,7 +148,7 @@ fn c9_partial_sends_lose_no_tail() {
 
 #[test]
 fn c10_a_send_to_a_closed_peer_is_an_error_and_no_signal() {
-    // SIGPIPE ends the process.
+    // SIGPIPE would end the process.
     alone(
         "tcp::c10_a_send_to_a_closed_peer_is_an_error_and_no_signal",
         || {
@@ -185,7 +185,7 @@ async fn stays_broken(stream: &TcpStream) {
 fn c11_a_reset_is_never_an_orderly_end() {
     // anyio#671.
     run(async {
-        // Nothing queued, nobody waits.
+        // Nothing is queued, and no operation waits.
         let (peer, ours) = std_pair().await;
         reset(peer);
         match ours.receive().await {
@@ -196,7 +196,7 @@ fn c11_a_reset_is_never_an_orderly_end() {
             other => panic!("{other:?}"),
         }
         stays_broken(&ours).await;
-        // While a receive waits.
+        // A receive waits when the reset comes.
         let (peer, ours) = std_pair().await;
         let later = async {
             turns(3).await;
@@ -204,13 +204,13 @@ fn c11_a_reset_is_never_an_orderly_end() {
         };
         refused!(join(ours.receive(), later).await.0, Error::Broken(_));
         stays_broken(&ours).await;
-        // Data is queued: it comes first.
+        // Queued data comes before the error.
         let (mut peer, ours) = std_pair().await;
         peer.write_all(&numbered(0, 5000)).expect("written");
         reset(peer);
         receive_numbered(&ours, 0, 5000).await;
         stays_broken(&ours).await;
-        // Our own data is unread at the peer, so its kernel resets.
+        // Our own data is unread at the peer, so its kernel sends a reset.
         let (peer, ours) = std_pair().await;
         ours.send(b"unread").await.expect("sent");
         drop(peer);
@@ -221,7 +221,7 @@ fn c11_a_reset_is_never_an_orderly_end() {
 
 #[test]
 fn c11_a_reset_that_a_send_saw_is_known_to_the_receive() {
-    // The kernel tells an error once; after that a receive gives 0, as at an orderly end.
+    // The kernel reports an error once; after that a receive returns 0, as at an orderly end.
     run(async {
         for queued in [0, 3000] {
             for sends in [1, 2] {
@@ -263,7 +263,7 @@ fn c11_an_end_before_a_reset_is_an_end() {
                 refused!(ours.send(b"x").await, Error::Broken(_));
             }
         }
-        // The end was received already.
+        // The end was received before the reset.
         let (peer, ours) = std_pair().await;
         peer.shutdown(Shutdown::Write).expect("shut down");
         refused!(ours.receive().await, Error::EndOfStream);
@@ -297,7 +297,7 @@ async fn early_reply(upload: usize, reply: &[u8]) -> (Result<()>, Vec<u8>, Error
         server.close().await.expect("closed");
     };
     let ask = async move {
-        // As many clients do, it reads when it has sent all, or could not.
+        // The client reads after its last send, or when a send fails, as many clients do.
         let sent = client.send(&numbered(0, upload)).await;
         if sent.is_ok() {
             client.send_eof().await.expect("ended");
@@ -315,7 +315,7 @@ async fn early_reply(upload: usize, reply: &[u8]) -> (Result<()>, Vec<u8>, Error
 
 #[test]
 fn c14_a_reply_in_flight_survives_the_close() {
-    // Unread input makes the kernel reset, which destroys the reply (asterinas#1855; nginx
+    // Unread input makes the kernel send a reset, which destroys the reply (asterinas#1855; nginx
     // lingers).
     run(async {
         for _ in 0..200 {
@@ -325,7 +325,7 @@ fn c14_a_reply_in_flight_survives_the_close() {
             assert!(matches!(end, Error::EndOfStream), "{end:?}");
         }
         for _ in 0..5 {
-            // Beyond what a close reads the reset comes, after the reply.
+            // An upload larger than a close discards gets a reset, after the reply.
             let (_, got, _) = early_reply(16_000_000, b"413 too large").await;
             assert_eq!(got, b"413 too large");
         }
@@ -439,7 +439,7 @@ fn addresses_are_known_after_a_reset() {
 
 #[test]
 fn c20_one_listener_for_both_families() {
-    // anyio#857, anyio#1313: different ports, or only one family.
+    // anyio#857, anyio#1313: different ports, or only one of the families.
     run(async {
         let listener = create_tcp_listener().await.expect("listens");
         let ports: Vec<_> = listener
@@ -486,7 +486,7 @@ fn c20_one_listener_for_both_families() {
 
 #[test]
 fn c21_small_packets_are_sent_at_once() {
-    // Nagle and delayed acknowledgements: stalls of 40 ms.
+    // Nagle's algorithm with delayed acknowledgements stalls for 40 ms.
     run(async {
         let (client, server) = tcp_pair().await;
         for stream in [&client, &server] {

@@ -1,6 +1,6 @@
-//! Sockets that several threads and runtimes hold: who may use them when, and what an end from
-//! elsewhere does. Bound by the first operation, `OtherLoop` while that runtime lives. Long because
-//! each pair of holders has its race.
+//! Sockets that several threads and runtimes hold: the threads that may use them, and the effect of
+//! an end from elsewhere. A socket is bound by its first operation; others return `OtherLoop` while
+//! that runtime lives. Long because each pair of holders has its race.
 
 use std::future::{Future, IntoFuture};
 use std::io::Write;
@@ -34,7 +34,7 @@ assert_impl_all!(UnixListener: Send, Sync);
 assert_impl_all!(Error: Send, Sync);
 assert_not_impl_any!(Runtime: Send, Sync);
 
-/// Every future of a socket can travel.
+/// Every future of a socket is `Send`.
 #[test]
 fn futures_of_sockets_are_send() {
     fn travels(_: impl Send) {}
@@ -124,7 +124,7 @@ fn sockets_may_be_made_by_one_runtime_and_used_by_the_next() {
         let listener = block_on(tcp_listener());
         let address = listener.local_addr();
         for n in 0..5_u8 {
-            // Bound and registered anew each time; the one before is dead.
+            // The socket is bound and registered anew in each runtime; the one before has ended.
             block_on(async {
                 let send = async {
                     turns(3).await;
@@ -164,7 +164,7 @@ fn a_second_runtime_is_refused_while_the_first_lives() {
             assert!(first.block_on(polled(2, a.receive())).is_none());
             bound.wait();
             tried.wait();
-            // It was not disturbed.
+            // The other runtime's attempts did not disturb it.
             assert_eq!(first.block_on(a.receive()).expect("received"), b"x");
             drop(first);
             bound.wait();
@@ -198,7 +198,7 @@ fn an_operation_does_not_wander_between_living_runtimes() {
     assert!(first.block_on(poll_once(receive.as_mut())).is_pending());
     let mut second = Runtime::new().expect("a runtime");
     second.block_on(async {
-        // It has the key here that the other has there.
+        // This operation's key in the second runtime equals the other's key in the first.
         let mut own = pin!(c.receive());
         assert!(poll_once(own.as_mut()).await.is_pending());
         match poll_once(receive.as_mut()).await {
@@ -227,17 +227,17 @@ fn a_key_of_a_dead_runtime_touches_no_source_of_the_next() {
         assert!(first.block_on(poll_once(old.as_mut())).is_pending());
         drop(first);
         block_on(async {
-            // The same index and generation as the old one had.
+            // This key has the index and the generation of the old one.
             let mut own = pin!(c.receive());
             assert!(poll_once(own.as_mut()).await.is_pending());
             if finish {
-                // It binds anew and goes on; a second one is still refused.
+                // The operation binds anew and continues; a second one is still refused.
                 assert!(poll_once(old.as_mut()).await.is_pending());
                 refused!(a.receive().await, Error::Busy);
                 b.send(b"old").await.expect("sent");
                 assert_eq!(old.await.expect("received"), b"old");
             } else {
-                // Another takes its place; then its drop must not free what is not its own.
+                // A new operation takes the direction; the drop of the old one must not release it.
                 let mut new = pin!(a.receive());
                 assert!(poll_once(new.as_mut()).await.is_pending());
                 drop(old);
@@ -265,8 +265,8 @@ fn an_old_stream_dropped_under_a_new_runtime_frees_none_of_its_sources() {
     assert!(format!("{second:?}").contains("sources: 1"), "{second:?}");
 }
 
-/// A stream and a peer that ends with a reset, which keeps no port in TIME_WAIT: there are fewer
-/// ports than rounds.
+/// Returns a stream and a peer that ends with a reset, which keeps no port in TIME_WAIT: there are
+/// fewer ports than rounds.
 async fn stream_of(listener: &TcpListener) -> (TcpStream, StdStream) {
     let peer = StdStream::connect(listener.local_addr()).expect("connects");
     let linger = SockRef::from(&peer).set_linger(Some(Duration::ZERO));
@@ -274,7 +274,7 @@ async fn stream_of(listener: &TcpListener) -> (TcpStream, StdStream) {
     (listener.accept().await.expect("accepts"), peer)
 }
 
-/// One abort from another thread, at a moment that depends on `n`.
+/// Aborts once from another thread, at a moment that depends on `n`.
 fn aborted_elsewhere<S: ByteStream + Sync>(runtime: &mut Runtime, n: usize, stream: &S) {
     let barrier = Barrier::new(2);
     thread::scope(|scope| {
@@ -287,7 +287,7 @@ fn aborted_elsewhere<S: ByteStream + Sync>(runtime: &mut Runtime, n: usize, stre
         });
         runtime.block_on(async {
             if n % 4 == 0 {
-                // Registered already.
+                // Registers the stream first.
                 assert!(polled(1, stream.receive()).await.is_none());
             }
             barrier.wait();
@@ -318,14 +318,14 @@ fn all_aborted_elsewhere(count: usize) {
         aborted_elsewhere(&mut runtime, n, &stream);
     }
     drop((tcp, unix, guard));
-    // Takes in what the other threads left.
+    // Processes the posts of the other threads.
     runtime.block_on(turns(2));
     assert!(format!("{runtime:?}").contains("sources: 0"), "{runtime:?}");
     drop(runtime);
     assert_eq!(fds(), before);
 }
 
-/// 100,000 rounds on request, else what fits.
+/// 100,000 rounds on request, else fewer.
 fn many() -> usize {
     asked_rounds().unwrap_or_else(|| rounds(10_000))
 }
@@ -347,7 +347,7 @@ fn all_dropped_elsewhere(count: usize) {
         let ends = &ends;
         scope.spawn(move || {
             for (stream, peer) in take {
-                // The owner's loop runs meanwhile, and may just be told of the peer's end.
+                // The owner's loop runs meanwhile, and may just process the peer's end.
                 drop(peer);
                 drop(stream);
                 ends.fetch_add(1, Ordering::Relaxed);

@@ -1,6 +1,7 @@
-//! Timers: never early, never lost, cheap to drop (failure modes T1 to T10). No test asks how late.
+//! Timers: never early, never lost, cheap to drop (failure modes T1 to T10). No test checks
+//! lateness.
 //!
-//! It is long because each failure mode has its test here.
+//! Long because each failure mode has its test here.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -78,14 +79,14 @@ fn slept_never() -> Result<Option<()>> {
     Ok(None)
 }
 
-/// Never done, but done at its second poll if that should come.
+/// Wakes itself once, and is never done.
 async fn forever_failing() -> Result<()> {
     give_way().await;
     forever().await;
     Ok(())
 }
 
-/// T2, mio#1615: waits below a millisecond neither end early nor turn in circles.
+/// T2, mio#1615: waits below a millisecond neither end early nor busy-loop.
 #[test]
 fn t2_short_sleeps_take_few_turns() {
     let _deadline = deadline();
@@ -140,8 +141,8 @@ fn t3_no_timer_is_early() {
     .expect("no operation fails");
 }
 
-/// T4, tokio#8252 #3229 #8169: timers made, moved, dropped and polled anew in any order; those that
-/// are left all end, once, and not before their time.
+/// T4, tokio#8252 #3229 #8169: timers are made, moved, dropped and polled anew in any order; the
+/// remaining ones all end, once, and not before their time.
 #[test]
 fn t4_timers_made_and_dropped_at_random_end_as_they_should() {
     let _deadline = deadline();
@@ -188,7 +189,7 @@ fn a_sleep_that_is_moved_ends_at_its_new_moment() {
     let mut pause = sleep(HOUR);
     let in_a_moment = || Instant::now() + Duration::from_millis(2);
     block_on(async {
-        // Before it was set, while it waits, and when it has ended.
+        // The deadline is set before the first poll, while it waits, and after it has ended.
         for _ in 0..3 {
             let due = in_a_moment();
             pause.reset(due);
@@ -198,7 +199,7 @@ fn a_sleep_that_is_moved_ends_at_its_new_moment() {
             pause.reset(Instant::now() + HOUR);
             assert!(poll_once(Pin::new(&mut pause)).await.is_pending());
         }
-        // Who waits goes on waiting when somebody else moves it, to either side.
+        // A wait continues when another task moves its deadline, to either side.
         let pause = RefCell::new(&mut pause);
         let wait = poll_fn(|cx| Pin::new(&mut **pause.borrow_mut()).poll(cx));
         let due = Instant::now() + Duration::from_millis(4);
@@ -212,7 +213,7 @@ fn a_sleep_that_is_moved_ends_at_its_new_moment() {
         let (waited, moved) = join((wait, mover)).await;
         assert!(Instant::now() >= due);
         waited.and(moved)?;
-        // As a new one it begins, and so ends at once in a scope that is cancelled.
+        // After `reset` it counts as new, so it ends immediately in a cancelled scope.
         let scope = CancelScope::new();
         scope.cancel("for the test");
         pause.borrow_mut().reset(in_a_moment());
@@ -221,14 +222,14 @@ fn a_sleep_that_is_moved_ends_at_its_new_moment() {
         Ok::<_, Error>(())
     })
     .expect("no operation fails");
-    // Where it was set it is known no more.
+    // The sleep was set in a runtime that has ended.
     let due = in_a_moment();
     pause.reset(due);
     block_on(&mut pause).expect("a sleep");
     assert!(Instant::now() >= due);
 }
 
-/// T5, tokio#6683: a deadline that comes before the one being waited for is noticed.
+/// T5, tokio#6683: a deadline before the one that the loop waits for shortens the wait.
 #[test]
 fn t5_a_new_earliest_deadline_shortens_the_wait() {
     let _deadline = deadline();
@@ -250,7 +251,7 @@ fn t5_a_new_earliest_deadline_shortens_the_wait() {
     .expect("no operation fails");
 }
 
-/// T6, anyio#1306 #1317, and T10: a deadline that has passed, or is now, is one turn away.
+/// T6, anyio#1306 #1317, and T10: a deadline that has passed, or is now, takes one turn.
 #[test]
 fn t6_a_deadline_that_has_passed_lets_the_loop_come_round_once() {
     let mut runtime = Runtime::new().expect("a runtime");
@@ -273,7 +274,7 @@ fn t6_a_deadline_that_has_passed_lets_the_loop_come_round_once() {
     assert!(matches!(limited, Err(Error::TimedOut)));
 }
 
-/// T7, async-io#73: timers come in each turn, however busy the others are.
+/// T7, async-io#73: timers fire in each turn, however busy the other tasks are.
 #[test]
 fn t7_timers_end_beside_tasks_that_are_always_busy() {
     let _deadline = deadline();
@@ -297,7 +298,7 @@ fn t7_timers_end_beside_tasks_that_are_always_busy() {
     .expect("no operation fails");
 }
 
-/// T8, tokio#8093: many timers at one instant are spread over turns, each of which looks at the
+/// T8, tokio#8093: many timers at one instant are spread over turns, each of which polls the
 /// kernel.
 #[test]
 fn t8_timers_of_one_instant_do_not_make_one_long_turn() {
@@ -326,12 +327,12 @@ fn t8_timers_of_one_instant_do_not_make_one_long_turn() {
     }
 }
 
-/// T9: a time limit that is not reached leaves nothing, and costs no allocation.
+/// T9: a time limit that is not reached leaves nothing behind, and allocates nothing.
 #[test]
 fn t9_dropped_timers_leave_nothing() {
     block_on(async {
         fail_after(HOUR, yield_now()).await?;
-        // The loop's first turn makes room for those it wakes.
+        // In its first turn the loop allocates room for the timers it wakes.
         sleep(Duration::ZERO).await?;
         let before = allocations::made();
         for _ in 0..rounds(1_000_000) {
@@ -343,7 +344,7 @@ fn t9_dropped_timers_leave_nothing() {
     .expect("no operation fails");
 }
 
-/// E14 for timers: what is dropped or done holds no waker.
+/// E14 for timers: a sleep that is dropped or done holds no waker.
 #[test]
 fn a_timer_that_is_gone_holds_no_waker() {
     let wakes = Wakes::new();
@@ -353,7 +354,8 @@ fn a_timer_that_is_gone_holds_no_waker() {
     let mut place = Box::pin(sleep(HOUR));
     runtime.block_on(async { assert!(poll_with(place.as_mut(), &waker).is_pending()) });
     assert_eq!(Arc::strong_count(&wakes), own + 1);
-    // Dropped between turns, and on another thread: the runtime clears it away when it is rung.
+    // Dropped between turns, here and on another thread: the runtime releases it when its bell
+    // rings.
     drop(place);
     runtime.turn(None).expect("it was rung");
     assert_eq!(Arc::strong_count(&wakes), own);
@@ -363,7 +365,7 @@ fn a_timer_that_is_gone_holds_no_waker() {
     runtime.turn(None).expect("it was rung");
     assert_eq!(Arc::strong_count(&wakes), own);
     assert_eq!(runtime.next_timeout(), None);
-    // And one that outlives its runtime.
+    // The same for a sleep that outlives its runtime.
     let mut place = Box::pin(sleep(HOUR));
     runtime.block_on(async { assert!(poll_with(place.as_mut(), &waker).is_pending()) });
     drop(runtime);
@@ -372,7 +374,7 @@ fn a_timer_that_is_gone_holds_no_waker() {
     assert_eq!(wakes.count(), 0);
 }
 
-/// A sleep that moves to another runtime, on another thread, goes on; it does not start anew.
+/// A sleep that moves to another runtime, on another thread, keeps its deadline.
 #[test]
 fn a_sleep_keeps_its_deadline_when_it_moves() {
     let _deadline = deadline();
@@ -389,7 +391,7 @@ fn a_sleep_keeps_its_deadline_when_it_moves() {
     let left = left.join().expect("no panic").expect("a deadline");
     assert!(left <= total - waited, "{left:?}");
 
-    // One that ends there.
+    // Here the sleep ends in the other runtime.
     let (start, wait) = (Instant::now(), Duration::from_millis(3));
     let mut place = Box::pin(sleep(wait));
     block_on(async { assert!(poll_once(place.as_mut()).await.is_pending()) });
@@ -400,7 +402,7 @@ fn a_sleep_keeps_its_deadline_when_it_moves() {
     assert!(start.elapsed() >= wait);
 }
 
-/// Ticks keep to the multiples of their period, leave out what was missed, and survive a drop.
+/// Ticks keep to the multiples of their period, skip missed ones, and survive a drop.
 #[test]
 fn ticks_keep_to_their_grid() {
     let _deadline = deadline();
@@ -414,7 +416,7 @@ fn ticks_keep_to_their_grid() {
         let late = start.elapsed();
         ticks.tick().await?;
         ticks.tick().await?;
-        // The one that was missed came at once, the next one is in the future again.
+        // The missed tick came immediately, the next one lies in the future again.
         assert!(start.elapsed() >= late.max(5 * period));
         let mut zero = interval(Duration::ZERO);
         for _ in 0..100 {
@@ -425,8 +427,8 @@ fn ticks_keep_to_their_grid() {
     .expect("no operation fails");
 }
 
-/// The deadline of a limit counts from when the future first has to wait; one that is ready at
-/// once needs no timer, one that ends wins over a limit that is over too.
+/// The deadline of a limit counts from the future's first wait. A future that is ready immediately
+/// needs no timer; one that ends wins over a limit that is over too.
 #[test]
 fn a_limit_yields_to_a_future_that_is_done() {
     let dropped = Counter::new();

@@ -1,4 +1,5 @@
-//! TLS streams: what was agreed on, how they end, what a peer may do to them.
+//! TLS streams: the negotiated parameters, the ways they end, and the behaviour of peers that they
+//! must bear.
 
 use std::sync::Arc;
 
@@ -124,7 +125,7 @@ fn a_session_is_resumed() {
 #[test]
 fn a_bare_end_is_no_end() {
     run(async {
-        // L1: data that is missing at the end looks like the end.
+        // L1: an end without close_notify hides missing data.
         let (a, b) = tls(tcp_pair()).await;
         b.send(b"the first half").await.expect("sent");
         drop(b);
@@ -160,7 +161,7 @@ fn an_end_inside_a_record_is_broken_in_any_case() {
 #[test]
 fn close_says_goodbye_and_waits_for_nobody() {
     run(async {
-        // L14: a peer that never answers.
+        // L14: a peer that never answers does not hold `close`.
         let (a, b) = tls(tcp_pair()).await;
         let close = async {
             a.send(b"last words").await.expect("sent");
@@ -193,7 +194,7 @@ fn unwrap_gives_back_the_stream_and_what_came_behind() {
         };
         let two = async {
             turns(3).await;
-            // Its own end goes first, and both ends are there when it looks.
+            // Its own close_notify goes first, and both have arrived when it checks.
             let (plain, mut rest) = b.unwrap().await.expect("unwrapped");
             while rest.len() < 7 {
                 rest.extend(plain.receive().await.expect("sent"));
@@ -205,14 +206,14 @@ fn unwrap_gives_back_the_stream_and_what_came_behind() {
         two.send(b"and on").await.expect("sent");
         assert_eq!(one.receive().await.expect("sent"), b"and on");
 
-        // What comes in one piece with the end is given back too.
+        // Data that comes in one piece with the close_notify is returned too.
         let (a, b) = tls(memory()).await;
         b.send_eof().await.expect("ended");
         b.inner().send(b"plain").await.expect("sent below");
         let (_plain, rest) = a.unwrap().await.expect("unwrapped");
         assert_eq!(rest, b"plain");
 
-        // Also where no end is announced otherwise: nothing else says where TLS ends.
+        // The same where no close_notify is required: only it shows where TLS ends.
         let (a, b) = loose_tls(memory()).await;
         let (a, b) = join(a.unwrap(), b.unwrap()).await;
         let ((a, _), (b, rest)) = (a.expect("unwrapped"), b.expect("unwrapped"));
@@ -257,7 +258,7 @@ fn what_is_no_name_is_refused() {
 #[test]
 fn both_sides_hear_why_a_handshake_failed() {
     run(async {
-        // L9: the peer sees an end without a reason.
+        // L9: the peer got an end without a reason.
         let nobody = ClientConfig::builder_with_provider(crate::tls_support::provider())
             .with_safe_default_protocol_versions()
             .expect("known versions")
@@ -278,7 +279,7 @@ fn both_sides_hear_why_a_handshake_failed() {
             let (client, server) = join(client, server).await;
             let said = client.expect_err("no handshake").to_string();
             assert!(said.contains(word), "{said}");
-            // With TLS 1.3 the server may be done before it hears of it.
+            // With TLS 1.3 the server may be done before the alert comes.
             let heard = match server {
                 Ok(server) => server.receive().await.expect_err("an alert"),
                 Err(error) => error,
@@ -298,7 +299,7 @@ fn both_sides_hear_why_a_handshake_failed() {
 
 #[test]
 fn a_client_that_never_reads_gets_all_of_its_data_through() {
-    // L8: session tickets that nobody reads make the kernel reset the connection.
+    // L8: unread session tickets make the kernel reset the connection.
     run(async {
         let listener = TlsListener::new(tcp_listener().await, server_config());
         let port = listener.inner().local_addr().port();
@@ -353,7 +354,8 @@ fn no_more_is_taken_than_is_received() {
 #[test]
 fn two_that_send_before_they_read_do_not_wait_for_each_other() {
     run(async {
-        // The client of TLS 1.3 answers the first message of many; both ends say goodbye at once.
+        // The client of TLS 1.3 answers the first of many messages; both ends send close_notify
+        // together.
         for capacity in [1, 3, 5, 20] {
             let pair = async { create_memory_byte_stream(capacity) };
             let (a, b) = tls(pair).await;

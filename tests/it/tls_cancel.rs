@@ -44,7 +44,7 @@ fn sends() {
     });
 }
 
-/// Cut at the end, a stream has ended its direction all the same, and can say so again.
+/// After a cut a stream has ended its direction nevertheless, and can be asked again.
 async fn cancelled_end<S: ByteStream>(cut: Cut, (a, b): (S, S)) -> bool {
     let taken = clog(&a, 0).await;
     let partner = async {
@@ -78,7 +78,7 @@ fn ends() {
     });
 }
 
-/// Cut while it closes, a stream is gone, and its peer sees an end or a broken connection.
+/// A cut while it closes consumes the stream; its peer sees an end or a broken connection.
 async fn cancelled_close<S: ByteStream>(cut: Cut, (a, b): (S, S)) -> bool {
     let taken = clog(&a, 0).await;
     let partner = async move {
@@ -183,7 +183,7 @@ fn accepts() {
             TlsStream::client(stream, NAME, client_config()).await
         };
         let (accepted, client) = join(cut.apply(listener.accept()), async {
-            // It may find its connection ended by the cut, or still in the backlog.
+            // The client may find its connection ended by the cut, or still in the backlog.
             polled(50, connect).await
         })
         .await;
@@ -194,7 +194,7 @@ fn accepts() {
     });
 }
 
-/// The issue asks for 100,000: with small buffers, each cut somewhere else.
+/// The requirement is 100,000 sends: over small buffers, each cut at another place.
 #[test]
 fn cancelled_sends_lose_and_double_nothing() {
     run(async {
@@ -234,7 +234,7 @@ fn cancelled_sends_lose_and_double_nothing() {
     });
 }
 
-/// The issue asks for 1,000,000.
+/// The requirement is 1,000,000 receives.
 #[test]
 fn cancelled_receives_lose_nothing() {
     run(async {
@@ -258,7 +258,7 @@ fn cancelled_receives_lose_nothing() {
             let mut at = 0;
             let mut cut = 0;
             while cut < total {
-                // Dropped at once, or after a wake that it does not see.
+                // Dropped immediately, or after a wake without a further poll.
                 let receive = b.receive_max(1 + random.below(50));
                 match Cut::after(1, random.below(64) == 0).apply(receive).await {
                     Some(bytes) => {
@@ -285,8 +285,8 @@ fn cancelled_receives_lose_nothing() {
     });
 }
 
-/// A send that was cancelled leaves a part of a record behind; whoever only receives afterwards
-/// must not keep that from the peer, who answers when it is there.
+/// A cancelled send leaves a part of a record behind. A task that only receives afterwards has to
+/// send it, since the peer answers the complete record.
 #[test]
 fn a_receive_writes_what_a_cancelled_send_left() {
     run(async {
@@ -310,8 +310,7 @@ async fn receive_all<S: ByteStream>(stream: &S, len: usize) {
     }
 }
 
-/// A receive that was polled and is not polled any more holds up no sender, nor does what it
-/// would have written.
+/// A receive that is not polled any more holds up no sender, nor the data it would have sent.
 #[test]
 fn a_receive_that_nobody_polls_holds_up_no_sender() {
     run(async {
@@ -329,7 +328,7 @@ fn a_receive_that_nobody_polls_holds_up_no_sender() {
     });
 }
 
-/// Many tasks at once over few small pipes: nobody is forgotten.
+/// Many tasks at once over few small pipes: all of them make progress.
 #[test]
 fn both_directions_of_many_streams_flow() {
     run(async {

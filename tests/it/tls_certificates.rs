@@ -1,5 +1,5 @@
-//! Certificates that are refused for other reasons than name, time and issuer: the texts say which
-//! one it is, and none shows how Rust prints a value.
+//! Certificates that are refused for reasons other than name, time and issuer: the message names
+//! the reason, and shows no value in Rust's debug format.
 
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ use crate::certs::{Ca, Issued};
 use crate::support::deadline;
 use crate::tls_support::provider;
 
-/// What a client that trusts `roots` says of a server that shows `chain`. The key is any: the chain
-/// is verified before what is signed with the key.
+/// Returns the error of a client that trusts `roots`, with a server that presents `chain`. Any key
+/// will do: the chain is verified before the signature made with the key.
 fn said(chain: Vec<CertificateDer<'static>>, roots: RootCertStore) -> String {
     let key = KeyPair::generate().expect("a key").serialize_der();
     let key = PrivateKeyDer::try_from(key).expect("a key");
@@ -44,7 +44,7 @@ fn said(chain: Vec<CertificateDer<'static>>, roots: RootCertStore) -> String {
     text
 }
 
-/// Whether a text has a name as Rust writes it, other than those of X.509.
+/// True if a text contains a name in Rust's spelling, except those of X.509.
 fn shows_rust(text: &str) -> bool {
     let known = ["basicConstraints", "nameConstraints"];
     let text = known
@@ -76,7 +76,7 @@ fn weak_keys_and_signatures_are_named() {
 #[test]
 fn what_a_ca_may_not_do_is_named() {
     let _guard = deadline();
-    // What a root is limited to is not looked at: it is trusted.
+    // The limits of a root are not checked: it is trusted.
     let root = Ca::new("a root");
     let last = Ca::made("a CA below", Some(&root), |params| {
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -109,7 +109,7 @@ fn what_a_certificate_has_too_much_is_named() {
     let text = said(odd.chain.clone(), ca.roots());
     assert!(text.contains("marked critical"), "{text}");
 
-    // One for which there are no words of our own.
+    // An error without a text of our own.
     let text = said(vec![CertificateDer::from(vec![1, 2, 3])], ca.roots());
     assert_eq!(
         text,
@@ -134,7 +134,7 @@ tf9uSEZC6JQZzuBUu1gDRF3D
 -----END CERTIFICATE-----
 ";
 
-/// What that CA has issued.
+/// A certificate that this CA has issued.
 const OF_SHORT_KEY: &str = "\
 -----BEGIN CERTIFICATE-----
 MIIBtTCCAR6gAwIBAgIBAjANBgkqhkiG9w0BAQsFADASMRAwDgYDVQQDDAd3ZWFr
@@ -172,7 +172,7 @@ hthUCzB5mfbjEXUecmu7wgtGJtwMwcrPCJiONT5KFuqib3JEUJH/
 -----END CERTIFICATE-----
 ";
 
-/// What that CA has signed with SHA-1.
+/// A certificate that this CA has signed with SHA-1.
 const BY_SHA_1: &str = "\
 -----BEGIN CERTIFICATE-----
 MIICNjCCAR6gAwIBAgIBAjANBgkqhkiG9w0BAQUFADASMRAwDgYDVQQDDAd3ZWFr

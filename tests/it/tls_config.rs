@@ -1,6 +1,6 @@
-//! Configurations of clients and servers, tried with rustls alone: no stream is needed for them.
+//! Configurations of clients and servers, tried with rustls alone, without a stream.
 //!
-//! Long because each option has a handshake that shows what it does.
+//! Long because each option has a handshake that shows its effect.
 
 use std::fs;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::net_support::TempDir;
 
 const BOTH_VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 
-/// A CA and a server for `localhost`.
+/// Returns a CA and a server's certificate for `localhost`.
 pub(crate) fn issued() -> (Ca, Issued) {
     let ca = Ca::new("a CA");
     let server = ca.server(&["localhost", "127.0.0.1"]);
@@ -40,7 +40,7 @@ pub(crate) fn said<T: std::fmt::Debug>(result: Result<T>) -> String {
     }
 }
 
-/// Both sides of a connection after the handshake; or what each said of its failure.
+/// Both sides of a connection after the handshake, or the errors of both.
 pub(crate) type Sides = std::result::Result<
     (ClientConnection, ServerConnection),
     (Option<rustls::Error>, Option<rustls::Error>),
@@ -122,7 +122,7 @@ fn a_server_is_verified_by_name_and_issuer() {
     let (of_client, _) = handshake(&stranger, "localhost", &server).expect_err("a stranger");
     let unknown = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
     assert_eq!(of_client, Some(unknown));
-    // Several sources of roots count together.
+    // Several sources of roots add up.
     let both = client_config()
         .roots(Ca::new("a stranger").roots())
         .roots(ca.roots());
@@ -160,14 +160,14 @@ fn what_does_not_belong_together_is_refused() {
     assert!(text.starts_with(&start), "{text}");
     let text = said(server_config().certificate_files(&key, &chain).build());
     assert!(text.contains("were the two files swapped?"), "{text}");
-    // The issuer first.
+    // The file has the issuer first.
     fs::write(&chain, format!("{}{}", ca.pem, one.chain_pem)).expect("a file");
     let text = said(server_config().certificate_files(&chain, &key).build());
     assert!(
         text.contains("belongs to certificate 2 of") && text.contains("first"),
         "{text}"
     );
-    // The same for clients.
+    // The same for a client's certificate.
     let client = trusting(&ca).certificate(one.chain.clone(), other.key());
     let text = said(client.build());
     assert!(
@@ -188,7 +188,7 @@ fn what_is_no_certificate_or_no_key_is_refused() {
     let text = said(client_config().ca_file(&file).build());
     assert!(text.starts_with(&file.display().to_string()), "{text}");
     assert!(text.contains("is no X.509 certificate"), "{text}");
-    // Of an empty sequence nothing can be made either.
+    // An empty sequence is no certificate either.
     let empty = vec![vec![0x30, 0].into()];
     let text = said(server_config().certificate(empty, one.key()).build());
     assert!(text.starts_with("the first certificate of"), "{text}");
@@ -201,7 +201,7 @@ fn what_is_no_certificate_or_no_key_is_refused() {
     );
 }
 
-/// Its tickets are those that clients get.
+/// The given ticketer makes the tickets that clients get.
 #[test]
 fn tickets_are_made_by_who_was_given() {
     #[derive(Debug)]
@@ -228,7 +228,7 @@ fn tickets_are_made_by_who_was_given() {
 
     let (ca, one) = issued();
     let tickets = Arc::new(Counts(AtomicUsize::new(0)));
-    // Sessions are switched off: only a ticket can resume one.
+    // Without stored sessions only a ticket can resume one.
     let server = server_config()
         .certificate(one.chain.clone(), one.key())
         .sessions(0)
@@ -267,7 +267,7 @@ fn what_is_missing_is_said() {
         let text = said(trusting(&ca).alpn([&wrong]).build());
         assert!(text.contains("1 to 255 bytes"), "{text}");
     }
-    // More than a first message holds: rustls would send half of it, or panic.
+    // More than a first message can hold: rustls would send half of it, or panic.
     let many = vec!["x".repeat(255); 300];
     for text in [
         said(server().alpn(&many).build()),
@@ -293,7 +293,7 @@ fn clients_show_who_they_are() {
     };
     let (chain, key) = clients.client("somebody").write(dir.all(), "somebody");
     let somebody = || trusting(&ca).certificate_files(&chain, &key);
-    // Roots given one after the other count together.
+    // Roots from several calls add up.
     let both = server_config()
         .certificate(one.chain.clone(), one.key())
         .client_roots(clients.roots())
@@ -405,7 +405,7 @@ fn sessions_are_kept_of_as_many_servers_as_asked_for() {
         let [full, resumed] = [HandshakeKind::Full, HandshakeKind::Resumed];
         assert_eq!(kinds, [full, full, resumed, resumed]);
     }
-    // Room for all of them is made at once.
+    // The memory for all sessions is reserved at once, so a huge number must be bounded.
     let server = server_config().certificate(one.chain.clone(), one.key());
     server.sessions(usize::MAX).build().expect("a server");
     trusting(&ca)
@@ -434,7 +434,7 @@ fn the_provider_is_explicit() {
         CryptoProvider::get_default().is_none(),
         "rustls' process default was set"
     );
-    // A provider without the suites for a version cannot speak it.
+    // A provider without cipher suites for a version cannot speak it.
     let mut provider: CryptoProvider = (*default_provider().expect("a feature")).clone();
     provider
         .cipher_suites

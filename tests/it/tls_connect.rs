@@ -1,5 +1,5 @@
-//! TLS on `connect_tcp`: each of its options turns it on; what cannot work is told before anything
-//! is connected.
+//! TLS on `connect_tcp`: each of its options enables TLS; a wrong configuration is an error before
+//! anything is connected.
 
 use std::future::IntoFuture;
 use std::net::TcpListener as StdListener;
@@ -29,7 +29,7 @@ async fn listener(issued: &Issued) -> TlsListener<'static, TcpListener> {
     TlsListener::new(tcp, config.build().expect("a certificate"))
 }
 
-/// Connects to a listener of its own, and says hello both ways.
+/// Connects to a new listener, and exchanges hello in both directions.
 async fn hello<C>(issued: &Issued, connect: impl FnOnce(u16) -> C) -> Result<TlsStream<TcpStream>>
 where
     C: IntoFuture<Output = Result<TlsStream<TcpStream>>>,
@@ -60,7 +60,7 @@ fn a_configuration_is_enough() {
     let issued = ca.server(&["127.0.0.1"]);
     block_on(async {
         let config = client_config().roots(ca.roots()).build().expect("a client");
-        // By value, or shared.
+        // The configuration may be owned or shared.
         let value = (*config).clone();
         let client = hello(&issued, |port| {
             connect_tcp("127.0.0.1", port).tls_config(value)
@@ -124,7 +124,7 @@ fn what_cannot_work_is_told_before_connecting() {
     );
 }
 
-/// TLS comes first, the options of TCP after it.
+/// The options of TCP may follow those of TLS.
 #[test]
 fn the_options_of_tcp_go_on() {
     let _guard = deadline();
@@ -149,7 +149,7 @@ fn the_options_of_tcp_go_on() {
         let client = client.await.expect("verified");
         assert!(client.inner().local_addr().ip().is_loopback());
         assert_eq!(prepared.load(Ordering::Relaxed), 1);
-        // An address that is not ours, and a refusal of the program's.
+        // An address that is not this host's, and a refusal by the program.
         let port = client.inner().peer_addr().port();
         let connect = || connect_tcp("127.0.0.1", port).tls();
         let foreign = connect().local_host("192.0.2.1").await;
@@ -178,7 +178,7 @@ fn an_end_without_a_goodbye_is_allowed_only_when_asked() {
             assert_eq!(client.is_standard_compatible(), compatible);
             assert_eq!(server.is_standard_compatible(), compatible);
             server.send(b"all of it").await.expect("room");
-            // No goodbye.
+            // Drops the stream without close_notify.
             drop(server);
             assert_eq!(client.receive().await.expect("data"), b"all of it");
             match client.receive().await {
@@ -190,7 +190,7 @@ fn an_end_without_a_goodbye_is_allowed_only_when_asked() {
     });
 }
 
-/// With `.tls()` and its kin, and a server whose files are in this folder.
+/// Connects with `.tls()` and its variants to a server with the files in this folder.
 fn connect_in_each_way(given: &Path) {
     let (chain, key) = (given.join("server.pem"), given.join("server.key"));
     block_on(async {
@@ -207,7 +207,7 @@ fn connect_in_each_way(given: &Path) {
                 0 => tcp.tls(),
                 1 => tcp.tls_hostname("localhost"),
                 2 => {
-                    // One root more does not take away those of the system.
+                    // An additional root does not remove the system's roots.
                     let trusting = client_config().system_roots().roots(Ca::new("x").roots());
                     match trusting.build() {
                         Ok(config) => tcp.tls_config(config),
@@ -216,7 +216,7 @@ fn connect_in_each_way(given: &Path) {
                 }
                 _ => tcp.tls_standard_compatible(true),
             };
-            // The server's own error does not count: the client's is the one looked for.
+            // The server's own error is ignored: the test is about the client's.
             let ended = task_group(async |group| {
                 group.spawn(async {
                     if let Ok(server) = listener.accept().await {
@@ -234,8 +234,8 @@ fn connect_in_each_way(given: &Path) {
     });
 }
 
-/// Without a configuration the system's roots count, here those of `SSL_CERT_FILE`. Together with
-/// it the other options: each turns TLS on by itself.
+/// Without a configuration the system's roots apply, here those of `SSL_CERT_FILE`. Each of the
+/// other options enables TLS by itself.
 #[test]
 fn the_system_is_asked_whom_to_trust() {
     const TEST: &str = "tls_connect::the_system_is_asked_whom_to_trust";
@@ -286,7 +286,7 @@ fn the_system_is_asked_whom_to_trust() {
 fn a_cancelled_connect_leaves_nothing() {
     let _guard = deadline();
     let ca = Ca::new("a CA");
-    // Accepts by way of its backlog, and never says a word.
+    // The kernel accepts the connection into the backlog, and no data ever comes.
     let silent = StdListener::bind("127.0.0.1:0").expect("a port");
     let port = silent.local_addr().expect("bound").port();
     block_on(async {
@@ -298,7 +298,7 @@ fn a_cancelled_connect_leaves_nothing() {
             .expect_err("nobody answers");
         assert!(matches!(late, Error::TimedOut), "{late}");
         let (peer, _) = silent.accept().expect("it was connected");
-        // Our side is gone: after the ClientHello comes the end, or a reset.
+        // Our side has ended: after the ClientHello comes the end, or a reset.
         let mut peer = peer;
         let mut hello = Vec::new();
         std::io::Read::read_to_end(&mut peer, &mut hello).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What configurations read from the environment: where the roots are, and the key log when asked.
+//! Settings that configurations read from the environment: the roots, and the key log on request.
 
 use std::fs;
 use std::io;
@@ -11,8 +11,8 @@ use crate::certs::Ca;
 use crate::net_support::TempDir;
 use crate::tls_config::{handshake, issued, trusting};
 
-/// Runs one test of this file in a process of its own with these variables, and gives what it
-/// printed. The test itself finds `MARK` set.
+/// Runs one test of this file in a process of its own with these variables, and returns its output.
+/// In that process `MARK` is set.
 fn run_with(test: &str, variables: &[(&str, &str)]) -> String {
     let mut command = Command::new(std::env::current_exe().expect("the path of the test binary"));
     command
@@ -62,7 +62,7 @@ fn the_environment_names_the_roots() {
     let folder = folder.to_str().expect("UTF-8");
     assert_eq!(roots(&[("SSL_CERT_FILE", file)]), "2");
     assert_eq!(roots(&[("SSL_CERT_DIR", folder)]), "2");
-    // Both, and what is in both counts once.
+    // Both add up, and a root in both counts once.
     assert_eq!(
         roots(&[("SSL_CERT_FILE", file), ("SSL_CERT_DIR", folder)]),
         "3"

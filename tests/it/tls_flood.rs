@@ -1,4 +1,4 @@
-//! What a TLS connection holds while its peer floods it and reads nothing, and after that.
+//! The memory of a TLS connection while its peer floods it and reads nothing, and after that.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -15,7 +15,7 @@ use crate::tls_support::{NAME, client_config, server_config};
 
 const PEERS: usize = 16;
 
-/// Beside what rustls needs: a record each way.
+/// The bound: rustls' own need, and a record in each direction.
 const MOST: usize = 65_536 + 2 * (16_384 + 256);
 
 #[test]
@@ -70,7 +70,7 @@ fn flooded(max: usize) {
             while ended.get() < PEERS {
                 turns(1).await;
             }
-            // Two buffers are the thread's, for whichever connection needs one next.
+            // Two buffers belong to the thread, for the connection that needs one next.
             let left = (held().saturating_sub(idle)) / PEERS;
             assert!(left < 4_000, "{left} bytes for one that is idle again");
             Ok::<_, Error>(())
@@ -81,7 +81,7 @@ fn flooded(max: usize) {
     });
 }
 
-/// Sends back what it receives; `sending` counts those that wait for room.
+/// Echoes; `sending` counts the connections that wait for room.
 async fn echo<S: ByteStream>(
     stream: &TlsStream<S>,
     max: usize,
@@ -104,9 +104,9 @@ async fn echo<S: ByteStream>(
 
 #[derive(Default)]
 struct Moments {
-    /// So many peers have filled what is between.
+    /// The number of peers that have filled all buffers in between.
     clogged: AtomicUsize,
-    /// The peers begin to read.
+    /// Set when the peers may begin to read.
     late: ThreadEvent,
 }
 

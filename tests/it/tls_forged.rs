@@ -1,6 +1,6 @@
-//! Established TLS connections whose peer sends what no honest library would: floods, records
-//! behind the end, requests for another handshake. Each is borne or refused in words; none holds
-//! the loop, takes memory or panics.
+//! Established TLS connections with a peer that breaks the protocol: floods, records after the end,
+//! requests for another handshake. Each is tolerated or refused with a message; none blocks the
+//! loop, grows memory or panics.
 
 use std::cell::Cell;
 
@@ -17,10 +17,10 @@ use crate::tls_support::{NAME, client_config};
 
 const BOTH: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 
-/// How many records without content rustls bears in a row.
+/// The number of empty records in a row that rustls tolerates.
 const EMPTY: usize = 32;
 
-/// How many warnings of TLS 1.2 it bears in all.
+/// The number of warnings that rustls tolerates, with TLS 1.2 in all.
 const WARNINGS: usize = 4;
 
 const ALERT: ContentType = ContentType::Alert;
@@ -35,7 +35,7 @@ const INTERNAL_ERROR: [u8; 2] = [2, 80];
 const USER_CANCELED: [u8; 2] = [1, 90];
 const NO_RENEGOTIATION: [u8; 2] = [1, 100];
 
-/// A session ticket of TLS 1.3, of many that differ.
+/// Returns a session ticket of TLS 1.3; each number gives another.
 fn ticket(number: usize) -> Vec<u8> {
     let mut body = vec![0, 0, 28, 32, 1, 2, 3, 4, 1, number as u8];
     let ticket = [number as u8; 120];
@@ -47,7 +47,7 @@ fn ticket(number: usize) -> Vec<u8> {
     message
 }
 
-/// Both versions, and both sides of ours.
+/// Runs a test with both versions, and with our side as client and as server.
 async fn each(test: impl AsyncFn(TlsStream<MemoryStream>, Forger)) {
     for version in BOTH {
         let (ours, forger) = forged_server(memory(), version).await;
@@ -57,7 +57,7 @@ async fn each(test: impl AsyncFn(TlsStream<MemoryStream>, Forger)) {
     }
 }
 
-/// The words of an error of TLS, which is for good.
+/// Returns the message of a TLS error, which must be permanent.
 async fn said(stream: &TlsStream<MemoryStream>) -> String {
     let Err(Error::Tls(error)) = stream.receive().await else {
         panic!("no error of TLS");
@@ -74,7 +74,7 @@ fn empty_records_are_borne_up_to_a_number_in_a_row() {
             for _ in 0..EMPTY {
                 forger.data(b"").await;
             }
-            // None of them is data.
+            // Empty records are no data.
             assert!(polled(3, ours.receive()).await.is_none());
             forger.data(b"x").await;
             assert_eq!(ours.receive().await.expect("data"), b"x");
@@ -97,7 +97,7 @@ fn floods_hold_neither_the_loop_nor_memory() {
     );
 }
 
-/// Endless records from which nothing, or next to nothing, is received.
+/// Sends records without end that carry little or no data.
 async fn floods() {
     let (ours, forger) = forged_server(memory(), &TLS13).await;
     flood(&ours, forger, |forger, round| {
@@ -165,14 +165,14 @@ async fn flood<S: ByteStream>(
     let (most, grown) = (most.get(), grown.get());
     let sent = sent.get();
     assert!(sent > 4 * most, "others waited for {most} bytes of {sent}");
-    // A sanitizer keeps for a while what was freed.
+    // A sanitizer keeps freed memory for a while.
     assert!(grown < 2_000_000 || sanitized(), "{grown} bytes of memory");
 }
 
 #[test]
 fn another_handshake_is_refused_once_and_then_an_error() {
     run(async {
-        // TLS 1.2 only: a server asks for it, a client begins it.
+        // TLS 1.2 only: a server requests it, a client begins it.
         let (ours, mut forger) = forged_server(memory(), &TLS12).await;
         refuse(&ours, &mut forger, &[0, 0, 0, 0]).await;
         let (ours, mut forger) = forged_client(memory(), &TLS12).await;
@@ -188,7 +188,7 @@ fn another_handshake_is_refused_once_and_then_an_error() {
 async fn refuse(ours: &TlsStream<MemoryStream>, forger: &mut Forger, request: &[u8]) {
     assert!(request[0] == 0 || HandshakeType::from(request[0]) == HandshakeType::ClientHello);
     forger.send(HANDSHAKE, request).await;
-    // Who only receives says so, and the connection goes on.
+    // A side that only receives sends the refusal, and the connection continues.
     assert!(polled(3, ours.receive()).await.is_none());
     assert_eq!(forger.receive().await, (ALERT, NO_RENEGOTIATION.to_vec()));
     ours.send(b"word").await.expect("sent");
@@ -209,7 +209,7 @@ fn another_handshake_with_tls_13_is_an_error() {
         refused!(ours.receive().await, Error::Tls(_));
         assert_eq!(told(&mut forger).await.0, ALERT);
         let (ours, mut forger) = forged_client(memory(), &TLS13).await;
-        // A key update with something behind it in its record.
+        // A key update with more data behind it in its record.
         forger.send(HANDSHAKE, &[24, 0, 0, 1, 0, 0, 0, 0, 0]).await;
         refused!(ours.receive().await, Error::Tls(_));
         assert_eq!(
@@ -266,7 +266,7 @@ fn nothing_that_comes_behind_the_end_counts() {
         for _ in 0..3 {
             refused!(ours.receive().await, Error::EndOfStream);
         }
-        // The other direction goes on.
+        // The other direction still works.
         ours.send(b"an answer").await.expect("sent");
         assert_eq!(told(&mut forger).await, (DATA, b"an answer".to_vec()));
         ours.close().await.expect("closed");
@@ -274,7 +274,7 @@ fn nothing_that_comes_behind_the_end_counts() {
     }));
 }
 
-/// The next record behind the session tickets that may come first.
+/// Returns the next record after any session tickets.
 async fn told(forger: &mut Forger) -> Record {
     loop {
         let record = forger.receive().await;
@@ -303,7 +303,7 @@ fn whoever_has_finished_still_receives_what_comes() {
     });
 }
 
-/// A peer's fault must not be ours: nothing more may be said, and there is nothing to say it with.
+/// After our close_notify no alert may be sent: a peer's fault is an error, and no panic.
 #[test]
 fn what_is_bad_behind_our_own_end_is_an_error_and_no_panic() {
     run(async {
@@ -334,13 +334,13 @@ fn what_is_bad_behind_our_own_end_is_an_error_and_no_panic() {
     });
 }
 
-/// That we have finished, and nothing behind it.
+/// Expects our close_notify, and nothing after it.
 async fn said_no_more(forger: &mut Forger) {
     assert_eq!(told(forger).await, (ALERT, CLOSE_NOTIFY.to_vec()));
     refused!(forger.stream.receive().await, Error::EndOfStream);
 }
 
-/// With a socket below, where unread bytes make the kernel reset the connection.
+/// Over a socket, where unread bytes make the kernel reset the connection.
 #[test]
 fn a_close_bears_what_comes_late() {
     run(async {

@@ -1,5 +1,5 @@
-//! A TLS peer that sends whatever records a test wants: the handshake is rustls', and after it the
-//! keys are taken out, so that each record is made by hand, encrypted as it has to be.
+//! A TLS peer that sends any record a test needs: rustls makes the handshake, and then its keys are
+//! extracted, so that each record is made by hand and encrypted correctly.
 
 use std::sync::Arc;
 
@@ -25,11 +25,11 @@ pub(crate) struct Forger<S = MemoryStream> {
     decrypter: Box<dyn MessageDecrypter>,
     sent: u64,
     received: u64,
-    /// What came and is not a whole record yet.
+    /// Received bytes that are not a whole record yet.
     incoming: Vec<u8>,
 }
 
-/// A record as it was before it was encrypted.
+/// A decrypted record.
 pub(crate) type Record = (ContentType, Vec<u8>);
 
 impl<S: ByteStream> Forger<S> {
@@ -66,7 +66,7 @@ impl<S: ByteStream> Forger<S> {
         }
     }
 
-    /// One record, encrypted; they have to be sent in the order in which they are made.
+    /// Encrypts one record; records have to be sent in the order they are made.
     pub(crate) fn record(&mut self, typ: ContentType, payload: &[u8]) -> Vec<u8> {
         let plain = OutboundPlainMessage {
             typ,
@@ -117,7 +117,7 @@ fn parts(secrets: ConnectionTrafficSecrets) -> (AeadKey, Iv) {
     }
 }
 
-/// One kind of ciphers: AWS-LC's keys for the other take no record but the very first for a start.
+/// One kind of cipher only: AWS-LC's keys for the other kind cannot start after the first record.
 fn chacha() -> Arc<CryptoProvider> {
     let mut provider: CryptoProvider = (*provider()).clone();
     provider.cipher_suites.retain(|suite| {
@@ -146,7 +146,7 @@ async fn shake<S: ByteStream>(mut session: Connection, stream: S) -> Forger<S> {
     }
 }
 
-/// Our client, and a server that is not ours.
+/// Returns our client, and a forged server.
 pub(crate) async fn forged_server<S: ByteStream>(
     (a, b): (S, S),
     version: &'static SupportedProtocolVersion,
@@ -159,7 +159,7 @@ pub(crate) async fn forged_server<S: ByteStream>(
     (client.expect("a handshake"), forger)
 }
 
-/// Our server, and a client that is not ours.
+/// Returns our server, and a forged client.
 pub(crate) async fn forged_client<S: ByteStream>(
     (a, b): (S, S),
     version: &'static SupportedProtocolVersion,

@@ -1,5 +1,5 @@
-//! Handshakes with peers that end, stall, speak something else or mean harm; streams whose
-//! transport cuts everything into pieces, or changes it.
+//! Handshakes with peers that end, stall, speak another protocol or attack; streams over a
+//! transport that cuts everything into pieces, or changes it.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, IntoFuture, poll_fn};
@@ -19,8 +19,8 @@ use crate::support::{Random, alone, fds, rounds};
 use crate::tls_pieces::{Between, between, pass_on};
 use crate::tls_support::{NAME, client_config, client_of, server_config};
 
-/// A handshake of which so many bytes pass in each direction: how each side fared, and how many
-/// bytes there were.
+/// Passes only this many bytes of a handshake in each direction. Returns the success of each side,
+/// and the number of bytes passed.
 async fn cut_handshake(from_client: usize, from_server: usize) -> (bool, bool, usize, usize) {
     let Between {
         client,
@@ -29,7 +29,7 @@ async fn cut_handshake(from_client: usize, from_server: usize) -> (bool, bool, u
         at_server,
     } = between();
     let client = async {
-        // Without resumption the number of bytes is the same each time, but for signatures.
+        // Without resumption the number of bytes is constant, except for signatures.
         let mut config = client_of(&[&TLS13]);
         config.resumption = Resumption::disabled();
         let client = TlsStream::client(client, NAME, Arc::new(config)).await;
@@ -47,7 +47,7 @@ async fn cut_handshake(from_client: usize, from_server: usize) -> (bool, bool, u
     (client, server, one, two)
 }
 
-/// Says a word and hears one, or ends with an error that a bad peer may cause.
+/// Exchanges a word; false for an error that a bad peer may cause.
 async fn good(stream: soloio::Result<TlsStream<MemoryStream>>) -> bool {
     let said = async {
         let stream = stream?;
@@ -69,7 +69,7 @@ async fn good(stream: soloio::Result<TlsStream<MemoryStream>>) -> bool {
 #[test]
 fn a_handshake_that_ends_after_any_byte_is_an_error() {
     run(async {
-        // L2: an end inside a handshake hangs or spins.
+        // L2: an end inside a handshake caused a hang or a busy loop.
         let (client, server, from_client, from_server) = cut_handshake(50_000, 50_000).await;
         assert!(client && server);
         let step = if cfg!(debug_assertions) { 7 } else { 1 };
@@ -87,7 +87,7 @@ fn a_handshake_that_ends_after_any_byte_is_an_error() {
 #[test]
 fn a_client_hello_may_come_in_any_two_pieces() {
     run(async {
-        // L11: a panic that a fragmented ClientHello reaches.
+        // L11: a fragmented ClientHello caused a panic.
         let step = if cfg!(debug_assertions) { 5 } else { 1 };
         for first in (1..260).step_by(step) {
             let (pair, sizes) = (between(), [first, 50_000]);
@@ -112,7 +112,7 @@ fn a_client_hello_may_come_in_any_two_pieces() {
     });
 }
 
-/// What comes to a port that speaks TLS.
+/// The kinds of clients that connect to a TLS port.
 #[derive(Debug, Clone, Copy)]
 enum Guest {
     Garbage,
@@ -147,7 +147,7 @@ async fn visit(port: u16, guest: Guest, seed: usize) {
         }
         Guest::Record => [&[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3][..], &[0; 600]].concat(),
     };
-    // It may have been refused before it said all.
+    // The server may refuse before everything is sent.
     drop(stream.send(&bytes).await);
     while stream.receive().await.is_ok() {}
 }
@@ -163,7 +163,7 @@ fn hostile_clients_are_reaped_and_delay_nobody() {
 }
 
 async fn hostile_clients() {
-    // L10, X2: one failed handshake ends the server, a slow one blocks it.
+    // L10, X2: one failed handshake ended the server, a slow one blocked it.
     let before = fds();
     let failed = Cell::new(0);
     let timed_out = Cell::new(0);
@@ -188,7 +188,7 @@ async fn hostile_clients() {
             client.close().await
         }));
         let guests = task_group(async |guests| {
-            // A hundred at a time, each with the next of its kinds.
+            // A hundred lanes at a time, each with the next kind in turn.
             for lane in 0..100 {
                 guests.spawn(async move {
                     for n in (lane..total).step_by(100) {
@@ -220,7 +220,7 @@ async fn hostile_clients() {
     assert_eq!(failed.get(), total, "each was told to the hook");
     assert!(timed_out.get() > 0);
     drop(listener);
-    // The loop has opened three of its own meanwhile.
+    // The loop has opened three descriptors of its own meanwhile.
     assert!(
         fds() <= before + 3,
         "{} descriptors, {before} before",
@@ -248,7 +248,7 @@ fn handshakes_are_limited_in_number_and_time() {
                 client.send(b"in").await?;
                 client.close().await
             }));
-            // Two that say nothing take both places, until their time is over.
+            // Two silent clients take both places, until their time is over.
             let silent = (
                 connect_tcp("127.0.0.1", port).await?,
                 connect_tcp("127.0.0.1", port).await?,
@@ -278,7 +278,7 @@ fn a_second_accept_is_busy_also_while_no_place_is_free() {
             turns(5).await;
             let waiting = group.spawn(async { Ok(listener.accept().await) });
             turns(5).await;
-            // It would take the place of the one that waits, which nobody would wake any more.
+            // A third accept would replace the waiting one, which would never be woken.
             refused!(listener.accept().await, Error::Busy);
             drop(silent);
             refused!(shaking.await?, Error::Broken(_));
@@ -291,7 +291,7 @@ fn a_second_accept_is_busy_also_while_no_place_is_free() {
     });
 }
 
-/// Clients that take all places and go no further, after `say` has said what they say.
+/// Clients take all places and stop after `say` has sent their data; others must still be served.
 async fn delay_nobody(say: impl AsyncFn(&TcpStream)) {
     let dropped = Cell::new(0);
     let listener = TlsListener::new(tcp_listener().await, server_config())

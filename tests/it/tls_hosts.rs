@@ -1,4 +1,4 @@
-//! Servers of several names: which certificate a client is shown, and which names can be asked for.
+//! Servers of several names: the certificate that a client gets, and the names that are possible.
 
 use soloio::tls::rustls::AlertDescription;
 use soloio::tls::{rustls, server_config};
@@ -36,7 +36,8 @@ fn the_name_asked_for_chooses_the_certificate() {
             "{name}"
         );
     }
-    // One label only, and strangers get what everybody gets, which is not for them.
+    // The star stands for one label only. All other names get the default certificate, which does
+    // not name them.
     for name in ["a.two.example.org", "example.org", "127.0.0.1"] {
         handshake(&client, name, &server).expect_err(name);
     }
@@ -58,7 +59,7 @@ fn the_name_asked_for_chooses_the_certificate() {
         text.starts_with("the certificate in the chain is not for the host other.org"),
         "{text}"
     );
-    // It is for one of those that the star stands for, whatever that is.
+    // The certificate names one of the hosts that the star stands for, but not the star.
     let any = ca.server(&["any.example.org"]);
     let text = said(
         server_config()
@@ -66,7 +67,7 @@ fn the_name_asked_for_chooses_the_certificate() {
             .build(),
     );
     assert!(text.contains("is not for the host *.example.org"), "{text}");
-    // The dot of the root is not asked for.
+    // Clients do not send the dot of the root.
     let dot = server_config().host("one.example.org.", one.chain.clone(), one.key());
     let dot = dot.build().expect("a server");
     handshake(&client, "one.example.org", &dot).expect("verified");

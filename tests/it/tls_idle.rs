@@ -1,4 +1,4 @@
-//! What an idle TLS connection holds.
+//! The memory of an idle TLS connection.
 
 use futures_util::future::join;
 
@@ -12,7 +12,7 @@ fn idle_streams_share_their_memory() {
 }
 
 async fn idle() {
-    // A stream that has moved a lot and now waits holds next to nothing.
+    // A stream that has moved much data and now waits holds very little.
     let dir = TempDir::new();
     let listener = soloio::create_unix_listener(dir.path("s"))
         .await
@@ -42,7 +42,7 @@ async fn idle() {
     }
     let each = (resident() - before) / count;
     println!("{each} bytes for one end of an idle connection");
-    // A sanitizer keeps for a while what was freed.
+    // A sanitizer keeps freed memory for a while.
     assert!(
         each < 30_000 || sanitized(),
         "{each} bytes for one end of an idle connection"

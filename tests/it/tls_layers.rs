@@ -1,5 +1,5 @@
-//! TLS in TLS, over streams that take next to nothing at once: what a send that was cut has given
-//! to the layer below is handed over by the next operation.
+//! TLS in TLS, over streams that take very little at once: data of a cut send that lies in the
+//! lower layer is passed on by the next operation.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use soloio::{
 use crate::support::{deadline, poll_once};
 use crate::tls_support::tls_over;
 
-/// Far more than it takes.
+/// Far longer than it takes.
 const HUNG: Duration = Duration::from_secs(10);
 
-/// A send that is polled `polls` times and dropped; then nothing, or the end, is sent. The end too
-/// is cut once.
+/// Polls a send `polls` times and drops it; then sends the rest, and perhaps the end, which is cut
+/// once as well.
 async fn cut<S: ByteStream>((ours, theirs): (S, S), polls: usize, end: bool) {
     let data: Vec<u8> = (0..100).collect();
     let mut rest = &data[..];

@@ -1,4 +1,4 @@
-//! TLS streams against rustls itself, which does what no peer of ours would.
+//! TLS streams against rustls itself, with messages that no peer of ours would send.
 
 use futures_util::future::join;
 use soloio::tls::TlsStream;
@@ -19,7 +19,7 @@ struct Raw {
 }
 
 impl Raw {
-    /// Sends what there is to be sent, and takes in what has come.
+    /// Sends pending data, and processes received data.
     async fn pump(&mut self) {
         while self.session.wants_write() {
             let mut out = Vec::new();
@@ -65,7 +65,7 @@ async fn raw_pair() -> (TlsStream<MemoryStream>, Raw) {
 #[test]
 fn key_updates_are_answered_and_lose_nothing() {
     run(async {
-        // L7: receiving has to write something.
+        // L7: a receive has to send an answer.
         let (client, mut raw) = raw_pair().await;
         let mut expected = [0; 32];
         expected = raw
@@ -97,13 +97,14 @@ fn key_updates_are_answered_and_lose_nothing() {
     });
 }
 
-/// Who asks for new keys all the time and reads nothing must not make us keep an answer to each.
+/// A peer that requests new keys all the time and reads nothing must not make us store an answer to
+/// each.
 #[test]
 fn a_flood_of_key_updates_leaves_little_to_be_sent() {
     const ROUNDS: usize = 5_000;
     run(async {
         let (client, mut raw) = raw_pair().await;
-        // What has come up to now is not counted.
+        // Earlier data does not count.
         assert!(polled(1, raw.stream.receive()).await.is_none());
         for round in 0..ROUNDS {
             raw.session.refresh_traffic_keys().expect("TLS 1.3");

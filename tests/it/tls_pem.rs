@@ -1,5 +1,5 @@
-//! PEM files that are missing, empty, swapped, encrypted, damaged or do not belong together: each
-//! error names the file and says what to do.
+//! PEM files that are missing, empty, swapped, encrypted, damaged or do not match: each error names
+//! the file and the remedy.
 
 use std::fs;
 use std::path::PathBuf;
@@ -32,12 +32,12 @@ fn chains_and_keys_of_every_form_are_read() {
     let (ca, server) = issued();
     let chain = format!("some text before\n{}{}", server.chain_pem, ca.pem);
     assert_eq!(certificates_from_pem(&chain).expect("two").len(), 2);
-    // Both in one file, with the ends of lines of Windows and what its editors put first.
+    // Both in one file, with line ends of Windows and the byte order mark of its editors.
     let both = format!("\u{feff}{}{chain}", server.key_pem).replace('\n', "\r\n");
     let read = certificates_from_pem(&both).expect("two");
     assert_eq!(read, [server.chain[0].clone(), ca.der.clone()]);
     assert_eq!(private_key_from_pem(&both).expect("one"), server.key());
-    // No newline at the end.
+    // Without a newline at the end.
     let cut = server.chain_pem.trim_end();
     assert_eq!(certificates_from_pem(cut).expect("one").len(), 1);
 }
@@ -192,7 +192,7 @@ fn a_key_given_as_a_path_is_not_shown() {
     assert_shows_nothing(&server.key_pem, &text);
 }
 
-/// The labels that errors may repeat.
+/// The labels that an error may contain.
 const LABELS: &[&str] = &[
     "CERTIFICATE",
     "ENCRYPTED PRIVATE KEY",
@@ -202,7 +202,7 @@ const LABELS: &[&str] = &[
     "X509 CRL",
 ];
 
-/// No eight bytes in a row of `input` stand in `text`, but for the words of PEM.
+/// Expects no eight consecutive bytes of `input` in `text`, except the words of PEM.
 #[track_caller]
 fn assert_shows_nothing(input: &str, text: &str) {
     let lines = |label| {
@@ -225,7 +225,7 @@ fn assert_shows_nothing(input: &str, text: &str) {
     }
 }
 
-/// A piece of a file: what a key has, broken or not, and what may stand around it.
+/// Generates a piece of a file: parts of a key, valid or not, and text around it.
 fn piece() -> impl Strategy<Value = String> {
     let label = prop_oneof![
         Just("PRIVATE KEY".to_owned()),

@@ -1,4 +1,4 @@
-//! TLS through somebody in between, who cuts it into pieces, ends it or changes it.
+//! TLS through an intermediary that cuts it into pieces, ends it or changes it.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use crate::net_support::{check_numbered, numbered, run, turns};
 use crate::support::rounds;
 use crate::tls_support::{NAME, client_config, server_config};
 
-/// Passes bytes on from one stream to another, in pieces of the sizes given over and over, until
-/// the end or the limit; then ends. Tells how many it passed. `spoil` changes the byte there.
+/// Passes bytes from one stream to another, in pieces of the given sizes in rotation, until the end
+/// or the limit; then ends. Returns the number of bytes passed. `spoil` changes the byte there.
 pub(crate) async fn pass_on(
     from: &MemoryStream,
     to: &MemoryStream,
@@ -40,12 +40,12 @@ pub(crate) async fn pass_on(
         }
         turns(usize::from(*size % 3 == 0)).await;
     }
-    // Whoever is gone does not hear of the end.
+    // The receiver may be gone.
     drop(to.send_eof().await);
     passed
 }
 
-/// A client and a server whose bytes go through somebody else.
+/// A client and a server whose bytes pass through an intermediary.
 pub(crate) struct Between {
     pub(crate) client: MemoryStream,
     pub(crate) server: MemoryStream,
@@ -64,7 +64,8 @@ pub(crate) fn between() -> Between {
     }
 }
 
-/// Sends messages one way through somebody who cuts them into pieces, and spoils a byte.
+/// Sends messages in one direction through an intermediary that cuts them into pieces, and spoils a
+/// byte.
 async fn through(
     sizes: &[usize],
     messages: &[usize],
@@ -104,7 +105,7 @@ async fn through(
         sent.expect("sent");
         return fared;
     }
-    // Where a length is spoilt in a handshake, both sides wait for more.
+    // If a length in the handshake is spoilt, both sides wait for more.
     match fail_after(Duration::from_millis(500), all).await {
         Ok((fared, ..)) => fared,
         Err(error) => (0, Err(error)),
@@ -134,7 +135,7 @@ proptest! {
         let (got, end) = run(through(&sizes, &messages, Some(spoil)));
         prop_assert!(got <= total);
         match end {
-            // The byte may lie behind the last, or be one that nothing depends on.
+            // The byte may lie behind the last one, or have no effect.
             Ok(None) => prop_assert_eq!(got, total),
             Ok(Some(_)) => prop_assert!(false, "no end"),
             Err(error) => prop_assert!(

@@ -1,4 +1,4 @@
-//! Handshakes that cannot succeed, over sockets: both sides say why, and what to do.
+//! Handshakes that cannot succeed, over sockets: both sides name the reason and the remedy.
 
 use futures_util::future::join;
 use soloio::tls::{
@@ -9,7 +9,8 @@ use soloio::{Error, block_on, connect_tcp, create_tcp_listener};
 use crate::certs::{Ca, Issued};
 use crate::support::deadline;
 
-/// What both sides say of one connection, the client at its first receive at the latest.
+/// Returns the errors of both sides of a connection; the client's comes at its first receive at the
+/// latest.
 fn said(client: ClientConfigBuilder, server: ServerConfigBuilder) -> (String, String) {
     let (client, server) = (client.build().expect("good"), server.build().expect("good"));
     block_on(async {

@@ -1,4 +1,4 @@
-//! A server's certificate is renewed while it runs: by hand, and by its files.
+//! Renewing a server's certificate while it runs: by a call, and through its files.
 
 use std::fs;
 use std::sync::{Arc, Mutex};
@@ -39,7 +39,7 @@ fn a_listener_takes_a_new_configuration() {
         listener.set_config(config(&after));
         let (new, _server) = meet().await;
         assert_eq!(new.peer_certificates().expect("shown"), after.chain);
-        // What was there stays.
+        // Existing connections continue.
         server.send(b"still here").await?;
         assert_eq!(old.receive().await?, b"still here");
         Ok::<_, soloio::Error>(())
@@ -82,7 +82,7 @@ fn files_that_changed_are_read_again() {
     assert_eq!(shown(&server, "a.example.org"), wild.chain);
     assert_eq!(shown(&rare, "localhost"), first.chain);
 
-    // Half of a change: the certificate without its key, then none at all.
+    // Half of a change: the certificate without its key, then no key at all.
     fs::write(&chain, &third.chain_pem).expect("a file");
     assert_eq!(shown(&server, "localhost"), second.chain);
     assert_eq!(shown(&server, "localhost"), second.chain);

@@ -1,4 +1,4 @@
-//! What the TLS tests share: a certificate made on the spot, configurations, pairs of TLS streams
+//! Helpers of the TLS tests: a certificate made at run time, configurations, pairs of TLS streams
 //! over any pair, a stream that moves one byte at a time.
 
 use std::future::Future;
@@ -17,7 +17,7 @@ use soloio::tls::rustls::{
 };
 use soloio::{ByteReceiveStream, ByteSendStream, ByteStream, Place, Result, Room};
 
-/// The name that the certificate is for.
+/// The name in the certificate.
 pub(crate) const NAME: &str = "localhost";
 
 struct Identity {
@@ -25,7 +25,7 @@ struct Identity {
     key: PrivateKeyDer<'static>,
 }
 
-/// One certificate for all tests of a process: making one takes a while.
+/// Returns one certificate for all tests of a process: making one takes a while.
 fn identity() -> &'static Identity {
     static IDENTITY: OnceLock<Identity> = OnceLock::new();
     IDENTITY.get_or_init(|| {
@@ -52,12 +52,12 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
 
 const BOTH: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
 
-/// A client's configuration, which trusts the certificate.
+/// Returns a client's configuration that trusts the certificate.
 pub(crate) fn client_of(versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
     client_with(provider(), versions)
 }
 
-/// The same, with another provider.
+/// Like `client_of`, with another provider.
 pub(crate) fn client_with(
     provider: Arc<CryptoProvider>,
     versions: &[&'static SupportedProtocolVersion],
@@ -71,12 +71,12 @@ pub(crate) fn client_with(
         .with_no_client_auth()
 }
 
-/// A server's configuration, with the certificate.
+/// Returns a server's configuration with the certificate.
 pub(crate) fn server_of(versions: &[&'static SupportedProtocolVersion]) -> ServerConfig {
     server_with(provider(), versions)
 }
 
-/// The same, with another provider.
+/// Like `server_of`, with another provider.
 pub(crate) fn server_with(
     provider: Arc<CryptoProvider>,
     versions: &[&'static SupportedProtocolVersion],
@@ -99,7 +99,7 @@ pub(crate) fn server_config() -> Arc<ServerConfig> {
     Arc::clone(CONFIG.get_or_init(|| Arc::new(server_of(BOTH))))
 }
 
-/// TLS over a pair: the client, and the server.
+/// Returns TLS over a pair: the client, and the server.
 pub(crate) async fn tls_over<S: ByteStream>(
     (a, b): (S, S),
     compatible: bool,
@@ -110,21 +110,21 @@ pub(crate) async fn tls_over<S: ByteStream>(
     (client.expect("a handshake"), server.expect("a handshake"))
 }
 
-/// TLS over a pair that is still to be made.
+/// Returns TLS over a pair that is still to be made.
 pub(crate) async fn tls<S: ByteStream>(
     pair: impl Future<Output = (S, S)>,
 ) -> (TlsStream<S>, TlsStream<S>) {
     tls_over(pair.await, true).await
 }
 
-/// The same, where no end is announced.
+/// Like `tls`, but the end of a connection needs no close_notify.
 pub(crate) async fn loose_tls<S: ByteStream>(
     pair: impl Future<Output = (S, S)>,
 ) -> (TlsStream<S>, TlsStream<S>) {
     tls_over(pair.await, false).await
 }
 
-/// TLS 1.2 only.
+/// Like `tls`, with TLS 1.2 only.
 pub(crate) async fn old_tls<S: ByteStream>(
     pair: impl Future<Output = (S, S)>,
 ) -> (TlsStream<S>, TlsStream<S>) {
@@ -189,7 +189,7 @@ impl<S: ByteStream> ByteStream for Trickle<S> {
     }
 }
 
-/// A pair in memory that moves one byte at a time.
+/// Returns a pair in memory that moves one byte at a time.
 pub(crate) async fn trickle(
     capacity: usize,
 ) -> (Trickle<soloio::MemoryStream>, Trickle<soloio::MemoryStream>) {

@@ -1,4 +1,4 @@
-//! TLS without a crypto provider: every configuration needs one, and says so.
+//! TLS without a crypto provider: every configuration needs one, and its error says so.
 
 use soloio::tls::rustls::RootCertStore;
 use soloio::tls::{client_config, default_provider, server_config};
