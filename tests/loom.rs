@@ -1,14 +1,14 @@
-//! Explores every interleaving of the code by which threads reach a loop: `src/executor/remote.rs`,
-//! and `src/runtime/calls.rs` on top of it.
+//! Explores every interleaving of the code that threads use to reach a loop:
+//! `src/executor/remote.rs`, and `src/runtime/calls.rs` on top of it.
 //!
 //! Run with `RUSTFLAGS="--cfg loom" cargo test --test loom --release`. The files under test are
 //! included below as they are, and find loom's `Arc` and `Mutex` where the crate has std's. Besides
 //! the assertions, loom itself fails a model in which all threads wait (a lost wake-up), in which
-//! two threads access an `UnsafeCell` without an order between them (what it holds plays no part),
-//! or after which an `Arc` is still alive.
+//! two threads access an `UnsafeCell` without an order between them (its content is irrelevant), or
+//! after which an `Arc` is still alive.
 //!
-//! A model that fails while other threads wait may abort the process: loom unwinds those when it is
-//! already gone. The first panic printed is the finding.
+//! A model that fails while other threads wait may abort the process: loom unwinds those threads
+//! when it is already gone. The first panic printed is the finding.
 //!
 //! The numbers in names and comments (E1, W1, ...) are those of the crate's list of failures seen
 //! in other runtimes. No model bounds preemptions: all run to the end of their state space.
@@ -34,23 +34,23 @@ mod remote;
 #[path = "../src/runtime/calls.rs"]
 mod calls;
 
-/// What the files under test have for `super::sync`.
+/// Stands for the crate's module that the files under test import as `super::sync`.
 mod sync {
     pub(crate) use loom::sync::{Arc, Mutex};
 }
 
-/// What an eventfd in an edge-triggered poller is to a loop: a ring ends one wait.
+/// The model of an eventfd in an edge-triggered poller: a ring ends one wait.
 struct Eventfd {
     rung: Mutex<bool>,
     condvar: Condvar,
     tally: StdArc<Tally>,
 }
 
-/// Why a lock can't fail here.
+/// The reason why a lock can't fail here.
 const NO_POISON: &str = "loom ends the test at the first panic";
 
-/// What happened to an [`Eventfd`]. Outside loom's sight: it must not order anything, and is only
-/// read when all threads were joined.
+/// The events of an [`Eventfd`]. loom does not see it: it must not order anything, and is only read
+/// when all threads were joined.
 #[derive(Default)]
 struct Tally {
     rings: AtomicUsize,
@@ -67,7 +67,7 @@ impl Eventfd {
         }
     }
 
-    /// The sleep in the kernel.
+    /// Stands for the sleep in the kernel.
     fn wait(&self) {
         let mut rung = self.rung.lock().expect(NO_POISON);
         while !*rung {
@@ -91,7 +91,7 @@ impl Drop for Eventfd {
     }
 }
 
-/// A loop that does nothing but take what other threads send it.
+/// A loop that only collects the wakes and posts of other threads.
 struct Loop {
     remote: Arc<Remote<Eventfd>>,
     wakes: Vec<usize>,
@@ -110,7 +110,7 @@ impl Loop {
         }
     }
 
-    /// One turn; `wait` is the sleep, if there is one.
+    /// Makes one turn; `wait` is called if the turn sleeps.
     fn turn_with(&mut self, wait: impl FnOnce(&Eventfd)) {
         let (mut wakes, mut posts) = (Vec::new(), Vec::new());
         if self.remote.try_sleep(&mut wakes, &mut posts) {
@@ -122,7 +122,7 @@ impl Loop {
         self.posts.append(&mut posts);
     }
 
-    /// One turn that has something to do, and so doesn't sleep.
+    /// Makes one turn with work left, which doesn't sleep.
     fn turn_awake(&mut self) {
         let (mut wakes, mut posts) = (Vec::new(), Vec::new());
         self.remote.drain(&mut wakes, &mut posts);
@@ -130,14 +130,14 @@ impl Loop {
         self.posts.append(&mut posts);
     }
 
-    /// Runs until so many wakes and posts came. A lost one is a sleep that loom finds endless.
+    /// Runs until `count` wakes and posts came. If one is lost, loom reports a sleep without end.
     fn run_until(&mut self, count: usize) {
         while self.wakes.len() + self.posts.len() < count {
             self.turn_with(Eventfd::wait);
         }
     }
 
-    /// For a thread that queues wake 1, then post 2.
+    /// Checks the result of a thread that queues wake 1, then post 2.
     fn check_got_both(&self) {
         assert_eq!(
             (&self.wakes[..], &self.posts[..]),
@@ -145,7 +145,7 @@ impl Loop {
         );
     }
 
-    /// W2: no more system calls to wake it than sleeps. To be called after all threads ended.
+    /// W2: at most one system call per sleep wakes the loop. To be called after all threads ended.
     fn check_rings(&self) {
         let rings = self.remote.bell().tally.rings.load(Relaxed);
         assert!(
@@ -194,8 +194,8 @@ fn spawn<T: 'static>(
     thread::spawn(move || run(shared))
 }
 
-/// W1 (tokio#525): the wake between "nothing queued" and the sleep. E6 (tokio#7589): what the
-/// waking thread did before is seen by the loop.
+/// W1 (tokio#525): the wake comes between "nothing queued" and the sleep. E6 (tokio#7589): the loop
+/// sees the stores that the waking thread made before.
 #[test]
 fn w1_e6_a_wake_is_never_lost_and_carries_what_came_before_it() {
     loom::model(|| {
@@ -217,8 +217,8 @@ fn w1_e6_a_wake_is_never_lost_and_carries_what_came_before_it() {
     });
 }
 
-/// W1, W2, E6: two threads wake a loop that goes to sleep before, between and after their wakes;
-/// the one that finds it already rung for has to be seen too, with what it did before.
+/// W1, W2, E6: two threads wake a loop that goes to sleep before, between and after their wakes.
+/// The wake that finds the bell already rung must be seen too, with the stores before it.
 #[test]
 fn w2_e6_two_threads_wake_a_sleeping_loop_with_one_ring_per_sleep() {
     loom::model(|| {
@@ -244,7 +244,7 @@ fn w2_e6_two_threads_wake_a_sleeping_loop_with_one_ring_per_sleep() {
     });
 }
 
-/// W1, W2: the post finds the loop anywhere between the push before it and its next sleep.
+/// W1, W2: the post comes anywhere between the wake before it and the loop's next sleep.
 #[test]
 fn w2_a_thread_that_wakes_and_posts_loses_neither() {
     loom::model(|| {
@@ -261,8 +261,8 @@ fn w2_a_thread_that_wakes_and_posts_loses_neither() {
     });
 }
 
-/// W1: a sleep that a timer or a socket ends takes the wake along or leaves it to the next one,
-/// also when its ring comes late.
+/// W1: a timer or a socket ends the sleep, which takes the wake along or leaves it to the next
+/// sleep, even if its ring comes late.
 #[test]
 fn w1_a_sleep_that_ends_by_itself_loses_nothing() {
     loom::model(|| {
@@ -414,7 +414,7 @@ fn counting_call(ran: &StdArc<AtomicUsize>, gone: &StdArc<AtomicUsize>) -> calls
     })
 }
 
-/// As a handle does it.
+/// Pushes a call as a handle does.
 fn push(calls: &Calls, remote: &Remote<Eventfd>, call: calls::Call) -> bool {
     let pushed = calls.push(call);
     if let Ok(true) = pushed {
@@ -423,7 +423,7 @@ fn push(calls: &Calls, remote: &Remote<Eventfd>, call: calls::Call) -> bool {
     pushed.is_ok()
 }
 
-/// Threads leave so many closures each; the loop runs them all, without an endless sleep.
+/// Threads post `counts` closures each; the loop runs them all, without an endless sleep.
 fn all_are_run<const THREADS: usize>(counts: [usize; THREADS]) {
     let (remote, queue) = (new_remote(), CallQueue::default());
     let (ran, gone) = (StdArc::default(), StdArc::default());
@@ -439,7 +439,7 @@ fn all_are_run<const THREADS: usize>(counts: [usize; THREADS]) {
     let mut owner = Loop::new(&remote);
     let all = counts.iter().sum();
     while ran.load(Relaxed) < all {
-        // As the loop does it: what was left over is no reason not to take in the wakes.
+        // Does as the loop does: a rest in the queue must not keep it from taking in the wakes.
         if queue.has_left() {
             owner.turn_awake();
         } else {
@@ -465,8 +465,8 @@ fn w1_a_closure_of_another_thread_is_enough_of_a_wake() {
     loom::model(|| all_are_run([1, 1]));
 }
 
-/// A closure that comes while the loop ends is run, dropped or given back: once, and for sure, so
-/// that who waits for it is released.
+/// A closure that comes while the loop ends is run, dropped or given back, exactly once, so that
+/// its caller is always released.
 #[test]
 fn a_closure_outlives_no_loop() {
     loom::model(|| {

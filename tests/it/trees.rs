@@ -1,11 +1,11 @@
 //! Random trees of groups, scopes, limits, shields, sockets and channels, with panics, drops and
 //! futures that move from one place to another, also to another runtime.
 //!
-//! Each tree grows from a seed, and so does what is done to it. It is cancelled in the end, and has
-//! to be gone after a bounded number of turns, with no scope and no descriptor left. A panic that
-//! is none of the tree's own fails the test, which prints the seed.
+//! Each tree grows from a seed, which also determines the actions on it. It is cancelled in the
+//! end, and has to be gone after a bounded number of turns, with no scope and no descriptor left. A
+//! panic that the tree did not cause fails the test, which prints the seed.
 //!
-//! The file is long because a tree, what is done to it and what has to hold are read together.
+//! Long because a tree, the actions on it and the conditions it must meet are read together.
 //!
 //! The long form: `SOLOIO_TEST_ROUNDS=1000000 cargo test --release --test it trees`; one tree, as
 //! many times as there are rounds: `SOLOIO_TEST_SEED=..`.
@@ -37,30 +37,30 @@ const HOUR: Duration = Duration::from_secs(3_600);
 
 const SHORT: Duration = Duration::from_micros(20);
 
-/// What the panics of a tree say.
+/// The message of the tree's own panics.
 const OWN: &str = "of the tree";
 
-/// How many turns a tree may take to its end once it is cancelled. Those that are found take a few
-/// hundred.
+/// The number of turns a tree may take to its end once it is cancelled. The trees that are found
+/// take a few hundred.
 const TURNS: usize = 4_000;
 
 type Boxed = Pin<Box<dyn Future<Output = Result<()>>>>;
 
-/// What a node knows. Its random numbers are its own, so that the tree does not depend on time.
+/// The state of a node. Its random numbers are its own, so that the tree does not depend on time.
 struct World {
     random: RefCell<Random>,
     shared: Rc<Shared>,
 }
 
-/// What is one for all.
+/// The state that all nodes share.
 struct Shared {
-    /// How long its shields are asked for: an hour, and what is in them ends by itself; or so short
-    /// that a loop of them ends within the turns.
+    /// The time of the shields: an hour, with contents that end by themselves; or so short that a
+    /// loop of shields ends within the turns.
     shield: Duration,
-    /// How many nodes it may still get.
+    /// The number of nodes that may still be made.
     room: Cell<usize>,
     scopes: RefCell<Vec<Rc<CancelScope>>>,
-    /// Futures that were begun in one place and go on where they are found.
+    /// Futures that were begun in one place and continue in another.
     moving: RefCell<Vec<Boxed>>,
 }
 
@@ -82,7 +82,7 @@ impl World {
     }
 
     fn below(&self, end: usize) -> usize {
-        // The low bits of this generator are poor.
+        // The low bits of this generator are not random enough.
         (self.random.borrow_mut().next() >> 16) as usize % end
     }
 
@@ -95,7 +95,7 @@ impl World {
     }
 }
 
-/// A future that is polled in several places, as long as it is there.
+/// A future that is polled in several places until it has ended.
 struct Held(Rc<RefCell<Option<Boxed>>>);
 
 impl Future for Held {
@@ -133,7 +133,7 @@ impl Drop for Contained {
     }
 }
 
-/// A node, with all that is below it. A `finite` one ends whether it is cancelled or not.
+/// Makes a node with everything below it. A `finite` one ends even if it is not cancelled.
 fn node(world: &Rc<World>, depth: usize, finite: bool) -> Boxed {
     let room = world.room.get();
     world.room.set(room.saturating_sub(1));
@@ -155,7 +155,7 @@ fn node(world: &Rc<World>, depth: usize, finite: bool) -> Boxed {
         5 => Box::pin(fail_after(world.limit(), below(&world))),
         6 => Box::pin(move_on_after(world.limit(), below(&world)).map(|ended| ended.map(drop))),
         7 => match world.one_in(2) {
-            // What may be in there for an hour ends by itself.
+            // A shield may last an hour, so its contents have to end by themselves.
             true => Box::pin(shield(world.shield, node(&world, depth - 1, true))),
             false => Box::pin(shield(Duration::ZERO, below(&world))),
         },
@@ -176,7 +176,7 @@ fn node(world: &Rc<World>, depth: usize, finite: bool) -> Boxed {
             Ok(())
         }),
         10 => Box::pin(async move { caught(below(&world)).await }),
-        // What moves takes nothing in that moves, or it might hold itself.
+        // A moving future takes no other moving one in, since it might contain itself.
         11 | 12 if depth < 5 => Box::pin(moved(Rc::clone(&world), below(&world))),
         11 | 12 => Box::pin(async move {
             let found = world.moving.borrow_mut().pop();
@@ -186,7 +186,7 @@ fn node(world: &Rc<World>, depth: usize, finite: bool) -> Boxed {
             }
         }),
         _ => Box::pin(async move {
-            // Dropped midway.
+            // The future is dropped before its end.
             let mut cut = below(&world);
             for _ in 0..world.below(3) {
                 if poll_once(cut.as_mut()).await.is_ready() {
@@ -199,7 +199,7 @@ fn node(world: &Rc<World>, depth: usize, finite: bool) -> Boxed {
     }
 }
 
-/// Lets the panics of the tree end here, and no others.
+/// Catches the tree's own panics, and resumes others.
 async fn caught(future: Boxed) -> Result<()> {
     match AssertUnwindSafe(future).catch_unwind().await {
         Ok(ended) => ended,
@@ -225,7 +225,7 @@ async fn group(world: Rc<World>, depth: usize, finite: bool) -> Result<()> {
             tasks.push(group.spawn(async move {
                 let ended = child.await;
                 if inner.one_in(3) {
-                    // A sibling, perhaps because of the cancel, and perhaps protected.
+                    // Spawns a sibling, perhaps after the cancel, and perhaps in a shield.
                     let late = leaf(Rc::clone(&inner), true);
                     let late = group.spawn(shield(inner.shield, late));
                     drop(late.await);
@@ -255,7 +255,7 @@ async fn group(world: Rc<World>, depth: usize, finite: bool) -> Result<()> {
     .await
 }
 
-/// Polls a future in one place, then goes on with it in another, or leaves it to others.
+/// Polls a future in one place, then continues it in another, or leaves it in `moving`.
 async fn moved(world: Rc<World>, future: Boxed) -> Result<()> {
     let future = Rc::new(RefCell::new(Some(future)));
     let lent = || Box::pin(Held(Rc::clone(&future))) as Boxed;
@@ -277,7 +277,7 @@ async fn moved(world: Rc<World>, future: Boxed) -> Result<()> {
     }
 }
 
-/// A place to poll it in.
+/// Wraps a future in a place to poll it in.
 fn surrounded(world: &Rc<World>, future: Boxed) -> Boxed {
     match world.below(6) {
         0 => Box::pin(fail_after(world.limit(), future)),
@@ -296,7 +296,7 @@ fn surrounded(world: &Rc<World>, future: Boxed) -> Boxed {
     }
 }
 
-/// A leaf; the drop of some panics, at the end or midway.
+/// A leaf; some leaves panic in a drop, at the end or before.
 async fn leaf(world: Rc<World>, finite: bool) -> Result<()> {
     let panics = || {
         if !thread::panicking() {
@@ -305,8 +305,8 @@ async fn leaf(world: Rc<World>, finite: bool) -> Result<()> {
     };
     let dropped = world.one_in(12).then(|| OnDrop(panics));
     let ended = calm_leaf(world, finite).await;
-    // Here and not at the end: the compiler leaks what is returned when a local's drop panics
-    // (rust-lang/rust#47949).
+    // Dropped here and not at the end of the scope: the compiler leaks a returned value when a
+    // local's drop panics (rust-lang/rust#47949).
     drop(dropped);
     ended
 }
@@ -338,7 +338,7 @@ async fn calm_leaf(world: Rc<World>, finite: bool) -> Result<()> {
             received.map(drop)
         }
         7 => {
-            // Cleans up, within what is left of the time.
+            // Cleans up in a shield, within the rest of its time.
             let ended = yields(&world).await;
             shield(world.shield, yields(&world)).await?;
             ended
@@ -357,7 +357,7 @@ async fn calm_leaf(world: Rc<World>, finite: bool) -> Result<()> {
             let (_sender, receiver) = create_memory_object_stream::<u8>(1);
             receiver.receive().await.map(drop)
         }
-        // What heeds nothing ends with the allowance of the shields.
+        // A loop that ignores the cancel ends with the allowance of the shields.
         14 if world.shield < HOUR && world.one_in(4) => loop {
             drop(yield_now().await);
         },
@@ -394,7 +394,7 @@ async fn talk<S: ByteStream>((a, b): (S, S)) -> Result<()> {
     received.map(drop)
 }
 
-/// One tree from its seed to its end; how many turns it took from its cancel on.
+/// Runs one tree from its seed to its end; returns the number of turns after its cancel.
 fn grow(seed: u64) -> usize {
     let root = Rc::new(CancelScope::new());
     let world = Rc::new(World {
@@ -418,7 +418,7 @@ fn grow(seed: u64) -> usize {
     let mut home = 0;
     let current = Rc::new(Cell::new(0));
     let enter = |runtime: &Runtime| {
-        // From here on those that were spawned before poll it no more.
+        // From here on the tasks that were spawned earlier do not poll it any more.
         current.set(current.get() + 1);
         let (mut held, own, current) = (Held(Rc::clone(&tree)), current.get(), Rc::clone(&current));
         runtime.spawn(poll_fn(move |cx| match current.get() == own {
@@ -436,7 +436,8 @@ fn grow(seed: u64) -> usize {
             scope.cancel("from outside");
         }
         if world.one_in(5) && !task.is_finished() {
-            // To the other runtime, with all that waits; perhaps into the middle of a task there.
+            // Moves to the other runtime with all its waits, perhaps into the middle of a task
+            // there.
             home = 1 - home;
             earlier.push(std::mem::replace(&mut task, enter(&runtimes[home])));
         }
@@ -445,11 +446,12 @@ fn grow(seed: u64) -> usize {
     if !world.one_in(8) {
         root.cancel("the end");
         while !task.is_finished() {
-            // What waits in a combinator is woken by the runtime in which it began.
+            // A wait in a combinator is woken by the runtime in which it began.
             runtimes.iter_mut().for_each(turn);
             turns += 1;
             if turns % 100 == 0 {
-                // Nothing polls what is left in there, so its shields would last for their hour.
+                // Futures in `moving` are not polled, so a shield among them would last for its
+                // hour.
                 end(&mut runtimes, (None, world.moving.take()), turns / 100 % 3);
             }
             if turns == TURNS {
@@ -470,7 +472,7 @@ fn grow(seed: u64) -> usize {
     turns
 }
 
-/// Drops what is left in one of the runtimes, or outside.
+/// Drops the rest in one of the runtimes, or outside.
 fn end(runtimes: &mut [Runtime; 2], left: (Option<Boxed>, Vec<Boxed>), place: usize) {
     let dropped = catch_unwind(AssertUnwindSafe(|| match place {
         0 => drop(left),
@@ -479,7 +481,7 @@ fn end(runtimes: &mut [Runtime; 2], left: (Option<Boxed>, Vec<Boxed>), place: us
     dropped.unwrap_or_else(check);
 }
 
-/// A turn that lets the panics of the tree pass: a task's goes on in there.
+/// Runs a turn, and catches the tree's own panics, which the turn resumes.
 fn turn(runtime: &mut Runtime) {
     let turned = catch_unwind(AssertUnwindSafe(|| runtime.turn(Some(Duration::ZERO))));
     match turned {

@@ -18,7 +18,7 @@ use crate::support::{poll_once, rounds};
 
 #[test]
 fn d1_an_empty_datagram_is_a_datagram() {
-    // Taken for an end or an error (ponyc#5289, mongoose#3696, libkqueue#39).
+    // An empty datagram was taken for an end or an error (ponyc#5289, mongoose#3696, libkqueue#39).
     run(async {
         let (a, b) = (udp().await, udp().await);
         for data in [&b""[..], b"x", b""] {
@@ -56,7 +56,7 @@ fn is_refused<T>(result: Result<T>) -> bool {
 
 #[test]
 fn d2_a_refused_datagram_is_told_once_and_the_socket_lives_on() {
-    // The error never surfaces, and the receive hangs (tokio#8000, tokio#8001).
+    // The error never came, and the receive hung (tokio#8000, tokio#8001).
     run(async {
         let gone = StdSocket::bind("127.0.0.1:0").expect("a port");
         let address = gone.local_addr().expect("bound");
@@ -76,7 +76,7 @@ fn d2_a_refused_datagram_is_told_once_and_the_socket_lives_on() {
             }
             assert!(polled(5, socket.receive()).await.is_none(), "once only");
         }
-        // By a send too.
+        // The next send reports it too.
         socket.send(b"anybody?").await.expect("sent");
         assert!(is_refused(socket.send(b"anybody?").await));
         let back = StdSocket::bind(address).expect("the port is free");
@@ -131,7 +131,7 @@ fn d4_what_is_cut_off_is_told() {
             assert_eq!((&*got.data, got.truncated), (&data[..size.min(100)], cut));
             assert_eq!(got.from, b.local_addr());
         }
-        // Room for nothing: the datagram is there, and all of it is lost.
+        // A buffer without room: the datagram is received, and all of it is lost.
         a.send_to(&data, b.local_addr()).await.expect("sent");
         let got = b.receive_into(&mut []).await;
         assert!(got.is_err() || got.is_ok_and(|got| got.truncated));
@@ -140,7 +140,7 @@ fn d4_what_is_cut_off_is_told() {
 
 #[test]
 fn d5_a_datagram_that_is_too_large_is_an_error_and_no_more() {
-    // bun#35922, its second face.
+    // bun#35922, its second case.
     run(async {
         let (a, b) = (udp().await, udp().await);
         let connected = create_connected_udp_socket("127.0.0.1", b.local_addr().port()).await;
@@ -168,13 +168,13 @@ fn d5_a_datagram_that_is_too_large_is_an_error_and_no_more() {
 
 #[test]
 fn d6_a_flood_starves_nobody() {
-    // ponyc#5644 charges even empty reads to the budget.
+    // ponyc#5644 counts even empty reads against the budget.
     run(async {
         let (a, b) = (udp().await, udp().await);
         let (over, ticks) = (Cell::new(false), Cell::new(0));
         let flood = async {
             for _ in 0..rounds(100_000) {
-                // Never has to wait: there is always room, and always one datagram.
+                // Never waits: there is always room, and always one datagram.
                 a.send_to(b"x", b.local_addr()).await.expect("sent");
                 b.receive().await.expect("received");
             }
@@ -200,7 +200,7 @@ fn d6_a_flood_starves_nobody() {
     });
 }
 
-/// A future that is done holds nothing, though it is kept: the next one is not `Busy`.
+/// A future that is done claims no direction while it still exists: the next one is not `Busy`.
 #[test]
 fn a_future_that_is_done_holds_no_direction() {
     run(async {
@@ -278,7 +278,7 @@ fn a_dual_stack_socket_reaches_both_families_and_shows_ipv4_as_such() {
 
 #[test]
 fn the_local_port_asked_for_is_the_one_bound() {
-    // AnyIO forgets it.
+    // AnyIO ignores the port.
     run(async {
         let first = udp().await;
         let port = first.local_addr().port();
@@ -303,8 +303,8 @@ fn the_local_port_asked_for_is_the_one_bound() {
     });
 }
 
-/// The count of long bursts ran over where the descriptor was lent out: it is looked at once only,
-/// and nothing is asked of the kernel then.
+/// The count of long bursts overflowed on a socket whose descriptor was lent out. It saturates now,
+/// and such a socket does not ask the kernel to join datagrams.
 #[test]
 fn any_number_of_long_bursts_is_received_from_a_lent_socket() {
     run(async {

@@ -1,5 +1,6 @@
-//! UDP many at a time: nothing is lost, doubled, joined or put out of order by what is taken and
-//! given in one system call, whichever calls are mixed, cancelled, or missing in the system.
+//! UDP with many datagrams at a time: system calls that take or give several at once lose, double,
+//! join and reorder nothing, with any mixture of calls, with cancels, and on systems without those
+//! calls.
 
 #![allow(unsafe_code, reason = "asks the kernel for a socket option")]
 
@@ -31,7 +32,7 @@ pub(crate) async fn connected(peer: &UdpSocket, batching: bool) -> ConnectedUdpS
 
 type Sent = VecDeque<(Vec<u8>, SocketAddr)>;
 
-/// Sends some datagrams by a random call, and notes them.
+/// Sends some datagrams by a random method, and notes them.
 async fn send_some(random: &mut Random, from: &UdpSocket, to: SocketAddr, sent: &mut Sent) {
     let start = random.below(60_000);
     let known = numbered(start, 6_000);
@@ -66,7 +67,7 @@ async fn send_some(random: &mut Random, from: &UdpSocket, to: SocketAddr, sent: 
     }
 }
 
-/// Receives by a random call, some of which are cancelled first.
+/// Receives by a random method; some receives are cancelled first.
 async fn receive_some(
     random: &mut Random,
     at: &UdpSocket,
@@ -74,7 +75,7 @@ async fn receive_some(
     sent: &mut Sent,
 ) {
     if random.below(4) == 0 {
-        // Polled once: either it has one, or it has taken none.
+        // Polled once: it either has a datagram, or has taken none.
         let got = poll_once(std::pin::pin!(at.receive())).await;
         if let Poll::Ready(got) = got {
             assert_eq!(Some(got.expect("received")), sent.pop_front());
@@ -171,7 +172,7 @@ fn connected_sockets_send_and_receive_many() {
     }
 }
 
-/// Sends bursts until the receiver takes datagrams ahead, and leaves it with some.
+/// Sends bursts until the receiver takes datagrams ahead, and leaves some in the socket.
 async fn with_some_ahead(at: &UdpSocket, from: &UdpSocket) -> Vec<Vec<u8>> {
     let mut left = VecDeque::new();
     for round in 0..8_u8 {
@@ -197,7 +198,7 @@ fn what_was_taken_ahead_outlives_the_loop_that_took_it() {
     );
     let (at, from) = block_on(async { (udp().await, udp().await) });
     let left = first.block_on(with_some_ahead(&at, &from));
-    // The kernel's queue has no more of them: they are in the socket.
+    // The kernel's queue is empty: the rest is in the socket.
     let mut kernel = [0; 9];
     let std = StdSocket::from(at.as_fd().try_clone_to_owned().expect("a duplicate"));
     let empty = std.recv(&mut kernel).expect_err("taken ahead");
@@ -314,12 +315,12 @@ fn a_flood_of_batches_starves_nobody() {
             flood.as_mut().poll(cx)
         })
         .await;
-        // 8 sent datagrams count as one operation, and a turn has 256.
+        // 8 sent datagrams count as one operation, and a turn has a budget of 256.
         assert!(turns > rounds(5_000) * 8 / 256, "{turns} turns");
     });
 }
 
-/// Whether the kernel was asked to hand out several datagrams as one.
+/// True if the kernel was asked to return several datagrams as one.
 fn is_coalesced(socket: &UdpSocket) -> bool {
     let (mut on, mut length) = (0_i32, 4);
     // SAFETY: pointer and length are those of one integer.
@@ -361,7 +362,7 @@ fn long_bursts_of_one_sender_come_together_also_in_ordinary_receives() {
     });
 }
 
-/// Whoever has the descriptor gets datagrams as they were sent.
+/// Other owners of the descriptor get datagrams as they were sent.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_socket_that_changes_hands_keeps_datagrams_apart() {
@@ -377,7 +378,7 @@ fn a_socket_that_changes_hands_keeps_datagrams_apart() {
         socket.receive_many(&mut buffer).await.expect("one");
         assert!(is_coalesced(&socket), "so the kernel puts them together");
 
-        // A duplicate, whose owner knows nothing of that.
+        // A duplicate, in which this state is not known.
         let duplicate = socket.as_fd().try_clone_to_owned().expect("a descriptor");
         let duplicate = UdpSocket::try_from(duplicate).expect("a UDP socket");
         send().await.expect("sent");
@@ -386,7 +387,7 @@ fn a_socket_that_changes_hands_keeps_datagrams_apart() {
         }
         drop(duplicate);
 
-        // std knows no way to ask.
+        // std cannot ask for the sizes.
         let std: std::net::UdpSocket = socket.try_into().expect("a socket");
         send().await.expect("sent");
         for _ in 0..10 {

@@ -1,5 +1,5 @@
-//! UDP on a host with several addresses: each datagram tells which of them it came to, and is
-//! answered from there (tokio#6737, rust#128704).
+//! UDP on a host with several addresses: each datagram has the address it was sent to, and the
+//! answer goes out from there (tokio#6737, rust#128704).
 
 #![cfg(target_os = "linux")]
 
@@ -25,7 +25,7 @@ fn at(server: &UdpSocket, ip: impl Into<IpAddr>) -> SocketAddr {
     SocketAddr::new(ip.into(), server.local_addr().port())
 }
 
-/// A client that takes answers of this address only.
+/// Returns a client that receives answers from this address only.
 fn client(server: SocketAddr) -> StdSocket {
     let any = if server.is_ipv4() {
         "0.0.0.0:0"
@@ -38,7 +38,7 @@ fn client(server: SocketAddr) -> StdSocket {
     client
 }
 
-/// The answer is there, since loopback is at once.
+/// Returns the answer, which has arrived: loopback delivers immediately.
 fn answer(client: &StdSocket) -> Vec<u8> {
     let mut room = [0; 2000];
     let length = client.recv(&mut room).expect("an answer from there");
@@ -59,7 +59,7 @@ fn an_answer_goes_out_from_where_the_question_came_to() {
             (Family::V6, false),
         ] {
             let server = wildcard(family, batching).await;
-            // More at once than one call takes, so that batches are ahead too.
+            // More datagrams than one call takes, so that some are taken ahead too.
             for _ in 0..3 {
                 let clients: Vec<_> = loopbacks()
                     .map(|ip| (ip, client(at(&server, ip))))
@@ -121,7 +121,7 @@ fn whole_batches_are_answered_from_where_they_came_to() {
     });
 }
 
-/// One sender's equal datagrams come as one message, with its destination beside the size.
+/// Equal datagrams of one sender come as one message, with the destination beside the size.
 #[test]
 fn a_train_tells_its_destination() {
     run(async {
@@ -149,7 +149,7 @@ fn a_train_tells_its_destination() {
                     left -= 1;
                 }
             }
-            // And one by one, out of a batch that is ahead.
+            // The same one by one, from a batch that was taken ahead.
             let mut rest = &data[..];
             sender
                 .send_segments(&mut rest, 100, to)
@@ -181,7 +181,7 @@ fn a_link_local_address_is_answered_from() {
                     let client = client(SocketAddrV6::new(ip, port, 0, scope).into());
                     let mut room = [0; 9];
                     let from = loop {
-                        // What is sent to an address that was added just now may be lost.
+                        // A datagram to an address that was added just now may be lost.
                         client.send(b"x").expect("sent");
                         let receive = server.receive_into(&mut room);
                         let came = move_on_after(Duration::from_millis(50), receive).await;
@@ -235,7 +235,7 @@ fn an_adopted_socket_tells_if_the_kernel_does() {
     });
 }
 
-/// A group and a broadcast address cannot be answered from.
+/// A group or a broadcast address cannot be the source of an answer.
 #[test]
 fn what_came_to_many_is_answered_from_the_interface() {
     run(async {
@@ -315,9 +315,9 @@ fn a_source_that_cannot_be_is_refused_and_the_socket_goes_on() {
     });
 }
 
-/// A peer sends more beside a datagram than there is room for: the datagram is lost, those around
-/// it are not, and an error says so. The size of the datagrams in a message stands there too, and
-/// without it two would be taken for one.
+/// A peer adds more control data to a datagram than there is room for: that datagram is lost, those
+/// around it are not, and an error reports it. The size of the datagrams in a message is control
+/// data too, and without it two would be taken for one.
 #[test]
 fn control_data_without_room_is_told_once() {
     in_namespace(

@@ -1,4 +1,4 @@
-//! UDP: what sockets can be told, names as destinations, what errors are about.
+//! UDP: socket options, names as destinations, and the subject of errors.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket as StdSocket};
@@ -18,7 +18,7 @@ fn loopback() -> Interface {
         .expect("every system has one")
 }
 
-/// The operation was refused before or by the system, with words about it.
+/// Expects an error of the library or the system with these words.
 fn invalid<T: std::fmt::Debug>(result: Result<T>, words: &str) {
     match result {
         Err(Error::Io(error)) => {
@@ -78,7 +78,7 @@ fn an_ipv6_group_is_joined_by_interface() {
         let to = SocketAddrV6::new(group, at.local_addr().port(), 0, scope);
         match at.send_to(b"all", to.into()).await {
             Ok(()) => assert_eq!(at.receive().await.expect("received").0, b"all"),
-            // Loopback needs no route for groups, and some machines give it none.
+            // Loopback needs no route for groups, and some machines have none there.
             Err(error) => assert_eq!(UdpFault::of(&error), UdpFault::Peer, "{error}"),
         }
         at.set_multicast_loop(false).expect("set");
@@ -114,7 +114,7 @@ fn groups_that_are_none_are_refused() {
             .expect("a socket");
         invalid(v6.join_multicast(group, LOCAL), "by its index");
         invalid(v6.set_ttl(0), "a TTL of 1 to 255");
-        // Interfaces that are not there.
+        // Interfaces that do not exist.
         let group = Ipv4Addr::new(239, 255, 81, 9);
         refused!(v4.join_multicast(group, 4_000_000), Error::Io(_));
         refused!(

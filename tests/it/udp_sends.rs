@@ -1,4 +1,4 @@
-//! UDP sends of many: how far they went is told whatever stops them.
+//! UDP sends of many datagrams: the number of those sent is known after every kind of stop.
 
 #![allow(
     unsafe_code,
@@ -17,7 +17,7 @@ use crate::cancel_everywhere::everywhere;
 use crate::net_support::{TempDir, numbered, polled, refused, run, turns, udp};
 use crate::udp_batches::{connected, socket};
 
-/// Has the kernel refuse segments, as it does for a device that cannot compute checksums.
+/// Makes the kernel refuse segments, as for a device that cannot compute checksums.
 fn without_checksums(socket: &UdpSocket) {
     let on: libc::c_int = 1;
     // SAFETY: pointer and length are those of one integer.
@@ -178,7 +178,7 @@ fn many_datagrams() {
         let send = async {
             turns(2).await;
             let cut = cut.apply(sender.send_many(&mut rest)).await;
-            // Whatever was cut off, the rest is exactly what did not go.
+            // After any cut the rest is exactly what was not sent.
             sender.send_many(&mut rest).await.expect("sent");
             cut.is_some()
         };
@@ -233,7 +233,7 @@ fn many_go_and_come_by_whatever_calls_there_are() {
     });
 }
 
-/// A device that cannot cut, a kernel that does not know how, systems without the calls.
+/// A device without segmentation, a kernel without support, systems without the calls.
 #[cfg(target_os = "linux")]
 #[test]
 fn the_kernels_own_refusals_change_nothing() {
@@ -257,7 +257,7 @@ fn the_kernels_own_refusals_change_nothing() {
             .arg(&own)
             .args(["--exact", "--nocapture", "--test-threads=1"])
             .arg("udp_sends::many_go_and_come_by_whatever_calls_there_are")
-            // A leak checker cannot work in a process that is traced.
+            // A leak checker does not work in a traced process.
             .env("LSAN_OPTIONS", "detect_leaks=0")
             .output();
         let Ok(output) = traced else {

@@ -1,5 +1,5 @@
-//! UNIX sockets: full backlogs, stale files, permissions, names, descriptors that come with bytes.
-//! U1 to U6 of the list of failures seen elsewhere.
+//! UNIX sockets: full backlogs, stale files, permissions, names, descriptors beside bytes. U1 to U6
+//! of the list of failures seen elsewhere.
 
 use std::ffi::OsString;
 use std::fs;
@@ -20,7 +20,7 @@ use crate::support::{alone, fds, rounds};
 
 #[test]
 fn u1_a_full_backlog_is_waited_for() {
-    // The socket is returned unconnected (mio#1560, cockpit#9861).
+    // An unconnected socket was returned (mio#1560, cockpit#9861).
     run(async {
         let dir = TempDir::new();
         let path = dir.path("socket");
@@ -58,7 +58,7 @@ fn u1_a_full_backlog_is_waited_for() {
 
 #[test]
 fn u1_waiting_for_a_full_backlog_takes_no_time_of_the_processor() {
-    // AnyIO's back ends spin, or hand out a dead stream.
+    // AnyIO's back ends busy-loop, or return a dead stream.
     run(async {
         let unique = format!("\0soloio-full-{}", std::process::id());
         let dir = TempDir::new();
@@ -71,7 +71,7 @@ fn u1_waiting_for_a_full_backlog_takes_no_time_of_the_processor() {
             let limited = fail_after(limit, connect_unix(&name)).await;
             refused!(limited, Error::TimedOut);
             let used = kernel::thread_time() - start;
-            // In a debug build under load; a loop that spins uses all of it.
+            // The bound is for a debug build under load; a busy loop uses all of the time.
             assert!(used < limit / 4, "{used:?} of {limit:?}");
             drop(listener.accept().await.expect("the filler"));
             drop(filler);
@@ -121,7 +121,7 @@ fn u2_a_live_owner_is_left_alone_even_with_a_full_backlog() {
         drop(owner.accept().await.expect("the filler"));
         let client = connect_unix(&path).await.expect("the owner still listens");
         client.send(b"x").await.expect("sent");
-        // The probe of the second listener may stand in the queue before.
+        // The probe of the second listener may be earlier in the queue.
         loop {
             let server = owner.accept().await.expect("accepts");
             if server
@@ -138,7 +138,7 @@ fn u2_a_live_owner_is_left_alone_even_with_a_full_backlog() {
 
 #[test]
 fn u3_the_mode_is_the_one_asked_for() {
-    // chmod after listen (websocketd#474), or the process's umask (gitlab-mcp#415).
+    // The mode was set after listen (websocketd#474), or was the umask's (gitlab-mcp#415).
     run(async {
         let dir = TempDir::new();
         for mode in [0o600, 0o660, 0o666, 0o700] {
@@ -153,7 +153,7 @@ fn u3_the_mode_is_the_one_asked_for() {
     });
 }
 
-/// Connects, talks, and compares the names.
+/// Connects, exchanges a byte, and compares the names.
 async fn talks_at(name: OsString, is_path: bool) {
     let listener = create_unix_listener(&name).await.expect("listens");
     let client = connect_unix(&name).await.expect("connects");
@@ -187,7 +187,7 @@ proptest! {
         ..ProptestConfig::with_cases(200)
     })]
 
-    // U4: names that are cut off or padded (tokio#6838, anyio#781, libuv's pipe_overlong_path).
+    // U4: names were cut off or padded (tokio#6838, anyio#781, libuv's pipe_overlong_path).
     #[test]
     fn u4_any_name_survives_the_round_trip(bytes in prop::collection::vec(1_u8.., 1..60)) {
         run(async {
@@ -220,7 +220,7 @@ fn u4_the_longest_names_fit() {
 
 #[test]
 fn u6_descriptors_that_come_with_plain_bytes_neither_leak_nor_stall() {
-    // A plain receive stops at a message with descriptors, and no further edge comes.
+    // A plain receive stopped at a message with descriptors, and no further edge came.
     alone(
         "unix::u6_descriptors_that_come_with_plain_bytes_neither_leak_nor_stall",
         || {
@@ -231,7 +231,7 @@ fn u6_descriptors_that_come_with_plain_bytes_neither_leak_nor_stall() {
                 let listener = create_unix_listener(&path).await.expect("listens");
                 let mut peer = StdStream::connect(&path).expect("connects");
                 let ours = listener.accept().await.expect("accepts");
-                // The loop makes what it needs before the count.
+                // The loop opens its own descriptors before the count.
                 turns(2).await;
                 assert!(
                     crate::net_support::polled(2, ours.receive())
@@ -261,7 +261,7 @@ fn u6_descriptors_that_come_with_plain_bytes_neither_leak_nor_stall() {
                         assert_eq!(got, b"plainwithand withplain");
                     };
                     if n % 2 == 0 {
-                        // All of it stands in the queue when the one edge comes.
+                        // Everything is in the queue when the one edge comes.
                         write(&mut peer);
                         receive.await;
                     } else {

@@ -1,5 +1,5 @@
-//! Who gets a UNIX path: several starters at once, live owners, stale files, files of other kinds;
-//! permissions from the first moment on; files that go with their socket.
+//! Binding a UNIX path: several starters at once, live owners, stale files, files of other kinds;
+//! permissions from the first moment on; files that are removed with their socket.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -28,7 +28,7 @@ fn in_use<T: std::fmt::Debug>(result: Result<T>) {
     }
 }
 
-/// Leaves what a server that was killed leaves.
+/// Leaves a socket file without an owner, as a killed server does.
 fn stale(path: &Path) {
     drop(StdListener::bind(path).expect("the path is free"));
     until_stale(path);
@@ -36,8 +36,8 @@ fn stale(path: &Path) {
 
 #[test]
 fn of_many_starters_on_one_stale_path_one_wins() {
-    // U2: each took the other's file, bound but not listening yet, for stale.
-    // Alone: a process that another test starts would hold the winner's descriptor for a moment.
+    // U2: each took the other's file, bound but not listening yet, for stale. Runs alone: a process
+    // that another test starts would hold the winner's descriptor for a moment.
     alone(
         "unix_bind::of_many_starters_on_one_stale_path_one_wins",
         starters_race,
@@ -54,13 +54,13 @@ fn starters_race() {
         let starters: Vec<_> = (0..STARTERS)
             .map(|_| {
                 scope.spawn(|| {
-                    // No panic in here: the others would wait for ever.
+                    // No panic in here: the other threads would wait for ever.
                     let (mut wins, mut unheard) = (0, Vec::new());
                     for round in 0..rounds {
                         barrier.wait();
                         let listener = block_on(create_unix_listener(&path));
                         barrier.wait();
-                        // All have tried: whoever has won answers.
+                        // All have tried: the one that has won answers.
                         match listener {
                             Ok(listener) if answers(&listener, &path) => wins += 1,
                             Ok(_) => unheard.push(format!("{round}: has lost its path")),
@@ -91,13 +91,13 @@ fn starters_race() {
     });
 }
 
-/// True if a client of the path meets this listener, not another that has the path now.
+/// True if a client of the path reaches this listener, not another one that has the path now.
 fn answers(listener: &UnixListener, path: &Path) -> bool {
     block_on(async {
         let talk = async {
             let client = connect_unix(path).await?;
             client.send(b"x").await?;
-            // Probes of the losers stand in the queue too, and have ended.
+            // Probes of the losers are in the queue too, and have ended.
             while listener.accept().await?.next().await?.is_none() {}
             Ok::<_, Error>(())
         };
@@ -105,7 +105,7 @@ fn answers(listener: &UnixListener, path: &Path) -> bool {
     })
 }
 
-/// The environment variable by which a child knows that it is one; it holds the path.
+/// Marks a process as a starter; the value is the path.
 const STARTER: &str = "SOLOIO_TEST_STARTER";
 
 /// Not a test: the child that `of_many_processes_one_wins` starts.
@@ -116,7 +116,7 @@ fn starter_process() {
     };
     let listener = block_on(create_unix_listener(&path));
     println!("{}", if listener.is_ok() { "won" } else { "lost" });
-    // Holds it until the parent has heard of all.
+    // Holds the listener until the parent has read the results of all.
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).expect("a pipe");
 }
@@ -234,7 +234,7 @@ fn a_stale_file_of_the_other_kind_is_replaced() {
 
 #[test]
 fn nobody_ever_sees_a_wider_mode() {
-    // U3: the file is made with the umask's bits and narrowed later.
+    // U3: the file was made with the umask's mode and changed later.
     let _guard = deadline();
     let dir = TempDir::new();
     let (path, done) = (dir.path("socket"), AtomicBool::new(false));
@@ -300,7 +300,7 @@ fn the_file_goes_with_its_socket_and_no_other_does() {
         drop(datagram().unlink_on_close(true).await.expect("bound"));
         assert!(!path.exists(), "dropped");
 
-        // Somebody else's file has taken the place.
+        // Another file has taken the place.
         let second = listen().await.expect("listens");
         fs::remove_file(&path).expect("the administrator may");
         let third = create_unix_listener(&path).await.expect("listens");
@@ -330,7 +330,7 @@ fn a_connected_datagram_socket_that_fails_leaves_no_file() {
     });
 }
 
-/// Not a test: the child of the one below, another user without rights of its own.
+/// Not a test: the child of the next test, another user without rights of its own.
 #[test]
 fn unprivileged_process() {
     let Some(dir) = std::env::var_os("SOLOIO_TEST_FOLDER") else {
@@ -355,7 +355,7 @@ fn a_folder_that_cannot_be_read_takes_free_names_and_keeps_stale_ones() {
         .args(["--exact", "unix_bind::unprivileged_process", "--nocapture"])
         .env("SOLOIO_TEST_FOLDER", dir.all());
     if fs::read_dir(dir.all()).is_ok() {
-        // The superuser may read everything; its child is nobody.
+        // The superuser may read everything, so its child runs as the user `nobody`.
         let copy = std::env::temp_dir().join(format!("soloio-nobody-{}", std::process::id()));
         let copied = fs::copy(std::env::current_exe().expect("this test"), &copy);
         copied.expect("room for a copy that everybody may run");

@@ -1,5 +1,5 @@
-//! UNIX datagram sockets: whole, in order, none lost; full receivers; names; errors that leave the
-//! socket good.
+//! UNIX datagram sockets: whole datagrams, in order, none lost; full receivers; names; errors after
+//! which the socket still works.
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -199,7 +199,7 @@ fn one_at_a_time_and_abort_ends_who_waits() {
     });
 }
 
-/// Sends until no more is taken; tells how many were.
+/// Sends until a send waits; returns the number of datagrams sent.
 async fn fill(send: impl AsyncFn() -> Option<Result<()>>) -> usize {
     let mut sent = 0;
     while let Some(done) = send().await {
@@ -235,7 +235,7 @@ fn a_full_receiver_makes_each_kind_of_sender_wait_without_spinning() {
         let ((first, second), used) = join(senders, wait).await;
         first.expect("there is room again");
         second.expect("there is room again");
-        // In a debug build under load; a loop that spins uses all of it.
+        // The bound is for a debug build under load; a busy loop uses all of the time.
         assert!(used < Duration::from_millis(60), "{used:?} of 200 ms");
 
         let before = fill(async || polled(4, a.send(&[7; 1000])).await).await;

@@ -1,5 +1,5 @@
-//! Descriptors that travel with bytes, credentials, and pairs: U5 and U6 of the list of failures
-//! seen elsewhere.
+//! Descriptors sent beside bytes, credentials, and pairs: U5 and U6 of the list of failures seen
+//! elsewhere.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -22,7 +22,7 @@ fn null() -> File {
     File::open("/dev/null").expect("a descriptor")
 }
 
-/// A pipe whose reading end tells that every writing end is gone.
+/// Returns a pipe; its reading end shows when every writing end is closed.
 fn pipe() -> (File, OwnedFd) {
     let (ours, theirs) = StdStream::pair().expect("two descriptors");
     (File::from(OwnedFd::from(ours)), theirs.into())
@@ -122,7 +122,7 @@ fn one_at_a_time() {
 
 #[test]
 fn u5_too_many_descriptors_are_told_and_none_leaks() {
-    // 64 into room for 5, at the limit, with plain receives between (systemd#42043, bun#37427).
+    // 64 descriptors into room for 5, with plain receives in between (systemd#42043, bun#37427).
     alone(
         "unix_fds::u5_too_many_descriptors_are_told_and_none_leaks",
         || {
@@ -146,7 +146,7 @@ fn u5_too_many_descriptors_are_told_and_none_leaks() {
                     assert_eq!(b.receive_fds(9, 5).await.expect("received").0, b"plain");
                     assert_eq!(fds(), before, "round {round}");
                 }
-                // No number is left for one of them.
+                // No descriptor number is left for any of them.
                 let filler = kernel::use_up_descriptors();
                 for room in [5, 64] {
                     a.send_fds(b"lots", &many).await.expect("sent");
@@ -154,7 +154,7 @@ fn u5_too_many_descriptors_are_told_and_none_leaks() {
                 }
                 a.send(b"plain").await.expect("the stream goes on");
                 assert_eq!(b.receive_fds(9, 5).await.expect("received").0, b"plain");
-                // Three of them are left: all or nothing.
+                // Three numbers are left: all or nothing.
                 let mut filler = filler;
                 filler.truncate(filler.len() - 3);
                 a.send_fds(b"lots", &many).await.expect("sent");

@@ -21,7 +21,7 @@ use crate::support::{
 };
 
 /// W1, smol#122, tokio#525 and #8222: a wake between "nothing to do" and the wait is not lost. The
-/// thread wakes the loop once per round and waits for its answer, so that a lost one hangs.
+/// thread wakes the loop once per round and waits for its answer, so that a lost wake hangs.
 #[test]
 fn w1_a_million_wakes_of_a_sleeping_loop_and_none_is_lost() {
     let _deadline = deadline();
@@ -89,7 +89,7 @@ fn w1_wakes_of_many_tasks_by_many_threads_all_arrive() {
     assert_eq!(seen.get(), TASKS);
 }
 
-/// W2, smol#122, tokio#7834: one ring ends one wait; it does not come again by itself.
+/// W2, smol#122, tokio#7834: one ring ends one wait, and does not repeat.
 #[test]
 fn w2_a_ring_is_heard_once() {
     let _deadline = deadline();
@@ -119,7 +119,7 @@ fn w2_a_ring_is_heard_once() {
     task.cancel();
 }
 
-/// W3, mio's waker contract, tokio#6148: to wake a loop that is gone does nothing.
+/// W3, mio's waker contract, tokio#6148: a wake of a loop that has ended does nothing.
 #[test]
 fn w3_wakes_after_the_loop_is_gone_do_nothing() {
     let mut runtime = Runtime::new().expect("a runtime");
@@ -137,8 +137,8 @@ fn w3_wakes_after_the_loop_is_gone_do_nothing() {
     wakers.into_iter().for_each(Waker::wake);
 }
 
-/// W4, async-io "Always use the last waker", Phala#1282: a future polled with one waker and then
-/// with another wakes the other.
+/// W4, async-io "Always use the last waker", Phala#1282: a future that was polled with two wakers
+/// wakes the second.
 #[test]
 fn w4_the_last_waker_is_the_one_that_is_woken() {
     let _deadline = deadline();
@@ -168,7 +168,7 @@ fn w4_the_last_waker_is_the_one_that_is_woken() {
         give_way().await;
         assert_eq!(last.count(), 2, "the child of the handle is done");
         while last.count() < 3 {
-            // Woken by the timer, through the last waker.
+            // The timer wakes this task through the last waker.
             until_woken().await;
         }
         assert_eq!(first.count(), 0);
@@ -179,7 +179,7 @@ fn w4_the_last_waker_is_the_one_that_is_woken() {
     .expect("no child fails");
 }
 
-/// W7, tokio#8260 #3652, anyio#1170: who gives up waiting for a task swallows nothing.
+/// W7, tokio#8260 #3652, anyio#1170: a join that is dropped after its wake loses no result.
 #[test]
 fn w7_a_join_that_is_dropped_after_its_wake_leaves_the_result() {
     block_on(task_group(async |group| {
@@ -196,7 +196,7 @@ fn w7_a_join_that_is_dropped_after_its_wake_leaves_the_result() {
     .expect("no child fails");
 }
 
-/// W8, staticgc/taskwait#1: two wakes that fall together are not none.
+/// W8, staticgc/taskwait#1: two wakes at once do not cancel out.
 #[test]
 fn w8_children_that_end_together_are_all_counted() {
     block_on(async {
@@ -221,7 +221,7 @@ fn w8_children_that_end_together_are_all_counted() {
     .expect("no child fails");
 }
 
-/// Protocol 1: a group inside a combinator that polls only what its own waker named.
+/// Protocol 1: a group inside a combinator that polls only the futures its own wakers name.
 #[test]
 fn groups_inside_combinators_are_woken_through_them() {
     let _deadline = deadline();
@@ -257,7 +257,7 @@ fn groups_inside_combinators_are_woken_through_them() {
     .expect("no operation fails");
 }
 
-/// Protocol 1: a foreign waker around the group is called, once per wake, and outside any borrow.
+/// Protocol 1: a foreign waker around the group is called once per wake, with nothing borrowed.
 #[test]
 fn a_foreign_parent_is_woken_when_a_child_is() {
     let gate = Gate::default();

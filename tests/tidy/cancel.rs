@@ -1,4 +1,4 @@
-//! Every public operation that can wait: which there are, and the row of each in the guide.
+//! Every public operation that can wait, and its row in the guide.
 //!
 //! An operation is whatever has a `# Cancel safety` section or should have one. `names` gives each
 //! the name that the table of `docs/cancellation.md` and the `Covers:` lines of the rounds use:
@@ -11,8 +11,8 @@ use crate::rules::suspending;
 use crate::source::{Source, block_after, ident, words};
 
 pub(crate) const GUIDE: &str = "docs/cancellation.md";
-/// What a cut means, in the words of the guide's head: nothing happened, progress is known, the
-/// object is consumed, work goes on elsewhere, or it is for what is inside to say.
+/// The effect of a cut, in the words of the guide's head: nothing happened, progress is known, the
+/// object is consumed, work goes on elsewhere, or the contents decide.
 const LEVELS: &[&str] = &["A", "P", "C", "D", "A, C", "A, D", "C, D", "inside"];
 
 /// One operation: where it is declared, and the first sentence of its section.
@@ -23,7 +23,7 @@ pub(crate) struct Operation {
     pub(crate) sentence: String,
 }
 
-/// The public operations by name.
+/// Returns the public operations by name.
 pub(crate) fn operations(
     sources: &[Source],
     builders: &[String],
@@ -62,7 +62,7 @@ pub(crate) fn operations(
     }
 }
 
-/// What "As `receive`." stands for.
+/// Returns the sentence that "As `receive`." stands for.
 fn spelt_out(name: &str, all: &BTreeMap<String, Operation>) -> Option<String> {
     let said = all.get(name)?.sentence.as_str();
     let (other, more) = said.strip_prefix("As `")?.split_once('`')?;
@@ -80,8 +80,8 @@ fn operation_of(operation: &Operation) -> Operation {
     }
 }
 
-/// The names of what is declared at `at`: its type's name first, and of every type that a macro
-/// declares it for.
+/// Returns the names of the function declared at `at`: the type's name first, one for every type
+/// that a macro declares it for.
 fn names(sources: &[Source], source: &Source, at: usize, name: &str) -> Vec<String> {
     let code = source.code.as_str();
     let around = |word: &'static str| {
@@ -116,7 +116,7 @@ fn names(sources: &[Source], source: &Source, at: usize, name: &str) -> Vec<Stri
         .collect()
 }
 
-/// What follows the generic parameters of an `impl`.
+/// Returns the code after the generic parameters of an `impl`.
 fn after_generics(code: &str) -> &str {
     let mut depth = 0;
     for (at, byte) in code.bytes().enumerate() {
@@ -131,7 +131,7 @@ fn after_generics(code: &str) -> &str {
     code
 }
 
-/// The first sentence of the section about cancelling, without links.
+/// Returns the first sentence of the section about cancelling, without links.
 pub(crate) fn sentence(docs: &str) -> String {
     let lines = docs
         .lines()
@@ -160,7 +160,7 @@ fn without_links(text: &str) -> String {
     plain + rest
 }
 
-/// The table of the guide says of each operation what its section says, and of no other.
+/// The guide's table has a row for each operation with the words of its section, and no other.
 pub(crate) fn check_guide(text: &str, all: &BTreeMap<String, Operation>) -> Vec<Finding> {
     const ROW: &str = "the row has to say what the section says first; the level is of";
     let finding = |line: usize, rule: String, remedy| Finding {

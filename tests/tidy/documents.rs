@@ -1,4 +1,4 @@
-//! What the documents must keep up with: one row for each file, the layers, no line twice.
+//! Checks the documents: one row for each file, all layers named, no line twice.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,7 +29,7 @@ fn finding(document: &str, line: usize, rule: String, remedy: &'static str) -> F
     }
 }
 
-/// All of it, for the tree below `root`.
+/// Runs all checks on the tree below `root`.
 pub(crate) fn check_documents(root: &Path, library: &[Source], others: &[Source]) -> Vec<Finding> {
     let document = |name: &str| fs::read_to_string(root.join(name)).unwrap_or_default();
     let files = below(library, "src/");
@@ -55,7 +55,7 @@ pub(crate) fn check_documents(root: &Path, library: &[Source], others: &[Source]
     found
 }
 
-/// The paths of what lies in a folder, as seen from there.
+/// Returns the paths of the files in a folder, relative to it.
 fn below(sources: &[Source], folder: &str) -> Vec<String> {
     let paths = sources.iter().map(|source| source.path.as_str());
     let inside = paths.filter_map(|path| path.strip_prefix(folder));
@@ -78,14 +78,14 @@ fn markdown(root: &Path) -> Vec<String> {
     names
 }
 
-/// The part that begins with `start`, up to the next line that begins with `end`.
+/// Returns the part that begins with `start`, up to the next line that begins with `end`.
 fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
     let rest = text.find(start).map_or("", |at| &text[at..]);
     let end = rest.find(&format!("\n{end}")).unwrap_or(rest.len());
     &rest[..end]
 }
 
-/// The files that the first cell of a table's row names.
+/// Returns the files that the first cell of a table's row names.
 fn files(line: &str) -> Vec<&str> {
     let Some(row) = line.strip_prefix("| `") else {
         return Vec::new();
@@ -122,7 +122,7 @@ pub(crate) fn check_rows(document: &str, text: &str, paths: &[String]) -> Vec<Fi
     found
 }
 
-/// Below a heading of the codemap, `| **net** | |`, stand the files of that folder.
+/// Below a heading of the codemap, `| **net** | |`, all rows are of files in that folder.
 pub(crate) fn check_headings(document: &str, text: &str) -> Vec<Finding> {
     let (mut found, mut heading) = (Vec::new(), None);
     for (number, line) in text.lines().enumerate() {
@@ -163,7 +163,7 @@ pub(crate) fn check_head(source: &Source, paths: &[String]) -> Vec<Finding> {
     check_rows(&source.path, &head.join("\n"), &beside)
 }
 
-/// Where the layers are told, each module is.
+/// A description of the layers names each module.
 pub(crate) fn check_layers_named(document: &str, text: &str) -> Vec<Finding> {
     let modules = ROWS.iter().copied().flatten();
     let missing = modules.filter(|module| words(text, module).next().is_none());
@@ -175,7 +175,7 @@ pub(crate) fn check_layers_named(document: &str, text: &str) -> Vec<Finding> {
         .collect()
 }
 
-/// No line of prose stands twice in a document, and no row twice in a table: a merge does that.
+/// A line of prose must be unique in its document, a row unique in its table: merges double them.
 pub(crate) fn check_doubled(document: &str, text: &str) -> Vec<Finding> {
     let (mut found, mut code) = (Vec::new(), false);
     let (mut prose, mut table) = (BTreeMap::new(), BTreeMap::new());

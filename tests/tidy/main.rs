@@ -41,7 +41,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Reads the Rust files below a folder; what is meant not to compile is not looked at.
+/// Reads the Rust files below a folder, except those that are meant not to compile.
 fn read(root: &Path, folder: &str, sources: &mut Vec<Source>) {
     let Ok(entries) = fs::read_dir(root.join(folder)) else {
         return;

@@ -1,4 +1,4 @@
-//! Every public operation is cut by the cancel driver, in a round that says so and does so.
+//! Every public operation is cut by the cancel driver, in a round that names it and calls it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -8,8 +8,8 @@ use crate::cancel::Operation;
 use crate::source::{Source, block_after, ident, words};
 
 /// Each operation is cut in at least one round. A round is a test that calls the driver; the line
-/// `Covers:` of its documentation names what it cuts: each has to be called in what is handed to
-/// `apply`, in the round itself or in what that calls.
+/// `Covers:` of its documentation names the operations. Each has to be called in the argument of
+/// `apply`, in the round itself or in a function that the round calls.
 pub(crate) fn check_rounds(tests: &[Source], all: &BTreeMap<String, Operation>) -> Vec<Finding> {
     let (mut found, mut covered) = (Vec::new(), BTreeSet::new());
     let tests = || {
@@ -60,7 +60,7 @@ pub(crate) fn check_rounds(tests: &[Source], all: &BTreeMap<String, Operation>) 
     found
 }
 
-/// The functions and macros of a file, by name; those of one name together.
+/// The functions and macros of a file, by name; functions of one name together.
 type Bodies<'a> = BTreeMap<&'a str, Vec<&'a str>>;
 
 fn bodies(source: &Source) -> Bodies<'_> {
@@ -77,7 +77,7 @@ fn bodies(source: &Source) -> Bodies<'_> {
     bodies
 }
 
-/// What a file takes from other files of the tests.
+/// Returns the imports of a file from other files of the tests.
 fn imports(source: &Source) -> String {
     let code = source.code.as_str();
     let ours = ["use crate::", "use super::"];
@@ -90,7 +90,7 @@ fn imports(source: &Source) -> String {
 struct Files<'a>(BTreeMap<&'a str, (String, Bodies<'a>)>);
 
 impl<'a> Files<'a> {
-    /// What a call in the file at `path` runs, and where that stands.
+    /// Returns the bodies that a call in the file at `path` runs, with their paths.
     fn find(&self, path: &str, name: &str) -> Vec<(&'a str, &'a str)> {
         let of = |(path, (_, bodies)): (&&'a str, &(String, Bodies<'a>))| {
             let bodies = bodies.get(name).into_iter().flatten();
@@ -108,7 +108,7 @@ impl<'a> Files<'a> {
     }
 }
 
-/// What a body, and what it calls, hand to `apply`.
+/// Returns the arguments of `apply` in a body, and in the functions it calls.
 fn cut_in<'a>(path: &'a str, body: &'a str, files: &Files<'a>) -> Vec<&'a str> {
     let (mut cut, mut seen, mut open) = (Vec::new(), BTreeSet::new(), vec![(path, body)]);
     while let Some((path, body)) = open.pop() {
@@ -126,8 +126,8 @@ fn cut_in<'a>(path: &'a str, body: &'a str, files: &Files<'a>) -> Vec<&'a str> {
     cut
 }
 
-/// How the futures that `handed` names were made: `let job = run_in_thread(..);`. What was awaited
-/// there is done, and no part of them.
+/// Returns the expressions that made the futures in `handed`: `let job = run_in_thread(..);`. A
+/// result that was awaited there is not part of them.
 fn made_of<'a>(body: &'a str, handed: &'a str) -> Vec<&'a str> {
     let (mut made, mut seen, mut open) = (Vec::new(), BTreeSet::new(), vec![handed]);
     while let Some(code) = open.pop() {
@@ -151,7 +151,7 @@ fn made_of<'a>(body: &'a str, handed: &'a str) -> Vec<&'a str> {
     made
 }
 
-/// The rest of a statement, and whether it awaits something outside of braces.
+/// Returns the rest of a statement, and true if it awaits something outside of braces.
 fn statement(code: &str) -> (&str, bool) {
     let (mut depth, mut braces, mut waits) = (0, 0, false);
     for (at, byte) in code.bytes().enumerate() {
@@ -168,7 +168,7 @@ fn statement(code: &str) -> (&str, bool) {
     (code, waits)
 }
 
-/// The names that a body may call, or hand on to be called: not those of methods.
+/// Returns the names of functions that a body may call or pass on; methods are left out.
 fn called(body: &str) -> impl Iterator<Item = &str> {
     let calls = body
         .match_indices(['(', '!', ':', ')', ','])
@@ -181,7 +181,7 @@ fn called(body: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The parentheses that open at `at`.
+/// Returns the parentheses that open at `at`.
 fn arguments(code: &str, at: usize) -> Range<usize> {
     let mut depth = 0;
     for (offset, byte) in code.bytes().enumerate().skip(at) {
@@ -197,8 +197,7 @@ fn arguments(code: &str, at: usize) -> Range<usize> {
     at..at
 }
 
-/// Whether the operation is called in one of these. A type that is awaited itself has no name
-/// there.
+/// True if the operation is called in one of these. A type that is awaited itself has no call.
 fn is_cut(name: &str, cut: &[&str]) -> bool {
     let called = name.rsplit("::").next().unwrap_or(name);
     if name == called && name.starts_with(char::is_uppercase) {
@@ -212,7 +211,7 @@ fn is_cut(name: &str, cut: &[&str]) -> bool {
         .any(|code| words(code, called).any(|at| is_call(code, at)))
 }
 
-/// The names after `Covers:`, to the end of the paragraph.
+/// Returns the names after `Covers:`, to the end of the paragraph.
 fn covers(docs: &str) -> Vec<String> {
     let lines = docs
         .lines()

@@ -1,4 +1,4 @@
-//! The rules themselves: functions from files to findings, which `snippets.rs` shows bad code.
+//! The rules themselves: functions from files to findings; `snippets.rs` tests them.
 
 use std::ops::Range;
 
@@ -29,7 +29,7 @@ pub(crate) fn row(module: &str) -> Option<usize> {
     ROWS.iter().position(|row| row.contains(&module))
 }
 
-/// The layer a file of src belongs to; `lib.rs` stands above all.
+/// Returns the layer of a file of src; `lib.rs` stands above all.
 pub(crate) fn layer(source: &Source) -> Option<&str> {
     source.module().first().copied()
 }
@@ -105,7 +105,7 @@ pub(crate) fn check_strangers(sources: &[Source]) -> Vec<Finding> {
     found
 }
 
-/// Sizes, head line and forbidden words: for every Rust file of the repository.
+/// Checks sizes, head line and forbidden words of a Rust file.
 pub(crate) fn check_form(source: &Source) -> Vec<Finding> {
     let mut found = Vec::new();
     let text = source.text.as_str();
@@ -155,7 +155,7 @@ pub(crate) fn check_functions(source: &Source) -> Vec<Finding> {
         let Some(block) = named.then(|| block_after(&source.code, at)).flatten() else {
             continue;
         };
-        // As clippy counts: without the braces' lines, comments and empty lines.
+        // Counts as clippy does: without the lines of the braces, comments and empty lines.
         let body = &source.code[block.start + 1..block.end - 1];
         let lines = body.lines().filter(|line| !line.trim().is_empty()).count();
         if lines > FUNCTION_LINES {
@@ -167,7 +167,7 @@ pub(crate) fn check_functions(source: &Source) -> Vec<Finding> {
     found
 }
 
-/// Words that library code does without.
+/// Checks for words that library code must not have.
 pub(crate) fn check_words(source: &Source) -> Vec<Finding> {
     let mut found = Vec::new();
     for (at, _) in source.code.match_indices(".unwrap()") {
@@ -200,7 +200,7 @@ pub(crate) fn check_words(source: &Source) -> Vec<Finding> {
     found
 }
 
-/// Everything public that suspends says what a cancel does.
+/// Every public function that suspends documents the effect of a cancel.
 pub(crate) fn check_cancel_docs(source: &Source, builders: &[String]) -> Vec<Finding> {
     let all = suspending(source, builders).into_iter();
     all.filter(|(at, _)| !source.docs_above(*at).contains("# Cancel safety"))
@@ -212,8 +212,8 @@ pub(crate) fn check_cancel_docs(source: &Source, builders: &[String]) -> Vec<Fin
         .collect()
 }
 
-/// Everything public that suspends, or says what a cancel does: functions, and types that are
-/// futures themselves.
+/// Returns the public functions that suspend or have a `# Cancel safety` section, and the types
+/// that are futures themselves.
 pub(crate) fn suspending<'a>(source: &'a Source, builders: &[String]) -> Vec<(usize, &'a str)> {
     let code = source.code.as_str();
     let traits: Vec<Range<usize>> = words(code, "pub trait")
@@ -233,7 +233,7 @@ pub(crate) fn suspending<'a>(source: &'a Source, builders: &[String]) -> Vec<(us
         let returned = code[at..end]
             .rsplit_once("->")
             .map_or("", |(_, returned)| returned.trim());
-        // What takes one and gives one back is an option of it.
+        // A method that takes a builder by value and returns it is an option of it.
         let option = ["(self", "(mut self"]
             .iter()
             .any(|own| code[at..end].contains(own));
@@ -259,7 +259,7 @@ pub(crate) fn suspending<'a>(source: &'a Source, builders: &[String]) -> Vec<(us
     found
 }
 
-/// The types that are awaited through `IntoFuture`: what makes one is a verb with options.
+/// Returns the types that are awaited through `IntoFuture`: a function that returns one suspends.
 pub(crate) fn builders(sources: &[Source]) -> Vec<String> {
     let codes = sources.iter().map(|source| source.code.as_str());
     codes

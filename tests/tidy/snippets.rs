@@ -1,4 +1,4 @@
-//! Bad code for each rule, and good code close to it: a check that cannot fail protects nothing.
+//! Bad code for each rule, and good code similar to it: a check that cannot fail protects nothing.
 
 use crate::cancel::operations;
 use crate::documents::{
@@ -10,7 +10,7 @@ use crate::rules::{
 };
 use crate::source::Source;
 
-/// File below src, code below a proper head line (`~` ends a line), the one rule that it breaks.
+/// The file below src, its code below a valid head line (`~` ends a line), the one rule it breaks.
 const CASES: &str = r##"
 reactor/mod.rs | use crate::executor::Slots; | `reactor` imports `executor`
 executor/mod.rs | fn f() { crate::reactor::g() } | `executor` imports `reactor`
@@ -50,7 +50,7 @@ net/tcp.rs | /// # Cancel safety~/// No.~#[inline]~pub async fn f() {} |
 net/tcp.rs | pub(crate) async fn f() {}~pub fn g() -> u8 {} |
 "##;
 
-/// The rules that one file breaks.
+/// Returns the rules that one file breaks.
 fn broken(path: &str, text: &str) -> Vec<String> {
     let sources = [Source::new(path, text)];
     let source = &sources[0];
@@ -189,7 +189,7 @@ fn checks_of_documents_can_fail() {
     assert!(check_changelog("# Changelog\n\n## [Unreleased]\n").is_none());
 }
 
-/// What a round hands to the driver, and whether that is `sleep` (`~` ends a line).
+/// The argument of the driver in a round, and whether that is `sleep` (`~` ends a line).
 const ROUNDS: &str = r"
 cut.apply(sleep(1)).await | yes
 let slept = sleep(1);~join(cut.apply(slept), other()).await | yes
@@ -219,7 +219,7 @@ fn a_round_cuts_what_it_covers() {
     };
     for case in ROUNDS.lines().filter(|case| !case.is_empty()) {
         let (body, cut) = case.rsplit_once(" | ").expect("two parts");
-        // The closure's brace ends before what the round calls.
+        // The closure's brace ends before the functions that the round calls.
         let (body, more) = body.split_once("~}~").unwrap_or((body, ""));
         let after = if more.is_empty() {
             String::new()

@@ -1,4 +1,4 @@
-//! A Rust file as the rules see it: comments and literals blanked out, searched by word and brace.
+//! A Rust file for the rules: comments and literals blanked out, searched by word and brace.
 //!
 //! Nothing is parsed. That is enough for code that rustfmt has laid out, and needs no dependency.
 
@@ -46,12 +46,12 @@ impl Source {
         }
     }
 
-    /// Whether the place lies in an inline `#[cfg(test)]` item.
+    /// True if the place lies in an inline `#[cfg(test)]` item.
     pub(crate) fn is_test(&self, at: usize) -> bool {
         self.tests.iter().any(|range| range.contains(&at))
     }
 
-    /// The module path below the crate root: `["net", "tcp"]` for `src/net/tcp.rs`.
+    /// Returns the module path below the crate root: `["net", "tcp"]` for `src/net/tcp.rs`.
     pub(crate) fn module(&self) -> Vec<&str> {
         let path = self.path.trim_start_matches("src/").trim_end_matches(".rs");
         path.split('/')
@@ -59,7 +59,7 @@ impl Source {
             .collect()
     }
 
-    /// The comments and attributes right above the line that holds `at`.
+    /// Returns the comments and attributes right above the line of `at`.
     pub(crate) fn docs_above(&self, at: usize) -> &str {
         let end = self.text[..at].rfind('\n').map_or(0, |newline| newline + 1);
         let mut start = end;
@@ -80,7 +80,7 @@ impl Source {
     }
 }
 
-/// Replaces comments and the insides of literals by spaces; lines and offsets stay.
+/// Replaces comments and the insides of literals by spaces; lines and offsets stay the same.
 pub(crate) fn blank(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut code = bytes.to_vec();
@@ -97,7 +97,7 @@ pub(crate) fn blank(text: &str) -> String {
     String::from_utf8(code).expect("whole comments and literals were replaced by ASCII")
 }
 
-/// The end of the comment or literal that starts at `at`; `at` itself if none does.
+/// Returns the end of the comment or literal that starts at `at`, or `at` itself.
 pub(crate) fn skip(text: &str, at: usize) -> usize {
     let bytes = text.as_bytes();
     let after = |from: usize, what: &str| {
@@ -144,7 +144,7 @@ pub(crate) fn skip(text: &str, at: usize) -> usize {
     }
 }
 
-/// The place after the closing quote, backslashes obeyed.
+/// Returns the place after the closing quote, with backslashes considered.
 pub(crate) fn quoted(bytes: &[u8], mut at: usize, quote: u8) -> usize {
     while at < bytes.len() && bytes[at] != quote {
         at += if bytes[at] == b'\\' { 2 } else { 1 };
@@ -156,7 +156,7 @@ pub(crate) fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
-/// The leading identifier of `text`.
+/// Returns the leading identifier of `text`.
 pub(crate) fn ident(text: &str) -> &str {
     &text[..text
         .bytes()
@@ -164,7 +164,7 @@ pub(crate) fn ident(text: &str) -> &str {
         .unwrap_or(text.len())]
 }
 
-/// Where `word` stands, not as a part of a longer word.
+/// Returns the places of `word` where it is not part of a longer word.
 pub(crate) fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     let bytes = code.as_bytes();
     code.match_indices(word)
@@ -179,7 +179,7 @@ pub(crate) fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = us
         })
 }
 
-/// The braces that open after `at`, unless a semicolon ends the item first.
+/// Returns the braces that open after `at`, unless a semicolon ends the item first.
 pub(crate) fn block_after(code: &str, at: usize) -> Option<Range<usize>> {
     let (mut nested, mut start, mut braces) = (0_i32, None, 0_i32);
     for (offset, byte) in code.bytes().enumerate().skip(at) {
@@ -203,7 +203,7 @@ pub(crate) fn block_after(code: &str, at: usize) -> Option<Range<usize>> {
     None
 }
 
-/// The first names of the path, or of the braced list of paths, that starts at `at`.
+/// Returns the first names of the path, or of the braced list of paths, that starts at `at`.
 pub(crate) fn first_names(code: &str, at: usize) -> Vec<(usize, &str)> {
     let Some(list) = code[at..]
         .starts_with('{')
@@ -244,7 +244,7 @@ pub(crate) fn first_names(code: &str, at: usize) -> Vec<(usize, &str)> {
     names
 }
 
-/// Every name this file takes from the crate root, through `crate::` or enough `super::`.
+/// Returns every name this file takes from the crate root, by `crate::` or enough `super::`.
 pub(crate) fn root_names(source: &Source) -> Vec<(usize, &str)> {
     let code = source.code.as_str();
     let mut names: Vec<(usize, &str)> = words(code, "crate::")
