@@ -16,7 +16,7 @@ use crate::kernel;
 use crate::net_support::{TempDir, polled, run, shown, tcp_pair, unix_pair};
 use crate::support::{alone, deadline, fds};
 
-/// Returns the kind of an [`Error::Io`], whose message has to contain all `parts`.
+/// Returns the kind of an [`Error::Io`]; its message has to contain all `parts`.
 fn kind<T: std::fmt::Debug>(result: Result<T>, parts: &[&str]) -> ErrorKind {
     match result {
         Err(Error::Io(error)) => {
@@ -33,7 +33,7 @@ fn says(message: &str, parts: &[&str]) {
     }
 }
 
-/// Expects a failed lookup whose message names the host.
+/// Expects a failed lookup, and the host in its message.
 fn unresolved<T: std::fmt::Debug>(result: Result<T>, parts: &[&str]) {
     match result {
         Err(Error::Resolve(error)) => says(&error.to_string(), parts),

@@ -1,4 +1,4 @@
-//! Signals that were blocked when the process started, or whose handler has its own flags.
+//! Signals that were blocked when the process started, or have a handler with its own flags.
 
 use std::process::Command;
 

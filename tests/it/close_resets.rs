@@ -9,8 +9,8 @@ use soloio::{Event, TcpStream, connect_tcp};
 use crate::close::lost_bytes;
 use crate::net_support::{numbered, receive_numbered, run, tcp_listener, tcp_pair, turns};
 
-/// Runs a server whose handler sends `bytes` bytes, and drops the stream when the client has sent
-/// something; `talk` is the client. Returns the errors that the hook got.
+/// Runs a server with a handler that sends `bytes` bytes, and drops the stream when the client has
+/// sent something; `talk` is the client. Returns the errors that the hook got.
 async fn served(bytes: usize, talk: impl AsyncFnOnce(TcpStream)) -> Vec<String> {
     let listener = tcp_listener().await;
     let port = listener.local_addr().port();

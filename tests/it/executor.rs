@@ -26,7 +26,7 @@ use crate::support::{
     resident, rounds, sanitized, threads,
 };
 
-// E5: a value whose drop drops a task can't leave its thread.
+// E5: a value that drops a task in its drop can't leave its thread.
 assert_not_impl_any!(TaskHandle<'static, ()>: Send, Sync);
 assert_not_impl_any!(TaskGroup<'static, 'static>: Send, Sync);
 assert_not_impl_any!(Runtime: Send, Sync);

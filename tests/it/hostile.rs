@@ -1,5 +1,5 @@
-//! Wakers whose clone, wake and drop misbehave, at every place where the runtime touches a waker
-//! that is not its own (failure mode E4). Long because all tests share one waker.
+//! Wakers with a clone, wake and drop that misbehave, at every place where the runtime touches a
+//! waker that is not its own (failure mode E4). Long because all tests share one waker.
 
 #![allow(
     unsafe_code,

@@ -329,7 +329,7 @@ fn cancelled_everywhere() {
         let done = cut.apply(job).await;
         let is_done = done.is_some();
         drop(done);
-        // Whether the job ran or not, its captured value is dropped exactly once, here or there.
+        // The job ran or not: either way its captured value is dropped exactly once, here or there.
         until(|| gone.load(SeqCst) == 1);
         assert!(ran.load(SeqCst) <= 1 && (!is_done || ran.load(SeqCst) == 1));
         until(|| thread_statistics().running == 0);

@@ -118,8 +118,8 @@ fn r4_an_event_of_a_closed_source_wakes_no_other() {
             let (mut second_peer, second) = std_pair().await;
             task_group(async |group| {
                 group.spawn(async {
-                    // This task is woken first: it ends the second stream, whose event is in the
-                    // same batch, and opens a third in its place.
+                    // This task is woken first: it ends the second stream, which has an event in
+                    // the same batch, and opens a third in its place.
                     let got = first.receive().await?;
                     assert_eq!(got, b"1");
                     second.abort();

@@ -24,7 +24,7 @@ async fn echo(client: TcpStream) -> Result<()> {
     Ok(())
 }
 
-/// A listener whose first accepts fail with the given errors.
+/// A listener that fails its first accepts with the given errors.
 struct Fails {
     listener: TcpListener,
     with: RefCell<VecDeque<i32>>,
@@ -48,7 +48,7 @@ impl Listener for Fails {
     }
 }
 
-/// The result of a server whose first accepts fail.
+/// The result of a server after its first accepts failed.
 struct Outcome {
     ended: Result<()>,
     accepts: usize,

@@ -1,4 +1,4 @@
-//! A server whose connections are in a group of the caller's: the ends that end them, and the
+//! A server with its connections in a group of the caller's: the ends that end them, and the
 //! others.
 
 use std::cell::Cell;

@@ -1,4 +1,4 @@
-//! Servers with handlers whose errors have any type, and clean-up that fails during the drain.
+//! Servers with handlers that return any type of error, and clean-up that fails during the drain.
 
 use std::io;
 use std::time::Duration;

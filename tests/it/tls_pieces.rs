@@ -45,7 +45,7 @@ pub(crate) async fn pass_on(
     passed
 }
 
-/// A client and a server whose bytes pass through an intermediary.
+/// A client and a server that exchange their bytes through an intermediary.
 pub(crate) struct Between {
     pub(crate) client: MemoryStream,
     pub(crate) server: MemoryStream,

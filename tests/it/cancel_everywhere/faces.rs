@@ -120,7 +120,7 @@ macro_rules! all_send {
     }};
 }
 
-/// The operations of each type whose end is sent without waiting.
+/// The operations of each type that sends its end without waiting.
 macro_rules! all_have {
     ($cut:expr, $pair:expr, $stream:ty, $len:expr) => {{
         let cut: Cut = $cut;
