@@ -1,7 +1,7 @@
 //! A chat: each line goes to all others. The room is a plain `RefCell` that all handlers borrow.
 //!
-//! Each client has a bounded queue of lines to be written. Who reads too slowly misses lines, and
-//! is told how many; nobody else waits for that.
+//! Each client has a bounded queue of lines to be written. A client that reads too slowly misses
+//! lines, and gets the number of missed lines; no other client waits for it.
 //!
 //! ```text
 //! cargo run --example chat [PORT]     (7000; 0 for any free port)
@@ -17,9 +17,9 @@ use soloio::{
     create_memory_object_stream, create_tcp_listener, race,
 };
 
-/// Lines that wait to be written to one client.
+/// The number of lines that may wait to be written to one client.
 const QUEUE: usize = 16;
-/// The longest line; what is longer is cut into several.
+/// The longest line; longer ones are cut.
 const LINE: usize = 1024;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -35,17 +35,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     })
 }
 
-/// One client, from hello to goodbye.
+/// Serves one client until it leaves.
 async fn talk(client: &TcpStream, room: &RefCell<Room>) -> Result<()> {
     let (lines, queue) = create_memory_object_stream(QUEUE);
     let seat = Seat::take(room, lines);
-    // Whichever ends first ends the other: both only borrow the client.
+    // The one that ends first ends the other: both only borrow the client.
     match race((listen(client, &seat), write(client, &queue))).await {
         Winner::First(ended) | Winner::Second(ended) => ended,
     }
 }
 
-/// Hands on what the client says, line by line.
+/// Passes on the client's lines.
 async fn listen(client: &TcpStream, seat: &Seat<'_>) -> Result<()> {
     let mut rest = Vec::new();
     while let Some(bytes) = client.next().await? {
@@ -62,7 +62,7 @@ async fn listen(client: &TcpStream, seat: &Seat<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Writes what the others say.
+/// Writes the lines of the others.
 async fn write(client: &TcpStream, queue: &ObjectReceiver<String>) -> Result<()> {
     while let Some(line) = queue.next().await? {
         client.send(line.as_bytes()).await?;
@@ -70,7 +70,7 @@ async fn write(client: &TcpStream, queue: &ObjectReceiver<String>) -> Result<()>
     Ok(())
 }
 
-/// Who is there. Borrowed between waits only, so a `RefCell` is enough.
+/// The clients that are connected. It is borrowed between waits only, so a `RefCell` is enough.
 #[derive(Default)]
 struct Room {
     seats: BTreeMap<u32, Guest>,
@@ -79,12 +79,12 @@ struct Room {
 
 struct Guest {
     lines: ObjectSender<String>,
-    /// How many lines found the queue full since the last one that did not.
+    /// The number of lines that found the queue full since the last one with room.
     missed: usize,
 }
 
 impl Guest {
-    /// Never waits: a line that finds no room is missed, and counted.
+    /// Never waits: a line that finds no room is dropped and counted.
     fn tell(&mut self, line: &str) {
         if self.missed > 0 {
             let note = format!("* you missed {} lines\n", self.missed);
@@ -109,7 +109,7 @@ impl Room {
     }
 }
 
-/// A client's place in the room, which it leaves however its handler ends.
+/// A client's entry in the room, removed when its handler ends, however it ends.
 struct Seat<'a> {
     room: &'a RefCell<Room>,
     number: u32,

@@ -1,11 +1,12 @@
-//! Serves on several cores: one loop on each, one port, nothing shared but what handlers borrow.
+//! Serves on several cores: one loop on each, one port, nothing shared but values that handlers
+//! borrow.
 //!
 //! ```text
 //! cargo run --release --example cores [THREADS [PORT]]
 //! ```
 //!
-//! Prints where it listens, and echoes. SIGTERM or ctrl-c stops accepting at once; connections
-//! under way have 5 seconds to finish; then it tells how many each loop has served.
+//! Prints its address, and echoes. SIGTERM or ctrl-c stops accepting immediately; open connections
+//! have 5 seconds to finish; then it prints how many connections each loop has served.
 
 use std::error::Error;
 use std::num::NonZero;
@@ -27,7 +28,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
     let port = args.next().transpose()?;
     let listeners = block_on(listen(threads, port.unwrap_or(0)))?;
-    // Before it says so: a signal that comes at once is heard, too. Each loop has its own ear.
+    // Before the address is printed, so that an early signal is received, too. Each loop has a
+    // receiver.
     let signals =
         (0..threads).map(|_| open_signal_receiver(&[Signal::Interrupt, Signal::Terminate]));
     let signals = signals.collect::<Result<Vec<_>>>()?;
@@ -55,8 +57,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// One listener for each loop, all on one port. They are made before any of them accepts: the
-/// kernel gives each its share of the connections from the moment it listens.
+/// Opens one listener for each loop, all on one port. All are open before any accepts, because the
+/// kernel gives each listener its share of the connections as soon as it listens.
 async fn listen(threads: usize, port: u16) -> Result<Vec<TcpListener>> {
     let mut listeners: Vec<TcpListener> = Vec::new();
     for _ in 0..threads {

@@ -5,8 +5,8 @@
 //! cargo run --example echo -- --tls 127.0.0.1:0 --cert cert.pem --key key.pem
 //! ```
 //!
-//! Prints a line for each endpoint when it is ready. A signal stops accepting at once; connections
-//! under way have 5 seconds to finish. A second signal ends the process at once.
+//! Prints a line for each endpoint when it is ready. A signal stops accepting immediately; open
+//! connections have 5 seconds to finish. A second signal ends the process immediately.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    // First of all, so that no signal comes too early to be noticed.
+    // Before everything else, so that an early signal is received, too.
     let signals = open_signal_receiver(&[Signal::Terminate, Signal::Interrupt]);
     match signals.and_then(|signals| block_on(run(&wanted, signals))) {
         Ok(()) => ExitCode::SUCCESS,
@@ -49,7 +49,7 @@ enum Endpoint {
     Udp(String, u16),
 }
 
-/// What to listen on, and who we are over TLS.
+/// The endpoints to listen on, and the certificate for TLS.
 #[derive(Default)]
 struct Wanted {
     endpoints: Vec<Endpoint>,
@@ -57,7 +57,7 @@ struct Wanted {
     key: Option<OsString>,
 }
 
-/// What was asked for; `None` if that cannot be told.
+/// Parses the arguments; returns `None` if they are not valid.
 fn arguments(mut args: impl Iterator<Item = OsString>) -> Option<Wanted> {
     let mut wanted = Wanted::default();
     while let Some(option) = args.next() {
@@ -92,7 +92,7 @@ fn arguments(mut args: impl Iterator<Item = OsString>) -> Option<Wanted> {
     (whole && !wanted.endpoints.is_empty()).then_some(wanted)
 }
 
-/// Everything that is listened on.
+/// All listeners and sockets.
 #[derive(Default)]
 struct Endpoints {
     tcp: Vec<TcpListener>,
@@ -144,7 +144,7 @@ impl Endpoints {
         Ok(())
     }
 
-    /// Whoever connects from now on is refused; whoever has connected stays.
+    /// Refuses new connections; the open ones stay.
     fn close(&self) {
         self.tcp.iter().for_each(Listener::abort);
         self.tls.iter().for_each(Listener::abort);
@@ -164,7 +164,7 @@ async fn run(wanted: &Wanted, signals: SignalReceiver) -> Result<()> {
     task_group(async |group| {
         let mut serving = group.spawn(serve(&endpoints));
         signals.receive().await?;
-        // From here on the next one does what it always did: ends the process.
+        // Restores the signals' former action: the next one ends the process.
         drop(signals);
         endpoints.close();
         if move_on_after(DRAIN, &mut serving).await?.is_none() {
@@ -195,7 +195,7 @@ async fn serve(endpoints: &Endpoints) -> Result<()> {
     .await
 }
 
-/// Hands every connection to `group`, so that it outlives the listener.
+/// Spawns every connection into `group`, so that it outlives the listener.
 async fn accept<'s, L>(listener: &'s L, group: &'s TaskGroup<'s, '_>) -> Result<()>
 where
     L: Listener<Stream: ByteStream>,
@@ -229,7 +229,7 @@ async fn echo_datagrams(socket: &UdpSocket) -> Result<()> {
     }
 }
 
-/// Closing an endpoint is how its service is meant to end.
+/// `Closed` is the regular end of a service: the endpoint was closed.
 fn until_closed(ended: Result<()>) -> Result<()> {
     match ended {
         Err(Error::Closed) => Ok(()),

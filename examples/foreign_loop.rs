@@ -1,5 +1,4 @@
-//! Drives a runtime from a loop that belongs to somebody else: here a plain poll(2) loop that has
-//! a socket of its own to look after.
+//! Drives a runtime from a foreign loop: here a plain poll(2) loop with a socket of its own.
 //!
 //! ```text
 //! cargo run --example foreign_loop
@@ -33,7 +32,7 @@ fn main() -> Result<()> {
             println!("the loop's own socket: {}", String::from_utf8_lossy(&ring));
             rang = true;
         }
-        // It never waits here; with nothing to do it costs little.
+        // The turn does not wait; with nothing to do it costs little.
         runtime.turn(Some(Duration::ZERO))?;
         turns += 1;
     }
@@ -41,7 +40,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Any soloio code; it does not know who drives it.
+/// Any soloio code: it does not depend on the loop that drives it.
 async fn hello() -> Result<String> {
     let listener = create_tcp_listener().local_host("127.0.0.1").await?;
     let port = listener.local_addr().port();
@@ -60,14 +59,14 @@ async fn hello() -> Result<String> {
     .await
 }
 
-/// Waits until one of the descriptors is readable, or the timeout is over.
+/// Waits until one of the descriptors is readable, or the timeout has passed.
 fn poll(fds: [BorrowedFd<'_>; 2], timeout: Option<Duration>) -> io::Result<[bool; 2]> {
     let mut entries = fds.map(|fd| libc::pollfd {
         fd: fd.as_raw_fd(),
         events: libc::POLLIN,
         revents: 0,
     });
-    // Rounded up: a millisecond too few would spin through the rest of it.
+    // Rounded up: with a timeout that is too short the loop would be busy until the deadline.
     let milliseconds = timeout.map_or(-1, |timeout| {
         i32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
     });

@@ -1,12 +1,12 @@
-//! A server that ends in order: on SIGTERM or ctrl-c it takes no more connections, lets those under
-//! way come to their end, but no longer than 5 seconds, and says what it did.
+//! A server with a graceful shutdown: on SIGTERM or ctrl-c it accepts no more connections, gives
+//! the open ones 5 seconds to finish, and prints how many requests it has answered.
 //!
 //! ```text
 //! cargo run --example graceful_shutdown [PORT]
 //! ```
 //!
 //! A request is a line with a number n, the answer the n-th prime, which a job on another thread
-//! finds: the loop goes on with the other connections meanwhile. A second signal ends it at once.
+//! computes: the loop serves the other connections meanwhile. A second signal ends it immediately.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -21,7 +21,7 @@ const LINE_LIMIT: usize = 100;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let port = std::env::args().nth(1).map_or(Ok(1234), |arg| arg.parse());
-    // First of all, so that no signal comes too early to be noticed.
+    // Before everything else, so that an early signal is received, too.
     let signals = open_signal_receiver(&[Signal::Terminate, Signal::Interrupt])?;
     Ok(block_on(run(port?, signals))?)
 }
@@ -37,7 +37,7 @@ async fn run(port: u16, signals: SignalReceiver) -> Result<()> {
         let mut serving = group.spawn(serve(&listener, &answered));
         let signal = signals.receive().await?;
         println!("{signal}: no more connections");
-        drop(signals); // the next one does what it always did
+        drop(signals); // restores the signals' former action
         listener.abort();
         if move_on_after(DRAIN, &mut serving).await?.is_none() {
             println!("cut off after {} s", DRAIN.as_secs());
@@ -89,7 +89,7 @@ async fn answer(client: TcpStream, answered: &Cell<u32>) -> Result<()> {
     client.close().await
 }
 
-/// The n-th prime; the first one is 2.
+/// Returns the n-th prime; the first one is 2.
 fn prime(n: u32) -> u32 {
     let is_prime = |n: &u32| (2..).take_while(|d| d * d <= *n).all(|d| n % d != 0);
     (2..)

@@ -1,4 +1,4 @@
-//! Says a name to a TCP hello server and prints the answer.
+//! Sends a name to a TCP hello server and prints the answer.
 //!
 //! ```text
 //! cargo run --example hello_tcp_client [HOST [PORT]]     (localhost 1234)

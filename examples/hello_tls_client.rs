@@ -1,11 +1,11 @@
-//! Says a name to a TLS hello server and prints the answer.
+//! Sends a name to a TLS hello server and prints the answer.
 //!
 //! ```text
 //! cargo run --example hello_tls_client [CA.pem [HOST [PORT]]]     (cert.pem localhost 1234)
 //! ```
 //!
-//! The CA is whoever issued the server's certificate, or that certificate itself. For a public
-//! server neither a CA nor a configuration is needed: `connect_tcp(host, 443).tls().await?`.
+//! The CA is the one that issued the server's certificate, or that certificate itself. A public
+//! server needs neither a CA nor a configuration: `connect_tcp(host, 443).tls().await?`.
 
 use std::error::Error;
 

@@ -1,4 +1,4 @@
-//! Says a name to a UNIX hello server and prints the answer.
+//! Sends a name to a UNIX hello server and prints the answer.
 //!
 //! ```text
 //! cargo run --example hello_unix_client [PATH]     (/tmp/mysock)

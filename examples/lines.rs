@@ -1,12 +1,12 @@
-//! Lines, and bodies of known length: a store that is asked `GET key` and `PUT key length`.
+//! Lines, and bodies of known length: a store with the requests `GET key` and `PUT key length`.
 //!
 //! ```text
 //! cargo run --example lines
 //! ```
 //!
-//! Server and client are in one process. A line may have 100 bytes, however it arrives; a body is
-//! taken as long as the line says. A connection that ends between two requests is in order, one
-//! that ends inside a request is an error.
+//! Server and client are in one process. A line may have 100 bytes, however it arrives; a body has
+//! the length that its line gives. A connection may end between two requests; an end inside a
+//! request is an error.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ use soloio::{
     Buffered, ByteStream, Error, Result, block_on, connect_tcp, create_tcp_listener, task_group,
 };
 
-/// Whatever may go wrong with a request; `?` makes it of any error.
+/// Any error of a request; `?` converts every error to it.
 type AnyError = Box<dyn error::Error + Send + Sync>;
 
 type Store = RefCell<HashMap<String, Vec<u8>>>;
@@ -68,7 +68,7 @@ async fn serve(client: Buffered<impl ByteStream>, store: &Store) -> Result<(), A
     }
 }
 
-/// An answer: a line with its length, and that many bytes.
+/// Receives an answer: a line with its length, and that many bytes.
 async fn answer(client: &Buffered<impl ByteStream>) -> Result<String, AnyError> {
     let length = client.receive_until(b"\n", 20).await?;
     let length = String::from_utf8_lossy(&length).parse()?;

@@ -5,13 +5,14 @@
 //!     | --tls [--ca PEM] [--name NAME] [--insecure-no-close-notify] HOST PORT
 //! ```
 //!
-//! The end of the input ends our direction of the connection; what comes is printed until the peer
-//! ends its own. Exit code 0 then, 1 for anything else, with one line on standard error. Over UDP
-//! there is no end: it stops after a second without an answer, counted from the end of the input.
+//! The end of the input ends our direction of the connection; received data is printed until the
+//! peer ends its own. Then the exit code is 0; for anything else it is 1, with one line on standard
+//! error. UDP has no end: it stops after a second without an answer, counted from the end of the
+//! input.
 //!
-//! Over TLS the certificate is verified against the system's roots, or the CA given; against the
-//! host, or the name given. A connection that ends without a goodbye was perhaps cut off: that is
-//! an error, unless `--insecure-no-close-notify` allows it.
+//! Over TLS the certificate is verified with the system's roots, or the given CA, and for the host,
+//! or the given name. A connection that ends without close_notify may have been cut off: that is an
+//! error, unless `--insecure-no-close-notify` allows it.
 
 use std::cell::Cell;
 use std::ffi::OsString;
@@ -35,12 +36,12 @@ use soloio::{
 const USAGE: &str = "usage: nc HOST PORT | nc --unix PATH | nc --udp HOST PORT | \
     nc --tls [--ca PEM] [--name NAME] [--insecure-no-close-notify] HOST PORT";
 
-/// What is read from standard input at a time; a datagram that fits any network.
+/// The size of one read from standard input; a datagram of 1,200 bytes fits any network.
 const STREAM_CHUNK: usize = 64 * 1024;
 const UDP_CHUNK: usize = 1200;
 const UDP_SILENCE: Duration = Duration::from_secs(1);
 
-/// How many chunks may wait between the loop and a thread; then the faster side waits.
+/// The number of chunks that may wait between the loop and a thread; then the faster side waits.
 const QUEUED: usize = 4;
 
 fn main() -> ExitCode {
@@ -50,7 +51,7 @@ fn main() -> ExitCode {
     };
     let (output, written) = Output::start();
     let talked = block_on(talk(&peer, &output));
-    // What came before an error is printed all the same. Nobody waits for this thread any more.
+    // Data that came before an error is still printed. No task waits for this thread any more.
     drop(output);
     let written = written
         .join()
@@ -58,7 +59,7 @@ fn main() -> ExitCode {
     match (talked, written) {
         (Ok(()), Ok(())) => return ExitCode::SUCCESS,
         (_, Err(error)) => eprintln!("nc: standard output: {error}"),
-        // This one names host and port itself.
+        // The message of this error contains host and port already.
         (Err(error @ Error::ConnectFailed(_)), _) => eprintln!("nc: {error}"),
         (Err(error), _) => eprintln!("nc: {peer}: {error}"),
     }
@@ -72,7 +73,7 @@ enum Peer {
     Udp(String, u16),
 }
 
-/// A peer over TLS, and how to verify it.
+/// A peer over TLS, and the settings to verify it.
 #[derive(Default)]
 struct Secured {
     host: String,
@@ -83,7 +84,7 @@ struct Secured {
 }
 
 impl Secured {
-    /// What stands behind `--tls`.
+    /// Parses the arguments after `--tls`.
     fn from_arguments(mut args: &[OsString]) -> Option<Self> {
         let mut peer = Self::default();
         loop {
@@ -110,7 +111,7 @@ impl Secured {
         }
     }
 
-    /// Reads the CA's file: a connection that is ready to be made.
+    /// Reads the CA's file, and returns the connect operation.
     fn connect(&self) -> Result<ConnectTls> {
         let mut connect = connect_tcp(&*self.host, self.port).tls();
         if let Some(ca) = &self.ca {
@@ -167,7 +168,7 @@ async fn talk_bytes(stream: impl ByteStream, output: &Output) -> Result<()> {
         let sending = group.spawn(async {
             while let Some(data) = input.next().await? {
                 match stream.send(&data).await {
-                    // The peer takes no more. How it ended, in order or not, receiving will tell.
+                    // The peer receives no more. The receive returns how the connection ended.
                     Err(Error::Broken(_)) => return Ok(()),
                     sent => sent?,
                 }
@@ -208,8 +209,8 @@ async fn talk_datagrams(udp: &ConnectedUdpSocket, output: &Output) -> Result<()>
     .await
 }
 
-/// Standard input, read by a thread: a file, a pipe or a terminal blocks only that. Nobody waits
-/// for the thread; it ends with the process.
+/// Standard input, read by a thread: a file, a pipe or a terminal blocks only that thread. It is
+/// not waited for; it ends with the process.
 struct Input(Receiver<io::Result<Vec<u8>>>);
 
 static INPUT: Bell = Bell(Mutex::new(None));
@@ -225,7 +226,7 @@ impl Input {
         Self(receiver)
     }
 
-    /// The next chunk, `None` at the end.
+    /// Returns the next chunk, `None` at the end.
     async fn next(&self) -> Result<Option<Vec<u8>>> {
         let chunk = poll_fn(|cx| {
             INPUT.listen(cx);
@@ -274,7 +275,7 @@ impl Output {
         (Self(sender), thread)
     }
 
-    /// Hands a chunk to the thread; waits while too many are there already.
+    /// Passes a chunk to the thread; waits while the queue is full.
     async fn write(&self, data: Vec<u8>) -> Result<()> {
         let mut data = Some(data);
         poll_fn(|cx| {
@@ -285,7 +286,7 @@ impl Output {
                     data = Some(back);
                     Poll::Pending
                 }
-                // The thread's own error is the one that is told.
+                // The thread returns its own error, which is the one printed.
                 Err(TrySendError::Disconnected(_)) => Poll::Ready(Err(Error::Closed)),
             }
         })
@@ -307,7 +308,7 @@ fn write(receiver: &Receiver<Vec<u8>>) -> io::Result<()> {
 struct Bell(Mutex<Option<Waker>>);
 
 impl Bell {
-    /// Before the channel is looked at, so that no change of it is missed.
+    /// Called before the channel is checked, so that no change of it is missed.
     fn listen(&self, cx: &Context<'_>) {
         let waker = Some(cx.waker().clone());
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = waker;

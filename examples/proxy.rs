@@ -1,13 +1,13 @@
-//! Passes TCP connections on to another address, and tells of each how it went.
+//! Passes TCP connections on to another address, and prints a line for each.
 //!
 //! ```text
 //! cargo run --example proxy 127.0.0.1:7001 127.0.0.1:7000
 //! ```
 //!
-//! A side that breaks is a reset for the other, never an end.
+//! If one side breaks, the other gets a reset, never an end.
 //!
-//! Prints what it listens on (`tcp 127.0.0.1:7001`), and a line for each connection at its end. A
-//! side that has ended may still be answered for a minute.
+//! Prints its address (`tcp 127.0.0.1:7001`), and a line for each connection at its end. A side
+//! that has ended may still be answered for a minute.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -47,7 +47,7 @@ async fn serve((host, port): (&str, u16), target: (&str, u16)) -> Result<()> {
     let listener = listener.await?;
     println!("tcp {}", listener.local_addr());
     let server = listener.serve(async |client| pass_on(client, target).await);
-    // One connection's error is its own: the others go on.
+    // An error ends one connection only: the others continue.
     server
         .on_error(|error, peer| eprintln!("proxy: {peer}: {error}"))
         .await
@@ -70,7 +70,7 @@ async fn pass_on(client: TcpStream, (host, port): (&str, u16)) -> Result<()> {
         relayed.b_to_a
     );
     if let Err(Error::TimedOut) = ended {
-        // Neither has ended in order, and neither is to take the drop for an end.
+        // Neither side has ended in order, so neither may get the drop as an end: both are reset.
         client.set_zero_linger(true)?;
         server.set_zero_linger(true)?;
     }

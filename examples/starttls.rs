@@ -1,13 +1,13 @@
-//! Begins in plain text and goes on with TLS on the same connection, as SMTP and IMAP do.
+//! Begins in plain text and continues with TLS on the same connection, as SMTP and IMAP do.
 //!
 //! ```text
 //! cargo run --example starttls
 //! ```
 //!
-//! Client and server are in one process, with a certificate made on the spot. What matters is the
-//! moment of the change: the client may send nothing behind its `STARTTLS`, and the server takes
-//! nothing that came with it, since whoever sits in between could have put it there
-//! (CVE-2011-0411). So both read exactly a line at a time, and what lies behind is an error.
+//! Client and server are in one process, with a certificate made at run time. The moment of the
+//! change matters: the client may send nothing after its `STARTTLS`, and the server accepts nothing
+//! that came with it, since an attacker in between could have inserted it (CVE-2011-0411). So both
+//! read exactly one line, and any data after it is an error.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -68,7 +68,7 @@ async fn talk(tcp: TcpStream, config: Arc<ClientConfig>) -> Result<()> {
     tls.close().await
 }
 
-/// A line without its end. Nobody has to send anything behind it yet.
+/// Receives a line, without its end. The peer must not have sent anything after it.
 async fn line(tcp: &TcpStream) -> Result<String> {
     let mut line = Vec::new();
     while !line.ends_with(b"\r\n") {
@@ -82,7 +82,7 @@ async fn line(tcp: &TcpStream) -> Result<String> {
     }
 }
 
-/// A certificate that its own client trusts, and nobody else.
+/// Makes a certificate, and a client configuration that trusts only this one.
 fn configurations() -> Result<(Arc<ClientConfig>, Arc<ServerConfig>), AnyError> {
     let made = generate_simple_self_signed(["localhost".to_owned()])?;
     let CertifiedKey { cert, signing_key } = made;

@@ -1,5 +1,5 @@
-//! Time limits: `fail_after` makes running late an error, `move_on_after` takes what there is, and
-//! a `shield` lets clean-up run although time is over.
+//! Time limits: `fail_after` makes running late an error, `move_on_after` keeps the results so far,
+//! and a `shield` lets clean-up run after the limit.
 //!
 //! ```text
 //! cargo run --example timeouts
@@ -21,7 +21,7 @@ fn main() -> Result<()> {
     })
 }
 
-/// A server that takes its time: the limit ends the wait, and nothing is lost by that.
+/// A slow server: the limit ends the wait, and no data is lost.
 async fn late_is_an_error() -> Result<()> {
     let listener = create_tcp_listener().local_host("127.0.0.1").await?;
     let client = connect_tcp("127.0.0.1", listener.local_addr().port()).await?;
@@ -57,8 +57,9 @@ async fn late_is_left_out() -> Result<()> {
     Ok(())
 }
 
-/// Late is an error like others: it goes up through `?`, past code that cleans up. That has a limit
-/// of its own; without a shield its send would be told at once that time is over.
+/// `TimedOut` is an error like others: it passes through `?` and through code that cleans up. The
+/// clean-up is in a shield with a limit of its own; without the shield its send would return
+/// `Cancelled` immediately.
 async fn late_says_goodbye() -> Result<()> {
     let listener = create_tcp_listener().local_host("127.0.0.1").await?;
     let client = connect_tcp("127.0.0.1", listener.local_addr().port()).await?;

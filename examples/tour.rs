@@ -1,4 +1,4 @@
-//! A tour of what there is, in one process: TCP, TLS, UNIX and UDP services and a client for each.
+//! A tour of the crate in one process: TCP, TLS, UNIX and UDP services, and a client for each.
 //!
 //! ```text
 //! cargo run --release --example tour
@@ -22,7 +22,7 @@ use soloio::{
     fail_after, task_group,
 };
 
-/// Nothing here takes long, so whatever does has failed.
+/// Nothing here takes this long, so a step that does has failed.
 const LIMIT: Duration = Duration::from_secs(5);
 const LOCALHOST: &str = "127.0.0.1";
 const CROWD: usize = 100;
@@ -82,7 +82,7 @@ async fn tour() -> Result<()> {
     Ok(())
 }
 
-/// One handler serves every kind of byte stream.
+/// Serves every kind of byte stream.
 async fn serve<L: Listener<Stream: ByteStream>>(listener: &L, greeting: &str) -> Result<()> {
     let server = listener.serve(async |client| {
         let name = client.receive_max(1024).await?;
@@ -100,7 +100,7 @@ async fn serve_udp(udp: &UdpSocket, greeting: &str) -> Result<()> {
     Ok(())
 }
 
-/// The clients, one after the other.
+/// Runs the clients, one after the other.
 async fn visit(tcp: &TcpListener, unix: &UnixListener, udp: &UdpSocket) -> Result<()> {
     let (tcp_port, udp_port) = (tcp.local_addr().port(), udp.local_addr().port());
     let path = unix.local_name().as_path().unwrap_or_else(|| Path::new(""));
@@ -155,7 +155,7 @@ async fn visit_tls(port: u16, config: Arc<ClientConfig>) -> Result<()> {
     Ok(())
 }
 
-/// With a certificate made on the spot, which this client trusts and nobody else.
+/// Makes a certificate at run time, and a client configuration that trusts only this one.
 fn configurations() -> Result<(Arc<ClientConfig>, Arc<ServerConfig>), AnyError> {
     let made = generate_simple_self_signed([LOCALHOST.to_owned()])?;
     let CertifiedKey { cert, signing_key } = made;
@@ -172,7 +172,7 @@ async fn hello_tcp(port: u16, name: &str) -> Result<Vec<u8>> {
     client.receive().await
 }
 
-/// One line of the transcript.
+/// Prints one line of the transcript.
 fn told(kind: &str, said: &str, answer: &[u8], begin: Instant) {
     let answer = String::from_utf8_lossy(answer);
     println!("  {kind:4}  {said:>22}  ->  {answer:18} {}", time(begin));
@@ -182,7 +182,7 @@ fn time(begin: Instant) -> String {
     format!("{:7.3} ms", begin.elapsed().as_secs_f64() * 1000.0)
 }
 
-/// A fresh directory that only we may enter; removed with all that is in it.
+/// A new directory that only this user may enter; removed with all its contents.
 struct TempDir(PathBuf);
 
 impl TempDir {
@@ -204,7 +204,7 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        // Only after an error that is already on its way out; else it is gone.
+        // Reached with a directory only after an error; otherwise `remove` has removed it.
         drop(fs::remove_dir_all(&self.0));
     }
 }

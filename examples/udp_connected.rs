@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     block_on(async {
         let udp = create_connected_udp_socket(host, port).await?;
         udp.send(b"Hi there!\n").await?;
-        // A datagram may be lost, or nobody is there: an answer is hoped for, not waited for.
+        // A datagram may be lost, or no server may run: the answer has a time limit.
         let answer = fail_after(Duration::from_secs(1), udp.receive()).await?;
         print!("{}", String::from_utf8_lossy(&answer));
         Ok(())

@@ -1,4 +1,4 @@
-//! Answers every datagram with "Hello, " and what it said.
+//! Answers every datagram with "Hello, " and its content.
 //!
 //! ```text
 //! cargo run --example udp_hello [PORT]     (1234; 0 for any free port)
@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("udp {}", udp.local_addr());
         while let Some((packet, from)) = udp.next().await? {
             let answer = [b"Hello, ", &packet[..]].concat();
-            // What one peer's network says is no reason to leave the others.
+            // An error about one peer's network must not end the service for the others.
             if let Err(error) = udp.send_to(&answer, from).await {
                 eprintln!("{error}");
             }

@@ -1,4 +1,4 @@
-//! A few workers fed by a queue: they borrow the queue, the results, and a rate limiter.
+//! A few workers fed by a queue: they borrow the queue, the results and a rate limiter.
 //!
 //! ```text
 //! cargo run --example worker
@@ -16,9 +16,9 @@ const JOBS: u64 = 12;
 
 fn main() -> Result<()> {
     block_on(async {
-        // At most four jobs wait; who has more of them waits for room.
+        // At most four jobs wait in the queue; a further `send` waits for room.
         let (jobs, queue) = create_memory_object_stream(4);
-        // A thousand jobs a second, two of them at once.
+        // A thousand jobs a second, in bursts of at most two.
         let pace = RateLimiter::new(1000, Duration::from_secs(1)).burst(2);
         let done = RefCell::new(Vec::new()); // all workers borrow it
 
@@ -29,7 +29,7 @@ fn main() -> Result<()> {
             for number in 1..=JOBS {
                 jobs.send(number).await?;
             }
-            // The workers finish what is left, and then see the end.
+            // The workers finish the rest, and then get the end.
             jobs.close();
             Ok(())
         })
@@ -44,7 +44,7 @@ fn main() -> Result<()> {
     })
 }
 
-/// Takes jobs until there are no more.
+/// Takes jobs until the end of the queue.
 async fn work(
     queue: &ObjectReceiver<u64>,
     pace: &RateLimiter,

@@ -1,1 +1,1 @@
-//! Nothing: the programs beside this folder are what the package is for.
+//! Empty: the package consists of the programs beside this folder.

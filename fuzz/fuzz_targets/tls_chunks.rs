@@ -1,4 +1,4 @@
-//! A stranger between a TLS client and a TLS server, who does what the input says.
+//! An intermediary between a TLS client and a TLS server; the input is its script.
 
 #![no_main]
 
@@ -15,13 +15,13 @@ use soloio::tls::rustls::version::{TLS12, TLS13};
 use soloio::tls::rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use soloio::{Error, MemoryStream, create_memory_byte_stream, dump, sleep, task_group, yield_now};
 
-/// Nothing passes in so many turns of the loop: both sides wait.
+/// If no step comes within this many turns of the loop, both sides wait.
 const TURNS: usize = 200;
 
-/// The same in time, before it is said that something hangs that must not.
+/// The time without a step after which an undamaged connection counts as hung.
 const QUIET: Duration = Duration::from_millis(300);
 
-/// Far more than any input takes.
+/// Far longer than any input takes.
 const HUNG: Duration = Duration::from_secs(20);
 
 type Configs = (Arc<ClientConfig>, Arc<ServerConfig>);
@@ -52,14 +52,14 @@ fn configs(old: bool) -> &'static Configs {
     &BOTH.get_or_init(|| [configs_of(&TLS13), configs_of(&TLS12)])[usize::from(old)]
 }
 
-/// What each side sends.
+/// Returns the data that a side sends.
 fn message(seed: u8, length: u32) -> Vec<u8> {
     (0..length).map(|n| (n / 7) as u8 ^ seed).collect()
 }
 
-/// Whether a script does more than to cut into pieces.
+/// True if a script does more than cut the data into pieces.
 fn is_spoilt(script: &[u8]) -> bool {
-    // Which half is whose does not matter: a step may begin at any byte.
+    // The split between the two directions does not matter: a step may begin at any byte.
     script.iter().any(|what| *what < 64)
 }
 
@@ -72,7 +72,7 @@ async fn pass(from: &MemoryStream, to: &MemoryStream, script: &[u8], passed: &Ce
         };
         let size = usize::from(step[0]) + 1;
         let sent = match step[1] {
-            // Put in, without regard to what comes: often the head of a record.
+            // Inserts bytes at any place, often the head of a record.
             0..=15 => to.send(&[step[1] + 10, 3, 3, 0, step[0]]).await,
             16..=23 => {
                 let made = vec![step[1]; size];
@@ -85,7 +85,7 @@ async fn pass(from: &MemoryStream, to: &MemoryStream, script: &[u8], passed: &Ce
                     break false;
                 };
                 match what {
-                    // Left out.
+                    // Drops the bytes.
                     25..=31 => bytes.clear(),
                     32..=63 => {
                         let at = usize::from(step[0]) % bytes.len();
@@ -104,7 +104,7 @@ async fn pass(from: &MemoryStream, to: &MemoryStream, script: &[u8], passed: &Ce
     if cut {
         drop(to.send_eof().await);
     }
-    // Also what goes nowhere is taken: who sends does not wait for ever.
+    // Receives even if the other side is gone, so that no sender waits for ever.
     while let Ok(bytes) = from.receive().await {
         passed.set(passed.get() + 1);
         drop(to.send(&bytes).await);
@@ -112,7 +112,7 @@ async fn pass(from: &MemoryStream, to: &MemoryStream, script: &[u8], passed: &Ce
     drop(to.send_eof().await);
 }
 
-/// Both directions at once, and what came from the peer is what it has sent.
+/// Sends and receives at once, and compares the received data with what the peer sends.
 async fn talk(stream: TlsStream<MemoryStream>, send: &[u8], expected: &[u8]) -> Result<(), Error> {
     let mut at = 0;
     task_group(async |group| {
@@ -133,7 +133,7 @@ async fn talk(stream: TlsStream<MemoryStream>, send: &[u8], expected: &[u8]) -> 
                 Err(error) => break Err(error),
             }
         };
-        // What fails for one direction may leave the other waiting for ever.
+        // After an error in one direction the other one may wait for ever.
         if ended.is_err() {
             stream.abort();
         }
@@ -150,13 +150,13 @@ async fn run(input: &[u8]) -> Result<(), Error> {
     let capacity = [1, 100, 5_000, 100_000_u32][usize::from(head[0] >> 1) % 4];
     let (client, at_client) = create_memory_byte_stream(capacity as usize);
     let (server, at_server) = create_memory_byte_stream(capacity as usize);
-    // Two records and a bit, if that does not take long.
+    // A little more than two records, if that does not take long.
     let length = (capacity * 100).min(40_000);
     let (hello, answer) = (message(1, length), message(2, length));
     let passed = Cell::new(0);
     task_group(async |group| {
         let watch = group.spawn(async {
-            // A record that is not complete may keep both sides waiting, as silence does.
+            // An incomplete record may keep both sides waiting, just as silence does.
             let spoilt = is_spoilt(script);
             let mut before = usize::MAX;
             while passed.get() != before {
@@ -187,7 +187,7 @@ async fn run(input: &[u8]) -> Result<(), Error> {
         });
         let serving = group.spawn(async {
             let shaken = TlsStream::server(server, server_config).into_future().await;
-            // How it fails is its own affair.
+            // The handshake may fail in any way; only hangs and panics count.
             if let Ok(stream) = shaken {
                 drop(talk(stream, &answer, &hello).await);
             }
@@ -204,8 +204,8 @@ async fn run(input: &[u8]) -> Result<(), Error> {
     .await
 }
 
-/// libFuzzer ends the process at any panic. The one that rustls' assertion causes where a peer
-/// breaks the protocol after our end is caught where it happens, and is nothing to report.
+/// libFuzzer ends the process at any panic. An assertion of rustls fails when a peer breaks the
+/// protocol after our end; that panic is caught where it happens, and is not a finding.
 fn bear_the_known_assertion() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
