@@ -17,7 +17,7 @@ pub struct Arguments {
     pub how: How,
 }
 
-/// How thoroughly.
+/// The number of rounds and operations.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct How {
     /// A smoke run: everything is run and checked, the numbers mean little.
@@ -32,14 +32,14 @@ pub struct How {
 }
 
 impl How {
-    /// How many rounds, `full` of them unless told otherwise.
+    /// Returns the number of rounds: the one given, 1 for a smoke run, or else `full`.
     pub fn rounds(self, full: usize) -> usize {
         let untold = if self.quick { 1 } else { full };
         self.rounds.map_or(untold, usize::from)
     }
 }
 
-/// What to do; without one, all rows.
+/// The command; without one, all rows are measured.
 #[derive(Debug, Subcommand)]
 pub enum Mode {
     /// Measure some rows.
@@ -60,7 +60,7 @@ pub enum Mode {
         #[arg(long)]
         keep: Option<PathBuf>,
     },
-    /// What is measured: one server, until a signal ends it.
+    /// Run one server, the process under measurement, until a signal ends it.
     #[command(hide = true)]
     Server {
         #[arg(long)]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Wraps the system's allocator.
 pub struct Counting;
 
-/// How often memory was asked for so far: allocations and reallocations.
+/// Returns how often memory was requested so far: allocations and reallocations.
 pub fn allocations() -> u64 {
     COUNT.load(Ordering::Relaxed)
 }
@@ -15,7 +15,7 @@ pub fn allocations() -> u64 {
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
 /// A load and a store, not a locked addition: exact in the servers, which have one thread, and
-/// next to nothing for the rows that do not ask for the count.
+/// almost free for the rows that do not need the count.
 fn count() {
     COUNT.store(
         COUNT.load(Ordering::Relaxed).wrapping_add(1),
@@ -23,7 +23,7 @@ fn count() {
     );
 }
 
-// SAFETY: every call is handed to the system's allocator as it is.
+// SAFETY: every call is passed on unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();

@@ -1,4 +1,4 @@
-//! The two single-threaded runtimes of tokio behind one face, chosen at compile time.
+//! The two single-threaded runtimes of tokio behind one trait, chosen at compile time.
 #![allow(
     unsafe_code,
     reason = "lets `tokio::spawn` take what stays on its one thread anyway"
@@ -88,7 +88,7 @@ impl Flavour for Local {
     }
 }
 
-/// A future that is made, polled and dropped on one thread, whatever its type says.
+/// A future that is made, polled and dropped on one thread, even if its type is `Send`.
 struct StaysHere<F>(F);
 
 // SAFETY: a `current_thread` runtime polls and drops its tasks on the thread that runs `block_on`

@@ -25,7 +25,7 @@ pub struct Counted {
     work: Work,
 }
 
-/// All of them, in the order of the table.
+/// Returns all of them, in the order of the table.
 pub fn all() -> [Counted; 7] {
     let row = |key, title, most, work| Counted {
         key,
@@ -54,7 +54,7 @@ pub fn all() -> [Counted; 7] {
     ]
 }
 
-/// Whether valgrind can be started.
+/// Returns true if valgrind can be started.
 pub fn available() -> bool {
     let mut valgrind = Command::new("valgrind");
     let quiet = valgrind
@@ -64,7 +64,7 @@ pub fn available() -> bool {
     quiet.status().is_ok_and(|status| status.success())
 }
 
-/// Where callgrind writes; removed at the end unless somebody asked for the files.
+/// The folder of callgrind's files; removed at the end unless it was asked for.
 pub struct Profiles {
     folder: PathBuf,
     keep: bool,
@@ -90,8 +90,8 @@ impl Drop for Profiles {
     }
 }
 
-/// Counts all sides, in so many rounds: how many operations a server finds ready at a time
-/// depends on what else the machine does.
+/// Counts all sides in `rounds` rounds: the number of operations that a server finds ready at a
+/// time depends on the load of the machine.
 pub fn run(
     counted: &Counted,
     profiles: &Profiles,
@@ -123,7 +123,7 @@ fn per_operation(
     Ok((more as f64 - less as f64) / (many - few) as f64)
 }
 
-/// All instructions of a server process that served `operations`.
+/// Returns all instructions of a server process that served `operations`.
 fn total(work: Work, side: Side, operations: u64, profile: &Path) -> io::Result<u64> {
     let mut out = OsString::from("--callgrind-out-file=");
     out.push(profile);

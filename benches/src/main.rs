@@ -1,4 +1,4 @@
-//! soloio and tokio side by side; README.md says what each row means.
+//! soloio and tokio side by side; README.md explains each row.
 
 mod cli;
 mod counting;
@@ -60,7 +60,7 @@ fn list() {
     }
 }
 
-/// Measures the rows with these names, or all; whether all reached their targets.
+/// Measures the rows with these names, or all; returns true if all reached their targets.
 fn measure(keys: &[String], how: How) -> io::Result<bool> {
     let rows = rows::all();
     reject_unknown(keys, &rows.iter().map(|row| row.key).collect::<Vec<_>>())?;

@@ -1,14 +1,14 @@
-//! Rounds: all sides in turn, so that what the machine does meanwhile meets them alike.
+//! Rounds: all sides in turn, so that other load of the machine affects them alike.
 
 use std::io;
 
 use crate::rows::{OURS, Row, Target};
 use crate::side::Side;
 
-/// What came out of a row.
+/// The result of a row.
 pub struct Verdict {
     pub soloio: f64,
-    /// Of the better of tokio's runtimes; of another way of soloio's own in the rows of `OURS`.
+    /// The better of tokio's runtimes; in the rows of `OURS`, soloio without the feature.
     pub tokio: f64,
     pub better: Side,
     /// soloio's value divided by tokio's, round by round.
@@ -25,7 +25,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Of at least one value.
+    /// Returns the median and the ends of at least one value.
     pub fn of(mut values: Vec<f64>) -> Self {
         values.sort_by(f64::total_cmp);
         let middle = values.len() / 2;
@@ -42,12 +42,12 @@ impl Spread {
     }
 }
 
-/// Measures a row in so many rounds.
+/// Measures a row in this many rounds.
 pub fn run(row: &Row, rounds: usize, quick: bool) -> io::Result<Verdict> {
     let mut values = [const { Vec::new() }; 3];
     for round in 0..rounds {
         for place in 0..Side::ALL.len() {
-            // Each side comes first, and last, as often as the others.
+            // Each side comes first, and last, equally often.
             let side = (round + place) % Side::ALL.len();
             values[side].push(row.measure(Side::ALL[side], quick)?);
         }

@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-/// Who runs. tokio stands in the table with the better of its two.
+/// The runtime under test. The better of tokio's two is the one in the table.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum Side {
     Soloio,
@@ -15,7 +15,7 @@ pub enum Side {
 impl Side {
     pub const ALL: [Self; 3] = [Self::Soloio, Self::TokioCurrent, Self::TokioLocal];
 
-    /// The name on the command line of a server process.
+    /// Returns the name on the command line of a server process.
     pub fn argument(self) -> &'static str {
         match self {
             Self::Soloio => "soloio",

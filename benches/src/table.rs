@@ -4,7 +4,7 @@ use crate::rounds::Verdict;
 use crate::rows::Target;
 use crate::side::Side;
 
-/// Prints the heads of the columns.
+/// Prints the titles of the columns.
 pub fn head() {
     println!(
         "{:<32} {:>4} {:>9} {:>9} {:<7}  {:>6} {:>13} {:>8}",
@@ -24,7 +24,7 @@ pub fn line(title: &str, unit: &str, target: Target, verdict: &Verdict) {
             format!("{:.2}", verdict.ratio.median),
             format!("{:.2}..{:.2}", verdict.ratio.least, verdict.ratio.most),
         ),
-        // Nothing to divide by: tokio's value is 0.
+        // tokio's value is 0, so there is no ratio.
         false => ("-".to_owned(), "-".to_owned()),
     };
     let most = match target {
@@ -39,7 +39,7 @@ pub fn line(title: &str, unit: &str, target: Target, verdict: &Verdict) {
     );
 }
 
-/// Three digits or so: more would be noise.
+/// Formats about three digits: more would be noise.
 fn number(value: f64) -> String {
     if value == 0.0 || value >= 100.0 {
         format!("{value:.0}")

@@ -1,4 +1,4 @@
-//! What a server is given to do, and which server that takes.
+//! The work of a server, and the server program for it.
 
 use clap::ValueEnum;
 
@@ -23,7 +23,7 @@ pub enum Work {
     TlsEcho,
     /// A connection with a full handshake, and one message.
     TlsFull,
-    /// A connection whose session is resumed, and one message.
+    /// A connection with a resumed session, and one message.
     TlsResumed,
     /// A KiB that the server receives, of many.
     TlsReceive,
@@ -57,32 +57,32 @@ impl Work {
 pub enum Kind {
     /// Echo with a buffer of its own per connection.
     TcpEcho,
-    /// The same, each receive inside a timeout of 30 s.
+    /// Like `TcpEcho`, each receive inside a timeout of 30 s.
     TcpEchoTimeout,
     /// Echo that holds no buffer while it waits.
     TcpIdle,
     UdpEcho,
-    /// Without any batching of soloio's.
+    /// Without soloio's batching.
     UdpEchoPlain,
-    /// A batch at a time where the side can.
+    /// With batches where the side supports them.
     UdpEchoMany,
     /// Receives, and acknowledges each burst.
     UdpSink,
-    /// Sends a burst when asked.
+    /// Sends a burst on request.
     UdpBulk,
     /// `TcpEcho` on two cores: a loop on each, or a multi-threaded runtime.
     CoresEcho,
-    /// Joins each two connections that come, both ways.
+    /// Joins each two connections that it accepts, in both directions.
     TcpRelay,
-    /// The same, with the bytes passing through the process.
+    /// Like `TcpRelay`, with the bytes passing through the process.
     TcpRelayCopied,
     /// Echo over TLS.
     TlsEcho,
-    /// The same, with a buffer of one message, so that it is not what is measured.
+    /// Like `TlsEcho`, with a buffer of one message, so that the buffer is not measured.
     TlsIdle,
-    /// Receives a length and as many bytes, then answers with a byte.
+    /// Receives a length and that many bytes, then answers with a byte.
     TlsSink,
-    /// Receives a length, then sends as many bytes.
+    /// Receives a length, then sends that many bytes.
     TlsSource,
 }
 
@@ -94,7 +94,7 @@ impl Kind {
         )
     }
 
-    /// The name on the command line of a server process.
+    /// Returns the name on the command line of a server process.
     pub fn argument(self) -> &'static str {
         match self {
             Self::TcpEcho => "tcp-echo",

@@ -1,5 +1,6 @@
-//! A server with 64 descriptors and 200 clients: what it costs while it is exhausted, what those
-//! notice who are served, and how soon it goes on. Prints; Linux only, needs prlimit(1).
+//! A server with 64 descriptors and 200 clients: its CPU time while it is exhausted, the latency of
+//! the connections it serves, and the time until it serves others. Prints; Linux only, needs
+//! prlimit(1).
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -52,7 +53,7 @@ fn echo(client: &mut TcpStream) -> io::Result<Duration> {
     Ok(start.elapsed())
 }
 
-/// The median and the 99th percentile of many echoes.
+/// Returns the median and the 99th percentile of many echoes.
 fn latency(client: &mut TcpStream) -> io::Result<(Duration, Duration)> {
     let mut all = Vec::new();
     let end = Instant::now() + Duration::from_secs(2);
@@ -111,7 +112,7 @@ fn with_clients(address: &str, server: &Child) -> io::Result<()> {
     );
     println!("  before: median {:?}, p99 {:?}", alone.0, alone.1);
 
-    // Some end: so many others are served then.
+    // Some connections end: as many others are served then.
     let start = Instant::now();
     running.drain(..FREED);
     let (mut all, mut first_after) = (Vec::new(), None);

@@ -19,8 +19,8 @@ impl Idle {
         }
     }
 
-    /// Adds `count` connections. One exchange on each shows that the server took it and waits
-    /// for the next message.
+    /// Adds `count` connections. One exchange on each shows that the server has accepted it and
+    /// waits for the next message.
     pub fn add(&mut self, count: u64) -> io::Result<()> {
         for number in 0..count {
             let mut stream = TcpStream::connect(self.server)?;

@@ -24,9 +24,9 @@ use crate::work::Work;
 
 /// Bytes in a message.
 pub const MESSAGE: usize = 64;
-/// Connections, or sockets, that have a message on the way at any time.
+/// Connections, or sockets, that have a message in flight at any time.
 pub const IN_FLIGHT: usize = 64;
-/// Silence after which the server counts as stuck. Generous: it may run under valgrind.
+/// Silence after which the server counts as stuck. Generous, because it may run under valgrind.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A client of one kind, connected and ready to run any number of operations.
@@ -62,7 +62,7 @@ impl Load {
         }
     }
 
-    /// Runs exactly `count` operations and checks every answer; nothing is on the way after it.
+    /// Runs exactly `count` operations and checks every answer; nothing is in flight after it.
     pub fn run(&mut self, count: u64) -> io::Result<()> {
         match self {
             Self::Echo(load) => load.run(count),
@@ -75,7 +75,7 @@ impl Load {
     }
 }
 
-/// A message that differs from the one before it, so that a late or doubled answer shows.
+/// Returns a message that differs from the one before, so that a late or doubled answer shows.
 fn message(number: u64) -> [u8; MESSAGE] {
     let mut bytes = [0x5a; MESSAGE];
     bytes[..8].copy_from_slice(&number.to_le_bytes());

@@ -1,4 +1,4 @@
-//! Bulk through a proxy: one thread sends, this one receives and checks every byte.
+//! Bulk data through a proxy: one thread sends, this one receives and checks every byte.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,7 +6,7 @@ use std::{io, thread};
 
 use super::PATIENCE;
 
-/// Bytes in one operation, and the period of what is sent.
+/// Bytes in one operation, and the period of the data.
 pub const BLOCK: usize = 65_536;
 
 /// Two connections that the proxy joins: the first it accepts with the second.
@@ -29,7 +29,7 @@ impl Relay {
         })
     }
 
-    /// Passes `count` blocks through.
+    /// Sends `count` blocks through.
     pub fn run(&mut self, count: u64) -> io::Result<()> {
         let (mut client, pattern) = (&self.client, &self.pattern);
         thread::scope(|scope| {
@@ -37,7 +37,7 @@ impl Relay {
                 scope.spawn(move || (0..count).try_for_each(|_| client.write_all(pattern)));
             let received = receive(&mut self.server, pattern, count * BLOCK as u64);
             if received.is_err() {
-                // Nobody takes what is sent any more.
+                // No block is received any more.
                 self.client.shutdown(std::net::Shutdown::Both).ok();
             }
             let sent = sender.join().expect("it does not panic");

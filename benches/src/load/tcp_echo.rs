@@ -1,4 +1,4 @@
-//! Echo over connections that stay: one message on the way on each.
+//! Echo over connections that stay open: one message in flight on each.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -16,7 +16,7 @@ pub struct TcpEcho {
 
 struct Connection {
     stream: TcpStream,
-    /// What was sent last, and how much of it came back.
+    /// The last message, and the number of its bytes that came back.
     expected: [u8; MESSAGE],
     received: usize,
 }
@@ -80,11 +80,11 @@ impl Connection {
     fn send(&mut self, number: u64) -> io::Result<()> {
         self.expected = message(number);
         self.received = 0;
-        // One message per connection is on the way, so the kernel's buffer has room for it.
+        // One message per connection is in flight, so the kernel's buffer has room for it.
         self.stream.write_all(&self.expected)
     }
 
-    /// Whether the answer is complete now.
+    /// Returns true if the answer is complete now.
     fn receive(&mut self) -> io::Result<bool> {
         let mut buffer = [0; MESSAGE + 1];
         let count = self.stream.read(&mut buffer)?;

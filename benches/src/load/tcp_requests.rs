@@ -99,7 +99,7 @@ impl Request {
         })
     }
 
-    /// Whether the answer is complete now.
+    /// Returns true if the answer is complete now.
     fn receive(&mut self) -> io::Result<bool> {
         let mut buffer = [0; MESSAGE + 1];
         let count = self.stream.read(&mut buffer)?;

@@ -18,7 +18,7 @@ use super::{IN_FLIGHT, MESSAGE, PATIENCE, message, wrong_answer};
 
 /// Bytes of an echoed message.
 const ECHO: usize = 1024;
-/// KiB that are asked for, or sent, at once.
+/// KiB that are requested, or sent, at once.
 const LOT: u64 = 4096;
 
 type Stream = StreamOwned<ClientConnection, TcpStream>;
@@ -89,7 +89,7 @@ impl Tls {
         }
     }
 
-    /// A message on every connection, then all the answers.
+    /// Sends a message on every connection, then receives all answers.
     fn echo(&mut self, count: u64) -> io::Result<()> {
         let mut answer = [0; ECHO];
         let mut left = count;
@@ -114,7 +114,7 @@ impl Tls {
         Ok(())
     }
 
-    /// A new connection, and one message on it.
+    /// Makes a new connection, and sends one message on it.
     fn exchange(&mut self) -> io::Result<Stream> {
         let mut stream = self.connect()?;
         let sent = message(self.sent);
@@ -182,7 +182,7 @@ fn config(resumed: bool) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-/// Takes every certificate: the server makes one at its start.
+/// Accepts every certificate: the server makes one when it starts.
 #[derive(Debug)]
 struct Anyone(CryptoProvider);
 

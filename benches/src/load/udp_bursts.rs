@@ -1,5 +1,5 @@
-//! Bursts of datagrams from one socket: two that are echoed, many that are acknowledged, many that
-//! were asked for.
+//! Bursts of datagrams from one socket: pairs that are echoed, long bursts that are acknowledged,
+//! long bursts that are requested.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -7,22 +7,22 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use super::{MESSAGE, PATIENCE, message, wrong_answer};
 use crate::sys::socket_option;
 
-/// What one burst is.
+/// The kind of a burst.
 #[derive(Clone, Copy, Debug)]
 pub enum Shape {
     /// Two messages, both echoed before the next two.
     Pair,
     /// `BURST` messages by one call (UDP_SEGMENT); `BURSTS` of them are acknowledged together.
     Sink,
-    /// `BURST` datagrams of `BULK` bytes that the server sends when asked.
+    /// `BURST` datagrams of `BULK` bytes that the server sends on request.
     Bulk,
 }
 
-/// Datagrams in a long burst: what one call may send on any kernel that can at all.
+/// Datagrams in a long burst: as many as one call may send on any kernel with UDP_SEGMENT.
 pub const BURST: usize = 64;
-/// Long bursts that are acknowledged together; twice as many are on the way.
+/// Long bursts that are acknowledged together; twice as many are in flight.
 pub const BURSTS: usize = 3;
-/// Bytes of a datagram that was asked for.
+/// Bytes of a requested datagram.
 pub const BULK: usize = 1_200;
 
 /// A client socket.
@@ -40,8 +40,8 @@ impl UdpBursts {
         match shape {
             Shape::Pair => {}
             Shape::Sink => socket_option::cut_datagrams(&socket, MESSAGE)?,
-            // As behind a network card that splits and joins: on loopback the sender would pay for
-            // what is split only for the receiver's sake.
+            // Like a network card that splits and joins: on loopback the sender would pay for
+            // splitting that only the receiver needs.
             Shape::Bulk => socket_option::join_datagrams(&socket)?,
         }
         Ok(Self {

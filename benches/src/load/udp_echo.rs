@@ -1,4 +1,4 @@
-//! Datagram echo: one datagram on the way from each of the client sockets.
+//! Datagram echo: one datagram in flight from each of the client sockets.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use super::{IN_FLIGHT, MESSAGE, PATIENCE, message, stuck, wrong_answer};
 use crate::sys::epoll::Epoll;
 
-/// Connected client sockets and what each of them sent last.
+/// Connected client sockets and the last datagram of each.
 pub struct UdpEcho {
     sockets: Vec<(UdpSocket, [u8; MESSAGE])>,
     epoll: Epoll,

@@ -1,6 +1,6 @@
-//! Values from task to task. `ping_pong`: two tasks, a channel of one place each way, nanoseconds
-//! per round (two sends, two receives). `flow`: one sender, one receiver, 64 places between them,
-//! nanoseconds per value.
+//! Values from task to task. `ping_pong`: two tasks, a channel of capacity 1 in each direction,
+//! nanoseconds per round (two sends, two receives). `flow`: one sender, one receiver, 64 places
+//! between them, nanoseconds per value.
 
 use std::io;
 

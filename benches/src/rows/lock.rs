@@ -1,5 +1,5 @@
-//! A lock with a value. `free`: nobody else wants it, nanoseconds per acquire and release.
-//! `wanted`: two tasks that each give way while they hold it, nanoseconds per acquire and wait.
+//! A lock with a value. `free`: without contention, nanoseconds per acquire and release. `wanted`:
+//! two tasks that yield while they hold it, nanoseconds per acquire and wait.
 
 use std::io;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The rows of the table: name, unit, how much work, what to reach, and the code that measures.
+//! The rows of the table: name, unit, number of operations, target, and the code that measures.
 
 mod channel;
 mod lock;
@@ -19,29 +19,29 @@ use std::time::Duration;
 use crate::side::Side;
 use crate::sys::affinity;
 
-/// A thing to measure.
+/// One measurement with its target.
 pub struct Row {
-    /// What one types to choose it.
+    /// The name on the command line.
     pub key: &'static str,
     pub title: &'static str,
     pub unit: &'static str,
     pub target: Target,
-    /// How many operations a measurement has, in full and in a smoke run.
+    /// The number of operations of a measurement, in full and in a smoke run.
     pub full: u64,
     pub quick: u64,
     run: fn(Side, u64) -> io::Result<f64>,
 }
 
-/// What soloio has to reach.
+/// The target for soloio.
 #[derive(Clone, Copy, Debug)]
 pub enum Target {
-    /// At most so much of tokio's value.
+    /// At most this share of tokio's value.
     Ratio(f64),
-    /// At most this value, whatever tokio's is.
+    /// At most this value, independent of tokio's.
     Value(f64),
 }
 
-/// The rows whose second side is another way of soloio's own.
+/// The rows with soloio on both sides.
 pub const OURS: &[&str] = &["scope", "udp-pair"];
 
 impl Row {
@@ -56,7 +56,7 @@ fn nanos_each(total: Duration, count: u64) -> f64 {
     total.as_nanos() as f64 / count as f64
 }
 
-/// A number of no visible order for each number, the same in every run (splitmix64).
+/// Returns a number without visible order for each number, the same in every run (splitmix64).
 fn scatter(number: u64) -> u64 {
     let mixed = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -83,7 +83,7 @@ fn row(
     }
 }
 
-/// All rows, in the order of the table.
+/// Returns all rows, in the order of the table.
 pub fn all() -> Vec<Row> {
     let mut rows = in_process();
     rows.extend(servers());

@@ -22,21 +22,21 @@ pub fn measure(side: Side, count: u64) -> io::Result<f64> {
     }
 }
 
-/// What the two share: whose turn it is, how many turns are left, and how to wake each.
+/// The state that both share: the player to move, the number of turns left, and both wakers.
 struct Game {
     turn: Cell<usize>,
     left: Cell<u64>,
     wakers: [RefCell<Option<Waker>>; 2],
 }
 
-/// One of the two; its result is how many turns it had.
+/// One of the two; its result is its number of turns.
 struct Player {
     game: Rc<Game>,
     seat: usize,
     turns: u64,
 }
 
-/// Both players of a game of `rounds`.
+/// Returns both players of a game of `rounds`.
 fn players(rounds: u64) -> (Player, Player) {
     let wakers = [RefCell::new(None), RefCell::new(None)];
     let game = Rc::new(Game {

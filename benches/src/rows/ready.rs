@@ -1,4 +1,4 @@
-//! A timeout around what is ready: a ready future, and a receive with its bytes already there
+//! A timeout around a ready operation: a ready future, and a receive with its bytes already there
 //! (an in-memory stream, so that no system call hides the difference). Nanoseconds each.
 
 use std::future::ready;
@@ -29,7 +29,7 @@ pub fn future(side: Side, count: u64) -> io::Result<f64> {
     Ok(nanos_each(elapsed, count))
 }
 
-/// `count` fillings of the stream.
+/// Receives `count` fillings of the stream.
 pub fn receive(side: Side, count: u64) -> io::Result<f64> {
     let elapsed = match side {
         Side::Soloio => soloio_receive(count)?,
@@ -41,7 +41,7 @@ pub fn receive(side: Side, count: u64) -> io::Result<f64> {
 
 fn soloio_future(count: u64) -> soloio::Result<Duration> {
     block_on(async {
-        // A timeout that cannot end would make the rest worth nothing.
+        // A timeout that cannot expire would make the comparison worthless.
         let short = Duration::from_millis(1);
         assert!(move_on_after(short, soloio::sleep(LIMIT)).await?.is_none());
         let watch = Stopwatch::start();
@@ -64,8 +64,8 @@ async fn tokio_future(count: u64) -> io::Result<Duration> {
     Ok(watch.read())
 }
 
-/// `count` fillings inside a scope that nobody cancels; on the other sides, which are ours as well,
-/// outside of any.
+/// Receives `count` fillings inside a scope that is not cancelled; the other sides, soloio as well,
+/// have no scope.
 pub fn in_scope(side: Side, count: u64) -> io::Result<f64> {
     let elapsed = block_on(async {
         match side {

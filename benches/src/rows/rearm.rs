@@ -1,6 +1,6 @@
-//! One timer given a new deadline again and again. Nanoseconds per change.
+//! One timer that gets a new deadline again and again. Nanoseconds per change.
 //!
-//! Both have `reset` for it, and what waits is polled after each, as a `select!` would do.
+//! Both have `reset` for it, and the timer is polled after each, as a `select!` would do.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -16,24 +16,24 @@ use crate::flavour::{CurrentThread, Flavour, Local};
 use crate::side::Side;
 use crate::sys::cpu_clock::Stopwatch;
 
-/// To deadlines before and after the present one, in no order; nothing else alive.
+/// Deadlines before and after the present one, in no order, without other timers.
 pub fn alone(side: Side, count: u64) -> io::Result<f64> {
     measure(side, count, 0, |number| scatter(number) % 40_000)
 }
 
-/// The same among 25,000 others that are alive and known to the loop.
+/// The same among 25,000 other timers that the loop has seen.
 pub fn among(side: Side, count: u64) -> io::Result<f64> {
     measure(side, count, LIVE, |number| scatter(number) % 40_000)
 }
 
-/// To ever later deadlines, as after each message of an idle timeout.
+/// Later and later deadlines, as after each message with an idle timeout.
 pub fn later(side: Side, count: u64) -> io::Result<f64> {
     measure(side, count, LIVE, |number| number)
 }
 
 fn measure(side: Side, count: u64, live: u64, millis: fn(u64) -> u64) -> io::Result<f64> {
     let base = Instant::now() + Duration::from_secs(30);
-    // Ready beforehand, so that no clock is read in between.
+    // Computed beforehand, so that no clock is read in between.
     let deadlines: Vec<_> = (0..count)
         .map(|number| base + Duration::from_millis(millis(number)))
         .collect();

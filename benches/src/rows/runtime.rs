@@ -1,7 +1,7 @@
-//! A runtime made, used for one trivial future, and dropped. Nanoseconds each.
+//! Making a runtime, using it for one trivial future, and dropping it. Nanoseconds each.
 //!
-//! soloio has two ways: `block_on`, which makes only what the future needs, and `Runtime::new`,
-//! which another loop can drive. tokio has one.
+//! soloio has two ways: `block_on`, which makes only the parts that the future needs, and
+//! `Runtime::new`, which another loop can drive. tokio has one.
 
 use std::hint::black_box;
 use std::io;

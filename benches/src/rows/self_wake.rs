@@ -20,7 +20,7 @@ pub fn measure(side: Side, count: u64) -> io::Result<f64> {
     }
 }
 
-/// Wakes itself `left` times; its result is how often it was polled.
+/// Wakes itself `left` times; its result is the number of polls.
 struct WakesItself {
     left: u64,
     polls: u64,

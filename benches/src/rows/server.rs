@@ -1,4 +1,4 @@
-//! What a server process costs: CPU per operation, allocations per message, memory per
+//! The costs of a server process: CPU per operation, allocations per message, memory per
 //! connection. The server has one core, the load generator (this process) another.
 
 use std::io;
@@ -34,7 +34,7 @@ pub fn udp_many(side: Side, count: u64) -> io::Result<f64> {
     cpu(Work::UdpEchoMany, side, count)
 }
 
-/// soloio on both sides: the other one makes plain calls only.
+/// soloio is on both sides: the other one makes plain calls only.
 pub fn udp_pair(side: Side, count: u64) -> io::Result<f64> {
     match side {
         Side::Soloio => cpu(Work::UdpPair, side, count),
@@ -103,7 +103,7 @@ pub fn tls_memory(side: Side, count: u64) -> io::Result<f64> {
 
 /// Nanoseconds of server CPU, user and system, per operation.
 fn cpu(work: Work, side: Side, count: u64) -> io::Result<f64> {
-    // A server on all cores gets them from us.
+    // A server on all cores inherits them from this process.
     affinity::free()?;
     let server = Child::start(side, work.kind(), None)?;
     affinity::pin(affinity::helper_core())?;
@@ -135,7 +135,7 @@ pub fn memory(side: Side, count: u64) -> io::Result<f64> {
     limits::raise_open_files(OPEN_FILES)?;
     let server = Child::start(side, Kind::TcpIdle, None)?;
     let mut load = Idle::open(server.address());
-    // The first connections pay for code pages and for what the runtime makes once.
+    // The first connections include code pages and the runtime's one-time allocations.
     load.add(10)?;
     let before = server.resident()?;
     load.add(count)?;

@@ -1,5 +1,5 @@
-//! Sleeps that end: tasks that sleep 1 to 10 ms, again and again. Nanoseconds of CPU time of the
-//! thread per sleep, the loop's waiting included.
+//! Sleeps that expire: tasks that sleep 1 to 10 ms, again and again. Nanoseconds of CPU time of the
+//! thread per sleep, the loop's waits included.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::sys::cpu_clock::Stopwatch;
 /// Sleeps of one task.
 const EACH: u64 = 20;
 
-/// `count` tasks of 20 sleeps.
+/// Runs `count` tasks of 20 sleeps.
 pub fn measure(side: Side, count: u64) -> io::Result<f64> {
     let used = match side {
         Side::Soloio => soloio(count)?,
@@ -68,7 +68,7 @@ fn tokio<F: Flavour>(count: u64) -> io::Result<Duration> {
     })
 }
 
-/// 1 to 10 ms, in no order.
+/// Returns 1 to 10 ms, in no order.
 fn duration(number: u64) -> Duration {
     Duration::from_micros(1_000 + scatter(number) % 9_000)
 }

@@ -1,5 +1,5 @@
-//! A sleeping loop woken from another thread, which sleeps too until it is asked. Nanoseconds of
-//! the wall's time per round trip: the loop unparks the thread and sleeps, the thread wakes it.
+//! A sleeping loop woken from another thread, which also sleeps between its wakes. Wall-clock
+//! nanoseconds per round trip: the loop unparks the thread and sleeps, the thread wakes it.
 
 use std::future::poll_fn;
 use std::io;
@@ -43,7 +43,7 @@ async fn round_trips(bell: &Bell, count: u64) -> Duration {
     started.elapsed()
 }
 
-/// A thread that wakes whoever asks it to.
+/// A thread that wakes the task on request.
 struct Bell {
     shared: Arc<Shared>,
     thread: JoinHandle<()>,
@@ -65,7 +65,7 @@ impl Bell {
         Self { shared, thread }
     }
 
-    /// Asks once, and ends when the thread has answered.
+    /// Requests one wake, and ends when the thread has sent it.
     async fn ring(&self) {
         let mut number = None;
         poll_fn(|cx| {

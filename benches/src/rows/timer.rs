@@ -1,4 +1,4 @@
-//! Timers made, polled once and dropped: what a timeout costs that does not strike. Nanoseconds
+//! Timers made, polled once and dropped: the cost of a timeout that does not expire. Nanoseconds
 //! per timer, with no other timer alive, among 25,000, and 25,000 at a time.
 
 use std::future::{Future, poll_fn};
@@ -14,10 +14,10 @@ use crate::flavour::{CurrentThread, Flavour, Local};
 use crate::side::Side;
 use crate::sys::cpu_clock::Stopwatch;
 
-/// Timers that live meanwhile, or are made before the first of them is dropped.
+/// Timers that live meanwhile, or that are made before the first of them is dropped.
 pub const LIVE: u64 = 25_000;
 
-/// One at a time, nothing else alive.
+/// One at a time, without other timers.
 pub fn alone(side: Side, count: u64) -> io::Result<f64> {
     let elapsed = match side {
         Side::Soloio => block_on(one_by_one(soloio::sleep, 0, count)),
@@ -31,7 +31,7 @@ pub fn alone(side: Side, count: u64) -> io::Result<f64> {
     Ok(nanos_each(elapsed, count))
 }
 
-/// One at a time, 25,000 others alive and known to the loop.
+/// One at a time, among 25,000 others that the loop has seen.
 pub fn among(side: Side, count: u64) -> io::Result<f64> {
     let elapsed = match side {
         Side::Soloio => block_on(one_by_one(soloio::sleep, LIVE, count)),
@@ -73,7 +73,7 @@ async fn one_by_one<S: Future>(sleep: impl Fn(Duration) -> S, live: u64, count: 
 }
 
 async fn by_batch<S: Future>(sleep: impl Fn(Duration) -> S, count: u64) -> Duration {
-    // Their places are made beforehand and used again: the memory is the benchmark's.
+    // The memory of the timers is allocated beforehand and reused: it belongs to the benchmark.
     let mut timers: Vec<_> = (0..LIVE).map(|_| Box::pin(None)).collect();
     let mut elapsed = Duration::ZERO;
     // The first batch lets the runtime grow, and is not counted.
@@ -101,7 +101,7 @@ fn one_batch<S: Future>(
     watch.read()
 }
 
-/// Timers that were armed, and that the loop has seen while it waited.
+/// Returns timers that were armed, and that the loop has seen while it waited.
 pub async fn others<S: Future>(sleep: impl Fn(Duration) -> S, live: u64) -> Vec<Pin<Box<S>>> {
     let mut timers: Vec<_> = (0..live)
         .map(|number| Box::pin(sleep(spread(number))))
@@ -117,7 +117,7 @@ pub async fn others<S: Future>(sleep: impl Fn(Duration) -> S, live: u64) -> Vec<
     timers
 }
 
-/// A sleep ends, and not early.
+/// Checks that a sleep expires, and not early.
 async fn check<S: Future>(sleep: impl Fn(Duration) -> S) {
     let started = Instant::now();
     sleep(Duration::from_millis(2)).await;
@@ -129,7 +129,7 @@ fn start<S: Future>(timer: Pin<&mut S>, cx: &mut Context<'_>) {
     assert!(timer.poll(cx).is_pending(), "a long sleep is over at once");
 }
 
-/// 20 to 60 s, in no order.
+/// Returns 20 to 60 s, in no order.
 fn spread(number: u64) -> Duration {
     Duration::from_micros(20_000_000 + scatter(number) % 40_000_000)
 }

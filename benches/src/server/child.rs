@@ -1,4 +1,4 @@
-//! A server process seen from outside: started, measured, asked, ended.
+//! A server process seen from outside: starting, measuring, queries, the end.
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader};
@@ -11,7 +11,7 @@ use crate::sys::signals::Signal;
 use crate::sys::{affinity, cpu_clock, signals};
 use crate::work::Kind;
 
-/// This program again, as a server. Ended when dropped.
+/// This program as a server; killed when dropped.
 pub struct Child {
     process: std::process::Child,
     out: BufReader<ChildStdout>,
@@ -19,8 +19,8 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts a server and waits until it says where it listens. `wrapper` is a program that runs
-    /// it, with its arguments: valgrind, or none.
+    /// Starts a server and waits until it prints its address. `wrapper` is a program that runs it,
+    /// with its arguments: valgrind, or none.
     pub fn start(side: Side, kind: Kind, wrapper: Option<Vec<OsString>>) -> io::Result<Self> {
         let program = std::env::current_exe()?;
         let mut command = match wrapper.as_deref() {
@@ -66,28 +66,28 @@ impl Child {
         self.address
     }
 
-    /// CPU time so far, user and system.
+    /// Returns the CPU time so far, user and system.
     pub fn cpu(&self) -> io::Result<Duration> {
         cpu_clock::process(self.process.id())
     }
 
-    /// Resident memory now, in bytes.
+    /// Returns the resident memory now, in bytes.
     pub fn resident(&self) -> io::Result<u64> {
         let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.process.id()))?;
         let pages: Option<u64> = statm.split(' ').nth(1).and_then(|field| field.parse().ok());
-        // 4 KiB wherever these benchmarks are compared; the ratio does not depend on it.
+        // 4 KiB on all machines of this comparison; the ratio does not depend on it.
         pages
             .map(|pages| pages * 4096)
             .ok_or_else(|| io::Error::other("statm has no such field"))
     }
 
-    /// Allocations so far.
+    /// Returns the number of allocations so far.
     pub fn allocations(&mut self) -> io::Result<u64> {
         signals::send(self.process.id(), Signal::Report)?;
         read_line(&mut self.out)?.parse().map_err(io::Error::other)
     }
 
-    /// Ends the server and waits for it, so that what a wrapper writes at the end is there.
+    /// Ends the server and waits for it, so that a wrapper's output at the end is complete.
     pub fn finish(mut self) -> io::Result<()> {
         signals::send(self.process.id(), Signal::Leave)?;
         let status = self.process.wait()?;
@@ -101,7 +101,7 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // After `finish` it is gone already, which is no news.
+        // After `finish` the process has ended already; the error does not matter.
         self.process.kill().ok();
         self.process.wait().ok();
     }

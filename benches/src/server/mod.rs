@@ -1,4 +1,4 @@
-//! Server processes: what they run, and how the benchmark starts and asks them.
+//! Server processes: the servers they run, and their start and control by the benchmark.
 
 mod child;
 mod soloio_side;
@@ -20,14 +20,14 @@ use crate::work::Kind;
 
 /// Buffer of a connection, the same on all sides.
 const BUFFER: usize = 1024;
-/// The timeout of `Kind::TcpEchoTimeout`; it never strikes.
+/// The timeout of `Kind::TcpEchoTimeout`; it never expires.
 const RECEIVE_LIMIT: Duration = Duration::from_secs(30);
-/// How many loops, or worker threads, `Kind::CoresEcho` has.
+/// The number of loops, or worker threads, of `Kind::CoresEcho`.
 const CORES: usize = 2;
-/// Descriptors a server may need: 5,000 connections and some.
+/// Descriptors a server may need: 5,000 connections and some more.
 pub const OPEN_FILES: u64 = 6_000;
 
-/// The whole life of a server process, which ends by a signal.
+/// Runs a server process, which ends by a signal.
 pub fn run(side: Side, kind: Kind, core: usize) -> io::Result<()> {
     if kind != Kind::CoresEcho {
         affinity::pin(core)?;
@@ -44,7 +44,7 @@ pub fn run(side: Side, kind: Kind, core: usize) -> io::Result<()> {
     }
 }
 
-/// Tells the parent where to connect.
+/// Prints the port to connect to, for the parent.
 fn announce(address: SocketAddr) -> io::Result<()> {
     let mut out = io::stdout();
     writeln!(out, "{address}")?;

@@ -43,7 +43,7 @@ async fn serve(handler: impl AsyncFn(TcpStream) -> Result<()>) -> Result<()> {
     listener.serve(handler).on_error(|_, _| {}).await
 }
 
-/// A loop on each core, each with a listener on the same port.
+/// Runs a loop on each core, each with a listener on the same port.
 fn cores() -> Result<()> {
     let listeners = block_on(async {
         let listen = || {

@@ -1,4 +1,4 @@
-//! What TLS servers of all sides share: the configuration, with a certificate made at the start.
+//! The TLS configuration of all sides, with a certificate made at the start.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 /// Bytes that a bulk server receives, or sends, in one call.
 pub const BULK: usize = 65_536;
 
-/// The same for all sides: TLS 1.3 and 1.2, sessions kept in memory.
+/// Returns the same configuration for all sides: TLS 1.3 and 1.2, sessions kept in memory.
 pub fn config() -> Arc<ServerConfig> {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");

@@ -20,7 +20,7 @@ pub fn run<F: Flavour>(kind: Kind) -> io::Result<()> {
     }
     let runtime = F::runtime()?;
     F::block_on(&runtime, async {
-        // In a task, as a program that wants tokio's best would do it.
+        // In a task, as in a program that wants tokio's best speed.
         let server = F::spawn(async move {
             match kind {
                 Kind::TcpEcho => serve::<F>(echo).await,
@@ -48,7 +48,7 @@ async fn serve<F: Flavour>(handler: impl AsyncFn(TcpStream) + Copy + 'static) ->
     }
 }
 
-/// The multi-threaded runtime with a worker on each core, whichever flavour was asked for.
+/// Runs the multi-threaded runtime with a worker on each core, whichever flavour is asked for.
 fn cores() -> io::Result<()> {
     let runtime = Builder::new_multi_thread()
         .worker_threads(CORES)
@@ -114,7 +114,8 @@ async fn echo_without_buffer(mut stream: TcpStream) {
     }
 }
 
-/// What has arrived, exactly sized; not async, so that no connection keeps the buffer.
+/// Takes the bytes that have arrived, exactly sized; not async, so that no connection keeps the
+/// buffer.
 fn take(stream: &TcpStream) -> io::Result<Vec<u8>> {
     let mut buffer = [0; BUFFER];
     let count = stream.try_read(&mut buffer)?;

@@ -1,4 +1,4 @@
-//! tokio's TLS servers, by tokio-rustls.
+//! tokio's TLS servers, with tokio-rustls.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

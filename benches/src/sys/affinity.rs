@@ -1,4 +1,4 @@
-//! Cores: which ones we may use, and tying the calling thread to one of them.
+//! Cores: those this process may use, and pinning the calling thread to one of them.
 
 use std::io;
 use std::mem;
@@ -6,17 +6,17 @@ use std::sync::OnceLock;
 
 use super::check;
 
-/// The core of what is measured: the in-process rows and the servers.
+/// Returns the core of the code under measurement: the in-process rows and the servers.
 pub fn measured_core() -> usize {
     allowed()[0]
 }
 
-/// The core of the load generator and of helper threads; another one wherever there is one.
+/// Returns the core of the load generator and of helper threads; another one if there is one.
 pub fn helper_core() -> usize {
     allowed()[allowed().len().min(2) - 1]
 }
 
-/// Ties the calling thread (and what it starts) to one core.
+/// Pins the calling thread (and threads it starts) to one core.
 pub fn pin(core: usize) -> io::Result<()> {
     tie(&[core])
 }
@@ -33,12 +33,12 @@ fn tie(cores: &[usize]) -> io::Result<()> {
     Ok(())
 }
 
-/// Lets the calling thread (and what it starts) use every core the process was started with.
+/// Lets the calling thread (and threads it starts) use every core the process was started with.
 pub fn free() -> io::Result<()> {
     tie(allowed())
 }
 
-/// The cores the process was started with, read once: pinning narrows what the kernel reports.
+/// Returns the cores the process was started with, read once: pinning narrows the kernel's answer.
 fn allowed() -> &'static [usize] {
     static ALLOWED: OnceLock<Vec<usize>> = OnceLock::new();
     ALLOWED.get_or_init(|| {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::check;
 
-/// CPU time of the calling thread since the start. Not the wall's, so that what else the machine
-/// does in between is not counted.
+/// CPU time of the calling thread since the start. Not wall-clock time, so that other load of the
+/// machine is not counted.
 pub struct Stopwatch(Duration);
 
 impl Stopwatch {
@@ -22,12 +22,12 @@ impl Stopwatch {
     }
 }
 
-/// CPU time of the calling thread.
+/// Returns the CPU time of the calling thread.
 fn thread() -> io::Result<Duration> {
     read(libc::CLOCK_THREAD_CPUTIME_ID)
 }
 
-/// CPU time of process `pid`, all its threads together.
+/// Returns the CPU time of process `pid`, all its threads together.
 pub fn process(pid: u32) -> io::Result<Duration> {
     let pid = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
     let mut clock = 0;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::check;
 
-/// Level-triggered readability of any number of descriptors, each with a number of the caller's.
+/// Level-triggered readability of any number of descriptors, each with a number that the caller
+/// chose.
 pub struct Epoll {
     fd: OwnedFd,
     events: Vec<libc::epoll_event>,
@@ -16,7 +17,7 @@ impl Epoll {
     pub fn new() -> io::Result<Self> {
         // SAFETY: takes an integer and touches no memory of ours.
         let raw = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
-        // SAFETY: `raw` was just made and belongs to nobody else.
+        // SAFETY: `raw` was just made, and nothing else owns it.
         let fd = unsafe { OwnedFd::from_raw_fd(raw) };
         Ok(Self {
             fd,

@@ -1,7 +1,8 @@
-//! What the parent asks of a server process: a count (SIGUSR1) and the end (SIGTERM).
+//! The parent's requests to a server process: a count (SIGUSR1) and the end (SIGTERM).
 //!
-//! Signals, because a thread that listened for commands would make the server multi-threaded, and
-//! the kernel's descriptor look-ups and the allocator's locks are cheaper in a process with one.
+//! By signals, because a thread that listens for commands would make the server multi-threaded, and
+//! the kernel's descriptor look-ups and the allocator's locks are cheaper in a process with one
+//! thread.
 
 use std::io;
 use std::mem;
@@ -10,8 +11,8 @@ use std::ptr;
 use super::check;
 use crate::counting;
 
-/// A line on standard output for each SIGUSR1 (allocations so far), a clean end at SIGTERM, and
-/// death together with the parent.
+/// Prints a line for each SIGUSR1 (allocations so far), ends at SIGTERM, and dies together with the
+/// parent.
 pub fn install_in_server() -> io::Result<()> {
     handle(libc::SIGUSR1, report)?;
     handle(libc::SIGTERM, leave)?;
@@ -44,13 +45,13 @@ fn handle(number: libc::c_int, handler: extern "C" fn(libc::c_int)) -> io::Resul
     let mut action: libc::sigaction = unsafe { mem::zeroed() };
     action.sa_sigaction = handler as libc::sighandler_t;
     action.sa_flags = libc::SA_RESTART;
-    // SAFETY: `action` is readable, its handler calls only what is async-signal-safe.
+    // SAFETY: `action` is readable, its handler calls only async-signal-safe functions.
     check(unsafe { libc::sigaction(number, &raw const action, ptr::null_mut()) })?;
     Ok(())
 }
 
 extern "C" fn report(_: libc::c_int) {
-    // Written by hand: formatting may allocate, and a handler must not.
+    // Formatted by hand: the standard formatting may allocate, and a handler must not.
     let mut line = [b'\n'; 24];
     let mut at = line.len() - 1;
     let mut rest = counting::allocations();
@@ -63,8 +64,8 @@ extern "C" fn report(_: libc::c_int) {
         }
     }
     let text = &line[at..];
-    // SAFETY: `text` is readable; write(2) is async-signal-safe. A parent that went away takes
-    // this process along, so the result says nothing that is needed.
+    // SAFETY: `text` is readable; write(2) is async-signal-safe. If the parent has ended, this
+    // process ends too, so the result is not needed.
     unsafe { libc::write(libc::STDOUT_FILENO, text.as_ptr().cast(), text.len()) };
 }
 

@@ -1,28 +1,28 @@
-//! The socket options that socket2 does not know.
+//! The socket options that socket2 does not have.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
 use super::check;
 
-/// Lets `bind` with port 0 choose the address only; `connect` then finds a port that is free for
+/// Makes `bind` with port 0 choose only the address; `connect` then finds a port that is free for
 /// this very peer.
 pub fn bind_address_only(socket: &impl AsFd) -> io::Result<()> {
     set(socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)
 }
 
-/// Has what is sent cut into datagrams of `size` bytes.
+/// Makes the kernel cut each send into datagrams of `size` bytes.
 pub fn cut_datagrams(socket: &impl AsFd, size: usize) -> io::Result<()> {
     let size = libc::c_int::try_from(size).map_err(io::Error::other)?;
     set(socket, libc::SOL_UDP, libc::UDP_SEGMENT, size)
 }
 
-/// Lets what one call sent be received by one call.
+/// Lets one call receive the datagrams that one call has sent.
 pub fn join_datagrams(socket: &impl AsFd) -> io::Result<()> {
     set(socket, libc::SOL_UDP, libc::UDP_GRO, 1)
 }
 
-/// Room for what waits to be received; the system clamps it.
+/// Sets the size of the receive buffer; the system clamps it.
 pub fn receive_room(socket: &impl AsFd) -> io::Result<()> {
     set(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, 1 << 20)
 }

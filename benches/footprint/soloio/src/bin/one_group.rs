@@ -1,4 +1,5 @@
-//! 1 task group, each with a body and a child of its own: what a further one adds.
+//! 1 task group with a body and a child of its own: the difference to `three_groups` is the size of
+//! two more.
 
 use std::time::Duration;
 

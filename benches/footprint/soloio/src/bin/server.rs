@@ -1,4 +1,4 @@
-//! README's server, with a limit of time and one of connections.
+//! The README's server, with a time limit and a limit of connections.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! 3 task groups, each with a body and a child of its own: what a further one adds.
+//! 3 task groups, each with a body and a child of its own: the difference to `one_group` is the
+//! size of two more.
 
 use std::time::Duration;
 

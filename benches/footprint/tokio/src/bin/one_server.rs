@@ -1,4 +1,4 @@
-//! 1 server, each with a handler of its own: what a further one adds.
+//! 1 server with a handler of its own: the difference to `three_servers` is the size of two more.
 
 use std::io::Result;
 use std::net::Ipv6Addr;

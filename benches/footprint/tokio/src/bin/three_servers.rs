@@ -1,4 +1,5 @@
-//! 3 servers, each with a handler of its own: what a further one adds.
+//! 3 servers, each with a handler of its own: the difference to `one_server` is the size of two
+//! more.
 
 use std::io::Result;
 use std::net::Ipv6Addr;
