@@ -80,12 +80,12 @@ fn row(peer: &Peer, version: &str, files: &Files) -> Vec<String> {
 const HEAD: &str = "# TLS with others
 
 Made by `SOLOIO_WRITE_INTEROP=1 cargo test --test interop`, which connects soloio with each of these
-peers over loopback; `cargo test --test interop` fails if what it finds differs.
+peers over loopback; `cargo test --test interop` fails if its findings differ.
 
-`yes`: what should happen does, on both sides. `-`: the tool has no way to do it or to tell; TLS 1.2
-has no KeyUpdate; curl takes a cut for the end.
+`yes`: both sides behave as the column says. `-`: the tool has no way to do it or to report it; TLS
+1.2 has no KeyUpdate; curl takes a cut for the end.
 
-| column | what is looked at |
+| column | meaning |
 |---|---|
 | clean close | data both ways; the peer's close_notify is `EndOfStream`, ours is an \
     orderly end to it |
@@ -95,8 +95,8 @@ has no KeyUpdate; curl takes a cut for the end.
 | ALPN | both sides name the same protocol |
 | resumption | the second connection resumes the session of the first (a server of ours \
     gives TLS 1.3 tickets with its first data, not before) |
-| wrong name, expired, unknown CA | whoever is the client refuses the certificate, and the \
-    server is told by an alert (by curl, which looks at names last, with a goodbye) |
+| wrong name, expired, unknown CA | the client refuses the certificate, and the server gets an \
+    alert (from curl, which checks names last, close_notify) |
 | KeyUpdate | data both ways after the peer's KeyUpdate, which asks for ours |
 
 ";
