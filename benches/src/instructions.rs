@@ -17,7 +17,7 @@ use crate::side::Side;
 use crate::sys::affinity;
 use crate::work::Work;
 
-/// A server whose instructions are counted.
+/// A server, and the work that its instructions are counted for.
 pub struct Counted {
     pub key: &'static str,
     pub title: &'static str,

@@ -1,4 +1,4 @@
-//! Text that is read as PEM. `cargo test` runs the same body, with inputs of a small generator.
+//! Text that is read as PEM. `cargo test` runs the same body, with generated inputs.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! A tree of scopes beside a twin. `cargo test` runs the same body, with inputs of a small generator.
+//! A tree of scopes beside a twin. `cargo test` runs the same body, with generated inputs.
 
 #![no_main]
 

@@ -1,7 +1,7 @@
 //! Signals: their receivers, the former actions and their return, and floods of signals.
 //!
-//! Each test that sends a signal runs in a process of its own, apart from all other tests. Long
-//! because each promise has its test.
+//! Each test that sends a signal runs in a process of its own, apart from all others.
+//! Long because each promise has its test.
 
 use std::io::{ErrorKind, Read};
 use std::os::unix::net::UnixStream as StdUnixStream;

@@ -5,6 +5,7 @@
 
 mod cancel;
 mod documents;
+mod people;
 mod rounds;
 mod rules;
 mod snippets;
@@ -16,6 +17,7 @@ use std::path::Path;
 
 use crate::cancel::{GUIDE, check_guide, operations};
 use crate::documents::check_documents;
+use crate::people::check_persons;
 use crate::rounds::check_rounds;
 use crate::rules::{
     builders, check_cancel_docs, check_form, check_layers, check_strangers, check_words,
@@ -80,7 +82,7 @@ fn house_rules_hold() {
         "no src/lib.rs: no check"
     );
     let mut others = Vec::new();
-    for folder in ["tests", "examples", "benches", "crates"] {
+    for folder in ["tests", "examples", "benches", "crates", "fuzz"] {
         read(root, folder, &mut others);
     }
 
@@ -92,6 +94,7 @@ fn house_rules_hold() {
         found.extend(check_cancel_docs(source, &builders));
     }
     found.extend(check_strangers(&library));
+    found.extend(check_persons(library.iter().chain(&others)));
     found.extend(check_documents(root, &library, &others));
     match operations(&library, &builders) {
         Ok(all) => {

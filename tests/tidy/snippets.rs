@@ -4,6 +4,7 @@ use crate::cancel::operations;
 use crate::documents::{
     check_changelog, check_doubled, check_head, check_headings, check_layers_named, check_rows,
 };
+use crate::people::check_persons;
 use crate::rounds::check_rounds;
 use crate::rules::{
     ROWS, builders, check_cancel_docs, check_form, check_layers, check_strangers, check_words,
@@ -238,6 +239,28 @@ fn a_round_cuts_what_it_covers() {
             "`sleep` is never cancelled by a test"
         ]
     );
+}
+
+#[test]
+fn comments_have_few_words_for_persons() {
+    let lines = "// It waits.\n".repeat(332);
+    let rules = |path: &str, last: &str| {
+        let source = Source::new(path, &format!("//! Head.\n{lines}{last}"));
+        let found = check_persons([&source].into_iter());
+        found.iter().map(|it| it.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        rules("tests/it/x.rs", "let who = \"nobody\"; /// Whose."),
+        [""; 0]
+    );
+    assert_eq!(
+        rules("tests/it/x.rs", "// Whoever waits for whom."),
+        [""; 0]
+    );
+    assert_eq!(rules("src/x.rs", "// Who, whom and nobody."), [""; 0]);
+    let over = rules("tests/it/x.rs", "/// Nobody.\n    // Somebody\n");
+    assert_eq!(over.len(), 1);
+    assert!(over[0].starts_with("tests/it/x.rs:335: 2 words for persons in 335 comment lines"));
 }
 
 #[test]

@@ -241,7 +241,7 @@ impl World {
         Ok(address)
     }
 
-    /// connect(2) with `AF_UNSPEC`, and what Linux does to a socket whose connect failed.
+    /// connect(2) with `AF_UNSPEC`: also the state of a socket in Linux after a failed connect.
     pub(super) fn tcp_disconnect(&mut self, id: Id) -> Result<()> {
         self.network.disconnect(id);
         let tcp = self.tcp(id).ok_or(libc::EOPNOTSUPP)?;

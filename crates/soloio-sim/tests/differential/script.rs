@@ -2,7 +2,7 @@
 //!
 //! Left out, with the reason:
 //!
-//! * How many bytes a full TCP buffer takes: Linux counts the memory of its packets, whose size
+//! * How many bytes a full TCP buffer takes: Linux counts the memory of its packets, and their size
 //!   depends on the machine. Sends are small.
 //! * `TIOCOUTQ` of TCP: Linux delays acknowledgements by up to 40 ms.
 //! * Whether a connection is over both ways at the moment of the second end: for the same reason.
