@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Bodies go to standard output, a line about each answer to standard error; the exit code is 0 if
-//! all were successful. `--post` sends the file to each URL, in chunks. Neighbours of one origin
-//! share a connection. There are limits of size and time.
+//! all were successful. `--post` sends the file to each URL, in chunks. Consecutive URLs of one
+//! origin share a connection. Sizes and times are limited.
 
 #[path = "http_wire.rs"]
 mod wire;
@@ -120,7 +120,7 @@ struct Client {
 }
 
 impl Client {
-    /// Sends a request, and writes the answer's body to `output`: its status and length.
+    /// Sends a request, and writes the answer's body to `output`. Returns its status and length.
     async fn exchange(
         &mut self,
         url: &Url,
@@ -175,8 +175,8 @@ impl Client {
     }
 }
 
-/// Sends a request, and waits for the first bytes of the answer: a server that refuses a body may
-/// answer, and close, before it has come.
+/// Sends a request, and waits for the first bytes of the answer. A server that refuses a body may
+/// answer and close before it has received all of it.
 async fn begin(to: &mut Connection, url: &Url, upload: Option<&mut File>) -> Result<(), Failed> {
     let sent = send(to, url, upload).await;
     match to.fill().await {
@@ -204,7 +204,8 @@ async fn send(to: &mut Connection, url: &Url, upload: Option<&mut File>) -> Resu
     to.output.extend(b"transfer-encoding: chunked\r\n\r\n");
     let mut buffer = [0; 16 * 1024];
     loop {
-        // A file does not keep the loop waiting; what may, belongs into `run_in_thread`.
+        // Reading a file does not block the loop for long; reads that may block belong in
+        // `run_in_thread`.
         let length = file.read(&mut buffer)?;
         to.send_part(&buffer[..length], true).await?; // an empty chunk is the last one
         if length == 0 {
@@ -219,7 +220,7 @@ struct Answer {
     body: Body,
 }
 
-/// An answer's head and its length; `None` if more of it is to come.
+/// Returns an answer's head and its length, or `None` if the head is not complete.
 fn parse(input: &[u8]) -> Result<Option<(usize, Answer)>, Failed> {
     let mut headers = [EMPTY_HEADER; HEADERS_MAX];
     let mut head = Response::new(&mut headers);

@@ -5,9 +5,9 @@
 //! curl --data-binary @Cargo.toml http://127.0.0.1:8080/echo
 //! ```
 //!
-//! It keeps connections alive, answers pipelined requests in one send, takes and gives bodies with
-//! a length or in chunks, has limits of size and time, and ends in order on SIGTERM and ctrl-c:
-//! idle connections are closed, requests under way get their answers. `route` is the service.
+//! It keeps connections alive, answers pipelined requests in one send, receives and sends bodies
+//! with a length or in chunks, limits sizes and times, and shuts down gracefully on SIGTERM and
+//! ctrl-c: idle connections are closed, open requests get their answers. `route` is the service.
 
 #[path = "http_wire.rs"]
 mod wire;
@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn error::Error>> {
             let config = server_config().certificate_files(cert, key);
             let config = config.alpn(["http/1.1"]).build()?;
             println!("https {}", tcp.local_addr());
-            // HTTP tells by itself where a message ends.
+            // HTTP determines the end of a message by itself.
             let tls = TlsListener::new(tcp, config).standard_compatible(false);
             serve(&tls, signals).await
         } else {
@@ -68,12 +68,12 @@ where
     served.shutdown(stopped).drain(DRAIN).await
 }
 
-/// A request's head, and what its answer makes of the connection.
+/// A request's head, and the effect of its answer on the connection.
 struct Request {
     method: String,
     target: String,
     keep_alive: bool,
-    /// The client knows chunks, as all but those of HTTP/1.0 do.
+    /// The client accepts chunks, as all clients except those of HTTP/1.0 do.
     chunks: bool,
     /// The client waits for `100 Continue`.
     waits: bool,
@@ -146,7 +146,7 @@ impl<'a, S: ByteStream> Connection<'a, S> {
         }
     }
 
-    /// A request and its answer; true if another one may follow.
+    /// Serves one request; returns true if another one may follow.
     async fn request(&mut self) -> Result<bool, Failed> {
         let mut request = loop {
             if let Some((length, request)) = parse(self.wire.input())? {
@@ -164,14 +164,14 @@ impl<'a, S: ByteStream> Connection<'a, S> {
         Ok(request.keep_alive && !request.waits)
     }
 
-    /// Tells a client that waits to send its body; not once the answer has begun.
+    /// Sends `100 Continue` to a client that waits for it, unless the answer has begun.
     fn ask_for_body(&mut self, request: &mut Request) {
         if !self.begun && mem::take(&mut request.waits) && self.wire.input().is_empty() {
             self.wire.output.extend(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
     }
 
-    /// Receives the next part of the request's body; false at its end.
+    /// Receives the next part of the request's body; returns false at its end.
     async fn part(&mut self, request: &mut Request, part: &mut Vec<u8>) -> Result<bool, Failed> {
         self.ask_for_body(request);
         self.wire.part(&mut request.body, part).await
@@ -184,7 +184,7 @@ impl<'a, S: ByteStream> Connection<'a, S> {
         }
     }
 
-    /// Begins an answer of so many bytes, or else of parts up to `end`.
+    /// Begins an answer of `length` bytes, or of parts up to `end`.
     fn begin(&mut self, request: &mut Request, status: &str, length: Option<usize>) {
         request.keep_alive &= length.is_some() || request.chunks;
         let framing = match length {
@@ -212,7 +212,7 @@ impl<'a, S: ByteStream> Connection<'a, S> {
     }
 }
 
-/// A request's head and its length; `None` if more of it is to come.
+/// Returns a request's head and its length, or `None` if the head is not complete.
 fn parse(input: &[u8]) -> Result<Option<(usize, Request)>, Failed> {
     let mut headers = [EMPTY_HEADER; HEADERS_MAX];
     let mut head = httparse::Request::new(&mut headers);
@@ -240,7 +240,7 @@ fn parse(input: &[u8]) -> Result<Option<(usize, Request)>, Failed> {
     Ok(Some((length, request)))
 }
 
-/// Seconds since 1970 as HTTP writes them (RFC 9110, 5.6.7).
+/// Formats seconds since 1970 as HTTP dates (RFC 9110, 5.6.7).
 fn date(seconds: u64) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     const MONTHS: [&str; 12] = [

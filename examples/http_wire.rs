@@ -1,4 +1,4 @@
-//! What an HTTP/1.1 server and a client have in common: a stream with a buffer on each side, and
+//! The part that an HTTP/1.1 server and a client share: a stream with a buffer on each side, and
 //! bodies with a length or in chunks.
 
 use std::{fmt, str};
@@ -54,13 +54,13 @@ impl fmt::Display for Failed {
 
 impl std::error::Error for Failed {}
 
-/// What is to come of a message's body.
+/// The rest of a message's body.
 #[derive(Debug)]
 pub(crate) struct Body {
     kind: Kind,
     /// Bytes of the body, or of its present chunk.
     left: usize,
-    /// Bytes that came.
+    /// Bytes received so far.
     pub(crate) total: usize,
     max: usize,
 }
@@ -69,15 +69,15 @@ pub(crate) struct Body {
 enum Kind {
     Ended,
     Length,
-    /// The next chunk's size comes behind so many bytes of a line's end.
+    /// The next chunk's size comes after this many bytes of a line's end.
     Chunks(usize),
     UntilClose,
 }
 
 impl Body {
-    /// The body that the headers promise, at most `max` bytes of it. If they promise none there is
-    /// none, or it goes on until the connection is closed. Two lengths, or a length beside chunks,
-    /// are the beginning of an attack (RFC 9112, 6.3).
+    /// Returns the body that the headers announce, of at most `max` bytes. Without an announcement
+    /// there is no body, or it ends with the connection. Two lengths, or a length beside chunks,
+    /// are the sign of an attack (RFC 9112, 6.3).
     pub(crate) fn of(
         headers: &[Header<'_>],
         max: usize,
@@ -111,7 +111,7 @@ impl Body {
         Ok(body)
     }
 
-    /// `left` bytes come next.
+    /// Expects `left` bytes next.
     fn expect(&mut self, left: usize) -> Result<(), Failed> {
         if left > self.max - self.total {
             return Err(Failed::TooLarge);
@@ -124,7 +124,7 @@ impl Body {
     }
 }
 
-/// The values of all headers of this name.
+/// Returns the values of all headers of this name.
 pub(crate) fn values<'h>(headers: &'h [Header<'_>], name: &str) -> impl Iterator<Item = &'h str> {
     let named = headers
         .iter()
@@ -138,7 +138,7 @@ pub(crate) fn lists(headers: &[Header<'_>], name: &str, word: &str) -> bool {
     words.any(|listed| listed.trim().eq_ignore_ascii_case(word))
 }
 
-/// The stream, with what came and was not used yet, and with what was not sent yet.
+/// The stream, with received bytes that were not used yet, and with bytes that were not sent yet.
 pub(crate) struct Wire<S> {
     pub(crate) stream: S,
     buffer: Vec<u8>,
@@ -167,7 +167,7 @@ impl<S: ByteStream> Wire<S> {
         self.used += count;
     }
 
-    /// Receives, behind what is there; false at the peer's end.
+    /// Receives more bytes into the buffer; returns false at the peer's end.
     pub(crate) async fn fill(&mut self) -> Result<bool, Error> {
         self.buffer.copy_within(self.used..self.filled, 0);
         (self.used, self.filled) = (0, self.filled - self.used);
@@ -203,7 +203,8 @@ impl<S: ByteStream> Wire<S> {
         }
     }
 
-    /// Receives the next part of a body in place of what is in `part`; false at its end.
+    /// Receives the next part of a body, which replaces the content of `part`; returns false at its
+    /// end.
     pub(crate) async fn part(
         &mut self,
         body: &mut Body,
@@ -244,7 +245,7 @@ impl<S: ByteStream> Wire<S> {
         }
     }
 
-    /// Sends a part of a body: as a chunk, or as it is to a peer that knows no chunks.
+    /// Sends a part of a body: as a chunk, or unchanged to a peer without support for chunks.
     pub(crate) async fn send_part(&mut self, part: &[u8], chunked: bool) -> Result<(), Error> {
         if chunked {
             self.output.extend(format!("{:x}\r\n", part.len()).bytes());
@@ -260,8 +261,8 @@ impl<S: ByteStream> Wire<S> {
     }
 }
 
-/// The line between two chunks: its length and the next chunk's size. After the last chunk, whose
-/// size is 0, the length includes the trailers. `None` if more of it is to come.
+/// Parses the line between two chunks: returns its length and the next chunk's size. After the last
+/// chunk, which has size 0, the length includes the trailers. Returns `None` if it is not complete.
 fn chunk_head(input: &[u8], skip: usize) -> Result<Option<(usize, u64)>, Failed> {
     if !input.starts_with(&b"\r\n"[..skip.min(input.len())]) {
         return Err(Failed::Malformed);

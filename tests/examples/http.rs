@@ -24,7 +24,7 @@ fn connect(address: SocketAddr) -> TcpStream {
     client
 }
 
-/// What comes back for these bytes until the server ends the connection.
+/// Sends these bytes, and returns all answers until the server ends the connection.
 fn exchange(address: SocketAddr, request: &str) -> String {
     let mut client = connect(address);
     client.write_all(request.as_bytes()).expect("sent");
@@ -34,7 +34,7 @@ fn exchange(address: SocketAddr, request: &str) -> String {
     answer
 }
 
-/// The status lines and bodies, without the other headers.
+/// Returns the status lines and bodies, without the other headers.
 fn gist(answer: &str) -> String {
     let header = |line: &&str| !line.contains(": ") && !line.is_empty();
     answer.lines().filter(header).collect::<Vec<_>>().join("|")
@@ -239,7 +239,8 @@ fn curl_and_http_server_understand_each_other() {
     server.terminated();
 }
 
-/// A server that answers each connection's first bytes with the next of these, and then closes it.
+/// Starts a server that answers each connection's first bytes with the next of these, then closes
+/// it.
 fn scripted(answers: Vec<String>) -> (thread::JoinHandle<()>, String) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}/", listener.local_addr().expect("bound"));

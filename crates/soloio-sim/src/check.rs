@@ -10,13 +10,13 @@ use crate::faults::Fault;
 use crate::report::{self, Plan, Replay, table};
 use crate::verdict::Verdict;
 
-/// Each of so many seeds runs twice, to see that it does the same.
+/// Every `TWICE`th seed runs twice, to compare the two runs.
 const TWICE: u64 = 100;
 
-/// How long shrinking may take, in real time.
+/// The limit of shrinking, in real time.
 const SHRINKING: Duration = Duration::from_secs(30);
 
-/// What one seed did.
+/// The result of one seed.
 struct Outcome {
     failure: Option<String>,
     replays: Vec<Replay>,
@@ -37,7 +37,7 @@ impl Outcome {
 /// twice and has to do exactly the same, system call by system call.
 ///
 /// Two environment variables: `SOLOIO_SEED=8` runs that seed alone, and prints its whole trace if
-/// it fails; `SOLOIO_SEEDS=1000000` runs so many instead.
+/// it fails; `SOLOIO_SEEDS=1000000` runs that many instead.
 ///
 /// # Panics
 ///
@@ -187,7 +187,7 @@ fn describe(plan: &Plan) -> String {
     parts.join("; ")
 }
 
-/// Leaves out what the failure does not need; `None` if it needs everything.
+/// Leaves out everything that the failure does not need; `None` if it needs everything.
 fn shrink<V: Verdict>(
     seed: u64,
     test: &(impl Fn(u64) -> V + Sync),
@@ -214,7 +214,7 @@ fn shrink<V: Verdict>(
             best = (plan, Some(outcome));
         }
     }
-    // The smallest number of faults that is enough: it fails with `high`, and not below `low`.
+    // Finds the smallest number of faults: it fails with `high`, and not below `low`.
     let (mut low, mut high) = (0, best.1.as_ref().unwrap_or(first).faults());
     while low < high {
         let middle = low + (high - low) / 2;

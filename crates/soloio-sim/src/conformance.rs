@@ -1,4 +1,4 @@
-//! The laws of byte streams, object streams and listeners, to be run over streams of one's own.
+//! The laws of byte streams, object streams and listeners, to run over your own streams.
 //!
 //! Each function makes fresh streams for each law and panics with the law's name if one is broken.
 //! They run in a world and outside of it; in a world nothing waits for real time, and a law that
@@ -28,7 +28,7 @@ use soloio::{
 /// Bytes of a transfer: more than small buffers hold.
 const LOT: usize = 20_000;
 
-/// A byte that tells where it stands.
+/// Returns a byte that is determined by its position.
 fn numbered(count: usize) -> Vec<u8> {
     let at = |at: usize| u8::try_from(at % 251).expect("less than 251");
     (0..count).map(at).collect()
@@ -50,7 +50,7 @@ async fn turns(count: u32) {
     }
 }
 
-/// Everything up to the end, which has to be an orderly one.
+/// Receives everything up to the end, which has to be orderly.
 async fn receive_all<S: ByteStream>(stream: &S) -> Vec<u8> {
     let mut all = Vec::new();
     while let Some(bytes) = stream.next().await.expect("an orderly end") {
@@ -136,7 +136,7 @@ async fn a_dropped_receive_loses_nothing<S: ByteStream>(a: &S, b: &S) {
     let receive = async {
         let mut got = Vec::new();
         loop {
-            // Looked at once and dropped if it waits; then one that stays.
+            // Polled once and dropped if it waits; then one that is kept.
             let received = match poll_once(a.next()) {
                 Some(received) => received,
                 None => a.next().await,
@@ -237,7 +237,7 @@ where
     let receive = async {
         let mut got = Vec::new();
         loop {
-            // Looked at once and dropped if it waits; then one that stays.
+            // Polled once and dropped if it waits; then one that is kept.
             let received = match poll_once(receiver.next_object()) {
                 Some(received) => received,
                 None => receiver.next_object().await,
@@ -263,7 +263,7 @@ where
     assert!(sent.is_err(), "no send without a receiver");
 }
 
-/// The laws of a listener: `make` gives one, and `connect` a client of it.
+/// The laws of a listener: `make` returns one, and `connect` a client of it.
 ///
 /// # Panics
 ///

@@ -1,18 +1,18 @@
-//! Which faults a world has, and how often.
+//! The faults of a world, and their chances.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::rng::Rng;
 
-/// A class of faults. Each draws from a random stream of its own, so leaving one out does not move
-/// the others: that is what shrinking rests on.
+/// A class of faults. Each draws from a random stream of its own, so leaving one out does not
+/// affect the others: shrinking relies on that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Fault {
-    /// A call that may be interrupted is (`EINTR`).
+    /// A call that may be interrupted fails with `EINTR`.
     Interrupt,
-    /// A send takes only a part of what it could.
+    /// A send takes only a part of the possible bytes.
     ShortSend,
     /// A connection is reset, at a send.
     Reset,
@@ -32,7 +32,7 @@ pub enum Fault {
     NoMemory,
     /// A connection is gone when it is accepted (`ECONNABORTED`).
     AbortedAccept,
-    /// epoll reports what is not so.
+    /// epoll reports an event that did not happen.
     SpuriousEvent,
     /// A wait ends before its time, without events.
     EarlyWake,
@@ -62,7 +62,7 @@ impl Fault {
         Self::LookUp,
     ];
 
-    /// Its name in tables and traces.
+    /// Returns its name in tables and traces.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -85,7 +85,7 @@ impl Fault {
     }
 }
 
-/// The weather of a world: latency, sizes of buffers, and how likely each fault is.
+/// The faults and conditions of a world: latency, sizes of buffers, and the chance of each fault.
 ///
 /// # Examples
 ///
@@ -129,8 +129,9 @@ impl Faults {
         }
     }
 
-    /// A weather drawn from `seed`: some classes of faults, each seldom or often, a latency, sizes
-    /// of buffers and segments. Different seeds test different things; some are calm.
+    /// Draws faults and conditions from `seed`: some classes of faults, each seldom or often, a
+    /// latency, sizes of buffers and segments. Different seeds test different things; some have no
+    /// faults.
     #[must_use]
     pub fn swarm(seed: u64) -> Self {
         let mut rng = Rng::named(seed, "swarm");
@@ -157,61 +158,61 @@ impl Faults {
         faults
     }
 
-    /// The same with another chance (0.0 to 1.0) of a fault.
+    /// Sets the chance (0.0 to 1.0) of a fault.
     #[must_use]
     pub fn with(mut self, fault: Fault, chance: f64) -> Self {
         self.chances.insert(fault, chance);
         self
     }
 
-    /// The same without a class of faults.
+    /// Leaves out a class of faults.
     #[must_use]
     pub fn without(mut self, fault: Fault) -> Self {
         self.chances.remove(&fault);
         self
     }
 
-    /// How likely a fault is, at each call or packet that it can strike.
+    /// Returns the chance of a fault, at each call or packet that it can affect.
     #[must_use]
     pub fn chance(&self, fault: Fault) -> f64 {
         self.chances.get(&fault).copied().unwrap_or(0.0)
     }
 
-    /// The classes that can occur.
+    /// Returns the classes that can occur.
     pub fn classes(&self) -> impl Iterator<Item = Fault> + '_ {
         let likely = self.chances.iter().filter(|(_, chance)| **chance > 0.0);
         likely.map(|(fault, _)| *fault)
     }
 
-    /// The same with packets that take from `least` to `most` on their way.
+    /// Sets the time of packets on their way, from `least` to `most`.
     #[must_use]
     pub fn with_latency(mut self, least: Duration, most: Duration) -> Self {
         self.latency = (least, most.max(least));
         self
     }
 
-    /// The same with socket buffers of so many bytes in each direction (at least 1).
+    /// Sets the size of socket buffers in each direction, in bytes (at least 1).
     #[must_use]
     pub fn with_buffer(mut self, bytes: usize) -> Self {
         self.buffer = bytes.max(1);
         self
     }
 
-    /// The same with TCP segments of at most so many bytes (at least 1).
+    /// Sets the largest size of TCP segments, in bytes (at least 1).
     #[must_use]
     pub fn with_segment(mut self, bytes: usize) -> Self {
         self.segment = bytes.max(1);
         self
     }
 
-    /// The same with at most so many descriptors for each machine.
+    /// Limits the number of descriptors of each machine.
     #[must_use]
     pub fn with_descriptors(mut self, count: usize) -> Self {
         self.descriptors = count;
         self
     }
 
-    /// The same with system calls that take so long each.
+    /// Sets the time that each system call takes.
     #[must_use]
     pub fn with_call_time(mut self, time: Duration) -> Self {
         self.call_time = time;
@@ -220,7 +221,7 @@ impl Faults {
 }
 
 impl Fault {
-    /// The largest chance that still lets a program get somewhere.
+    /// The largest chance with which a program still makes progress.
     fn most(self) -> f64 {
         match self {
             Self::Reset | Self::NoBuffers | Self::NoMemory => 0.01,
@@ -230,15 +231,15 @@ impl Fault {
     }
 }
 
-/// What decides about each fault: its chance, its stream, and how many there were.
+/// The state for drawing faults: chances, streams, and the number injected.
 #[derive(Debug)]
 pub(crate) struct Dice {
     pub(crate) faults: Faults,
     streams: BTreeMap<Fault, Rng>,
-    /// Latency, sizes, order: what is random and no fault.
+    /// Latency, sizes, order: random values that are no faults.
     pub(crate) nature: Rng,
     pub(crate) injected: BTreeMap<Fault, u64>,
-    /// How many faults there may be in all.
+    /// The limit of all faults together.
     most: u64,
     count: u64,
 }
@@ -258,7 +259,7 @@ impl Dice {
         }
     }
 
-    /// Whether the fault strikes now; counted if it does.
+    /// Returns true if the fault strikes now, and counts it.
     pub(crate) fn strikes(&mut self, fault: Fault) -> bool {
         let Some(stream) = self.streams.get_mut(&fault) else {
             return false;
@@ -278,7 +279,7 @@ impl Dice {
         usize::try_from(drawn).expect("below a usize")
     }
 
-    /// How many faults there were in all.
+    /// Returns the number of all faults.
     pub(crate) fn count(&self) -> u64 {
         self.count
     }

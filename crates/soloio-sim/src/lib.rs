@@ -3,8 +3,8 @@
 //!
 //! The program under test is the one that ships: soloio, mio, socket2, rustls and std run as they
 //! are. This crate defines the C functions that they call. For a thread in a world these act on a
-//! simulated kernel; for all others they hand on to libc. Nothing is compiled in another way, and
-//! a program that does not depend on this crate has nothing of it.
+//! simulated kernel; for all others they call libc. Nothing is compiled differently, and a program
+//! that does not depend on this crate is not affected.
 //!
 //! * Only the time: [`run`] runs a future with a clock that jumps when every task waits.
 //! * Machines, faults, seeds: [`check`] and [`Sim`].
@@ -74,7 +74,7 @@ pub use run::{elapsed, run, wait_all_tasks_blocked};
 pub use sim::Sim;
 pub use verdict::{Failure, Verdict};
 
-/// The README's code runs as it stands there.
+/// Runs the README's code unchanged.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}

@@ -1,4 +1,4 @@
-//! What a test does to the machines and the network between them.
+//! Changes that a test makes to the machines and the network between them.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -15,13 +15,13 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Its name, which the other machines look it up by.
+    /// Returns its name, by which the other machines look it up.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its IPv4 address.
+    /// Returns its IPv4 address.
     #[must_use]
     pub fn ip(&self) -> IpAddr {
         self.ip.into()
@@ -35,13 +35,13 @@ impl Machine {
 pub struct Net<'a>(pub(crate) &'a mut Sim);
 
 impl Net<'_> {
-    /// Cuts two machines off from each other: nothing gets through in either direction.
+    /// Cuts two machines off from each other: no packet gets through in either direction.
     pub fn partition(&mut self, a: &str, b: &str) {
         self.cut(a, b);
         self.cut(b, a);
     }
 
-    /// Cuts one direction: the second machine gets nothing of the first.
+    /// Cuts one direction: the second machine gets no packet of the first.
     pub fn cut(&mut self, from: &str, to: &str) {
         let (a, b) = (self.0.number(from), self.0.number(to));
         kernel::with(|world| {
@@ -59,7 +59,7 @@ impl Net<'_> {
         });
     }
 
-    /// Takes back all cuts and losses of this kind.
+    /// Removes all cuts and losses of this kind.
     pub fn heal(&mut self) {
         kernel::with(|world| {
             world.network.heal();
@@ -67,27 +67,27 @@ impl Net<'_> {
         });
     }
 
-    /// A machine loses its power: its program is gone, and sends nothing more.
+    /// Takes the power of a machine: its program is gone, and sends nothing more.
     ///
-    /// What its program drops (destructors run) can reach neither kernel nor network.
+    /// Values that its program drops (destructors run) can reach neither kernel nor network.
     pub fn crash(&mut self, name: &str) {
         let number = self.0.number(name);
         self.0.crash(number);
     }
 
-    /// A machine that has crashed starts its program anew.
+    /// Starts the program of a crashed machine anew.
     pub fn restart(&mut self, name: &str) {
         let number = self.0.number(name);
         self.0.restart(number);
     }
 
-    /// A program stands still, as in a long garbage collection or a suspended virtual machine.
-    /// Its kernel goes on: packets are acknowledged, buffers fill.
+    /// Stops a program, as in a long garbage collection or a suspended virtual machine. Its kernel
+    /// continues: packets are acknowledged, buffers fill.
     pub fn pause(&mut self, name: &str) {
         self.set_paused(name, true);
     }
 
-    /// A paused program goes on.
+    /// Continues a paused program.
     pub fn resume(&mut self, name: &str) {
         self.set_paused(name, false);
     }
@@ -121,8 +121,8 @@ impl Net<'_> {
         });
     }
 
-    /// Lets a machine's clock run faster than true by so many millionths; slower if negative.
-    /// From half to twice the true rate.
+    /// Makes a machine's clock run faster than true by this many millionths; slower if negative.
+    /// The rate stays between half and twice the true one.
     pub fn drift(&mut self, name: &str, millionths: i64) {
         let number = self.0.number(name);
         kernel::with(|world| {

@@ -1,4 +1,4 @@
-//! What a run leaves: its trace, what was injected, which `sometimes` were met.
+//! The report of a run: its trace, the injected faults, and the `sometimes` that were met.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use crate::world::World;
 use crate::world::descriptors::Object;
 use crate::world::readiness::bits;
 
-/// What one run did.
+/// The record of one run.
 #[derive(Debug, Default, Clone)]
 pub struct Replay {
     pub(crate) hash: u64,
@@ -38,19 +38,19 @@ impl Replay {
         }
     }
 
-    /// How long it took, in virtual time.
+    /// Returns its duration in virtual time.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         Duration::from_nanos(self.elapsed)
     }
 
-    /// A number that two runs have in common only if they did the same, most likely.
+    /// Returns a number that is equal for equal runs, and most likely different for others.
     #[must_use]
     pub fn hash(&self) -> u64 {
         self.hash
     }
 
-    /// How many events the trace has.
+    /// Returns the number of events in the trace.
     #[must_use]
     pub fn len(&self) -> usize {
         self.records.len()
@@ -62,20 +62,20 @@ impl Replay {
         self.records.is_empty()
     }
 
-    /// How often a fault was injected.
+    /// Returns how often a fault was injected.
     #[must_use]
     pub fn injected(&self, fault: Fault) -> u64 {
         self.injected.get(&fault).copied().unwrap_or(0)
     }
 
-    /// The last `count` events as text: time in seconds, machine, call, result.
+    /// Returns the last `count` events as text: time in seconds, machine, call, result.
     #[must_use]
     pub fn tail(&self, count: usize) -> String {
         let first = self.records.len().saturating_sub(count);
         lines(&self.records[first..], &self.machines)
     }
 
-    /// The first event in which two runs differ, in words.
+    /// Describes the first event in which two runs differ.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Option<String> {
         let length = self.records.len().max(other.records.len());
@@ -87,7 +87,7 @@ impl Replay {
         Some(format!("event {at}:\n{}\n{}", line(self), line(other)))
     }
 
-    /// What was injected, one class a line.
+    /// Lists the injected faults, one class a line.
     #[must_use]
     pub fn table(&self) -> String {
         table(&self.injected)
@@ -112,7 +112,7 @@ fn lines(records: &[Record], machines: &[String]) -> String {
     text
 }
 
-/// The last events of the world that is there.
+/// Returns the last events of the present world.
 pub(crate) fn tail(count: usize) -> String {
     let text = kernel::with(|world| {
         let machines = world.machines.iter().map(|machine| machine.name.clone());
@@ -123,7 +123,7 @@ pub(crate) fn tail(count: usize) -> String {
     text.unwrap_or_default()
 }
 
-/// What the descriptors of the world wait for: each that is watched, with its state.
+/// Lists the descriptors that are watched, with their states.
 pub(crate) fn waiting() -> String {
     let text = kernel::with(|world| {
         let mut watched = Vec::new();
@@ -179,7 +179,7 @@ fn describe(world: &World, id: u32) -> String {
 }
 
 /// Asserts that `condition` is true in at least one of the runs of a [`check`](crate::check): a
-/// simulation that never comes to the interesting place tests nothing, and so it fails.
+/// simulation that never reaches the interesting place tests nothing, and so it fails.
 ///
 /// Outside of a world it does nothing.
 ///
@@ -196,11 +196,11 @@ pub fn sometimes(condition: bool, name: &str) {
     }
 }
 
-/// What shrinking leaves out of the runs of this thread.
+/// The parts that shrinking leaves out of the runs of this thread.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Plan {
     pub(crate) without: Vec<Fault>,
-    /// How many faults there may be; `None` for any number.
+    /// The limit of faults; `None` for any number.
     pub(crate) most: Option<u64>,
     pub(crate) without_clients: Vec<String>,
 }
@@ -221,7 +221,7 @@ pub(crate) fn plan() -> Plan {
     PLAN.with_borrow(Plan::clone)
 }
 
-/// A world on this thread is over.
+/// Notes that a world on this thread has ended.
 pub(crate) fn leave(replay: Replay, clients: Vec<String>) {
     LAST.with_borrow_mut(|(replays, names)| {
         replays.push(replay);

@@ -1,4 +1,4 @@
-//! One future in a calm world, for tests that only want the time.
+//! Runs one future in a world without faults, for tests that only need the clock.
 
 use std::future::{IntoFuture, poll_fn};
 use std::io;
@@ -17,11 +17,11 @@ use crate::threads::{Wait, Waited};
 use crate::world::descriptors::Object;
 use crate::world::machine::Machine;
 
-/// How long threads may go on when the program is over, in virtual time.
+/// The time that threads may still run after the program, in virtual time.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
-/// Lets soloio measure the distance of its two clocks at the beginning of all worlds, where it is
-/// nothing: it does so once in a process.
+/// Makes soloio measure the distance of its two clocks at the beginning of all worlds, where it is
+/// zero: it does so once in a process.
 pub(crate) fn calibrate() {
     static ONCE: Once = Once::new();
     let measure = || {
@@ -30,7 +30,7 @@ pub(crate) fn calibrate() {
         let past = soloio::block_on(soloio::sleep_until(Instant::now()));
         past.expect("a time that has come");
     };
-    // On a thread of its own: what std keeps for a thread must begin in the world that is tested.
+    // On a separate thread: std's thread-local state must begin in the world under test.
     ONCE.call_once(|| thread::spawn(measure).join().expect("it does not panic"));
 }
 
@@ -40,7 +40,7 @@ pub(crate) fn calibrate() {
 ///
 /// # Panics
 ///
-/// * If every task waits and nothing can ever happen, with what each waits for.
+/// * If every task waits and nothing can ever happen, with the wait of each.
 /// * If threads are left that never end.
 /// * Inside a world.
 ///
@@ -95,7 +95,7 @@ pub fn run<F: IntoFuture>(future: F) -> F::Output {
     }
 }
 
-/// Ends a world: threads come to their end, the report is kept. Tells how many threads are left.
+/// Ends a world: threads end, the report is kept. Returns the number of threads that are left.
 pub(crate) fn leave(entered: Entered, clients: Vec<String>) -> usize {
     let until = kernel::with(|world| wait::after(world, PATIENCE));
     let over = wait::wait(Wait::Alone, until);
@@ -108,7 +108,7 @@ pub(crate) fn leave(entered: Entered, clients: Vec<String>) -> usize {
     left
 }
 
-/// The (true) time since the world began; `None` outside of a world.
+/// Returns the (true) time since the world began; `None` outside of a world.
 #[must_use]
 pub fn elapsed() -> Option<Duration> {
     let inside = kernel::is_inside();
@@ -116,8 +116,8 @@ pub fn elapsed() -> Option<Duration> {
     elapsed.map(Duration::from_nanos)
 }
 
-/// Waits until every other task of the world waits for something: at the moment before the clock
-/// would jump. Tests use it instead of a sleep "to let something happen".
+/// Waits until every other task of the world waits: the moment before the clock would jump. Use it
+/// in tests instead of a sleep "to let something happen".
 ///
 /// # Errors
 ///
@@ -154,7 +154,7 @@ pub async fn wait_all_tasks_blocked() -> soloio::Result<()> {
         let outside = io::Error::other("wait_all_tasks_blocked: not in a world");
         return Err(soloio::Error::from(outside));
     };
-    // SAFETY: just made, and nothing else knows it.
+    // SAFETY: just opened, and nothing else owns it.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     debug_assert!(fd.as_raw_fd() > 0);
     soloio::wait_readable(fd.as_fd()).await

@@ -1,4 +1,4 @@
-//! Several machines in one world, each a soloio program of its own, on one thread.
+//! Several machines in one world, each a separate soloio program, on one thread.
 
 use std::fmt;
 use std::future::Future;
@@ -22,8 +22,8 @@ pub(crate) type Action = Box<dyn FnOnce(&mut Net<'_>)>;
 /// A world of several machines. Each runs ordinary soloio code, and they reach each other by name
 /// or address over a simulated network.
 ///
-/// Made in a test of [`check`](crate::check), so that each seed has a thread of its own: what std
-/// and libraries keep for a thread is new then, which exact replay rests on.
+/// Made in a test of [`check`](crate::check), so that each seed has a thread of its own: then the
+/// thread-local state of std and libraries is new, which exact replay relies on.
 pub struct Sim {
     pub(crate) programs: Vec<Program>,
     pub(crate) actions: Vec<(Nanos, Action)>,
@@ -32,12 +32,12 @@ pub struct Sim {
     entered: Option<Entered>,
 }
 
-/// What a machine runs.
+/// The program of a machine.
 pub(crate) struct Program {
     pub(crate) name: String,
     pub(crate) main: Main,
     pub(crate) running: Option<Running>,
-    /// The run is not over before it is.
+    /// The run ends only after this program.
     pub(crate) is_client: bool,
     pub(crate) done: bool,
 }
@@ -140,23 +140,23 @@ impl Sim {
         }
     }
 
-    /// Does something to the network or the machines at a time after the beginning.
+    /// Changes the network or the machines at a time after the beginning.
     pub fn at(&mut self, time: Duration, action: impl FnOnce(&mut Net<'_>) + 'static) {
         let time = Nanos::try_from(time.as_nanos()).unwrap_or(Nanos::MAX);
         self.actions.push((time, Box::new(action)));
     }
 
-    /// Does something to the network or the machines now.
+    /// Changes the network or the machines now.
     pub fn net(&mut self) -> Net<'_> {
         Net(self)
     }
 
-    /// Calls `invariant` after everything that happens; it panics if it does not hold.
+    /// Calls `invariant` after every event; it panics if it does not hold.
     pub fn always(&mut self, invariant: impl FnMut() + 'static) {
         self.always.push(Box::new(invariant));
     }
 
-    /// The (true) time since the world began.
+    /// Returns the (true) time since the world began.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         Duration::from_nanos(kernel::with(|world| world.elapsed()).unwrap_or(0))
@@ -177,7 +177,7 @@ impl Sim {
             world.machines[number].paused = false;
             world.note("boots");
         });
-        // Out of descriptors, by a fault: a machine that boots tries again.
+        // A fault may leave no descriptor: a machine that boots tries again.
         let runtime = (0..1000).find_map(|_| Runtime::new().ok());
         let runtime = runtime.expect("no machine fails a thousand times in a row");
         let handle = runtime.spawn((self.programs[number].main)());
@@ -190,7 +190,7 @@ impl Sim {
             world.machines[number].up = false;
             world.note("crashes");
         });
-        // With the power off: what it closes now is gone already.
+        // The power is off: closing a socket now sends nothing.
         self.programs[number].running = None;
         kernel::with(|world| world.lose_all(number));
     }
@@ -206,7 +206,7 @@ impl Sim {
     /// # Errors
     ///
     /// If a program ends with an error, if the clients are not done after `limit` of virtual time,
-    /// and at once if every task waits and nothing can ever happen: with what each waits for.
+    /// and immediately if every task waits and nothing can ever happen, with the wait of each.
     ///
     /// # Panics
     ///
@@ -231,7 +231,7 @@ impl Sim {
         Ok(())
     }
 
-    /// Runs for a while of virtual time, or until nothing can ever happen.
+    /// Runs for some virtual time, or until nothing can ever happen.
     ///
     /// # Errors
     ///
@@ -253,7 +253,7 @@ impl Sim {
         clients.all(|program| program.done)
     }
 
-    /// What every machine waits for.
+    /// Returns the waits of every machine.
     pub(crate) fn dump(&self) -> String {
         let mut text = String::new();
         for (number, program) in self.programs.iter().enumerate() {
@@ -269,7 +269,7 @@ impl Sim {
 
 impl Drop for Sim {
     fn drop(&mut self) {
-        // What comes behind it in the trace is no part of the test.
+        // Later events in the trace are not part of the test.
         kernel::with(|world| world.note("the run is over"));
         for number in 0..self.programs.len() {
             kernel::with(|world| world.here = number);

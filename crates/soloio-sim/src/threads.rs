@@ -1,18 +1,18 @@
-//! The threads of a world: one at a time runs, the one that holds the baton.
+//! The threads of a world: only the holder of the baton runs.
 //!
-//! A thread gives the baton away where it would block. Which thread gets it is drawn from the
-//! seed, among those that wait no more. If there is none, the clock jumps to the next moment at
-//! which one may be; if there is no such moment either, nothing can ever happen.
+//! A thread passes the baton on where it would block. The seed decides which thread gets it, among
+//! those that no longer wait. If there is none, the clock jumps to the next moment at which one may
+//! run; if there is no such moment either, nothing can ever happen.
 
 use std::collections::BTreeMap;
 
 use crate::world::descriptors::Id;
 use crate::world::{Nanos, World};
 
-/// Names a thread; never used again in a process.
+/// The number of a thread; never reused in a process.
 pub(crate) type ThreadId = u64;
 
-/// What a thread waits for.
+/// The wait of a thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Wait {
     /// One of these events of an object.
@@ -25,11 +25,11 @@ pub(crate) enum Wait {
     End(ThreadId),
     /// The end of all other threads.
     Alone,
-    /// Nothing: only its time, or its turn.
+    /// No event: only the time, or a turn.
     Time,
 }
 
-/// How a wait ended.
+/// The end of a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Waited {
     Ready,
@@ -40,7 +40,7 @@ pub(crate) enum Waited {
 
 #[derive(Debug)]
 struct Thread {
-    /// `None` while it runs, or could.
+    /// `None` while it runs, or could run.
     wait: Option<(Wait, Option<Nanos>)>,
     machine: usize,
     woken: bool,
@@ -49,7 +49,7 @@ struct Thread {
 #[derive(Debug, Default)]
 pub(crate) struct Threads {
     all: BTreeMap<ThreadId, Thread>,
-    /// The one that runs.
+    /// The thread that runs.
     pub(crate) holder: ThreadId,
 }
 
@@ -75,7 +75,7 @@ impl Threads {
         self.all.get(&id).map(|thread| thread.machine)
     }
 
-    /// Some thread waits for a futex without a time limit.
+    /// True if a thread waits for a futex without a time limit.
     pub(crate) fn waits_for_futex(&self) -> bool {
         let mut waits = self.all.values().filter_map(|thread| thread.wait.as_ref());
         waits.any(|(wait, until)| matches!(wait, Wait::Futex(_)) && until.is_none())
@@ -87,7 +87,7 @@ impl Threads {
         }
     }
 
-    /// Wakes at most `count` threads that wait for a futex; tells how many.
+    /// Wakes at most `count` threads that wait for a futex; returns the number.
     pub(crate) fn wake_futex(&mut self, address: usize, count: usize) -> usize {
         let waits = self.all.values_mut().filter(|thread| {
             !thread.woken
@@ -124,12 +124,12 @@ impl World {
         due.then_some(Waited::TimedOut)
     }
 
-    /// How the wait of a thread has ended, if it has.
+    /// Returns the end of a thread's wait, if it has ended.
     pub(crate) fn waited(&mut self, id: ThreadId) -> Option<Waited> {
         self.is_over(id)
     }
 
-    /// Draws the next thread to run, among those that can, but for `except`.
+    /// Draws the next thread to run, among those that can, without `except`.
     pub(crate) fn next_thread(&mut self, except: Option<ThreadId>) -> Option<ThreadId> {
         let ids: Vec<ThreadId> = self.threads.all.keys().copied().collect();
         let mut can = Vec::new();
@@ -145,7 +145,7 @@ impl World {
         }
     }
 
-    /// The next moment at which anything happens: a packet, a timer, the end of a wait.
+    /// Returns the next moment with an event: a packet, a timer, the end of a wait.
     pub(crate) fn next_moment(&self) -> Option<Nanos> {
         let waits = self.threads.all.values();
         let ends = waits.filter_map(|thread| thread.wait.as_ref()?.1);

@@ -1,11 +1,11 @@
-//! What happened in a world, in order: kept as numbers, put into words only to be shown.
+//! The events of a world, in order: kept as numbers, formatted only when they are shown.
 
 use std::fmt;
 
 use crate::faults::Fault;
 use crate::world::Nanos;
 
-/// One thing that happened.
+/// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) at: Nanos,
@@ -19,7 +19,7 @@ pub(crate) enum What {
     Call(&'static str, i64, i64),
     /// A fault was injected.
     Fault(Fault),
-    /// The network, or the driver, did something.
+    /// An event of the network, or of the driver.
     Note(String),
 }
 
@@ -37,7 +37,7 @@ impl Trace {
         match &what {
             What::Call(name, first, result) => {
                 name.bytes().for_each(|byte| self.mix(byte.into()));
-                // The same bits, as a number that is not negative.
+                // The same bits as an unsigned number.
                 self.mix(u64::from_ne_bytes(first.to_ne_bytes()));
                 self.mix(u64::from_ne_bytes(result.to_ne_bytes()));
             }
@@ -53,13 +53,13 @@ impl Trace {
             .rotate_left(23);
     }
 
-    /// A number that differs, most likely, if any record does.
+    /// Returns a number that most likely differs if any record does.
     pub(crate) fn hash(&self) -> u64 {
         self.hash
     }
 }
 
-/// A record in words, with the names of the machines.
+/// Formats a record, with the names of the machines.
 pub(crate) struct Line<'a>(pub(crate) &'a Record, pub(crate) &'a [String]);
 
 impl fmt::Display for Line<'_> {
@@ -85,7 +85,7 @@ impl fmt::Display for Line<'_> {
     }
 }
 
-/// An error number by its name.
+/// Returns the name of an error number.
 struct Errno(i32);
 
 impl fmt::Display for Errno {

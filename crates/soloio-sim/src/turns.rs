@@ -1,4 +1,4 @@
-//! One step of a run: a turn of each loop that has something to do, or the clock moves.
+//! One step of a run: a turn of each loop with work, or a move of the clock.
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
@@ -10,13 +10,13 @@ use crate::verdict::Failure;
 use crate::world::Nanos;
 use crate::world::descriptors::Fd;
 
-/// What one step of a run did.
+/// The result of one step.
 pub(crate) enum Step {
-    /// Something ran.
+    /// A loop or a thread ran.
     Ran,
     /// The clock has moved.
     Moved,
-    /// The limit has come.
+    /// The limit is reached.
     Late,
     /// Nothing can ever happen.
     Stuck,
@@ -56,7 +56,7 @@ impl Sim {
         .expect("the world that `new` has made"))
     }
 
-    /// Does what was planned for this time, in the order in which it was planned.
+    /// Runs the actions that were planned for this time, in the order of their planning.
     fn act(&mut self) {
         let now = kernel::with(|world| world.elapsed()).unwrap_or(0);
         while let Some(at) = self.actions.iter().position(|(time, _)| *time <= now) {
@@ -72,7 +72,7 @@ impl Sim {
         }
     }
 
-    /// A turn of each loop that has something to do, in random order; true if there was one.
+    /// Makes a turn of each loop with work, in random order; returns true if there was one.
     fn turns(&mut self) -> Result<bool, Failure> {
         let mut order: Vec<usize> = (0..self.programs.len()).collect();
         kernel::with(|world| world.dice.nature.shuffle(&mut order));
@@ -111,7 +111,7 @@ impl Sim {
         let Some(running) = &mut program.running else {
             return Ok(());
         };
-        // It fails only where the kernel refuses to wait, and the tasks are told.
+        // It fails only if the kernel refuses to wait, and then the tasks get the error.
         drop(running.runtime.turn(Some(Duration::ZERO)));
         if !running.handle.is_finished() {
             return Ok(());
@@ -134,7 +134,7 @@ impl Sim {
         }
     }
 
-    /// When the loops want to run again, since the beginning.
+    /// Returns the times at which the loops want to run again, since the beginning.
     fn timers(&self) -> Vec<Nanos> {
         let running = self.programs.iter().enumerate();
         let timers = running.filter_map(|(number, program)| {

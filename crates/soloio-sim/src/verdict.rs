@@ -1,14 +1,14 @@
-//! How a run ends: well, or with a reason.
+//! The end of a run: success, or a failure with its reason.
 
 use std::error::Error;
 use std::fmt;
 
-/// Why a run failed, in words.
+/// The reason of a failure, as text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Failure(String);
 
 impl Failure {
-    /// Makes one that says `why`.
+    /// Makes a failure with this reason.
     pub fn new(why: impl Into<String>) -> Self {
         Self(why.into())
     }
@@ -28,9 +28,9 @@ impl fmt::Debug for Failure {
 
 impl Error for Failure {}
 
-/// What a test or a program of a machine may end with.
+/// The types that a test or a machine's program may end with.
 pub trait Verdict {
-    /// The reason if it failed.
+    /// Returns the reason if it failed.
     fn failure(self) -> Option<String>;
 }
 

@@ -1,9 +1,9 @@
 //! An example: a lock with a lease, a server and two workers, and a planted bug that seeds find.
 //!
-//! A worker that gets the lock may work for a second. The server grants it to another one only
-//! after that. It keeps the lease in memory, so a server that has just started must wait a lease
-//! before it grants anything: an earlier life of its may have granted one. The planted bug is that
-//! it does not.
+//! A worker that gets the lock may work for a second. The server grants it to another worker only
+//! after that. It keeps the lease in memory, so a server that has just started must wait for the
+//! time of a lease before it grants anything: it may have granted one before a crash. The planted
+//! bug is that it does not wait.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -18,7 +18,7 @@ fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// Grants the lock to whichever connection asks for it first.
+/// Grants the lock to the connection that asks for it first.
 async fn server(waits: bool) -> Result<()> {
     let listener = create_tcp_listener()
         .local_host("0.0.0.0")
@@ -36,7 +36,7 @@ async fn server(waits: bool) -> Result<()> {
     serve.on_error(|_, _| {}).await
 }
 
-/// Works three times while it has the lock; stops well before the lease is over.
+/// Works three times while it has the lock; stops well before the end of the lease.
 async fn worker(holders: Rc<Cell<u32>>) -> Result<()> {
     let mut done = 0;
     while done < 3 {
@@ -48,7 +48,7 @@ async fn worker(holders: Rc<Cell<u32>>) -> Result<()> {
         });
         if matches!(ask.await, Ok(true)) {
             holders.set(holders.get() + 1);
-            // Counted from before the question: the server counts from later.
+            // Counted from before the request: the server counts from later.
             let left = LEASE.saturating_sub(asked.elapsed());
             sleep(left.saturating_sub(millis(100))).await?;
             holders.set(holders.get() - 1);

@@ -15,7 +15,7 @@ fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// A listener, however often the kernel says no.
+/// Returns a listener, after any number of failures.
 async fn listen(port: u16) -> Result<TcpListener> {
     loop {
         match create_tcp_listener()
@@ -42,7 +42,7 @@ async fn echo() -> Result<()> {
         .await
 }
 
-/// Sends `data` and wants it back; tells how much came. What comes is never anything else.
+/// Sends `data` and expects it back; returns the number of bytes that came, all of them correct.
 async fn talk(host: &str, data: &[u8]) -> Result<usize> {
     let stream = connect_tcp(host, 7).await?;
     let send = async {
@@ -192,7 +192,7 @@ fn a_seed_that_fails_is_shown_and_shrunk() {
         sim.host("server", echo);
         sim.client("client", || async {
             let talked = talk("server", &numbered(2000)).await;
-            // The planted bug: it takes every error for the end.
+            // The planted bug: every error is taken for the end.
             assert!(talked.is_ok(), "{talked:?}");
         });
         sim.run_until_done(secs(10_000))

@@ -25,7 +25,7 @@ fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// What the shop has sold: each order, and its place among them.
+/// The sales of the shop: each order, and its place among them.
 type Ledger = Rc<RefCell<BTreeMap<u32, u32>>>;
 
 async fn listen(port: u16) -> Result<TcpListener> {
@@ -54,7 +54,7 @@ async fn udp(port: u16) -> Result<UdpSocket> {
     }
 }
 
-/// Sells what is ordered, once; answers with the number of the order.
+/// Sells each order once; answers with its number.
 async fn shop(ledger: Ledger) -> Result<()> {
     let listener = listen(7000).await?;
     listener
@@ -67,7 +67,7 @@ async fn shop(ledger: Ledger) -> Result<()> {
                     Err(error) => return Err(error),
                 };
                 let number = u32::from_be_bytes(order);
-                // An order that comes again was sold already; the answer had been lost.
+                // A repeated order was sold already; its answer had been lost.
                 let place = ledger.borrow().len() as u32;
                 ledger.borrow_mut().entry(number).or_insert(place);
                 stream.send(&order).await?;
@@ -118,7 +118,7 @@ async fn mirror() -> Result<()> {
     }
 }
 
-/// Asks the mirror until each question is answered; what comes is one of the questions.
+/// Asks the mirror until each question is answered; every answer is one of the questions.
 async fn asker(mirror: SocketAddr) -> Result<()> {
     let socket = udp(0).await?;
     for question in 0..10_u32 {
@@ -142,7 +142,7 @@ async fn asker(mirror: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-/// A job in a thread sends back over a pair of UNIX sockets what a task has sent to it.
+/// Sends data over a pair of UNIX sockets, and adds it up in a job on a thread.
 async fn local() -> Result<()> {
     for _ in 0..3 {
         let (a, b) = loop {

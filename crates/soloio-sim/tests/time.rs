@@ -26,7 +26,7 @@ fn an_hour_takes_no_time_and_exactly_an_hour() {
 
 #[test]
 fn a_keep_alive_of_40_seconds_is_tested_at_once() {
-    // A server drops a connection that says nothing for 40 s.
+    // A server drops a connection that is silent for 40 s.
     run(async {
         let listener = soloio::create_tcp_listener()
             .local_host("127.0.0.1")

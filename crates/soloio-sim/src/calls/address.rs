@@ -64,7 +64,7 @@ pub(crate) unsafe fn read(from: *const sockaddr, length: socklen_t) -> Result<Ad
 
 fn name(bytes: &[u8]) -> Name {
     let bytes = match bytes {
-        // An abstract name has the length that was told; a path ends at its first zero.
+        // An abstract name has the length that the caller gave; a path ends at its first zero.
         [0, ..] => bytes,
         path => {
             &path[..path
@@ -79,7 +79,7 @@ fn name(bytes: &[u8]) -> Name {
     }
 }
 
-/// Writes an address; what has no room is cut off, and `length` says how long it is.
+/// Writes an address, cut off if there is no room; `length` gets its full length.
 ///
 /// # Safety
 ///
@@ -117,7 +117,7 @@ pub(crate) unsafe fn write(to: *mut sockaddr, length: *mut socklen_t, address: &
         }
         Address::None => 0,
     };
-    // SAFETY: the caller's room, of which no more is used than there is.
+    // SAFETY: the caller's room is not exceeded.
     unsafe {
         let count = size.min(*length as usize);
         std::ptr::copy_nonoverlapping(place.cast::<u8>(), to.cast(), count);

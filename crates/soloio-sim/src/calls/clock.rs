@@ -15,7 +15,7 @@ type TimeConst = *const timespec;
 type Room = *mut c_void;
 type Day = *mut timeval;
 
-/// The time in C's form. The calendar shows the same as the clock: a day of the year 2070.
+/// Returns the time in C's form. The calendar equals the clock: a day of the year 2070.
 fn shown(now: Nanos) -> timespec {
     timespec {
         tv_sec: i64::try_from(now / 1_000_000_000).expect("some hundred years"),
@@ -23,7 +23,7 @@ fn shown(now: Nanos) -> timespec {
     }
 }
 
-/// True for the clocks that a world has; those that count CPU time are real.
+/// True for the clocks of a world; those that count CPU time are real.
 fn is_simulated(clock: clockid_t) -> bool {
     let cpu = [
         libc::CLOCK_PROCESS_CPUTIME_ID,
@@ -84,11 +84,11 @@ fn sleeps(absolute: bool, time: Nanos) {
         true => world.true_time(time),
         false => world.now.saturating_add(time),
     });
-    // It ends by its time alone.
+    // Only the time ends this wait.
     let _over = wait::wait(Wait::Time, until);
 }
 
-/// clock_nanosleep(2): what std sleeps with.
+/// clock_nanosleep(2): std's sleep.
 ///
 /// # Safety
 ///

@@ -8,15 +8,15 @@ use libc::{cmsghdr, msghdr};
 use crate::world::unix::Right;
 use crate::world::{Result, World};
 
-/// Reads the descriptors that a message to be sent carries. Other control data says what the world
-/// does not simulate, and is passed over.
+/// Reads the descriptors of a message to be sent. Other control data concerns parts that the world
+/// does not simulate, and is ignored.
 ///
 /// # Safety
 ///
 /// The control data of `message` is valid.
 pub(super) unsafe fn read(world: &mut World, message: &msghdr) -> Result<Vec<Right>> {
     let mut rights = Vec::new();
-    // SAFETY: as the caller promises; libc's macros stay within the length that is told.
+    // SAFETY: as the caller promises; libc's macros stay within the given length.
     unsafe {
         let mut header: *const cmsghdr = libc::CMSG_FIRSTHDR(message);
         while !header.is_null() {
@@ -50,16 +50,16 @@ fn right(world: &mut World, fd: i32) -> Result<Right> {
         }
         return Ok(Right::Object(id));
     }
-    // SAFETY: no memory is passed; what is not open is an error.
+    // SAFETY: no memory is passed; a closed number is an error.
     let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) };
     if copy < 0 {
         return Err(libc::EBADF);
     }
-    // SAFETY: the call above just made it.
+    // SAFETY: the call above just opened it.
     Ok(Right::Real(unsafe { OwnedFd::from_raw_fd(copy) }))
 }
 
-/// Hands over the descriptors that a received message carries, as many as there is room for.
+/// Hands over the descriptors of a received message, as many as there is room for.
 ///
 /// # Safety
 ///
@@ -94,7 +94,7 @@ pub(super) unsafe fn write(
             }
             Right::Object(id) => {
                 let named = world.name_object(id, cloexec, 0);
-                // The message's own reference is gone.
+                // The message's own reference is released.
                 world.release(id);
                 match named {
                     Ok(fd) => numbers.push(fd),
@@ -115,7 +115,7 @@ pub(super) unsafe fn write(
         return;
     }
     let bytes = u32::try_from(numbers.len() * size_of::<i32>()).expect("253 numbers at most");
-    // SAFETY: there is room for a header and so many numbers, as computed above.
+    // SAFETY: there is room for a header and this many numbers, as computed above.
     unsafe {
         let header = message.msg_control.cast::<cmsghdr>();
         (*header).cmsg_level = libc::SOL_SOCKET;

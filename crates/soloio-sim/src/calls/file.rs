@@ -29,7 +29,7 @@ fn answer_flags(fd: c_int) -> c_int {
 /// The commands of fcntl(2) that a world's descriptors know.
 fn control(fd: c_int, command: c_int, argument: c_long) -> c_int {
     if command == libc::F_GETFD {
-        // std asks it in debug builds whenever it closes one: not worth a line of the trace.
+        // std asks for it in debug builds at each close: not worth a line of the trace.
         return answer_flags(fd);
     }
     let call = Call { name: "fcntl", fd };
@@ -69,7 +69,7 @@ extern "C" fn fcntl(fd: c_int, command: c_int, argument: c_long) -> c_int {
     real!(fcntl(fd: c_int, command: c_int, argument: c_long) -> c_int)
 }
 
-/// The same by the name that large files have.
+/// The same by its name for large files.
 #[unsafe(no_mangle)]
 extern "C" fn fcntl64(fd: c_int, command: c_int, argument: c_long) -> c_int {
     if Call::on("fcntl", fd).is_some() {
@@ -90,7 +90,7 @@ extern "C" fn dup(fd: c_int) -> c_int {
     }))
 }
 
-/// dup2(2). One of the world's cannot take the place of one of the real kernel's.
+/// dup2(2). A number of the world cannot replace one of the real kernel.
 #[unsafe(no_mangle)]
 extern "C" fn dup2(from: c_int, to: c_int) -> c_int {
     let Some(call) = Call::on("dup2", from) else {
@@ -121,7 +121,7 @@ extern "C" fn fchmod(fd: c_int, mode: libc::mode_t) -> c_int {
     int(call.run_on(|_, _| Ok(0)))
 }
 
-/// The type of file that an object counts as.
+/// Returns the file type of an object.
 fn file_type(world: &World, id: Id) -> u32 {
     match world.descriptors.get(id) {
         Some(Object::Tcp(_) | Object::Udp(_) | Object::Unix(_)) => libc::S_IFSOCK,
@@ -165,7 +165,7 @@ unsafe extern "C" fn statx(
     }))
 }
 
-/// fstat(2), by the name that large files have.
+/// fstat(2), by its name for large files.
 ///
 /// # Safety
 ///
@@ -210,7 +210,7 @@ unsafe extern "C" fn pipe2(ends: *mut c_int, flags: c_int) -> c_int {
 
 type Offset = *mut off64_t;
 
-/// How much of a stream is moved at once.
+/// The number of bytes of a stream that are moved at once.
 const MOVED: usize = 65_536;
 
 /// Moves bytes between a pipe and a stream, as many as are there and fit.

@@ -1,7 +1,7 @@
-//! The one world of this process, and which threads are in it.
+//! The one world of this process, and the threads in it.
 //!
 //! One at a time: libraries keep state for the whole process (pools of threads, caches, counters),
-//! which two worlds would disturb for each other.
+//! and two worlds would disturb each other through it.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
@@ -14,25 +14,25 @@ use crate::world::descriptors::{Fd, GENERATIONS, SPAN};
 
 static KERNEL: Mutex<Option<Box<World>>> = Mutex::new(None);
 
-/// Told when the baton goes to another thread.
+/// Notified when the baton goes to another thread.
 static BATON: Condvar = Condvar::new();
 
-/// Held as long as there is a world.
+/// Locked as long as there is a world.
 static TURN: Mutex<()> = Mutex::new(());
 
 static THREADS: AtomicU64 = AtomicU64::new(1);
 
-/// There is a world: threads outside of it have to look.
+/// There is a world: threads outside of it have to check.
 static EXISTS: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
     /// The number of this thread in the world; 0 if it is in none.
     static THREAD: Cell<ThreadId> = const { Cell::new(0) };
-    /// This thread has the lock: what the world's own code calls is real.
+    /// This thread has the lock: calls of the world's own code are real.
     static LOCKED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// True for numbers that name descriptors of a world, perhaps of one that is over.
+/// True for the numbers of a world's descriptors, perhaps of a world that has ended.
 pub(crate) fn is_number(fd: Fd) -> bool {
     fd >= SPAN
 }
@@ -69,7 +69,7 @@ pub(crate) fn new_thread() -> ThreadId {
     THREADS.fetch_add(1, Ordering::Relaxed)
 }
 
-/// The lock of the world; the calls of its owner are real ones until it is dropped.
+/// The lock of the world; until it is dropped, its owner's calls are real ones.
 pub(crate) struct Locked {
     guard: Option<MutexGuard<'static, Option<Box<World>>>>,
 }
@@ -90,7 +90,7 @@ impl Locked {
         let guard = self.guard.take().expect("put back below");
         BATON.notify_all();
         let waits = |world: &mut Option<Box<World>>| match world {
-            // A thread that its world has forgotten never runs again.
+            // A thread without its world never runs again.
             None => true,
             Some(world) => world.threads.holder != me,
         };
@@ -100,7 +100,7 @@ impl Locked {
         self.guard = Some(guard);
     }
 
-    /// Tells the thread that has been given the baton.
+    /// Notifies the thread that got the baton.
     pub(crate) fn pass_baton() {
         BATON.notify_all();
     }
@@ -119,7 +119,7 @@ pub(crate) fn with<R>(look: impl FnOnce(&mut World) -> R) -> Option<R> {
     locked.world().map(look)
 }
 
-/// A world that exists, with this thread in it, until this is dropped.
+/// An existing world with this thread in it, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Entered {
     _turn: MutexGuard<'static, ()>,

@@ -1,4 +1,4 @@
-//! recvmsg, sendmsg, and many of them in one call.
+//! recvmsg, sendmsg, and several of them in one call.
 
 use std::ffi::{c_int, c_uint};
 
@@ -114,7 +114,7 @@ unsafe extern "C" fn sendmsg(fd: c_int, message: MessageConst, flags: c_int) -> 
     }))
 }
 
-/// Goes on until one fails; the failure is told only if it is the first.
+/// Continues until one fails; the failure is returned only if it is the first.
 fn many(count: c_uint, mut one: impl FnMut(usize) -> Result<i64>) -> Result<i64> {
     let mut done = 0;
     for at in 0..count as usize {

@@ -60,12 +60,12 @@ pub(crate) fn set_errno(errno: Errno) {
     unsafe { *libc::__errno_location() = errno };
 }
 
-/// As C's functions return it: all results of those that return an `int` fit.
+/// Converts to the type that C's functions return: all results of those with an `int` fit.
 pub(crate) fn int(value: i64) -> c_int {
     c_int::try_from(value).expect("the result of a call that returns an int")
 }
 
-/// What a call names: a descriptor of a world, or what it makes will be one.
+/// The descriptor of a call: one of a world, or one that the call makes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Call {
     pub(crate) name: &'static str,
@@ -74,12 +74,12 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// A call on a descriptor; `None` if it is the real kernel's.
+    /// A call on a descriptor; `None` if the descriptor is the real kernel's.
     pub(crate) fn on(name: &'static str, fd: Fd) -> Option<Self> {
         kernel::is_simulated(fd).then_some(Self { name, fd })
     }
 
-    /// A call that makes something; `None` if this thread is in no world.
+    /// A call that makes an object; `None` if this thread is in no world.
     pub(crate) fn here(name: &'static str) -> Option<Self> {
         kernel::is_inside().then_some(Self { name, fd: -1 })
     }
@@ -95,14 +95,14 @@ impl Call {
                 _ => value,
             });
             world.end_call(self.name, shown, told);
-            // What was sent without latency is there before the program goes on.
+            // Data that was sent without latency arrives before the program continues.
             world.advance();
             result
         });
         answer(result.unwrap_or(Err(libc::EBADF)))
     }
 
-    /// The same for one on a descriptor that is open.
+    /// Like `run`, for a call on an open descriptor.
     pub(crate) fn run_on(self, call: impl FnOnce(&mut World, Id) -> Result<i64>) -> i64 {
         self.run(|world| {
             let id = world.descriptors.id(self.fd)?;
@@ -110,7 +110,7 @@ impl Call {
         })
     }
 
-    /// The same for one that may be interrupted, and that waits if it would block and the
+    /// Like `run_on`, for a call that may be interrupted, and that waits if it would block and the
     /// descriptor is a blocking one.
     pub(crate) fn run_blocking(
         self,
@@ -126,7 +126,7 @@ impl Call {
         })
     }
 
-    /// The same for one that is not interrupted: a `connect` that was begun goes on.
+    /// Like `run_blocking`, without interruptions: a `connect` that has begun continues.
     pub(crate) fn run_waiting(
         self,
         dont_wait: bool,

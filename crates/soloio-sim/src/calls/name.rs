@@ -26,7 +26,7 @@ struct Entry {
     address: sockaddr_storage,
 }
 
-/// The lists that were handed out, by their first entry.
+/// The lists that were returned, by their first entry.
 static LISTS: Mutex<BTreeMap<usize, usize>> = Mutex::new(BTreeMap::new());
 
 /// getaddrinfo(3).
@@ -76,7 +76,7 @@ unsafe extern "C" fn getaddrinfo(node: Text, service: Text, hints: Hints, list: 
     }
 }
 
-/// Literals are read; names take a while, as asking a server does.
+/// Parses literals; a name takes some time, like a question to a server.
 fn look_up(name: &str) -> std::result::Result<Vec<IpAddr>, c_int> {
     if let Ok(ip) = name.parse() {
         return Ok(vec![ip]);
@@ -154,7 +154,7 @@ unsafe extern "C" fn freeaddrinfo(list: List) {
     match ours {
         Some(count) => {
             let entries = std::ptr::slice_from_raw_parts_mut(list.cast::<Entry>(), count);
-            // SAFETY: made by `build` from a box of so many, and taken out of the list just now.
+            // SAFETY: made by `build` from a box of this many, and just taken out of the list.
             drop(unsafe { Box::from_raw(entries) });
         }
         None => real!(freeaddrinfo(list: List) -> ()),

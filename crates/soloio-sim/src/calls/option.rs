@@ -14,7 +14,7 @@ type Room = *mut c_void;
 type Value = *const c_void;
 type Len = *mut socklen_t;
 
-/// Writes a value as far as there is room, and tells how long it is.
+/// Writes a value as far as there is room, and sets `length`.
 ///
 /// # Safety
 ///
@@ -117,7 +117,7 @@ unsafe extern "C" fn setsockopt(
             if length < size_of::<libc::linger>() {
                 return Err(libc::EINVAL);
             }
-            // SAFETY: as long as that, as just checked.
+            // SAFETY: the length was just checked.
             let linger = unsafe { value.cast::<libc::linger>().read_unaligned() };
             let seconds = u64::try_from(linger.l_linger).unwrap_or(0);
             let time = (linger.l_onoff != 0).then(|| Duration::from_secs(seconds));
@@ -134,11 +134,11 @@ unsafe extern "C" fn setsockopt(
     }))
 }
 
-/// ioctl(2): the requests that tell a number of bytes, and `FIONBIO`.
+/// ioctl(2): the requests that return a number of bytes, and `FIONBIO`.
 ///
 /// # Safety
 ///
-/// `argument` is what the request asks for.
+/// `argument` has the type that the request needs.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: *mut c_int) -> c_int {
     type Argument = *mut c_int;

@@ -62,7 +62,7 @@ fn millis(timeout: c_int) -> Option<Duration> {
     u64::try_from(timeout).ok().map(Duration::from_millis)
 }
 
-/// Waits for events of a set and writes them down.
+/// Waits for events of a set, and writes them to `events`.
 fn waits(call: Call, events: Event, most: c_int, timeout: Option<Duration>) -> c_int {
     let Ok(most @ 1..) = usize::try_from(most) else {
         set_errno(libc::EINVAL);
@@ -142,7 +142,7 @@ fn asked(entry: &pollfd) -> u32 {
     u32::from(u16::from_ne_bytes(entry.events.to_ne_bytes())) | bits::ERR | bits::HUP
 }
 
-/// One look at all descriptors of a poll(2).
+/// Checks all descriptors of a poll(2) once.
 fn look(world: &mut World, list: &mut [pollfd], found: &mut BTreeMap<c_int, Id>) -> i64 {
     let mut count = 0;
     for entry in list {
@@ -163,7 +163,7 @@ fn look(world: &mut World, list: &mut [pollfd], found: &mut BTreeMap<c_int, Id>)
     count
 }
 
-/// poll(2). All descriptors have to be of one kernel: those of the first one's.
+/// poll(2). All descriptors have to be of one kernel: that of the first one.
 ///
 /// # Safety
 ///
@@ -259,7 +259,7 @@ pub(super) fn nanos(time: timespec) -> Result<Nanos> {
     Ok(seconds.saturating_mul(1_000_000_000).saturating_add(rest))
 }
 
-/// timerfd_settime(2). What it was set to before is not told: nothing that runs here asks.
+/// timerfd_settime(2). The former setting is not returned: no program here asks for it.
 ///
 /// # Safety
 ///

@@ -1,4 +1,4 @@
-//! libc's own functions: what is called when no world is meant.
+//! libc's own functions, for calls outside of any world.
 
 use std::ffi::{CStr, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -12,7 +12,7 @@ pub(crate) fn find(name: &CStr, found: &AtomicPtr<c_void>) -> *mut c_void {
     // SAFETY: the name ends in a NUL; RTLD_NEXT asks for the definition behind this one.
     let next = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
     if next.is_null() {
-        // Not a panic: that would make calls that end here again.
+        // Not a panic: a panic would make calls that end here again.
         // SAFETY: it does not return.
         unsafe { libc::abort() };
     }

@@ -89,7 +89,7 @@ unsafe extern "C" fn bind(fd: c_int, to: *const sockaddr, length: socklen_t) -> 
     }))
 }
 
-/// A name that is a path has a file: an inode of the kind "socket" on the real file system.
+/// A path name has a file: an inode of the kind "socket" on the real file system.
 fn make_file(name: &mut Name) -> Result<()> {
     let Some(path) = path(name)? else {
         return Ok(());
@@ -106,7 +106,7 @@ fn make_file(name: &mut Name) -> Result<()> {
     find_file(name)
 }
 
-/// Notes which file a name leads to.
+/// Notes the file that a name leads to.
 fn find_file(name: &mut Name) -> Result<()> {
     if path(name)?.is_none() {
         return Ok(());
@@ -127,7 +127,7 @@ fn path(name: &Name) -> Result<Option<CString>> {
     }
 }
 
-/// The name with the file that it leads to, where an address is a path.
+/// Adds the file to the name of an address that is a path.
 pub(super) fn with_file(mut to: Address) -> Result<Address> {
     if let Address::Unix(name) = &mut to {
         find_file(name)?;
@@ -160,7 +160,7 @@ unsafe extern "C" fn connect(fd: c_int, to: *const sockaddr, length: socklen_t) 
     int(call.run_waiting(false, OUT | HUP, |world, id| {
         let to = to.as_ref().map_err(|errno| *errno)?;
         let result = world.connect(id, to).map(|()| 0);
-        // A blocking connect asks again when it was decided.
+        // A blocking connect calls this again after its wait: then `EISCONN` is success.
         match result {
             Err(libc::EISCONN) if begun => Ok(0),
             Err(libc::EINPROGRESS) => {

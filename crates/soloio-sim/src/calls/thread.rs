@@ -1,4 +1,4 @@
-//! Threads and futexes: a thread that a world's thread makes is in the world too.
+//! Threads and futexes: a thread started by a world's thread is in the world too.
 
 use std::collections::BTreeMap;
 use std::ffi::{c_int, c_long, c_void};
@@ -20,7 +20,7 @@ type Argument = *mut c_void;
 type Handle = *mut pthread_t;
 type Returned = *mut *mut c_void;
 
-/// What a new thread is to run.
+/// The start of a new thread.
 struct Beginning {
     start: Start,
     argument: Argument,
@@ -95,9 +95,9 @@ extern "C" fn begin(argument: *mut c_void) -> *mut c_void {
     returned
 }
 
-/// The thread is over: the baton goes on, and the clock with it if it must.
+/// Ends a thread: passes the baton on, and moves the clock if necessary.
 fn end(id: ThreadId) {
-    // The last wait: for nothing, so that another thread has the baton when it is over.
+    // The last wait, which another thread ends by taking the baton.
     kernel::set_thread(0);
     let mut locked = Locked::new();
     if let Some(world) = locked.world() {
@@ -141,14 +141,14 @@ unsafe extern "C" fn pthread_join(handle: pthread_t, returned: Returned) -> c_in
     real!(pthread_join(handle: pthread_t, returned: Returned) -> c_int)
 }
 
-/// A thread of the world waits in a call that has no way to fail.
+/// Aborts: a thread of the world waits for ever, in a call that cannot fail.
 fn give_up(why: &str) -> ! {
     let lines = crate::report::tail(40);
     eprintln!("soloio-sim: {why}, and nothing can ever happen\n{lines}");
     std::process::abort()
 }
 
-/// When a futex wait ends, in true time.
+/// Returns the end of a futex wait, in true time.
 ///
 /// # Safety
 ///
@@ -193,11 +193,11 @@ unsafe fn futex_wait(
     }
 }
 
-/// syscall(2), as std calls it for its locks; and entropy.
+/// syscall(2) as std uses it: futexes for its locks, and entropy.
 ///
 /// # Safety
 ///
-/// As the system call that is named.
+/// As for the system call that `number` names.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn syscall(
     number: c_long,
@@ -245,7 +245,7 @@ unsafe extern "C" fn syscall(
     ) -> c_long)
 }
 
-/// sched_yield(2): other threads of the world may run.
+/// sched_yield(2): lets other threads of the world run.
 #[unsafe(no_mangle)]
 extern "C" fn sched_yield() -> c_int {
     if kernel::is_inside() {

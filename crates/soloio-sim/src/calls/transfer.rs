@@ -19,7 +19,7 @@ type Data = *const c_void;
 type Room = *mut c_void;
 type Parts = *const iovec;
 
-/// What a receive gives beside the bytes.
+/// The result of a receive beside the bytes.
 #[derive(Debug, Default)]
 pub(super) struct Received {
     /// Bytes in the room.
@@ -30,7 +30,7 @@ pub(super) struct Received {
     pub(super) rights: Vec<Right>,
 }
 
-/// The parts of an iovec list as slices.
+/// Returns the parts of an iovec list as slices.
 ///
 /// # Safety
 ///
@@ -49,7 +49,7 @@ pub(super) unsafe fn parts<'a>(list: Parts, count: usize) -> Vec<&'a mut [u8]> {
     (0..count).map(entry).collect()
 }
 
-/// One buffer as parts.
+/// Returns one buffer as parts.
 ///
 /// # Safety
 ///
@@ -149,9 +149,9 @@ pub(super) fn size(value: i64) -> ssize_t {
     ssize_t::try_from(value).expect("as wide on 64-bit systems")
 }
 
-/// What poll says when a receive does not block.
+/// The events that a blocking receive waits for.
 pub(super) const FOR_RECEIVING: u32 = IN | HUP | ERR;
-/// The same of a send.
+/// The events that a blocking send waits for.
 pub(super) const FOR_SENDING: u32 = OUT | HUP | ERR;
 
 /// # Safety

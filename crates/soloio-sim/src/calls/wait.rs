@@ -1,4 +1,4 @@
-//! Waiting: the baton goes on, or the clock jumps.
+//! Waiting: passes the baton on, or lets the clock jump.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -8,13 +8,13 @@ use super::real::real;
 use crate::threads::{Wait, Waited};
 use crate::world::{Nanos, World};
 
-/// Waits until something is so, or a (true) time has come. Other threads of the world run
+/// Waits until the condition holds, or a (true) time has come. Other threads of the world run
 /// meanwhile; if none can, the clock jumps.
 pub(crate) fn wait(wait: Wait, until: Option<Nanos>) -> Waited {
     wait_unless(wait, until, || false)
 }
 
-/// The same for a futex: a thread outside of the world may change its value unseen.
+/// Like `wait`, for a futex: a thread outside of the world may change its value unnoticed.
 pub(crate) fn wait_on_futex(address: *const AtomicU32, value: u32, until: Option<Nanos>) -> Waited {
     // SAFETY: the thread that waits here keeps the futex alive.
     let changed = || unsafe { &*address }.load(Ordering::SeqCst) != value;
@@ -49,7 +49,7 @@ fn wait_unless(wait: Wait, until: Option<Nanos>, over: impl Fn() -> bool) -> Wai
             }
             None => {}
         }
-        // A lock may be held by a thread outside of the world, which ends that soon.
+        // A thread outside of the world may hold a lock, which it releases soon.
         let alone = world.threads.count() == 1;
         if world.threads.waits_for_futex() && (alone || patience < 20) {
             patience += 1;
@@ -64,7 +64,7 @@ fn wait_unless(wait: Wait, until: Option<Nanos>, over: impl Fn() -> bool) -> Wai
         }
         match world.next_moment() {
             Some(at) => world.move_to(at),
-            // The first thread is told: the next draw finds it.
+            // The first thread gets `Stuck`: the next draw finds it.
             None => {
                 world.stuck = true;
                 world.note("every task waits, and nothing can ever happen");
@@ -102,7 +102,7 @@ pub(crate) fn let_threads_run() -> bool {
     ran
 }
 
-/// A tenth of a millisecond of the real clock.
+/// Pauses for a tenth of a millisecond of the real clock.
 fn real_pause() {
     type Timespec = *const libc::timespec;
     type Left = *mut libc::timespec;
@@ -111,11 +111,11 @@ fn real_pause() {
         tv_nsec: 100_000,
     };
     let (time, left): (Timespec, Left) = (&raw const time, std::ptr::null_mut());
-    // Cut short by a signal it is as good.
+    // A pause that a signal cuts short is as good.
     let _early = real!(nanosleep(time: Timespec, left: Left) -> i32);
 }
 
-/// The true time that is so much later than now.
+/// Returns the true time at this distance from now.
 pub(crate) fn after(world: &World, wait: Duration) -> Nanos {
     let wait = Nanos::try_from(wait.as_nanos()).unwrap_or(Nanos::MAX);
     world.now.saturating_add(wait)

@@ -25,13 +25,13 @@ impl World {
                 Some(listener) => self.syn_arrives(listener, source, machine, from, to, window),
                 None => self.send_once(machine, to, from, Segment::Reset),
             },
-            // It says nothing new: what it acknowledges is settled.
+            // Nothing new: the acknowledged data is settled.
             (None, Segment::Reset | Segment::Ack { .. }) => {}
             (None, _) => self.send_once(machine, to, from, Segment::Reset),
         }
     }
 
-    /// A connection begins at a listener, or is left waiting if the backlog is full.
+    /// Begins a connection at a listener, or lets the peer retry if the backlog is full.
     fn syn_arrives(
         &mut self,
         listener: Id,
@@ -120,7 +120,7 @@ impl World {
         self.transmit(id);
     }
 
-    /// Tells the peer that there is room again, when it is worth a packet.
+    /// Informs the peer of new room, when it is worth a packet.
     pub(super) fn tell_window(&mut self, id: Id) {
         let Some(tcp) = self.tcp(id) else { return };
         if tcp.state != State::Open || tcp.peer_ended {
@@ -153,7 +153,7 @@ impl World {
         if fin {
             let Some(tcp) = self.tcp(id) else { return };
             tcp.wire.fin = Fin::Acknowledged;
-            // Linux wakes what polls when our end has arrived.
+            // Linux wakes pollers when our end has arrived.
             self.wake(id, ALL);
             self.settle(id);
         }
@@ -162,7 +162,7 @@ impl World {
     fn data_arrives(&mut self, id: Id, data: &[u8]) {
         let Some(tcp) = self.tcp(id) else { return };
         if tcp.orphan || tcp.send_shut && tcp.receive_shut && !tcp.peer_ended {
-            // It would be lost: the peer has to know.
+            // The data would be lost: the peer has to know.
             self.send_reset_of(id);
             self.broken(id, libc::ECONNRESET);
             return;
@@ -183,8 +183,8 @@ impl World {
         self.settle(id);
     }
 
-    /// A connection that has ended both ways is closed. One without descriptors is forgotten then,
-    /// or after a time in which the peer did not end.
+    /// Closes a connection that has ended both ways. One without descriptors is removed then, or
+    /// after a time in which the peer did not end.
     pub(super) fn settle(&mut self, id: Id) {
         let now = self.now;
         let Some(tcp) = self.tcp(id) else { return };

@@ -22,7 +22,7 @@ impl EventFd {
 /// timerfd_create(2).
 #[derive(Debug, Default)]
 pub(crate) struct TimerFd {
-    /// When it expires next, in true time.
+    /// Its next expiry, in true time.
     at: Option<Nanos>,
     interval: Nanos,
     expired: u64,
@@ -95,7 +95,7 @@ impl World {
         Ok(())
     }
 
-    /// A timer's time has come, unless it was set anew since.
+    /// Handles the time of a timer, unless it was set anew since.
     pub(super) fn expire(&mut self, id: Id, at: Nanos) {
         let Some(Object::Timer(timer)) = self.descriptors.get_mut(id) else {
             return;

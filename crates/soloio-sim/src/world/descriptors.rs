@@ -1,8 +1,8 @@
-//! Descriptor numbers, and the objects that they name.
+//! Descriptor numbers, and the objects behind them.
 //!
-//! As in Linux a number names an open description, duplicates name the same one, and the lowest
-//! free number is taken. An object has an id that is never used again: packets and timers name
-//! objects by it, so one that comes late finds nothing instead of something else.
+//! As in Linux a number refers to an open description, duplicates to the same one, and the lowest
+//! free number is used. An object has an id that is never reused: packets and timers refer to
+//! objects by it, so a late one finds nothing instead of another object.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -19,13 +19,13 @@ use crate::faults::Fault;
 /// A descriptor number.
 pub(crate) type Fd = i32;
 
-/// Names an object, and is never used again.
+/// The id of an object, never reused.
 pub(crate) type Id = u32;
 
 /// Numbers of a world begin at a multiple of this.
 pub(crate) const SPAN: Fd = 1 << 20;
 
-/// How many generations are told apart.
+/// The number of generations that are told apart.
 pub(crate) const GENERATIONS: i32 = 2000;
 
 #[derive(Debug)]
@@ -37,21 +37,21 @@ pub(crate) enum Object {
     Epoll(Epoll),
     Event(EventFd),
     Timer(TimerFd),
-    /// Readable at the moment at which every task waits; `wait_all_tasks_blocked` has one.
+    /// Readable when every task waits; `wait_all_tasks_blocked` has one.
     Idle {
         blocked: bool,
     },
 }
 
-/// An object, and what every open description has.
+/// An object, and the state of every open description.
 #[derive(Debug)]
 pub(crate) struct Description {
     pub(crate) object: Object,
     pub(crate) machine: usize,
     pub(crate) nonblocking: bool,
-    /// How many numbers name it, and how many messages on their way carry it.
+    /// The count of numbers that refer to it, and of messages in transit that carry it.
     pub(crate) references: u32,
-    /// The epoll sets that watch it, and the number they know it by.
+    /// The epoll sets that watch it, with its number there.
     pub(crate) watchers: Vec<(Id, Fd)>,
 }
 
@@ -64,7 +64,7 @@ pub(crate) struct Number {
 
 #[derive(Debug)]
 pub(crate) struct Descriptors {
-    /// Differs for each world, so that the numbers of an earlier one name nothing here.
+    /// Differs for each world, so that the numbers of an earlier one are not valid here.
     base: Fd,
     pub(crate) numbers: BTreeMap<Fd, Number>,
     pub(crate) objects: BTreeMap<Id, Description>,
@@ -81,12 +81,12 @@ impl Descriptors {
         }
     }
 
-    /// The numbers that are this world's.
+    /// Returns the numbers of this world.
     pub(crate) fn range(&self) -> RangeInclusive<Fd> {
         self.base..=self.base + (SPAN - 1)
     }
 
-    /// The number as the trace shows it: without the world's base.
+    /// Returns the number for the trace: without the world's base.
     pub(crate) fn shown(&self, fd: Fd) -> i64 {
         match self.range().contains(&fd) {
             true => i64::from(fd - self.base),
@@ -114,7 +114,7 @@ impl Descriptors {
         self.last
     }
 
-    /// Adds an object that no number names yet.
+    /// Adds an object without a number.
     pub(crate) fn add(&mut self, object: Object, machine: usize) -> Id {
         let id = self.reserve();
         let description = Description {
@@ -147,7 +147,7 @@ impl Descriptors {
 }
 
 impl World {
-    /// Draws the faults that hit a call which makes a descriptor.
+    /// Draws the faults of a call that makes a descriptor.
     pub(crate) fn may_open(&mut self) -> Result<()> {
         let faults: [(Fault, Errno); 3] = [
             (Fault::ProcessDescriptors, libc::EMFILE),
@@ -162,12 +162,12 @@ impl World {
         Ok(())
     }
 
-    /// True if the machine that runs has a number left.
+    /// True if the running machine has a number left.
     pub(crate) fn has_number(&self) -> bool {
         self.descriptors.count(self.here) < self.dice.faults.descriptors
     }
 
-    /// Gives an object its (next) number, the lowest free one from `from` on.
+    /// Gives an object another number, the lowest free one from `from` on.
     pub(crate) fn name_object(&mut self, id: Id, close_on_exec: bool, from: Fd) -> Result<Fd> {
         if !self.has_number() {
             return Err(libc::EMFILE);
@@ -191,7 +191,7 @@ impl World {
         }
     }
 
-    /// Makes an object with a number of its own.
+    /// Makes an object with a number.
     pub(crate) fn open(
         &mut self,
         object: Object,
@@ -228,8 +228,8 @@ impl World {
         if !self.descriptors.range().contains(&to) {
             return Err(libc::EBADF);
         }
-        // Named anew first: this may be the only number of an object, which must not end in
-        // between.
+        // The new number first: the old one may be the only number of an object, which must not end
+        // in between.
         let old = self.descriptors.numbers.remove(&to);
         self.put_number(to, id, close_on_exec);
         if let Some(old) = old {
@@ -238,7 +238,7 @@ impl World {
         Ok(to)
     }
 
-    /// One number, or one message that carries it, is gone.
+    /// Releases one number, or one message that carries the object.
     pub(crate) fn release(&mut self, id: Id) {
         let Some(description) = self.descriptors.objects.get_mut(&id) else {
             return;
@@ -256,7 +256,7 @@ impl World {
         self.end_object(id);
     }
 
-    /// The last reference is gone: the object ends, at once or when the network lets it.
+    /// Releases the last reference: the object ends, immediately or when the network allows it.
     fn end_object(&mut self, id: Id) {
         match self.descriptors.get(id) {
             // An open connection outlives its descriptors.
@@ -273,7 +273,7 @@ impl World {
         }
     }
 
-    /// The machine lost its power: its numbers and objects are gone, and nothing is sent.
+    /// Takes the machine's power: its numbers and objects are gone, and nothing is sent.
     pub(crate) fn lose_all(&mut self, machine: usize) {
         let numbers = &mut self.descriptors.numbers;
         numbers.retain(|_, number| number.machine != machine);

@@ -1,9 +1,9 @@
 //! epoll: registrations, the ready list, both triggers, one-shot.
 //!
-//! As in Linux: a wake-up puts a registration on the ready list if it asks for what happened. A
-//! wait takes registrations from the list and asks each object what it is ready for now. One that
-//! is ready is reported; a level-triggered one goes to the end of the list again, a one-shot one
-//! is disarmed until it is modified.
+//! As in Linux: a wake-up puts a registration on the ready list if it asks for that event. A wait
+//! takes registrations from the list and asks each object for its present readiness. A ready one is
+//! reported; a level-triggered one goes to the end of the list again, a one-shot one is disarmed
+//! until it is modified.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,7 +12,7 @@ use super::readiness::bits::{EDGE, ERR, HUP, IN, ONESHOT, OUT};
 use super::{Result, World};
 use crate::faults::Fault;
 
-/// What a registration is known by.
+/// The key of a registration.
 type Key = (Fd, Id);
 
 #[derive(Debug)]
@@ -30,11 +30,11 @@ pub(crate) struct Epoll {
     list: VecDeque<Key>,
 }
 
-/// The bits of `events` that are options and no events.
+/// The bits of `events` that are options, not events.
 const OPTIONS: u32 = EDGE | ONESHOT | 1 << 28 | 1 << 29;
 
 impl Epoll {
-    /// Puts a registration on the ready list, if it asks for one of the bits; tells whether.
+    /// Puts a registration on the ready list if it asks for one of the bits; returns true if so.
     pub(super) fn queue(&mut self, fd: Fd, id: Id, key: u32) -> bool {
         let Some(entry) = self.entries.get_mut(&(fd, id)) else {
             return false;
@@ -52,7 +52,7 @@ impl Epoll {
         self.list.retain(|key| *key != (fd, id));
     }
 
-    /// What is watched: the number, and the events that are asked for.
+    /// Returns the watched numbers, with the requested events.
     pub(crate) fn watched(&self) -> impl Iterator<Item = (Fd, Id, u32)> + '_ {
         let entries = self.entries.iter();
         entries.map(|((fd, id), entry)| (*fd, *id, entry.events & !OPTIONS))
@@ -123,7 +123,7 @@ impl World {
         Ok(())
     }
 
-    /// Whether a wait on the set would bring something. Leaves it as it is.
+    /// Returns true if a wait on the set would return events. Leaves the set unchanged.
     pub(crate) fn has_events(&mut self, set: Id) -> bool {
         let Ok(epoll) = self.epoll(set) else {
             return false;
@@ -174,8 +174,8 @@ impl World {
         Ok(events)
     }
 
-    /// The fault of an event that means nothing: an edge-triggered registration is looked at
-    /// although nothing happened. What it is ready for is told truly.
+    /// The fault of a spurious event: an edge-triggered registration is checked although nothing
+    /// happened. Its readiness is reported correctly.
     fn add_spurious(&mut self, set: Id) -> Result<()> {
         let entries = &self.epoll(set)?.entries;
         let edge = entries.iter().filter(|(_, entry)| {

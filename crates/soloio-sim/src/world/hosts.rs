@@ -1,4 +1,4 @@
-//! The table of host names: what `getaddrinfo` finds.
+//! The table of host names: the answers of `getaddrinfo`.
 
 use std::net::IpAddr;
 
@@ -6,8 +6,8 @@ use super::World;
 use crate::faults::Fault;
 
 impl World {
-    /// The addresses of a name, or one of getaddrinfo's error numbers. Every machine has its own
-    /// name; `localhost` is the machine itself.
+    /// Returns the addresses of a name, or one of getaddrinfo's error numbers. Every machine has
+    /// its own name; `localhost` is the machine itself.
     pub(crate) fn look_up(&mut self, name: &str) -> Result<Vec<IpAddr>, i32> {
         if self.strikes(Fault::LookUp) {
             return Err(libc::EAI_AGAIN);

@@ -1,4 +1,4 @@
-//! A machine: its addresses, whether it runs, and its clock.
+//! A machine: its addresses, its state, and its clock.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -12,18 +12,18 @@ pub(crate) struct Machine {
     pub(crate) v6: Ipv6Addr,
     /// False after a crash: it neither sends nor receives.
     pub(crate) up: bool,
-    /// Its programs stand still; its kernel goes on.
+    /// Its programs stand still; its kernel continues.
     pub(crate) paused: bool,
-    /// How far its calendar is ahead, in nanoseconds; behind if negative.
+    /// The error of its calendar, in nanoseconds; negative if it is behind.
     pub(crate) skew: i64,
-    /// How much faster than true its clock runs, in millionths; slower if negative.
+    /// The error of its clock's rate, in millionths; negative if it is slow.
     drift: i64,
-    /// Since when it runs so: the true time, and what the clock showed.
+    /// The beginning of this rate: the true time, and the clock's time.
     since: (Nanos, Nanos),
 }
 
 impl Machine {
-    /// The machine with a number (from 0).
+    /// Makes the machine of a number (from 0).
     pub(crate) fn new(name: String, number: usize) -> Self {
         let number = u16::try_from(number + 1).expect("no world has 65,000 machines");
         let [high, low] = number.to_be_bytes();
@@ -39,12 +39,12 @@ impl Machine {
         }
     }
 
-    /// Whether an address is this machine's own, seen from itself.
+    /// Returns true if an address is this machine's own, seen from itself.
     pub(crate) fn owns(&self, ip: IpAddr) -> bool {
         ip.is_loopback() || ip.is_unspecified() || ip == self.v4 || ip == self.v6
     }
 
-    /// What its clock shows at a true time.
+    /// Returns its clock's time at a true time.
     pub(crate) fn clock(&self, now: Nanos) -> Nanos {
         let (from, showed) = self.since;
         let passed = i128::from(now - from);
@@ -52,17 +52,17 @@ impl Machine {
         showed + Nanos::try_from(passed).expect("a clock goes forward")
     }
 
-    /// When its clock shows a time.
+    /// Returns the true time at which its clock shows a time.
     pub(crate) fn true_time(&self, shown: Nanos) -> Nanos {
         let (from, showed) = self.since;
         let passed = i128::from(shown.saturating_sub(showed));
         let rate = i128::from(MILLION + self.drift);
-        // Rounded up: a timer is late rather than early.
+        // Rounded up: a timer may be late, never early.
         let passed = (passed * i128::from(MILLION) + rate - 1) / rate;
         from.saturating_add(Nanos::try_from(passed).unwrap_or(Nanos::MAX))
     }
 
-    /// Lets the clock run at another rate from now on.
+    /// Makes the clock run at another rate from now on.
     pub(crate) fn set_drift(&mut self, now: Nanos, millionths: i64) {
         self.since = (now, self.clock(now));
         self.drift = millionths.clamp(-MILLION / 2, MILLION);

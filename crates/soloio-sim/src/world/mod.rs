@@ -5,21 +5,21 @@
 //!
 //! | file | its one responsibility |
 //! |---|---|
-//! | `machine.rs` | a machine: its addresses, whether it runs, its clock |
-//! | `descriptors.rs` | descriptor numbers, and the objects that they name |
-//! | `readiness.rs` | what an object is ready for; waking what watches it |
+//! | `machine.rs` | a machine: its addresses, its state, its clock |
+//! | `descriptors.rs` | descriptor numbers, and the objects behind them |
+//! | `readiness.rs` | the readiness of an object; waking its watchers |
 //! | `epoll.rs` | epoll: registrations, the ready list, both triggers, one-shot |
 //! | `counters.rs` | eventfd and timerfd |
-//! | `network.rs` | packets on their way: latency, loss, partitions |
+//! | `network.rs` | packets in transit: latency, loss, partitions |
 //! | `tcp.rs` | TCP sockets: connecting, listening, accepting, ending |
 //! | `tcp_transfer.rs` | bytes into and out of them |
-//! | `segments.rs` | TCP on the wire: what is sent, windows, retries |
-//! | `arrivals.rs` | TCP on the wire: what arrives |
+//! | `segments.rs` | TCP on the wire, sending: segments, windows, retries |
+//! | `arrivals.rs` | TCP on the wire, receiving |
 //! | `udp.rs` | UDP sockets |
 //! | `unix.rs` | UNIX sockets: pairs, names, connecting, ending |
 //! | `unix_messages.rs` | bytes, datagrams and descriptors between them |
 //! | `pipe.rs` | pipes |
-//! | `sockets.rs` | what all sockets share: making, binding, names |
+//! | `sockets.rs` | the part that all sockets share: making, binding, names |
 //! | `options.rs` | socket options |
 //! | `moving.rs` | bytes between objects: splice, sendfile |
 //! | `hosts.rs` | the table of host names |
@@ -59,18 +59,18 @@ pub(crate) type Nanos = u64;
 /// An error number of the kernel.
 pub(crate) type Errno = i32;
 
-/// What a system call returns.
+/// The result of a system call.
 pub(crate) type Result<T> = std::result::Result<T, Errno>;
 
-/// Where the clock begins: a hundred years, which no real monotonic clock has reached. So a pair of
-/// clock readings that was taken outside of any world lies before all that happens inside.
+/// The start of the clock: a hundred years, which no real monotonic clock has reached. So a pair of
+/// clock readings from outside of any world lies before all readings inside.
 pub(crate) const START: Nanos = 3_155_760_000 * 1_000_000_000;
 
-/// How often a thread may read the clock at one moment before the moment is over: what spins until
-/// a time has come makes progress.
+/// The number of clock readings at one moment after which time moves: a busy loop that waits for a
+/// time makes progress.
 const READS: u32 = 10_000;
 
-/// How many system calls may happen at one moment before the program counts as hung.
+/// The number of system calls at one moment after which the program counts as hung.
 const CALLS: u64 = 20_000_000;
 
 /// One world.
@@ -80,16 +80,16 @@ pub(crate) struct World {
     reads: u32,
     calls: u64,
     pub(crate) dice: Dice,
-    /// What `getrandom` gives.
+    /// The source of `getrandom`.
     pub(crate) entropy: Rng,
     pub(crate) trace: Trace,
-    /// The machine that runs now.
+    /// The running machine.
     pub(crate) here: usize,
     pub(crate) machines: Vec<Machine>,
     pub(crate) descriptors: Descriptors,
     pub(crate) network: Network,
     pub(crate) threads: Threads,
-    /// `sometimes` assertions that were passed, and whether they were true once.
+    /// The `sometimes` assertions that were reached; true if they held once.
     pub(crate) sometimes: BTreeMap<String, bool>,
     /// Set when every task waits and nothing can ever happen.
     pub(crate) stuck: bool,
@@ -123,7 +123,7 @@ impl World {
         self.now - START
     }
 
-    /// The clock as the machine that runs sees it.
+    /// Returns the clock of the running machine.
     pub(crate) fn read_clock(&mut self) -> Nanos {
         self.reads += 1;
         if self.reads > READS {
@@ -134,20 +134,20 @@ impl World {
         machine.map_or(self.now, |machine| machine.clock(self.now))
     }
 
-    /// The calendar as the machine that runs sees it: the same, plus its error.
+    /// Returns the calendar of the running machine: its clock, plus its error.
     pub(crate) fn read_calendar(&mut self) -> Nanos {
         let clock = self.read_clock();
         let machine = self.machines.get(self.here);
         clock.saturating_add_signed(machine.map_or(0, |machine| machine.skew))
     }
 
-    /// The true time at which the clock of the machine that runs shows `shown`.
+    /// Returns the true time at which the running machine's clock shows `shown`.
     pub(crate) fn true_time(&self, shown: Nanos) -> Nanos {
         let machine = self.machines.get(self.here);
         machine.map_or(shown, |machine| machine.true_time(shown))
     }
 
-    /// Moves the clock forward; what is due by then happens at the next `advance`.
+    /// Moves the clock forward; events that are due by then happen at the next `advance`.
     pub(crate) fn move_to(&mut self, to: Nanos) {
         if to > self.now {
             self.now = to;
@@ -156,7 +156,7 @@ impl World {
         }
     }
 
-    /// A system call begins: it takes its time, and what is due by then happens first.
+    /// Begins a system call: it takes its time, and events that are due by then happen first.
     pub(crate) fn begin_call(&mut self) {
         let cost = self.dice.faults.call_time.as_nanos();
         let cost = Nanos::try_from(cost).unwrap_or(Nanos::MAX);
@@ -170,7 +170,7 @@ impl World {
         self.advance();
     }
 
-    /// Lets everything happen that is due.
+    /// Runs all events that are due.
     pub(crate) fn advance(&mut self) {
         while let Some(due) = self.network.pop(self.now) {
             self.happen(due);
@@ -190,7 +190,7 @@ impl World {
         }
     }
 
-    /// Draws whether a fault strikes here; it stands in the trace if so.
+    /// Draws a fault; the trace records it if it strikes.
     pub(crate) fn strikes(&mut self, fault: Fault) -> bool {
         let hit = self.dice.strikes(fault);
         if hit {
@@ -200,7 +200,7 @@ impl World {
         hit
     }
 
-    /// Notes what no call shows.
+    /// Notes an event that no call shows.
     pub(crate) fn note(&mut self, text: impl Into<String>) {
         self.note_of(self.here, text);
     }
@@ -210,7 +210,7 @@ impl World {
         self.trace.push(at, machine, What::Note(text.into()));
     }
 
-    /// Ends a system call: notes it, and puts its result into one number.
+    /// Ends a system call: records it, with its result as one number.
     pub(crate) fn end_call(&mut self, name: &'static str, first: i64, result: Result<i64>) {
         let result = result.unwrap_or_else(|errno| -i64::from(errno));
         let (at, here) = (self.elapsed(), self.here);

@@ -1,10 +1,10 @@
-//! Bytes between objects of the world: what splice(2) and sendfile(2) move.
+//! Bytes between objects of the world, for splice(2) and sendfile(2).
 
 use super::descriptors::{Id, Object};
 use super::{Result, World};
 
 impl World {
-    /// How many bytes a write would take; an error if none.
+    /// Returns the number of bytes that a write would take; an error if none.
     pub(crate) fn write_room(&mut self, id: Id) -> Result<usize> {
         let room = match self.descriptors.get(id) {
             Some(Object::Tcp(_)) => return self.tcp_write_room(id),

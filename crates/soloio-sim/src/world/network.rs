@@ -1,4 +1,4 @@
-//! Packets on their way between machines: latency, loss, partitions; and what is due when.
+//! Packets in transit between machines: latency, loss, partitions; and all scheduled events.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -8,7 +8,7 @@ use super::segments::Segment;
 use super::{Errno, Nanos, Result, World};
 use crate::faults::Fault;
 
-/// What happens at a time.
+/// A scheduled event.
 #[derive(Debug)]
 pub(crate) enum Due {
     /// A packet reaches its machine.
@@ -17,7 +17,7 @@ pub(crate) enum Due {
         target: usize,
         packet: Packet,
     },
-    /// A TCP endpoint tries again to send what was lost.
+    /// A TCP endpoint sends a lost segment again.
     Retry(Id),
     /// A timerfd that was set to this time expires.
     Expire(Id, Nanos),
@@ -41,7 +41,7 @@ pub(crate) enum Body {
     Unreachable,
 }
 
-/// Which kind of socket an address belongs to.
+/// The kind of socket of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Tcp,
@@ -62,16 +62,16 @@ pub(crate) struct Binding {
     pub(crate) listens: bool,
 }
 
-/// A connection as its machine knows it: local and remote address.
+/// A connection's key on its machine: local and remote address.
 pub(crate) type Path = (usize, SocketAddr, SocketAddr);
 
 #[derive(Debug, Default)]
 pub(crate) struct Network {
     due: BTreeMap<(Nanos, u64), Due>,
     serial: u64,
-    /// Pairs of machines of which the first does not reach the second.
+    /// Pairs of machines; the first does not reach the second.
     cut: BTreeSet<(usize, usize)>,
-    /// Extra loss from the first machine to the second.
+    /// Additional loss from the first machine to the second.
     loss: BTreeMap<(usize, usize), f64>,
     pub(crate) connections: BTreeMap<Path, Id>,
     pub(crate) bindings: Vec<Binding>,
@@ -83,13 +83,13 @@ impl Network {
         self.due.insert((at, self.serial), due);
     }
 
-    /// Takes the next thing that is due by `now`.
+    /// Takes the next event that is due by `now`.
     pub(crate) fn pop(&mut self, now: Nanos) -> Option<Due> {
         let first = self.due.first_entry()?;
         (first.key().0 <= now).then(|| first.remove())
     }
 
-    /// When the next thing happens.
+    /// Returns the time of the next event.
     pub(crate) fn next(&self) -> Option<Nanos> {
         self.due.keys().next().map(|(at, _)| *at)
     }
@@ -102,7 +102,7 @@ impl Network {
         self.loss.insert((from, to), chance);
     }
 
-    /// All machines reach each other again, as well as the weather allows.
+    /// Lets all machines reach each other again, apart from random faults.
     pub(crate) fn heal(&mut self) {
         self.cut.clear();
         self.loss.clear();
@@ -122,7 +122,7 @@ impl Network {
     }
 }
 
-/// The IPv4 address that an IPv6 address stands for, or the address itself.
+/// Returns the IPv4 address that an IPv6 address stands for, or the address itself.
 pub(crate) fn unmapped(address: SocketAddr) -> SocketAddr {
     match address {
         SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
@@ -134,7 +134,7 @@ pub(crate) fn unmapped(address: SocketAddr) -> SocketAddr {
 }
 
 impl World {
-    /// The machine that an address leads to from another machine.
+    /// Returns the machine that an address leads to from another machine.
     pub(crate) fn route(&self, from: usize, ip: IpAddr) -> Result<usize> {
         if self.machines[from].owns(ip) {
             return Ok(from);
@@ -143,7 +143,7 @@ impl World {
         found.ok_or(libc::ENETUNREACH)
     }
 
-    /// The address that a machine sends from if a socket has none.
+    /// Returns the source address of a machine for a socket without one.
     pub(crate) fn source_for(&self, machine: usize, to: IpAddr) -> IpAddr {
         let machine = &self.machines[machine];
         match to {
@@ -154,13 +154,14 @@ impl World {
         }
     }
 
-    /// Draws whether a packet gets through.
+    /// Draws if a packet gets through.
     pub(super) fn passes(&mut self, source: usize, target: usize) -> bool {
         self.reaches(source, target) && !self.strikes(Fault::Loss)
     }
 
-    /// The same without the fault of a loss: for resets, which are not sent again. One that is lost
-    /// leaves a peer that only receives waiting for ever; a test that wants that cuts the way.
+    /// Like `passes`, without the fault of a loss: for resets, which are not sent again. A lost
+    /// reset leaves a peer that only receives waiting for ever; a test that needs that cuts the
+    /// connection.
     pub(super) fn reaches(&mut self, source: usize, target: usize) -> bool {
         let way = (source, target);
         if self.network.cut.contains(&way) || !self.machines[source].up {
@@ -173,7 +174,7 @@ impl World {
         extra == 0.0 || !self.dice.nature.hit(extra)
     }
 
-    /// How long a packet takes.
+    /// Returns the time that a packet takes.
     pub(super) fn latency(&mut self) -> Nanos {
         let (least, most) = self.dice.faults.latency;
         let nanos = |time: std::time::Duration| Nanos::try_from(time.as_nanos()).unwrap_or(0);
@@ -192,7 +193,7 @@ impl World {
         self.network.post(at, arrive);
     }
 
-    /// A packet arrives.
+    /// Delivers a packet.
     pub(super) fn arrive(&mut self, source: usize, target: usize, packet: Packet) {
         if !self.machines[target].up {
             return;
@@ -208,8 +209,8 @@ impl World {
         }
     }
 
-    /// The socket that takes what comes to an address: one bound to the very address goes before
-    /// one bound to all.
+    /// Returns the socket that receives packets to an address: one bound to this very address
+    /// precedes one bound to all.
     pub(super) fn bound(&self, protocol: Protocol, machine: usize, to: SocketAddr) -> Option<Id> {
         let fits = |binding: &&Binding| {
             let own = binding.address;
@@ -218,7 +219,7 @@ impl World {
             same && listens && own.port() == to.port() && covers(own.ip(), binding.only_v6, to.ip())
         };
         let all = self.network.bindings.iter().filter(fits);
-        // The last one of several, as Linux finds them; exact ones first.
+        // The last of several, in the order in which Linux finds them; exact ones first.
         all.max_by_key(|binding| !binding.address.ip().is_unspecified())
             .map(|binding| binding.id)
     }
@@ -274,7 +275,7 @@ impl World {
         })
     }
 
-    /// Whether another socket forbids that this one listens: an address shared by
+    /// Returns true if another socket keeps this one from listening: an address shared by
     /// `SO_REUSEADDR` may have one listener.
     pub(crate) fn forbids_listening(&self, id: Id) -> bool {
         let bindings = &self.network.bindings;
@@ -293,7 +294,7 @@ impl World {
     }
 }
 
-/// Whether a socket bound to `own` takes what comes to `to`.
+/// Returns true if a socket bound to `own` receives packets to `to`.
 fn covers(own: IpAddr, only_v6: bool, to: IpAddr) -> bool {
     match own {
         IpAddr::V6(v6) if v6.is_unspecified() => !only_v6 || to.is_ipv6(),

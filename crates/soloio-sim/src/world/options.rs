@@ -1,4 +1,4 @@
-//! Socket options: those that do something, and those that are only remembered.
+//! Socket options: those with an effect, and those that are only stored.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,7 +21,7 @@ impl Options {
     }
 }
 
-/// What Linux says of an option that was not set.
+/// Linux's value of an option that was not set.
 fn initial(level: i32, name: i32) -> Option<i32> {
     let value = match (level, name) {
         (libc::SOL_SOCKET, libc::SO_RCVBUF | libc::SO_SNDBUF) => 131_072,
@@ -42,7 +42,7 @@ fn initial(level: i32, name: i32) -> Option<i32> {
     Some(value)
 }
 
-/// The smallest buffers that Linux gives, as it counts them.
+/// The smallest buffers that Linux allows, as it counts them.
 const LEAST_RECEIVE: i32 = 2304;
 const LEAST_SEND: i32 = 4608;
 
@@ -83,7 +83,7 @@ impl World {
         }
     }
 
-    /// What the socket is, rather than what it was told.
+    /// Returns properties of the socket that cannot be set.
     pub(super) fn fact(&mut self, id: Id, name: i32) -> Result<Option<i32>> {
         let object = self.descriptors.get_mut(id).ok_or(libc::EBADF)?;
         let (kind, domain, protocol, listens) = match &*object {
@@ -160,7 +160,7 @@ impl World {
         Ok(())
     }
 
-    /// `SO_LINGER`: only a time of zero does anything.
+    /// `SO_LINGER`: only a time of zero has an effect.
     pub(crate) fn set_linger(&mut self, id: Id, time: Option<Duration>) -> Result<()> {
         match self.descriptors.get_mut(id) {
             Some(Object::Tcp(tcp)) => tcp.common.zero_linger = time == Some(Duration::ZERO),

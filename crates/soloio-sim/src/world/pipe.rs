@@ -6,7 +6,7 @@ use super::descriptors::{Fd, Id, Object};
 use super::readiness::bits::{ALL, CAME, ERR, HUP, READABLE, ROOM, WRITABLE, when};
 use super::{Result, World};
 
-/// How many bytes a pipe holds.
+/// The capacity of a pipe in bytes.
 const SIZE: usize = 65_536;
 
 /// One end of a pipe; the bytes are at the reading end.
@@ -71,7 +71,7 @@ impl World {
         self.pipe_end(id).map_or(0, |pipe| pipe.bytes.len())
     }
 
-    /// How many bytes are in a pipe, seen from either end.
+    /// Returns the number of bytes in a pipe, from either end.
     pub(super) fn pipe_fill(&mut self, id: Id) -> usize {
         let Some(pipe) = self.pipe_end(id) else {
             return 0;
@@ -104,7 +104,7 @@ impl World {
         Ok(bytes)
     }
 
-    /// write(2) of a pipe: what fits, all of it if it is small.
+    /// write(2) of a pipe: as much as fits; a small write whole or not at all.
     pub(crate) fn pipe_write(&mut self, id: Id, data: &[u8]) -> Result<usize> {
         let pipe = self.pipe_end(id).ok_or(libc::EBADF)?;
         if pipe.reads {
@@ -115,14 +115,14 @@ impl World {
         }
         let reader = pipe.other.ok_or(libc::EPIPE)?;
         let room = SIZE - self.pipe_unread(reader);
-        // PIPE_BUF: so many bytes go together or not at all.
+        // PIPE_BUF: so many bytes are written together or not at all.
         if room == 0 || data.len() <= 4096 && data.len() > room {
             return Err(libc::EAGAIN);
         }
         self.pipe_put(id, &data[..data.len().min(room)])
     }
 
-    /// How many bytes fit into a pipe, seen from its writing end.
+    /// Returns the number of bytes that fit into a pipe, from its writing end.
     pub(super) fn pipe_room(&mut self, id: Id) -> Result<usize> {
         let pipe = self.pipe_end(id).ok_or(libc::EBADF)?;
         if pipe.reads {
@@ -147,7 +147,7 @@ impl World {
         let Some(pipe) = self.pipe_end(id) else {
             return;
         };
-        // What was not read stays in the pipe as long as the writing end does.
+        // Unread bytes stay in the pipe as long as the writing end does.
         let (other, bytes) = (pipe.other, std::mem::take(&mut pipe.bytes));
         self.descriptors.objects.remove(&id);
         if let Some(pipe) = other.and_then(|other| self.pipe_end(other)) {

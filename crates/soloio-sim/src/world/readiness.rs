@@ -1,4 +1,4 @@
-//! What an object is ready for, as epoll says it, and waking what watches it.
+//! The readiness of an object in epoll's bits, and waking its watchers.
 
 use super::World;
 use super::descriptors::{Id, Object};
@@ -21,21 +21,21 @@ pub(crate) mod bits {
 
     pub(crate) const READABLE: u32 = IN | RDNORM;
     pub(crate) const WRITABLE: u32 = OUT | WRNORM;
-    /// What a wake-up says when data has come.
+    /// The bits of a wake-up when data has come.
     pub(crate) const CAME: u32 = IN | PRI | RDNORM | RDBAND;
-    /// What a wake-up says when there is room again.
+    /// The bits of a wake-up when there is room again.
     pub(crate) const ROOM: u32 = OUT | WRNORM | WRBAND;
-    /// What a wake-up says when everything may have changed.
+    /// The bits of a wake-up when everything may have changed.
     pub(crate) const ALL: u32 = !(EDGE | ONESHOT);
 
-    /// The bits if something is so, else none.
+    /// Returns the bits if the condition holds, otherwise none.
     pub(crate) fn when(so: bool, bits: u32) -> u32 {
         if so { bits } else { 0 }
     }
 }
 
 impl World {
-    /// What an object is ready for now.
+    /// Returns the present readiness of an object.
     pub(crate) fn ready(&mut self, id: Id) -> u32 {
         use bits::{IN, OUT, RDNORM, when};
         match self.descriptors.get_mut(id) {
@@ -54,8 +54,8 @@ impl World {
         }
     }
 
-    /// Something has changed: `key` says what for, and each registration that asks for one of
-    /// these bits is put on its ready list.
+    /// Wakes for a change: each registration that asks for one of the bits in `key` is put on its
+    /// ready list.
     pub(crate) fn wake(&mut self, id: Id, key: u32) {
         let Some(description) = self.descriptors.objects.get(&id) else {
             return;
@@ -65,13 +65,14 @@ impl World {
                 continue;
             };
             if set.queue(fd, id, key) {
-                // What waits on the set itself: a thread, or an outer set.
+                // The watchers of the set itself: a thread, or an outer set.
                 self.wake(epoll, bits::READABLE);
             }
         }
     }
 
-    /// Every task waits: tells what waits for that; false if nothing does.
+    /// Wakes the tasks that wait for the moment when every task waits; returns false if there is
+    /// none.
     pub(crate) fn announce_idle(&mut self) -> bool {
         let mut told = Vec::new();
         for (id, description) in &mut self.descriptors.objects {

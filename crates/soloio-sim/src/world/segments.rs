@@ -1,7 +1,7 @@
 //! TCP on the wire: the handshake, windows, acknowledgements, retries, ends and resets.
 //!
-//! Segments of one direction arrive in order. One that is lost is sent again after a time that
-//! doubles, and what was sent behind it waits, so a loss shows as a delay, as it does to programs.
+//! Segments of one direction arrive in order. A lost one is sent again after a time that doubles,
+//! and later segments wait for it, so a loss appears as a delay, as in real programs.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ pub(crate) enum Segment {
     SynAck {
         window: usize,
     },
-    /// So many bytes were received since the last one, and the FIN; there is room for so many.
+    /// Acknowledges `bytes`, and perhaps the FIN; the receiver has room for `window`.
     Ack {
         bytes: usize,
         fin: bool,
@@ -34,9 +34,9 @@ pub(crate) enum Segment {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fin {
-    /// Not asked for.
+    /// Not requested.
     No,
-    /// Goes out behind the data.
+    /// Is sent after the data.
     Waits,
     Sent,
     Acknowledged,
@@ -50,19 +50,19 @@ pub(crate) struct Wire {
     /// Bytes that were sent and not acknowledged.
     pub(super) flying: usize,
     pub(super) fin: Fin,
-    /// How many bytes the peer has room for, counted from what it acknowledged.
+    /// The peer's room in bytes, counted from its last acknowledgement.
     pub(super) window: usize,
-    /// The room we told the peer of last.
+    /// The room that the peer was last informed of.
     pub(super) told: usize,
     /// Segments that wait to be sent; the first may have been tried.
     pub(super) line: VecDeque<Segment>,
     /// How often the first one was lost. A retry is due if it is not 0.
     pub(super) tries: u32,
-    /// Nothing sent from now on arrives before this.
+    /// The earliest arrival of anything sent from now on.
     pub(super) floor: Nanos,
     /// Our FIN went out before the peer's came.
     pub(super) ended_first: bool,
-    /// How often a SYN met a full backlog.
+    /// How often a SYN found a full backlog.
     pub(super) ignored: u32,
 }
 
@@ -87,7 +87,7 @@ impl Wire {
         self.unsent.len() + self.flying
     }
 
-    /// What `SIOCOUTQ` says: a FIN counts as a byte.
+    /// Returns the value of `SIOCOUTQ`: a FIN counts as a byte.
     pub(crate) fn queued(&self) -> usize {
         let fin = matches!(self.fin, Fin::Waits | Fin::Sent);
         self.unacknowledged() + usize::from(fin)
@@ -96,7 +96,7 @@ impl Wire {
 
 const SECOND: Nanos = 1_000_000_000;
 
-/// How long a closed connection is remembered, and how long one is kept that its peer never ends.
+/// How long a closed connection is kept, and one without the peer's end.
 pub(super) const LINGER: Nanos = 60 * SECOND;
 
 impl World {
@@ -108,7 +108,7 @@ impl World {
         self.transmit(id);
     }
 
-    /// Sends what the peer's window allows.
+    /// Sends as much as the peer's window allows.
     pub(super) fn push(&mut self, id: Id) {
         let segment = self.dice.faults.segment;
         let Some(tcp) = self.tcp(id) else { return };
@@ -166,7 +166,7 @@ impl World {
         }
     }
 
-    /// The first segment in line was lost: it is tried again, unless it was too often.
+    /// Handles the loss of the first segment in line: retries, or gives up after too many tries.
     pub(super) fn lost(&mut self, id: Id) {
         let now = self.now;
         let Some(tcp) = self.tcp(id) else { return };
@@ -209,7 +209,7 @@ impl World {
         }
     }
 
-    /// Sends the first segment in line for certain, and the others as they may.
+    /// Sends the first segment in line without loss, and then the others.
     fn pass_head(&mut self, id: Id) {
         let (source, latency) = (self.tcp_machine(id), self.latency());
         let at = self.now + latency;
@@ -227,7 +227,7 @@ impl World {
         self.transmit(id);
     }
 
-    /// Sends a segment past the line: resets, which are not tried again.
+    /// Sends a segment past the line: for resets, which are not sent again.
     pub(super) fn send_once(
         &mut self,
         source: usize,
@@ -245,14 +245,14 @@ impl World {
         }
     }
 
-    /// Resets the connection of a socket, as its peer sees it.
+    /// Resets the connection of a socket for its peer.
     pub(super) fn send_reset_of(&mut self, id: Id) {
         let source = self.tcp_machine(id);
         let Some(tcp) = self.tcp(id) else { return };
         let (Some(from), Some(to)) = (tcp.common.local, tcp.common.remote) else {
             return;
         };
-        // Behind what is on its way already: a reset that overtook data would be taken for old.
+        // Behind the data in transit: a reset that overtook it would be taken for an old one.
         let floor = tcp.wire.floor;
         let Ok(target) = self.route(source, to.ip()) else {
             return;
@@ -264,17 +264,17 @@ impl World {
         }
     }
 
-    /// The fault of a reset in between: both ends see one.
+    /// The fault of a reset: both ends get one.
     pub(super) fn break_both(&mut self, id: Id, error: Errno) {
         self.send_reset_of(id);
         self.broken(id, error);
         if let Some(tcp) = self.tcp(id) {
-            // The call that met it reports it.
+            // The present call reports it.
             tcp.error = 0;
         }
     }
 
-    /// The connection is over, with an error that the next call reports.
+    /// Breaks the connection, with an error that the next call reports.
     pub(super) fn broken(&mut self, id: Id, error: Errno) {
         let Some(tcp) = self.tcp(id) else { return };
         if tcp.orphan || tcp.state == State::Arriving {

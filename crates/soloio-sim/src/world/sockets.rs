@@ -1,4 +1,4 @@
-//! What all sockets share: making, binding, names.
+//! The part that all sockets share: making, binding, names.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -10,26 +10,26 @@ use super::udp::Udp;
 use super::unix::{Name, Unix};
 use super::{Nanos, Result, World};
 
-/// A socket's address of whatever family.
+/// A socket's address of any family.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Address {
     Internet(SocketAddr),
     Unix(Name),
-    /// `AF_UNSPEC`: takes a connection back.
+    /// `AF_UNSPEC`: dissolves a connection.
     None,
 }
 
-/// What internet sockets have in common.
+/// The part that internet sockets share.
 #[derive(Debug, Clone)]
 pub(crate) struct Common {
     pub(crate) v6: bool,
     pub(crate) only_v6: bool,
-    /// With IPv4 addresses as such, whatever the family.
+    /// IPv4 addresses are stored as IPv4, whatever the family.
     pub(crate) local: Option<SocketAddr>,
     pub(crate) remote: Option<SocketAddr>,
-    /// The program gave it its port.
+    /// The program chose its port.
     pub(crate) bound: bool,
-    /// Its connection is over, and with it the claim on a port that the kernel chose.
+    /// Its connection has ended, and with it the claim on a port that the kernel chose.
     pub(crate) freed: bool,
     pub(crate) reuse_address: bool,
     pub(crate) reuse_port: bool,
@@ -57,7 +57,7 @@ impl Common {
         }
     }
 
-    /// What a connection takes over from its listener.
+    /// Returns the state that a connection takes over from its listener.
     pub(super) fn inherited(&self) -> Self {
         Self {
             bound: false,
@@ -65,19 +65,19 @@ impl Common {
         }
     }
 
-    /// How many bytes may wait to be received.
+    /// Returns the number of bytes that may wait to be received.
     pub(crate) fn receive_limit(&self) -> usize {
         let asked = self.options.get(libc::SOL_SOCKET, libc::SO_RCVBUF);
         asked.map_or(self.buffer, |bytes| half(bytes).min(self.buffer))
     }
 
-    /// How many bytes may wait to be acknowledged.
+    /// Returns the number of bytes that may wait to be acknowledged.
     pub(crate) fn send_limit(&self) -> usize {
         let asked = self.options.get(libc::SOL_SOCKET, libc::SO_SNDBUF);
         asked.map_or(self.buffer, |bytes| half(bytes).min(self.buffer))
     }
 
-    /// No address of its family.
+    /// Returns the unspecified address of its family.
     pub(crate) fn any(&self) -> SocketAddr {
         let ip: IpAddr = match self.v6 {
             true => Ipv6Addr::UNSPECIFIED.into(),
@@ -86,7 +86,7 @@ impl Common {
         SocketAddr::new(ip, 0)
     }
 
-    /// An address as a socket of this family shows it.
+    /// Returns an address as a socket of this family shows it.
     pub(crate) fn shown(&self, address: SocketAddr) -> SocketAddr {
         match address {
             SocketAddr::V4(v4) if self.v6 && v4.ip().is_unspecified() => {
@@ -99,7 +99,7 @@ impl Common {
         }
     }
 
-    /// Whether this family can speak with an address.
+    /// Returns true if this family can reach an address.
     fn takes(&self, address: SocketAddr) -> bool {
         match address {
             SocketAddr::V4(_) => !self.v6,
@@ -112,7 +112,7 @@ fn half(bytes: i32) -> usize {
     usize::try_from(bytes / 2).unwrap_or(1).max(1)
 }
 
-/// The kinds of sockets, as `socket` is asked for them.
+/// The kinds of sockets that `socket` can make.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Kind {
     pub(crate) domain: i32,
@@ -189,7 +189,7 @@ impl World {
         };
         let common = self.common(id).ok_or(libc::ENOTSOCK)?;
         if !common.takes(to) {
-            // Linux has a reason of its own for each family.
+            // Linux has a different error for each family.
             let v6 = common.v6;
             return Err(if v6 { libc::EINVAL } else { libc::EAFNOSUPPORT });
         }
@@ -209,14 +209,14 @@ impl World {
         let taken = self.take_address(wanted)?;
         let common = self.common(id).expect("looked at above");
         (common.local, common.freed) = (Some(taken), false);
-        // One that the kernel chose is the kernel's to take back.
+        // A port that the kernel chose can be taken back by the kernel.
         common.bound = to.port() != 0;
         Ok(())
     }
 
     /// listen(2).
     pub(crate) fn listen(&mut self, id: Id, backlog: i32) -> Result<()> {
-        // Linux: a negative one is as many as there may be.
+        // Linux: a negative backlog means the largest one.
         let backlog = usize::try_from(backlog).unwrap_or(4096).min(4096);
         match self.descriptors.get(id) {
             Some(Object::Tcp(_)) => self.tcp_listen(id, backlog),
@@ -309,7 +309,7 @@ impl World {
         }
     }
 
-    /// How many bytes a receive would find (`FIONREAD`).
+    /// Returns the number of bytes that a receive would find (`FIONREAD`).
     pub(crate) fn unread(&mut self, id: Id) -> Result<usize> {
         match self.descriptors.get(id) {
             Some(Object::Tcp(tcp)) if tcp.state == State::Listening => Err(libc::EINVAL),
@@ -321,7 +321,7 @@ impl World {
         }
     }
 
-    /// How many bytes are not acknowledged (`TIOCOUTQ`).
+    /// Returns the number of bytes that are not acknowledged (`TIOCOUTQ`).
     pub(crate) fn unacknowledged(&mut self, id: Id) -> Result<usize> {
         match self.descriptors.get(id) {
             Some(Object::Tcp(tcp)) if tcp.state == State::Listening => Err(libc::EINVAL),

@@ -1,4 +1,4 @@
-//! TCP sockets: what the calls on them do, in Linux's order of checks.
+//! TCP sockets: the effects of their calls, in Linux's order of checks.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -24,13 +24,13 @@ pub(crate) enum State {
     Open,
 }
 
-/// What `connect` knows of earlier calls (`sock->state` in Linux).
+/// The state of earlier calls for `connect` (`sock->state` in Linux).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Progress {
     Unconnected,
     Connecting,
     Connected,
-    /// It was shut down before that was decided, or after it had failed.
+    /// It was shut down before the connect was decided, or after it had failed.
     Disconnecting,
 }
 
@@ -39,24 +39,24 @@ pub(crate) struct Tcp {
     pub(crate) common: Common,
     pub(crate) state: State,
     pub(crate) progress: Progress,
-    /// What the next call reports, and `SO_ERROR`.
+    /// The error of the next call, and of `SO_ERROR`.
     pub(crate) error: Errno,
-    /// Bytes that came and were not received yet.
+    /// Received bytes that the program has not taken yet.
     pub(crate) inbox: VecDeque<u8>,
     /// The peer's FIN came.
     pub(crate) peer_ended: bool,
     /// Receiving was shut down, by us or by the peer's end.
     pub(crate) receive_shut: bool,
     pub(crate) send_shut: bool,
-    /// A poll or a send found no room: the next room is an event.
+    /// A poll or a send found no room: new room is an event.
     pub(crate) wants_room: bool,
     pub(crate) wire: Wire,
-    /// Connections to accept, and how many may wait.
+    /// Connections to accept, and their limit.
     pub(crate) queue: VecDeque<Id>,
     pub(crate) backlog: usize,
-    /// The listener that a connection came to, until it is accepted.
+    /// The listener of a connection, until it is accepted.
     pub(crate) listener: Option<Id>,
-    /// No descriptor names it any more: it only brings its end about.
+    /// No descriptor refers to it any more: it only ends in order.
     pub(crate) orphan: bool,
 }
 
@@ -80,13 +80,13 @@ impl Tcp {
         }
     }
 
-    /// Bytes that a send would take.
+    /// Returns the number of bytes that a send would take.
     pub(super) fn room(&self) -> usize {
         let limit = self.common.send_limit();
         limit.saturating_sub(self.wire.unacknowledged())
     }
 
-    /// Whether poll calls it writable: two thirds of the buffer are used at most.
+    /// Returns true if poll reports it writable: at most two thirds of the buffer are used.
     pub(super) fn is_writable(&self) -> bool {
         self.wire.unacknowledged() * 3 <= self.common.send_limit() * 2
     }
@@ -209,7 +209,7 @@ impl World {
         Err(libc::EINPROGRESS)
     }
 
-    /// The local address of a connection that begins: its own, or one the kernel chooses.
+    /// Returns the local address of a new connection: the socket's, or one that the kernel chooses.
     fn bind_for(&mut self, id: Id, machine: usize, to: SocketAddr) -> Result<SocketAddr> {
         let source = self.source_for(machine, to.ip());
         let tcp = self.tcp(id).ok_or(libc::EOPNOTSUPP)?;
@@ -241,7 +241,7 @@ impl World {
         Ok(address)
     }
 
-    /// connect(2) with `AF_UNSPEC`: also the state of a socket in Linux after a failed connect.
+    /// connect(2) with `AF_UNSPEC`; Linux does the same to a socket after a failed connect.
     pub(super) fn tcp_disconnect(&mut self, id: Id) -> Result<()> {
         self.network.disconnect(id);
         let tcp = self.tcp(id).ok_or(libc::EOPNOTSUPP)?;
@@ -250,7 +250,7 @@ impl World {
         }
         let tcp = self.tcp(id).expect("looked at above");
         let buffer = tcp.common.receive_limit();
-        // A port that was kept so far stays.
+        // A port that was chosen by the program stays.
         let frees = tcp.state != State::Closed && !tcp.common.bound;
         tcp.wire = Wire::new(buffer);
         (tcp.state, tcp.progress) = (State::Closed, Progress::Unconnected);
@@ -290,7 +290,7 @@ impl World {
         Ok(child)
     }
 
-    /// Ends a listener: what waits in its backlog is reset.
+    /// Ends a listener: connections in its backlog are reset.
     pub(super) fn stop_listening(&mut self, id: Id) {
         let Some(tcp) = self.tcp(id) else { return };
         let queue = std::mem::take(&mut tcp.queue);
@@ -315,7 +315,7 @@ impl World {
         self.free_port_of(id);
     }
 
-    /// The last descriptor is closed: sends what is left and a FIN, or a reset.
+    /// Closes the last descriptor: sends the rest and a FIN, or a reset.
     pub(super) fn end_tcp(&mut self, id: Id) {
         let Some(tcp) = self.tcp(id) else { return };
         match tcp.state {
@@ -324,7 +324,7 @@ impl World {
                 self.drop_tcp(id);
             }
             State::Open => {
-                // What was not received is lost, so the peer must not believe that it arrived.
+                // Unreceived data is lost, so the peer must not believe that it arrived.
                 let hard = !tcp.inbox.is_empty() || tcp.common.zero_linger;
                 if hard {
                     self.end_tcp_hard(id);
@@ -339,7 +339,7 @@ impl World {
         }
     }
 
-    /// A connection is over: its port is free, unless the program has bound it.
+    /// Ends a connection: its port is free, unless the program has bound it.
     pub(super) fn free_port_of(&mut self, id: Id) {
         self.network.disconnect(id);
         let now = self.now;
@@ -359,7 +359,7 @@ impl World {
         }
     }
 
-    /// Resets a connection and forgets it.
+    /// Resets a connection and removes it.
     pub(super) fn end_tcp_hard(&mut self, id: Id) {
         self.send_reset_of(id);
         self.drop_tcp(id);
@@ -371,7 +371,7 @@ impl World {
         self.descriptors.objects.remove(&id);
     }
 
-    /// What room there is again is an event, if one was asked for.
+    /// Makes new room an event, if one was requested.
     pub(super) fn wake_for_room(&mut self, id: Id) {
         let Some(tcp) = self.tcp(id) else { return };
         if tcp.wants_room && tcp.is_writable() {

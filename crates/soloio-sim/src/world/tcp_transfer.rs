@@ -50,7 +50,7 @@ impl World {
         Ok(count)
     }
 
-    /// How many bytes a send would take now; what it would say if none.
+    /// Returns the number of bytes that a send would take now, or its error if it takes none.
     pub(super) fn tcp_write_room(&mut self, id: Id) -> Result<usize> {
         let tcp = self.tcp(id).ok_or(libc::ENOTSOCK)?;
         let waits = matches!(tcp.state, State::Connecting | State::Arriving);
@@ -83,7 +83,7 @@ impl World {
     pub(crate) fn tcp_send(&mut self, id: Id, parts: &[&[u8]]) -> Result<usize> {
         let data = parts.concat();
         let room = match self.tcp_write_room(id) {
-            // Nothing needs no room.
+            // An empty send needs no room.
             Err(libc::EAGAIN) if data.is_empty() && self.is_open(id) => 0,
             room => room?,
         };

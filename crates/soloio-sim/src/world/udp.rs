@@ -13,8 +13,8 @@ use crate::faults::Fault;
 /// The largest datagram that IPv4 carries.
 const LARGEST: usize = 65_507;
 
-/// How many datagrams wait at most; what comes then is lost, as in a receive buffer of 212,992
-/// bytes that each takes at least 768 of.
+/// The number of datagrams that wait at most; later ones are lost, as in a receive buffer of
+/// 212,992 bytes, of which each datagram takes at least 768.
 const WAITING: usize = 277;
 
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(crate) struct Udp {
     send_shut: bool,
 }
 
-/// A datagram as it is received.
+/// A received datagram.
 #[derive(Debug)]
 pub(crate) struct Datagram {
     pub(crate) from: SocketAddr,
@@ -133,7 +133,7 @@ impl World {
         to: Option<SocketAddr>,
     ) -> Result<usize> {
         let machine = self.tcp_machine(id);
-        // Linux gives it a port before it looks at anything else.
+        // Linux gives it a port before any other check.
         let any = self.udp(id).ok_or(libc::ENOTSOCK)?.common.any();
         self.udp_bind_for(id, any.ip())?;
         let udp = self.udp(id).ok_or(libc::ENOTSOCK)?;
@@ -223,8 +223,8 @@ impl World {
         }
     }
 
-    /// The socket that takes a datagram: one connected to its sender goes first, and one connected
-    /// elsewhere takes none.
+    /// Returns the socket that receives a datagram: one connected to its sender precedes others,
+    /// and one connected elsewhere gets none.
     fn udp_taker(&self, machine: usize, from: SocketAddr, to: SocketAddr) -> Option<Id> {
         let local = |binding: &&Binding| {
             binding.protocol == Protocol::Udp
@@ -253,7 +253,7 @@ impl World {
         scored.max_by_key(|(score, _)| *score).map(|(_, id)| id)
     }
 
-    /// The peer's machine has no socket at the address: a connected socket is told.
+    /// Handles a datagram without a socket at its address: a connected sender gets the error.
     pub(super) fn unreachable_arrives(&mut self, machine: usize, from: SocketAddr, to: SocketAddr) {
         let taker = self.udp_taker(machine, from, to);
         let Some(id) = taker else { return };

@@ -1,6 +1,6 @@
-//! UNIX sockets: streams, datagrams, pairs, names, and descriptors that travel in messages.
+//! UNIX sockets: streams, datagrams, pairs, names, and descriptors sent in messages.
 //!
-//! Both ends are on one machine, so what is sent is there at once.
+//! Both ends are on one machine, so sent data arrives immediately.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -15,11 +15,11 @@ use super::{Errno, Result, World};
 pub(crate) struct Name {
     /// As in `sun_path`: an abstract name begins with a zero.
     pub(crate) bytes: Vec<u8>,
-    /// The file that stands for it: device and number.
+    /// The file behind it: device and number.
     pub(crate) file: Option<(u64, u64)>,
 }
 
-/// What a name leads by: the file, or the abstract name.
+/// The key of a name: the file, or the abstract name.
 type Key = (Option<(u64, u64)>, Vec<u8>);
 
 impl Name {
@@ -34,9 +34,9 @@ impl Name {
 /// A descriptor in a message.
 #[derive(Debug)]
 pub(crate) enum Right {
-    /// One of the world's.
+    /// A descriptor of the world.
     Object(Id),
-    /// One of the real kernel's.
+    /// A descriptor of the real kernel.
     Real(OwnedFd),
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct Message {
     pub(crate) data: VecDeque<u8>,
     pub(crate) from: Name,
     pub(crate) rights: Vec<Right>,
-    /// It is told when the message has left the queue.
+    /// Notified when the message has left the queue.
     pub(super) sender: Option<Id>,
 }
 
@@ -75,7 +75,7 @@ pub(crate) struct Unix {
     pub(super) wants_room: bool,
 }
 
-/// How many datagrams may wait at a receiver, as Linux counts.
+/// The number of datagrams that may wait at a receiver, in Linux's count.
 pub(super) const WAITING: usize = 11;
 
 impl Unix {
@@ -197,7 +197,7 @@ impl World {
         mask
     }
 
-    /// How many bytes, or datagrams, a send would take.
+    /// Returns the number of bytes, or datagrams, that a send would take.
     pub(super) fn unix_room(&self, id: Id) -> usize {
         let Some(Object::Unix(unix)) = self.descriptors.get(id) else {
             return 0;
@@ -234,7 +234,7 @@ impl World {
         }
         let mut name = name.clone();
         if name.bytes.is_empty() {
-            // "autobind": a name of the kernel's choice.
+            // "autobind": the kernel chooses a name.
             let drawn = self.dice.nature.below(1 << 20);
             name.bytes = format!("\0{drawn:05x}").into_bytes();
         }
@@ -349,7 +349,7 @@ impl World {
         Ok(())
     }
 
-    /// The last descriptor is closed.
+    /// Closes the last descriptor.
     pub(super) fn end_unix(&mut self, id: Id) {
         let Some(Object::Unix(mut unix)) = self
             .descriptors
@@ -368,7 +368,7 @@ impl World {
             }
             self.wake(other, ALL);
         }
-        // Connections that were never accepted end as resets.
+        // Connections that were never accepted end with a reset.
         for child in std::mem::take(&mut unix.queue) {
             let peer = self.unix(child).and_then(|unix| unix.peer);
             self.descriptors.objects.remove(&child);

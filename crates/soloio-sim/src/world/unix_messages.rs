@@ -8,8 +8,8 @@ use super::{Result, World};
 use crate::faults::Fault;
 
 impl World {
-    /// Sends a message: bytes of a stream, or a datagram; the rights go with its first byte, and
-    /// are taken only if one goes.
+    /// Sends a message: bytes of a stream, or a datagram. The rights go with its first byte, and
+    /// are taken only if a byte is sent.
     pub(crate) fn unix_send(
         &mut self,
         id: Id,
@@ -63,7 +63,7 @@ impl World {
         };
         let Some(peer) = self.unix(target) else {
             if datagram {
-                // Linux disconnects it, and what it had not received is lost.
+                // Linux disconnects it, and data that it had not received is lost.
                 let unix = self.unix(id).expect("looked at above");
                 (unix.peer, unix.state) = (None, State::Closed);
                 let lost = std::mem::take(&mut unix.inbox);
@@ -119,7 +119,7 @@ impl World {
         self.wake(target, CAME);
     }
 
-    /// How many bytes a stream takes; what a send would say if it takes none for good.
+    /// Returns the number of bytes that a stream takes, or the error of a send that can take none.
     pub(super) fn unix_write_room(&mut self, id: Id) -> Result<usize> {
         let unix = self.unix(id).ok_or(libc::ENOTSOCK)?;
         let (shut, peer) = (unix.send_shut, unix.peer.ok_or(libc::ENOTCONN)?);
@@ -168,7 +168,7 @@ impl World {
                 got.data.clone_from(&first.data);
                 return Ok(got);
             }
-            // Up to the first rights, which come alone.
+            // Bytes up to the first rights, which come alone.
             let mut more = true;
             let run = unix.inbox.iter().take_while(|message| {
                 let take = more;
@@ -186,7 +186,7 @@ impl World {
         } else {
             got.rights = std::mem::take(&mut first.rights);
             while let Some(first) = unix.inbox.front_mut() {
-                // The bytes behind other rights are another message.
+                // The bytes after other rights are another message.
                 if got.data.len() == most || !first.rights.is_empty() {
                     break;
                 }
@@ -205,7 +205,7 @@ impl World {
         Ok(got)
     }
 
-    /// There is room at a receiver again.
+    /// Notifies senders of new room at a receiver.
     fn wake_unix_senders(&mut self, receiver: Id) {
         let objects = self.descriptors.objects.iter();
         let senders: Vec<Id> = objects
@@ -233,7 +233,7 @@ impl World {
         }
     }
 
-    /// Lets go of descriptors that no program will receive.
+    /// Closes descriptors that no program will receive.
     pub(crate) fn drop_rights(&mut self, rights: Vec<Right>) {
         for right in rights {
             if let Right::Object(id) = right {

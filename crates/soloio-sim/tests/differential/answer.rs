@@ -1,8 +1,8 @@
-//! What a step of a script gave.
+//! The result of a step of a script.
 
 use std::fmt;
 
-/// What a step gave, descriptor numbers and ports left out.
+/// The result of a step, without descriptor numbers and ports.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Answer {
     /// Not negative, or minus the errno.
@@ -13,8 +13,8 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// The port is taken by a socket that is none of the script's: an earlier script's that has
-    /// not waited long enough, or another program's.
+    /// The port is taken by a socket outside of the script: an earlier script's that has not waited
+    /// long enough, or another program's.
     pub(crate) fn met_another_socket(&self, expected: &Self) -> bool {
         let taken = [libc::EADDRINUSE, libc::EADDRNOTAVAIL].map(|errno| -i64::from(errno));
         taken.contains(&self.result) && !taken.contains(&expected.result)

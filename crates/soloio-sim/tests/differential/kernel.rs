@@ -1,4 +1,5 @@
-//! Performs the steps of a script with the C functions: in a world on its kernel, else on Linux.
+//! Performs the steps of a script with the C functions: in a world on its kernel, otherwise on
+//! Linux.
 
 #![allow(
     clippy::undocumented_unsafe_blocks,
@@ -21,9 +22,9 @@ const NOTHING: u16 = 9;
 /// The descriptors of a script.
 pub(crate) struct Kernel {
     slots: Vec<Option<c_int>>,
-    /// The ports that the slots had last.
+    /// The last ports of the slots.
     ports: Vec<u16>,
-    /// Those that are eventfds: whether one takes more than eight bytes depends on the version.
+    /// The eventfds: whether one takes more than eight bytes depends on the version.
     counters: BTreeSet<c_int>,
     epoll: c_int,
     sent: u8,
@@ -88,9 +89,9 @@ impl Kernel {
             unsafe { libc::close(old) };
             self.counters.remove(&old);
         }
-        // Else small sends wait for acknowledgements, which Linux delays.
+        // Without it small sends wait for acknowledgements, which Linux delays.
         let (level, name, on) = (libc::IPPROTO_TCP, libc::TCP_NODELAY, 1_i32);
-        // SAFETY: a valid integer; what is no TCP socket refuses it.
+        // SAFETY: a valid integer; other sockets than TCP refuse it.
         unsafe { libc::setsockopt(fd, level, name, (&raw const on).cast(), 4) };
         0
     }
@@ -114,7 +115,7 @@ impl Kernel {
         }
     }
 
-    /// The same as `perform`, again while it says "not yet" and something else is expected.
+    /// Like `perform`, repeated while the result is "not yet" and another one is expected.
     pub(crate) fn perform_like(&mut self, op: Op, expected: &Answer, patient: bool) -> Answer {
         if patient {
             sleep(Duration::from_micros(300));
@@ -176,7 +177,7 @@ impl Kernel {
         let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
         let mut two = [-1; 2];
         let place = two.as_mut_ptr();
-        // SAFETY: there is room for two descriptors where two are made.
+        // SAFETY: there is room for two descriptors in the calls that make two.
         match op {
             Op::Socket { to, family, kind } => {
                 let fd = unsafe { libc::socket(family, kind | flags, 0) };
@@ -209,11 +210,11 @@ impl Kernel {
     }
 
     fn change(&mut self, op: Op) -> i64 {
-        // SAFETY: addresses and values are valid for the lengths that are told, in each call.
+        // SAFETY: addresses and values are valid for the given lengths, in each call.
         match op {
             Op::Bind { fd } => self.bind(fd, 0),
             Op::BindLike { fd, other } => match self.ports[index(other)] {
-                // What an earlier script left there would be met.
+                // An earlier script's socket could still be there.
                 NOTHING => self.bind(fd, 0),
                 port => self.bind(fd, port),
             },
@@ -266,9 +267,9 @@ impl Kernel {
         }
     }
 
-    /// What asks or sets something that is no traffic.
+    /// Performs a step that queries or sets something.
     fn ask(&mut self, op: Op) -> i64 {
-        // SAFETY: addresses and values are valid for the lengths that are told, in each call.
+        // SAFETY: addresses and values are valid for the given lengths, in each call.
         match op {
             Op::Error { fd } => self.get(fd, libc::SO_ERROR),
             Op::Fact { fd, name } => self.get(fd, name),
@@ -343,7 +344,7 @@ impl Kernel {
         }
     }
 
-    /// Bytes that no other send has, in this order.
+    /// Returns bytes that no other send has.
     fn data(&mut self, length: usize) -> Vec<u8> {
         self.sent = self.sent.wrapping_add(1);
         (0..length.max(8))

@@ -3,7 +3,7 @@
 //!
 //! `SOLOIO_SCRIPTS=100000 cargo test --release -p soloio-sim --test differential` is the long form.
 //!
-//! What is left out, and why, is listed in `script.rs`.
+//! `script.rs` lists the exceptions, with reasons.
 
 #![allow(unsafe_code, reason = "it makes system calls")]
 
@@ -18,7 +18,8 @@ use kernel::Kernel;
 use script::{Op, script};
 use soloio_sim::{Rng, run};
 
-/// How often a script that differs runs again on the real kernel, which may be late under load.
+/// How often a script with a difference runs again on the real kernel, which may be late under
+/// load.
 const AGAIN: u32 = 3;
 
 fn in_world(ops: &[Op]) -> Vec<Answer> {
@@ -28,7 +29,7 @@ fn in_world(ops: &[Op]) -> Vec<Answer> {
     })
 }
 
-/// Runs a script on the real kernel; tells the first difference.
+/// Runs a script on the real kernel; returns the first difference.
 fn difference(ops: &[Op], expected: &[Answer], patient: bool) -> Option<String> {
     let mut kernel = Kernel::new();
     for (at, (op, expected)) in ops.iter().zip(expected).enumerate() {

@@ -2,20 +2,20 @@
 //!
 //! Left out, with the reason:
 //!
-//! * How many bytes a full TCP buffer takes: Linux counts the memory of its packets, and their size
-//!   depends on the machine. Sends are small.
+//! * The capacity of a TCP buffer: Linux counts the memory of its packets, and their size depends
+//! on the machine. Sends are small.
 //! * `TIOCOUTQ` of TCP: Linux delays acknowledgements by up to 40 ms.
-//! * Whether a connection is over both ways at the moment of the second end: for the same reason.
+//! * The state of a connection at the moment of the second end: for the same reason.
 //! * Nagle's algorithm, for the same reason; all sockets have `TCP_NODELAY`, as soloio's have.
 //! * `SO_RCVBUF` and other sizes: settings of the machine.
-//! * A port that Linux says is taken and the world does not: an earlier script's, in TIME_WAIT.
-//! * What a UNIX datagram socket without a peer says after a shutdown: it is Linux 6.14's answer.
+//! * A port that is taken in Linux and not in the world: an earlier script's, in TIME_WAIT.
+//! * The answers of a UNIX datagram socket without a peer after a shutdown: they are Linux 6.14's.
 //! * Writes of more than eight bytes to an eventfd: newer versions refuse them.
 //! * A datagram that finds no room: settings of the machine.
 
 use soloio_sim::Rng;
 
-/// How many descriptors a script names.
+/// The number of descriptors of a script.
 pub(crate) const SLOTS: u64 = 6;
 
 /// The epoll events that a registration may ask for, beside the trigger.
@@ -135,7 +135,7 @@ pub(crate) enum Op {
     },
 }
 
-/// A script: a connection or two to begin with, and then anything.
+/// Generates a script: a connection or two to begin with, and then anything.
 pub(crate) fn script(rng: &mut Rng, family: i32) -> Vec<Op> {
     let mut ops = Vec::new();
     match rng.below(4) {
@@ -153,7 +153,7 @@ pub(crate) fn script(rng: &mut Rng, family: i32) -> Vec<Op> {
     ops
 }
 
-/// A listener in slot 0, a client in 1, and what it accepts in 2; watched or not.
+/// Makes a listener in slot 0, a client in 1, and the accepted socket in 2; watched or not.
 fn connection(ops: &mut Vec<Op>, rng: &mut Rng, family: i32) {
     let kind = libc::SOCK_STREAM;
     ops.push(Op::Socket {
