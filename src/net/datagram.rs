@@ -9,6 +9,9 @@ use super::connect::{any_address, of_family, port_0};
 use super::prepare::Prepare;
 use super::resolve::Host;
 use super::udp::{ConnectedUdpSocket, UdpSocket};
+use super::udp_core::UdpCore;
+#[cfg(feature = "udp-batch")]
+use super::udp_messages::Messages;
 use crate::error::{Error, Result};
 use crate::runtime::context;
 use crate::sys;
@@ -20,10 +23,9 @@ use crate::sys::socket::Kind;
 ///
 /// It is always bound: to `local_port` if that is given, else to a port of the kernel's choice.
 ///
-/// On a host with several addresses a server on the wildcard address asks for
-/// [`tell_destination`](CreateUdpSocket::tell_destination) and answers by
-/// [`reply`](UdpSocket::reply): its answers come from another address otherwise, which clients and
-/// firewalls do not take.
+/// On a host with several addresses a server on the wildcard address asks for `tell_destination`
+/// and answers by `reply` (both with feature `udp-batch`): its answers come from another address
+/// otherwise, which clients and firewalls do not take.
 ///
 /// # Errors
 ///
@@ -83,7 +85,9 @@ struct Local {
     port: u16,
     reuse_port: bool,
     reuse_addr: bool,
+    #[cfg(feature = "udp-batch")]
     plain: bool,
+    #[cfg(feature = "udp-batch")]
     tell_destination: bool,
     prepare: Prepare,
 }
@@ -117,11 +121,20 @@ impl Local {
             sys::socket::set_reuse_port(fd.as_fd())?;
         }
         // Before the bind: datagrams may come from then on.
+        #[cfg(feature = "udp-batch")]
         if self.tell_destination {
             sys::udp::tell_destinations(fd.as_fd())?;
         }
         sys::socket::bind(fd.as_fd(), address)?;
         Ok(fd)
+    }
+
+    fn core(&self, fd: OwnedFd, local: SocketAddr, peer: Option<SocketAddr>) -> UdpCore {
+        UdpCore {
+            #[cfg(feature = "udp-batch")]
+            messages: Messages::new(self.plain, self.tell_destination),
+            ..UdpCore::new(fd, local, peer)
+        }
     }
 }
 
@@ -175,9 +188,10 @@ macro_rules! local_options {
             self
         }
 
-        /// Whether one system call may take or give several datagrams; it may by default, where
-        /// the system can. Without it nothing is received ahead, and the descriptor can be read
-        /// by other means.
+        /// Whether one system call of `receive_many` and `send_many` may take or give several
+        /// datagrams; it may by default, where the system can. Without it nothing is received
+        /// ahead, and the descriptor can be read by other means.
+        #[cfg(feature = "udp-batch")]
         pub fn batching(mut self, batching: bool) -> Self {
             self.local.plain = !batching;
             self
@@ -227,6 +241,7 @@ impl CreateUdpSocket {
     /// little more with it. Linux only; elsewhere the socket is not made (`Unsupported`).
     ///
     /// An adopted socket does it if `IP_PKTINFO` or `IPV6_RECVPKTINFO` is set on it.
+    #[cfg(feature = "udp-batch")]
     #[doc(alias = "IP_PKTINFO")]
     #[doc(alias = "IPV6_RECVPKTINFO")]
     pub fn tell_destination(mut self, tell: bool) -> Self {
@@ -248,12 +263,9 @@ impl CreateUdpSocket {
         let fd = self.local.bind(address)?;
         let failed = |cause| Error::io("bind to", address, cause);
         let local = sys::socket::local_addr(fd.as_fd()).map_err(failed)?;
-        Ok(UdpSocket::new(
-            fd,
-            local,
-            self.local.plain,
-            self.local.tell_destination,
-        ))
+        Ok(UdpSocket {
+            core: self.local.core(fd, local, None),
+        })
     }
 }
 
@@ -296,7 +308,9 @@ impl CreateConnectedUdpSocket {
         // Not always what was asked for: the unspecified address stands for this host.
         let peer = sys::socket::peer_addr(fd.as_fd()).map_err(failed)?;
         let local = sys::socket::local_addr(fd.as_fd()).map_err(failed)?;
-        Ok(ConnectedUdpSocket::new(fd, local, peer, self.local.plain))
+        Ok(ConnectedUdpSocket {
+            core: self.local.core(fd, local, Some(peer)),
+        })
     }
 }
 

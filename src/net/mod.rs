@@ -9,9 +9,8 @@
 //! | `connect.rs` | `connect_tcp`, `connect_unix` |
 //! | `connect_socket.rs` | `connect_socket` |
 //! | `connect_tls.rs` | the options of `connect_tcp` that turn TLS on |
-//! | `udp_core.rs` | what both UDP types are made of: the choice of the call, its result |
-//! | `udp_inbox.rs` | datagrams ahead, and how many to ask for |
-//! | `udp_receive.rs`, `udp_send.rs` | their operations as futures |
+//! | `udp_core.rs` | what both UDP types are made of: one datagram per call |
+//! | `udp_messages.rs` | what messages bring beside a datagram: more of them, where they came to |
 //! | `udp_options.rs`, `udp_fault.rs` | what they can be told; what their errors are about |
 //! | `udp_many.rs` | many datagrams at a time |
 //! | `datagrams.rs` | the buffer for whole batches |
@@ -82,16 +81,14 @@ mod stream_close;
 mod stream_socket;
 mod tcp;
 mod udp;
-#[cfg_attr(not(feature = "udp-batch"), allow(dead_code, reason = "for batches"))]
 mod udp_core;
 mod udp_fault;
-mod udp_inbox;
 #[cfg(feature = "udp-batch")]
 mod udp_many;
+#[cfg(feature = "udp-batch")]
+mod udp_messages;
 #[cfg(feature = "options")]
 mod udp_options;
-mod udp_receive;
-mod udp_send;
 mod unix;
 mod unix_bind;
 #[cfg(feature = "unix-ext")]

@@ -303,8 +303,7 @@ fn the_local_port_asked_for_is_the_one_bound() {
     });
 }
 
-/// The count of long bursts ran over where the descriptor was lent out: it is looked at once only,
-/// and nothing is asked of the kernel then.
+/// A count of long bursts, which there is no more, ran over where the descriptor was lent out.
 #[test]
 fn any_number_of_long_bursts_is_received_from_a_lent_socket() {
     run(async {
