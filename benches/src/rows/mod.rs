@@ -132,7 +132,7 @@ fn servers() -> Vec<Row> {
         row("tcp-request", "request, server CPU", ns, R(0.85), [15 * K, 500], server::request),
         row("cores-echo", "tcp echo, two cores", ns, R(0.9), [60 * K, 2 * K], server::cores_echo),
         row("cores-request", "  request", ns, R(0.85), [15 * K, 500], server::cores_request),
-        row("udp-echo", "udp echo, server CPU", ns, R(0.93), [60 * K, 2 * K], server::udp),
+        row("udp-echo", "udp echo, server CPU", ns, R(1.0), [60 * K, 2 * K], server::udp),
         row("udp-many", "  a batch at a time", ns, R(0.8), [60 * K, 2 * K], server::udp_many),
         row("udp-sink", "udp from a GSO sender", ns, R(0.12), [384 * K, 3_840], server::udp_sink),
         row("udp-bulk", "udp, 1,200 B segments", ns, R(0.25), [128 * K, 6_400], server::udp_bulk),
