@@ -72,6 +72,7 @@ mod listen_socket;
 mod listen_unix;
 #[cfg(feature = "options")]
 mod options;
+#[cfg(any(feature = "relay", feature = "tls"))]
 mod plain;
 mod prepare;
 mod resolve;

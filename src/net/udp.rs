@@ -11,11 +11,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use super::connect::port_0;
 use super::resolve::Host;
+#[cfg(any(feature = "adopt", feature = "options"))]
 use super::sockets::Sockets;
 use super::udp_core::UdpCore;
 #[allow(unused_imports, reason = "for the documentation")]
 use crate::error::Error;
 use crate::error::Result;
+#[cfg(any(feature = "adopt", feature = "options"))]
 use crate::runtime::socket::Socket;
 use crate::sys::addr::fitting;
 
@@ -98,15 +100,19 @@ macro_rules! face {
             }
         }
 
+        #[cfg(any(feature = "adopt", feature = "options"))]
         impl Sockets for $type {
+            #[cfg(feature = "options")]
             fn socket(&self) -> &Socket {
                 &self.core.socket
             }
 
+            #[cfg(feature = "options")]
             fn called(&self) -> String {
                 self.core.local.to_string()
             }
 
+            #[cfg(feature = "adopt")]
             fn each_socket(&mut self, change: fn(&mut Socket)) {
                 change(&mut self.core.socket);
             }

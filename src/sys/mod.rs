@@ -52,10 +52,6 @@ pub(crate) mod clock;
 )]
 mod control;
 pub(crate) mod current;
-#[cfg_attr(
-    not(feature = "full"),
-    allow(dead_code, reason = "each feature asks for its own")
-)]
 pub(crate) mod errno;
 #[cfg(feature = "extras")]
 pub(crate) mod fields;
