@@ -29,7 +29,7 @@
 //! | `unix_datagram.rs`, `create_unix_datagram.rs` | datagrams by name: the types, the verbs |
 //! | `unix_fds.rs` | descriptors that travel with bytes |
 //! | `unix_bind.rs` | who gets a path that several want |
-//! | `prepare.rs` | a step of the caller's before a socket is bound or connected |
+//! | `local.rs` | where sockets are bound, and a step of the caller's before that |
 //! | `plain.rs` | streams as plain sockets, for relays and `send_file` |
 
 /// Makes a builder awaitable. The future is boxed: a builder is awaited once, and is large.
@@ -70,11 +70,11 @@ mod inherited;
 mod listen;
 mod listen_socket;
 mod listen_unix;
+mod local;
 #[cfg(feature = "options")]
 mod options;
 #[cfg(any(feature = "relay", feature = "tls"))]
 mod plain;
-mod prepare;
 mod resolve;
 mod resolver;
 mod sockets;
