@@ -9,10 +9,7 @@ pub enum Work {
     TcpEchoTimeout,
     TcpRequest,
     UdpEcho,
-    UdpEchoPlain,
     UdpEchoMany,
-    UdpPair,
-    UdpPairPlain,
     UdpSink,
     UdpBulk,
     CoresEcho,
@@ -37,8 +34,7 @@ impl Work {
             // A request on a connection of its own is an echo that ends early.
             Self::TcpEcho | Self::TcpRequest => Kind::TcpEcho,
             Self::TcpEchoTimeout => Kind::TcpEchoTimeout,
-            Self::UdpEcho | Self::UdpPair => Kind::UdpEcho,
-            Self::UdpEchoPlain | Self::UdpPairPlain => Kind::UdpEchoPlain,
+            Self::UdpEcho => Kind::UdpEcho,
             Self::UdpEchoMany => Kind::UdpEchoMany,
             Self::UdpSink => Kind::UdpSink,
             Self::UdpBulk => Kind::UdpBulk,
@@ -62,8 +58,6 @@ pub enum Kind {
     /// Echo that holds no buffer while it waits.
     TcpIdle,
     UdpEcho,
-    /// Without soloio's batching.
-    UdpEchoPlain,
     /// With batches where the side supports them.
     UdpEchoMany,
     /// Receives, and acknowledges each burst.
@@ -101,7 +95,6 @@ impl Kind {
             Self::TcpEchoTimeout => "tcp-echo-timeout",
             Self::TcpIdle => "tcp-idle",
             Self::UdpEcho => "udp-echo",
-            Self::UdpEchoPlain => "udp-echo-plain",
             Self::UdpEchoMany => "udp-echo-many",
             Self::UdpSink => "udp-sink",
             Self::UdpBulk => "udp-bulk",

@@ -10,8 +10,8 @@ use super::waker::TaskId;
 pub(crate) type Place = &'static Location<'static>;
 
 /// What a task waits for, in words; good as long as it is not polled again.
+#[cfg(feature = "dump")]
 #[derive(Debug, Clone, Copy)]
-#[cfg_attr(not(feature = "dump"), allow(dead_code, reason = "a dump reads them"))]
 pub(super) struct Note {
     /// The generation of the task's slot, and how often it was polled.
     pub(super) good_for: (u32, u32),
@@ -44,6 +44,7 @@ impl Slots {
     }
 
     /// Notes what a task waits for, until it is polled again.
+    #[cfg(feature = "dump")]
     #[inline]
     pub(crate) fn note(&mut self, id: TaskId, what: &'static str, holder: TaskId) {
         let Some(slot) = self.slot(id) else {

@@ -287,7 +287,10 @@ impl Executor {
 
     /// Notes what the running task waits for, and who keeps it waiting, until it is polled again.
     pub(crate) fn note(&self, what: &'static str, holder: TaskId) {
+        #[cfg(feature = "dump")]
         self.slots().note(self.task.get(), what, holder);
+        #[cfg(not(feature = "dump"))]
+        let _unread = (what, holder);
     }
 
     pub(crate) fn set_name(&self, task: TaskId, name: Rc<str>) {

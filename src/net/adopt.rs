@@ -264,7 +264,7 @@ impl TryFrom<OwnedFd> for ConnectedUdpSocket {
         let peer = CONNECTED_UDP.peer(fd.as_fd())?;
         let local = CONNECTED_UDP.local(fd.as_fd())?;
         let core = UdpCore::adopted(fd, local, Some(peer));
-        Ok(shared(Self { core, peer }))
+        Ok(shared(Self { core }))
     }
 }
 
@@ -297,11 +297,13 @@ trait Leaves {
 impl Leaves for TcpStream {}
 impl Leaves for UnixStream {}
 impl Leaves for UdpSocket {
+    #[cfg(feature = "udp-batch")]
     fn leaves(&self) {
         self.core.leaves();
     }
 }
 impl Leaves for ConnectedUdpSocket {
+    #[cfg(feature = "udp-batch")]
     fn leaves(&self) {
         self.core.leaves();
     }

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use super::happy_eyeballs::{self, Attempted};
-use super::prepare::{Prepare, about_local};
+use super::local::{Local, about_local, local_options};
 use super::resolve::Host;
 use super::tcp::TcpStream;
 use super::unix::UnixStream;
@@ -60,10 +60,8 @@ pub fn connect_tcp(host: impl Into<Host>, port: u16) -> ConnectTcp {
     ConnectTcp {
         host: host.into(),
         port,
-        local_host: None,
-        local_port: 0,
+        local: Local::default(),
         delay: happy_eyeballs::DELAY,
-        prepare: Prepare::default(),
     }
 }
 
@@ -73,58 +71,21 @@ pub fn connect_tcp(host: impl Into<Host>, port: u16) -> ConnectTcp {
 pub struct ConnectTcp {
     host: Host,
     port: u16,
-    local_host: Option<Host>,
-    local_port: u16,
+    local: Local,
     delay: Duration,
-    prepare: Prepare,
 }
 
 impl ConnectTcp {
-    /// The address to connect from; of a name, the first of the peer's family that is this host's.
-    /// Connections to different peers share its ports (Linux).
-    pub fn local_host(mut self, host: impl Into<Host>) -> Self {
-        self.local_host = Some(host.into());
-        self
-    }
-
-    /// The port to connect from; 0, the default, lets the kernel choose.
-    pub fn local_port(mut self, port: u16) -> Self {
-        self.local_port = port;
-        self
-    }
+    local_options!(
+        [local]
+        "The address to connect from; of a name, the first of the peer's family that is this \
+        host's. Connections to different peers share its ports (Linux)."
+    );
 
     /// How long an attempt runs before the next address is tried too (250 ms by default). Zero
     /// tries all at once, `Duration::MAX` one after the other.
     pub fn happy_eyeballs_delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
-        self
-    }
-
-    /// Prepares the socket of each attempt before it is bound and connected, for options that must
-    /// be set by then: a mark, an interface, TCP Fast Open, buffer sizes that the window depends
-    /// on. `TCP_NODELAY` is set already. An error of it is that attempt's; it must not block.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use soloio::{connect_tcp, create_tcp_listener};
-    ///
-    /// soloio::block_on(async {
-    ///     let listener = create_tcp_listener().local_host("127.0.0.1").await?;
-    ///     let client = connect_tcp("127.0.0.1", listener.local_addr().port())
-    ///         .prepare(|fd| socket2::SockRef::from(&fd).set_recv_buffer_size(50_000))
-    ///         .await?;
-    ///     assert!(client.receive_buffer_size()? >= 50_000);
-    ///     Ok::<_, soloio::Error>(())
-    /// })?;
-    /// # Ok::<_, soloio::Error>(())
-    /// ```
-    #[doc(alias = "TcpSocket")]
-    pub fn prepare(
-        mut self,
-        prepare: impl Fn(BorrowedFd<'_>) -> io::Result<()> + Send + Sync + 'static,
-    ) -> Self {
-        self.prepare = Prepare::with(prepare);
         self
     }
 
@@ -138,10 +99,7 @@ impl ConnectTcp {
         if self.port == 0 {
             return Err(port_0(&self.host));
         }
-        let locals = match &self.local_host {
-            Some(host) => Some(host.resolve(self.local_port).await?),
-            None => None,
-        };
+        let locals = self.local.resolve().await?;
         let mut addresses = happy_eyeballs::order(self.host.resolve(self.port).await?);
         if let Some(locals) = &locals {
             addresses.retain(|address| !of_family(address, locals).is_empty());
@@ -152,7 +110,7 @@ impl ConnectTcp {
         }
         let begin = |address| {
             let locals = self.locals_for(&address, locals.as_deref());
-            attempt(address, locals, &self.prepare)
+            attempt(address, locals, &self.local)
         };
         let raced = happy_eyeballs::race(addresses, self.delay, begin).await?;
         raced.map_err(|attempts| {
@@ -166,8 +124,8 @@ impl ConnectTcp {
     fn locals_for(&self, address: &SocketAddr, locals: Option<&[SocketAddr]>) -> Vec<SocketAddr> {
         match locals {
             Some(locals) => of_family(address, locals),
-            None if self.local_port == 0 => Vec::new(),
-            None => vec![any_address(address.is_ipv4(), self.local_port)],
+            None if self.local.port == 0 => Vec::new(),
+            None => vec![any_address(address.is_ipv4(), self.local.port)],
         }
     }
 }
@@ -200,10 +158,10 @@ awaited!(IntoFuture for ConnectTcp, connect -> TcpStream);
 async fn attempt(
     address: SocketAddr,
     locals: Vec<SocketAddr>,
-    prepare: &Prepare,
+    local: &Local,
 ) -> Result<Attempted<TcpStream>> {
     context::checkpoint().await?;
-    let (fd, from) = match prepare.bound(&address, &locals) {
+    let (fd, from) = match local.bound(&address, &locals) {
         Ok(bound) => bound,
         Err(error) => return Ok(Err(error)),
     };

@@ -1,7 +1,9 @@
 //! TLS on `connect_tcp`: the options that turn it on, and the connection that comes of them.
 
 use std::future::{Future, IntoFuture};
+#[cfg(feature = "options")]
 use std::io;
+#[cfg(feature = "options")]
 use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -114,6 +116,7 @@ impl ConnectTls {
     }
 
     /// As [`ConnectTcp::prepare`].
+    #[cfg(feature = "options")]
     pub fn prepare(
         mut self,
         prepare: impl Fn(BorrowedFd<'_>) -> io::Result<()> + Send + Sync + 'static,

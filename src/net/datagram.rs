@@ -2,13 +2,16 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use super::Family;
 use super::connect::{any_address, of_family, port_0};
-use super::prepare::Prepare;
+use super::local::{Local, local_options};
 use super::resolve::Host;
 use super::udp::{ConnectedUdpSocket, UdpSocket};
+use super::udp_core::UdpCore;
+#[cfg(feature = "udp-batch")]
+use super::udp_messages::Messages;
 use crate::error::{Error, Result};
 use crate::runtime::context;
 use crate::sys;
@@ -20,10 +23,9 @@ use crate::sys::socket::Kind;
 ///
 /// It is always bound: to `local_port` if that is given, else to a port of the kernel's choice.
 ///
-/// On a host with several addresses a server on the wildcard address asks for
-/// [`tell_destination`](CreateUdpSocket::tell_destination) and answers by
-/// [`reply`](UdpSocket::reply): its answers come from another address otherwise, which clients and
-/// firewalls do not take.
+/// On a host with several addresses a server on the wildcard address asks for `tell_destination`
+/// and answers by `reply` (both with feature `udp-batch`): its answers come from another address
+/// otherwise, which clients and firewalls do not take.
 ///
 /// # Errors
 ///
@@ -52,7 +54,7 @@ use crate::sys::socket::Kind;
 /// ```
 pub fn create_udp_socket() -> CreateUdpSocket {
     CreateUdpSocket {
-        local: Local::default(),
+        bound: Bound::default(),
     }
 }
 
@@ -71,31 +73,29 @@ pub fn create_connected_udp_socket(host: impl Into<Host>, port: u16) -> CreateCo
     CreateConnectedUdpSocket {
         host: host.into(),
         port,
-        local: Local::default(),
+        bound: Bound::default(),
     }
 }
 
-/// Where a UDP socket is bound.
+/// Where a UDP socket is bound, and how.
 #[derive(Debug, Clone, Default)]
-struct Local {
-    family: Option<Family>,
-    host: Option<Host>,
-    port: u16,
+struct Bound {
+    local: Local,
     reuse_port: bool,
     reuse_addr: bool,
+    #[cfg(feature = "udp-batch")]
     plain: bool,
+    #[cfg(feature = "udp-batch")]
     tell_destination: bool,
-    prepare: Prepare,
 }
 
-impl Local {
+impl Bound {
     /// The addresses to bind to, of the family asked for; at least one.
     async fn addresses(&self) -> Result<Vec<SocketAddr>> {
-        let mut addresses = match &self.host {
-            Some(host) => host.resolve(self.port).await?,
-            None => [false, true].map(|v4| any_address(v4, self.port)).into(),
-        };
-        addresses.retain(|address| self.family.is_none_or(|family| family.has(address)));
+        let everywhere = || [false, true].map(|v4| any_address(v4, self.local.port));
+        let given = self.local.resolve().await?;
+        let mut addresses = given.unwrap_or_else(|| everywhere().into());
+        addresses.retain(|address| self.local.takes(address));
         if addresses.is_empty() {
             let message = "the local host has no address of the family asked for";
             return Err(Error::invalid("bind", message));
@@ -109,7 +109,7 @@ impl Local {
     }
 
     fn try_bind(&self, address: &SocketAddr) -> io::Result<OwnedFd> {
-        let fd = self.prepare.socket(address, Kind::Datagram)?;
+        let fd = self.local.socket(address, Kind::Datagram)?;
         if self.reuse_addr {
             sys::socket::set_reuse_addr(fd.as_fd())?;
         }
@@ -117,11 +117,20 @@ impl Local {
             sys::socket::set_reuse_port(fd.as_fd())?;
         }
         // Before the bind: datagrams may come from then on.
+        #[cfg(feature = "udp-batch")]
         if self.tell_destination {
             sys::udp::tell_destinations(fd.as_fd())?;
         }
         sys::socket::bind(fd.as_fd(), address)?;
         Ok(fd)
+    }
+
+    fn core(&self, fd: OwnedFd, local: SocketAddr, peer: Option<SocketAddr>) -> UdpCore {
+        UdpCore {
+            #[cfg(feature = "udp-batch")]
+            messages: Messages::new(self.plain, self.tell_destination),
+            ..UdpCore::new(fd, local, peer)
+        }
     }
 }
 
@@ -143,69 +152,37 @@ fn first_in_reach<T>(
 }
 
 /// The options both builders have.
-macro_rules! local_options {
+macro_rules! udp_options {
     () => {
+        local_options!(
+            [bound.local]
+            "The address to bind to; of a name, the first of the family that is this host's."
+        );
+
         /// Uses addresses of this family.
         pub fn family(mut self, family: Family) -> Self {
-            self.local.family = Some(family);
-            self
-        }
-
-        /// The address to bind to; of a name, the first of the family that is this host's.
-        pub fn local_host(mut self, host: impl Into<Host>) -> Self {
-            self.local.host = Some(host.into());
-            self
-        }
-
-        /// The port to bind to; 0, the default, lets the kernel choose.
-        pub fn local_port(mut self, port: u16) -> Self {
-            self.local.port = port;
+            self.bound.local.family = Some(family);
             self
         }
 
         /// Lets several sockets share the port (`SO_REUSEPORT`); each must ask for it.
         pub fn reuse_port(mut self, reuse: bool) -> Self {
-            self.local.reuse_port = reuse;
+            self.bound.reuse_port = reuse;
             self
         }
 
         /// Lets several sockets receive a multicast group on one port (`SO_REUSEADDR`).
         pub fn reuse_addr(mut self, reuse: bool) -> Self {
-            self.local.reuse_addr = reuse;
+            self.bound.reuse_addr = reuse;
             self
         }
 
-        /// Whether one system call may take or give several datagrams; it may by default, where
-        /// the system can. Without it nothing is received ahead, and the descriptor can be read
-        /// by other means.
+        /// Whether one system call of `receive_many` and `send_many` may take or give several
+        /// datagrams; it may by default, where the system can. Without it nothing is received
+        /// ahead, and the descriptor can be read by other means.
+        #[cfg(feature = "udp-batch")]
         pub fn batching(mut self, batching: bool) -> Self {
-            self.local.plain = !batching;
-            self
-        }
-
-        /// Prepares the socket before it is bound, for options that must be set by then: a mark,
-        /// an interface, a route that does not exist yet. It must not block.
-        ///
-        /// # Examples
-        ///
-        /// ```
-        /// use soloio::create_udp_socket;
-        ///
-        /// soloio::block_on(async {
-        ///     let udp = create_udp_socket()
-        ///         .local_host("127.0.0.1")
-        ///         .prepare(|fd| socket2::SockRef::from(&fd).set_recv_buffer_size(50_000))
-        ///         .await?;
-        ///     assert!(udp.receive_buffer_size()? >= 50_000);
-        ///     Ok::<_, soloio::Error>(())
-        /// })?;
-        /// # Ok::<_, soloio::Error>(())
-        /// ```
-        pub fn prepare(
-            mut self,
-            prepare: impl Fn(BorrowedFd<'_>) -> io::Result<()> + Send + Sync + 'static,
-        ) -> Self {
-            self.local.prepare = Prepare::with(prepare);
+            self.bound.plain = !batching;
             self
         }
     };
@@ -215,11 +192,11 @@ macro_rules! local_options {
 #[derive(Debug, Clone)]
 #[must_use = "no socket is made unless awaited"]
 pub struct CreateUdpSocket {
-    local: Local,
+    bound: Bound,
 }
 
 impl CreateUdpSocket {
-    local_options!();
+    udp_options!();
 
     /// Has each datagram tell the address of this host that it came to
     /// ([`Datagram::to`](crate::Datagram::to)), so that a socket on the wildcard address of a host
@@ -227,33 +204,31 @@ impl CreateUdpSocket {
     /// little more with it. Linux only; elsewhere the socket is not made (`Unsupported`).
     ///
     /// An adopted socket does it if `IP_PKTINFO` or `IPV6_RECVPKTINFO` is set on it.
+    #[cfg(feature = "udp-batch")]
     #[doc(alias = "IP_PKTINFO")]
     #[doc(alias = "IPV6_RECVPKTINFO")]
     pub fn tell_destination(mut self, tell: bool) -> Self {
-        self.local.tell_destination = tell;
+        self.bound.tell_destination = tell;
         self
     }
 
     async fn create(self) -> Result<UdpSocket> {
         context::checkpoint().await?;
-        if self.local.family.is_none() && self.local.host.is_none() {
+        if self.bound.local.family.is_none() && self.bound.local.host.is_none() {
             let message = "either `family` or `local_host` must be given";
             return Err(Error::invalid("make a UDP socket", message));
         }
-        let addresses = self.local.addresses().await?;
+        let addresses = self.bound.addresses().await?;
         first_in_reach(&addresses, |address| self.bind(address))
     }
 
     fn bind(&self, address: &SocketAddr) -> Result<UdpSocket> {
-        let fd = self.local.bind(address)?;
+        let fd = self.bound.bind(address)?;
         let failed = |cause| Error::io("bind to", address, cause);
         let local = sys::socket::local_addr(fd.as_fd()).map_err(failed)?;
-        Ok(UdpSocket::new(
-            fd,
-            local,
-            self.local.plain,
-            self.local.tell_destination,
-        ))
+        Ok(UdpSocket {
+            core: self.bound.core(fd, local, None),
+        })
     }
 }
 
@@ -266,11 +241,11 @@ awaited!(IntoFuture for CreateUdpSocket, create -> UdpSocket);
 pub struct CreateConnectedUdpSocket {
     host: Host,
     port: u16,
-    local: Local,
+    bound: Bound,
 }
 
 impl CreateConnectedUdpSocket {
-    local_options!();
+    udp_options!();
 
     async fn create(self) -> Result<ConnectedUdpSocket> {
         context::checkpoint().await?;
@@ -278,7 +253,7 @@ impl CreateConnectedUdpSocket {
             return Err(port_0(&self.host));
         }
         let mut peers = self.host.resolve(self.port).await?;
-        let locals = self.local.addresses().await?;
+        let locals = self.bound.addresses().await?;
         peers.retain(|peer| !of_family(peer, &locals).is_empty());
         if peers.is_empty() {
             let message = "the host has no address of the family asked for";
@@ -290,13 +265,15 @@ impl CreateConnectedUdpSocket {
     }
 
     fn connect(&self, local: &SocketAddr, peer: &SocketAddr) -> Result<ConnectedUdpSocket> {
-        let fd = self.local.bind(local)?;
+        let fd = self.bound.bind(local)?;
         let failed = |cause| Error::io("connect to", peer, cause);
         sys::socket::connect(fd.as_fd(), peer).map_err(failed)?;
         // Not always what was asked for: the unspecified address stands for this host.
         let peer = sys::socket::peer_addr(fd.as_fd()).map_err(failed)?;
         let local = sys::socket::local_addr(fd.as_fd()).map_err(failed)?;
-        Ok(ConnectedUdpSocket::new(fd, local, peer, self.local.plain))
+        Ok(ConnectedUdpSocket {
+            core: self.bound.core(fd, local, Some(peer)),
+        })
     }
 }
 

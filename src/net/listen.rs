@@ -2,11 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use super::Family;
 use super::connect::any_address;
-use super::prepare::Prepare;
+use super::local::{Local, local_options};
 use super::resolve::Host;
 use super::tcp::TcpListener;
 use crate::error::{Error, Result};
@@ -48,12 +48,9 @@ pub(super) const BACKLOG: u32 = 65_536;
 #[doc(alias = "bind")]
 pub fn create_tcp_listener() -> CreateTcpListener {
     CreateTcpListener {
-        local_host: None,
-        local_port: 0,
-        family: None,
+        local: Local::default(),
         backlog: BACKLOG,
         reuse_port: false,
-        prepare: Prepare::default(),
     }
 }
 
@@ -61,30 +58,17 @@ pub fn create_tcp_listener() -> CreateTcpListener {
 #[derive(Debug, Clone)]
 #[must_use = "nothing listens unless awaited"]
 pub struct CreateTcpListener {
-    local_host: Option<Host>,
-    local_port: u16,
-    family: Option<Family>,
+    local: Local,
     backlog: u32,
     reuse_port: bool,
-    prepare: Prepare,
 }
 
 impl CreateTcpListener {
-    /// The address to listen on; of a name, all its addresses that are this host's.
-    pub fn local_host(mut self, host: impl Into<Host>) -> Self {
-        self.local_host = Some(host.into());
-        self
-    }
-
-    /// The port to listen on; 0, the default, lets the kernel choose.
-    pub fn local_port(mut self, port: u16) -> Self {
-        self.local_port = port;
-        self
-    }
+    local_options!([local] "The address to listen on; of a name, all its addresses that are this host's.");
 
     /// Listens on addresses of one family only.
     pub fn family(mut self, family: Family) -> Self {
-        self.family = Some(family);
+        self.local.family = Some(family);
         self
     }
 
@@ -100,37 +84,12 @@ impl CreateTcpListener {
         self
     }
 
-    /// Prepares each socket before it is bound, for options that must be set by then, and that
-    /// accepted connections inherit: an interface, TCP Fast Open, buffer sizes. It must not block.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// soloio::block_on(async {
-    ///     let listener = soloio::create_tcp_listener()
-    ///         .local_host("127.0.0.1")
-    ///         .prepare(|fd| socket2::SockRef::from(&fd).set_recv_buffer_size(50_000))
-    ///         .await?;
-    ///     assert!(listener.receive_buffer_size()? >= 50_000);
-    ///     Ok::<_, soloio::Error>(())
-    /// })?;
-    /// # Ok::<_, soloio::Error>(())
-    /// ```
-    pub fn prepare(
-        mut self,
-        prepare: impl Fn(BorrowedFd<'_>) -> io::Result<()> + Send + Sync + 'static,
-    ) -> Self {
-        self.prepare = Prepare::with(prepare);
-        self
-    }
-
     async fn create(self) -> Result<TcpListener> {
         context::checkpoint().await?;
-        let mut addresses = match &self.local_host {
-            Some(host) => host.resolve(self.local_port).await?,
-            None => return self.everywhere(),
+        let Some(mut addresses) = self.local.resolve().await? else {
+            return self.everywhere();
         };
-        addresses.retain(|address| self.family.is_none_or(|family| family.has(address)));
+        addresses.retain(|address| self.local.takes(address));
         if addresses.is_empty() {
             let message = "the local host has no address of the family asked for";
             return Err(Error::invalid("listen", message));
@@ -147,8 +106,8 @@ impl CreateTcpListener {
 
     /// All addresses of this host.
     fn everywhere(&self) -> Result<TcpListener> {
-        let any = |v4| any_address(v4, self.local_port);
-        let bound = match self.family {
+        let any = |v4| any_address(v4, self.local.port);
+        let bound = match self.local.family {
             Some(family) => self.bind(any(family == Family::V4), true),
             // One socket for both where the system has IPv6 and lets it take IPv4 too.
             None => match self.bind(any(false), false) {
@@ -171,7 +130,7 @@ impl CreateTcpListener {
                 other => return other,
             };
             tries -= 1;
-            if tries == 0 || self.local_port != 0 {
+            if tries == 0 || self.local.port != 0 {
                 return Err(Error::Io(in_use));
             }
             addresses.rotate_left(1);
@@ -180,7 +139,7 @@ impl CreateTcpListener {
 
     /// Binds those addresses that are this host's, at least one.
     fn bind_all(&self, addresses: &[SocketAddr]) -> Result<Vec<(OwnedFd, SocketAddr)>> {
-        let mut port = self.local_port;
+        let mut port = self.local.port;
         let mut bound = Vec::with_capacity(addresses.len());
         let mut missing = None;
         for address in addresses {
@@ -208,7 +167,7 @@ impl CreateTcpListener {
     }
 
     fn try_bind(&self, address: &SocketAddr, only_v6: bool) -> io::Result<(OwnedFd, SocketAddr)> {
-        let fd = self.prepare.socket(address, Kind::Stream)?;
+        let fd = self.local.socket(address, Kind::Stream)?;
         let socket = fd.as_fd();
         if address.is_ipv6() {
             sys::socket::set_only_v6(socket, only_v6)?;

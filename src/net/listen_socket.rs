@@ -33,6 +33,7 @@ impl ListenSocket {
         &self.socket
     }
 
+    #[cfg(feature = "adopt")]
     pub(super) fn socket_mut(&mut self) -> &mut Socket {
         &mut self.socket
     }

@@ -9,9 +9,8 @@
 //! | `connect.rs` | `connect_tcp`, `connect_unix` |
 //! | `connect_socket.rs` | `connect_socket` |
 //! | `connect_tls.rs` | the options of `connect_tcp` that turn TLS on |
-//! | `udp_core.rs` | what both UDP types are made of: the choice of the call, its result |
-//! | `udp_inbox.rs` | datagrams ahead, and how many to ask for |
-//! | `udp_receive.rs`, `udp_send.rs` | their operations as futures |
+//! | `udp_core.rs` | what both UDP types are made of: one datagram per call |
+//! | `udp_messages.rs` | what messages bring beside a datagram: more of them, where they came to |
 //! | `udp_options.rs`, `udp_fault.rs` | what they can be told; what their errors are about |
 //! | `udp_many.rs` | many datagrams at a time |
 //! | `datagrams.rs` | the buffer for whole batches |
@@ -30,7 +29,7 @@
 //! | `unix_datagram.rs`, `create_unix_datagram.rs` | datagrams by name: the types, the verbs |
 //! | `unix_fds.rs` | descriptors that travel with bytes |
 //! | `unix_bind.rs` | who gets a path that several want |
-//! | `prepare.rs` | a step of the caller's before a socket is bound or connected |
+//! | `local.rs` | where sockets are bound, and a step of the caller's before that |
 //! | `plain.rs` | streams as plain sockets, for relays and `send_file` |
 
 /// Makes a builder awaitable. The future is boxed: a builder is awaited once, and is large.
@@ -71,10 +70,11 @@ mod inherited;
 mod listen;
 mod listen_socket;
 mod listen_unix;
+mod local;
 #[cfg(feature = "options")]
 mod options;
+#[cfg(any(feature = "relay", feature = "tls"))]
 mod plain;
-mod prepare;
 mod resolve;
 mod resolver;
 mod sockets;
@@ -82,16 +82,14 @@ mod stream_close;
 mod stream_socket;
 mod tcp;
 mod udp;
-#[cfg_attr(not(feature = "udp-batch"), allow(dead_code, reason = "for batches"))]
 mod udp_core;
 mod udp_fault;
-mod udp_inbox;
 #[cfg(feature = "udp-batch")]
 mod udp_many;
+#[cfg(feature = "udp-batch")]
+mod udp_messages;
 #[cfg(feature = "options")]
 mod udp_options;
-mod udp_receive;
-mod udp_send;
 mod unix;
 mod unix_bind;
 #[cfg(feature = "unix-ext")]

@@ -104,6 +104,7 @@ impl<A: Display> StreamSocket<A> {
         &self.socket
     }
 
+    #[cfg(feature = "adopt")]
     pub(super) fn socket_mut(&mut self) -> &mut Socket {
         &mut self.socket
     }

@@ -7,13 +7,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll};
 
 use super::listen_socket::{Accept, ListenSocket};
-use super::sockets::{Sockets, close_options};
+#[cfg(any(feature = "adopt", feature = "options"))]
+use super::sockets::Sockets;
+use super::sockets::close_options;
 use super::stream_socket::StreamSocket;
 use crate::error::{Error, Result};
 use crate::runtime::operation::Direction;
 use crate::runtime::place::Place;
 use crate::runtime::socket::Socket;
-use crate::stream::{AtOnce, Listener, Peer, Plain, byte_stream_face, serve_face, socket_stream};
+use crate::stream::{AtOnce, Listener, Peer, byte_stream_face, serve_face, socket_stream};
 use crate::sys::room::Room;
 use crate::sys::{self, errno};
 
@@ -34,7 +36,7 @@ pub struct TcpStream {
 
 byte_stream_face!(TcpStream, [], [], [], Send);
 socket_stream!(TcpStream);
-close_options!(TcpStream);
+close_options!(TcpStream, socket);
 
 impl TcpStream {
     /// An accepted connection.
@@ -74,15 +76,19 @@ impl TcpStream {
     }
 }
 
+#[cfg(any(feature = "adopt", feature = "options"))]
 impl Sockets for TcpStream {
+    #[cfg(feature = "options")]
     fn socket(&self) -> &Socket {
         self.socket.socket()
     }
 
+    #[cfg(feature = "options")]
     fn called(&self) -> String {
         self.peer_addr().to_string()
     }
 
+    #[cfg(feature = "adopt")]
     fn each_socket(&mut self, change: fn(&mut Socket)) {
         change(self.socket.socket_mut());
     }
@@ -105,21 +111,26 @@ pub struct TcpListener {
     addresses: Vec<SocketAddr>,
 }
 
-close_options!(TcpListener);
+close_options!(TcpListener, sockets[0]);
 
+#[cfg(any(feature = "adopt", feature = "options"))]
 impl Sockets for TcpListener {
+    #[cfg(feature = "options")]
     fn socket(&self) -> &Socket {
         self.sockets[0].socket()
     }
 
+    #[cfg(feature = "options")]
     fn others(&self) -> &[ListenSocket] {
         &self.sockets[1..]
     }
 
+    #[cfg(feature = "options")]
     fn called(&self) -> String {
         self.local_addr().to_string()
     }
 
+    #[cfg(feature = "adopt")]
     fn each_socket(&mut self, change: fn(&mut Socket)) {
         for socket in &mut self.sockets {
             change(socket.socket_mut());

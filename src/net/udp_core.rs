@@ -1,35 +1,23 @@
-//! What both kinds of UDP sockets are made of: the socket, the datagrams it has ahead, and the
-//! choice of the system call.
-//!
-//! # Receiving
-//!
-//! One plain call per datagram is the cheapest way for one or two of them. From the third on that
-//! come without a wait in between, one call takes many: the first goes straight to the caller's
-//! buffer, the others to a [`Batch`] that stays with the socket until they are asked for. Nothing
-//! is asked of the kernel meanwhile, so at most one batch is ahead; the rest stays in its queue.
-//!
-//! A batch is taken from the loop, and given back when its last datagram is: sockets that wait
-//! hold none. It is reached only with the receiving direction claimed, so the lock around it is
-//! never waited for; it is there because a socket may be dropped on any thread.
-//!
-//! # Errors
+//! What both kinds of UDP sockets are made of: the socket, its addresses, one datagram per call.
 //!
 //! An error about one peer comes once, as the result of one call. On an unconnected socket it says
-//! nothing about the other peers, so receiving passes over it. A datagram is lost if its control
-//! data had no room, and an error says so after all that came with it.
+//! nothing about the other peers, so receiving passes over it.
 
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, ready};
 
-use super::udp_inbox::Inbox;
+use super::udp::Datagram;
+#[cfg(feature = "udp-batch")]
+use super::udp_messages::Messages;
+use crate::error::{Error, Result};
 use crate::runtime::context::Core;
-use crate::runtime::operation::{After, First};
+use crate::runtime::operation::{After, Direction, First, Operation};
 use crate::runtime::socket::{Socket, Trigger};
-use crate::sys::batch::{Batch, Taken};
-use crate::sys::udp::{self, Filled, Segments};
+use crate::sys::addr::fitting;
+use crate::sys::socket::Received;
 use crate::sys::{self, errno};
 
 /// Errors about peers that one receive passes over. Each is told once, so more of them in a row
@@ -41,16 +29,10 @@ const PASSED: usize = 16;
 pub(super) struct UdpCore {
     pub(super) socket: Socket,
     pub(super) local: SocketAddr,
-    /// Who it is connected to.
+    /// The address it is connected to.
     pub(super) peer: Option<SocketAddr>,
-    /// The inbox holds datagrams, or an error. Changed with the receiving direction claimed.
-    queued: AtomicBool,
-    /// One datagram a call: asked for, or the system has no other.
-    pub(super) plain: AtomicBool,
-    /// The kernel tells the address that each datagram came to.
-    tells: bool,
-    pub(super) segments: Segments,
-    inbox: Mutex<Inbox>,
+    #[cfg(feature = "udp-batch")]
+    pub(super) messages: Messages,
 }
 
 /// Both ends of a received datagram's way.
@@ -69,321 +51,185 @@ pub(super) struct One {
 }
 
 impl UdpCore {
-    pub(super) fn new(
-        fd: OwnedFd,
-        local: SocketAddr,
-        peer: Option<SocketAddr>,
-        plain: bool,
-        tells: bool,
-    ) -> Self {
+    pub(super) fn new(fd: OwnedFd, local: SocketAddr, peer: Option<SocketAddr>) -> Self {
         Self {
             socket: Socket::new(fd, Trigger::Edge),
             local,
             peer,
-            queued: AtomicBool::new(false),
-            plain: AtomicBool::new(plain),
-            tells,
-            segments: Segments::new(),
-            inbox: Mutex::default(),
+            #[cfg(feature = "udp-batch")]
+            messages: Messages::default(),
         }
     }
 
     /// The same for a socket that was made elsewhere, whose datagrams may come together already.
     #[cfg(feature = "adopt")]
     pub(super) fn adopted(fd: OwnedFd, local: SocketAddr, peer: Option<SocketAddr>) -> Self {
-        let borrowed = std::os::fd::AsFd::as_fd(&fd);
-        let coalesced = udp::is_coalescing(borrowed).then_some(true);
-        let tells = udp::is_telling(borrowed);
-        let mut core = Self::new(fd, local, peer, false, tells);
-        let inbox = core.inbox.get_mut();
-        inbox.unwrap_or_else(PoisonError::into_inner).coalesced = coalesced;
+        #[allow(unused_mut, reason = "without batches there is nothing to note")]
+        let mut core = Self::new(fd, local, peer);
+        #[cfg(feature = "udp-batch")]
+        core.messages.look(core.socket.fd());
+        #[cfg(not(feature = "udp-batch"))]
+        sys::sockopt::part(core.socket.fd());
         core
-    }
-
-    /// The socket goes on elsewhere, where nobody expects datagrams that come together.
-    #[cfg(feature = "adopt")]
-    pub(super) fn leaves(&self) {
-        if self.inbox().coalesced == Some(true) {
-            udp::part(self.socket.fd());
-        }
     }
 
     /// Whether a receive has to ask the kernel at all.
     #[inline]
     pub(super) fn first(&self) -> First {
-        if self.queued.load(Relaxed) {
-            First::AtHand
-        } else {
-            First::Wait
+        #[cfg(feature = "udp-batch")]
+        if self.messages.has_some() {
+            return First::AtHand;
         }
+        First::Wait
     }
 
-    fn inbox(&self) -> MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Receives one datagram into a buffer of the caller's.
+    pub(super) fn receive_into<'b>(
+        &self,
+        mut buf: &'b mut [u8],
+    ) -> impl Future<Output = Result<Datagram<'b>>> {
+        let mut operation = Operation::new(&self.socket, Direction::Read).briefly();
+        poll_fn(move |cx| {
+            // Written once, if a datagram comes: an address is many moves.
+            let mut ends = self.ends();
+            let call = |core: &Core, fd: BorrowedFd<'_>| self.receive_one(core, fd, buf, &mut ends);
+            let failed = |cause| self.not_received(cause);
+            let one = ready!(operation.poll(cx, self.first(), call, failed))?;
+            Poll::Ready(Ok(Datagram {
+                data: &mut std::mem::take(&mut buf)[..one.length],
+                from: ends.from,
+                to: ends.to,
+                truncated: one.truncated,
+            }))
+        })
+    }
+
+    /// Receives one datagram as a vector.
+    pub(super) fn receive(&self) -> impl Future<Output = Result<(Vec<u8>, SocketAddr)>> {
+        let mut operation = Operation::new(&self.socket, Direction::Read).briefly();
+        let call = |core: &Core, fd: BorrowedFd<'_>| {
+            let (mut scratch, mut ends) = (core.scratch(), self.ends());
+            let (one, after) = self.receive_one(core, fd, &mut scratch, &mut ends)?;
+            Ok(((scratch[..one.length].to_vec(), ends.from), after))
+        };
+        let failed = |cause| self.not_received(cause);
+        poll_fn(move |cx| operation.poll(cx, self.first(), call, failed))
     }
 
     /// A place for the ends of a datagram that is still to come.
-    pub(super) fn ends(&self) -> Ends {
+    fn ends(&self) -> Ends {
         Ends {
             from: self.local,
             to: None,
         }
     }
 
-    /// Receives one datagram into `buf`, and its ends into `ends`, where they are written once: an
-    /// address is many moves. The receiving direction is claimed.
+    /// Receives one datagram into `buf`, and its ends into `ends`.
     #[inline]
-    pub(super) fn receive_one(
+    fn receive_one(
         &self,
-        core: &Core,
+        _core: &Core,
         fd: BorrowedFd<'_>,
         buf: &mut [u8],
         ends: &mut Ends,
     ) -> io::Result<(One, After)> {
-        let mut inbox = self.inbox();
-        if let Some(one) = self.pop_into(core, &mut inbox, buf, ends) {
-            return Ok((one, After::Ready));
+        #[cfg(feature = "udp-batch")]
+        if self.messages.has_more_to_tell() {
+            return self.receive_message(_core, fd, buf, ends);
         }
-        self.fill_one(core, fd, &mut inbox, buf, ends)
-    }
-
-    /// The same as a vector; `buf` has room for the largest datagram.
-    pub(super) fn receive_vec(
-        &self,
-        core: &Core,
-        fd: BorrowedFd<'_>,
-    ) -> io::Result<((Vec<u8>, SocketAddr), After)> {
-        let mut inbox = self.inbox();
-        let owned = |taken: Taken<'_>| (taken.data.to_vec(), taken.from.address());
-        if let Some(datagram) = self.pop(core, &mut inbox, owned) {
-            return Ok((datagram, After::Ready));
-        }
-        let (mut scratch, mut ends) = (core.scratch(), self.ends());
-        let (one, after) = self.fill_one(core, fd, &mut inbox, &mut scratch, &mut ends)?;
-        Ok(((scratch[..one.length].to_vec(), ends.from), after))
-    }
-
-    #[inline]
-    fn pop_into(
-        &self,
-        core: &Core,
-        inbox: &mut Inbox,
-        buf: &mut [u8],
-        ends: &mut Ends,
-    ) -> Option<One> {
-        self.pop(core, inbox, |taken| {
-            let length = taken.data.len().min(buf.len());
-            buf[..length].copy_from_slice(&taken.data[..length]);
-            ends.from = taken.from.address();
-            ends.to = taken.to();
-            One {
-                length,
-                truncated: length < taken.data.len(),
+        let mut passed = 0;
+        loop {
+            match sys::socket::recv_from(fd, buf) {
+                Ok(got) => {
+                    if let Some(one) = self.accept(&got, &mut ends.from) {
+                        return Ok((one, After::Ready));
+                    }
+                }
+                Err(error) => self.pass(error, &mut passed)?,
             }
+        }
+    }
+
+    /// What came into the caller's buffer, unless it is a stranger's: what came between bind and
+    /// connect is still in the queue.
+    fn accept(&self, got: &Received, from: &mut SocketAddr) -> Option<One> {
+        let same = |a: &SocketAddr, b: &SocketAddr| (a.ip(), a.port()) == (b.ip(), b.port());
+        *from = match (self.peer, got.from) {
+            (Some(peer), Some(from)) if !same(&peer, &from) => return None,
+            (Some(peer), _) => peer,
+            (None, from) => from?,
+        };
+        Some(One {
+            length: got.length,
+            truncated: got.truncated,
         })
     }
 
-    /// Takes the oldest datagram that is ahead.
-    #[inline]
-    fn pop<T>(
-        &self,
-        core: &Core,
-        inbox: &mut Inbox,
-        take: impl FnOnce(Taken<'_>) -> T,
-    ) -> Option<T> {
-        let batch = inbox.batch.as_mut()?;
-        let datagram = batch.pop().map(take);
-        if batch.is_empty() {
-            self.queued.store(inbox.lost, Relaxed);
-            if let Some(batch) = inbox.batch.take() {
-                core.put_batch(batch);
-            }
+    /// Passes over an error that does not concern this receive.
+    pub(super) fn pass(&self, error: io::Error, passed: &mut usize) -> io::Result<()> {
+        if self.peer.is_some() || !errno::is_about_a_peer(&error) || *passed == PASSED {
+            return Err(error);
         }
-        datagram
+        *passed += 1;
+        Ok(())
     }
 
-    /// Asks the kernel, which may give more than the one.
-    fn fill_one(
+    #[cold]
+    pub(super) fn not_received(&self, cause: io::Error) -> Error {
+        match self.peer {
+            Some(peer) => Error::io("receive from", peer, cause),
+            None => Error::io("receive on", self.local, cause),
+        }
+    }
+
+    /// Sends one datagram, to the peer unless another destination is given.
+    pub(super) fn send(
         &self,
-        core: &Core,
-        fd: BorrowedFd<'_>,
-        inbox: &mut Inbox,
-        buf: &mut [u8],
-        ends: &mut Ends,
-    ) -> io::Result<(One, After)> {
-        let mut passed = 0;
-        loop {
-            self.tell_lost(inbox)?;
-            let filled = self.fill(core, fd, inbox, buf);
-            let Some(filled) = self.judge(inbox, &mut passed, filled)? else {
-                continue;
+        data: &[u8],
+        to: Option<SocketAddr>,
+    ) -> impl Future<Output = Result<()>> {
+        self.send_by(to, move |fd, to| match to {
+            Some(to) if to.is_ipv4() == self.local.is_ipv4() => sys::socket::send_to(fd, data, to),
+            Some(to) => sys::socket::send_to(fd, data, &fitting(&self.local, *to)?),
+            None => sys::socket::send(fd, data),
+        })
+    }
+
+    /// Sends one datagram by a call that gets its destination by reference: an address is many
+    /// moves.
+    pub(super) fn send_by(
+        &self,
+        to: Option<SocketAddr>,
+        mut send: impl FnMut(BorrowedFd<'_>, Option<&SocketAddr>) -> io::Result<usize>,
+    ) -> impl Future<Output = Result<()>> {
+        let mut operation = Operation::new(&self.socket, Direction::Write).briefly();
+        poll_fn(move |cx| {
+            let call = |_: &Core, fd: BorrowedFd<'_>| {
+                send(fd, to.as_ref())?;
+                Ok(((), After::Ready))
             };
-            let after = after(&filled);
-            let direct = filled
-                .direct
-                .and_then(|got| self.accept(&got, &mut ends.from));
-            if let Some(one) = direct.or_else(|| self.pop_into(core, inbox, buf, ends)) {
-                return Ok((one, after));
+            operation.poll(cx, First::Try, call, |cause| self.not_sent(to, cause))
+        })
+    }
+
+    #[cold]
+    pub(super) fn not_sent(&self, to: Option<SocketAddr>, cause: io::Error) -> Error {
+        match to.or(self.peer) {
+            Some(to) if self.is_broadcast_refused(to, &cause) => {
+                let to = format!("{to} without `set_broadcast`, if it is a broadcast address");
+                Error::io("send to", to, cause)
             }
+            Some(to) => Error::io("send to", to, cause),
+            None => Error::io("send on", self.local, cause),
         }
     }
 
-    /// What a call's result asks for: an answer, an error for the caller, or (`None`) the call once
-    /// more.
-    fn judge(
-        &self,
-        inbox: &mut Inbox,
-        passed: &mut usize,
-        filled: io::Result<Filled>,
-    ) -> io::Result<Option<Filled>> {
-        let error = match filled {
-            Ok(filled) => {
-                if filled.cut {
-                    inbox.lost = true;
-                    self.queued.store(true, Relaxed);
-                }
-                return Ok(Some(filled));
-            }
-            Err(error) => error,
-        };
-        if error.kind() == io::ErrorKind::WouldBlock {
-            inbox.end_streak();
-        } else if errno::is_missing_call(&error) && !self.plain.swap(true, Relaxed) {
-            if inbox.coalesced.replace(false) == Some(true) {
-                udp::part(self.socket.fd());
-            }
-            return Ok(None);
-        } else if self.peer.is_none() && errno::is_about_a_peer(&error) && *passed < PASSED {
-            *passed += 1;
-            return Ok(None);
-        }
-        Err(error)
-    }
-
-    /// An error once for datagrams that were lost, after all that came with them.
-    fn tell_lost(&self, inbox: &mut Inbox) -> io::Result<()> {
-        if !std::mem::take(&mut inbox.lost) {
-            return Ok(());
-        }
-        self.queued.store(false, Relaxed);
-        Err(errno::no_room())
-    }
-
-    /// Whether room is needed for what the kernel tells beside a datagram.
-    fn beside(&self, inbox: &Inbox) -> bool {
-        self.tells || inbox.coalesced == Some(true)
-    }
-
-    /// One system call for one or more datagrams, of which the first may go to `buf`.
-    fn fill(
-        &self,
-        core: &Core,
-        fd: BorrowedFd<'_>,
-        inbox: &mut Inbox,
-        buf: &mut [u8],
-    ) -> io::Result<Filled> {
-        let want = inbox.want(self.plain.load(Relaxed));
-        let beside = self.beside(inbox);
-        if want == 1 && !beside {
-            let direct = Some(sys::socket::recv_from(fd, buf)?);
-            inbox.streak += 1;
-            return Ok(Filled {
-                direct,
-                count: 1,
-                drained: false,
-                cut: false,
-            });
-        }
-        let mut batch = core.take_batch();
-        // A message of several datagrams must not be cut off by a small buffer.
-        let direct = (!beside).then_some(buf);
-        let filled = udp::receive(fd, direct, &mut batch, want, beside);
-        if let Ok(filled) = &filled {
-            self.note(fd, inbox, &batch, filled);
-            self.leave_out_strangers(&mut batch);
-        }
-        if batch.is_empty() {
-            core.put_batch(batch);
-        } else {
-            inbox.batch = Some(batch);
-            self.queued.store(true, Relaxed);
-        }
-        filled
-    }
-
-    /// Draws conclusions from what came.
-    fn note(&self, fd: BorrowedFd<'_>, inbox: &mut Inbox, batch: &Batch, filled: &Filled) {
-        // Code that reads from the descriptor by other means would not expect it.
-        if inbox.note(batch, filled) && !self.socket.is_lent() {
-            inbox.coalesced = Some(udp::coalesce(fd));
-        }
-    }
-
-    /// What came between bind and connect is still in the queue.
-    fn leave_out_strangers(&self, batch: &mut Batch) {
-        if let Some(peer) = &self.peer {
-            batch.retain_from(peer);
-        }
-    }
-
-    /// Receives at least one datagram into a batch; the receiving direction is claimed.
-    #[cfg(feature = "udp-batch")]
-    pub(super) fn receive_batch(
-        &self,
-        core: &Core,
-        fd: BorrowedFd<'_>,
-        room: &mut Box<Batch>,
-    ) -> io::Result<((), After)> {
-        let mut inbox = self.inbox();
-        let inbox = &mut *inbox;
-        if let Some(ahead) = inbox.batch.take() {
-            self.queued.store(inbox.lost, Relaxed);
-            core.put_batch(std::mem::replace(room, ahead));
-            return Ok(((), After::Ready));
-        }
-        let mut passed = 0;
-        loop {
-            self.tell_lost(inbox)?;
-            let filled = self.fill_batch(fd, inbox, room);
-            let Some(filled) = self.judge(inbox, &mut passed, filled)? else {
-                continue;
-            };
-            if !room.is_empty() {
-                return Ok(((), after(&filled)));
-            }
-        }
-    }
-
-    #[cfg(feature = "udp-batch")]
-    fn fill_batch(
-        &self,
-        fd: BorrowedFd<'_>,
-        inbox: &mut Inbox,
-        room: &mut Batch,
-    ) -> io::Result<Filled> {
-        let plain = self.plain.load(Relaxed);
-        if plain && !self.tells {
-            let filled = udp::receive_plain(fd, None, room)?;
-            self.leave_out_strangers(room);
-            return Ok(filled);
-        }
-        let want = if plain { 1 } else { inbox.want(false).max(4) };
-        let filled = udp::receive(fd, None, room, want, self.beside(inbox));
-        // Not before the call is known to be there, which alone can take them apart.
-        if !plain && !matches!(&filled, Err(error) if errno::is_missing_call(error)) {
-            inbox.coalesced.get_or_insert_with(|| udp::coalesce(fd));
-        }
-        let filled = filled?;
-        self.note(fd, inbox, room, &filled);
-        self.leave_out_strangers(room);
-        Ok(filled)
-    }
-}
-
-fn after(filled: &Filled) -> After {
-    if filled.drained {
-        After::Taken
-    } else {
-        After::Ready
+    /// Whether the option to send broadcasts may be what is missing. Which addresses are broadcast
+    /// addresses only the routes know; nearly all end in 255.
+    fn is_broadcast_refused(&self, to: SocketAddr, cause: &io::Error) -> bool {
+        let ends_in_255 = matches!(to, SocketAddr::V4(to) if to.ip().octets()[3] == 255);
+        ends_in_255
+            && errno::is_forbidden(cause)
+            && sys::sockopt::broadcast(self.socket.fd()).is_ok_and(|on| !on)
     }
 }

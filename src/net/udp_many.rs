@@ -1,16 +1,15 @@
-//! Many datagrams at a time: receiving them into one buffer, sending what an iterator gives.
+//! Many datagrams at a time: receiving them into one buffer, sending what an iterator gives; and
+//! answers from the address that a question came to.
 //!
 //! What went is taken off what the caller gave before anything else can happen.
 
 use std::cell::Cell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::marker::PhantomData;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
-use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Poll, ready};
+use std::task::{Poll, ready};
 
 use super::datagrams::{DatagramBuffer, Datagrams};
 use super::udp::{ConnectedUdpSocket, UdpSocket};
@@ -18,13 +17,62 @@ use super::udp_core::UdpCore;
 use crate::error::{Error, Result};
 use crate::runtime::context::Core;
 use crate::runtime::operation::{After, Direction, First, Operation};
-use crate::sys::errno;
 use crate::sys::udp::{self, Chunk};
+use crate::sys::{self, errno};
 
 /// Sent datagrams that count as one finished operation of the turn's budget.
 const PER_CHARGE: usize = 8;
 
 impl UdpSocket {
+    /// Sends one datagram from an address of this host: the answer to a datagram goes out from
+    /// where that came to. A socket on the wildcard address of a host with several addresses
+    /// answers from another one otherwise, and the client does not take it for an answer. With
+    /// `source` `None` the system chooses, as [`send_to`](Self::send_to) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_to`](Self::send_to). A source of another family than the destination, or that is
+    /// not an address of this host, is an [`Error::Io`]; outside Linux every source is, with
+    /// `Unsupported`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has sent nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(target_os = "linux")]
+    /// soloio::block_on(async {
+    ///     use soloio::{create_connected_udp_socket, create_udp_socket};
+    ///
+    ///     let udp = create_udp_socket().local_host("0.0.0.0").tell_destination(true).await?;
+    ///     let client = create_connected_udp_socket("127.0.0.7", udp.local_addr().port()).await?;
+    ///     client.send(b"hello").await?;
+    ///
+    ///     let mut buf = [0; 1500];
+    ///     let datagram = udp.receive_into(&mut buf).await?;
+    ///     udp.reply(datagram.data, datagram.from, datagram.to).await?;
+    ///     assert_eq!(client.receive().await?, b"hello");
+    ///     Ok::<_, soloio::Error>(())
+    /// })?;
+    /// # Ok::<_, soloio::Error>(())
+    /// ```
+    #[doc(alias = "sendmsg")]
+    pub fn reply(
+        &self,
+        data: &[u8],
+        to: SocketAddr,
+        source: Option<IpAddr>,
+    ) -> impl Future<Output = Result<()>> {
+        self.core.send_by(Some(to), move |fd, to| {
+            match self.core.way(*to.expect("given above"), source)? {
+                (to, Some(source)) => udp::send_from(fd, data, &to, source),
+                (to, None) => sys::socket::send_to(fd, data, &to),
+            }
+        })
+    }
+
     /// Receives what has come, at least one datagram, into a buffer that is used again for the
     /// next batch; allocates nothing. On Linux this is the way to receive at line rate: one system
     /// call takes up to 32 messages, and the kernel may put several datagrams of one sender into
@@ -62,7 +110,7 @@ impl UdpSocket {
     /// # Ok::<_, soloio::Error>(())
     /// ```
     pub async fn receive_many<'b>(&self, buffer: &'b mut DatagramBuffer) -> Result<Datagrams<'b>> {
-        ReceiveMany::new(&self.core, buffer).await
+        self.core.receive_many(buffer).await
     }
 
     /// Sends all datagrams that `rest` gives, in order, many per system call where the system can
@@ -87,7 +135,7 @@ impl UdpSocket {
         I: Iterator<Item: Into<Parcel<'d>>> + Clone,
     {
         let turn = |parcel: I::Item| parcel.into();
-        SendMany::new(&self.core, Each { rest, turn }).await
+        self.core.send_many(Each { rest, turn }).await
     }
 
     /// Sends `rest` to one destination, cut into datagrams of `segment` bytes; the last may be
@@ -113,7 +161,7 @@ impl UdpSocket {
     ) -> Result<()> {
         let size = self.core.segment(segment)?;
         let to = Some(to);
-        SendMany::new(&self.core, Pieces { rest, size, to }).await
+        self.core.send_many(Pieces { rest, size, to }).await
     }
 }
 
@@ -128,7 +176,7 @@ impl ConnectedUdpSocket {
     ///
     /// As [`receive`](Self::receive); what the buffer held before is still there.
     pub async fn receive_many<'b>(&self, buffer: &'b mut DatagramBuffer) -> Result<Datagrams<'b>> {
-        ReceiveMany::new(&self.core, buffer).await
+        self.core.receive_many(buffer).await
     }
 
     /// Sends all datagrams that `rest` gives: see [`UdpSocket::send_many`].
@@ -150,7 +198,7 @@ impl ConnectedUdpSocket {
             to: None,
             source: None,
         };
-        SendMany::new(&self.core, Each { rest, turn }).await
+        self.core.send_many(Each { rest, turn }).await
     }
 
     /// Sends `rest` cut into datagrams of `segment` bytes: see [`UdpSocket::send_segments`].
@@ -166,49 +214,12 @@ impl ConnectedUdpSocket {
     pub async fn send_segments(&self, rest: &mut &[u8], segment: usize) -> Result<()> {
         let size = self.core.segment(segment)?;
         let to = None;
-        SendMany::new(&self.core, Pieces { rest, size, to }).await
-    }
-}
-
-/// Receives a batch.
-#[derive(Debug)]
-pub(super) struct ReceiveMany<'s, 'b> {
-    udp: &'s UdpCore,
-    operation: Operation<'s>,
-    /// `None` once it was given back.
-    buffer: Option<&'b mut DatagramBuffer>,
-}
-
-impl<'s, 'b> ReceiveMany<'s, 'b> {
-    pub(super) fn new(udp: &'s UdpCore, buffer: &'b mut DatagramBuffer) -> Self {
-        Self {
-            udp,
-            operation: Operation::new(&udp.socket, Direction::Read).briefly(),
-            buffer: Some(buffer),
-        }
-    }
-}
-
-impl<'b> Future for ReceiveMany<'_, 'b> {
-    type Output = Result<Datagrams<'b>>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self {
-            udp,
-            operation,
-            buffer,
-        } = self.get_mut();
-        let room = buffer.as_mut().expect("not polled after its end").room();
-        let call = |core: &Core, fd: BorrowedFd<'_>| udp.receive_batch(core, fd, room);
-        let polled = operation.poll(cx, udp.first(), call, |cause| udp.not_received(cause));
-        ready!(polled)?;
-        let buffer: &'b DatagramBuffer = buffer.take().expect("as above");
-        Poll::Ready(Ok(buffer.datagrams()))
+        self.core.send_many(Pieces { rest, size, to }).await
     }
 }
 
 /// What many datagrams are taken from; it is advanced past those that went.
-pub(super) trait Outgoing<'d> {
+trait Outgoing<'d> {
     /// Puts the next ones into an empty chunk. `true` if there are no more behind them.
     fn gather(&self, udp: &UdpCore, chunk: &mut Chunk<'d>) -> io::Result<bool>;
 
@@ -220,11 +231,11 @@ pub(super) trait Outgoing<'d> {
 /// address of this host that they are to come from.
 #[derive(Debug, Clone, Copy)]
 pub struct Parcel<'d> {
-    pub(super) data: &'d [u8],
+    data: &'d [u8],
     /// `None` on a connected socket.
-    pub(super) to: Option<SocketAddr>,
+    to: Option<SocketAddr>,
     /// `None` leaves it to the system.
-    pub(super) source: Option<IpAddr>,
+    source: Option<IpAddr>,
 }
 
 impl<'d> From<(&'d [u8], SocketAddr)> for Parcel<'d> {
@@ -245,9 +256,9 @@ impl<'d> From<(&'d [u8], SocketAddr, Option<IpAddr>)> for Parcel<'d> {
 
 /// What an iterator gives, each item turned into bytes and, on an unconnected socket, where to.
 #[derive(Debug)]
-pub(super) struct Each<'i, I, F> {
-    pub(super) rest: &'i mut I,
-    pub(super) turn: F,
+struct Each<'i, I, F> {
+    rest: &'i mut I,
+    turn: F,
 }
 
 impl<'d, I, F> Outgoing<'d> for Each<'_, I, F>
@@ -279,11 +290,11 @@ where
 
 /// One piece of memory, cut into datagrams of one size.
 #[derive(Debug)]
-pub(super) struct Pieces<'r, 'd> {
-    pub(super) rest: &'r mut &'d [u8],
+struct Pieces<'r, 'd> {
+    rest: &'r mut &'d [u8],
     /// Not 0.
-    pub(super) size: usize,
-    pub(super) to: Option<SocketAddr>,
+    size: usize,
+    to: Option<SocketAddr>,
 }
 
 impl<'d> Outgoing<'d> for Pieces<'_, 'd> {
@@ -308,64 +319,51 @@ impl<'d> Outgoing<'d> for Pieces<'_, 'd> {
     }
 }
 
-/// Sends many datagrams, as many at a time as the system takes.
-#[derive(Debug)]
-pub(super) struct SendMany<'s, 'd, O> {
-    udp: &'s UdpCore,
-    operation: Operation<'s>,
-    outgoing: O,
-    data: PhantomData<&'d [u8]>,
-}
-
-impl<'s, O> SendMany<'s, '_, O> {
-    pub(super) fn new(udp: &'s UdpCore, outgoing: O) -> Self {
-        Self {
-            udp,
-            operation: Operation::new(&udp.socket, Direction::Write),
-            outgoing,
-            data: PhantomData,
-        }
-    }
-}
-
-impl<'d, O: Outgoing<'d> + Unpin> Future for SendMany<'_, 'd, O> {
-    type Output = Result<()>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self {
-            udp,
-            operation,
-            outgoing,
-            ..
-        } = self.get_mut();
-        loop {
-            let to = Cell::new(None);
-            let call = |core: &Core, fd: BorrowedFd<'_>| {
-                let mut chunk = Chunk::new();
-                let ended = outgoing.gather(udp, &mut chunk)?;
-                to.set(chunk.first_to());
-                if chunk.len() == 0 {
-                    return Ok((ended, After::Ready));
-                }
-                let sent = udp.send_chunk(fd, &chunk)?;
-                outgoing.advance(sent);
-                (0..sent / PER_CHARGE).for_each(|_| core.finished());
-                Ok((ended && sent == chunk.len(), After::Ready))
-            };
-            let failed = |cause| udp.not_sent(to.get(), cause);
-            if ready!(operation.poll(cx, First::Try, call, failed))? {
-                return Poll::Ready(Ok(()));
-            }
-        }
-    }
-}
-
 impl UdpCore {
+    /// Receives a batch.
+    async fn receive_many<'b>(&self, buffer: &'b mut DatagramBuffer) -> Result<Datagrams<'b>> {
+        let mut operation = Operation::new(&self.socket, Direction::Read).briefly();
+        let room = buffer.room();
+        let mut call = |core: &Core, fd: BorrowedFd<'_>| self.receive_batch(core, fd, room);
+        let failed = |cause| self.not_received(cause);
+        poll_fn(|cx| operation.poll(cx, self.first(), &mut call, failed)).await?;
+        Ok(buffer.datagrams())
+    }
+
+    /// Sends many datagrams, as many at a time as the system takes.
+    async fn send_many<'d>(&self, mut outgoing: impl Outgoing<'d>) -> Result<()> {
+        let mut operation = Operation::new(&self.socket, Direction::Write);
+        poll_fn(|cx| {
+            loop {
+                let to = Cell::new(None);
+                let call = |core: &Core, fd: BorrowedFd<'_>| {
+                    let mut chunk = Chunk::new();
+                    let ended = outgoing.gather(self, &mut chunk)?;
+                    to.set(chunk.first_to());
+                    if chunk.len() == 0 {
+                        return Ok((ended, After::Ready));
+                    }
+                    let sent = self.send_chunk(fd, &chunk)?;
+                    outgoing.advance(sent);
+                    (0..sent / PER_CHARGE).for_each(|_| core.finished());
+                    Ok((ended && sent == chunk.len(), After::Ready))
+                };
+                let failed = |cause| self.not_sent(to.get(), cause);
+                if ready!(operation.poll(cx, First::Try, call, failed))? {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        })
+        .await
+    }
+
     /// Sends a prefix of a chunk that is not empty, and tells how many datagrams went.
-    pub(super) fn send_chunk(&self, fd: BorrowedFd<'_>, chunk: &Chunk<'_>) -> io::Result<usize> {
-        if !self.plain.load(Relaxed) {
-            match udp::send(fd, chunk, &self.segments) {
-                Err(error) if errno::is_missing_call(&error) => self.plain.store(true, Relaxed),
+    fn send_chunk(&self, fd: BorrowedFd<'_>, chunk: &Chunk<'_>) -> io::Result<usize> {
+        if !self.messages.plain.load(Relaxed) {
+            match udp::send(fd, chunk, &self.messages.segments) {
+                Err(error) if errno::is_missing_call(&error) => {
+                    self.messages.plain.store(true, Relaxed)
+                }
                 other => return other,
             }
         }
@@ -373,7 +371,7 @@ impl UdpCore {
     }
 
     /// The size of segments, checked.
-    pub(super) fn segment(&self, size: usize) -> Result<usize> {
+    fn segment(&self, size: usize) -> Result<usize> {
         // What the length field of UDP leaves; that of IPv4 counts its own header too (RFC 768,
         // RFC 791).
         let most = if self.local.is_ipv4() { 65_507 } else { 65_527 };

@@ -206,7 +206,7 @@ macro_rules! drop_counter {
             /// [`Error::Closed`] after [`abort`](Self::abort), [`Error::Io`] with a kernel older
             /// than 4.12.
             pub fn dropped(&self) -> Result<u32> {
-                let dropped = crate::sys::udp::dropped(self.core.open_fd()?);
+                let dropped = crate::sys::udp_options::dropped(self.core.open_fd()?);
                 dropped.map_err(|cause| Error::io("count drops of", self.local_addr(), cause))
             }
         }

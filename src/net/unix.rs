@@ -7,13 +7,16 @@ use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use super::listen_socket::ListenSocket;
-use super::sockets::{Sockets, close_options};
+#[cfg(any(feature = "adopt", feature = "options"))]
+use super::sockets::Sockets;
+use super::sockets::close_options;
 use super::stream_socket::StreamSocket;
 use crate::error::{Error, Result};
 use crate::runtime::operation::Direction;
 use crate::runtime::place::Place;
+#[cfg(any(feature = "adopt", feature = "options"))]
 use crate::runtime::socket::Socket;
-use crate::stream::{AtOnce, Listener, Peer, Plain, byte_stream_face, serve_face, socket_stream};
+use crate::stream::{AtOnce, Listener, Peer, byte_stream_face, serve_face, socket_stream};
 use crate::sys;
 use crate::sys::addr::UnixName;
 use crate::sys::file::OwnFile;
@@ -29,7 +32,7 @@ pub struct UnixStream {
 
 byte_stream_face!(UnixStream, [], [], [], Send);
 socket_stream!(UnixStream);
-close_options!(UnixStream);
+close_options!(UnixStream, socket);
 
 impl UnixStream {
     pub(super) fn new(fd: OwnedFd, peer: UnixName) -> Self {
@@ -60,15 +63,19 @@ impl UnixStream {
     }
 }
 
+#[cfg(any(feature = "adopt", feature = "options"))]
 impl Sockets for UnixStream {
+    #[cfg(feature = "options")]
     fn socket(&self) -> &Socket {
         self.socket.socket()
     }
 
+    #[cfg(feature = "options")]
     fn called(&self) -> String {
         self.peer_name().to_string()
     }
 
+    #[cfg(feature = "adopt")]
     fn each_socket(&mut self, change: fn(&mut Socket)) {
         change(self.socket.socket_mut());
     }
@@ -117,17 +124,21 @@ pub struct UnixListener {
     name: UnixName,
 }
 
-close_options!(UnixListener);
+close_options!(UnixListener, socket);
 
+#[cfg(any(feature = "adopt", feature = "options"))]
 impl Sockets for UnixListener {
+    #[cfg(feature = "options")]
     fn socket(&self) -> &Socket {
         self.socket.socket()
     }
 
+    #[cfg(feature = "options")]
     fn called(&self) -> String {
         self.name.to_string()
     }
 
+    #[cfg(feature = "adopt")]
     fn each_socket(&mut self, change: fn(&mut Socket)) {
         change(self.socket.socket_mut());
     }

@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+#[cfg(any(feature = "adopt", feature = "options"))]
 use super::sockets::Sockets;
 use crate::error::{Error, Result};
 use crate::runtime::context::Core;
@@ -150,15 +151,19 @@ pub struct UnixDatagramSocket {
     core: DatagramCore,
 }
 
+#[cfg(any(feature = "adopt", feature = "options"))]
 impl Sockets for UnixDatagramSocket {
+    #[cfg(feature = "options")]
     fn socket(&self) -> &Socket {
         &self.core.socket
     }
 
+    #[cfg(feature = "adopt")]
     fn each_socket(&mut self, change: fn(&mut Socket)) {
         change(&mut self.core.socket);
     }
 
+    #[cfg(feature = "options")]
     fn called(&self) -> String {
         self.local_name().to_string()
     }
@@ -271,15 +276,19 @@ pub struct ConnectedUnixDatagramSocket {
     peer: UnixName,
 }
 
+#[cfg(any(feature = "adopt", feature = "options"))]
 impl Sockets for ConnectedUnixDatagramSocket {
+    #[cfg(feature = "options")]
     fn socket(&self) -> &Socket {
         &self.core.socket
     }
 
+    #[cfg(feature = "adopt")]
     fn each_socket(&mut self, change: fn(&mut Socket)) {
         change(&mut self.core.socket);
     }
 
+    #[cfg(feature = "options")]
     fn called(&self) -> String {
         self.local_name().to_string()
     }

@@ -6,7 +6,6 @@
 //! | `sources.rs` | the sources' numbers |
 //! | `timers.rs` | deadlines in order (a pure machine) |
 //! | `awaited.rs` | what tasks wait for, for a dump |
-//! | `lanes.rs` | those that came in order (a pure machine) |
 //!
 //! The reactor calls no waker: it hands them to the loop, which wakes those that may be somebody
 //! else's code when no cell is borrowed.
@@ -14,7 +13,6 @@
 
 #[cfg(feature = "dump")]
 mod awaited;
-mod lanes;
 mod readiness;
 mod sources;
 mod timers;

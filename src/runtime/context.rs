@@ -22,6 +22,7 @@ use crate::executor::remote::Remote;
 use crate::executor::{Executor, Payload, TaskId, waker};
 use crate::reactor::{Reactor, Waiter};
 use crate::sys::again;
+#[cfg(feature = "udp-batch")]
 use crate::sys::batch::Batch;
 use crate::sys::current::Current;
 use crate::sys::poller::Bell;
@@ -59,6 +60,7 @@ pub(crate) struct Core {
     /// The loop ends: what asks for errands from here on gets closed ones.
     closed: Cell<bool>,
     /// Room for many datagrams that no socket uses at the moment.
+    #[cfg(feature = "udp-batch")]
     batch: RefCell<Option<Box<Batch>>>,
     /// Set when the kernel refused to let the loop wait: every operation ends with this.
     failure: RefCell<Option<io::Error>>,
@@ -80,6 +82,7 @@ impl Core {
             cancels: Cell::new(0),
             errands: OnceCell::new(),
             closed: Cell::new(false),
+            #[cfg(feature = "udp-batch")]
             batch: RefCell::default(),
             failure: RefCell::default(),
             failed: Cell::new(false),
@@ -157,12 +160,14 @@ impl Core {
     }
 
     /// Room for many datagrams, empty.
+    #[cfg(feature = "udp-batch")]
     pub(crate) fn take_batch(&self) -> Box<Batch> {
         let spare = self.batch.take();
         spare.unwrap_or_else(|| Box::new(Batch::new()))
     }
 
     /// Takes back what [`take_batch`](Self::take_batch) gave; one is kept for the next who asks.
+    #[cfg(feature = "udp-batch")]
     pub(crate) fn put_batch(&self, mut batch: Box<Batch>) {
         batch.clear();
         self.batch.replace(Some(batch));

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::pointers::{receives_by, sends_by};
-use super::{ByteReceiveStream, ByteSendStream, ByteStream, Plain, byte_stream_face};
+use super::{ByteReceiveStream, ByteSendStream, ByteStream, byte_stream_face};
 use crate::error::Result;
 use crate::runtime::place::Place;
 use crate::sys::room::Room;

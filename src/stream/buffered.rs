@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use super::pointers::sends_by;
 use super::{
-    ByteReceiveStream, ByteSendStream, ByteStream, Plain, RECEIVE_MAX, byte_stream_face, no_room,
+    ByteReceiveStream, ByteSendStream, ByteStream, RECEIVE_MAX, byte_stream_face, no_room,
 };
 use crate::error::{Error, Result};
 use crate::room;

@@ -12,7 +12,6 @@ use std::io::IoSlice;
 use std::task::{Context, Poll};
 
 use super::futures::{ReceiveInto, ReceiveMax, SendAll, SendEof};
-use super::plain::Plain;
 #[cfg(feature = "relay")]
 use super::send_file;
 use super::{RECEIVE_MAX, or_end};
@@ -111,8 +110,9 @@ pub trait ByteReceiveStream {
     }
 
     /// The socket that this is, if it is nothing else: for this crate's own streams.
+    #[cfg(any(feature = "relay", feature = "tls"))]
     #[doc(hidden)]
-    fn plain_receiver(&self) -> Option<Plain<'_>> {
+    fn plain_receiver(&self) -> Option<crate::stream::Plain<'_>> {
         None
     }
 }
@@ -253,8 +253,9 @@ pub trait ByteSendStream {
     }
 
     /// The socket that this is, if it is nothing else: for this crate's own streams.
+    #[cfg(any(feature = "relay", feature = "tls"))]
     #[doc(hidden)]
-    fn plain_sender(&self) -> Option<Plain<'_>> {
+    fn plain_sender(&self) -> Option<crate::stream::Plain<'_>> {
         None
     }
 }

@@ -245,8 +245,9 @@ macro_rules! socket_stream {
                 self.socket.leave_place(Direction::Read, place);
             }
 
-            fn plain_receiver(&self) -> Option<Plain<'_>> {
-                Some(Plain(&*self.socket))
+            #[cfg(any(feature = "relay", feature = "tls"))]
+            fn plain_receiver(&self) -> Option<crate::stream::Plain<'_>> {
+                Some(crate::stream::Plain(&*self.socket))
             }
         }
 
@@ -271,8 +272,9 @@ macro_rules! socket_stream {
                 self.socket.leave_place(Direction::Write, place);
             }
 
-            fn plain_sender(&self) -> Option<Plain<'_>> {
-                Some(Plain(&*self.socket))
+            #[cfg(any(feature = "relay", feature = "tls"))]
+            fn plain_sender(&self) -> Option<crate::stream::Plain<'_>> {
+                Some(crate::stream::Plain(&*self.socket))
             }
         }
 

@@ -38,7 +38,7 @@ mod listener;
 mod memory;
 mod multi;
 mod object;
-#[cfg_attr(not(feature = "relay"), allow(dead_code, reason = "TLS needs less"))]
+#[cfg(any(feature = "relay", feature = "tls"))]
 mod plain;
 mod pointers;
 #[cfg(feature = "relay")]
@@ -62,7 +62,10 @@ pub use multi::MultiListener;
 pub use object::{
     ObjectReceiver, ObjectSender, ObjectStreamStatistics, TrySendError, create_memory_object_stream,
 };
-pub(crate) use plain::{Plain, PlainSocket, ReceiveCall, SendCall};
+#[cfg(any(feature = "relay", feature = "tls"))]
+pub(crate) use plain::{Plain, PlainSocket};
+#[cfg(feature = "relay")]
+pub(crate) use plain::{ReceiveCall, SendCall};
 #[cfg(feature = "relay")]
 pub use relay::{Relay, RelaySide, Relayed, relay};
 pub use report::Peer;

@@ -2,28 +2,38 @@
 //! it to let bytes stay in the kernel.
 
 use std::fmt;
+#[cfg(feature = "relay")]
 use std::io;
+#[cfg(feature = "relay")]
 use std::os::fd::BorrowedFd;
+#[cfg(feature = "relay")]
 use std::task::{Context, Poll};
 
+#[cfg(feature = "relay")]
 use crate::error::Result;
+#[cfg(feature = "relay")]
 use crate::runtime::context::Core;
+#[cfg(feature = "relay")]
 use crate::runtime::operation::{Direction, Operation};
 #[cfg(feature = "tls")]
 use crate::runtime::silence::SharedLimits;
 
 /// A receive: how much came, and whether there was no room for more.
+#[cfg(feature = "relay")]
 pub(crate) type ReceiveCall<'c> =
     dyn FnMut(&Core, BorrowedFd<'_>) -> io::Result<(usize, bool)> + 'c;
 
 /// A send: how much went.
+#[cfg(feature = "relay")]
 pub(crate) type SendCall<'c> = dyn FnMut(&Core, BorrowedFd<'_>) -> io::Result<usize> + 'c;
 
 /// What such a socket does, with calls of others' making: it keeps the laws of its stream.
 pub(crate) trait PlainSocket: Sync {
+    #[cfg(feature = "relay")]
     fn operation(&self, direction: Direction) -> Operation<'_>;
 
     /// Receives by `call`; at the end of the stream that gives 0.
+    #[cfg(feature = "relay")]
     fn poll_receive_by(
         &self,
         operation: &mut Operation<'_>,
@@ -32,6 +42,7 @@ pub(crate) trait PlainSocket: Sync {
     ) -> Poll<Result<usize>>;
 
     /// Sends by `call`.
+    #[cfg(feature = "relay")]
     fn poll_send_by(
         &self,
         operation: &mut Operation<'_>,
@@ -40,6 +51,7 @@ pub(crate) trait PlainSocket: Sync {
     ) -> Poll<Result<usize>>;
 
     /// Ends the sending direction.
+    #[cfg(feature = "relay")]
     fn end(&self) -> Result<()>;
 
     /// How long it may be waited for at its end.

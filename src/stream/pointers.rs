@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::{ByteReceiveStream, ByteSendStream, ByteStream, Plain};
+use super::{ByteReceiveStream, ByteSendStream, ByteStream};
 use crate::error::Result;
 use crate::runtime::place::Place;
 use crate::sys::room::Room;
@@ -32,7 +32,8 @@ macro_rules! receives_by {
                 $way.leave_receive(place);
             }
 
-            fn plain_receiver(&self) -> Option<Plain<'_>> {
+            #[cfg(any(feature = "relay", feature = "tls"))]
+            fn plain_receiver(&self) -> Option<crate::stream::Plain<'_>> {
                 let $this = self;
                 $way.plain_receiver()
             }
@@ -65,7 +66,8 @@ macro_rules! sends_by {
                 $way.leave_send(place);
             }
 
-            fn plain_sender(&self) -> Option<Plain<'_>> {
+            #[cfg(any(feature = "relay", feature = "tls"))]
+            fn plain_sender(&self) -> Option<crate::stream::Plain<'_>> {
                 let $this = self;
                 $way.plain_sender()
             }

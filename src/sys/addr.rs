@@ -62,7 +62,10 @@ impl Inet {
     }
 
     /// Marks the room as written by nobody.
-    #[cfg(any(test, target_os = "linux", target_os = "android"))]
+    #[cfg(all(
+        feature = "udp-batch",
+        any(test, target_os = "linux", target_os = "android")
+    ))]
     #[inline]
     pub(super) fn forget(&mut self) {
         self.v4.sin_family = 0;

@@ -14,6 +14,8 @@ use super::udp;
 
 /// How many messages one call takes at most.
 pub(crate) const SLOTS: usize = 32;
+/// How many of them are asked for at least.
+const FEWEST: usize = 4;
 /// Room of a slot in bytes: the length field of UDP has 16 bits.
 pub(super) const ROOM: usize = 65_536;
 /// Room for what the kernel tells beside a message: all that it can if everything is asked for,
@@ -85,6 +87,8 @@ pub(crate) struct Batch {
     messages: [Message; SLOTS],
     count: usize,
     next: Cursor,
+    /// How many messages the next call asks for.
+    want: usize,
 }
 
 impl Batch {
@@ -95,7 +99,18 @@ impl Batch {
             messages: [Message::NONE; SLOTS],
             count: 0,
             next: Cursor::default(),
+            want: FEWEST,
         }
+    }
+
+    /// How many messages to ask for: one more than came last, and twice as many if all came.
+    pub(crate) fn want(&self) -> usize {
+        self.want
+    }
+
+    /// Notes how many came of those that were asked for.
+    pub(super) fn came(&mut self, count: usize) {
+        self.want = (count + 1).next_power_of_two().clamp(FEWEST, SLOTS);
     }
 
     pub(crate) fn clear(&mut self) {
@@ -162,22 +177,6 @@ impl Batch {
             }
         }
         self.count = kept;
-    }
-
-    /// True if all messages came from one sender, and all but the last are of one size: what a
-    /// sender's single call, or one connection's burst, looks like.
-    pub(crate) fn is_one_train(&self) -> bool {
-        let Some((last, rest)) = self.messages[..self.count].split_last() else {
-            return false;
-        };
-        let from = |message: &Message| self.names[message.slot].address();
-        let sender = from(last);
-        let same = |message: &Message| from(message) == sender;
-        rest.first().is_some_and(|first| {
-            rest.iter()
-                .all(|message| same(message) && message.length == first.length)
-                && last.length <= first.length
-        })
     }
 
     /// The rooms of all slots: for what is told beside a message, for itself, and for its sender.
@@ -301,18 +300,6 @@ mod tests {
             }
             assert!(batch.is_empty() && batch.pop().is_none());
         }
-    }
-
-    #[test]
-    fn a_train_has_one_sender_and_one_size() {
-        let mut batch = Batch::new();
-        assert!(!batch.is_one_train());
-        for (slot, length) in [100, 100, 60].into_iter().enumerate() {
-            push(&mut batch, slot, length, length, 1_000);
-        }
-        assert!(batch.is_one_train());
-        push(&mut batch, 3, 100, 100, 1_000);
-        assert!(!batch.is_one_train());
     }
 
     #[test]

@@ -77,6 +77,7 @@ pub(crate) fn connection_end(error: &io::Error) -> Option<i32> {
 
 /// A datagram found no room at its receiver. Linux says EAGAIN, and ENOBUFS of its own memory; the
 /// BSDs say ENOBUFS.
+#[cfg(feature = "unix-ext")]
 pub(crate) fn is_receiver_full(error: &io::Error) -> bool {
     let linux = cfg!(any(target_os = "linux", target_os = "android"));
     match error.raw_os_error() {
@@ -87,7 +88,7 @@ pub(crate) fn is_receiver_full(error: &io::Error) -> bool {
 }
 
 /// The kernel does not do this between these two descriptors, or at all: bytes have to be copied.
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(all(feature = "relay", any(target_os = "linux", target_os = "android")))]
 pub(crate) fn is_refused_shortcut(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
@@ -114,6 +115,7 @@ pub(crate) fn is_not_connected(error: &io::Error) -> bool {
 }
 
 /// The descriptor is that of something else.
+#[cfg(feature = "adopt")]
 pub(crate) fn is_no_socket(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ENOTSOCK)
 }
@@ -143,6 +145,7 @@ pub(crate) fn aborted() -> io::Error {
 }
 
 /// There was no room for what came.
+#[cfg(feature = "udp-batch")]
 pub(crate) fn no_room() -> io::Error {
     io::Error::from_raw_os_error(libc::ENOBUFS)
 }
@@ -196,7 +199,7 @@ pub(crate) fn is_about_a_datagram(error: &io::Error) -> bool {
 
 /// A message that was to be cut into datagrams was refused, perhaps because of that: the device
 /// cannot compute their checksums (`EIO`), or they are larger than its packets.
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(all(feature = "udp-batch", any(target_os = "linux", target_os = "android")))]
 pub(crate) fn is_about_segments(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
@@ -205,6 +208,7 @@ pub(crate) fn is_about_segments(error: &io::Error) -> bool {
 }
 
 /// The system has no such call, or a sandbox forbids it.
+#[cfg(feature = "udp-batch")]
 pub(crate) fn is_missing_call(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOSYS))
 }

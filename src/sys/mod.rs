@@ -41,23 +41,17 @@ pub(crate) mod addr;
 pub(crate) mod adopt;
 #[cfg(feature = "unix-ext")]
 pub(crate) mod ancillary;
-#[cfg_attr(
-    not(feature = "udp-batch"),
-    allow(dead_code, reason = "plain receives use some")
-)]
+#[cfg(feature = "udp-batch")]
 pub(crate) mod batch;
 pub(crate) mod beside;
 pub(crate) mod clock;
+#[cfg(any(feature = "udp-batch", feature = "unix-ext"))]
 #[cfg_attr(
     not(any(target_os = "linux", target_os = "android")),
     allow(dead_code, reason = "other systems need less of it")
 )]
 mod control;
 pub(crate) mod current;
-#[cfg_attr(
-    not(feature = "full"),
-    allow(dead_code, reason = "each feature asks for its own")
-)]
 pub(crate) mod errno;
 #[cfg(feature = "extras")]
 pub(crate) mod fields;
@@ -85,13 +79,9 @@ pub(crate) mod spare;
 pub(crate) mod splice;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod timerfd;
-#[cfg_attr(
-    not(feature = "udp-batch"),
-    allow(dead_code, reason = "as for `batch`")
-)]
+#[cfg(feature = "udp-batch")]
 pub(crate) mod udp;
-#[cfg(any(target_os = "linux", target_os = "android"))]
-#[cfg_attr(not(feature = "full"), allow(dead_code, reason = "as for `batch`"))]
+#[cfg(all(feature = "udp-batch", any(target_os = "linux", target_os = "android")))]
 mod udp_linux;
 #[cfg(feature = "options")]
 pub(crate) mod udp_options;

@@ -28,6 +28,12 @@ unsafe impl Integers for libc::ucred {}
 unsafe impl Integers for libc::ip_mreqn {}
 
 /// Reads an option into `value`. `Unsupported` if the kernel knows only the beginning of it.
+#[cfg(any(
+    feature = "adopt",
+    feature = "options",
+    feature = "udp-batch",
+    feature = "unix-ext"
+))]
 #[allow(clippy::cast_possible_truncation, reason = "36 bytes at most")]
 pub(super) fn get<T: Integers>(
     fd: BorrowedFd<'_>,
@@ -74,4 +80,14 @@ pub(crate) fn set_zero_linger(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
 /// Whether the socket may send to broadcast addresses.
 pub(crate) fn broadcast(fd: BorrowedFd<'_>) -> io::Result<bool> {
     SockRef::from(&fd).broadcast()
+}
+
+/// From now on each datagram comes by itself; what is queued already may lose its sizes.
+#[cfg(any(feature = "adopt", feature = "udp-batch"))]
+pub(crate) fn part(fd: BorrowedFd<'_>) {
+    // Refused by a kernel that cannot put them together either, as none but Linux can.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    drop(set(fd, libc::SOL_UDP, libc::UDP_GRO, 0));
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _unused = fd;
 }

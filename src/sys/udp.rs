@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::addr::Inet;
 use super::batch::{Batch, Message, ROOM};
-use super::socket::{self, Received};
+use super::socket;
 
 /// How many datagrams one sending call takes at most.
 pub(crate) const CHUNK: usize = 64;
@@ -23,10 +23,6 @@ pub(crate) const CHUNK: usize = 64;
 /// What one receiving call gave.
 #[derive(Debug)]
 pub(crate) struct Filled {
-    /// What went to the caller's own buffer, if there was one.
-    pub(crate) direct: Option<Received>,
-    /// How many messages came, that one included.
-    pub(crate) count: usize,
     /// The queue was empty then, and what comes later makes an event.
     pub(crate) drained: bool,
     /// A message was left out: what the kernel told beside it had no room, so that the size of the
@@ -126,14 +122,16 @@ pub(crate) struct Segments {
     limit: AtomicU32,
 }
 
-impl Segments {
-    const UNKNOWN: u32 = u32::MAX;
-
-    pub(crate) const fn new() -> Self {
+impl Default for Segments {
+    fn default() -> Self {
         Self {
             limit: AtomicU32::new(Self::UNKNOWN),
         }
     }
+}
+
+impl Segments {
+    const UNKNOWN: u32 = u32::MAX;
 
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub(super) fn limit(&self, fd: BorrowedFd<'_>) -> usize {
@@ -162,59 +160,41 @@ impl Segments {
     }
 }
 
-/// Receives one datagram by a plain call, into `direct` or else into the batch.
-pub(crate) fn receive_plain(
-    fd: BorrowedFd<'_>,
-    direct: Option<&mut [u8]>,
-    batch: &mut Batch,
-) -> io::Result<Filled> {
+/// Receives one datagram by a plain call into the batch, which is cleared before.
+pub(crate) fn receive_plain(fd: BorrowedFd<'_>, batch: &mut Batch) -> io::Result<Filled> {
     batch.clear();
-    let direct = match direct {
-        Some(buf) => Some(socket::recv_from(fd, buf)?),
-        None => {
-            let got = socket::recv_from(fd, batch.room(0))?;
-            if let Some(from) = &got.from {
-                *batch.name(0) = Inet::new(from).0;
-                batch.push(Message {
-                    slot: 0,
-                    length: got.length.min(ROOM),
-                    segment: 0,
-                    beside: 0,
-                });
-            }
-            None
-        }
-    };
+    let got = socket::recv_from(fd, batch.room(0))?;
+    if let Some(from) = &got.from {
+        *batch.name(0) = Inet::new(from).0;
+        batch.push(Message {
+            slot: 0,
+            length: got.length.min(ROOM),
+            segment: 0,
+            beside: 0,
+        });
+    }
     Ok(Filled {
-        direct,
-        count: 1,
         drained: false,
         cut: false,
     })
 }
 
-#[cfg(all(feature = "options", any(target_os = "linux", target_os = "android")))]
-pub(crate) use super::udp_linux::dropped;
-#[cfg(all(feature = "udp-batch", any(target_os = "linux", target_os = "android")))]
-pub(crate) use super::udp_linux::send;
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) use super::udp_linux::tell_destinations;
-#[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) use super::udp_linux::{coalesce, destination, part, receive, send_from};
+pub(crate) use super::udp_linux::{
+    coalesce, destination, receive, send, send_from, tell_destinations,
+};
 #[cfg(all(feature = "adopt", any(target_os = "linux", target_os = "android")))]
 pub(crate) use super::udp_linux::{is_coalescing, is_telling};
 
-/// Receives up to `want` messages: the first into `direct` if there is one, the others into the
-/// batch, which is cleared before. Waits for none.
+/// Receives up to `want` messages into the batch, which is cleared before. Waits for none.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn receive(
     fd: BorrowedFd<'_>,
-    direct: Option<&mut [u8]>,
     batch: &mut Batch,
     _want: usize,
     _beside: bool,
 ) -> io::Result<Filled> {
-    receive_plain(fd, direct, batch)
+    receive_plain(fd, batch)
 }
 
 /// Sends a prefix of the chunk, which holds at least one, and tells how many went.
@@ -232,10 +212,6 @@ pub(crate) fn send(
 pub(crate) fn coalesce(_fd: BorrowedFd<'_>) -> bool {
     false
 }
-
-/// From now on each datagram comes by itself, as it does anyway.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(crate) fn part(_fd: BorrowedFd<'_>) {}
 
 /// Whether the kernel may hand out several datagrams as one message.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]

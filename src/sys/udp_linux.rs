@@ -10,22 +10,20 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use super::addr::Inet;
 use super::batch::{Batch, Message, SLOTS};
 use super::control::{messages, put};
-use super::socket::{self, Received};
+use super::socket;
 use super::udp::{CHUNK, Chunk, Filled, Segments};
 use super::{check, errno, sockopt};
 
 /// Room for what is sent beside a message: the size of its segments, the address it goes out from.
 type Control = [u8; 64];
 
-/// Receives up to `want` messages: the first into `direct` if there is one, the others into
-/// the batch, which is cleared before. Waits for none. With `beside` room for what the kernel tells
-/// beside them is given too.
+/// Receives up to `want` messages into the batch, which is cleared before. Waits for none. With
+/// `beside` room for what the kernel tells beside them is given too.
 ///
 /// If fewer came than were asked for, the queue was empty, or an error came up, which the
 /// kernel keeps for the next call; whatever comes after that makes an event (recvmmsg(2)).
 pub(crate) fn receive(
     fd: BorrowedFd<'_>,
-    mut direct: Option<&mut [u8]>,
     batch: &mut Batch,
     want: usize,
     beside: bool,
@@ -35,10 +33,6 @@ pub(crate) fn receive(
     let mut parts = [const { MaybeUninit::<libc::iovec>::uninit() }; SLOTS];
     batch.clear();
     for (at, (control, room, name)) in batch.rooms().take(want).enumerate() {
-        let room = match &mut direct {
-            Some(buf) if at == 0 => &mut **buf,
-            _ => room,
-        };
         let part = parts[at].write(libc::iovec {
             iov_base: room.as_mut_ptr().cast(),
             iov_len: room.len(),
@@ -66,38 +60,27 @@ pub(crate) fn receive(
             std::ptr::null_mut(),
         )
     })?;
-    let mut filled = Filled {
-        direct: None,
-        count,
-        drained: count < want,
-        cut: false,
-    };
-    for (at, header) in headers[..count].iter().enumerate() {
+    batch.came(count);
+    let mut cut = false;
+    for (slot, header) in headers[..count].iter().enumerate() {
         // SAFETY: the first `count` headers were initialised above.
         let header = unsafe { header.assume_init_ref() };
-        let length = header.msg_len as usize;
-        let flags = header.msg_hdr.msg_flags;
-        if at == 0 && direct.is_some() {
-            filled.direct = Some(Received {
-                length,
-                from: batch.name(at).read(),
-                truncated: flags & libc::MSG_TRUNC != 0,
-            });
-        } else if beside && flags & libc::MSG_CTRUNC != 0 {
-            filled.cut = true;
-        } else {
-            // 0 if no room was given.
-            #[allow(clippy::unnecessary_cast, reason = "the type differs between systems")]
-            let beside = header.msg_hdr.msg_controllen as usize;
-            batch.push(Message {
-                slot: at,
-                length,
-                segment: segment(batch.beside(at, beside)),
-                beside,
-            });
+        if beside && header.msg_hdr.msg_flags & libc::MSG_CTRUNC != 0 {
+            cut = true;
+            continue;
         }
+        // 0 if no room was given.
+        #[allow(clippy::unnecessary_cast, reason = "the type differs between systems")]
+        let beside = header.msg_hdr.msg_controllen as usize;
+        batch.push(Message {
+            slot,
+            length: header.msg_len as usize,
+            segment: segment(batch.beside(slot, beside)),
+            beside,
+        });
     }
-    Ok(filled)
+    let drained = count < want;
+    Ok(Filled { drained, cut })
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "28 bytes")]
@@ -148,6 +131,7 @@ pub(crate) fn tell_destinations(fd: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// Whether the kernel tells the address that each datagram came to.
+#[cfg(feature = "adopt")]
 pub(crate) fn is_telling(fd: BorrowedFd<'_>) -> bool {
     let is_on = |level, name| sockopt::get(fd, level, name, 0).is_ok_and(|on| on != 0);
     is_on(libc::IPPROTO_IP, libc::IP_PKTINFO) || is_on(libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)
@@ -268,31 +252,13 @@ fn tell(control: &mut Control, segment: Option<usize>, source: Option<IpAddr>) -
 /// Lets the kernel hand out several datagrams as one message; tells whether it will. There is
 /// no way back: what is queued already would lose its sizes.
 pub(crate) fn coalesce(fd: BorrowedFd<'_>) -> bool {
-    set_coalescing(fd, 1)
-}
-
-/// From now on each datagram comes by itself; what is queued already may lose its sizes.
-pub(crate) fn part(fd: BorrowedFd<'_>) {
-    // Refused by a kernel that cannot put them together either.
-    set_coalescing(fd, 0);
-}
-
-fn set_coalescing(fd: BorrowedFd<'_>, on: libc::c_int) -> bool {
-    sockopt::set(fd, libc::SOL_UDP, libc::UDP_GRO, on).is_ok()
+    sockopt::set(fd, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok()
 }
 
 /// Whether the kernel may hand out several datagrams as one message.
+#[cfg(feature = "adopt")]
 pub(crate) fn is_coalescing(fd: BorrowedFd<'_>) -> bool {
     sockopt::get(fd, libc::SOL_UDP, libc::UDP_GRO, 0).is_ok_and(|on| on != 0)
-}
-
-/// How many messages the kernel has dropped since the socket was made: there was no room for them
-/// in its queue, or their checksum was wrong.
-pub(crate) fn dropped(fd: BorrowedFd<'_>) -> io::Result<u32> {
-    // As many as there are by now; kernels fill those that they know (sock_diag(7), SKMEMINFO).
-    let none = [0_u32; libc::SK_MEMINFO_DROPS as usize + 1];
-    let info = sockopt::get(fd, libc::SOL_SOCKET, libc::SO_MEMINFO, none)?;
-    Ok(info[libc::SK_MEMINFO_DROPS as usize])
 }
 
 pub(super) fn knows_segments(fd: BorrowedFd<'_>) -> bool {

@@ -6,6 +6,9 @@ use std::os::fd::BorrowedFd;
 
 use socket2::{InterfaceIndexOrAddress, SockRef};
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use super::sockopt;
+
 /// The interface multicast goes through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Via {
@@ -107,7 +110,7 @@ fn set_multicast_index_v4(fd: BorrowedFd<'_>, index: u32) -> io::Result<()> {
         imr_address: libc::in_addr { s_addr: 0 },
         imr_ifindex: i32::try_from(index).map_err(|_| io::ErrorKind::InvalidInput)?,
     };
-    super::sockopt::set(fd, libc::IPPROTO_IP, libc::IP_MULTICAST_IF, request)
+    sockopt::set(fd, libc::IPPROTO_IP, libc::IP_MULTICAST_IF, request)
 }
 
 /// The BSDs take an address of 0.0.0.0/8 for the number of an interface (ip(4)).
@@ -157,4 +160,14 @@ mod tests {
             assert_eq!(SockRef::from(&fd).multicast_ttl_v4().expect("asked"), 3);
         }
     }
+}
+
+/// How many messages the kernel has dropped since the socket was made: there was no room for them
+/// in its queue, or their checksum was wrong.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn dropped(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    // As many as there are by now; kernels fill those that they know (sock_diag(7), SKMEMINFO).
+    let none = [0_u32; libc::SK_MEMINFO_DROPS as usize + 1];
+    let info = sockopt::get(fd, libc::SOL_SOCKET, libc::SO_MEMINFO, none)?;
+    Ok(info[libc::SK_MEMINFO_DROPS as usize])
 }

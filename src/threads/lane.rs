@@ -17,8 +17,10 @@ thread_local! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Lane {
     /// Jobs, by how many others they were begun within.
+    #[cfg(feature = "threads")]
     Job(u8),
     /// The same with a limiter of the caller's.
+    #[cfg(feature = "threads")]
     Limited(u8),
     /// Names that are looked for in files.
     Files,
@@ -36,6 +38,7 @@ pub(super) struct Bounds {
 
 impl Lane {
     /// The lane of a job that is begun on this thread.
+    #[cfg(feature = "threads")]
     pub(super) fn here(limited: bool) -> Self {
         match limited {
             true => Self::Limited(WITHIN.get()),
@@ -47,7 +50,9 @@ impl Lane {
     /// abandoned lookup sleeps until the resolver lets go of a server that does not answer.
     pub(super) fn bounds(self) -> Bounds {
         let (wanted, running, waiting) = match self {
+            #[cfg(feature = "threads")]
             Self::Job(_) => (40, 40, usize::MAX),
+            #[cfg(feature = "threads")]
             Self::Limited(_) => (usize::MAX, usize::MAX, usize::MAX),
             Self::Files | Self::Names => (8, 64, 1024),
         };
@@ -74,6 +79,7 @@ impl Lane {
 
     fn depth(self) -> u8 {
         match self {
+            #[cfg(feature = "threads")]
             Self::Job(depth) | Self::Limited(depth) => depth,
             Self::Files | Self::Names => 0,
         }

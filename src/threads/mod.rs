@@ -12,14 +12,9 @@
 pub(crate) mod given;
 #[cfg(feature = "threads")]
 mod job;
-#[cfg_attr(
-    not(feature = "threads"),
-    allow(dead_code, reason = "without jobs, names only")
-)]
 pub(crate) mod lane;
 #[cfg(feature = "threads")]
 mod loop_handle;
-#[cfg_attr(not(feature = "threads"), allow(dead_code, reason = "as above"))]
 mod pool;
 
 #[cfg(feature = "threads")]

@@ -303,8 +303,7 @@ fn the_local_port_asked_for_is_the_one_bound() {
     });
 }
 
-/// The count of long bursts overflowed if a socket had lent out its descriptor. It saturates now,
-/// and such a socket does not ask the kernel to join datagrams.
+/// A count of long bursts overflowed if a socket had lent out its descriptor. There is none now.
 #[test]
 fn any_number_of_long_bursts_is_received_from_a_lent_socket() {
     run(async {

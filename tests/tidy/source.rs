@@ -17,9 +17,12 @@ pub(crate) struct Source {
 impl Source {
     pub(crate) fn new(path: &str, text: &str) -> Self {
         let code = blank(text);
-        let tests = words(&code, "#[cfg(test)]")
-            .map(|at| at..block_after(&code, at).map_or(at, |block| block.end))
-            .collect();
+        let inline = words(&code, "#[cfg(test)]")
+            .map(|at| at..block_after(&code, at).map_or(at, |block| block.end));
+        let tests = match path.starts_with("src/") && path.ends_with("/tests.rs") {
+            true => std::iter::once(0..code.len()).collect(),
+            false => inline.collect(),
+        };
         Self {
             path: path.to_owned(),
             text: text.to_owned(),
@@ -46,7 +49,7 @@ impl Source {
         }
     }
 
-    /// True if the place lies in an inline `#[cfg(test)]` item.
+    /// True if the place lies in an inline `#[cfg(test)]` item, or in a file of tests.
     pub(crate) fn is_test(&self, at: usize) -> bool {
         self.tests.iter().any(|range| range.contains(&at))
     }

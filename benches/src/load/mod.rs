@@ -47,10 +47,7 @@ impl Load {
                 TcpEcho::open(server).map(Self::Echo)
             }
             Work::TcpRequest | Work::CoresRequest => TcpRequests::open(server).map(Self::Requests),
-            Work::UdpEcho | Work::UdpEchoPlain | Work::UdpEchoMany => {
-                UdpEcho::open(server).map(Self::Udp)
-            }
-            Work::UdpPair | Work::UdpPairPlain => bursts(Shape::Pair),
+            Work::UdpEcho | Work::UdpEchoMany => UdpEcho::open(server).map(Self::Udp),
             Work::UdpSink => bursts(Shape::Sink),
             Work::UdpBulk => bursts(Shape::Bulk),
             Work::TcpRelay | Work::TcpRelayCopied => Relay::open(server).map(Self::Relay),

@@ -1,5 +1,4 @@
-//! Bursts of datagrams from one socket: pairs that are echoed, long bursts that are acknowledged,
-//! long bursts that are requested.
+//! Bursts of datagrams from one socket: many that are acknowledged, many that are requested.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -10,8 +9,6 @@ use crate::sys::socket_option;
 /// The kind of a burst.
 #[derive(Clone, Copy, Debug)]
 pub enum Shape {
-    /// Two messages, both echoed before the next two.
-    Pair,
     /// `BURST` messages by one call (UDP_SEGMENT); `BURSTS` of them are acknowledged together.
     Sink,
     /// `BURST` datagrams of `BULK` bytes that the server sends on request.
@@ -38,7 +35,6 @@ impl UdpBursts {
         socket.connect(server)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         match shape {
-            Shape::Pair => {}
             Shape::Sink => socket_option::cut_datagrams(&socket, MESSAGE)?,
             // Like a network card that splits and joins: on loopback the sender would pay for
             // splitting that only the receiver needs.
@@ -54,7 +50,6 @@ impl UdpBursts {
     /// Runs `count` datagrams, rounded up to whole bursts.
     pub fn run(&mut self, count: u64) -> io::Result<()> {
         match self.shape {
-            Shape::Pair => (0..count.div_ceil(2)).try_for_each(|_| self.pair()),
             Shape::Sink => self.sink(count.div_ceil((BURST * BURSTS) as u64)),
             Shape::Bulk => (0..count.div_ceil(BURST as u64)).try_for_each(|_| self.bulk()),
         }
@@ -63,21 +58,6 @@ impl UdpBursts {
     fn next(&mut self) -> [u8; MESSAGE] {
         self.sent += 1;
         message(self.sent)
-    }
-
-    fn pair(&mut self) -> io::Result<()> {
-        let both = [self.next(), self.next()];
-        for one in &both {
-            self.socket.send(one)?;
-        }
-        for one in &both {
-            let mut buffer = [0; MESSAGE + 1];
-            let length = self.socket.recv(&mut buffer)?;
-            if buffer[..length] != *one {
-                return Err(wrong_answer());
-            }
-        }
-        Ok(())
     }
 
     fn sink(&mut self, rounds: u64) -> io::Result<()> {

@@ -26,20 +26,8 @@ pub fn udp(side: Side, count: u64) -> io::Result<f64> {
     cpu(Work::UdpEcho, side, count)
 }
 
-pub fn udp_plain(side: Side, count: u64) -> io::Result<f64> {
-    cpu(Work::UdpEchoPlain, side, count)
-}
-
 pub fn udp_many(side: Side, count: u64) -> io::Result<f64> {
     cpu(Work::UdpEchoMany, side, count)
-}
-
-/// soloio is on both sides: the other one makes plain calls only.
-pub fn udp_pair(side: Side, count: u64) -> io::Result<f64> {
-    match side {
-        Side::Soloio => cpu(Work::UdpPair, side, count),
-        _ => cpu(Work::UdpPairPlain, Side::Soloio, count),
-    }
 }
 
 pub fn udp_sink(side: Side, count: u64) -> io::Result<f64> {

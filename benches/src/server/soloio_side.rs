@@ -22,8 +22,7 @@ pub fn run(kind: Kind) -> io::Result<()> {
             Kind::TcpEcho => serve(echo).await,
             Kind::TcpEchoTimeout => serve(echo_with_timeout).await,
             Kind::TcpIdle => serve(echo_without_buffer).await,
-            Kind::UdpEcho => udp_echo(true).await,
-            Kind::UdpEchoPlain => udp_echo(false).await,
+            Kind::UdpEcho => udp_echo().await,
             Kind::UdpEchoMany => udp_echo_many().await,
             Kind::UdpSink => udp_sink().await,
             Kind::UdpBulk => udp_bulk().await,
@@ -106,18 +105,17 @@ async fn relay_pairs(splice: bool) -> Result<()> {
     .await
 }
 
-async fn udp_socket(batching: bool) -> Result<UdpSocket> {
+async fn udp_socket() -> Result<UdpSocket> {
     let socket = create_udp_socket()
         .family(Family::V4)
         .local_host("127.0.0.1")
-        .batching(batching)
         .await?;
     announce(socket.local_addr())?;
     Ok(socket)
 }
 
-async fn udp_echo(batching: bool) -> Result<()> {
-    let socket = udp_socket(batching).await?;
+async fn udp_echo() -> Result<()> {
+    let socket = udp_socket().await?;
     let mut buffer = [0; BUFFER];
     loop {
         let datagram = socket.receive_into(&mut buffer).await?;
@@ -126,7 +124,7 @@ async fn udp_echo(batching: bool) -> Result<()> {
 }
 
 async fn udp_echo_many() -> Result<()> {
-    let socket = udp_socket(true).await?;
+    let socket = udp_socket().await?;
     let mut buffer = DatagramBuffer::new();
     loop {
         let mut datagrams = socket.receive_many(&mut buffer).await?;
@@ -135,7 +133,7 @@ async fn udp_echo_many() -> Result<()> {
 }
 
 async fn udp_sink() -> Result<()> {
-    let socket = udp_socket(true).await?;
+    let socket = udp_socket().await?;
     socket_option::receive_room(&socket)?;
     let mut buffer = DatagramBuffer::new();
     let mut received = 0;
@@ -151,7 +149,7 @@ async fn udp_sink() -> Result<()> {
 }
 
 async fn udp_bulk() -> Result<()> {
-    let socket = udp_socket(true).await?;
+    let socket = udp_socket().await?;
     let data = vec![7; BURST * BULK];
     let mut buffer = [0; BUFFER];
     loop {

@@ -26,7 +26,7 @@ pub fn run<F: Flavour>(kind: Kind) -> io::Result<()> {
                 Kind::TcpEcho => serve::<F>(echo).await,
                 Kind::TcpEchoTimeout => serve::<F>(echo_with_timeout).await,
                 Kind::TcpIdle => serve::<F>(echo_without_buffer).await,
-                Kind::UdpEcho | Kind::UdpEchoPlain | Kind::UdpEchoMany => udp_echo().await,
+                Kind::UdpEcho | Kind::UdpEchoMany => udp_echo().await,
                 Kind::UdpSink => udp_sink().await,
                 Kind::UdpBulk => udp_bulk().await,
                 Kind::CoresEcho => Err(io::Error::other("it has a runtime of its own")),

@@ -1,0 +1,165 @@
+//! The local end of a socket that is about to be made: where it is bound, and a step of the
+//! caller's before that.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use super::Family;
+use super::resolve::Host;
+use crate::error::Result;
+use crate::sys;
+use crate::sys::errno;
+use crate::sys::socket::Kind;
+
+/// What builders are told of it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Local {
+    pub(super) host: Option<Host>,
+    pub(super) port: u16,
+    pub(super) family: Option<Family>,
+    #[cfg(feature = "options")]
+    pub(super) prepare: prepare::Prepare,
+}
+
+/// The options of builders that have a [`Local`] there; what is said of the host differs.
+macro_rules! local_options {
+    ([$($local:tt)+] $host:literal) => {
+        #[doc = $host]
+        pub fn local_host(mut self, host: impl Into<Host>) -> Self {
+            self.$($local)+.host = Some(host.into());
+            self
+        }
+
+        /// The port of this host's; 0, the default, lets the kernel choose.
+        pub fn local_port(mut self, port: u16) -> Self {
+            self.$($local)+.port = port;
+            self
+        }
+
+        /// Prepares each socket before it is bound or connected, for options that must be set by
+        /// then: a mark, an interface, TCP Fast Open, buffer sizes that the window depends on.
+        /// Accepted connections inherit them. An error of it is that attempt's, where there are
+        /// several. It must not block.
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// soloio::block_on(async {
+        ///     let listener = soloio::create_tcp_listener()
+        ///         .local_host("127.0.0.1")
+        ///         .prepare(|fd| socket2::SockRef::from(&fd).set_recv_buffer_size(50_000))
+        ///         .await?;
+        ///     assert!(listener.receive_buffer_size()? >= 50_000);
+        ///     Ok::<_, soloio::Error>(())
+        /// })?;
+        /// # Ok::<_, soloio::Error>(())
+        /// ```
+        #[cfg(feature = "options")]
+        #[doc(alias = "TcpSocket")]
+        pub fn prepare(
+            mut self,
+            prepare: impl Fn(std::os::fd::BorrowedFd<'_>) -> io::Result<()> + Send + Sync + 'static,
+        ) -> Self {
+            self.$($local)+.prepare = crate::net::local::prepare::Prepare::with(prepare);
+            self
+        }
+    };
+}
+
+pub(super) use local_options;
+
+impl Local {
+    /// The addresses of its host, if one is given.
+    pub(super) async fn resolve(&self) -> Result<Option<Vec<SocketAddr>>> {
+        match &self.host {
+            Some(host) => host.resolve(self.port).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether addresses of this kind are asked for.
+    pub(super) fn takes(&self, address: &SocketAddr) -> bool {
+        self.family.is_none_or(|family| family.has(address))
+    }
+
+    /// Makes a socket of the family of `address`, and prepares it; a stream sends small packets at
+    /// once.
+    pub(super) fn socket(&self, address: &SocketAddr, kind: Kind) -> io::Result<OwnedFd> {
+        let fd = sys::socket::internet(address, kind)?;
+        if kind == Kind::Stream {
+            sys::socket::set_nodelay(fd.as_fd())?;
+        }
+        #[cfg(feature = "options")]
+        self.prepare.step(fd.as_fd())?;
+        Ok(fd)
+    }
+
+    /// The same for a connect to `address`, bound to the first of `locals` that is this host's,
+    /// which is told; all are of the family of `address`.
+    pub(super) fn bound(
+        &self,
+        address: &SocketAddr,
+        locals: &[SocketAddr],
+    ) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
+        let fd = self.socket(address, Kind::Stream)?;
+        let mut first = None;
+        for local in locals {
+            match bind(fd.as_fd(), local) {
+                Err(error) if errno::is_out_of_reach(&error) => {
+                    first.get_or_insert_with(|| about_local("bind to", local, &error));
+                }
+                Err(error) => return Err(about_local("bind to", local, &error)),
+                Ok(()) => return Ok((fd, Some(*local))),
+            }
+        }
+        first.map_or(Ok((fd, None)), Err)
+    }
+}
+
+fn bind(fd: BorrowedFd<'_>, local: &SocketAddr) -> io::Result<()> {
+    if local.port() == 0 {
+        // Else each connection has a port for itself, whatever the peer is.
+        sys::socket::choose_port_late(fd);
+    } else {
+        // For attempts side by side, and again while an earlier connection is in TIME_WAIT.
+        sys::socket::set_reuse_addr(fd)?;
+    }
+    sys::socket::bind(fd, local)
+}
+
+/// The cause of a failed attempt is taken to be the peer's unless it says otherwise.
+pub(super) fn about_local(what: &str, local: impl fmt::Display, cause: &io::Error) -> io::Error {
+    io::Error::new(cause.kind(), format!("{what} {local} ({cause})"))
+}
+
+#[cfg(feature = "options")]
+pub(super) mod prepare {
+    use super::{BorrowedFd, fmt, io};
+    use std::sync::Arc;
+
+    /// The step, if there is one.
+    #[derive(Clone, Default)]
+    pub(in crate::net) struct Prepare(Option<Arc<Step>>);
+
+    type Step = dyn Fn(BorrowedFd<'_>) -> io::Result<()> + Send + Sync;
+
+    impl Prepare {
+        pub(in crate::net) fn with(
+            step: impl Fn(BorrowedFd<'_>) -> io::Result<()> + Send + Sync + 'static,
+        ) -> Self {
+            Self(Some(Arc::new(step)))
+        }
+
+        pub(super) fn step(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+            self.0.as_ref().map_or(Ok(()), |step| step(fd))
+        }
+    }
+
+    impl fmt::Debug for Prepare {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "Prepare({})", self.0.is_some())
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Tests of the pool, each with one of its own.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use super::*;
+
+/// Tells when it begins, ends when it is told, tells whether it is gone.
+struct Held {
+    name: usize,
+    events: Sender<(usize, &'static str)>,
+    end: Receiver<()>,
+}
+
+impl Held {
+    /// A job may outlive the test, which then hears no more of it.
+    fn tell(&self, what: &'static str) {
+        self.events.send((self.name, what)).ok();
+    }
+}
+
+impl Work for Held {
+    fn run(&mut self) {
+        self.tell("runs");
+        assert!(self.end.recv().is_err(), "it is told by a drop");
+    }
+
+    fn deliver(&mut self, refused: Option<io::Error>) {
+        if refused.is_some() {
+            self.tell("refused");
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.tell("gone");
+    }
+}
+
+/// A pool, and what its jobs have told.
+struct Jobs {
+    pool: &'static Pool,
+    events: Sender<(usize, &'static str)>,
+    told: Receiver<(usize, &'static str)>,
+}
+
+impl Jobs {
+    fn of(pool: &'static Pool) -> Self {
+        let (events, told) = channel();
+        Self { pool, events, told }
+    }
+
+    /// A job that runs until the sender is dropped.
+    fn submit(&self, name: usize, lane: Lane) -> (Ticket, Sender<()>) {
+        let (hold, end) = channel();
+        let events = self.events.clone();
+        let held = Box::new(Held { name, events, end });
+        (self.pool.submit(held, lane), hold)
+    }
+
+    /// The names of the next `count` events, each of which is `what`.
+    fn told(&self, count: usize, what: &str) -> Vec<usize> {
+        let next = self.told.iter().take(count);
+        let mut names: Vec<_> = next
+            .map(|(name, told)| {
+                assert_eq!(told, what, "{name}");
+                name
+            })
+            .collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// The next two events are these, in whatever order.
+    fn told_both(&self, one: (usize, &'static str), other: (usize, &'static str)) {
+        let mut told: Vec<_> = self.told.iter().take(2).collect();
+        told.sort_unstable();
+        assert_eq!(told, [one, other]);
+    }
+}
+
+#[test]
+fn idle_threads_end_and_the_next_job_makes_a_new_one() {
+    static SHORT: Pool = Pool::new(Duration::from_millis(5));
+    let jobs = Jobs::of(&SHORT);
+    for round in 0..3 {
+        for name in 0..3 {
+            drop(jobs.submit(name, Lane::Job(0)).1);
+        }
+        assert_eq!(jobs.told.iter().take(6).count(), 6, "round {round}");
+        // Only time makes them end.
+        while SHORT.statistics().threads > 0 {
+            thread::yield_now();
+        }
+        let statistics = SHORT.statistics();
+        assert_eq!((statistics.idle, statistics.running), (0, 0));
+    }
+}
+
+#[test]
+fn each_lane_has_its_bound() {
+    static OWN: Pool = Pool::new(PATIENCE);
+    let jobs = Jobs::of(&OWN);
+    let mut holds: Vec<_> = (0..40)
+        .map(|name| jobs.submit(name, Lane::Job(0)))
+        .collect();
+    assert_eq!(jobs.told(40, "runs").len(), 40);
+    let (third, _hold) = jobs.submit(40, Lane::Job(0));
+    let fourth = jobs.submit(41, Lane::Job(0));
+    for (name, lane) in [
+        (42, Lane::Limited(0)),
+        (43, Lane::Job(1)),
+        (44, Lane::Names),
+    ] {
+        let (ticket, hold) = jobs.submit(name, lane);
+        assert_eq!(jobs.told(1, "runs"), [name], "behind no job");
+        assert!(OWN.withdraw(ticket).is_none(), "it has started");
+        drop(hold);
+        assert_eq!(jobs.told(1, "gone"), [name]);
+    }
+    assert_eq!(OWN.statistics().waiting, 2);
+    drop(OWN.withdraw(third).expect("it waits"));
+    assert_eq!(jobs.told(1, "gone"), [40]);
+    // A job that no task waits for goes on to count.
+    OWN.leave(holds[0].0);
+    assert_eq!(
+        (OWN.statistics().waiting, OWN.statistics().abandoned),
+        (1, 1)
+    );
+    drop(holds.swap_remove(0).1);
+    jobs.told_both((0, "gone"), (41, "runs"));
+    drop((holds, fourth));
+    assert_eq!(jobs.told(40, "gone").len(), 40);
+    assert!(OWN.statistics().threads <= 42);
+}
+
+#[test]
+fn names_that_no_task_waits_for_make_room_for_others() {
+    static OWN: Pool = Pool::new(PATIENCE);
+    let jobs = Jobs::of(&OWN);
+    let mut names: Vec<_> = (0..72).map(|name| jobs.submit(name, Lane::Names)).collect();
+    for round in 0..8 {
+        let running = 8 * round..8 * round + 8;
+        assert_eq!(jobs.told(8, "runs"), running.clone().collect::<Vec<_>>());
+        assert_eq!(OWN.statistics().running, 8 * round + 8);
+        names[running]
+            .iter()
+            .for_each(|(ticket, _)| OWN.leave(*ticket));
+    }
+    let statistics = OWN.statistics();
+    assert_eq!((statistics.running, statistics.waiting), (64, 8));
+    // One hung lookup ends, and one that is waited for begins.
+    drop(names.swap_remove(0));
+    jobs.told_both((0, "gone"), (64, "runs"));
+    // The queue has an end as well.
+    let more: Vec<_> = (72..72 + 1024)
+        .map(|name| jobs.submit(name, Lane::Names))
+        .collect();
+    let told: Vec<_> = jobs.told.iter().take(14).map(|(_, told)| told).collect();
+    assert_eq!(told, ["refused", "gone"].repeat(7));
+    assert_eq!(OWN.statistics().waiting, 1024);
+    for (ticket, _) in more.iter().chain(&names) {
+        OWN.leave(*ticket);
+    }
+    assert_eq!(OWN.statistics().waiting, 0);
+}
+
+#[test]
+fn jobs_within_jobs_end_somewhere() {
+    static OWN: Pool = Pool::new(PATIENCE);
+    let jobs = Jobs::of(&OWN);
+    drop(jobs.submit(1, Lane::Job(63)));
+    assert_eq!(jobs.told(1, "runs"), [1]);
+    assert_eq!(jobs.told(1, "gone"), [1]);
+    drop(jobs.submit(2, Lane::Job(64)));
+    assert_eq!(jobs.told(1, "refused"), [2]);
+}
