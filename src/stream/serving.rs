@@ -1,9 +1,9 @@
 //! What the accept loop of a server and its connections share: places, counters, reports.
 
 use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
 use std::fmt;
 use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -12,6 +12,7 @@ use std::task::{Poll, Waker, ready};
 
 use super::report::{Hook, Peer, Reports};
 use crate::error::{Error, Panicked, Result};
+use crate::executor::{Failed, Payload};
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
 use crate::sys::clock::{self, Nanos};
@@ -264,16 +265,16 @@ impl<H> Drop for Place<'_, H> {
 
 /// A connection's panic is its own error.
 impl<H> Keeper for Rc<Serving<'_, H>> {
-    const KEEPS: bool = true;
+    type Error = Infallible;
+    const CATCHES: bool = true;
 
-    fn keep<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
-        match catch_unwind(AssertUnwindSafe(f)) {
-            Ok(value) => Some(value),
-            Err(payload) => {
-                let error = Error::Panicked(Panicked::new(payload));
-                self.failed(&error, &self.last.replace(Peer::Unknown));
-                None
-            }
-        }
+    fn fail(&self, never: Infallible) -> Failed {
+        match never {}
+    }
+
+    fn panicked(&self, payload: Payload) -> Option<Payload> {
+        let error = Error::Panicked(Panicked::new(payload));
+        self.failed(&error, &self.last.replace(Peer::Unknown));
+        None
     }
 }
