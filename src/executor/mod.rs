@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `waker.rs` | a task's number as a `Waker`, and where a wake goes |
 //! | `slots.rs` | which tasks are woken, in which order (a pure machine) |
+//! | `child.rs` | a task as its set sees it |
 //! | `labels.rs` | what tasks are called; notes of what they wait for |
 //! | `survey.rs` | what a dump asks of the tasks |
 //! | `task_set.rs` | the tasks of one group: who owns the futures and polls them |
@@ -12,6 +13,7 @@
 //! The executor knows nothing of sockets and clocks; it shares `std::task::Waker` and integers
 //! with the reactor, and the bell that ends a wait.
 
+mod child;
 mod labels;
 pub(crate) mod remote;
 mod slots;
@@ -30,11 +32,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::task::Waker;
 
+pub(crate) use child::{Child, Failed, Head, Payload, State, cancel};
 pub(crate) use labels::Place;
 pub(crate) use slots::{Base, Parent, SetKey};
 #[cfg(feature = "dump")]
 pub(crate) use survey::Survey;
-pub(crate) use task_set::{Child, Payload, Step, TaskSet};
+pub(crate) use task_set::{Step, TaskSet};
 pub(crate) use waker::TaskId;
 
 use slots::Slots;

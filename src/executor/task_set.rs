@@ -15,42 +15,20 @@
 //! No cell is borrowed while a future is polled or dropped: both are the user's code, and may
 //! spawn, wake, cancel, or panic. The file is long because its parts are one task's life.
 
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use super::child::{self, Child, Failed, Payload};
 use super::slots::Woken;
 use super::waker::TaskId;
 use super::{Executor, Parent, Place, SetKey};
 use crate::room::Slab;
 
-/// What a panic carries.
-pub(crate) type Payload = Box<dyn Any + Send>;
-
-/// A task's future in its cell, with its type forgotten.
-pub(crate) trait Child<E> {
-    /// Polls the future. When it is done, or cancelled by its handle: drops it, hands its value
-    /// over, wakes the joiner.
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<(), E>>;
-
-    /// Drops the future in place, if it is still there, and ends the joiner's wait.
-    fn cancel(&self, panicked: bool);
-
-    /// Tells the cell its number.
-    fn set_id(&self, id: TaskId);
-
-    /// The number it was told last; that of nobody before.
-    fn id(&self) -> TaskId;
-
-    /// From now on its handle must not use the number.
-    fn strand(&self);
-}
-
 /// What one step came to.
-pub(crate) enum Step<E> {
+pub(crate) enum Step {
     /// A task was polled.
     Polled,
     /// The list is empty.
@@ -60,21 +38,22 @@ pub(crate) enum Step<E> {
     /// It is the body's turn, which has this number and runs in this scope; who polls it has to
     /// [`settle`](Executor::settle).
     Body(TaskId, u64),
-    /// A task ended with an error; the scope of its own, if it had one.
-    Failed(E, u64),
+    /// A task ended with an error, which it left with its group; the scope of its own, if it had
+    /// one.
+    Failed(Failed, u64),
     /// A task panicked.
     Panicked(Payload),
 }
 
-type Member<E> = Rc<dyn Child<E>>;
+type Member = Rc<dyn Child>;
 
 /// The place of the body among the members.
 pub(super) const BODY: u32 = u32::MAX;
 
 /// The tasks of one group, and the executor they have slots in.
-pub(crate) struct TaskSet<E> {
+pub(crate) struct TaskSet {
     home: RefCell<Option<Home>>,
-    members: RefCell<Slab<Member<E>>>,
+    members: RefCell<Slab<Member>>,
     closed: Cell<bool>,
 }
 
@@ -84,7 +63,7 @@ struct Home {
     body: Option<TaskId>,
 }
 
-impl<E> TaskSet<E> {
+impl TaskSet {
     pub(crate) fn new() -> Self {
         Self {
             home: RefCell::new(None),
@@ -133,7 +112,7 @@ impl<E> TaskSet<E> {
         let mut slots = executor.slots();
         let body = self.home.borrow().as_ref().and_then(|home| home.body);
         let members = self.members.borrow();
-        for id in body.into_iter().chain(members.iter().map(|(_, m)| m.id())) {
+        for id in body.into_iter().chain(members.iter().map(|(_, m)| m.head().id())) {
             // The set is being looked at, so nobody has to be told.
             let told = slots.wake(id);
             debug_assert!(told.is_none(), "a set that is looked at tells nobody");
@@ -157,7 +136,7 @@ impl<E> TaskSet<E> {
         for (key, member) in self.members.borrow().iter() {
             let (place, name) = labels.next().unwrap_or_default();
             let id = executor.add(set, narrow(key), place);
-            member.set_id(id);
+            member.head().set_id(id);
             if let Some(name) = name {
                 executor.set_name(id, name);
             }
@@ -173,14 +152,14 @@ impl<E> TaskSet<E> {
         };
         let mut slots = home.executor.slots();
         let members = self.members.borrow();
-        members.iter().map(|(_, m)| slots.label(m.id())).collect()
+        members.iter().map(|(_, m)| slots.label(m.head().id())).collect()
     }
 
     /// Frees the slots, but not the futures.
     fn leave(&self) {
         let Some(home) = self.home.take() else { return };
         for (_, member) in self.members.borrow().iter() {
-            home.executor.slots().remove_slot(member.id());
+            home.executor.slots().remove_slot(member.head().id());
         }
         if let Some(body) = home.body {
             home.executor.slots().remove_slot(body);
@@ -214,9 +193,9 @@ impl<E> TaskSet<E> {
     }
 
     /// Takes a task in, woken; or cancels it at once if the set is closed.
-    pub(crate) fn insert(&self, child: Rc<dyn Child<E>>, place: Place) {
+    pub(crate) fn insert(&self, child: Rc<dyn Child>, place: Place) {
         if self.closed.get() {
-            child.cancel(false);
+            child::cancel(&*child, false);
             return;
         }
         let mut members = self.members.borrow_mut();
@@ -226,7 +205,7 @@ impl<E> TaskSet<E> {
         if let Some(home) = &*self.home.borrow() {
             let mut slots = home.executor.slots();
             let (id, told) = slots.add_woken(home.set, member, Some(place));
-            child.set_id(id);
+            child.head().set_id(id);
             foreign = told;
         }
         members.insert(child);
@@ -243,7 +222,7 @@ impl<E> TaskSet<E> {
 
     /// Polls woken tasks of `set`, which is this set's key in `executor`, until there is something
     /// for the group to do. A panic passes by: a group ends with it.
-    pub(crate) fn step(&self, executor: &Executor, set: SetKey) -> Step<E> {
+    pub(crate) fn step(&self, executor: &Executor, set: SetKey) -> Step {
         loop {
             if executor.is_spent() && executor.has_ready(set) {
                 return Step::Spent;
@@ -265,7 +244,7 @@ impl<E> TaskSet<E> {
     /// The look at the list is spelled out as in [`step`](Self::step): shared, it cost 25 of the
     /// about 900 instructions of a TCP echo (`instructions tcp-echo` of the benchmarks).
     #[inline]
-    pub(crate) fn step_caught(&self, executor: &Executor, set: SetKey) -> Step<E> {
+    pub(crate) fn step_caught(&self, executor: &Executor, set: SetKey) -> Step {
         if executor.is_spent() && executor.has_ready(set) {
             return Step::Spent;
         }
@@ -282,7 +261,7 @@ impl<E> TaskSet<E> {
                 // A second panic, from the future's drop, adds nothing to the first.
                 drop(catch_unwind(AssertUnwindSafe(|| {
                     if let Some(member) = member {
-                        member.cancel(true);
+                        child::cancel(&*member, true);
                     }
                 })));
                 Step::Panicked(payload)
@@ -293,12 +272,12 @@ impl<E> TaskSet<E> {
     /// Polls a task. It may be a group, and so come back here: what is not needed for that is in
     /// functions of its own, since in debug builds each value of a frame costs stack at each level.
     #[inline(always)]
-    fn poll(&self, executor: &Executor, task: &Woken) -> Option<Step<E>> {
+    fn poll(&self, executor: &Executor, task: &Woken) -> Option<Step> {
         let child = self.child(task);
         let before = executor.left();
         let waker = task.id.waker();
         let running = executor.run(task.id, task.scope);
-        let polled = child.poll(&mut Context::from_waker(&waker));
+        let polled = child.poll(&mut Context::from_waker(&waker), false);
         drop(running);
         if polled.is_pending() {
             executor.settle(before);
@@ -308,7 +287,7 @@ impl<E> TaskSet<E> {
     }
 
     #[inline]
-    fn child(&self, task: &Woken) -> Rc<dyn Child<E>> {
+    fn child(&self, task: &Woken) -> Rc<dyn Child> {
         Rc::clone(&self.members.borrow()[task.member as usize])
     }
 
@@ -316,9 +295,9 @@ impl<E> TaskSet<E> {
         &self,
         executor: &Executor,
         task: &Woken,
-        child: Rc<dyn Child<E>>,
-        polled: Poll<Result<(), E>>,
-    ) -> Option<Step<E>> {
+        child: Rc<dyn Child>,
+        polled: Poll<Result<(), Failed>>,
+    ) -> Option<Step> {
         executor.charge();
         let scope = match polled {
             Poll::Ready(Err(_)) => executor.scope_of(task.id),
@@ -327,14 +306,14 @@ impl<E> TaskSet<E> {
         let member = self.forget(executor, task);
         // The last owner drops the value that nobody asked for.
         match (caught(|| drop((member, child))), polled) {
-            (Step::Polled, Poll::Ready(Err(error))) => Some(Step::Failed(error, scope)),
+            (Step::Polled, Poll::Ready(Err(failed))) => Some(Step::Failed(failed, scope)),
             (Step::Polled, _) => None,
             (step, _) => Some(step),
         }
     }
 
     /// The task has ended: frees its slot and its place.
-    fn forget(&self, executor: &Executor, task: &Woken) -> Option<Member<E>> {
+    fn forget(&self, executor: &Executor, task: &Woken) -> Option<Member> {
         let mut members = self.members.borrow_mut();
         let member = members.try_remove(task.member as usize)?;
         executor.slots().remove_slot(task.id);
@@ -353,7 +332,7 @@ impl<E> TaskSet<E> {
             .is_some_and(|home| !home.executor.is_entered())
         {
             for (_, member) in self.members.borrow().iter() {
-                member.strand();
+                member.head().strand();
             }
         }
     }
@@ -367,22 +346,22 @@ impl<E> TaskSet<E> {
         let members = self.members.take();
         for child in members.into_values() {
             if let Some(home) = &*self.home.borrow() {
-                home.executor.slots().remove_slot(child.id());
+                home.executor.slots().remove_slot(child.head().id());
             }
-            for step in [caught::<E>(|| child.cancel(false)), caught(|| drop(child))] {
+            for step in [caught(|| child::cancel(&*child, false)), caught(|| drop(child))] {
                 if let Step::Panicked(payload) = step {
                     first.get_or_insert(payload);
                 }
             }
         }
-        if let Step::Panicked(payload) = caught::<E>(|| self.leave()) {
+        if let Step::Panicked(payload) = caught(|| self.leave()) {
             first.get_or_insert(payload);
         }
         first
     }
 }
 
-impl<E> fmt::Debug for TaskSet<E> {
+impl fmt::Debug for TaskSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TaskSet")
             .field("tasks", &self.members.borrow().len())
@@ -392,7 +371,7 @@ impl<E> fmt::Debug for TaskSet<E> {
 }
 
 /// Runs code of the user that may panic.
-fn caught<E>(f: impl FnOnce()) -> Step<E> {
+fn caught(f: impl FnOnce()) -> Step {
     match catch_unwind(AssertUnwindSafe(f)) {
         Ok(()) => Step::Polled,
         Err(payload) => Step::Panicked(payload),

@@ -144,7 +144,7 @@ fn refuse_nesting() {
 /// # Ok::<_, soloio::Error>(())
 /// ```
 pub struct Runtime {
-    root: Rc<TaskSet<Error>>,
+    root: Rc<TaskSet>,
     root_key: SetKey,
     core: Rc<Core>,
     inbox: Inbox,
@@ -178,7 +178,7 @@ impl Runtime {
         })
     }
 
-    pub(crate) fn root(&self) -> &TaskSet<Error> {
+    pub(crate) fn root(&self) -> &TaskSet {
         &self.root
     }
 
@@ -309,10 +309,10 @@ impl Drop for Awake<'_> {
 }
 
 /// The main future's slot in the root set, freed however `block_on` ends.
-struct Body<'a>(&'a TaskSet<Error>);
+struct Body<'a>(&'a TaskSet);
 
 impl<'a> Body<'a> {
-    fn new(root: &'a TaskSet<Error>) -> Self {
+    fn new(root: &'a TaskSet) -> Self {
         root.add_body();
         Self(root)
     }

@@ -15,23 +15,19 @@
 //! All are counted; each kind is reported at most once a second.
 
 use std::convert::Infallible;
-use std::error::Error as StdError;
 use std::future::{Future, poll_fn};
-use std::panic::Location;
-use std::pin::pin;
-use std::rc::Rc;
-use std::task::Poll;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::leaving::closing_after;
 use super::listener::Listener;
-use super::report::Peer;
-use super::serving::{Kind, Place, Serving};
-use crate::error::{Error, Failure, Result};
+use super::serving::{Kind, Serving};
+use crate::error::{Error, Result};
+use crate::sys::beside::Beside;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::errno::{AcceptFailure, accept_failure};
 use crate::sys::spare::Spare;
-use crate::task::{Outcome, TaskGroup, move_on_after, yield_now};
+use crate::task::{move_on_after, yield_now};
 use crate::time::sleep;
 
 /// How long accepting pauses: when descriptors or memory ran out, or nothing else comes.
@@ -51,33 +47,80 @@ const GONE_IN_A_ROW: u32 = 100;
 /// by itself; a listener of the user's need not.)
 const BATCH: u32 = 64;
 
-/// Accepts, and starts a task in `group` for each connection, until an error of the listener.
-pub(super) async fn accept_all<'s, G, L, H, O, E>(
-    group: &'s TaskGroup<'s, '_, G>,
-    listener: &'s L,
-    serving: Rc<Serving<'s, H>>,
-) -> Result<Infallible>
+/// A listener whose connections get tasks, with the types of both forgotten: the loop is compiled
+/// once, however many servers a program has.
+pub(super) trait Accept {
+    /// Accepts a connection and starts its task, or closes it if the server sheds.
+    fn poll_one(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>>;
+
+    /// Nothing is being accepted any more.
+    fn leave(self: Pin<&mut Self>);
+
+    /// Aborts the listener.
+    fn abort(self: Pin<&mut Self>);
+}
+
+/// The listener, and what makes the future that accepts one.
+pub(super) struct Accepting<'a, L, M> {
+    listener: &'a L,
+    one: M,
+}
+
+impl<'a, L, M, F> Accepting<'a, L, M>
 where
-    G: Failure + 's,
     L: Listener,
-    H: AsyncFn(L::Stream) -> O + 's,
-    O: Outcome<E, Value = ()> + 's,
-    E: Failure + Into<Box<dyn StdError + Send + Sync>> + 's,
+    M: Fn() -> F,
+    F: Future<Output = Result<()>>,
 {
+    pub(super) fn new(listener: &'a L, one: M) -> impl Accept {
+        Beside::new(None, Self { listener, one })
+    }
+}
+
+impl<L, M, F> Accept for Beside<Option<F>, Accepting<'_, L, M>>
+where
+    L: Listener,
+    M: Fn() -> F,
+    F: Future<Output = Result<()>>,
+{
+    fn poll_one(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let (mut place, accepting) = self.parts();
+        if place.is_none() {
+            place.set(Some((accepting.one)()));
+        }
+        let one = place.as_mut().as_pin_mut();
+        let polled = one.map_or(Poll::Pending, |one| one.poll(cx));
+        if polled.is_ready() {
+            place.set(None);
+        }
+        polled
+    }
+
+    fn leave(self: Pin<&mut Self>) {
+        self.parts().0.set(None);
+    }
+
+    fn abort(self: Pin<&mut Self>) {
+        self.parts().1.listener.abort();
+    }
+}
+
+/// Accepts until an error of the listener.
+pub(super) async fn accept_all(
+    mut accept: Pin<&mut (dyn Accept + '_)>,
+    serving: &Serving<'_>,
+) -> Result<Infallible> {
     let mut trouble = Trouble::new();
     let mut accepted = 0;
     loop {
         serving.one_free().await?;
-        let (begun, peer) = match listener.accept_from().await {
-            Ok(begun) => begun,
-            Err(error) => {
-                trouble.pass_over(error, listener, &serving).await?;
-                continue;
-            }
-        };
+        let one = poll_fn(|cx| accept.as_mut().poll_one(cx)).await;
+        if let Err(error) = one {
+            trouble.pass_over(error, accept.as_mut(), serving).await?;
+            continue;
+        }
         trouble.gone = 0;
         trouble.shed = None;
-        start(group, &serving, begun, peer);
         accepted += 1;
         if accepted % BATCH == 0 {
             yield_now().await?;
@@ -85,90 +128,26 @@ where
     }
 }
 
-/// Accepts what waits already, to whom a connection is a promise, until one round of the loop
+/// Accepts what waits already, to which a connection is a promise, until one round of the loop
 /// brings no other, or as many run as may.
-pub(super) async fn accept_waiting<'s, G, L, H, O, E>(
-    group: &'s TaskGroup<'s, '_, G>,
-    listener: &'s L,
-    serving: &Rc<Serving<'s, H>>,
-) where
-    G: Failure + 's,
-    L: Listener,
-    H: AsyncFn(L::Stream) -> O + 's,
-    O: Outcome<E, Value = ()> + 's,
-    E: Failure + Into<Box<dyn StdError + Send + Sync>> + 's,
-{
+pub(super) async fn accept_waiting(
+    mut accept: Pin<&mut (dyn Accept + '_)>,
+    serving: &Serving<'_>,
+) {
     for _ in 0..LAST {
         if !serving.has_free() {
-            return;
+            break;
         }
-        let (mut accept, mut round) = (pin!(listener.accept_from()), pin!(sleep(Duration::ZERO)));
-        let accepted = poll_fn(|cx| match accept.as_mut().poll(cx) {
-            Poll::Ready(accepted) => Poll::Ready(accepted.ok()),
-            Poll::Pending => round.as_mut().poll(cx).map(|_| None),
+        let mut round = pin!(sleep(Duration::ZERO));
+        let accepted = poll_fn(|cx| match accept.as_mut().poll_one(cx) {
+            Poll::Ready(accepted) => Poll::Ready(accepted.is_ok()),
+            Poll::Pending => round.as_mut().poll(cx).map(|_| false),
         });
-        let Some((begun, peer)) = accepted.await else {
-            return;
-        };
-        start(group, serving, begun, peer);
-    }
-}
-
-/// Starts the task of a connection.
-fn start<'s, G, S, H, O, E>(
-    group: &'s TaskGroup<'s, '_, G>,
-    serving: &Rc<Serving<'s, H>>,
-    begun: impl Future<Output = Result<S>> + 's,
-    peer: Peer,
-) where
-    G: Failure + 's,
-    S: 's,
-    H: AsyncFn(S) -> O + 's,
-    O: Outcome<E, Value = ()> + 's,
-    E: Failure + Into<Box<dyn StdError + Send + Sync>> + 's,
-{
-    let connection = connection(begun, serving.begin(peer));
-    let (keeper, spawned_at) = (Rc::clone(serving), Location::caller());
-    if serving.apart {
-        let serving = Rc::clone(serving);
-        // In a box, so that nothing else knows that it is in a scope.
-        let limited = async move {
-            Box::pin(serving.scope.run(connection)).await;
-        };
-        group.spawn_kept(limited, keeper, spawned_at);
-    } else {
-        group.spawn_kept(connection, keeper, spawned_at);
-    }
-}
-
-/// A connection's task. What is captured stays in it for good: an idle connection is mostly this.
-async fn connection<S, H, O, E>(begun: impl Future<Output = Result<S>>, place: Place<'_, H>)
-where
-    H: AsyncFn(S) -> O,
-    O: Outcome<E, Value = ()>,
-    E: Failure + Into<Box<dyn StdError + Send + Sync>>,
-{
-    let handled = async {
-        let ended = match begun.await {
-            Ok(stream) => (place.serving.handler)(stream)
-                .await
-                .into_result()
-                .map_err(ours),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = ended {
-            place.serving.failed(&error, &place.peer);
+        if !accepted.await {
+            break;
         }
-    };
-    closing_after(handled, |error| place.serving.failed(&error, &place.peer)).await;
-}
-
-/// The error of a handler as one of ours.
-fn ours<E: Failure + Into<Box<dyn StdError + Send + Sync>>>(error: E) -> Error {
-    match error.is_cancelled() {
-        true => Error::Cancelled,
-        false => Error::from(error.into()),
     }
+    accept.leave();
 }
 
 /// What the loop remembers of the errors it has met.
@@ -190,11 +169,11 @@ impl Trouble {
     }
 
     /// Goes on after an error of accepting, or ends with it.
-    async fn pass_over<L: Listener, H>(
+    async fn pass_over(
         &mut self,
         error: Error,
-        listener: &L,
-        serving: &Serving<'_, H>,
+        accept: Pin<&mut (dyn Accept + '_)>,
+        serving: &Serving<'_>,
     ) -> Result<()> {
         let Error::Io(cause) = &error else {
             return Err(error);
@@ -212,7 +191,7 @@ impl Trouble {
             }
             AcceptFailure::Descriptors | AcceptFailure::Memory => {
                 serving.accept_failed(Kind::Exhausted, &error);
-                if failure == AcceptFailure::Descriptors && self.shed(listener).await {
+                if failure == AcceptFailure::Descriptors && self.shed(accept, serving).await {
                     serving.shed_one();
                 }
                 // Over or not, the next accept tells.
@@ -223,24 +202,28 @@ impl Trouble {
     }
 
     /// Lets one client in on the descriptor in reserve, and closes it; true if there was one.
-    async fn shed<L: Listener>(&mut self, listener: &L) -> bool {
+    async fn shed(
+        &mut self,
+        mut accept: Pin<&mut (dyn Accept + '_)>,
+        serving: &Serving<'_>,
+    ) -> bool {
         let now = clock::now();
         let early = now - *self.shed.get_or_insert(now) < SHED_EVERY;
-        // Whoever took the reserve when it was lent out may have given it back.
+        // What took the reserve when it was lent out may have given it back.
         if early || !self.spare.refill() {
             return false;
         }
         self.shed = Some(now);
         self.spare.release();
-        let shed = {
-            let mut accept = pin!(listener.accept_begin());
-            // One poll, whatever it says: the reserve is not left open while others run.
-            poll_fn(|cx| {
-                let polled = accept.as_mut().poll(cx);
-                Poll::Ready(matches!(polled, Poll::Ready(Ok(_))))
-            })
-            .await
-        };
+        // One poll, whatever it says: the reserve is not left open while others run.
+        let shed = poll_fn(|cx| {
+            serving.sheds.set(true);
+            let polled = accept.as_mut().poll_one(cx);
+            accept.as_mut().leave();
+            serving.sheds.set(false);
+            Poll::Ready(matches!(polled, Poll::Ready(Ok(()))))
+        });
+        let shed = shed.await;
         self.spare.refill();
         shed
     }

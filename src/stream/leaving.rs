@@ -6,10 +6,12 @@
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::Poll;
 
-use crate::error::{Error, Result};
+use super::report::Peer;
+use super::serving::Serving;
+use crate::error::Result;
 
 /// A close under way.
 type Closing = Pin<Box<dyn Future<Output = Result<()>>>>;
@@ -44,21 +46,29 @@ impl Drop for Around {
     }
 }
 
-/// Runs a handler, and closes what it drops; `failed` is told what has not arrived.
-pub(super) async fn closing_after(handler: impl Future<Output = ()>, failed: impl Fn(Error)) {
-    let (mut handler, mut done) = (pin!(handler), false);
-    let mut closing = Vec::new();
+/// Runs a connection's handler, and closes what it drops; the server is told of each error.
+pub(super) async fn closing_after(
+    mut handler: Pin<&mut (dyn Future<Output = Result<()>> + '_)>,
+    serving: &Serving<'_>,
+    peer: &Peer,
+) {
+    let failed = |error| serving.failed(&error, peer);
+    let (mut done, mut closing) = (false, Vec::new());
     poll_fn(|cx| {
         if !done {
             let around = Around(DROPPED.replace(Some(std::mem::take(&mut closing))));
-            done = handler.as_mut().poll(cx).is_ready();
+            let polled = handler.as_mut().poll(cx);
             closing = DROPPED.take().unwrap_or_default();
             drop(around);
+            done = polled.is_ready();
+            if let Poll::Ready(Err(error)) = polled {
+                failed(error);
+            }
         }
         closing.retain_mut(|close| match close.as_mut().poll(cx) {
             Poll::Pending => true,
             Poll::Ready(closed) => {
-                closed.unwrap_or_else(&failed);
+                closed.unwrap_or_else(failed);
                 false
             }
         });

@@ -47,6 +47,7 @@ mod report;
 #[cfg(feature = "relay")]
 mod send_file;
 mod serve;
+mod served;
 mod serving;
 
 pub use any::AnyByteStream;

@@ -10,9 +10,10 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::accepting::{accept_all, accept_waiting};
+use super::accepting::{Accept, accept_all, accept_waiting};
 use super::listener::Listener;
 use super::report::{Hook, Peer};
+use super::served::{Served, Serves};
 use super::serving::{ServeCounters, Serving};
 use crate::error::{Error, Failure, Result};
 use crate::task::{Outcome, TaskGroup, move_on_after, task_group};
@@ -251,22 +252,21 @@ impl<'a, L, H, E> Serve<'a, L, H, E> {
         O: Outcome<E, Value = ()> + 's,
         E: Failure + Into<Boxed> + 's,
     {
-        let Self {
-            listener,
-            handler,
-            max_connections,
-            on_error,
-            counters,
-            ending: Ending { signal, limit },
-            ..
-        } = self;
-        let serving = Serving::new(handler, max_connections, on_error, counters, true);
-        let accepting = accept_all(group, listener, Rc::clone(&serving));
-        until(signal, accepting).await?;
-        accept_waiting(group, listener, &serving).await;
-        listener.abort();
-        drained(&serving, limit).await?;
-        serving.all_ended().await
+        let (served, ending) = self.begin::<true>();
+        let served: Rc<dyn Serves<'s, G> + 's> = served;
+        let accept = Rc::clone(&served).accept(group);
+        conduct(accept, served.serving(), ending).await?;
+        served.serving().all_ended().await
+    }
+
+    fn begin<const APART: bool>(self) -> (Rc<Served<'a, L, H, E, APART>>, Ending<'a>) {
+        let served = Served {
+            listener: self.listener,
+            handler: self.handler,
+            serving: Serving::new(self.max_connections, self.on_error, self.counters),
+            error: PhantomData,
+        };
+        (Rc::new(served), self.ending)
     }
 }
 
@@ -291,42 +291,38 @@ where
     type IntoFuture = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(run(self))
+        let (served, ending) = self.begin::<false>();
+        Box::pin(run(served, ending))
     }
 }
 
 /// Serves in a group of its own.
-async fn run<'a, L, H, O, E>(serve: Serve<'a, L, H, E>) -> Result<()>
-where
-    L: Listener,
-    H: AsyncFn(L::Stream) -> O + 'a,
-    O: Outcome<E, Value = ()> + 'a,
-    E: Failure + Into<Boxed> + 'a,
-{
-    let Serve {
-        listener,
-        handler,
-        max_connections,
-        on_error,
-        counters,
-        ending: Ending { signal, limit },
-        ..
-    } = serve;
-    let serving = Serving::new(handler, max_connections, on_error, counters, false);
+async fn run<'a>(served: Rc<dyn Serves<'a, Error> + 'a>, ending: Ending<'a>) -> Result<()> {
+    let serving = served.serving();
     let running = task_group(async |group| -> Result<()> {
-        let accepting = accept_all(group, listener, Rc::clone(&serving));
-        until(signal, accepting).await?;
-        accept_waiting(group, listener, &serving).await;
-        listener.abort();
         // The group ends with the last connection.
-        drained(&serving, limit).await
+        conduct(Rc::clone(&served).accept(group), serving, ending).await
     });
     // Dropped are only connections that outstayed the limit and did not end with the errors either.
     serving.scope.run(running).await.unwrap_or(Ok(()))
 }
 
+/// Accepts until the server is told to end, then lets the connections end.
+async fn conduct(
+    mut accept: Pin<Box<dyn Accept + '_>>,
+    serving: &Serving<'_>,
+    ending: Ending<'_>,
+) -> Result<()> {
+    until(ending.signal, accept_all(accept.as_mut(), serving)).await?;
+    accept.as_mut().leave();
+    accept_waiting(accept.as_mut(), serving).await;
+    accept.as_mut().abort();
+    drop(accept);
+    drained(serving, ending.limit).await
+}
+
 /// Waits until all connections have ended, or cancels them when the limit is over.
-async fn drained<H>(serving: &Serving<'_, H>, limit: Option<Duration>) -> Result<()> {
+async fn drained(serving: &Serving<'_>, limit: Option<Duration>) -> Result<()> {
     let limit = limit.unwrap_or(Duration::MAX);
     if move_on_after(limit, serving.all_ended()).await?.is_none() {
         serving.scope.cancel("the server has drained long enough");

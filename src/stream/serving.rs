@@ -3,8 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,10 +10,11 @@ use std::task::{Poll, Waker, ready};
 
 use super::report::{Hook, Peer, Reports};
 use crate::error::{Error, Panicked, Result};
+use crate::executor::Payload;
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
 use crate::sys::clock::{self, Nanos};
-use crate::task::{CancelScope, Keeper};
+use crate::task::CancelScope;
 
 /// How often errors of accepting are reported at most: in each of the two kinds, once in it.
 const REPORT_EVERY: Nanos = 1_000_000_000;
@@ -116,9 +115,8 @@ pub(super) enum Kind {
     Exhausted,
 }
 
-/// A server that is running.
-pub(super) struct Serving<'a, H> {
-    pub(super) handler: H,
+/// A server that is running, but for its listener and its handler.
+pub(super) struct Serving<'a> {
     counters: ServeCounters,
     max: u64,
     reports: Reports<'a>,
@@ -132,21 +130,13 @@ pub(super) struct Serving<'a, H> {
     waiting: RefCell<Option<Waker>>,
     /// What its connections run in, so that those that outstay the limit can be cancelled.
     pub(super) scope: CancelScope,
-    /// Each connection has to enter the scope by itself: its group is somebody else's.
-    pub(super) apart: bool,
+    /// What is accepted now is closed at once.
+    pub(super) sheds: Cell<bool>,
 }
 
-impl<'a, H> Serving<'a, H> {
-    /// With `apart`, the connections are in a group of somebody else.
-    pub(super) fn new(
-        handler: H,
-        max: usize,
-        hook: Option<Hook<'a>>,
-        counters: ServeCounters,
-        apart: bool,
-    ) -> Rc<Self> {
-        Rc::new(Self {
-            handler,
+impl<'a> Serving<'a> {
+    pub(super) fn new(max: usize, hook: Option<Hook<'a>>, counters: ServeCounters) -> Self {
+        Self {
             counters,
             max: u64::try_from(max).unwrap_or(u64::MAX),
             reports: Reports::new(hook),
@@ -155,8 +145,8 @@ impl<'a, H> Serving<'a, H> {
             ended: Cell::new(0),
             waiting: RefCell::new(None),
             scope: CancelScope::new(),
-            apart,
-        })
+            sheds: Cell::new(false),
+        }
     }
 
     /// Waits until fewer connections run than may.
@@ -204,11 +194,9 @@ impl<'a, H> Serving<'a, H> {
     }
 
     /// Counts a connection that begins.
-    pub(super) fn begin(self: &Rc<Self>, peer: Peer) -> Place<'a, H> {
+    pub(super) fn begin(&self) {
         add(&self.counters.0.accepted, 1);
         add(&self.counters.0.active, 1);
-        let serving = Rc::clone(self);
-        Place { serving, peer }
     }
 
     /// A connection ended with an error or a panic.
@@ -236,44 +224,21 @@ impl<'a, H> Serving<'a, H> {
         add(&self.counters.0.shed, 1);
     }
 
-    fn notice_end(&self) {
+    /// A connection's panic is its own error.
+    #[cold]
+    pub(super) fn panicked(&self, payload: Payload) {
+        let error = Error::Panicked(Panicked::new(payload));
+        self.failed(&error, &self.last.replace(Peer::Unknown));
+    }
+
+    /// The connection with this peer has ended. If it is a panic that ends it, that is told next.
+    pub(super) fn end(&self, peer: &mut Peer) {
+        self.last.replace(std::mem::replace(peer, Peer::Unknown));
         add(&self.counters.0.active, -1);
         self.ended.set(self.ended.get().wrapping_add(1));
         let waiting = self.waiting.take();
         if let Some(waiting) = waiting {
             waiting.wake();
-        }
-    }
-}
-
-/// A connection's place, given back when the connection ends.
-pub(super) struct Place<'a, H> {
-    pub(super) serving: Rc<Serving<'a, H>>,
-    pub(super) peer: Peer,
-}
-
-impl<H> Drop for Place<'_, H> {
-    fn drop(&mut self) {
-        // If it is a panic that drops it, the keeper reports that next.
-        self.serving
-            .last
-            .replace(std::mem::replace(&mut self.peer, Peer::Unknown));
-        self.serving.notice_end();
-    }
-}
-
-/// A connection's panic is its own error.
-impl<H> Keeper for Rc<Serving<'_, H>> {
-    const KEEPS: bool = true;
-
-    fn keep<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
-        match catch_unwind(AssertUnwindSafe(f)) {
-            Ok(value) => Some(value),
-            Err(payload) => {
-                let error = Error::Panicked(Panicked::new(payload));
-                self.failed(&error, &self.last.replace(Peer::Unknown));
-                None
-            }
         }
     }
 }

@@ -1,28 +1,26 @@
-//! How a group is cancelled, and where the errors go that come after its first.
+//! How a group is cancelled, and where the errors of its tasks go.
 
 use std::cell::{Cell, RefCell};
 
 use super::group::TaskGroup;
+use crate::error::{Error, Failure};
 use crate::executor::remote::Post;
 use crate::executor::{SetKey, waker};
 use crate::runtime::context::{self, Core};
 use crate::runtime::scopes::ScopeKey;
 
-/// What a group and the one who polls it know of its end.
-pub(super) struct Ending<'env, E> {
+/// What a group and what polls it know of its end.
+pub(super) struct Ending {
     /// The runtime that it was polled in, and its scope there.
     pub(super) home: Cell<(u64, ScopeKey)>,
     pub(super) cancelled: Cell<bool>,
-    /// Where the errors after the first one go.
-    others: Cell<Option<&'env RefCell<Vec<E>>>>,
 }
 
-impl<E> Ending<'_, E> {
+impl Ending {
     pub(super) fn new() -> Self {
         Self {
             home: Cell::new((0, 0)),
             cancelled: Cell::new(false),
-            others: Cell::new(None),
         }
     }
 
@@ -42,13 +40,6 @@ impl<E> Ending<'_, E> {
         }
     }
 
-    /// An error that is not the group's result.
-    pub(super) fn keep(&self, error: E) {
-        if let Some(others) = self.others.get() {
-            others.borrow_mut().push(error);
-        }
-    }
-
     /// The group will not be polled again, or not there: its scope ends.
     pub(super) fn leave(&self) {
         let (serial, scope) = self.home.take();
@@ -62,6 +53,73 @@ impl<E> Ending<'_, E> {
             if let Some(remote) = waker::by_serial(serial) {
                 remote.post(Post::Scope(scope));
             }
+        }
+    }
+}
+
+/// The errors of a group's tasks, each in its place.
+pub(super) struct Errors<'env, E> {
+    /// That of the task that has just failed.
+    pub(super) latest: Cell<Option<E>>,
+    /// What ended the group.
+    first: Cell<Option<E>>,
+    /// That of a child that ended because something around the group is cancelled.
+    told: Cell<Option<E>>,
+    /// Where those after the first one go.
+    others: Cell<Option<&'env RefCell<Vec<E>>>>,
+}
+
+/// Where the latest error goes, or what is an error by itself.
+pub(super) enum Keep {
+    First,
+    Told,
+    Other,
+    Nowhere,
+    /// The group was polled outside a runtime: what ended it.
+    NoRuntime,
+    /// The group was dropped for a cancel: what ended it.
+    Cancelled,
+}
+
+/// [`Errors`] with the type of the errors forgotten.
+pub(super) trait KeepErrors {
+    fn keep(&self, how: Keep);
+}
+
+impl<E> Errors<'_, E> {
+    pub(super) fn new() -> Self {
+        Self {
+            latest: Cell::new(None),
+            first: Cell::new(None),
+            told: Cell::new(None),
+            others: Cell::new(None),
+        }
+    }
+
+    /// The error that the group ends with. What a child could not finish, the whole could not,
+    /// even if the body could.
+    pub(super) fn end(&self) -> Option<E> {
+        self.first.take().or_else(|| self.told.take())
+    }
+}
+
+impl<E: Failure> KeepErrors for Errors<'_, E> {
+    fn keep(&self, how: Keep) {
+        let latest = self.latest.take();
+        match how {
+            Keep::First => self.first.set(latest),
+            Keep::Told => {
+                let told = self.told.take();
+                self.told.set(told.or(latest));
+            }
+            Keep::Other => {
+                if let (Some(others), Some(error)) = (self.others.get(), latest) {
+                    others.borrow_mut().push(error);
+                }
+            }
+            Keep::Nowhere => {}
+            Keep::NoRuntime => self.first.set(Some(Error::NoRuntime.into())),
+            Keep::Cancelled => self.first.set(Some(Error::Cancelled.into())),
         }
     }
 }
@@ -110,6 +168,6 @@ impl<'env, E> TaskGroup<'_, 'env, E> {
     /// assert_eq!(others.borrow()[0].to_string(), "second");
     /// ```
     pub fn keep_errors_in(&self, others: &'env RefCell<Vec<E>>) {
-        self.ending.others.set(Some(others));
+        self.errors.others.set(Some(others));
     }
 }

@@ -1,142 +1,37 @@
-//! A child's result: the cell it is left in, and the handle that awaits it.
+//! The handle of a task, which awaits its result.
 
 use std::cell::Cell;
 use std::fmt;
 use std::future::{Future, poll_fn};
-
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
-use super::outcome::Outcome;
-use crate::error::{Error, Failure, Result, TaskFailed};
-use crate::executor::{Place, TaskId};
+use crate::error::{Error, Result, TaskFailed};
+use crate::executor::{Head, Place, State};
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
 
-/// Why a task has no value to give.
-#[derive(Debug, Clone, Copy)]
-enum Missing {
-    /// It was cancelled: by its handle, or with what is around it.
-    Cancelled,
-    /// Its error is the group's.
-    Failed,
-    /// Its panic went on in what polled it.
-    Panicked,
-    /// There is none yet, or no more.
-    Taken,
-}
-
-/// Where a child leaves its result, beside (never inside) the cell of its future.
-pub(super) struct Join<T> {
-    result: Cell<Result<T, Missing>>,
-    finished: Cell<bool>,
-    cancelled: Cell<bool>,
-    joiner: Cell<Option<Waker>>,
-    /// That of nobody until it has a slot: waking it does nothing then.
-    id: Cell<TaskId>,
-    /// The number is one of a runtime that does not run now.
-    stranded: Cell<bool>,
-}
-
-impl<T> Join<T> {
-    pub(super) fn new() -> Self {
-        Self {
-            result: Cell::new(Err(Missing::Taken)),
-            finished: Cell::new(false),
-            cancelled: Cell::new(false),
-            joiner: Cell::new(None),
-            id: Cell::new(TaskId::NOBODY),
-            stranded: Cell::new(false),
+/// Waits until the task has ended.
+fn poll_finished(head: &Head, wait: &mut Wait, cx: &Context<'_>) -> Poll<Result<()>> {
+    context::poll_with(|core| {
+        ready!(wait.admit_wait(core, cx))?;
+        if head.is_finished() {
+            return Poll::Ready(Ok(()));
         }
-    }
-
-    /// The child has ended. Wakes the task that waits for it.
-    fn publish(&self, result: Result<T, Missing>) {
-        self.result.set(result);
-        self.finished.set(true);
-        if let Some(joiner) = self.joiner.take() {
-            joiner.wake();
-        }
-    }
-
-    /// The child's future is dropped: its handle will have no value.
-    pub(super) fn give_up(&self, panicked: bool) {
-        if !self.is_finished() {
-            self.publish(Err(match panicked {
-                true => Missing::Panicked,
-                false => Missing::Cancelled,
-            }));
-        }
-    }
-
-    /// The child ended by itself: its value goes to the handle, its error to the group.
-    pub(super) fn take<O, E>(&self, outcome: O) -> Result<(), E>
-    where
-        O: Outcome<E, Value = T>,
-        E: Failure,
-    {
-        let (result, ended) = match outcome.into_result() {
-            Ok(value) => (Ok(value), Ok(())),
-            Err(error) if error.is_cancelled() => (Err(Missing::Cancelled), Err(error)),
-            Err(error) => (Err(Missing::Failed), Err(error)),
-        };
-        self.publish(result);
-        ended
-    }
-
-    fn poll_finished(&self, wait: &mut Wait, cx: &Context<'_>) -> Poll<Result<()>> {
-        context::poll_with(|core| {
-            ready!(wait.admit_wait(core, cx))?;
-            if self.is_finished() {
-                return Poll::Ready(Ok(()));
-            }
-            let old = self.joiner.replace(Some(cx.waker().clone()));
-            drop(old);
-            wait.pend(core, cx)
-        })
-    }
-
-    /// The value, once.
-    fn take_result(&self) -> Result<T, Missing> {
-        let result = self.result.replace(Err(Missing::Taken));
-        result.inspect_err(|missing| self.result.set(Err(*missing)))
-    }
-
-    pub(super) fn is_finished(&self) -> bool {
-        self.finished.get()
-    }
-
-    pub(super) fn is_cancelled(&self) -> bool {
-        self.cancelled.get()
-    }
-
-    pub(super) fn set_id(&self, id: TaskId) {
-        self.id.set(id);
-    }
-
-    pub(super) fn id(&self) -> TaskId {
-        self.id.get()
-    }
-
-    pub(super) fn strand(&self) {
-        self.stranded.set(true);
-    }
-
-    /// The number as the handle may use it.
-    fn task(&self) -> TaskId {
-        match self.stranded.get() {
-            true => TaskId::NOBODY,
-            false => self.id.get(),
-        }
-    }
+        head.set_joiner(cx.waker());
+        wait.pend(core, cx)
+    })
 }
 
 /// A task's cell, seen by its handle.
 pub(super) trait Joinable<T> {
-    fn join(&self) -> &Join<T>;
+    fn head(&self) -> &Head;
+
+    /// The value, once.
+    fn take_value(&self) -> Option<T>;
 }
 
 /// Awaits a task's result; the task itself belongs to its group.
@@ -170,11 +65,11 @@ impl<'s, T> TaskHandle<'s, T> {
     /// [`Error::Cancelled`] that it ends with is no error of its group's; any other one is. Nothing
     /// happens if it has ended already.
     pub fn cancel(&self) {
-        let join = self.cell.join();
-        if join.is_finished() || join.cancelled.replace(true) {
+        let head = self.cell.head();
+        if !head.cancel() {
             return;
         }
-        let id = join.task();
+        let id = head.task();
         // Told to its operations at once if it is this task that is running, or one around it.
         if let Some(core) = context::current() {
             core.cancel_task(id);
@@ -199,7 +94,7 @@ impl<'s, T> TaskHandle<'s, T> {
     pub fn named(mut self, name: impl Into<Rc<str>>) -> Self {
         let name = name.into();
         if let Some(core) = context::current() {
-            let id = self.cell.join().task();
+            let id = self.cell.head().task();
             core.executor.set_name(id, Rc::clone(&name));
         }
         self.name = Some(name);
@@ -243,41 +138,48 @@ impl<'s, T> TaskHandle<'s, T> {
     /// ```
     pub async fn wait(&mut self) -> Result<()> {
         let mut wait = Wait::new(&"the end of a task");
-        poll_fn(|cx| self.cell.join().poll_finished(&mut wait, cx)).await
+        poll_fn(|cx| poll_finished(self.cell.head(), &mut wait, cx)).await
     }
 
     /// True when the task has ended, one way or another.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.cell.join().is_finished()
-    }
-
-    #[cold]
-    fn without(&self, missing: Missing) -> Error {
-        self.failed(match missing {
-            Missing::Cancelled => return Error::Cancelled,
-            Missing::Failed => "ended with an error, which is its group's",
-            Missing::Panicked => "panicked",
-            Missing::Taken => "has given its value already",
-        })
+        self.cell.head().is_finished()
     }
 
     /// The error of a task that has not said that it is ready, and will not.
     #[cold]
     pub(super) fn not_ready(&self) -> Error {
-        match self.cell.join().take_result() {
-            Err(Missing::Cancelled) => Error::Cancelled,
+        match self.cell.head().state() {
+            State::Cancelled => Error::Cancelled,
             _ => self.failed("has not said that it was ready"),
         }
     }
 
     fn failed(&self, reason: &'static str) -> Error {
-        Error::TaskFailed(Box::new(TaskFailed {
-            name: self.name.as_deref().map(str::to_owned),
-            spawned_at: self.place,
-            reason,
-        }))
+        failed(reason, self.name.as_deref(), self.place)
     }
+}
+
+/// The error of a task that has no value to give.
+#[cold]
+fn without(state: State, name: Option<&str>, place: Place) -> Error {
+    let reason = match state {
+        State::Cancelled => return Error::Cancelled,
+        State::Failed => "ended with an error, which is its group's",
+        State::Panicked => "panicked",
+        State::Running | State::Done | State::Taken => "has given its value already",
+    };
+    failed(reason, name, place)
+}
+
+#[cold]
+fn failed(reason: &'static str, name: Option<&str>, spawned_at: Place) -> Error {
+    Error::TaskFailed(Box::new(TaskFailed {
+        name: name.map(str::to_owned),
+        spawned_at,
+        reason,
+    }))
 }
 
 impl<T> Future for TaskHandle<'_, T> {
@@ -287,12 +189,17 @@ impl<T> Future for TaskHandle<'_, T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
         let this = self.get_mut();
-        let join = this.cell.join();
-        if context::current().is_some() || !join.is_finished() {
-            ready!(join.poll_finished(&mut this.wait, cx))?;
+        let head = this.cell.head();
+        if context::current().is_some() || !head.is_finished() {
+            ready!(poll_finished(head, &mut this.wait, cx))?;
         }
-        let result = join.take_result();
-        Poll::Ready(result.map_err(|missing| this.without(missing)))
+        Poll::Ready(match this.cell.take_value() {
+            Some(value) => {
+                head.take();
+                Ok(value)
+            }
+            None => Err(without(head.state(), this.name.as_deref(), this.place)),
+        })
     }
 }
 

@@ -1,21 +1,53 @@
-//! Whose affair a task's panic is.
+//! Says whose affair a task's end is: where its error goes, and whether its panic goes on.
 
-/// Stands beside a task that is somebody's own affair, such as a server's connection.
+use std::cell::Cell;
+use std::convert::Infallible;
+
+use crate::error::Failure;
+use crate::executor::{Failed, Payload};
+
+/// Stands beside a task, in its cell.
 pub(crate) trait Keeper {
-    /// Whether it is to be asked at all. Where not, nothing of it is on the stack: groups may be
-    /// nested a thousand deep.
-    const KEEPS: bool;
+    /// The error that the task may end with.
+    type Error;
 
-    /// Calls `f`, which polls or drops the task; `None` if that panicked and its group is not to
-    /// hear of it.
-    fn keep<R>(&self, f: impl FnOnce() -> R) -> Option<R>;
+    /// Whether panics are caught for it. Where not, nothing of that is on the stack: groups may be
+    /// nested a thousand deep.
+    const CATCHES: bool;
+
+    /// Takes the task's error.
+    fn fail(&self, error: Self::Error) -> Failed;
+
+    /// Takes the panic of the task's poll or drop, or gives it back: then it goes on.
+    fn panicked(&self, payload: Payload) -> Option<Payload>;
 }
 
-/// Nobody: a panic is the group's.
+/// A task of the runtime itself, which ends with a value. Its panic goes on.
 impl Keeper for () {
-    const KEEPS: bool = false;
+    type Error = Infallible;
+    const CATCHES: bool = false;
 
-    fn keep<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
-        Some(f())
+    fn fail(&self, never: Infallible) -> Failed {
+        match never {}
+    }
+
+    fn panicked(&self, payload: Payload) -> Option<Payload> {
+        Some(payload)
+    }
+}
+
+/// A task of a group: here is the place for its error. Its panic goes on, and ends the group.
+impl<E: Failure> Keeper for &Cell<Option<E>> {
+    type Error = E;
+    const CATCHES: bool = false;
+
+    fn fail(&self, error: E) -> Failed {
+        let by_cancel = error.is_cancelled();
+        self.set(Some(error));
+        Failed { by_cancel }
+    }
+
+    fn panicked(&self, payload: Payload) -> Option<Payload> {
+        Some(payload)
     }
 }

@@ -2,20 +2,23 @@
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | `children.rs` | a child's future in its cell; the one lifetime erasure |
 //! | `cores.rs` | `per_core`: one loop on each of several threads |
-//! | `group.rs` | `task_group`: owns and polls the children; the one lifetime erasure |
-//! | `ending.rs` | how a group is cancelled, and where its later errors go |
+//! | `group.rs` | `task_group`: children that borrow what is outside the call |
+//! | `ending.rs` | how a group is cancelled, and where the errors of its tasks go |
 //! | `handle.rs` | `TaskHandle`: a child's result |
 //! | `join.rs` | `join`, `try_join`: several futures in one task, until all are done |
-//! | `keeper.rs` | whose affair a task's panic is |
+//! | `keeper.rs` | where a task's error goes, and whose affair its panic is |
 //! | `race.rs` | `race`: several futures in one task, until the first is done |
 //! | `outcome.rs` | what a child may end with |
 //! | `rejected.rs` | programs that must not compile (documentation tests) |
 //! | `root.rs` | `Runtime::spawn` |
+//! | `run.rs` | polls a group until all have ended, and drops what is left |
 //! | `scope.rs` | `CancelScope`, `shield` |
 //! | `start.rs` | `TaskGroup::start`: waits until a child is ready |
 //! | `timeout.rs` | `fail_after`, `move_on_after`, and the same with a moment |
 
+mod children;
 #[cfg(feature = "cores")]
 mod cores;
 mod ending;
@@ -30,6 +33,7 @@ mod race;
 #[cfg(doctest)]
 mod rejected;
 mod root;
+mod run;
 mod scope;
 mod start;
 mod timeout;

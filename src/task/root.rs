@@ -1,14 +1,14 @@
 //! The tasks of the runtime itself, which are in no group.
 
+use std::convert::Infallible;
 use std::future::{Future, IntoFuture};
 use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Context;
 
-use super::group::TaskCell;
+use super::children::TaskCell;
 use super::handle::TaskHandle;
-use crate::error::Error;
 use crate::runtime::Runtime;
 use crate::sys::beside::together;
 
@@ -35,10 +35,10 @@ impl Runtime {
         F::Output: 'static,
     {
         let ended = |future: Pin<&mut F::IntoFuture>, cx: &mut Context<'_>| {
-            future.poll(cx).map(Ok::<_, Error>)
+            future.poll(cx).map(Ok::<_, Infallible>)
         };
         let cell = TaskCell::new(together(future.into_future(), ended), ());
-        let child = Rc::<TaskCell<_, _, Error, ()>>::clone(&cell);
+        let child = Rc::<TaskCell<_, _, _>>::clone(&cell);
         let place = Location::caller();
         self.root().insert(child, place);
         TaskHandle::new(cell, place)

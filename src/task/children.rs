@@ -1,0 +1,201 @@
+//! Owns a group's child: its future in place, which is polled and dropped there.
+//!
+//! # Why this is sound
+//!
+//! The future that [`task_group`](super::task_group) returns owns its children and polls them
+//! itself, together with the body. So a child lives inside what it borrows from: leaking the
+//! group's future leaks its children and polls them never again; dropping it drops them before
+//! anything they borrow.
+//!
+//! Three things make it hold, and each has a test that fails to compile (or to run) without it:
+//!
+//! * `'s` of [`TaskGroup`] is *invariant* and chosen by the group's own frame (the body is
+//!   `for<'s>`). What a child borrows must outlive `'s`, so it stands outside the call, in `'env`;
+//!   a local of the body does not.
+//! * A child is stored with its lifetime erased, because a group that is borrowed for `'s` cannot
+//!   have a drop of its own that mentions `'s`. [`Run`](super::run::Run) makes up for that: its drop
+//!   closes the group and drops body and children *in place*, before the group's cells and before
+//!   `'env`.
+//! * A child's cell is shared with its handle, so it may outlive the group. What is left in it
+//!   then is the result, never the future.
+//!
+//! ```text
+//!   task_group(body) ─ frame: [ set of children | body's future ]      <- one future, polled
+//!                                  │                                       as a whole
+//!                                  └ cell: { future in place | result, joiner, cancel flag }
+//! ```
+
+#![allow(
+    unsafe_code,
+    reason = "the one lifetime erasure, and pinning in a shared cell"
+)]
+
+use std::cell::{Cell, RefCell, RefMut};
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use super::group::TaskGroup;
+use super::handle::{Joinable, TaskHandle};
+use super::keeper::Keeper;
+use super::outcome::Outcome;
+use crate::executor::{self, Child, Failed, Head, Payload, Place, State};
+use crate::runtime::context;
+
+/// A child: its future, and beside it what the handle sees.
+pub(super) struct TaskCell<F, T, K> {
+    /// Pinned: never moved out, dropped in place. Borrowed only by its set, while it polls or
+    /// drops the future.
+    future: RefCell<Option<F>>,
+    value: Cell<Option<T>>,
+    head: Head,
+    keeper: K,
+}
+
+impl<F, T, K> Child for TaskCell<F, T, K>
+where
+    F: Future<Output: Outcome<K::Error, Value = T>>,
+    K: Keeper,
+{
+    fn poll(&self, cx: &mut Context<'_>, told: bool) -> Poll<Result<(), Failed>> {
+        if self.head.is_cancelled() && !told {
+            return poll_cancelled(self, cx);
+        }
+        let mut place = self.future.borrow_mut();
+        let outcome = if K::CATCHES {
+            match catch_unwind(AssertUnwindSafe(|| Self::pinned(&mut place).poll(cx))) {
+                Ok(polled) => ready!(polled),
+                Err(payload) => {
+                    drop(place);
+                    return Poll::Ready(broken_off(self, payload));
+                }
+            }
+        } else {
+            ready!(Self::pinned(&mut place).poll(cx))
+        };
+        // It is done: dropped where it is, then its outcome is handed over.
+        *place = None;
+        drop(place);
+        Poll::Ready(self.finish(outcome))
+    }
+
+    fn drop_future(&self) {
+        drop(self.future.try_borrow_mut().map(|mut place| *place = None));
+    }
+
+    fn panicked(&self, payload: Payload) -> Option<Payload> {
+        self.keeper.panicked(payload)
+    }
+
+    fn head(&self) -> &Head {
+        &self.head
+    }
+}
+
+impl<F, T, K> TaskCell<F, T, K>
+where
+    F: Future<Output: Outcome<K::Error, Value = T>>,
+    K: Keeper,
+{
+    #[inline]
+    pub(super) fn new(future: F, keeper: K) -> Rc<Self> {
+        Rc::new(Self {
+            future: RefCell::new(Some(future)),
+            value: Cell::new(None),
+            head: Head::new(),
+            keeper,
+        })
+    }
+
+    #[inline]
+    fn pinned<'p>(place: &'p mut RefMut<'_, Option<F>>) -> Pin<&'p mut F> {
+        let future = place.as_mut();
+        let future = future.expect("a task that has ended has left its set");
+        // SAFETY: the place is that of a cell, which lives in an `Rc` that is never unwrapped, so
+        // the future does not move; it leaves its place only by being overwritten, which drops it
+        // where it is.
+        unsafe { Pin::new_unchecked(future) }
+    }
+
+    /// The value goes to the handle, the error to the keeper.
+    fn finish(&self, outcome: F::Output) -> Result<(), Failed> {
+        match outcome.into_result() {
+            Ok(value) => {
+                self.value.set(Some(value));
+                self.head.end(State::Done);
+                Ok(())
+            }
+            Err(error) => {
+                let failed = self.keeper.fail(error);
+                self.head.end(match failed.by_cancel {
+                    true => State::Cancelled,
+                    false => State::Failed,
+                });
+                Err(failed)
+            }
+        }
+    }
+}
+
+/// Its handle asked for its end: its operations end with `Cancelled`; then it is dropped.
+#[cold]
+fn poll_cancelled(child: &dyn Child, cx: &mut Context<'_>) -> Poll<Result<(), Failed>> {
+    if let Some(core) = context::current() {
+        let scope = core.cancel_task(core.executor.task());
+        let cancelled = core.begin(scope);
+        match child.poll(cx, true) {
+            Poll::Pending if !core.is_over(scope, cancelled, cx) => return Poll::Pending,
+            Poll::Pending => {}
+            ended => return ended,
+        }
+    }
+    executor::cancel(child, false);
+    Poll::Ready(Ok(()))
+}
+
+/// Its poll panicked, which is the keeper's affair: what is left of it is dropped.
+#[cold]
+fn broken_off(child: &dyn Child, payload: Payload) -> Result<(), Failed> {
+    let none = child.panicked(payload);
+    debug_assert!(none.is_none(), "a keeper that catches keeps it");
+    executor::cancel(child, true);
+    Ok(())
+}
+
+impl<F, T, K> Joinable<T> for TaskCell<F, T, K> {
+    fn head(&self) -> &Head {
+        &self.head
+    }
+
+    fn take_value(&self) -> Option<T> {
+        self.value.take()
+    }
+}
+
+impl<'s, E> TaskGroup<'s, '_, E> {
+    /// Starts a child whose end is the affair of `keeper`; spawned at `place`.
+    #[inline]
+    pub(crate) fn spawn_kept<F, T, K>(
+        &'s self,
+        future: F,
+        keeper: K,
+        place: Place,
+    ) -> TaskHandle<'s, T>
+    where
+        F: Future<Output: Outcome<K::Error, Value = T>> + 's,
+        T: 's,
+        K: Keeper + 's,
+    {
+        let cell = TaskCell::new(future, keeper);
+        let child: Rc<dyn Child + 's> = Rc::<TaskCell<_, _, _>>::clone(&cell);
+        // SAFETY: only the lifetime changes. The set is private to this group, which is private to
+        // `task_group_with`: there `Run` drops every child's future in place before `'s` ends, on
+        // each way out; a frame that is leaked polls nothing any more. What may live longer is the
+        // cell with a result and a keeper in it, and only inside a handle, which has `'s` in it.
+        let child: Rc<dyn Child + 'static> = unsafe { std::mem::transmute(child) };
+        self.set.insert(child, place);
+        TaskHandle::new(cell, place)
+    }
+}
