@@ -112,7 +112,10 @@ impl TaskSet {
         let mut slots = executor.slots();
         let body = self.home.borrow().as_ref().and_then(|home| home.body);
         let members = self.members.borrow();
-        for id in body.into_iter().chain(members.iter().map(|(_, m)| m.head().id())) {
+        for id in body
+            .into_iter()
+            .chain(members.iter().map(|(_, m)| m.head().id()))
+        {
             // The set is being looked at, so nobody has to be told.
             let told = slots.wake(id);
             debug_assert!(told.is_none(), "a set that is looked at tells nobody");
@@ -152,7 +155,10 @@ impl TaskSet {
         };
         let mut slots = home.executor.slots();
         let members = self.members.borrow();
-        members.iter().map(|(_, m)| slots.label(m.head().id())).collect()
+        members
+            .iter()
+            .map(|(_, m)| slots.label(m.head().id()))
+            .collect()
     }
 
     /// Frees the slots, but not the futures.
@@ -348,7 +354,10 @@ impl TaskSet {
             if let Some(home) = &*self.home.borrow() {
                 home.executor.slots().remove_slot(child.head().id());
             }
-            for step in [caught(|| child::cancel(&*child, false)), caught(|| drop(child))] {
+            for step in [
+                caught(|| child::cancel(&*child, false)),
+                caught(|| drop(child)),
+            ] {
                 if let Step::Panicked(payload) = step {
                     first.get_or_insert(payload);
                 }

@@ -130,10 +130,7 @@ pub(super) async fn accept_all(
 
 /// Accepts what waits already, to which a connection is a promise, until one round of the loop
 /// brings no other, or as many run as may.
-pub(super) async fn accept_waiting(
-    mut accept: Pin<&mut (dyn Accept + '_)>,
-    serving: &Serving<'_>,
-) {
+pub(super) async fn accept_waiting(mut accept: Pin<&mut (dyn Accept + '_)>, serving: &Serving<'_>) {
     for _ in 0..LAST {
         if !serving.has_free() {
             break;

@@ -68,7 +68,10 @@ impl<'a, 'env, V, E> Value<'a, 'env, V, E> {
     pub(super) fn result(&mut self) -> Result<V, E> {
         match self.errors.end() {
             Some(error) => Err(error),
-            None => Ok(self.value.take().expect("a body without an error has a value")),
+            None => Ok(self
+                .value
+                .take()
+                .expect("a body without an error has a value")),
         }
     }
 }

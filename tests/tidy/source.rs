@@ -17,11 +17,11 @@ pub(crate) struct Source {
 impl Source {
     pub(crate) fn new(path: &str, text: &str) -> Self {
         let code = blank(text);
-        let inline = words(&code, "#[cfg(test)]")
-            .map(|at| at..block_after(&code, at).map_or(at, |block| block.end));
         let tests = match path.starts_with("src/") && path.ends_with("/tests.rs") {
             true => std::iter::once(0..code.len()).collect(),
-            false => inline.collect(),
+            false => words(&code, "#[cfg(test)]")
+                .map(|at| at..block_after(&code, at).map_or(at, |block| block.end))
+                .collect(),
         };
         Self {
             path: path.to_owned(),

@@ -8,7 +8,7 @@ use crate::tls_support::{loose_tls, old_tls, tls, trickle as trickling};
 ///
 /// * a dropped peer is the end: here it is a broken connection, for data may be missing;
 /// * what was sent before a drop arrives: here only the data of sends that returned arrives, not
-/// what a cancelled one had given to the stream;
+///   what a cancelled one had given to the stream;
 /// * a close may be dropped midway: here the peer gets a part, and then a broken connection.
 macro_rules! laws_of_owners {
     ($kind:ident, $pair:expr) => {
