@@ -154,6 +154,8 @@ pub use stream::{
     MemoryStream, MultiListener, ObjectReceiver, ObjectSender, ObjectStreamStatistics, Peer, Serve,
     ServeCounters, TrySendError, create_memory_byte_stream, create_memory_object_stream,
 };
+#[cfg(feature = "futures-core")]
+pub use stream::{Items, items};
 #[cfg(feature = "relay")]
 pub use stream::{Relay, RelaySide, Relayed, relay};
 #[cfg(feature = "extras")]

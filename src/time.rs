@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
@@ -140,6 +140,7 @@ pub fn interval(period: Duration) -> Interval {
     Interval {
         period,
         next: None,
+        waits: false,
         sleep: Timer::new(When::After(period)),
     }
 }
@@ -150,6 +151,8 @@ pub struct Interval {
     period: Duration,
     /// The tick that is waited for; `None` before the first poll.
     next: Option<Nanos>,
+    /// The sleep is set to it.
+    waits: bool,
     sleep: Timer,
 }
 
@@ -165,15 +168,35 @@ impl Interval {
     ///
     /// Dropping the future loses no tick.
     pub async fn tick(&mut self) -> Result<()> {
+        // One that was dropped has left its sleep in the middle.
+        self.waits = false;
+        poll_fn(|cx| self.poll_tick(cx)).await
+    }
+
+    fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let period = When::After(self.period);
         let due = *self.next.get_or_insert_with(|| period.deadline());
-        self.sleep.reset(When::Deadline(due));
-        poll_fn(|cx| Pin::new(&mut self.sleep).poll(cx)).await?;
+        if !self.waits {
+            self.sleep.reset(When::Deadline(due));
+        }
+        let slept = Pin::new(&mut self.sleep).poll(cx);
+        self.waits = slept.is_pending();
+        ready!(slept)?;
         let period = Nanos::try_from(self.period.as_nanos())
             .unwrap_or(NEVER)
             .max(1);
         let missed = clock::now().saturating_sub(due) / period;
         self.next = Some(due.saturating_add(period.saturating_mul(missed + 1)));
-        Ok(())
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Its ticks, as [`tick`](Interval::tick) gives them; it has no end.
+#[cfg(feature = "futures-core")]
+impl futures_core::Stream for Interval {
+    type Item = Result<()>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<()>>> {
+        self.poll_tick(cx).map(Some)
     }
 }

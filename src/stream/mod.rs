@@ -5,6 +5,8 @@
 //! | `byte_stream.rs` | the contracts of byte streams: a few polls, and futures over them |
 //! | `futures.rs` | these futures |
 //! | `io.rs` | a stream with places for crates that poll: `Io` |
+//! | `futures_io.rs` | `Io` with the I/O traits of futures-io |
+//! | `items.rs` | a `Stream` of futures-core of what comes again and again |
 //! | `pointers.rs` | what leads to a stream is one, by the macros for layers that pass calls on |
 //! | `data.rs` | what a stream is given to send |
 //! | `face.rs` | the inherent methods of our own streams, which mirror the contracts |
@@ -32,7 +34,11 @@ mod byte_stream;
 mod data;
 mod face;
 mod futures;
+#[cfg(feature = "futures-io")]
+mod futures_io;
 mod io;
+#[cfg(feature = "futures-core")]
+mod items;
 pub(crate) mod leaving;
 mod listener;
 mod memory;
@@ -56,6 +62,8 @@ pub use byte_stream::{ByteReceiveStream, ByteSendStream, ByteStream};
 pub(crate) use data::{Data, Rest};
 pub(crate) use face::{byte_stream_face, socket_stream};
 pub use io::Io;
+#[cfg(feature = "futures-core")]
+pub use items::{Items, items};
 pub use listener::Listener;
 pub(crate) use listener::{AtOnce, serve_face};
 pub use memory::{MemoryStream, create_memory_byte_stream};

@@ -50,6 +50,8 @@ mod executor;
 mod foreign_fds;
 mod foreign_loop;
 mod fork;
+#[cfg(all(feature = "futures-core", feature = "futures-io"))]
+mod futures_traits;
 #[cfg(feature = "full")]
 mod fuzzed;
 mod group_model;
