@@ -94,7 +94,7 @@ stage_tree() {
     fi
     local options stated wrong=0 counts=()
     for options in '' '--no-default-features' '--no-default-features --features aws-lc-rs' \
-        '--features anyhow'; do
+        '--features anyhow' '--features futures-core,futures-io'; do
         # shellcheck disable=SC2086 # the options are words
         count="$(packages_of_library normal,build $options | wc -l)"
         echo "${options:-default}: $count"
@@ -129,20 +129,21 @@ lint_sets=(
     '--no-default-features'
     '--no-default-features --features full'
     '--no-default-features --features full,tls'
-    '--features aws-lc-rs,anyhow'
+    '--features aws-lc-rs,anyhow,futures-core,futures-io'
 )
 
 # What is tested in other ways: the core, TLS without a provider, with the other one and anyhow.
 test_sets=(
     '--no-default-features'
     '--no-default-features --features full,tls'
-    '--no-default-features --features full,aws-lc-rs,anyhow'
+    '--no-default-features --features full,aws-lc-rs,anyhow,futures-core,futures-io'
 )
 
-# Those of `full` in Cargo.toml: each is to compile alone, and with TLS.
+# Those of `full` in Cargo.toml, and others: each is to compile alone, and with TLS.
 single_features() {
     awk '/^full = \[/{ inside = 1; next } inside && /^\]/{ exit }
         inside { gsub(/[", ]/, ""); print }' Cargo.toml
+    printf '%s\n' futures-core futures-io
 }
 
 stage_clippy() {
@@ -185,7 +186,7 @@ stage_features() {
     for options in "${test_sets[@]}"; do
         filter=
         [[ "$options" != *tls* ]] || filter=tls
-        [[ "$options" != *anyhow* ]] || filter='tls clean_up'
+        [[ "$options" != *anyhow* ]] || filter='tls clean_up futures_traits'
         echo "with $options"
         # shellcheck disable=SC2086 # the options and the filter are words
         limit 900 cargo test --package soloio $options --lib --test it -- $filter 2>&1 | tee -a "$work/features.log"

@@ -191,7 +191,8 @@ FURTHER = [
     ("one_server", "three_servers", "a further server, thin LTO", True),
     ("one_group", "three_groups", "a further task group, thin LTO", False),
 ]
-CRATES = [[], CORE, ["--no-default-features", "--features", "aws-lc-rs"], ["--features", "anyhow"]]
+CRATES = [[], CORE, ["--no-default-features", "--features", "aws-lc-rs"], ["--features", "anyhow"],
+          ["--features", "futures-core,futures-io"]]
 
 
 def table(head, rows):

@@ -87,7 +87,9 @@
 //!
 //! All is there by default. `default-features = false` leaves the core, and each of `adopt`,
 //! `cores`, `dump`, `extras`, `options`, `relay`, `signal`, `threads`, `udp-batch` and `unix-ext`
-//! brings what it names (`full`: all of them, and `tls12`); README.md has a table.
+//! brings what it names (`full`: all of them, and `tls12`); README.md has a table. `futures-io` and
+//! `futures-core`, which are not there by default, bring the traits of these crates for [`Io`], and
+//! a `Stream` of what is accepted or received again and again.
 //!
 //! # What always holds
 //!
@@ -152,7 +154,7 @@ pub use signal::{Signal, SignalReceiver, ctrl_c, open_signal_receiver};
 pub use stream::{
     AnyByteStream, Buffered, ByteReceiveStream, ByteSendStream, ByteStream, Io, Listener,
     MemoryStream, MultiListener, ObjectReceiver, ObjectSender, ObjectStreamStatistics, Peer, Serve,
-    ServeCounters, TrySendError, create_memory_byte_stream, create_memory_object_stream,
+    ServeCounters, TrySendError, create_memory_byte_stream, create_memory_object_stream, stopping,
 };
 #[cfg(feature = "futures-core")]
 pub use stream::{Items, items};

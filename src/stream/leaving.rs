@@ -11,6 +11,7 @@ use std::task::Poll;
 
 use super::report::Peer;
 use super::serving::Serving;
+use super::stopping::told;
 use crate::error::Result;
 
 /// A close under way.
@@ -57,7 +58,7 @@ pub(super) async fn closing_after(
     poll_fn(|cx| {
         if !done {
             let around = Around(DROPPED.replace(Some(std::mem::take(&mut closing))));
-            let polled = handler.as_mut().poll(cx);
+            let polled = told(&serving.stop, || handler.as_mut().poll(cx));
             closing = DROPPED.take().unwrap_or_default();
             drop(around);
             done = polled.is_ready();

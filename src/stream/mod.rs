@@ -19,6 +19,7 @@
 //! | `accepting.rs` | the accept loop, written once |
 //! | `leaving.rs` | closes what a handler drops while bytes are on their way |
 //! | `serving.rs` | what the loop and its connections share: places, counters |
+//! | `stopping.rs` | tells the handlers of a server that it stops |
 //! | `memory.rs` | a connected pair of streams without a kernel |
 //! | `relay/` | two streams made one, both ways |
 //! | `send_file.rs` | part of a file, by the kernel where it can |
@@ -55,6 +56,7 @@ mod send_file;
 mod serve;
 mod served;
 mod serving;
+mod stopping;
 
 pub use any::AnyByteStream;
 pub use buffered::Buffered;
@@ -80,6 +82,7 @@ pub use relay::{Relay, RelaySide, Relayed, relay};
 pub use report::Peer;
 pub use serve::Serve;
 pub use serving::ServeCounters;
+pub use stopping::stopping;
 
 use crate::error::{Error, Result};
 

@@ -154,7 +154,8 @@ impl<'a, L, H, E> Serve<'a, L, H, E> {
     /// Ends the server when `signal` is done, whatever it is done with: what waits in the backlog
     /// is accepted (at most 4,096 connections, and as
     /// [`max_connections`](Self::max_connections) allows), then the listener is aborted, and the
-    /// connections that run go on to their end, for as long as [`drain`](Self::drain) allows.
+    /// connections that run go on to their end, for as long as [`drain`](Self::drain) allows; their
+    /// handlers are told by [`stopping`](crate::stopping).
     ///
     /// Connections that are not accepted then are reset, unless others (another process, say)
     /// listen on a duplicate of the socket.
@@ -314,6 +315,7 @@ async fn conduct(
     ending: Ending<'_>,
 ) -> Result<()> {
     until(ending.signal, accept_all(accept.as_mut(), serving)).await?;
+    serving.stop.set();
     accept.as_mut().leave();
     accept_waiting(accept.as_mut(), serving).await;
     accept.as_mut().abort();

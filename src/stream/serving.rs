@@ -13,6 +13,7 @@ use crate::error::{Error, Panicked, Result};
 use crate::executor::Payload;
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
+use crate::sync::ThreadEvent;
 use crate::sys::clock::{self, Nanos};
 use crate::task::CancelScope;
 
@@ -130,6 +131,8 @@ pub(super) struct Serving<'a> {
     waiting: RefCell<Option<Waker>>,
     /// What its connections run in, so that those that outstay the limit can be cancelled.
     pub(super) scope: CancelScope,
+    /// It is told to stop; handlers wait for that.
+    pub(super) stop: ThreadEvent,
     /// What is accepted now is closed at once.
     pub(super) sheds: Cell<bool>,
 }
@@ -145,6 +148,7 @@ impl<'a> Serving<'a> {
             ended: Cell::new(0),
             waiting: RefCell::new(None),
             scope: CancelScope::new(),
+            stop: ThreadEvent::new(),
             sheds: Cell::new(false),
         }
     }

@@ -121,6 +121,8 @@ mod serve_exhausted;
 mod serve_in_group;
 mod serve_reports;
 #[cfg(feature = "threads")]
+mod serve_stopping;
+#[cfg(feature = "threads")]
 mod serve_with;
 #[cfg(feature = "full")]
 mod shared_listeners;

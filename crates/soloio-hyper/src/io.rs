@@ -1,0 +1,147 @@
+//! A byte stream with hyper's I/O traits: [`HyperIo`].
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use soloio::{ByteStream, Error, Io, Room, Sleep, sleep};
+
+/// A byte stream as hyper wants it; received straight into hyper's own buffers.
+///
+/// Made of a stream, of a reference to one, or of an `Rc` or `Arc`. It is `Send` if the stream is.
+/// An error holds that of soloio: a cancelled scope ends hyper's connection with
+/// [`soloio::Error::Cancelled`] in its error.
+#[derive(Debug)]
+pub struct HyperIo<S: ByteStream> {
+    io: Io<S>,
+    /// What was received before hyper had it.
+    ahead: Vec<u8>,
+    /// How long a write may wait, and the wait if there is one.
+    limit: Duration,
+    stalled: Option<Box<Sleep>>,
+}
+
+impl<S: ByteStream> HyperIo<S> {
+    /// Gives a stream hyper's traits.
+    #[must_use]
+    pub fn new(stream: S) -> Self {
+        Self::with(stream, Vec::new(), Duration::MAX)
+    }
+
+    /// The same with bytes that were received already, and a limit for writes that wait.
+    pub(crate) fn with(stream: S, ahead: Vec<u8>, limit: Duration) -> Self {
+        Self {
+            io: Io::new(stream),
+            ahead,
+            limit,
+            stalled: None,
+        }
+    }
+
+    /// The stream.
+    #[must_use]
+    pub fn get_ref(&self) -> &S {
+        self.io.get_ref()
+    }
+
+    /// The stream, and bytes that were received from it and that hyper has not asked for yet.
+    #[must_use]
+    pub fn into_inner(self) -> (S, Vec<u8>) {
+        (self.io.into_inner(), self.ahead)
+    }
+
+    /// Ends a write that waits for longer than the limit.
+    fn limited<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        polled: Poll<soloio::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match polled {
+            Poll::Ready(done) => {
+                self.stalled = None;
+                Poll::Ready(done.map_err(io::Error::from))
+            }
+            Poll::Pending if self.limit == Duration::MAX => Poll::Pending,
+            Poll::Pending => {
+                let limit = self.limit;
+                let stalled = self.stalled.get_or_insert_with(|| Box::new(sleep(limit)));
+                match Pin::new(&mut **stalled).poll(cx) {
+                    Poll::Ready(Ok(())) => Poll::Ready(Err(Error::TimedOut.into())),
+                    // A cancel is told to the write itself.
+                    Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
+                }
+            }
+        }
+    }
+}
+
+impl<S: ByteStream> Read for HyperIo<S> {
+    #[inline]
+    #[allow(unsafe_code, reason = "hyper's memory need not be initialised")]
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.ahead.is_empty() {
+            let count = this.ahead.len().min(buf.remaining());
+            buf.put_slice(&this.ahead[..count]);
+            this.ahead.drain(..count);
+            if this.ahead.is_empty() {
+                this.ahead = Vec::new();
+            }
+            return Poll::Ready(Ok(()));
+        }
+        // SAFETY: a `Room` writes initialised bytes only, and never takes one back.
+        let mut room = Room::uninit(unsafe { buf.as_mut() });
+        let polled = this.io.poll_receive(cx, &mut room);
+        let count = room.len();
+        // SAFETY: a `Room` counts the bytes itself that were written at the front of its memory,
+        // whichever stream it was handed to.
+        unsafe { buf.advance(count) };
+        polled.map_err(io::Error::from)
+    }
+}
+
+impl<S: ByteStream> Write for HyperIo<S> {
+    #[inline]
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    #[inline]
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = this.io.poll_send(cx, bufs);
+        this.limited(cx, polled)
+    }
+
+    #[inline]
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let polled = this.io.poll_flush(cx);
+        this.limited(cx, polled)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let polled = this.io.poll_send_eof(cx);
+        this.limited(cx, polled)
+    }
+}
