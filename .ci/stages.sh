@@ -29,6 +29,7 @@ about() {
     clippy) echo "lints over everything, warnings denied" ;;
     tests) echo "cargo test, as the README says" ;;
     sim) echo "the simulated world: against Linux, and soloio in it" ;;
+    companions) echo "hyper and tokio's traits on soloio: their tests, examples, documents" ;;
     features) echo "the tests that features change, with each set of them" ;;
     docs) echo "documentation, warnings denied" ;;
     examples) echo "examples build, the tour runs" ;;
@@ -170,6 +171,18 @@ stage_sim() {
     local counted
     counted="$(count_tests "$work/sim.log")"
     [[ "$counted" != "0 passed"* ]] || { echo "no test ran"; return 1; }
+    note "ok, $counted"
+}
+
+# Crates of their own, as they bring parts of tokio: tests, examples against curl and Python.
+stage_companions() {
+    limit 600 cargo test --package soloio-hyper --package soloio-tokio-io --all-features 2>&1 |
+        tee "$work/companions.log"
+    local counted
+    counted="$(count_tests "$work/companions.log")"
+    [[ "$counted" != "0 passed"* ]] || { echo "no test ran"; return 1; }
+    # Without the features, too.
+    cargo clippy --package soloio-hyper -- -D warnings
     note "ok, $counted"
 }
 

@@ -244,7 +244,10 @@ fn connections_datagrams_and_objects_are_items() {
         assert!(poll_once(pin!(listener.accept())).await.is_pending());
 
         let (socket, sender) = (udp().await, udp().await);
-        sender.send_to(b"one", socket.local_addr()).await.expect("sent");
+        sender
+            .send_to(b"one", socket.local_addr())
+            .await
+            .expect("sent");
         let mut datagrams = items(|| socket.receive());
         assert_eq!(first(&mut datagrams).await.0, b"one");
 
@@ -279,8 +282,14 @@ fn signals_are_items() {
 #[test]
 fn an_error_is_an_item_and_what_stays_is_told_once() {
     run(async {
-        let mut outcomes = [Ok(1), Err(Error::WouldBlock), Ok(2), Err(Error::Closed), Ok(3)]
-            .into_iter();
+        let mut outcomes = [
+            Ok(1),
+            Err(Error::WouldBlock),
+            Ok(2),
+            Err(Error::Closed),
+            Ok(3),
+        ]
+        .into_iter();
         let mut all = items(|| std::future::ready(outcomes.next().expect("no more is asked for")));
         assert!(matches!(all.next().await, Some(Ok(1))));
         assert!(matches!(all.next().await, Some(Err(Error::WouldBlock))));
@@ -295,7 +304,9 @@ fn a_cancel_ends_a_loop_over_items() {
     run(async {
         let listener = tcp_listener().await;
         let ended = move_on_after(Duration::from_millis(1), async {
-            items(|| listener.accept()).try_for_each(async |_| Ok(())).await
+            items(|| listener.accept())
+                .try_for_each(async |_| Ok(()))
+                .await
         });
         assert!(ended.await.expect("moves on").is_none());
         assert!(poll_once(pin!(listener.accept())).await.is_pending());

@@ -13,9 +13,7 @@ use axum::Router;
 use axum::routing::get;
 use hyper_util::service::TowerToHyperService;
 use soloio::tls::{TlsListener, server_config};
-use soloio::{
-    Error, Result, Signal, block_on, create_tcp_listener, open_signal_receiver, sleep,
-};
+use soloio::{Error, Result, Signal, block_on, create_tcp_listener, open_signal_receiver, sleep};
 use soloio_hyper::Http;
 
 /// An answer that takes a while: a stop waits for it.

@@ -14,7 +14,9 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 fn main() -> Result<()> {
     let parsed = std::env::args().skip(1).map(|uri| uri.parse());
-    let uris: Vec<Uri> = parsed.collect::<std::result::Result<_, _>>().map_err(Error::other)?;
+    let uris: Vec<Uri> = parsed
+        .collect::<std::result::Result<_, _>>()
+        .map_err(Error::other)?;
     block_on(task_group(async |group| {
         let spawner = Spawner::new();
         let running = group.spawn(spawner.clone().run());
@@ -23,7 +25,10 @@ fn main() -> Result<()> {
             let answer = client.get(uri.clone()).await.map_err(Error::other)?;
             let (status, version) = (answer.status(), answer.version());
             let body = answer.into_body().collect().await.map_err(Error::other)?;
-            println!("{uri}: {status} by {version:?}, {} bytes", body.to_bytes().len());
+            println!(
+                "{uri}: {status} by {version:?}, {} bytes",
+                body.to_bytes().len()
+            );
             Ok(())
         };
         task_group(async |group| {

@@ -1,7 +1,7 @@
 //! A server of HTTP/1 and HTTP/2: `hyper_server [ADDRESS]`.
 //!
-//! `GET /` greets, `POST /echo` gives back what it is sent, as it comes. Limits for slow clients are
-//! on by themselves; ctrl-c and SIGTERM end it: idle connections at once, those that run within
+//! `GET /` greets, `POST /echo` gives back what it is sent, as it comes. Limits for slow clients
+//! are on by themselves; ctrl-c and SIGTERM end it: idle connections at once, those that run within
 //! 10 s.
 //!
 //!     curl http://127.0.0.1:8080/
@@ -22,7 +22,10 @@ async fn answer(request: Request<RequestBody>) -> Result<Response<Body>> {
     let (status, body) = match (request.method(), request.uri().path()) {
         (&Method::GET, "/") => (StatusCode::OK, Either::Left("Hello, world!\n".into())),
         (&Method::POST, "/echo") => (StatusCode::OK, Either::Right(request.into_body())),
-        _ => (StatusCode::NOT_FOUND, Either::Left("Nothing is here.\n".into())),
+        _ => (
+            StatusCode::NOT_FOUND,
+            Either::Left("Nothing is here.\n".into()),
+        ),
     };
     let mut response: Response<Body> = Response::new(body);
     *response.status_mut() = status;

@@ -30,7 +30,6 @@ impl RequestBody {
     }
 
     /// hyper's body, without the limit.
-    #[must_use]
     pub fn into_inner(self) -> Incoming {
         self.inner
     }

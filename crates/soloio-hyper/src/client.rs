@@ -100,7 +100,10 @@ impl Connector {
 
     async fn connect(self, uri: Uri) -> Result<ClientIo> {
         let host = uri.host().unwrap_or_default();
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let host = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned();
         let is_https = uri.scheme_str() == Some("https");
         let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
         let connect = async {
@@ -111,7 +114,9 @@ impl Connector {
             #[cfg(feature = "tls")]
             return self.tls.connect(host, port).await;
             #[cfg(not(feature = "tls"))]
-            return Err(Error::other("https needs the feature `tls` of soloio-hyper"));
+            return Err(Error::other(
+                "https needs the feature `tls` of soloio-hyper",
+            ));
         };
         fail_after(self.timeout, connect).await
     }

@@ -29,13 +29,15 @@
 //!
 //! | name | what it is |
 //! |---|---|
-//! | [`Http`] | connections of a server: HTTP/1 or HTTP/2, told by their first bytes (feature `server`) |
-//! | `client_builder`, `Connector` | a pooled client over hyper-util, with TLS (features `client`, `tls`) |
+//! | [`Http`] | connections of a server, HTTP/1 or HTTP/2 by their first bytes |
+//! | `client_builder`, `Connector` | a pooled client over hyper-util, with TLS |
 //! | [`HyperIo`] | a byte stream with hyper's I/O traits |
 //! | [`SoloTimer`] | soloio's timers for hyper |
-//! | [`GroupExecutor`] | spawns into a task group: what is spawned may borrow and need not be `Send` |
+//! | [`GroupExecutor`] | spawns into a task group what may borrow and need not be `Send` |
 //! | [`Spawner`] | spawns from anywhere into where [`Spawner::run`] runs |
-//! | [`http1`], [`http2`] | hyper's own builders, with the timer without which their limits are off |
+//! | [`http1`], [`http2`] | hyper's own builders, with the timer that their limits need |
+//!
+//! Features: `server` (on by default), `client`, and `tls` for the client.
 
 #[cfg(feature = "server")]
 mod body;
@@ -56,3 +58,8 @@ pub use io::HyperIo;
 #[cfg(feature = "server")]
 pub use server::{Http, http1, http2};
 pub use timer::SoloTimer;
+
+/// The programs of the document are compiled, and run where they can.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

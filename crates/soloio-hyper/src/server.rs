@@ -11,9 +11,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1 as h1, http2 as h2};
 use hyper::service::Service;
 use hyper::{Request, Response};
-use soloio::{
-    ByteStream, Error, Failure, Result, fail_after, sleep, stopping, task_group,
-};
+use soloio::{ByteStream, Error, Result, fail_after, sleep, stopping, task_group, yield_now};
 
 use crate::body::RequestBody;
 use crate::executor::GroupExecutor;
@@ -140,7 +138,11 @@ impl Http {
             }
         };
         match ended {
-            Err(error) if !error.is_timeout() => Err(as_ours(error)),
+            Err(error) if !error.is_timeout() => {
+                // hyper does not always show what its error was: a cancel is told here once more.
+                yield_now().await?;
+                Err(Error::other(error))
+            }
             _ => Ok(()),
         }
     }
@@ -215,14 +217,6 @@ where
         Poll::Pending
     })
     .await
-}
-
-fn as_ours(error: hyper::Error) -> Error {
-    let error: Boxed = error.into();
-    match error.is_cancelled() {
-        true => Error::Cancelled,
-        false => Error::from(error),
-    }
 }
 
 /// A service whose requests have a limit on their bodies.

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use hyper::rt;
@@ -15,16 +15,30 @@ use hyper::rt;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SoloTimer;
 
-struct Sleep(soloio::Sleep);
+/// A wait; `None` once a cancel was told to it, which nothing follows.
+struct Sleep(Option<soloio::Sleep>);
+
+impl Sleep {
+    fn boxed(sleep: soloio::Sleep) -> Pin<Box<dyn rt::Sleep>> {
+        Box::pin(Self(Some(sleep)))
+    }
+}
 
 impl Future for Sleep {
     type Output = ();
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        match Pin::new(&mut self.0).poll(cx) {
-            Poll::Ready(Ok(())) => Poll::Ready(()),
-            Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
+        let Some(sleep) = &mut self.0 else {
+            return Poll::Pending;
+        };
+        let slept = ready!(Pin::new(sleep).poll(cx));
+        match slept {
+            Ok(()) => Poll::Ready(()),
+            Err(_) => {
+                self.0 = None;
+                Poll::Pending
+            }
         }
     }
 }
@@ -33,16 +47,17 @@ impl rt::Sleep for Sleep {}
 
 impl rt::Timer for SoloTimer {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn rt::Sleep>> {
-        Box::pin(Sleep(soloio::sleep(duration)))
+        Sleep::boxed(soloio::sleep(duration))
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn rt::Sleep>> {
-        Box::pin(Sleep(soloio::sleep_until(deadline)))
+        Sleep::boxed(soloio::sleep_until(deadline))
     }
 
     fn reset(&self, sleep: &mut Pin<Box<dyn rt::Sleep>>, deadline: Instant) {
-        match sleep.as_mut().downcast_mut_pin::<Sleep>() {
-            Some(own) => own.get_mut().0.reset(deadline),
+        let own = sleep.as_mut().downcast_mut_pin::<Sleep>();
+        match own.and_then(|own| own.get_mut().0.as_mut()) {
+            Some(own) => own.reset(deadline),
             None => *sleep = self.sleep_until(deadline),
         }
     }

@@ -114,3 +114,8 @@ impl<S: ByteStream> AsyncWrite for TokioIo<S> {
         self.get_mut().0.poll_send_eof(cx).map_err(io::Error::from)
     }
 }
+
+/// The programs of the document are compiled, and run where they can.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

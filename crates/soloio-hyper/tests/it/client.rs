@@ -17,7 +17,9 @@ use soloio_hyper::{Connector, Http, RequestBody, Spawner, client_builder};
 
 type Pooled = Client<Connector, Full<Bytes>>;
 
-async fn echo(request: Request<RequestBody>) -> std::result::Result<Response<RequestBody>, Infallible> {
+async fn echo(
+    request: Request<RequestBody>,
+) -> std::result::Result<Response<RequestBody>, Infallible> {
     Ok(Response::new(request.into_body()))
 }
 
@@ -55,7 +57,8 @@ fn a_connection_is_used_again() {
             let to = uri(&format!("http://{}/", listener.local_addr()));
             let http = Http::new();
             let serve = listener
-                .serve(async |stream| http.serve_connection(stream, service_fn(echo)).await);
+                .serve(async |stream| http.serve_connection(stream, service_fn(echo)).await)
+                .on_error(|_, _| {});
             let counters = serve.counters();
             task_group(async |group| {
                 let server = group.spawn(serve);
@@ -81,10 +84,16 @@ fn https_agrees_on_http2_and_shares_one_connection() {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("made");
     let key = made.signing_key.serialize_der().try_into().expect("a key");
     let config = server_config().certificate(vec![made.cert.der().clone()], key);
-    let config = config.alpn(["h2", "http/1.1"]).build().expect("a configuration");
+    let config = config
+        .alpn(["h2", "http/1.1"])
+        .build()
+        .expect("a configuration");
     let mut roots = rustls::RootCertStore::empty();
     roots.add(made.cert.der().clone()).expect("a certificate");
-    let trust = client_config().roots(roots).alpn(["h2", "http/1.1"]).build();
+    let trust = client_config()
+        .roots(roots)
+        .alpn(["h2", "http/1.1"])
+        .build();
     let trust = trust.expect("a configuration");
     let fetched = with_client(
         |connector| connector.tls_config(Arc::clone(&trust)),
@@ -94,7 +103,8 @@ fn https_agrees_on_http2_and_shares_one_connection() {
             let listener = TlsListener::new(tcp, config);
             let http = Http::new();
             let serve = listener
-                .serve(async |stream| http.serve_connection(stream, service_fn(echo)).await);
+                .serve(async |stream| http.serve_connection(stream, service_fn(echo)).await)
+                .on_error(|_, _| {});
             let counters = serve.counters();
             let fetch = async |length: usize| -> Result<()> {
                 let body = Bytes::from(vec![b'x'; length]);
@@ -156,7 +166,16 @@ fn what_cannot_be_reached_is_an_error_and_what_is_slow_is_cut() {
 fn python_serves_it() {
     let folder = env!("CARGO_MANIFEST_DIR");
     let python = Command::new("python3")
-        .args(["-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", folder])
+        .args([
+            "-u",
+            "-m",
+            "http.server",
+            "0",
+            "--bind",
+            "127.0.0.1",
+            "--directory",
+            folder,
+        ])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn();
@@ -167,7 +186,11 @@ fn python_serves_it() {
     let mut line = String::new();
     let stdout = python.stdout.take().expect("piped");
     BufReader::new(stdout).read_line(&mut line).expect("a line");
-    let url = line.split(['(', ')']).nth(1).expect("its address").to_owned();
+    let url = line
+        .split(['(', ')'])
+        .nth(1)
+        .expect("its address")
+        .to_owned();
     let fetched = with_client(
         |connector| connector,
         async |client| {

@@ -1,6 +1,6 @@
 //! The parts by themselves: timer, executors, I/O, and what can travel.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

@@ -31,12 +31,16 @@ impl Running {
     /// The address in the line `{kind} {address}`.
     pub(crate) fn address(&mut self, kind: &str) -> String {
         let line = self.line();
-        let address = line.strip_prefix(kind).unwrap_or_else(|| panic!("{line:?}"));
+        let address = line
+            .strip_prefix(kind)
+            .unwrap_or_else(|| panic!("{line:?}"));
         address.trim().to_owned()
     }
 
     pub(crate) fn terminate(&self) {
-        let kill = Command::new("kill").arg(self.child.id().to_string()).status();
+        let kill = Command::new("kill")
+            .arg(self.child.id().to_string())
+            .status();
         assert!(kill.expect("kill").success());
     }
 

@@ -25,7 +25,7 @@ fn waiting(slow: &ThreadEvent, drain: Duration) -> Server {
             }
             Ok::<_, Infallible>(Response::new(String::from(text)))
         };
-        let service = service_fn(|request| answer(request));
+        let service = service_fn(answer);
         let serve = listener.serve(async |stream| http.serve_connection(stream, &service).await);
         tell(serve.counters());
         serve.shutdown(stop.wait()).drain(drain).await
@@ -68,7 +68,10 @@ fn a_request_that_runs_has_its_answer_and_then_the_connection_ends() {
     assert_eq!(rest(&mut idle), b"");
     slow.set();
     let got = answer(&mut client);
-    assert!(got.contains("connection: close\r\n") && got.ends_with("done"), "{got}");
+    assert!(
+        got.contains("connection: close\r\n") && got.ends_with("done"),
+        "{got}"
+    );
     assert_eq!(rest(&mut client), b"");
     server.ended();
 }
@@ -77,9 +80,11 @@ fn a_request_that_runs_has_its_answer_and_then_the_connection_ends() {
 #[test]
 fn what_waits_in_the_backlog_is_answered() {
     let server = Server::start(async |listener, stop, tell| {
-        let hello = async |_| Ok::<_, Infallible>(Response::new(String::from("hello")));
+        let hello = async |_: Request<RequestBody>| {
+            Ok::<_, Infallible>(Response::new(String::from("hello")))
+        };
         let http = Http::new();
-        let service = service_fn(|request: Request<RequestBody>| hello(request));
+        let service = service_fn(hello);
         let serve = listener.serve(async |stream| http.serve_connection(stream, &service).await);
         tell(serve.counters());
         stop.wait().await?;
@@ -141,7 +146,8 @@ fn frames(bytes: &[u8]) -> Vec<u8> {
         let mut at = skip;
         types.clear();
         while let Some(head) = bytes.get(at..at + 9) {
-            let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+            let length =
+                usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
             types.push(head[3]);
             at += 9 + length;
         }
@@ -158,11 +164,11 @@ fn frames(bytes: &[u8]) -> Vec<u8> {
 fn a_server_that_is_dropped_drops_its_connections() {
     let server = Server::start(async |listener, stop, tell| {
         let http = Http::new();
-        let slow = async |_| {
+        let slow = async |_: Request<RequestBody>| {
             sleep(LONG).await.map_err(|error| error.to_string())?;
             Ok::<_, String>(Response::new(String::new()))
         };
-        let service = service_fn(|request: Request<RequestBody>| slow(request));
+        let service = service_fn(slow);
         let serve = listener.serve(async |stream| http.serve_connection(stream, &service).await);
         tell(serve.counters());
         let mut serve = std::pin::pin!(serve.into_future());

@@ -97,7 +97,9 @@ pub(crate) fn answer(stream: &mut TcpStream) -> String {
         let text = String::from_utf8_lossy(&all);
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
             let lines = head.lines();
-            let length = lines.filter_map(|line| line.strip_prefix("content-length: ")).next();
+            let length = lines
+                .filter_map(|line| line.strip_prefix("content-length: "))
+                .next();
             let length: usize = length.map_or(0, |length| length.parse().expect("a number"));
             if body.len() >= length {
                 assert_eq!(body.len(), length, "{text}");
