@@ -22,6 +22,7 @@
 //! | `resolver.rs` | who looks names up, off the loop |
 //! | `hosts.rs` | names that no server is asked for |
 //! | `foreign.rs` | waits for descriptors that are not ours |
+//! | `watched.rs` | one of them that stays watched |
 //! | `options.rs` | socket options, each given to the types that have it |
 //! | `sockets.rs` | the sockets of a type: what options are set on, what changes its loop |
 //! | `hand_over.rs` | a socket's way to another loop |
@@ -96,6 +97,8 @@ mod unix_bind;
 mod unix_datagram;
 #[cfg(feature = "unix-ext")]
 mod unix_fds;
+#[cfg(feature = "adopt")]
+mod watched;
 
 pub use crate::sys::addr::UnixName;
 #[cfg(feature = "unix-ext")]
@@ -139,6 +142,8 @@ pub use udp_options::Interface;
 pub use unix::{UnixListener, UnixStream, unix_socket_pair};
 #[cfg(feature = "unix-ext")]
 pub use unix_datagram::{ConnectedUnixDatagramSocket, UnixDatagram, UnixDatagramSocket};
+#[cfg(feature = "adopt")]
+pub use watched::Watched;
 
 /// The family of internet addresses to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

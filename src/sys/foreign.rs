@@ -24,6 +24,12 @@ pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, bool)> {
     }
 }
 
+/// True if calls on it may wait.
+pub(crate) fn is_blocking(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    // What asks for the flag asks for that of any descriptor.
+    socket2::SockRef::from(&fd).nonblocking().map(|is| !is)
+}
+
 /// The error of a file that the poller does not take.
 pub(crate) fn unwatched() -> io::Error {
     let message = "a regular file or a directory that the kernel does not watch";

@@ -206,3 +206,5 @@ mod unix_datagram;
 #[cfg(feature = "unix-ext")]
 mod unix_fds;
 mod wakers;
+#[cfg(feature = "adopt")]
+mod watched;
