@@ -60,8 +60,9 @@ impl<T: AsFd> Watched<T> {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if it is not non-blocking, as a call would then hold up the loop; [`Error::Io`]
-    /// if no descriptor is left. What cannot be watched, such as a file, is an error of a wait.
+    /// `InvalidInput` if it is not non-blocking, as a call would then hold up the loop;
+    /// [`Error::Io`] if no descriptor is left. What cannot be watched, such as a file, is an error
+    /// of a wait.
     pub fn new(value: T) -> Result<Self> {
         let fd = value.as_fd();
         let failed = |cause: io::Error| Error::io("watch descriptor", fd.as_raw_fd(), cause);
@@ -93,8 +94,8 @@ impl<T: AsFd> Watched<T> {
     ///
     /// # Errors
     ///
-    /// What `call` says; [`Error::Busy`] while another one reads; [`Error::OtherLoop`] while another
-    /// runtime that is alive uses it. `Interrupted` is tried again.
+    /// What `call` says; [`Error::Busy`] while another one reads; [`Error::OtherLoop`] while
+    /// another runtime that is alive uses it. `Interrupted` is tried again.
     ///
     /// # Cancel safety
     ///
