@@ -176,13 +176,14 @@ stage_sim() {
 
 # Crates of their own, as they bring parts of tokio: tests, examples against curl and Python.
 stage_companions() {
-    limit 600 cargo test --package soloio-hyper --package soloio-tokio-io --all-features 2>&1 |
-        tee "$work/companions.log"
+    local companions=(--package soloio-hyper --package soloio-tokio-io --all-features)
+    limit 600 cargo test "${companions[@]}" 2>&1 | tee "$work/companions.log"
     local counted
     counted="$(count_tests "$work/companions.log")"
     [[ "$counted" != "0 passed"* ]] || { echo "no test ran"; return 1; }
-    # Without the features, too.
-    cargo clippy --package soloio-hyper -- -D warnings
+    # The stage of lints has not these features, that of documents not these packages.
+    cargo clippy "${companions[@]}" --all-targets -- -D warnings
+    RUSTDOCFLAGS='-D warnings' cargo doc --no-deps "${companions[@]}"
     note "ok, $counted"
 }
 

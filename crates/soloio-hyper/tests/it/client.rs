@@ -1,5 +1,6 @@
 //! The pooled client: against itself over TCP and TLS, and against Python's server.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -12,7 +13,9 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, Uri, Version};
 use hyper_util::client::legacy::Client;
 use soloio::tls::{TlsListener, client_config, rustls, server_config};
-use soloio::{Error, Result, block_on, create_tcp_listener, fail_after, task_group};
+use soloio::{
+    Error, Result, ThreadEvent, block_on, create_tcp_listener, fail_after, task_group, yield_now,
+};
 use soloio_hyper::{Connector, Http, RequestBody, Spawner, client_builder};
 
 type Pooled = Client<Connector, Full<Bytes>>;
@@ -202,4 +205,59 @@ fn python_serves_it() {
     python.wait().expect("it ends");
     let own = std::fs::read(format!("{folder}/Cargo.toml")).expect("a file");
     assert!(fetched.expect("all went well") == own);
+}
+
+/// By HTTP/2 and prior knowledge: all run side by side on one connection.
+#[test]
+fn requests_that_run_have_their_answers_when_the_server_stops() {
+    let done = block_on(fail_after(Duration::from_secs(60), async {
+        let (begun, stop, go) = (Cell::new(0), ThreadEvent::new(), ThreadEvent::new());
+        let all_begun = ThreadEvent::new();
+        let slow = async |request: Request<RequestBody>| {
+            begun.set(begun.get() + 1);
+            if begun.get() == 10 {
+                all_begun.set();
+            }
+            go.wait().await?;
+            Ok::<_, Error>(Response::new(request.into_body()))
+        };
+        let listener = create_tcp_listener().local_host("127.0.0.1").await?;
+        let to = uri(&format!("http://{}/", listener.local_addr()));
+        let (http, service) = (Http::new(), service_fn(slow));
+        let serve = listener.serve(async |stream| http.serve_connection(stream, &service).await);
+        let counters = serve.counters();
+        task_group(async |group| {
+            let spawner = Spawner::new();
+            let running = group.spawn(spawner.clone().run());
+            let server = group.spawn(serve.shutdown(stop.wait()));
+            let client: Pooled = client_builder(&spawner)
+                .http2_only(true)
+                .build(Connector::new(&spawner));
+            let fetch = async || -> Result<()> {
+                let answer = client.get(to.clone()).await.map_err(Error::other)?;
+                whole(answer.into_body()).await.map(drop)
+            };
+            task_group(async |group| {
+                for _ in 0..10 {
+                    group.spawn(fetch());
+                }
+                all_begun.wait().await?;
+                stop.set();
+                // The server has told the client, and the client has answered.
+                for _ in 0..10 {
+                    yield_now().await?;
+                }
+                go.set();
+                Ok(())
+            })
+            .await?;
+            server.await?;
+            running.cancel();
+            Ok(())
+        })
+        .await?;
+        assert_eq!((counters.accepted(), counters.failed()), (1, 0));
+        Ok::<_, Error>(())
+    }));
+    done.expect("all went well");
 }
