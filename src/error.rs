@@ -277,7 +277,11 @@ impl OsError {
     }
 
     /// Names the address the operation was about.
-    pub(crate) fn at(mut self, address: impl fmt::Display) -> Self {
+    pub(crate) fn at(self, address: impl fmt::Display) -> Self {
+        self.named(&address)
+    }
+
+    fn named(mut self, address: &dyn fmt::Display) -> Self {
         self.0.address = Some(address.to_string());
         self
     }

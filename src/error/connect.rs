@@ -70,7 +70,8 @@ impl fmt::Display for ConnectFailed {
                 "{separator}{}: {} (after {} ms)",
                 attempt.address,
                 attempt.cause,
-                attempt.elapsed.as_millis()
+                // In 64 bits: no other text needs the code for more.
+                u64::try_from(attempt.elapsed.as_millis()).unwrap_or(u64::MAX)
             )?;
         }
         Ok(())

@@ -46,16 +46,16 @@ use slots::Slots;
 const BUDGET: u32 = 256;
 
 /// Calls wakers, which may be the user's code: goes on after a panic, and then with the first.
-pub(crate) fn wake_each(wakers: impl Iterator<Item = Waker>) {
-    each(wakers, Waker::wake);
+pub(crate) fn wake_each(mut wakers: impl Iterator<Item = Waker>) {
+    each(&mut wakers, Waker::wake);
 }
 
 /// Drops wakers in the same way.
 pub(crate) fn drop_each(wakers: Vec<Waker>) {
-    each(wakers.into_iter(), drop);
+    each(&mut wakers.into_iter(), drop);
 }
 
-fn each(wakers: impl Iterator<Item = Waker>, f: impl Fn(Waker)) {
+fn each(wakers: &mut dyn Iterator<Item = Waker>, f: fn(Waker)) {
     let mut first = None;
     for waker in wakers {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| f(waker))) {
@@ -194,8 +194,11 @@ impl Executor {
     #[must_use = "the wakers have to be called"]
     pub(crate) fn list_all(&self) -> Vec<Waker> {
         let mut slots = self.slots();
-        let all = slots.all();
-        all.into_iter().filter_map(|id| slots.wake(id)).collect()
+        let mut foreign = Vec::new();
+        for id in slots.all() {
+            foreign.extend(slots.wake(id));
+        }
+        foreign
     }
 
     /// `task` is being polled, in `scope`, until the guard is dropped.

@@ -38,10 +38,14 @@ impl ConnectTcp {
     /// # Ok::<_, soloio::Error>(())
     /// ```
     pub fn tls(self) -> ConnectTls {
+        self.with(Config::Made(tls::default_client_config))
+    }
+
+    fn with(self, config: Config) -> ConnectTls {
         ConnectTls {
             tcp: self,
             hostname: None,
-            config: None,
+            config,
             standard_compatible: true,
         }
     }
@@ -63,7 +67,7 @@ impl ConnectTcp {
     /// As [`connect_tcp`](crate::connect_tcp).
     #[doc(alias = "ssl_context")]
     pub fn tls_config(self, config: impl Into<Arc<ClientConfig>>) -> ConnectTls {
-        self.tls().tls_config(config)
+        self.with(Config::Given(config.into()))
     }
 
     /// Speaks TLS; with `false`, the peer may end the connection without saying goodbye
@@ -92,8 +96,16 @@ impl ConnectTcp {
 pub struct ConnectTls {
     tcp: ConnectTcp,
     hostname: Option<String>,
-    config: Option<Arc<ClientConfig>>,
+    config: Config,
     standard_compatible: bool,
+}
+
+/// rustls' configuration, or what makes one: a program that hands its own in carries no readers of
+/// certificates.
+#[derive(Debug, Clone)]
+enum Config {
+    Given(Arc<ClientConfig>),
+    Made(fn() -> Result<Arc<ClientConfig>>),
 }
 
 impl ConnectTls {
@@ -139,7 +151,7 @@ impl ConnectTls {
     /// As [`ConnectTcp::tls_config`].
     #[doc(alias = "ssl_context")]
     pub fn tls_config(mut self, config: impl Into<Arc<ClientConfig>>) -> Self {
-        self.config = Some(config.into());
+        self.config = Config::Given(config.into());
         self
     }
 
@@ -154,7 +166,10 @@ impl ConnectTls {
             Some(name) => tls::server_name(name)?,
             None => tls::server_name(&self.tcp.host().to_string())?,
         };
-        let config = self.config.map_or_else(tls::default_client_config, Ok)?;
+        let config = match self.config {
+            Config::Given(config) => config,
+            Config::Made(make) => make()?,
+        };
         let stream = self.tcp.await?;
         TlsStream::client(stream, name, config)
             .standard_compatible(self.standard_compatible)

@@ -86,9 +86,14 @@ impl CreateTcpListener {
 
     async fn create(self) -> Result<TcpListener> {
         context::checkpoint().await?;
-        let Some(mut addresses) = self.local.resolve().await? else {
-            return self.everywhere();
-        };
+        match self.local.resolve().await? {
+            Some(addresses) => self.on(addresses),
+            None => self.everywhere(),
+        }
+    }
+
+    /// Listens on those of these addresses that are this host's.
+    fn on(&self, mut addresses: Vec<SocketAddr>) -> Result<TcpListener> {
         addresses.retain(|address| self.local.takes(address));
         if addresses.is_empty() {
             let message = "the local host has no address of the family asked for";

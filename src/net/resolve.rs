@@ -77,7 +77,11 @@ impl Host {
         if let Some(address) = self.literal(port) {
             return Ok(vec![address]);
         }
-        let found = self.look_up(port).await;
+        self.found(self.look_up(port).await)
+    }
+
+    /// What a lookup has come to, in the words of [`Error::Resolve`].
+    fn found(&self, found: Result<Vec<SocketAddr>>) -> Result<Vec<SocketAddr>> {
         let cause = match found {
             Ok(addresses) if addresses.is_empty() => {
                 io::Error::new(io::ErrorKind::NotFound, "the name has no address")

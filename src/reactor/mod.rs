@@ -324,15 +324,11 @@ impl Reactor {
     pub(crate) fn take_waiters(&mut self, wakers: &mut Vec<Waker>) {
         for source in self.sources.iter_mut() {
             let waiters = waiters(source, &mut self.foreign);
-            wakers.extend(
-                waiters
-                    .into_iter()
-                    .flatten()
-                    .filter_map(|waiter| match waiter {
-                        Waiter::Task(_) => None,
-                        Waiter::Foreign(waker) => Some(waker),
-                    }),
-            );
+            for waiter in waiters.into_iter().flatten() {
+                if let Waiter::Foreign(waker) = waiter {
+                    wakers.push(waker);
+                }
+            }
         }
         self.timers.take_wakers(wakers);
     }

@@ -61,29 +61,32 @@ impl Inbox {
     /// Does what other threads asked for, but for the waking.
     #[cold]
     fn sort(&mut self, core: &Core) {
-        // What runs code of the user's comes last: a dump there finds no source that is closed.
-        let is_last = |post: &Post| matches!(post, Post::Scope(_));
-        let (last, first): (Vec<_>, Vec<_>) = self.posts.drain(..).partition(is_last);
-        for post in first.into_iter().chain(last) {
-            let mut reactor = core.reactor();
-            match post {
-                Post::Scope(key) => {
-                    drop(reactor);
-                    // It drops foreign wakers. The posts behind it count all the same.
-                    let left = catch_unwind(AssertUnwindSafe(|| core.leave_scope(key)));
-                    if let Err(payload) = left {
-                        self.panic.get_or_insert(payload);
-                    }
-                }
+        let posts = mem::take(&mut self.posts);
+        for post in &posts {
+            match *post {
                 Post::Source(key) => {
-                    let waiters = reactor.deregister(key, None);
-                    drop(reactor);
-                    self.woken
-                        .extend(core.list_waiters(waiters).into_iter().flatten());
+                    let waiters = core.reactor().deregister(key, None);
+                    let foreign = core.list_waiters(waiters);
+                    self.woken.extend(foreign.into_iter().flatten());
                 }
-                Post::Timer(key) => self.unused.extend(reactor.timers.cancel(key)),
+                Post::Timer(key) => {
+                    let waker = core.reactor().timers.cancel(key);
+                    self.unused.extend(waker);
+                }
+                Post::Scope(_) => {}
             }
         }
+        // What runs code of the user's comes last: a dump there finds no source that is closed.
+        for post in &posts {
+            let Post::Scope(key) = *post else { continue };
+            // It drops foreign wakers. The posts behind it count all the same.
+            let left = catch_unwind(AssertUnwindSafe(|| core.leave_scope(key)));
+            if let Err(payload) = left {
+                self.panic.get_or_insert(payload);
+            }
+        }
+        self.posts = posts;
+        self.posts.clear();
         for number in self.wakes.drain(..) {
             let id = TaskId::from_number(number);
             self.woken.extend(core.executor.list(id));

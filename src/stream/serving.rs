@@ -158,7 +158,7 @@ impl<'a> Serving<'a> {
         if self.has_free() {
             return Ok(());
         }
-        self.until(|| self.has_free()).await
+        self.until(&|| self.has_free()).await
     }
 
     /// True if fewer connections run than may.
@@ -169,16 +169,16 @@ impl<'a> Serving<'a> {
     /// Waits until a connection ends.
     pub(super) async fn one_ended(&self) -> Result<()> {
         let before = self.ended.get();
-        self.until(|| self.ended.get() != before).await
+        self.until(&|| self.ended.get() != before).await
     }
 
     /// Waits until no connection is left.
     pub(super) async fn all_ended(&self) -> Result<()> {
-        self.until(|| self.counters.active() == 0).await
+        self.until(&|| self.counters.active() == 0).await
     }
 
     /// Waits for what the end of a connection brings about; one waits at a time.
-    async fn until(&self, done: impl Fn() -> bool) -> Result<()> {
+    async fn until(&self, done: &dyn Fn() -> bool) -> Result<()> {
         let mut wait = Wait::new(&"the end of a connection");
         poll_fn(|cx| {
             context::poll_with(|core| {

@@ -53,14 +53,41 @@ pub(super) trait Write {
     fn close_notify(&mut self) -> Result<(), rustls::Error>;
 }
 
-enum Kind {
-    Client(UnbufferedClientConnection),
-    Server(UnbufferedServerConnection),
+/// rustls' connection of either side. In a box: a client's program carries nothing of servers.
+trait Side {
+    fn process(&mut self, incoming: &mut [u8], out: &mut Buffer, act: &mut dyn Act) -> Processed;
+    fn common(&self) -> &CommonState;
 }
+
+/// How many bytes were used, and what is to be done now.
+type Processed = (usize, Result<Option<Stop>, rustls::Error>);
+
+macro_rules! side {
+    ($connection:ty) => {
+        impl Side for $connection {
+            fn process(
+                &mut self,
+                incoming: &mut [u8],
+                out: &mut Buffer,
+                act: &mut dyn Act,
+            ) -> Processed {
+                handle(self.process_tls_records(incoming), out, act)
+            }
+
+            fn common(&self) -> &CommonState {
+                self
+            }
+        }
+    };
+}
+
+side!(UnbufferedClientConnection);
+side!(UnbufferedServerConnection);
 
 /// One end of a TLS connection, without any stream.
 pub(super) struct Machine {
-    kind: Kind,
+    side: Box<dyn Side>,
+    is_client: bool,
     pub(super) observer: Arc<Observer>,
     /// `close_notify` was said: nothing is to be said behind it, not even an alert.
     pub(super) finished: bool,
@@ -74,7 +101,8 @@ impl Machine {
         let (config, observer) = Observer::of_client(config);
         let connection = UnbufferedClientConnection::new(config, name)?;
         Ok(Self {
-            kind: Kind::Client(connection),
+            side: Box::new(connection),
+            is_client: true,
             observer,
             finished: false,
         })
@@ -84,7 +112,8 @@ impl Machine {
         let (config, observer) = Observer::of_server(config);
         let connection = UnbufferedServerConnection::new(config)?;
         Ok(Self {
-            kind: Kind::Server(connection),
+            side: Box::new(connection),
+            is_client: false,
             observer,
             finished: false,
         })
@@ -92,10 +121,7 @@ impl Machine {
 
     /// What was agreed on.
     pub(super) fn common(&self) -> &CommonState {
-        match &self.kind {
-            Kind::Client(connection) => connection,
-            Kind::Server(connection) => connection,
-        }
+        self.side.common()
     }
 
     /// Whether the peer's first message has come, and was good.
@@ -104,7 +130,7 @@ impl Machine {
     }
 
     pub(super) fn is_client(&self) -> bool {
-        matches!(self.kind, Kind::Client(_))
+        self.is_client
     }
 
     /// Goes on until something has to be done outside; what is to be sent is put into `out`.
@@ -114,7 +140,7 @@ impl Machine {
         &mut self,
         incoming: &mut Buffer,
         out: &mut Buffer,
-        act: &mut impl Act,
+        act: &mut dyn Act,
     ) -> Result<Stop, rustls::Error> {
         if incoming.len() > INCOMING_MAX {
             return Err(rustls::Error::General("a message is too long".into()));
@@ -138,32 +164,15 @@ impl Machine {
     /// Where rustls was built with debug assertions, it panics if the peer breaks the protocol
     /// after our end, since an alert would be the second of the last words (rustls issue 959). What
     /// a peer sends must not do that.
-    fn status(
-        &mut self,
-        incoming: &mut [u8],
-        out: &mut Buffer,
-        act: &mut impl Act,
-    ) -> (usize, Result<Option<Stop>, rustls::Error>) {
+    fn status(&mut self, incoming: &mut [u8], out: &mut Buffer, act: &mut dyn Act) -> Processed {
         if !self.finished {
-            return self.process(incoming, out, act);
+            return self.side.process(incoming, out, act);
         }
-        let processed = catch_unwind(AssertUnwindSafe(|| self.process(incoming, out, act)));
+        let processed = catch_unwind(AssertUnwindSafe(|| self.side.process(incoming, out, act)));
         processed.unwrap_or_else(|_| {
             let message = "the peer broke the protocol after we had finished";
             (0, Err(rustls::Error::General(message.into())))
         })
-    }
-
-    fn process(
-        &mut self,
-        incoming: &mut [u8],
-        out: &mut Buffer,
-        act: &mut impl Act,
-    ) -> (usize, Result<Option<Stop>, rustls::Error>) {
-        match &mut self.kind {
-            Kind::Client(connection) => handle(connection.process_tls_records(incoming), out, act),
-            Kind::Server(connection) => handle(connection.process_tls_records(incoming), out, act),
-        }
     }
 
     /// Takes what is left to be sent after an error, without a look at what comes in.
@@ -185,8 +194,8 @@ impl Machine {
 fn handle<D>(
     status: UnbufferedStatus<'_, '_, D>,
     out: &mut Buffer,
-    act: &mut impl Act,
-) -> (usize, Result<Option<Stop>, rustls::Error>) {
+    act: &mut dyn Act,
+) -> Processed {
     let UnbufferedStatus { mut discard, state } = status;
     let handled = match state {
         Err(error) => Err(error),
