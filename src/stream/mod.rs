@@ -36,6 +36,7 @@ mod io;
 pub(crate) mod leaving;
 mod listener;
 mod memory;
+#[cfg(any(feature = "adopt", feature = "extras"))]
 mod multi;
 mod object;
 #[cfg(any(feature = "relay", feature = "tls"))]
@@ -58,6 +59,7 @@ pub use io::Io;
 pub use listener::Listener;
 pub(crate) use listener::{AtOnce, serve_face};
 pub use memory::{MemoryStream, create_memory_byte_stream};
+#[cfg(any(feature = "adopt", feature = "extras"))]
 pub use multi::MultiListener;
 pub use object::{
     ObjectReceiver, ObjectSender, ObjectStreamStatistics, TrySendError, create_memory_object_stream,
