@@ -151,10 +151,12 @@ pub use runtime::{Dump, TaskState, dump};
 pub use runtime::{Runtime, block_on};
 #[cfg(feature = "signal")]
 pub use signal::{Signal, SignalReceiver, ctrl_c, open_signal_receiver};
+#[cfg(any(feature = "adopt", feature = "extras"))]
+pub use stream::MultiListener;
 pub use stream::{
     AnyByteStream, Buffered, ByteReceiveStream, ByteSendStream, ByteStream, Io, Listener,
-    MemoryStream, MultiListener, ObjectReceiver, ObjectSender, ObjectStreamStatistics, Peer, Serve,
-    ServeCounters, TrySendError, create_memory_byte_stream, create_memory_object_stream, stopping,
+    MemoryStream, ObjectReceiver, ObjectSender, ObjectStreamStatistics, Peer, Serve, ServeCounters,
+    TrySendError, create_memory_byte_stream, create_memory_object_stream, stopping,
 };
 #[cfg(feature = "futures-core")]
 pub use stream::{Items, items};

@@ -66,7 +66,9 @@ pub(super) struct Slot {
     /// It has a name, which stands in `names`.
     pub(super) named: bool,
     /// How often it was polled, and when last: milliseconds of [`Slots::now`].
+    #[cfg(feature = "dump")]
     pub(super) polls: u32,
+    #[cfg(feature = "dump")]
     pub(super) polled_at: u32,
     /// Where it was spawned.
     pub(super) place: Option<Place>,
@@ -140,6 +142,7 @@ pub(crate) struct Slots {
     pub(super) notes: Vec<Note>,
     pub(super) names: Vec<Option<Rc<str>>>,
     /// The turn's clock in milliseconds; comes round after 49 days.
+    #[cfg(feature = "dump")]
     pub(crate) now: u32,
 }
 
@@ -155,6 +158,7 @@ impl Slots {
             #[cfg(feature = "dump")]
             notes: Vec::new(),
             names: Vec::new(),
+            #[cfg(feature = "dump")]
             now: 0,
         }
     }
@@ -237,7 +241,9 @@ impl Slots {
             queued: false,
             scoped: false,
             named: false,
+            #[cfg(feature = "dump")]
             polls: 0,
+            #[cfg(feature = "dump")]
             polled_at: self.now,
             place,
         });
@@ -455,8 +461,11 @@ impl Slots {
         // The next one becomes the first, whose `previous` means nothing.
         let slot = &mut self.slots[index as usize];
         slot.queued = false;
-        slot.polls = slot.polls.wrapping_add(1);
-        slot.polled_at = self.now;
+        #[cfg(feature = "dump")]
+        {
+            slot.polls = slot.polls.wrapping_add(1);
+            slot.polled_at = self.now;
+        }
         set.first = slot.next;
         if slot.next == NIL {
             set.last = NIL;

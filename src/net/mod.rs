@@ -14,6 +14,7 @@
 //! | `udp_options.rs`, `udp_fault.rs` | what they can be told; what their errors are about |
 //! | `udp_many.rs` | many datagrams at a time |
 //! | `datagrams.rs` | the buffer for whole batches |
+//! | `datagram_face.rs` | what all datagram sockets have |
 //! | `datagram.rs` | `create_udp_socket`, `create_connected_udp_socket` |
 //! | `adopt.rs`, `adopt/` | sockets that were made elsewhere, and ours given away |
 //! | `inherited.rs` | sockets from whoever started this process |
@@ -58,6 +59,7 @@ mod connect_tls;
 #[cfg(feature = "unix-ext")]
 mod create_unix_datagram;
 mod datagram;
+mod datagram_face;
 #[cfg(feature = "udp-batch")]
 mod datagrams;
 #[cfg(feature = "adopt")]

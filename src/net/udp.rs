@@ -10,15 +10,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::connect::port_0;
+use super::datagram_face::datagram_face;
 use super::resolve::Host;
-#[cfg(any(feature = "adopt", feature = "options"))]
-use super::sockets::Sockets;
 use super::udp_core::UdpCore;
 #[allow(unused_imports, reason = "for the documentation")]
 use crate::error::Error;
 use crate::error::Result;
-#[cfg(any(feature = "adopt", feature = "options"))]
-use crate::runtime::socket::Socket;
 use crate::sys::addr::fitting;
 
 /// A received datagram in a buffer of the caller's.
@@ -35,95 +32,6 @@ pub struct Datagram<'b> {
     pub to: Option<IpAddr>,
     /// True if there was not room for all of it: the rest is lost.
     pub truncated: bool,
-}
-
-/// What both kinds of sockets have.
-macro_rules! face {
-    ($type:ty, $received:ty, $pick:expr, $(#[$errors:meta])*) => {
-        impl $type {
-            /// The address it is bound to.
-            #[doc(alias = "local_address")]
-            #[must_use]
-            pub fn local_addr(&self) -> SocketAddr {
-                self.core.local
-            }
-
-            /// Receives one datagram, of up to 65,535 bytes; an unconnected socket tells the
-            /// address it came from, too.
-            ///
-            /// # Errors
-            ///
-            $(#[$errors])*
-            /// [`Error::Busy`] while another task receives, [`Error::Closed`] after
-            /// [`abort`](Self::abort).
-            ///
-            /// # Cancel safety
-            ///
-            /// Dropping the future has received nothing: the next receive gets the datagram.
-            pub async fn receive(&self) -> Result<$received> {
-                self.core.receive().await.map($pick)
-            }
-
-            /// Receives one datagram into `buf`; allocates nothing.
-            ///
-            /// # Errors
-            ///
-            /// As [`receive`](Self::receive).
-            ///
-            /// # Cancel safety
-            ///
-            /// As [`receive`](Self::receive).
-            pub fn receive_into<'b>(
-                &self,
-                buf: &'b mut [u8],
-            ) -> impl Future<Output = Result<Datagram<'b>>> {
-                self.core.receive_into(buf)
-            }
-
-            /// [`receive`](Self::receive) for loops. A UDP socket has no end: `None` never comes.
-            ///
-            /// # Errors
-            ///
-            /// As [`receive`](Self::receive).
-            ///
-            /// # Cancel safety
-            ///
-            /// As [`receive`](Self::receive).
-            pub async fn next(&self) -> Result<Option<$received>> {
-                self.receive().await.map(Some)
-            }
-
-            /// Ends the socket at once although others still hold it: its port is free, and
-            /// operations under way get [`Error::Closed`].
-            pub fn abort(&self) {
-                self.core.socket.abort();
-            }
-        }
-
-        #[cfg(any(feature = "adopt", feature = "options"))]
-        impl Sockets for $type {
-            #[cfg(feature = "options")]
-            fn socket(&self) -> &Socket {
-                &self.core.socket
-            }
-
-            #[cfg(feature = "options")]
-            fn called(&self) -> String {
-                self.core.local.to_string()
-            }
-
-            #[cfg(feature = "adopt")]
-            fn each_socket(&mut self, change: fn(&mut Socket)) {
-                change(&mut self.core.socket);
-            }
-        }
-
-        impl AsFd for $type {
-            fn as_fd(&self) -> BorrowedFd<'_> {
-                self.core.socket.lend()
-            }
-        }
-    };
 }
 
 /// A UDP socket that talks to any peer; made by
@@ -143,7 +51,12 @@ pub struct UdpSocket {
     pub(super) core: UdpCore,
 }
 
-face!(UdpSocket, (Vec<u8>, SocketAddr), |received| received,
+datagram_face!(
+    UdpSocket,
+    local_addr -> SocketAddr,
+    (Vec<u8>, SocketAddr),
+    |got| got,
+    Datagram,
     /// [`Error::Io`], never about one peer.
 );
 
@@ -215,7 +128,12 @@ pub struct ConnectedUdpSocket {
     pub(super) core: UdpCore,
 }
 
-face!(ConnectedUdpSocket, Vec<u8>, |(data, _)| data,
+datagram_face!(
+    ConnectedUdpSocket,
+    local_addr -> SocketAddr,
+    Vec<u8>,
+    |(data, _)| data,
+    Datagram,
     /// [`Error::Io`], such as `ConnectionRefused` once after a datagram that nothing took; the
     /// socket is still good.
 );

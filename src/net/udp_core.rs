@@ -73,6 +73,14 @@ impl UdpCore {
         core
     }
 
+    pub(super) fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    pub(super) fn abort(&self) {
+        self.socket.abort();
+    }
+
     /// Whether a receive has to ask the kernel at all.
     #[inline]
     pub(super) fn first(&self) -> First {

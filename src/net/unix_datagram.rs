@@ -12,8 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-#[cfg(any(feature = "adopt", feature = "options"))]
-use super::sockets::Sockets;
+use super::datagram_face::datagram_face;
 use crate::error::{Error, Result};
 use crate::runtime::context::Core;
 use crate::runtime::operation::{After, Direction, First, Operation};
@@ -57,7 +56,11 @@ impl DatagramCore {
     }
 
     /// Receives one datagram by `receive`.
-    async fn receive<T>(
+    fn local(&self) -> &UnixName {
+        &self.local
+    }
+
+    async fn receive_by<T>(
         &self,
         mut receive: impl FnMut(BorrowedFd<'_>) -> io::Result<T>,
     ) -> Result<T> {
@@ -70,8 +73,8 @@ impl DatagramCore {
         .await
     }
 
-    async fn receive_whole(&self) -> Result<(Vec<u8>, UnixName)> {
-        self.receive(|fd| {
+    async fn receive(&self) -> Result<(Vec<u8>, UnixName)> {
+        self.receive_by(|fd| {
             // Its size is asked for first: a datagram may be larger than any buffer kept ready.
             let mut data = vec![0; sys::unix::next_size(fd)?];
             let got = sys::unix::recv_from(fd, &mut data)?;
@@ -88,7 +91,7 @@ impl DatagramCore {
     }
 
     async fn receive_into<'b>(&self, buf: &'b mut [u8]) -> Result<UnixDatagram<'b>> {
-        let got = self.receive(|fd| sys::unix::recv_from(fd, buf)).await?;
+        let got = self.receive_by(|fd| sys::unix::recv_from(fd, buf)).await?;
         Ok(UnixDatagram {
             data: &mut buf[..got.length],
             from: got.from,
@@ -151,23 +154,14 @@ pub struct UnixDatagramSocket {
     core: DatagramCore,
 }
 
-#[cfg(any(feature = "adopt", feature = "options"))]
-impl Sockets for UnixDatagramSocket {
-    #[cfg(feature = "options")]
-    fn socket(&self) -> &Socket {
-        &self.core.socket
-    }
-
-    #[cfg(feature = "adopt")]
-    fn each_socket(&mut self, change: fn(&mut Socket)) {
-        change(&mut self.core.socket);
-    }
-
-    #[cfg(feature = "options")]
-    fn called(&self) -> String {
-        self.local_name().to_string()
-    }
-}
+datagram_face!(
+    UnixDatagramSocket,
+    local_name -> &UnixName,
+    (Vec<u8>, UnixName),
+    |got| got,
+    UnixDatagram,
+    /// [`Error::Io`].
+);
 
 impl UnixDatagramSocket {
     pub(super) fn new(fd: OwnedFd, local: UnixName, file: Option<OwnFile>) -> Self {
@@ -179,53 +173,6 @@ impl UnixDatagramSocket {
     #[cfg(feature = "adopt")]
     pub(super) fn keep_file(&self) {
         self.core.keep_file();
-    }
-
-    /// The name it is bound to; unnamed if none was asked for.
-    #[doc(alias = "local_address")]
-    #[must_use]
-    pub fn local_name(&self) -> &UnixName {
-        &self.core.local
-    }
-
-    /// Receives one datagram, whatever its size, and who sent it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Busy`] while another task receives, [`Error::Closed`] after
-    /// [`abort`](Self::abort), [`Error::Io`].
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future has received nothing: the datagram stays in the kernel's queue.
-    pub async fn receive(&self) -> Result<(Vec<u8>, UnixName)> {
-        self.core.receive_whole().await
-    }
-
-    /// Receives one datagram into `buf`.
-    ///
-    /// # Errors
-    ///
-    /// As [`receive`](Self::receive).
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`receive`](Self::receive).
-    pub async fn receive_into<'b>(&self, buf: &'b mut [u8]) -> Result<UnixDatagram<'b>> {
-        self.core.receive_into(buf).await
-    }
-
-    /// [`receive`](Self::receive) for loops. A datagram socket has no end: `None` never comes.
-    ///
-    /// # Errors
-    ///
-    /// As [`receive`](Self::receive).
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`receive`](Self::receive).
-    pub async fn next(&self) -> Result<Option<(Vec<u8>, UnixName)>> {
-        self.receive().await.map(Some)
     }
 
     /// Sends one datagram to the socket of that path or abstract name; `Ok` means that it is in
@@ -250,18 +197,6 @@ impl UnixDatagramSocket {
         let send = |fd: BorrowedFd<'_>| sys::unix::send_to(fd, data, &name);
         self.core.send(&name, false, send).await
     }
-
-    /// Ends the socket at once although others still hold it: its name is free, and operations
-    /// under way get [`Error::Closed`] (a send that pauses, at the end of its pause).
-    pub fn abort(&self) {
-        self.core.abort();
-    }
-}
-
-impl AsFd for UnixDatagramSocket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.core.socket.lend()
-    }
 }
 
 /// A UNIX datagram socket that talks to one peer; made by
@@ -276,23 +211,14 @@ pub struct ConnectedUnixDatagramSocket {
     peer: UnixName,
 }
 
-#[cfg(any(feature = "adopt", feature = "options"))]
-impl Sockets for ConnectedUnixDatagramSocket {
-    #[cfg(feature = "options")]
-    fn socket(&self) -> &Socket {
-        &self.core.socket
-    }
-
-    #[cfg(feature = "adopt")]
-    fn each_socket(&mut self, change: fn(&mut Socket)) {
-        change(&mut self.core.socket);
-    }
-
-    #[cfg(feature = "options")]
-    fn called(&self) -> String {
-        self.local_name().to_string()
-    }
-}
+datagram_face!(
+    ConnectedUnixDatagramSocket,
+    local_name -> &UnixName,
+    Vec<u8>,
+    |(data, _)| data,
+    UnixDatagram,
+    /// [`Error::Io`].
+);
 
 impl ConnectedUnixDatagramSocket {
     pub(super) fn new(fd: OwnedFd, local: UnixName, peer: UnixName, file: Option<OwnFile>) -> Self {
@@ -307,58 +233,11 @@ impl ConnectedUnixDatagramSocket {
         self.core.keep_file();
     }
 
-    /// The name it is bound to; unnamed if none was asked for.
-    #[doc(alias = "local_address")]
-    #[must_use]
-    pub fn local_name(&self) -> &UnixName {
-        &self.core.local
-    }
-
     /// The name it is connected to.
     #[doc(alias = "remote_address")]
     #[must_use]
     pub fn peer_name(&self) -> &UnixName {
         &self.peer
-    }
-
-    /// Receives one datagram, whatever its size.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Busy`] while another task receives, [`Error::Closed`] after
-    /// [`abort`](Self::abort), [`Error::Io`].
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future has received nothing: the datagram stays in the kernel's queue.
-    pub async fn receive(&self) -> Result<Vec<u8>> {
-        Ok(self.core.receive_whole().await?.0)
-    }
-
-    /// Receives one datagram into `buf`.
-    ///
-    /// # Errors
-    ///
-    /// As [`receive`](Self::receive).
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`receive`](Self::receive).
-    pub async fn receive_into<'b>(&self, buf: &'b mut [u8]) -> Result<UnixDatagram<'b>> {
-        self.core.receive_into(buf).await
-    }
-
-    /// [`receive`](Self::receive) for loops. A datagram socket has no end: `None` never comes.
-    ///
-    /// # Errors
-    ///
-    /// As [`receive`](Self::receive).
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`receive`](Self::receive).
-    pub async fn next(&self) -> Result<Option<Vec<u8>>> {
-        self.receive().await.map(Some)
     }
 
     /// Sends one datagram; `Ok` means that it is in the receiver's queue. Waits while that is full.
@@ -377,17 +256,5 @@ impl ConnectedUnixDatagramSocket {
         let tells = cfg!(any(target_os = "linux", target_os = "android"));
         let send = |fd: BorrowedFd<'_>| sys::socket::send(fd, data);
         self.core.send(&self.peer, tells, send).await
-    }
-
-    /// Ends the socket at once although others still hold it: its name is free, and operations
-    /// under way get [`Error::Closed`].
-    pub fn abort(&self) {
-        self.core.abort();
-    }
-}
-
-impl AsFd for ConnectedUnixDatagramSocket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.core.socket.lend()
     }
 }

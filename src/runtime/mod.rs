@@ -66,7 +66,9 @@ use std::task::{Context, Poll};
 
 use crate::error::{Error, Result};
 use crate::executor::{Payload, SetKey, Step, TaskSet, waker};
-use crate::sys::clock::{self, Nanos};
+#[cfg(feature = "dump")]
+use crate::sys::clock;
+use crate::sys::clock::Nanos;
 use crate::sys::poller::Poller;
 use context::Core;
 use inbox::Inbox;
@@ -216,7 +218,9 @@ impl Runtime {
     /// Polls woken tasks until none is left, the budget is used, or `main` is done.
     fn run<T>(&self, mut main: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
         let executor = &*self.core.executor;
-        executor.refill(clock::coarse_millis());
+        executor.refill();
+        #[cfg(feature = "dump")]
+        executor.set_now(clock::coarse_millis());
         self.core.forget_scopes();
         loop {
             match self.root.step_caught(executor, self.root_key) {

@@ -43,6 +43,7 @@ mod items;
 pub(crate) mod leaving;
 mod listener;
 mod memory;
+#[cfg(any(feature = "adopt", feature = "extras"))]
 mod multi;
 mod object;
 #[cfg(any(feature = "relay", feature = "tls"))]
@@ -69,6 +70,7 @@ pub use items::{Items, items};
 pub use listener::Listener;
 pub(crate) use listener::{AtOnce, serve_face};
 pub use memory::{MemoryStream, create_memory_byte_stream};
+#[cfg(any(feature = "adopt", feature = "extras"))]
 pub use multi::MultiListener;
 pub use object::{
     ObjectReceiver, ObjectSender, ObjectStreamStatistics, TrySendError, create_memory_object_stream,

@@ -33,6 +33,7 @@ fn read(clock: libc::clockid_t) -> Nanos {
 
 /// Milliseconds, a few late at most where the system has a clock that is cheaper so; they come
 /// round after 49 days. For telling people how long something has taken, never for deadlines.
+#[cfg(feature = "dump")]
 pub(crate) fn coarse_millis() -> u32 {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     const CLOCK: libc::clockid_t = libc::CLOCK_MONOTONIC_COARSE;

@@ -400,6 +400,7 @@ fn names_that_cannot_be_are_refused() {
     });
 }
 
+#[cfg(feature = "extras")]
 #[test]
 fn c20_several_listeners_share_a_port_if_each_asks_for_it() {
     run(async {

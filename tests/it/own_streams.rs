@@ -8,8 +8,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use soloio::{
-    ByteReceiveStream, ByteSendStream, ByteStream, Error, Listener, MemoryStream, MultiListener,
-    Peer, Place, Result, Room, connect_unix, create_memory_byte_stream, create_unix_listener,
+    ByteReceiveStream, ByteSendStream, ByteStream, Error, Listener, MemoryStream, Peer, Place,
+    Result, Room, connect_unix, create_memory_byte_stream, create_unix_listener,
 };
 
 use crate::net_support::{TempDir, refused, run, tcp_listener};
@@ -193,6 +193,7 @@ impl Listener for Given {
     }
 }
 
+#[cfg(feature = "extras")]
 #[test]
 fn a_listener_of_ones_own_serves_among_others() {
     run(async {
@@ -218,13 +219,14 @@ fn a_listener_of_ones_own_serves_among_others() {
         refused!(Listener::accept(by_way).await, Error::Closed);
 
         let tcp = tcp_listener().await;
-        let all = MultiListener::new().with(&given).with(&tcp);
+        let all = soloio::MultiListener::new().with(&given).with(&tcp);
         Listener::abort(&&all);
         assert!(given.aborted.get());
         refused!(tcp.accept().await, Error::Closed);
     });
 }
 
+#[cfg(feature = "extras")]
 #[test]
 fn the_contract_of_a_listener_is_kept_by_name() {
     run(async {
@@ -234,7 +236,7 @@ fn the_contract_of_a_listener_is_kept_by_name() {
         let client = connect_unix(&path).await.expect("connects");
         let begun = Listener::accept_begin(&unix).await.expect("one");
         let stream = begun.await.expect("at once");
-        let all = MultiListener::new().with(unix);
+        let all = soloio::MultiListener::new().with(unix);
         let second = connect_unix(&path).await.expect("connects");
         let begun = Listener::accept_begin(&all).await.expect("one");
         let other = begun.await.expect("at once");

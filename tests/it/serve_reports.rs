@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::join;
 use soloio::{
-    Error, Listener, MemoryStream, MultiListener, Peer, Result, connect_tcp, connect_unix,
+    Error, Listener, MemoryStream, Peer, Result, connect_tcp, connect_unix,
     create_memory_byte_stream, create_unix_listener, sleep, task_group,
 };
 
@@ -32,6 +32,7 @@ impl Log {
     }
 }
 
+#[cfg(feature = "extras")]
 #[test]
 fn the_peer_is_told_of_every_kind_of_listener() {
     run(async {
@@ -53,7 +54,7 @@ fn the_peer_is_told_of_every_kind_of_listener() {
         .await
         .expect("no error");
 
-        let both = MultiListener::new().with(&unix).with(&tcp);
+        let both = soloio::MultiListener::new().with(&unix).with(&tcp);
         task_group(async |group| {
             let serve = both.serve(async |_| Err(fails())).on_error(log.hook());
             let server = group.spawn(serve);

@@ -17,12 +17,12 @@ pub(crate) struct Source {
 impl Source {
     pub(crate) fn new(path: &str, text: &str) -> Self {
         let code = blank(text);
-        let tests = match path.starts_with("src/") && path.ends_with("/tests.rs") {
-            true => std::iter::once(0..code.len()).collect(),
-            false => words(&code, "#[cfg(test)]")
-                .map(|at| at..block_after(&code, at).map_or(at, |block| block.end))
-                .collect(),
-        };
+        let mut tests: Vec<_> = words(&code, "#[cfg(test)]")
+            .map(|at| at..block_after(&code, at).map_or(at, |block| block.end))
+            .collect();
+        if path.starts_with("src/") && path.ends_with("/tests.rs") {
+            tests.push(0..code.len());
+        }
         Self {
             path: path.to_owned(),
             text: text.to_owned(),

@@ -1,0 +1,103 @@
+//! What all four kinds of datagram sockets have, written once: each is a face of its `core`.
+
+/// Gives a type with a field `core` the methods that need nothing else: its own address, what a
+/// receive gives and how that is made of what the core does, what a buffer of the caller's comes
+/// back as, and which errors there are.
+macro_rules! datagram_face {
+    (
+        $type:ty,
+        $local:ident -> $name:ty,
+        $received:ty,
+        $pick:expr,
+        $datagram:ident,
+        $(#[$errors:meta])*
+    ) => {
+        impl $type {
+            /// What it is bound to.
+            #[doc(alias = "local_address")]
+            #[must_use]
+            pub fn $local(&self) -> $name {
+                self.core.local()
+            }
+
+            /// Receives one datagram, whatever its size; a socket that is not connected tells the
+            /// sender, too.
+            ///
+            /// # Errors
+            ///
+            $(#[$errors])*
+            /// [`Error::Busy`] while another task receives, [`Error::Closed`] after
+            /// [`abort`](Self::abort).
+            ///
+            /// # Cancel safety
+            ///
+            /// Dropping the future has received nothing: the next receive gets the datagram.
+            pub async fn receive(&self) -> Result<$received> {
+                self.core.receive().await.map($pick)
+            }
+
+            /// Receives one datagram into `buf`; allocates nothing for its bytes.
+            ///
+            /// # Errors
+            ///
+            /// As [`receive`](Self::receive).
+            ///
+            /// # Cancel safety
+            ///
+            /// As [`receive`](Self::receive).
+            pub fn receive_into<'b>(
+                &self,
+                buf: &'b mut [u8],
+            ) -> impl Future<Output = Result<$datagram<'b>>> {
+                self.core.receive_into(buf)
+            }
+
+            /// [`receive`](Self::receive) for loops. A datagram socket has no end: `None` never
+            /// comes.
+            ///
+            /// # Errors
+            ///
+            /// As [`receive`](Self::receive).
+            ///
+            /// # Cancel safety
+            ///
+            /// As [`receive`](Self::receive).
+            pub async fn next(&self) -> Result<Option<$received>> {
+                self.receive().await.map(Some)
+            }
+
+            /// Ends the socket at once although others still hold it: what it is bound to is free,
+            /// and operations under way get [`Error::Closed`] (a send that pauses, at the end of
+            /// its pause).
+            pub fn abort(&self) {
+                self.core.abort();
+            }
+        }
+
+        #[cfg(any(feature = "adopt", feature = "options"))]
+        impl crate::net::sockets::Sockets for $type {
+            #[cfg(feature = "options")]
+            fn socket(&self) -> &crate::runtime::socket::Socket {
+                &self.core.socket
+            }
+
+            #[cfg(feature = "options")]
+            fn called(&self) -> String {
+                self.core.local().to_string()
+            }
+
+            #[cfg(feature = "adopt")]
+            fn each_socket(&mut self, change: fn(&mut crate::runtime::socket::Socket)) {
+                change(&mut self.core.socket);
+            }
+        }
+
+        impl AsFd for $type {
+            fn as_fd(&self) -> BorrowedFd<'_> {
+                self.core.socket.lend()
+            }
+        }
+    };
+}
+
+pub(super) use datagram_face;
