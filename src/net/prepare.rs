@@ -1,5 +1,4 @@
-//! What comes between the making of a socket and its connect: a step of the caller's, a local
-//! address.
+//! Prepares a socket before its connect: a step of the caller's, a local address.
 
 use std::fmt;
 use std::io;
@@ -11,7 +10,7 @@ use crate::sys;
 use crate::sys::errno;
 use crate::sys::socket::Kind;
 
-/// The step, if there is one.
+/// The caller's step, if there is one.
 #[derive(Clone, Default)]
 pub(super) struct Prepare(Option<Arc<Step>>);
 
@@ -37,8 +36,8 @@ impl Prepare {
         Ok(fd)
     }
 
-    /// The same for a connect to `address`, bound to the first of `locals` that is this host's,
-    /// which is told; all are of the family of `address`.
+    /// The same for a connect to `address`. Binds the socket to the first local one of `locals`,
+    /// and returns that; all are of the family of `address`.
     pub(super) fn bound(
         &self,
         address: &SocketAddr,
@@ -61,16 +60,16 @@ impl Prepare {
 
 fn bind(fd: BorrowedFd<'_>, local: &SocketAddr) -> io::Result<()> {
     if local.port() == 0 {
-        // Else each connection has a port for itself, whatever the peer is.
+        // Otherwise each connection has a port of its own, even for different peers.
         sys::socket::choose_port_late(fd);
     } else {
-        // For attempts side by side, and again while an earlier connection is in TIME_WAIT.
+        // For concurrent attempts, and for reuse while an earlier connection is in TIME_WAIT.
         sys::socket::set_reuse_addr(fd)?;
     }
     sys::socket::bind(fd, local)
 }
 
-/// The cause of a failed attempt is taken to be the peer's unless it says otherwise.
+/// Makes an error about the local address: other causes of a failed attempt are about the peer's.
 pub(super) fn about_local(what: &str, local: impl fmt::Display, cause: &io::Error) -> io::Error {
     io::Error::new(cause.kind(), format!("{what} {local} ({cause})"))
 }

@@ -1,9 +1,9 @@
 //! UNIX datagram sockets, unconnected and connected.
 //!
-//! A datagram is delivered whole and in order, the empty one too, and none is lost: a receiver that
-//! is full makes the sender wait. How it learns of room depends on what the kernel tells. A
-//! connected socket becomes writable when its peer has room (Linux). An unconnected one is
-//! writable always, since each datagram may go elsewhere, so it tries again on a timer.
+//! A datagram is delivered whole and in order, the empty one too, and none is lost: if the receiver
+//! is full the sender waits. The two kinds wait for room in different ways. A connected socket
+//! becomes writable when its peer has room (Linux). An unconnected one is always writable, since
+//! each datagram may have another receiver, so it retries on a timer.
 
 use std::ffi::OsStr;
 use std::future::poll_fn;
@@ -29,18 +29,18 @@ const FULL_PAUSE: (Duration, Duration) = (Duration::from_micros(250), Duration::
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnixDatagram<'b> {
-    /// What came, as far as there was room; may be empty.
+    /// The received bytes, as far as there was room; may be empty.
     pub data: &'b mut [u8],
-    /// Who sent it; unnamed if the sender has not bound a name, and cannot be answered.
+    /// The sender; unnamed if it has not bound a name, and then it cannot be answered.
     pub from: UnixName,
-    /// True if there was not room for all of it: the rest is lost.
+    /// True if there was no room for all of it: the rest is lost.
     pub truncated: bool,
 }
 
-/// What both kinds share.
+/// The part that both kinds share.
 #[derive(Debug)]
 struct DatagramCore {
-    /// Removed before the socket is closed, as long as it answers.
+    /// Removed before the socket is closed: while the file exists the socket answers.
     file: Mutex<Option<OwnFile>>,
     socket: Socket,
     local: UnixName,
@@ -71,7 +71,7 @@ impl DatagramCore {
 
     async fn receive_whole(&self) -> Result<(Vec<u8>, UnixName)> {
         self.receive(|fd| {
-            // Its size is asked for first: a datagram may be larger than any buffer kept ready.
+            // The size is needed first: a datagram may be larger than any prepared buffer.
             let mut data = vec![0; sys::unix::next_size(fd)?];
             let got = sys::unix::recv_from(fd, &mut data)?;
             if got.truncated {
@@ -95,15 +95,15 @@ impl DatagramCore {
         })
     }
 
-    /// Sends one datagram by `send`, all of it or nothing; waits while the receiver is full. With
-    /// `tells` the socket becomes writable when there is room.
+    /// Sends one datagram by `send`, all of it or nothing; waits while the receiver is full. If
+    /// `tells`, the socket becomes writable when there is room.
     async fn send(
         &self,
         to: &UnixName,
         tells: bool,
         mut send: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
     ) -> Result<()> {
-        // Holds the direction through the pauses too.
+        // Claims the direction during the pauses too.
         let mut operation = Operation::new(&self.socket, Direction::Write);
         let mut pause = FULL_PAUSE.0;
         loop {
@@ -128,7 +128,7 @@ impl DatagramCore {
         self.socket.abort();
     }
 
-    /// The file stays when the socket goes.
+    /// Keeps the file when the socket is dropped.
     #[cfg(feature = "adopt")]
     fn keep_file(&self) {
         self.take_file().into_iter().for_each(OwnFile::keep);
@@ -140,10 +140,10 @@ impl DatagramCore {
     }
 }
 
-/// A UNIX datagram socket that talks to anybody; made by
+/// A UNIX datagram socket for any number of peers; made by
 /// [`create_unix_datagram_socket`](crate::create_unix_datagram_socket).
 ///
-/// Receiving and sending take `&self` and may go on at the same time.
+/// Receiving and sending take `&self` and may happen at the same time.
 #[doc(alias = "UNIXDatagramSocket")]
 #[derive(Debug)]
 pub struct UnixDatagramSocket {
@@ -176,14 +176,14 @@ impl UnixDatagramSocket {
         self.core.keep_file();
     }
 
-    /// The name it is bound to; unnamed if none was asked for.
+    /// The name that it is bound to; unnamed if none was set.
     #[doc(alias = "local_address")]
     #[must_use]
     pub fn local_name(&self) -> &UnixName {
         &self.core.local
     }
 
-    /// Receives one datagram, whatever its size, and who sent it.
+    /// Receives one datagram, of any size, and its sender's name.
     ///
     /// # Errors
     ///
@@ -223,15 +223,15 @@ impl UnixDatagramSocket {
         self.receive().await.map(Some)
     }
 
-    /// Sends one datagram to the socket of that path or abstract name; `Ok` means that it is in
-    /// the receiver's queue. While that is full this tries again, with pauses of 0.25 to 16 ms: set
-    /// a limit with [`fail_after`](crate::fail_after). To answer, give the sender's name's
-    /// [`as_os_str`](UnixName::as_os_str).
+    /// Sends one datagram to the socket of that path or abstract name; `Ok` means that it is in the
+    /// receiver's queue. While that queue is full this retries, with pauses of 0.25 to 16 ms: set a
+    /// limit with [`fail_after`](crate::fail_after). To answer, use
+    /// [`as_os_str`](UnixName::as_os_str) of the sender's name.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`], which names the receiver: no such path, nobody there, too large
-    /// (`EMSGSIZE`), a name that is too long or holds a NUL. The socket is still good.
+    /// [`Error::Io`], which names the receiver: no such path, no socket there, too large
+    /// (`EMSGSIZE`), a name that is too long or contains a NUL. The socket stays usable.
     /// [`Error::Busy`] while another task sends, [`Error::Closed`] after [`abort`](Self::abort).
     ///
     /// # Cancel safety
@@ -246,8 +246,8 @@ impl UnixDatagramSocket {
         self.core.send(&name, false, send).await
     }
 
-    /// Ends the socket at once although others still hold it: its name is free, and operations
-    /// under way get [`Error::Closed`] (a send that pauses, at the end of its pause).
+    /// Ends the socket at once, although other references to it exist: its name is free, and
+    /// operations in progress get [`Error::Closed`] (a send that pauses, at the end of its pause).
     pub fn abort(&self) {
         self.core.abort();
     }
@@ -259,11 +259,11 @@ impl AsFd for UnixDatagramSocket {
     }
 }
 
-/// A UNIX datagram socket that talks to one peer; made by
+/// A UNIX datagram socket that is connected to one peer; made by
 /// [`create_connected_unix_datagram_socket`](crate::create_connected_unix_datagram_socket) and
 /// [`unix_datagram_socket_pair`](crate::unix_datagram_socket_pair).
 ///
-/// Datagrams of others are not received. Nothing tells that the peer is gone but a send.
+/// It does not receive datagrams from other senders. Only a send detects that the peer is gone.
 #[doc(alias = "ConnectedUNIXDatagramSocket")]
 #[derive(Debug)]
 pub struct ConnectedUnixDatagramSocket {
@@ -298,21 +298,21 @@ impl ConnectedUnixDatagramSocket {
         self.core.keep_file();
     }
 
-    /// The name it is bound to; unnamed if none was asked for.
+    /// The name that it is bound to; unnamed if none was set.
     #[doc(alias = "local_address")]
     #[must_use]
     pub fn local_name(&self) -> &UnixName {
         &self.core.local
     }
 
-    /// The name it is connected to.
+    /// The name that it is connected to.
     #[doc(alias = "remote_address")]
     #[must_use]
     pub fn peer_name(&self) -> &UnixName {
         &self.peer
     }
 
-    /// Receives one datagram, whatever its size.
+    /// Receives one datagram, of any size.
     ///
     /// # Errors
     ///
@@ -352,26 +352,27 @@ impl ConnectedUnixDatagramSocket {
         self.receive().await.map(Some)
     }
 
-    /// Sends one datagram; `Ok` means that it is in the receiver's queue. Waits while that is full.
+    /// Sends one datagram; `Ok` means that it is in the receiver's queue. Waits while that queue is
+    /// full.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`]: `ConnectionRefused` when the peer is gone, too large (`EMSGSIZE`). The
-    /// socket is still good. [`Error::Busy`] while another task sends, [`Error::Closed`] after
+    /// [`Error::Io`]: `ConnectionRefused` if the peer is gone, too large (`EMSGSIZE`). The socket
+    /// stays usable. [`Error::Busy`] while another task sends, [`Error::Closed`] after
     /// [`abort`](Self::abort).
     ///
     /// # Cancel safety
     ///
     /// Dropping the future has sent nothing.
     pub async fn send(&self, data: &[u8]) -> Result<()> {
-        // Elsewhere a full receiver is an error, and no event tells of room.
+        // On other systems a full receiver is an error, and no event reports room.
         let tells = cfg!(any(target_os = "linux", target_os = "android"));
         let send = |fd: BorrowedFd<'_>| sys::socket::send(fd, data);
         self.core.send(&self.peer, tells, send).await
     }
 
-    /// Ends the socket at once although others still hold it: its name is free, and operations
-    /// under way get [`Error::Closed`].
+    /// Ends the socket at once, although other references to it exist: its name is free, and
+    /// operations in progress get [`Error::Closed`].
     pub fn abort(&self) {
         self.core.abort();
     }
