@@ -32,7 +32,7 @@ impl UnixStream {
     #[doc(alias = "ucred")]
     pub fn peer_credentials(&self) -> Result<PeerCredentials> {
         sys::unix::peer_credentials(self.socket.fd())
-            .map_err(|cause| Error::io("ask who is at", self.peer_name(), cause))
+            .map_err(|cause| Error::io("read the credentials of", self.peer_name(), cause))
     }
 
     /// Sends all of `data`, and descriptors with its first byte. The receiver gets duplicates;
