@@ -300,8 +300,8 @@ pub async fn connect_unix(path: impl AsRef<OsStr>) -> Result<UnixStream> {
     let mut pause = BACKLOG_PAUSE.0;
     loop {
         context::checkpoint().await?;
-        // A new socket each time: one whose connect was refused with EAGAIN is reported as writable
-        // and is not connected.
+        // A new socket each time: after a connect that was refused with EAGAIN, a socket is
+        // reported as writable and is not connected.
         let fd = sys::socket::unix(Kind::Stream).map_err(failed)?;
         match sys::socket::connect_unix(fd.as_fd(), &name) {
             Ok(()) => return Ok(UnixStream::new(fd, name)),

@@ -214,8 +214,8 @@ mod tests {
     }
 
     proptest! {
-        /// The same rule in other words: of the remaining addresses the first of the family whose
-        /// turn it is, or else the first.
+        /// The same rule in other words: of the remaining addresses the first of the family that
+        /// has its turn, or else the first.
         #[test]
         fn the_order_agrees_with_its_twin(
             found in prop::collection::vec((any::<bool>(), 0..9u8), 0..20),

@@ -42,7 +42,7 @@ pub struct InheritedSocket {
 ///
 /// let inherited = inherited_sockets()?;
 /// if inherited.is_empty() {
-///     println!("nobody has passed a socket on");
+///     println!("no socket was passed on");
 /// } else {
 ///     let listener = adopt_listeners(inherited.into_iter().map(|socket| socket.fd))?;
 ///     soloio::block_on(listener.serve(async |client| client.send(b"hello").await))?;

@@ -1,7 +1,7 @@
 //! Binds a UNIX socket to its path under the lock of the folder, so that only one socket has the
 //! path.
 //!
-//! A socket file whose owner has died refuses connections, but so does one that was just bound and
+//! A socket file refuses connections if its owner has died, but so does one that was just bound and
 //! does not listen yet. A process that takes the second for the first removes a live server's file,
 //! and both continue as if they had the path. So one process at a time checks, removes, binds, sets
 //! the mode and listens; the others find an owner that answers. The lock is the kernel's

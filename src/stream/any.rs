@@ -12,8 +12,8 @@ use crate::error::Result;
 use crate::runtime::place::Place;
 use crate::sys::room::Room;
 
-/// A byte stream whose kind is known only at run time: it would be a `Box<dyn ByteStream>`, if the
-/// contract's async functions allowed that.
+/// A byte stream of a kind that is known only at run time: it would be a `Box<dyn ByteStream>`, if
+/// the contract's async functions allowed that.
 ///
 /// Receiving and sending cost the same as on the stream itself, plus the calls of a `dyn`. `'a` is
 /// the lifetime of the values that the stream borrows: `'static` if it owns everything.

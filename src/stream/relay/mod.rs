@@ -37,14 +37,14 @@ const HALF_OPEN: Duration = Duration::from_secs(600);
 /// Passes bytes between `a` and `b`, both ways, until both have ended: as a proxy between a client
 /// and its server does.
 ///
-/// When one stream ends, the end is sent to the other (`send_eof`), whose bytes are still passed
-/// on; if it is silent for ten minutes ([`half_open_limit`](Relay::half_open_limit)), the relay
-/// ends. When one stream breaks, the other receives the earlier bytes, and is then
+/// When one stream ends, the end is sent to the other (`send_eof`), and the other's bytes are still
+/// passed on; if it is silent for ten minutes ([`half_open_limit`](Relay::half_open_limit)), the
+/// relay ends. When one stream breaks, the other receives the earlier bytes, and is then
 /// [`reset`](ByteStream::reset) instead of ended. (A UNIX stream has no reset, and ends.) On Linux
 /// bytes between TCP and UNIX sockets stay in the kernel if there are many of them (splice(2)).
 ///
 /// Await it, or [`run`](Relay::run) it to see its progress after an error or a cancel. Awaited, it
-/// ends both streams, unless it was cancelled: a stream whose end was sent is closed, the other is
+/// ends both streams, unless it was cancelled: a stream that was sent an end is closed, the other is
 /// reset. Streams that it only borrows are reset too, but their owner closes them.
 ///
 /// # Errors
@@ -292,8 +292,8 @@ impl<A: ByteStream, B: ByteStream> Relay<'_, A, B> {
         }
     }
 
-    /// Runs to the end and ends both streams: one whose end was sent is closed, so that all its
-    /// data arrives; the other is reset.
+    /// Runs to the end and ends both streams: one that was sent an end is closed, so that all
+    /// its data arrives; the other is reset.
     async fn run_and_close(mut self) -> Result<Relayed> {
         let ended = self.run().await;
         if ended

@@ -19,7 +19,7 @@ use crate::sys;
 /// The number of receives in one poll, so that the other way, and other tasks, have their turn.
 const ROUNDS: usize = 16;
 
-/// A way whose receives have fewer bytes than this, this often in a row, returns to buffers.
+/// With fewer bytes than this in each receive, this often in a row, a way returns to buffers.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const FEW: (usize, u8) = (16 * 1024, 4);
 
