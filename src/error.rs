@@ -1,4 +1,4 @@
-//! Defines [`Error`], the few sharp words every operation ends with, and [`Result`].
+//! Defines [`Error`], the error of every operation, and [`Result`].
 
 mod connect;
 mod failure;
@@ -20,17 +20,17 @@ pub use panicked::Panicked;
 pub use task_failed::TaskFailed;
 pub use tls::TlsError;
 
-/// What every operation of this crate returns.
+/// The result of every operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why an operation did not succeed.
+/// The reason why an operation did not succeed.
 ///
-/// The words are AnyIO's: code decides by the variant, a person reads the message, and
-/// [`source`](StdError::source) keeps what the operating system said.
+/// The variants have AnyIO's names. Code decides by the variant; the message is for a person, and
+/// [`source`](StdError::source) is the error of the operating system.
 #[non_exhaustive]
 pub enum Error {
-    /// The peer finished sending. Never shown as an empty read, and sticky: each later receive
-    /// says it again. [`next`](crate::ByteReceiveStream::next) turns it into `Ok(None)`.
+    /// The peer finished sending. It is never reported as an empty read, and each later receive
+    /// returns it again. [`next`](crate::ByteReceiveStream::next) turns it into `Ok(None)`.
     EndOfStream,
     /// This side had already closed the object (or the sending direction of it).
     Closed,
@@ -38,19 +38,19 @@ pub enum Error {
     Broken(OsError),
     /// Another task uses the same direction of this object right now.
     Busy,
-    /// Nothing was ready, and the operation (one of those called `_nowait`) does not wait.
+    /// Nothing was ready, and the operation (its name ends in `_nowait`) does not wait.
     WouldBlock,
     /// The operation, or the task waited for, was cancelled.
     Cancelled,
-    /// The time given by [`fail_after`](crate::fail_after) was over first.
+    /// The time limit of [`fail_after`](crate::fail_after) passed first.
     TimedOut,
-    /// No address of the host could be connected; every attempt is told.
+    /// No address of the host could be connected. The error lists every attempt.
     ConnectFailed(Box<ConnectFailed>),
     /// The host name could not be turned into addresses.
     Resolve(Box<ResolveError>),
-    /// TLS could not be set up or went wrong: a handshake, a certificate, a configuration.
+    /// TLS could not be set up, or failed: a handshake, a certificate, a configuration.
     Tls(Box<TlsError>),
-    /// The stream ended inside what was asked for; see [`Buffered`](crate::Buffered).
+    /// The stream ended before all requested bytes had come; see [`Buffered`](crate::Buffered).
     IncompleteRead,
     /// More bytes than allowed came before the delimiter; see [`Buffered`](crate::Buffered).
     DelimiterNotFound,
@@ -58,10 +58,10 @@ pub enum Error {
     NoRuntime,
     /// The socket belongs to another runtime that is still alive.
     OtherLoop,
-    /// Code that was waited for panicked, on a thread or on the loop.
+    /// Code that was waited for panicked, on another thread or on the loop.
     Panicked(Panicked),
-    /// A task that was waited for has ended without what was waited for: it failed, or it never
-    /// said that it was ready, or its value was taken already.
+    /// A task that was waited for has ended without the awaited value: it failed, or it ended
+    /// before it had reported that it is ready, or its value was taken already.
     TaskFailed(Box<TaskFailed>),
     /// A system call failed, or an argument was refused before one was made.
     Io(OsError),
@@ -108,20 +108,21 @@ impl Error {
         }
     }
 
-    /// A refused argument: an `InvalidInput` that names the operation and what is wrong.
+    /// Makes the error of a refused argument: `InvalidInput` with the operation and the reason.
     pub(crate) fn invalid(operation: &'static str, message: impl Into<String>) -> Self {
         let cause = io::Error::new(io::ErrorKind::InvalidInput, message.into());
         Self::Io(OsError::new(operation, cause))
     }
 
-    /// A connection that ended by `cause` before its peer had everything.
+    /// Makes the error of a connection that ended by `cause` before the peer had received all
+    /// bytes.
     pub(crate) fn not_acknowledged(bytes: usize, cause: OsError, at: impl fmt::Display) -> Self {
         let mut error = OsError::new("close the connection to", cause.into_cause()).at(at);
         error.0.lost = bytes;
         Self::Broken(error)
     }
 
-    /// How many bytes [`not_acknowledged`](Self::not_acknowledged) was told.
+    /// Returns the number of bytes given to [`not_acknowledged`](Self::not_acknowledged), if any.
     #[cfg(feature = "tls")]
     pub(crate) fn lost(&self) -> Option<usize> {
         match self {
@@ -130,13 +131,13 @@ impl Error {
         }
     }
 
-    /// A failed system call with what was being done and where.
+    /// Makes the error of a failed system call from its operation and address.
     pub(crate) fn io(operation: &'static str, at: impl fmt::Display, cause: io::Error) -> Self {
         Self::Io(OsError::new(operation, cause).at(at))
     }
 }
 
-/// The variant, and what its message says of it: from a table, since a derive is 3 KB of code.
+/// Shows the variant and its message. A table, because a derive generates more code.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, inner): (&str, Option<&dyn fmt::Display>) = match self {
@@ -157,7 +158,7 @@ impl fmt::Debug for Error {
             Self::Panicked(error) => ("Panicked", Some(error)),
             Self::TaskFailed(error) => ("TaskFailed", Some(error)),
             Self::Io(error) => ("Io", Some(error)),
-            // Its message alone does not say what it is.
+            // The message alone does not name the variant.
             Self::Other(error) => return write!(f, "Other({error:?})"),
         };
         f.write_str(name)?;
@@ -209,7 +210,7 @@ impl StdError for Error {
 }
 
 impl From<io::Error> for Error {
-    /// Keeps an [`Error`] that travelled inside an `io::Error`; anything else becomes
+    /// Unwraps an [`Error`] that was wrapped in an `io::Error`; anything else becomes
     /// [`Error::Io`].
     fn from(error: io::Error) -> Self {
         match error.downcast::<Self>() {
@@ -220,7 +221,7 @@ impl From<io::Error> for Error {
 }
 
 impl From<Box<dyn StdError + Send + Sync>> for Error {
-    /// Keeps an [`Error`] that is in the box, also inside an `io::Error`; anything else becomes
+    /// Unwraps an [`Error`] that is in the box, also inside an `io::Error`; anything else becomes
     /// [`Error::Other`].
     fn from(error: Box<dyn StdError + Send + Sync>) -> Self {
         let foreign = match error.downcast::<Self>() {
@@ -235,7 +236,7 @@ impl From<Box<dyn StdError + Send + Sync>> for Error {
 }
 
 impl From<Error> for io::Error {
-    /// Never `Interrupted` nor `WouldBlock`: std's own loops retry those.
+    /// The kind is never `Interrupted` or `WouldBlock`, because std's own loops retry on those.
     fn from(error: Error) -> Self {
         use io::ErrorKind as Kind;
         let kind = match &error {
@@ -253,7 +254,7 @@ impl From<Error> for io::Error {
     }
 }
 
-/// What the operating system said, with what was being done and to whom.
+/// An error of the operating system, with the operation and the address that it concerns.
 ///
 /// Derefs to the [`io::Error`], so `error.kind()` and `error.raw_os_error()` work.
 pub struct OsError(Box<Details>);
@@ -261,7 +262,7 @@ pub struct OsError(Box<Details>);
 struct Details {
     operation: &'static str,
     address: Option<String>,
-    /// How many bytes may not have arrived because of it.
+    /// The number of bytes that may not have arrived because of it.
     lost: usize,
     cause: io::Error,
 }
@@ -286,18 +287,18 @@ impl OsError {
         self
     }
 
-    /// The operating system's error alone.
+    /// Returns the operating system's error alone.
     pub(crate) fn into_cause(self) -> io::Error {
         self.0.cause
     }
 
-    /// What was being done, such as `receive from`; empty if the error came from outside.
+    /// The operation that failed, such as `receive from`; empty if the error came from outside.
     #[must_use]
     pub fn operation(&self) -> &str {
         self.0.operation
     }
 
-    /// The address or path it was done to, where there is one.
+    /// The address or path of the operation, where there is one.
     #[must_use]
     pub fn address(&self) -> Option<&str> {
         self.0.address.as_deref()
@@ -328,7 +329,7 @@ impl fmt::Display for OsError {
     }
 }
 
-/// Reads like the message: it is what a `main` that returns the error prints.
+/// Is the message, because a `main` that returns the error prints this.
 impl fmt::Debug for OsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")

@@ -1,7 +1,7 @@
 //! AnyIO's networking for Rust, on a small runtime of its own.
 //!
 //! One thread, one loop: TCP, UNIX and UDP sockets, tasks that borrow, and cancellation that loses
-//! no byte. There is no runtime to configure and no outside async runtime below.
+//! no byte. There is no runtime to configure and no other async runtime below.
 //!
 //! ```text
 //!   your program     block_on(async { .. })
@@ -51,11 +51,11 @@
 //! }
 //! ```
 //!
-//! A handler's error, or panic, ends its own connection, and is a line on standard error with the
-//! peer; [`Serve::on_error`] sends it elsewhere. With an error type of one's own:
-//! [`Listener::serve_with`], [`task_group_with`], [`per_core_with`]; see [`Failure`].
+//! If a handler fails or panics, only its own connection ends, and a line with the peer is written
+//! to standard error; [`Serve::on_error`] gets it instead. For an error type of your own see
+//! [`Listener::serve_with`], [`task_group_with`], [`per_core_with`] and [`Failure`].
 //!
-//! # The verbs
+//! # The functions
 //!
 //! * Enter a runtime: [`block_on`]; [`Runtime`] to keep one, or to drive it from another loop.
 //! * Connect: [`connect_tcp`], [`connect_unix`], [`create_connected_udp_socket`].
@@ -64,44 +64,45 @@
 //!   [`create_connected_unix_datagram_socket`], [`unix_datagram_socket_pair`].
 //! * Accept: [`Listener::serve`], with a task for each connection, or [`Listener::accept`].
 //!   Several listeners as one: [`MultiListener`]; any kind of stream: [`AnyByteStream`].
-//! * Names: looked up off the loop, by a [`net::Resolver`] of one's own where there is one.
+//! * Names: resolved outside the loop, or by your own [`net::Resolver`].
 //!   Sockets made elsewhere: `TcpStream::try_from(fd)` and its like, [`net::inherited_sockets`].
-//! * Move bytes: [`ByteReceiveStream`], [`ByteSendStream`], [`ByteStream`]; each stream type has
-//!   the same methods itself, so that none of these need be imported.
+//! * Move bytes: [`ByteReceiveStream`], [`ByteSendStream`], [`ByteStream`]. Each stream type has
+//!   the same methods itself, so none of these traits has to be imported.
 //!   Lines, headers, messages of known length: [`Buffered`].
 //! * Run tasks side by side: [`task_group`], [`TaskGroup::spawn`], [`TaskHandle`]; in one task:
 //!   [`join`](fn@join), [`race`](fn@race); [`yield_now`].
 //! * Wait, or limit a wait: [`sleep`], [`sleep_until`], [`interval`], [`fail_after`],
 //!   [`move_on_after`].
 //! * Cancel, and clean up: [`CancelScope`], [`shield`].
-//! * Talk between tasks: [`create_memory_object_stream`], and what is in [`sync`].
+//! * Communicate between tasks: [`create_memory_object_stream`], and the module [`sync`].
 //! * Threads, signals, cores: [`run_in_thread`], [`loop_handle`], [`open_signal_receiver`],
 //!   [`per_core`].
-//! * See what everybody waits for: [`dump`](fn@dump).
+//! * Show the wait of every task: [`dump`](fn@dump).
 //! * Test without a kernel: [`create_memory_byte_stream`].
 //!
-//! What has options is a builder that is awaited: `create_udp_socket().local_host("::1").await?`.
-//! Nothing happens before the await. The types of the builders are in [`net`].
+//! A function with options returns a builder that is awaited:
+//! `create_udp_socket().local_host("::1").await?`. Nothing happens before the await. The types of
+//! the builders are in [`net`].
 //!
 //! # Features
 //!
-//! All is there by default. `default-features = false` leaves the core, and each of `adopt`,
+//! By default all features are on. `default-features = false` leaves the core, and each of `adopt`,
 //! `cores`, `dump`, `extras`, `options`, `relay`, `signal`, `threads`, `udp-batch` and `unix-ext`
 //! brings what it names (`full`: all of them, and `tls12`); README.md has a table. `futures-io` and
 //! `futures-core`, which are not there by default, bring the traits of these crates for [`Io`], and
 //! a `Stream` of what is accepted or received again and again.
 //!
-//! # What always holds
+//! # Guarantees
 //!
-//! * Cancelling is an error first: operations in a cancelled scope end with [`Error::Cancelled`],
-//!   and what goes on after that is dropped. Dropping a future cancels it, too. What either means
-//!   stands under *Cancel safety* at each operation.
+//! * A cancel is an error first: operations in a cancelled scope end with [`Error::Cancelled`],
+//!   and a task that continues after that is dropped. Dropping a future cancels it, too. The effect
+//!   of both is described under *Cancel safety* of each operation.
 //! * Operations take `&self`: one task may receive from a stream while another sends. A second
 //!   receiver, or sender, gets [`Error::Busy`].
 //! * The end of a stream is [`Error::EndOfStream`], never an empty read; `next()` turns it into
 //!   `Ok(None)`.
-//! * What needs a runtime and finds none is [`Error::NoRuntime`]; making a future needs none.
-//! * What a peer, the network or a caller's data does is an [`Error`], never a panic.
+//! * An operation outside a runtime ends with [`Error::NoRuntime`]; a future can be made anywhere.
+//! * A peer, the network or a caller's data can cause an [`Error`], never a panic.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -180,7 +181,7 @@ pub use threads::{
 };
 pub use time::{Interval, Sleep, interval, sleep, sleep_until};
 
-/// The programs of the documents are compiled, and run where they can, by the documentation tests.
+/// Documentation tests compile the programs of the documents, and run those that can run.
 #[cfg(doctest)]
 mod documents {
     #[doc = include_str!("../README.md")]

@@ -1,4 +1,4 @@
-//! Signals of the process as something to wait for: `open_signal_receiver`, `ctrl_c`.
+//! Receives signals of the process: `open_signal_receiver`, `ctrl_c`.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -16,9 +16,9 @@ use crate::sys::signal::{self, Receiving, number};
 pub enum Signal {
     /// SIGINT: ctrl-c was typed at the terminal.
     Interrupt,
-    /// SIGTERM: please end; what `kill` and service managers send.
+    /// SIGTERM: a request to end, sent by `kill` and service managers.
     Terminate,
-    /// SIGHUP: the terminal is gone; by custom, a service reads its configuration again.
+    /// SIGHUP: the terminal is gone; by convention, a service reads its configuration again.
     Hangup,
     /// SIGQUIT: ctrl-\ was typed at the terminal.
     Quit,
@@ -28,17 +28,17 @@ pub enum Signal {
     User2,
     /// SIGCHLD: a child process ended or stopped.
     Child,
-    /// SIGWINCH: the terminal's window has another size.
+    /// SIGWINCH: the size of the terminal's window has changed.
     WindowChange,
     /// SIGALRM: a timer of alarm(2) or setitimer(2).
     Alarm,
-    /// SIGPIPE: a write to a pipe that nobody reads. Rust's programs ignore it from the start.
+    /// SIGPIPE: a write to a pipe without a reader. Rust programs ignore it from the start.
     Pipe,
     /// SIGTSTP: ctrl-z was typed at the terminal.
     TerminalStop,
-    /// SIGCONT: the process goes on after a stop.
+    /// SIGCONT: the process continues after a stop.
     Continue,
-    /// Any other, by its number here. What is received has this form only if it has no name above.
+    /// Any other signal, by its number. Signals with a name above are never received in this form.
     Number(i32),
 }
 
@@ -97,24 +97,24 @@ impl fmt::Display for Signal {
     }
 }
 
-/// Begins to receive signals; from here on they no longer do what they did.
+/// Begins to receive signals, instead of their former effect.
 ///
-/// Needs no runtime: call it before anything else, so that none comes too early. When the last
-/// receiver of a signal is dropped, the signal does again what it did before, such as ending the
-/// process. A handler that was there goes on being called.
+/// Needs no runtime: call it before everything else, so that an early signal is received, too. When
+/// the last receiver of a signal is dropped, the signal has its former effect again, such as ending
+/// the process. A handler that was installed before is still called.
 ///
-/// A process may be started with signals blocked, which it inherits. Those that are named here are
-/// unblocked on the calling thread, and stay unblocked there. So call it on a thread that lasts as
-/// long as signals are wanted, such as that of the loop. Nothing else of the process is touched: no
-/// signal is blocked, and no thread started.
+/// A process inherits blocked signals from its parent. The signals given here are unblocked on the
+/// calling thread, and stay unblocked there. So call it on a thread that lives as long as signals
+/// are wanted, such as that of the loop. The process is not changed otherwise: no signal is
+/// blocked, and no thread started.
 ///
-/// Any number of receivers (1,024 in a process), on any threads, each get every signal.
+/// Any number of receivers (1,024 in a process), on any threads, each receive every signal.
 ///
 /// # Errors
 ///
 /// [`Error::Io`]: of kind `InvalidInput` for an empty list and for signals that cannot be received
-/// (SIGKILL, SIGSTOP; SIGSEGV, SIGBUS, SIGFPE, SIGILL, whose thread cannot go on), or if the system
-/// gives no descriptors. If it fails for one of the signals, none is received.
+/// (SIGKILL, SIGSTOP; SIGSEGV, SIGBUS, SIGFPE, SIGILL, after which the thread cannot continue), or
+/// if the system has no descriptors left. If it fails for one of the signals, none is received.
 ///
 /// # Examples
 ///
@@ -147,15 +147,17 @@ pub fn open_signal_receiver(signals: &[Signal]) -> Result<SignalReceiver> {
     }
 }
 
-/// Signals that are received instead of what they did before; made by [`open_signal_receiver`].
+/// Receives signals instead of their former effect; made by [`open_signal_receiver`].
 ///
-/// As in the kernel, a signal that comes again before it was received is one: they say *that*
-/// something happened, not how often. Of different ones each is received, in turn.
+/// As in the kernel, several signals of the same kind that come before one is received count as
+/// one: they report *that* something happened, not how often. Different signals are all received,
+/// in turn.
 ///
-/// Dropping the receiver forgets the signals that came and were not received yet.
+/// Dropping the receiver drops signals that were not received yet.
 #[derive(Debug)]
 pub struct SignalReceiver {
-    /// Above the bell, so that it is dropped first and nobody writes to a bell without a reader.
+    /// Declared before the bell, so that it is dropped first, and no signal writes to a bell
+    /// without a reader.
     receiving: Receiving,
     bell: Socket,
 }
@@ -165,12 +167,12 @@ impl SignalReceiver {
     ///
     /// # Errors
     ///
-    /// [`Error::Busy`] while another task receives; to have it in several tasks, open a receiver
+    /// [`Error::Busy`] while another task receives; to receive in several tasks, open a receiver
     /// for each. [`Error::OtherLoop`] while another runtime that is alive uses this one.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future has received nothing: what came meanwhile is received next.
+    /// Dropping the future has received nothing: signals that come meanwhile are received next.
     pub async fn receive(&self) -> Result<Signal> {
         let mut operation = Operation::new(&self.bell, Direction::Read);
         let mut take = |_: &Core, bell: BorrowedFd<'_>| {
@@ -201,9 +203,9 @@ impl SignalReceiver {
 
 /// Waits for ctrl-c (SIGINT), once.
 ///
-/// Before it is polled first, and after it is done, ctrl-c does what it did before: so a second
-/// ctrl-c ends a program that takes too long to end. A service wants [`Signal::Terminate`] as well:
-/// see [`open_signal_receiver`].
+/// Before its first poll, and after it is done, ctrl-c has its former effect: so a second ctrl-c
+/// ends a program that takes too long to end. A service should receive [`Signal::Terminate`] as
+/// well: see [`open_signal_receiver`].
 ///
 /// # Errors
 ///
@@ -211,7 +213,7 @@ impl SignalReceiver {
 ///
 /// # Cancel safety
 ///
-/// Dropping the future gives ctrl-c back what it did before.
+/// Dropping the future restores the former effect of ctrl-c.
 ///
 /// # Examples
 ///

@@ -1,4 +1,4 @@
-//! Why a connection could not be made: [`ConnectFailed`] with every address, [`ResolveError`].
+//! The errors of connecting: [`ConnectFailed`] with every address, and [`ResolveError`].
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Every address that was tried for a host, and why none of them would do.
+/// Every address of a host that was tried, with the reason why it could not be connected.
 #[non_exhaustive]
 pub struct ConnectFailed {
     /// The host as the caller wrote it.
@@ -23,7 +23,7 @@ pub struct ConnectFailed {
 pub struct ConnectAttempt {
     /// The address that was tried.
     pub address: SocketAddr,
-    /// What the operating system said.
+    /// The error of the operating system.
     pub cause: io::Error,
     /// From the start of this attempt to its end.
     pub elapsed: Duration,
@@ -48,7 +48,7 @@ impl ConnectFailed {
         }
     }
 
-    /// The kind all attempts agree on, else `Other`.
+    /// Returns the kind that all attempts have in common, else `Other`.
     pub(super) fn kind(&self) -> io::ErrorKind {
         let mut kinds = self.attempts.iter().map(|attempt| attempt.cause.kind());
         let first = kinds.next().unwrap_or(io::ErrorKind::Other);
@@ -78,7 +78,7 @@ impl fmt::Display for ConnectFailed {
     }
 }
 
-/// Reads like the message, as [`OsError`](super::OsError)'s does.
+/// Is the message, as for [`OsError`](super::OsError).
 impl fmt::Debug for ConnectFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
@@ -96,7 +96,8 @@ impl StdError for ConnectFailed {
 pub struct ResolveError {
     /// The name that was looked up.
     pub host: String,
-    /// What the resolver said. The system's is of kind `NotFound` if there is no such name, and of
+    /// The error of the resolver. The system's is of kind `NotFound` if there is no such name, and
+    /// of
     /// kind `ResourceBusy` if a later try may succeed.
     pub cause: io::Error,
 }
@@ -116,7 +117,7 @@ impl fmt::Display for ResolveError {
     }
 }
 
-/// Reads like the message, as [`OsError`](super::OsError)'s does.
+/// Is the message, as for [`OsError`](super::OsError).
 impl fmt::Debug for ResolveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")

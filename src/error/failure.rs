@@ -1,25 +1,25 @@
-//! Tells the errors of a cancel from all others, in whatever type a program has them.
+//! Separates the errors of a cancel from all others, for any error type of a program.
 
 use std::error::Error as StdError;
 use std::io;
 
 use super::Error;
 
-/// An error type of tasks, time limits and handlers: it can hold an [`Error`], and tells whether
-/// it is that of a cancel.
+/// An error type of tasks, time limits and handlers: it can hold an [`Error`], and reports whether
+/// it is the error of a cancel.
 ///
-/// Only an error that *is* the cancel's is turned into `TimedOut` or `None` by a time limit, or
-/// dropped by a group, a handle or a server. Every other one goes on, although its task was told
-/// to end: clean-up that fails is not lost.
+/// Only an error that *is* a cancel's becomes `TimedOut` or `None` in a time limit, or is dropped
+/// by a group, a handle or a server. Every other error is passed on, even if its task was
+/// cancelled:
+/// an error of the clean-up is not lost.
 ///
-/// [`Error`], [`io::Error`] and boxes of [`std::error::Error`] have it. They find a
-/// [`Error::Cancelled`] that they hold, also as the [`source`](StdError::source) of another error,
-/// which is one with a remark on what was going on. `anyhow::Error` has it with the cargo feature
-/// `anyhow`.
+/// [`Error`], [`io::Error`] and boxes of [`std::error::Error`] implement it. They find an
+/// [`Error::Cancelled`] that they hold, also as the [`source`](StdError::source) of another error
+/// that adds context. `anyhow::Error` implements it with the cargo feature `anyhow`.
 ///
 /// # Examples
 ///
-/// An enum of one's own needs one line more than the `From` that `?` uses:
+/// An enum of a program needs one line more than the `From` that `?` uses:
 ///
 /// ```
 /// use soloio::{Error, Failure, block_on, fail_after, shield, sleep};
@@ -62,7 +62,7 @@ use super::Error;
             `anyhow::Error` with soloio's feature `anyhow`"
 )]
 pub trait Failure: From<Error> {
-    /// True if this is [`Error::Cancelled`], in whatever form the type keeps it.
+    /// Returns true if this is [`Error::Cancelled`], in any form that the type has for it.
     fn is_cancelled(&self) -> bool;
 }
 
@@ -97,13 +97,13 @@ impl Failure for anyhow::Error {
     }
 }
 
-/// True if `error`, or one behind it, is [`Error::Cancelled`].
+/// Returns true if `error`, or an error in its chain of sources, is [`Error::Cancelled`].
 pub(super) fn holds_cancelled(error: &(dyn StdError + 'static)) -> bool {
     if let Some(own) = error.downcast_ref::<Error>() {
         return own.is_cancelled();
     }
     match error.downcast_ref::<io::Error>() {
-        // Its source is not the error in it, but the source of that.
+        // Its `source` is not the error inside, but the source of that error.
         Some(error) => error.get_ref().is_some_and(|inner| holds_cancelled(inner)),
         None => error.source().is_some_and(holds_cancelled),
     }

@@ -1,4 +1,4 @@
-//! Keeps an error that is not of this crate.
+//! Holds an error that is not of this crate.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -6,12 +6,12 @@ use std::ops::Deref;
 
 type Boxed = Box<dyn StdError + Send + Sync>;
 
-/// An error of somebody else's, in [`Error::Other`](crate::Error::Other); made by
+/// A foreign error, in [`Error::Other`](crate::Error::Other); made by
 /// [`Error::other`](crate::Error::other).
 ///
-/// It dereferences to the error itself, for [`downcast_ref`](StdError#method.downcast_ref) and the
-/// rest. One pointer, where a box of it is two: that makes every result of every operation smaller
-/// by a word.
+/// It dereferences to the error itself, for [`downcast_ref`](StdError#method.downcast_ref) and its
+/// other methods. It is one pointer, where a box of a trait object is two, so each result of each
+/// operation is smaller by a word.
 ///
 /// # Examples
 ///
@@ -31,7 +31,7 @@ impl OtherError {
         Self(Box::new(error))
     }
 
-    /// The error, for a downcast by value.
+    /// Returns the error, for a downcast by value.
     #[must_use]
     pub fn into_inner(self) -> Box<dyn StdError + Send + Sync> {
         *self.0

@@ -1,15 +1,15 @@
-//! Keeps what code panicked with that somebody else waited for.
+//! Holds the payload of a panic in code that another task or thread waited for.
 
 use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-/// What code panicked with that ran elsewhere: a job on a thread, a closure on the loop.
+/// The payload of a panic in code that ran elsewhere: a job on a thread, a closure on the loop.
 ///
 /// # Examples
 ///
-/// To panic with it here, as if it had been called here:
+/// Resume the panic in the waiting code, as if it had made the call itself:
 ///
 /// ```should_panic
 /// use soloio::{Error, block_on, run_in_thread};
@@ -23,9 +23,9 @@ use std::sync::{Mutex, PoisonError};
 pub struct Panicked(Box<Details>);
 
 struct Details {
-    /// The text, where there is one.
+    /// The text, if the payload is text.
     message: Option<String>,
-    /// Behind a lock only so that an error may be shared: it is taken out by value alone.
+    /// In a lock only to make the error `Sync`: the payload is taken out by value.
     payload: Mutex<Box<dyn Any + Send>>,
 }
 
@@ -39,7 +39,7 @@ impl Panicked {
         }))
     }
 
-    /// The text of the panic; `None` if it had another payload than text.
+    /// The text of the panic; `None` if the payload is not text.
     #[must_use]
     pub fn message(&self) -> Option<&str> {
         self.0.message.as_deref()

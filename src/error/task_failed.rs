@@ -1,10 +1,10 @@
-//! Tells why a task has nothing to give to the code that waits for it.
+//! The reason why a task has no value for the code that waits for it.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::panic::Location;
 
-/// A task that has ended without what was waited for, and was not cancelled.
+/// A task ended without the awaited value, and was not cancelled.
 ///
 /// # Examples
 ///
@@ -23,11 +23,11 @@ use std::panic::Location;
 /// ```
 #[non_exhaustive]
 pub struct TaskFailed {
-    /// The name that the task was given with the handle.
+    /// The name of the task, if its handle has set one.
     pub name: Option<String>,
-    /// Where it was spawned.
+    /// The place where it was spawned.
     pub spawned_at: &'static Location<'static>,
-    /// What it did instead, as the end of a sentence about it.
+    /// The reason, as the end of a sentence with the task as its subject.
     pub reason: &'static str,
 }
 
@@ -41,7 +41,7 @@ impl fmt::Display for TaskFailed {
     }
 }
 
-/// Reads like the message: it is what a `main` that returns the error prints.
+/// Is the message, because a `main` that returns the error prints this.
 impl fmt::Debug for TaskFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")

@@ -1,4 +1,4 @@
-//! `TlsError`: what went wrong with TLS, in words, with what the layer below said.
+//! `TlsError`: a failure of TLS as a message, with the error of the layer below.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -6,12 +6,12 @@ use std::fmt;
 #[cfg(feature = "tls")]
 use super::Error;
 
-/// What went wrong with TLS: the message says what to do where something can be done, and
-/// [`source`](StdError::source) keeps what the TLS library or the operating system said.
+/// A failure of TLS. The message names the remedy if there is one, and
+/// [`source`](StdError::source) is the error of the TLS library or the operating system.
 pub struct TlsError {
     message: String,
     cause: Option<Box<dyn StdError + Send + Sync>>,
-    /// The message says already what the cause says.
+    /// True if the message already contains the message of the cause.
     says_all: bool,
 }
 
@@ -25,14 +25,14 @@ impl TlsError {
         }
     }
 
-    /// Keeps what the layer below said, which the message has told in better words.
+    /// Adds the error of the layer below, which the message has already described.
     #[cfg(feature = "tls")]
     pub(crate) fn instead_of(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.says_all = true;
         self.caused_by(cause)
     }
 
-    /// Adds what the layer below said.
+    /// Adds the error of the layer below.
     #[cfg(feature = "tls")]
     pub(crate) fn caused_by(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.cause = Some(cause.into());
@@ -47,7 +47,7 @@ impl From<TlsError> for Error {
     }
 }
 
-/// Reads like the message: it is what a `main` that returns the error prints.
+/// Is the message, because a `main` that returns the error prints this.
 impl fmt::Debug for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")

@@ -1,8 +1,8 @@
-//! Sockets that were made elsewhere become ours, and ours somebody else's.
+//! Converts sockets that were made elsewhere to the crate's types, and back.
 //!
-//! From std's types, from descriptors, and from whoever started this process; each checked for
-//! what it is. We make them non-blocking, which every duplicate of the descriptor notices, in other
-//! processes too.
+//! The sources are std's types, descriptors, and the process that started this one. Each descriptor
+//! is checked for its kind. Adopted sockets become non-blocking, which applies to every duplicate
+//! of the descriptor, in other processes too.
 //!
 //! The file is long because it has a few lines for each of seven types.
 
@@ -25,7 +25,7 @@ use crate::sys;
 use crate::sys::addr::UnixName;
 use crate::sys::adopt::{Carries, Domain, Facts};
 
-/// What is looked for in a descriptor.
+/// The properties that a descriptor must have.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wanted {
     operation: &'static str,
@@ -70,7 +70,7 @@ impl Wanted {
         Error::io(self.operation, "from a descriptor", cause)
     }
 
-    /// Checks the descriptor, and makes it one like those that are made here.
+    /// Checks the descriptor, and sets the flags that the crate's own sockets have.
     pub(super) fn check(self, fd: BorrowedFd<'_>) -> Result<Facts> {
         let facts = look(fd).map_err(|cause| self.failed(cause))?;
         if let Some(message) = self.mismatch(&facts) {
@@ -139,7 +139,7 @@ impl Wanted {
         self.failed(cause)
     }
 
-    /// The address a socket is bound to, which has a port then.
+    /// Returns the address of a bound socket; an error if it has no port.
     fn local(self, fd: BorrowedFd<'_>) -> Result<SocketAddr> {
         let local = sys::socket::local_addr(fd).map_err(|cause| self.failed(cause))?;
         if local.port() == 0 {
@@ -162,8 +162,8 @@ fn look(fd: BorrowedFd<'_>) -> io::Result<Facts> {
     })
 }
 
-/// Lends an adopted socket's descriptor once: it may have duplicates, which keep it in the poller
-/// unless it is taken out when it is closed.
+/// Marks an adopted socket as lent: it may have duplicates, which would keep it in the poller, so
+/// it is deregistered when it is closed.
 fn shared<S: AsFd>(socket: S) -> S {
     let _lent = socket.as_fd();
     socket
@@ -206,7 +206,7 @@ impl TryFrom<Vec<OwnedFd>> for TcpListener {
         }
         let adopt = |fd: OwnedFd| {
             TCP_LISTENER.check(fd.as_fd())?;
-            // Accepted connections inherit it where they do.
+            // On some systems accepted connections inherit it.
             let nodelay = sys::socket::set_nodelay(fd.as_fd());
             nodelay.map_err(|cause| TCP_LISTENER.failed(cause))?;
             let local = TCP_LISTENER.local(fd.as_fd())?;
@@ -214,7 +214,7 @@ impl TryFrom<Vec<OwnedFd>> for TcpListener {
         };
         let bound: Result<Vec<_>> = fds.into_iter().map(adopt).collect();
         let listener = Self::new(bound?);
-        // Others may have it too.
+        // Marks all as lent: they may have duplicates, too.
         listener.as_fds().for_each(drop);
         Ok(listener)
     }
@@ -268,8 +268,8 @@ impl TryFrom<OwnedFd> for ConnectedUdpSocket {
     }
 }
 
-/// A descriptor of one's own for the socket behind `fd`, which must be what `wanted` says: an
-/// aborted one has another in its place.
+/// Duplicates the descriptor of the socket behind `fd`. [`Error::Closed`] if it does not match
+/// `wanted`, because an aborted socket has been replaced by another one.
 fn give_away(wanted: Wanted, fd: BorrowedFd<'_>) -> Result<OwnedFd> {
     let facts = look(fd).map_err(|cause| wanted.failed(cause))?;
     let is_stream = wanted.carries == Carries::Stream && !wanted.listens;
@@ -288,9 +288,9 @@ fn give_away_blocking(wanted: Wanted, fd: BorrowedFd<'_>) -> Result<OwnedFd> {
     Ok(fd)
 }
 
-/// What else belongs to a socket: for most nothing.
+/// The other resources of a socket; most have none.
 trait Leaves {
-    /// The socket goes on elsewhere.
+    /// Called when the socket continues outside of this crate.
     fn leaves(&self) {}
 }
 
@@ -309,13 +309,13 @@ impl Leaves for ConnectedUdpSocket {
     }
 }
 impl Leaves for UnixListener {
-    /// The file of its path stays.
+    /// Keeps the file of its path.
     fn leaves(&self) {
         self.keep_file();
     }
 }
 
-/// The ways between one of our types, std's, and a descriptor.
+/// Implements the conversions between a type of this crate, std's, and a descriptor.
 macro_rules! conversions {
     ($ours:ty, $std:ty, $wanted:expr) => {
         impl TryFrom<$std> for $ours {
@@ -330,7 +330,7 @@ macro_rules! conversions {
         impl TryFrom<$ours> for OwnedFd {
             type Error = Error;
 
-            /// Leaves the runtime. The socket is still non-blocking. [`Error::Closed`] if it was
+            /// Leaves the runtime. The socket stays non-blocking. [`Error::Closed`] if it was
             /// aborted.
             fn try_from(socket: $ours) -> Result<Self> {
                 let fd = give_away($wanted, socket.as_fd())?;
@@ -342,7 +342,7 @@ macro_rules! conversions {
         impl TryFrom<$ours> for $std {
             type Error = Error;
 
-            /// Leaves the runtime, and blocks again as std expects. [`Error::Closed`] if it was
+            /// Leaves the runtime, and becomes blocking as std expects. [`Error::Closed`] if it was
             /// aborted.
             fn try_from(socket: $ours) -> Result<Self> {
                 let fd = give_away_blocking($wanted, socket.as_fd())?;
@@ -374,8 +374,8 @@ impl TryFrom<std::net::TcpListener> for TcpListener {
 impl TryFrom<TcpListener> for Vec<OwnedFd> {
     type Error = Error;
 
-    /// Leaves the runtime: one descriptor for each address, still non-blocking.
-    /// [`Error::Closed`] if the listener was aborted.
+    /// Leaves the runtime: one descriptor for each address, still non-blocking. [`Error::Closed`]
+    /// if the listener was aborted.
     fn try_from(listener: TcpListener) -> Result<Self> {
         let fds = listener.as_fds();
         fds.map(|fd| give_away(TCP_LISTENER, fd)).collect()
@@ -385,7 +385,7 @@ impl TryFrom<TcpListener> for Vec<OwnedFd> {
 impl TryFrom<TcpListener> for std::net::TcpListener {
     type Error = Error;
 
-    /// Leaves the runtime, and blocks again as std expects. `InvalidInput` if the listener has
+    /// Leaves the runtime, and becomes blocking as std expects. `InvalidInput` if the listener has
     /// several sockets, [`Error::Closed`] if it was aborted.
     fn try_from(listener: TcpListener) -> Result<Self> {
         let mut fds = listener.as_fds();
@@ -399,15 +399,15 @@ impl TryFrom<TcpListener> for std::net::TcpListener {
     }
 }
 
-/// Makes one listener of listening sockets of any kind, TCP and UNIX: those that
-/// [`inherited_sockets`](super::inherited_sockets) gives, or that another process has sent.
+/// Makes one listener of listening sockets of any kind, TCP and UNIX: for example those of
+/// [`inherited_sockets`](super::inherited_sockets), or sockets from another process.
 ///
 /// Needs no runtime. The sockets become non-blocking, also for other processes that have them.
 ///
 /// # Errors
 ///
-/// [`Error::Io`] with `InvalidInput`, which says what is wrong: no socket, one that does not
-/// listen, one of another kind. All descriptors are closed then.
+/// [`Error::Io`] with `InvalidInput` and the reason: no socket, one that does not listen, one of
+/// another kind. Then all descriptors are closed.
 ///
 /// # Examples
 ///

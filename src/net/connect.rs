@@ -1,4 +1,4 @@
-//! The verbs that connect: `connect_tcp` and `connect_unix`.
+//! Connects: `connect_tcp` and `connect_unix`.
 
 use std::ffi::OsStr;
 use std::future::poll_fn;
@@ -23,13 +23,13 @@ use crate::time::sleep;
 
 /// Connects to a TCP port of a host: a name, an address in a string, or an address.
 ///
-/// The addresses of a name are tried in the resolver's order, the families in turn. The next
-/// attempt begins after [a delay](ConnectTcp::happy_eyeballs_delay), or as soon as one has failed;
-/// the first that succeeds wins, and the others are closed (RFC 8305). There is no time limit but
-/// the kernel's: set one with [`fail_after`](crate::fail_after).
+/// The addresses of a name are tried in the resolver's order, with alternating families. The next
+/// attempt begins after [a delay](ConnectTcp::happy_eyeballs_delay), or as soon as one has failed.
+/// The first that succeeds wins, and the others are closed (RFC 8305). The only time limit is the
+/// kernel's: set one with [`fail_after`](crate::fail_after).
 ///
-/// A name is looked up off the loop, by the [`Resolver`](crate::net::Resolver) of the host; it has
-/// to be encoded already if it is an international one (IDNA). An address starts no thread.
+/// A name is resolved outside the loop, by the [`Resolver`](crate::net::Resolver) of the host. An
+/// international name must already be encoded (IDNA). An address starts no thread.
 ///
 /// # Errors
 ///
@@ -39,8 +39,8 @@ use crate::time::sleep;
 ///
 /// # Cancel safety
 ///
-/// Dropping the future closes the socket; the peer may have seen a connection that ended at once;
-/// a lookup is abandoned, not waited for.
+/// Dropping the future closes the socket; the peer may have seen a connection that ended at once; a
+/// lookup is abandoned, not waited for.
 ///
 /// # Examples
 ///
@@ -82,8 +82,8 @@ impl ConnectTcp {
         host's. Connections to different peers share its ports (Linux)."
     );
 
-    /// How long an attempt runs before the next address is tried too (250 ms by default). Zero
-    /// tries all at once, `Duration::MAX` one after the other.
+    /// The time until the next address is tried too (250 ms by default). With zero all are tried at
+    /// once, with `Duration::MAX` one after the other.
     pub fn happy_eyeballs_delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
@@ -119,8 +119,8 @@ impl ConnectTcp {
         })
     }
 
-    /// The addresses to connect to `address` from, the first of this host; none in particular if
-    /// there are none.
+    /// Returns the candidates for the local address of a connection to `address`, best first; none
+    /// if the kernel may choose.
     fn locals_for(&self, address: &SocketAddr, locals: Option<&[SocketAddr]>) -> Vec<SocketAddr> {
         match locals {
             Some(locals) => of_family(address, locals),
@@ -130,19 +130,19 @@ impl ConnectTcp {
     }
 }
 
-/// Those of `locals` that can connect to `address`.
+/// Returns those of `locals` that have the family of `address`.
 pub(super) fn of_family(address: &SocketAddr, locals: &[SocketAddr]) -> Vec<SocketAddr> {
     let same = |local: &&SocketAddr| local.is_ipv4() == address.is_ipv4();
     locals.iter().filter(same).copied().collect()
 }
 
-/// Port 0 asks for any port where one is bound, and is none to connect to.
+/// The error for port 0: where a socket is bound it means any port, but it is none to connect to.
 pub(super) fn port_0(host: &Host) -> Error {
     let cause = io::Error::new(io::ErrorKind::InvalidInput, "port 0 cannot be connected to");
     Error::io("connect to", format_args!("{host} port 0"), cause)
 }
 
-/// The address that stands for all of this host.
+/// Returns the unspecified address, which means all addresses of this host.
 pub(super) fn any_address(v4: bool, port: u16) -> SocketAddr {
     use std::net::{Ipv4Addr, Ipv6Addr};
     if v4 {
@@ -154,7 +154,7 @@ pub(super) fn any_address(v4: bool, port: u16) -> SocketAddr {
 
 awaited!(IntoFuture for ConnectTcp, connect -> TcpStream);
 
-/// One attempt: what the kernel said of this address, or why none can go on.
+/// Makes one attempt. The inner error is of this address alone; the outer error ends all attempts.
 async fn attempt(
     address: SocketAddr,
     locals: Vec<SocketAddr>,
@@ -167,7 +167,7 @@ async fn attempt(
     };
     let connected = connect(Socket::new(fd, Trigger::Edge), &address, true).await?;
     Ok(connected.map_err(|error| match from {
-        // The address is this host's, since it could be bound.
+        // The address is local, since it could be bound.
         Some(from) if from.port() == 0 && error.kind() == io::ErrorKind::AddrNotAvailable => {
             about_local("no local port left for", from.ip(), &error)
         }
@@ -181,10 +181,10 @@ pub(super) async fn connect(
     address: &SocketAddr,
     is_tcp: bool,
 ) -> Result<Attempted<TcpStream>> {
-    // Not always what was asked for: the unspecified address stands for this host.
+    // May differ from `address`: the unspecified address connects to this host.
     let peer = match sys::socket::connect(socket.fd(), address) {
         Ok(()) => sys::socket::peer_addr(socket.fd()).unwrap_or(*address),
-        // Interrupted, it goes on in the background all the same (connect(2)).
+        // After EINTR the connect continues in the background (connect(2)).
         Err(error)
             if errno::is_in_progress(&error) || error.kind() == io::ErrorKind::Interrupted =>
         {
@@ -197,14 +197,14 @@ pub(super) async fn connect(
     };
     let stream = TcpStream::connected(socket, peer, is_tcp);
     if stream.local_addr() == peer {
-        // Connecting to a free port of the ephemeral range may meet oneself.
+        // A connect to a free port of the ephemeral range may connect the socket to itself.
         return Ok(Err(errno::refused()));
     }
     Ok(Ok(stream))
 }
 
-/// Waits until a connect that was begun has ended: with whom, or why. It is another error if there
-/// can be no waiting.
+/// Waits until a connect that has begun ends: with the peer's address, or an error. The outer error
+/// means that it was not possible to wait.
 async fn connected(socket: &Socket, address: &SocketAddr) -> Result<Attempted<SocketAddr>> {
     let mut operation = Operation::new(socket, Direction::Write);
     let check = |_: &_, fd: BorrowedFd<'_>| match sys::socket::connect_result(fd) {
@@ -225,8 +225,8 @@ const BACKLOG_PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration:
 ///
 /// # Errors
 ///
-/// [`Error::Io`], which names the path: nobody listens, no such file, a name that is too long or
-/// holds a NUL.
+/// [`Error::Io`], which names the path: no listener, no such file, a name that is too long or
+/// contains a NUL.
 ///
 /// # Cancel safety
 ///
@@ -257,8 +257,8 @@ pub async fn connect_unix(path: impl AsRef<OsStr>) -> Result<UnixStream> {
     let mut pause = BACKLOG_PAUSE.0;
     loop {
         context::checkpoint().await?;
-        // A fresh socket each time: one whose connect was refused with EAGAIN reports itself
-        // writable and is not connected.
+        // A new socket each time: after a connect that was refused with EAGAIN, a socket is
+        // reported as writable and is not connected.
         let fd = sys::socket::unix(Kind::Stream).map_err(failed)?;
         match sys::socket::connect_unix(fd.as_fd(), &name) {
             Ok(()) => return Ok(UnixStream::new(fd, name)),

@@ -12,9 +12,9 @@ use crate::runtime::socket::{Socket, Trigger};
 use crate::sys;
 use crate::sys::addr::fitting;
 
-/// Connects a TCP socket that was made elsewhere and is not connected yet. It is made like those
-/// of [`connect_tcp`](crate::connect_tcp): non-blocking, with `TCP_NODELAY`; what else is set on it
-/// stays. For options that must be set before the connect,
+/// Connects a TCP socket that was made elsewhere and is not connected yet. The socket becomes
+/// non-blocking and gets `TCP_NODELAY`, like those of [`connect_tcp`](crate::connect_tcp); its
+/// other options stay. For options that must be set before the connect,
 /// [`prepare`](crate::net::ConnectTcp::prepare) is simpler.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! TLS on `connect_tcp`: the options that turn it on, and the connection that comes of them.
+//! TLS on `connect_tcp`: the options that enable it, and the connection that results.
 
 use std::future::{Future, IntoFuture};
 #[cfg(feature = "options")]
@@ -17,11 +17,11 @@ use super::tcp::TcpStream;
 use crate::error::Result;
 use crate::tls::{self, TlsStream};
 
-/// TLS. Each of these options turns it on; what is awaited then gives a
+/// TLS. Each of these options enables it; awaiting the builder then returns a
 /// [`TlsStream<TcpStream>`](TlsStream).
 impl ConnectTcp {
-    /// Speaks TLS: the server must show a certificate for the host that was given, issued by
-    /// somebody whom the system trusts.
+    /// Uses TLS: the server must have a certificate for the given host from an issuer that the
+    /// system trusts.
     ///
     /// # Cancel safety
     ///
@@ -50,7 +50,7 @@ impl ConnectTcp {
         }
     }
 
-    /// Speaks TLS with a server whose certificate is for this name, or this address.
+    /// Uses TLS with a server whose certificate is for this name, or this address.
     ///
     /// # Cancel safety
     ///
@@ -59,8 +59,8 @@ impl ConnectTcp {
         self.tls().tls_hostname(name)
     }
 
-    /// Speaks TLS as this configuration says: one of [`client_config`](tls::client_config), or of
-    /// rustls itself.
+    /// Uses TLS with this configuration: one of [`client_config`](tls::client_config), or of rustls
+    /// itself.
     ///
     /// # Cancel safety
     ///
@@ -70,9 +70,9 @@ impl ConnectTcp {
         self.with(Config::Given(config.into()))
     }
 
-    /// Speaks TLS; with `false`, the peer may end the connection without saying goodbye
-    /// (close_notify), and we do too. Then nobody can tell an end from a connection that was cut
-    /// off: only for protocols that know by themselves where a message ends.
+    /// Uses TLS; with `false`, the peer may end the connection without close_notify, and this side
+    /// does too. Then a regular end looks like a connection that was cut off: use it only for
+    /// protocols that detect the end of a message by themselves.
     ///
     /// # Cancel safety
     ///
@@ -83,14 +83,14 @@ impl ConnectTcp {
 }
 
 /// A TCP connection with TLS that is about to be made: await it. Made by [`ConnectTcp::tls`] and
-/// its kin.
+/// its variants.
 ///
 /// # Errors
 ///
-/// Those of [`connect_tcp`](crate::connect_tcp); [`Error::Tls`](crate::Error::Tls) if the name
-/// cannot be a server's, the configuration cannot be made, both before anything is connected, or
-/// if the handshake fails. [`Error::Broken`](crate::Error::Broken) if the peer leaves in the middle
-/// of it.
+/// Those of [`connect_tcp`](crate::connect_tcp). [`Error::Tls`](crate::Error::Tls) if the name
+/// cannot be a server's or the configuration cannot be made, both before anything is connected, or
+/// if the handshake fails. [`Error::Broken`](crate::Error::Broken) if the peer leaves during the
+/// handshake.
 #[derive(Debug, Clone)]
 #[must_use = "nothing is connected unless awaited"]
 pub struct ConnectTls {
@@ -137,7 +137,7 @@ impl ConnectTls {
         self
     }
 
-    /// As [`ConnectTcp::tls`]: it is on already.
+    /// As [`ConnectTcp::tls`]: it is already on.
     pub fn tls(self) -> Self {
         self
     }

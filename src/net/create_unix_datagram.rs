@@ -1,4 +1,4 @@
-//! The verbs that make UNIX datagram sockets: `create_unix_datagram_socket` and
+//! Makes UNIX datagram sockets: `create_unix_datagram_socket` and
 //! `create_connected_unix_datagram_socket`.
 
 use std::ffi::{OsStr, OsString};
@@ -13,12 +13,12 @@ use crate::sys;
 use crate::sys::addr::UnixName;
 use crate::sys::socket::Kind;
 
-/// Makes a UNIX datagram socket; without [`local_path`](CreateUnixDatagramSocket::local_path) it
-/// can send but not be answered.
+/// Makes a UNIX datagram socket. Without [`local_path`](CreateUnixDatagramSocket::local_path) it
+/// can send, but gets no answers.
 ///
-/// A path is taken as by [`create_unix_listener`](crate::create_unix_listener): a stale socket file
+/// A path is bound as by [`create_unix_listener`](crate::create_unix_listener): a stale socket file
 /// is replaced, one that answers is not, and the file stays unless
-/// [`unlink_on_close`](CreateUnixDatagramSocket::unlink_on_close) is asked for.
+/// [`unlink_on_close`](CreateUnixDatagramSocket::unlink_on_close) is set.
 ///
 /// # Errors
 ///
@@ -55,14 +55,14 @@ pub fn create_unix_datagram_socket() -> CreateUnixDatagramSocket {
     }
 }
 
-/// Makes a UNIX datagram socket that talks to one peer: a path, or an abstract name with a leading
-/// NUL (Linux). Without
-/// [`local_path`](CreateConnectedUnixDatagramSocket::local_path) the peer cannot answer.
+/// Makes a UNIX datagram socket that is connected to one peer: a path, or an abstract name with a
+/// leading NUL (Linux). Without [`local_path`](CreateConnectedUnixDatagramSocket::local_path) the
+/// peer cannot answer.
 ///
 /// # Errors
 ///
-/// [`Error::Io`], which names the path: nobody there, no such file, a socket of another kind, and
-/// those of [`create_unix_datagram_socket`].
+/// [`Error::Io`], which names the path: no socket there, no such file, a socket of another kind,
+/// and those of [`create_unix_datagram_socket`].
 ///
 /// # Cancel safety
 ///
@@ -76,7 +76,7 @@ pub fn create_connected_unix_datagram_socket(
     }
 }
 
-/// What a datagram socket is bound to.
+/// The local name of a datagram socket, and the options of its file.
 #[derive(Debug, Clone, Default)]
 struct Local {
     path: Option<OsString>,
@@ -108,17 +108,18 @@ impl Local {
     }
 }
 
-/// The options both builders have.
+/// The options of both builders.
 macro_rules! local_options {
     () => {
-        /// The path or abstract name (Linux) to bind to, so that others can send here.
+        /// The path or abstract name (Linux) to bind to, so that other sockets can send to this
+        /// one.
         pub fn local_path(mut self, path: impl AsRef<OsStr>) -> Self {
             self.local.path = Some(path.as_ref().to_owned());
             self
         }
 
-        /// The permission bits of the socket file; the process's umask decides without. Never wider
-        /// than asked for, on Linux from the first moment on.
+        /// The permission bits of the socket file. Without it the process's umask decides. The file
+        /// never has wider permissions than these; on Linux not even for a moment.
         #[doc(alias = "mode")]
         pub fn local_mode(mut self, mode: u32) -> Self {
             self.local.mode = Some(mode);
@@ -169,7 +170,7 @@ impl CreateConnectedUnixDatagramSocket {
         let failed = |cause| Error::io("connect to", self.peer.to_string_lossy(), cause);
         let peer = UnixName::new(&self.peer).map_err(failed)?;
         let (name, (fd, file)) = self.local.bind().await?;
-        // Connecting a datagram socket only notes the peer: it never has to wait.
+        // Connecting a datagram socket only sets the peer: it never has to wait.
         if let Err(cause) = sys::socket::connect_unix(fd.as_fd(), &peer) {
             self.remove_bound(&name, file.is_some());
             return Err(failed(cause));
@@ -177,7 +178,7 @@ impl CreateConnectedUnixDatagramSocket {
         Ok(ConnectedUnixDatagramSocket::new(fd, name, peer, file))
     }
 
-    /// Takes back the file of a socket that came to nothing.
+    /// Removes the file of a socket that could not be set up.
     fn remove_bound(&self, name: &UnixName, is_removed_anyway: bool) {
         if let (Some(path), false) = (name.as_path(), is_removed_anyway) {
             let removed: io::Result<()> = sys::file::remove(path);

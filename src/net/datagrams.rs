@@ -1,4 +1,4 @@
-//! The buffer that whole batches of datagrams are received into, and the view of one batch.
+//! The buffer for whole batches of datagrams, and the view of one batch.
 
 use std::fmt;
 use std::iter::FusedIterator;
@@ -6,18 +6,18 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::sys::batch::{Batch, Cursor};
 
-/// Room for a batch of datagrams, used again for each: see
+/// A buffer for a batch of datagrams, reused for each: see
 /// [`receive_many`](crate::UdpSocket::receive_many).
 ///
 /// It has room for 32 messages of 64 KiB, each of which is one datagram, or several of one sender
-/// that the kernel put together. That is 2.2 MB of address space, and real memory as far as the
-/// largest messages so far have reached: a page each for small ones.
+/// that the kernel merged. That is 2.2 MB of address space. Real memory is used only as far as the
+/// largest messages so far have reached: one page each for small ones.
 pub struct DatagramBuffer {
     batch: Box<Batch>,
 }
 
 impl DatagramBuffer {
-    /// Makes an empty one: the only allocation there is.
+    /// Makes an empty buffer. This is the only allocation.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -25,7 +25,7 @@ impl DatagramBuffer {
         }
     }
 
-    /// What the last [`receive_many`](crate::UdpSocket::receive_many) brought.
+    /// Returns the datagrams of the last [`receive_many`](crate::UdpSocket::receive_many).
     #[must_use]
     pub fn datagrams(&self) -> Datagrams<'_> {
         Datagrams {
@@ -56,7 +56,7 @@ impl fmt::Debug for DatagramBuffer {
 /// A received batch: an iterator over the bytes and the sender of each datagram, in order of
 /// arrival. Nothing is cut off.
 ///
-/// It is a view, so a clone of it costs nothing and begins where the original stands.
+/// It is a view, so a clone costs nothing and begins at the position of the original.
 #[derive(Clone)]
 pub struct Datagrams<'b> {
     batch: &'b Batch,
@@ -64,15 +64,15 @@ pub struct Datagrams<'b> {
 }
 
 impl<'b> Datagrams<'b> {
-    /// True if none is left.
+    /// Returns true if no datagram is left.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The same datagrams, each with the address of this host that it came to, as
-    /// [`Datagram::to`](crate::Datagram::to) has it: what
-    /// [`send_many`](crate::UdpSocket::send_many) needs to answer from there.
+    /// Returns the same datagrams, each with the local address that it was sent to, as
+    /// [`Datagram::to`](crate::Datagram::to) has it. [`send_many`](crate::UdpSocket::send_many)
+    /// needs it to answer from there.
     ///
     /// # Examples
     ///

@@ -1,11 +1,11 @@
-//! Waits for descriptors of others: pipes, terminals, inotify, another library's sockets.
+//! Waits for foreign descriptors: pipes, terminals, inotify, sockets of another library.
 //!
-//! Each wait watches a duplicate. So a descriptor that is watched already, by one of our own
-//! sockets or by another wait, is no special case, and closing it behind our back confuses nobody:
-//! the number that is used anew is not the one that is watched. The price is a descriptor for each
-//! wait that is under way.
+//! Each wait watches a duplicate. So a descriptor that is already watched, by a socket of this
+//! crate or by another wait, is no special case. Closing the original during the wait is harmless:
+//! a descriptor that reuses its number is not the watched one. The cost is one more descriptor for
+//! each wait in progress.
 //!
-//! The table is the process's, as descriptors are: closing is announced from any thread.
+//! The table is shared by the process, as descriptors are: closing is announced from any thread.
 
 use std::future::poll_fn;
 use std::io;
@@ -19,21 +19,21 @@ use crate::runtime::socket::{Socket, Trigger};
 use crate::sys::poller::ready;
 use crate::sys::{errno, foreign};
 
-/// Waits until a read from a foreign descriptor would not block: there is data, the end, or an
-/// error to be met.
+/// Waits until a read from a foreign descriptor would not block: because of data, the end, or an
+/// error.
 ///
-/// For pipes, terminals, inotify, eventfds, sockets of other libraries: what poll(2) knows. The
-/// descriptor stays the caller's and need not be non-blocking, though only then a read is sure not
-/// to block, since another reader may be faster. Any number of tasks may wait for one descriptor;
-/// all that are woken are told. While it waits, each wait takes one descriptor more.
+/// For pipes, terminals, inotify, eventfds, sockets of other libraries: all that poll(2) supports.
+/// The descriptor stays the caller's and need not be non-blocking, but a read of a blocking one may
+/// still block, since another reader may be faster. Any number of tasks may wait for one
+/// descriptor; all of them are woken. Each wait uses one more descriptor until it ends.
 ///
 /// # Errors
 ///
 /// [`Error::Closed`] if [`notify_closing`] was called meanwhile. `InvalidInput` for a regular file
-/// or a directory, which the kernel does not watch: reading it never waits for another. On Linux it
-/// does watch most files of procfs and cgroups; they are readable at once, and
+/// or a directory, which the kernel does not watch: a read of it never waits for another process.
+/// Linux does watch most files of procfs and cgroups; they are readable at once, and
 /// `wait_priority` waits for their changes. [`Error::Io`] if the descriptor cannot be watched, or
-/// no other is left.
+/// no further descriptor is available.
 ///
 /// # Cancel safety
 ///
@@ -62,8 +62,8 @@ pub async fn wait_readable(fd: impl AsFd) -> Result<()> {
     wait(fd.as_fd(), ready::READ).await
 }
 
-/// Waits until a write to a foreign descriptor would not block: there is room, or an error to be
-/// met. See [`wait_readable`].
+/// Waits until a write to a foreign descriptor would not block: because of room, or an error. See
+/// [`wait_readable`].
 ///
 /// # Errors
 ///
@@ -85,13 +85,14 @@ pub async fn wait_writable(fd: impl AsFd) -> Result<()> {
     wait(fd.as_fd(), ready::WRITE).await
 }
 
-/// Waits until a foreign descriptor has what poll(2) calls `POLLPRI`: urgent data of TCP, a change
-/// of `/proc/self/mounts`, a trigger of pressure stall information, an event of a cgroup. Also
-/// returns at an end or an error, after which none can come. Linux only. See [`wait_readable`].
+/// Waits until a foreign descriptor has the event that poll(2) calls `POLLPRI`: urgent data of TCP,
+/// a change of `/proc/self/mounts`, a trigger of pressure stall information, an event of a cgroup.
+/// It also returns at an end or an error, after which no such event can come. Linux only. See
+/// [`wait_readable`].
 ///
-/// Of a file the kernel tells each change once, to one of the waits that share the open file. One
-/// that comes in the very moment in which a wait begins is missed: read the file after that, when
-/// the future was polled once.
+/// The kernel reports each change of a file once, to one of the waits that share the open file. A
+/// change at the very moment when a wait begins is missed: read the file after the future was
+/// polled once.
 ///
 /// # Errors
 ///
@@ -99,8 +100,8 @@ pub async fn wait_writable(fd: impl AsFd) -> Result<()> {
 ///
 /// # Cancel safety
 ///
-/// Dropping the future has done nothing, but a change of a file that it was about to tell is told
-/// to no other wait.
+/// Dropping the future has done nothing, but a change of a file that it was about to report is
+/// reported to no other wait.
 ///
 /// # Examples
 ///
@@ -123,8 +124,8 @@ pub async fn wait_priority(fd: impl AsFd) -> Result<()> {
     wait(fd.as_fd(), ready::URGENT).await
 }
 
-/// Ends all waits for a foreign descriptor, on all threads, with [`Error::Closed`]: call it before
-/// the descriptor is closed.
+/// Ends all waits for a foreign descriptor, on all threads, with [`Error::Closed`]. Call it before
+/// you close the descriptor.
 ///
 /// # Examples
 ///
@@ -145,7 +146,7 @@ pub fn notify_closing(fd: impl AsFd) {
     let number = fd.as_fd().as_raw_fd();
     let is_its = |(of, _): &&(RawFd, _)| *of == number;
     let sockets: Vec<_> = waits().iter().filter(is_its).cloned().collect();
-    // The lock is released: what is woken may be somebody else's code.
+    // The lock is released: a waker may be foreign code.
     for (_, socket) in sockets {
         socket.retire();
     }
@@ -162,7 +163,7 @@ async fn wait(fd: BorrowedFd<'_>, way: u8) -> Result<()> {
         false => failed(cause),
     };
     let priority = way == ready::URGENT;
-    // poll(2) calls every file ready; the poller knows which can be waited for.
+    // poll(2) reports every file as ready; the poller knows the files that can be watched.
     let first = match is_file && !priority {
         true => First::Wait,
         false => First::Try,
@@ -174,7 +175,7 @@ async fn wait(fd: BorrowedFd<'_>, way: u8) -> Result<()> {
     let watched = Watched::new(number, duplicate);
     let mut operation = Operation::new(&watched.socket, direction);
     let call = |core: &Core, fd: BorrowedFd<'_>| {
-        // Once it is watched the poller's word counts: to look again takes a file's mark away.
+        // Once it is watched the poller decides: another poll(2) would clear a file's change mark.
         let found = match watched.socket.slot() {
             slot if priority && slot != 0 => core.reactor().is_prior(slot),
             _ => foreign::is_ready(fd, way)?,
@@ -189,11 +190,11 @@ async fn wait(fd: BorrowedFd<'_>, way: u8) -> Result<()> {
 
 type Waits = Vec<(RawFd, Arc<Socket>)>;
 
-/// What is waited for: the numbers as the callers know them, and our duplicates.
+/// The waits in progress: the numbers as the callers know them, and our duplicates.
 static WAITS: Mutex<Waits> = Mutex::new(Waits::new());
 
 fn waits() -> MutexGuard<'static, Waits> {
-    // Nothing panics while it is locked; and if so, each entry is whole.
+    // Nothing panics while it is locked; and after a panic each entry would still be complete.
     WAITS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -205,7 +206,7 @@ struct Watched {
 impl Watched {
     fn new(number: RawFd, duplicate: OwnedFd) -> Self {
         let socket = Socket::new(duplicate, Trigger::Edge);
-        // Closing it does not take it out of the poller: the original is open still.
+        // Closing it does not remove it from the poller: the original is still open.
         socket.lend();
         let socket = Arc::new(socket);
         waits().push((number, Arc::clone(&socket)));
@@ -218,7 +219,7 @@ impl Drop for Watched {
         let mut waits = waits();
         let is_own = |(_, socket): &(RawFd, Arc<Socket>)| Arc::ptr_eq(socket, &self.socket);
         let place = waits.iter().position(is_own);
-        // Another reference is `self.socket`: nothing is closed under the lock.
+        // `self.socket` is another reference, so nothing is closed under the lock.
         drop(place.map(|place| waits.swap_remove(place)));
     }
 }

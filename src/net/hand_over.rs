@@ -1,20 +1,21 @@
-//! Hands a socket over to another loop: `unbind`, written once and given to the types that have it.
+//! Moves a socket to another loop: the macro that declares `unbind` for a type.
 
 #[allow(unused_imports, reason = "for the documentation")]
 use crate::error::Error;
 
-/// Gives `$type` the method.
+/// Declares the method for `$type`.
 macro_rules! hand_over {
     ($type:ty) => {
         impl $type {
-            /// Leaves its runtime, so that its next operation binds it to the one it runs on then:
-            /// what was made or accepted here can be served on another thread.
+            /// Leaves its runtime, so that its next operation binds it to the runtime of that
+            /// operation. So a socket that was made or accepted here can be served on another
+            /// thread.
             ///
-            /// Without it a socket stays with the runtime of its first operation as long as that
-            /// lives, and operations elsewhere are [`Error::OtherLoop`]. Nothing that came in
+            /// Otherwise a socket stays with the runtime of its first operation as long as that
+            /// runtime lives, and operations elsewhere are [`Error::OtherLoop`]. No received byte
             /// is lost. A socket that was never used need not be unbound.
             ///
-            /// May be called on any thread.
+            /// It may be called on any thread.
             #[must_use = "dropping the socket closes it"]
             pub fn unbind(mut self) -> Self {
                 crate::net::sockets::Sockets::each_socket(

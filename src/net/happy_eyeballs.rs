@@ -1,4 +1,4 @@
-//! Which address of a host is tried when, and the race between several (RFC 8305).
+//! The order and the times of a host's addresses, and the race between several (RFC 8305).
 //!
 //! ```text
 //!   resolver's order   v6a v6b v6c v4a v4b
@@ -10,8 +10,8 @@
 //!        delay          at once
 //! ```
 //!
-//! An attempt begins when the one before it has had its time, or as soon as any that runs fails:
-//! there is one hope less to wait for then.
+//! An attempt begins when the delay after the one before it has passed, or as soon as any running
+//! attempt fails.
 
 use std::collections::HashSet;
 use std::future::{Future, poll_fn};
@@ -25,14 +25,14 @@ use crate::error::{ConnectAttempt, Result};
 use crate::sys::clock::{self, Nanos};
 use crate::time::sleep;
 
-/// How long an attempt runs before the next one begins, unless told otherwise (RFC 8305, 5).
+/// The time from one attempt to the next, by default (RFC 8305, 5).
 pub(super) const DELAY: Duration = Duration::from_millis(250);
 
-/// What one attempt came to: the cause is about its address alone.
+/// The result of one attempt; the error is about its address alone.
 pub(super) type Attempted<S> = io::Result<S>;
 
-/// The order in which the addresses are tried: that of the resolver within each family, the
-/// families in turn, and none twice.
+/// Returns the addresses in the order of the attempts: that of the resolver within each family,
+/// with alternating families, without duplicates.
 pub(super) fn order(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first = match &*addresses {
         [] | [_] => return addresses,
@@ -52,12 +52,12 @@ pub(super) fn order(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     ordered
 }
 
-/// Tries the addresses in their order until one is connected: the others are dropped then. If none
-/// is, all causes come back, in the order in which the attempts began.
+/// Tries the addresses in their order until one is connected, and drops the other attempts. If all
+/// fail, returns all causes, in the order in which the attempts began.
 ///
 /// # Errors
 ///
-/// What is not about one attempt: cancelled, no runtime, a loop that cannot wait.
+/// Errors that are not of one attempt: cancelled, no runtime, a loop that cannot wait.
 pub(super) async fn race<F, S>(
     addresses: Vec<SocketAddr>,
     delay: Duration,
@@ -89,10 +89,10 @@ where
     Ok(Err(race.causes()))
 }
 
-/// Attempts side by side.
+/// Concurrent attempts.
 struct Race<F> {
     running: Vec<Running<F>>,
-    /// With their place in the order.
+    /// The attempts that failed, with their places in the order.
     failed: Vec<(usize, ConnectAttempt)>,
 }
 
@@ -120,7 +120,7 @@ where
     async fn news(&mut self, limit: Option<Duration>) -> Result<Option<S>> {
         let mut over = pin!(sleep(limit.unwrap_or(Duration::MAX)));
         poll_fn(|cx| {
-            // Ends them all, unless another is connected just now.
+            // An error that ends all, unless another attempt has connected in this poll.
             let mut last_word = None;
             for n in 0..self.running.len() {
                 match self.running[n].attempt.as_mut().poll(cx) {
@@ -130,7 +130,7 @@ where
                         self.failed(n, cause);
                         return Poll::Ready(Ok(None));
                     }
-                    // Nobody asks for it any more.
+                    // All attempts end with `last_word` anyway.
                     Poll::Ready(Ok(Err(_))) => {}
                     Poll::Ready(Err(error)) => {
                         last_word.get_or_insert(error);
@@ -148,7 +148,7 @@ where
         .await
     }
 
-    /// Notes why an attempt failed, and drops it.
+    /// Records the cause of a failed attempt, and drops it.
     fn failed(&mut self, n: usize, cause: io::Error) {
         let ended = self.running.remove(n);
         let elapsed = Duration::from_nanos(clock::now() - ended.begun);
@@ -214,8 +214,8 @@ mod tests {
     }
 
     proptest! {
-        /// The same rule said another way: of what is left, the first of the family whose turn it
-        /// is, or the first at all.
+        /// The same rule in other words: of the remaining addresses the first of the family that
+        /// has its turn, or else the first.
         #[test]
         fn the_order_agrees_with_its_twin(
             found in prop::collection::vec((any::<bool>(), 0..9u8), 0..20),
@@ -242,7 +242,8 @@ mod tests {
         io::Error::other(format!("no {address}"))
     }
 
-    /// Attempts that a test ends when it likes; notes what was begun and what was dropped.
+    /// Attempts that a test ends at will; records the attempts that began and those that were
+    /// dropped.
     #[derive(Default, Clone)]
     struct Attempts(Rc<RefCell<Vec<Attempt>>>);
 

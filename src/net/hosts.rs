@@ -1,16 +1,15 @@
-//! Says which names the system answers without asking a server: those of the hosts file, and
-//! `localhost`.
+//! Finds names that need no server: those of the hosts file, and `localhost`.
 
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// True if the hosts file has the name.
+/// Returns true if the hosts file has the name.
 pub(super) fn has(name: &str) -> bool {
-    // Without the file no name is in it.
+    // Without the file there is no such name.
     fs::read("/etc/hosts").is_ok_and(|hosts| is_in(&hosts, bare(name)))
 }
 
-/// The addresses of `localhost` and the names below it, which no server is to be asked for
+/// Returns the addresses of `localhost` and the names below it, for which no server may be asked
 /// (RFC 6761, 6.3).
 pub(super) fn localhost(name: &str) -> Option<Vec<SocketAddr>> {
     let last = bare(name).rsplit('.').next()?;
@@ -21,12 +20,13 @@ pub(super) fn localhost(name: &str) -> Option<Vec<SocketAddr>> {
     last.eq_ignore_ascii_case("localhost").then(loopback)
 }
 
-/// Without the dot of a name that is written in full.
+/// Strips the dot at the end of a fully qualified name.
 fn bare(name: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }
 
-/// hosts(5): in each line an address and its names, then perhaps a comment.
+/// Searches a file in the format of hosts(5): each line has an address, its names, and optionally a
+/// comment.
 fn is_in(hosts: &[u8], name: &str) -> bool {
     hosts.split(|byte| *byte == b'\n').any(|line| {
         let line = line.split(|byte| *byte == b'#').next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Sockets from whoever started this process: socket activation.
+//! Sockets from the process that started this one: socket activation.
 
 use std::env;
 use std::io;
@@ -13,27 +13,27 @@ use crate::sys;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct InheritedSocket {
-    /// What it is called in the service's configuration (`LISTEN_FDNAMES`).
+    /// Its name in the service's configuration (`LISTEN_FDNAMES`).
     pub name: Option<String>,
-    /// To be adopted: `TcpListener::try_from(socket.fd)`, or
+    /// The descriptor, to be adopted with `TcpListener::try_from(socket.fd)` or
     /// [`adopt_listeners`](super::adopt_listeners).
     pub fd: OwnedFd,
 }
 
 /// Takes the sockets that a service manager, or the process before this one, has passed on by the
 /// rules of `sd_listen_fds(3)`: `LISTEN_FDS` descriptors from number 3 on, if `LISTEN_PID` is this
-/// process; `LISTEN_FDNAMES` names them. Without these variables, and from the second call on,
-/// there are none.
+/// process; `LISTEN_FDNAMES` names them. Returns no sockets if these variables are not set, and
+/// from the second call on.
 ///
-/// What is given back are duplicates, since the environment could be wrong and the numbers
-/// something that the program has opened itself. The descriptors that were passed on stay open as
-/// long as the process, and with them the sockets; they are close-on-exec from here on. The
-/// environment is left as it is: children see another `LISTEN_PID`.
+/// The descriptors returned are duplicates, because the environment could be wrong and the numbers
+/// could be descriptors that the program has opened itself. The descriptors that were passed on,
+/// and so the sockets, stay open as long as the process; they become close-on-exec. The environment
+/// is not changed: in children `LISTEN_PID` does not match.
 ///
 /// # Errors
 ///
-/// [`Error::Io`] if the variables hold something else, or the descriptors are not open or no
-/// sockets. None is taken then.
+/// [`Error::Io`] if the variables are invalid, or the descriptors are not open or are not sockets.
+/// Then none is taken.
 ///
 /// # Examples
 ///
@@ -42,7 +42,7 @@ pub struct InheritedSocket {
 ///
 /// let inherited = inherited_sockets()?;
 /// if inherited.is_empty() {
-///     println!("nobody has passed a socket on");
+///     println!("no socket was passed on");
 /// } else {
 ///     let listener = adopt_listeners(inherited.into_iter().map(|socket| socket.fd))?;
 ///     soloio::block_on(listener.serve(async |client| client.send(b"hello").await))?;
@@ -64,7 +64,7 @@ pub fn inherited_sockets() -> Result<Vec<InheritedSocket>> {
         return Ok(Vec::new());
     }
     let taken = sys::adopt::take_passed(passed.count).inspect_err(|_| {
-        // None was taken; the caller may mend it and ask again.
+        // None was taken; the caller may fix the cause and call again.
         TAKEN.store(false, std::sync::atomic::Ordering::Release);
     });
     let failed = |cause| Error::io("inherit", format_args!("{} sockets", passed.count), cause);
@@ -79,11 +79,11 @@ pub fn inherited_sockets() -> Result<Vec<InheritedSocket>> {
         .collect())
 }
 
-/// What the environment says.
+/// The contents of the environment variables.
 #[derive(Debug, PartialEq, Eq)]
 struct Passed {
     count: usize,
-    /// As many as there are descriptors, or none.
+    /// One for each descriptor, or empty.
     names: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! The verb that listens for TCP: `create_tcp_listener`.
+//! Listens for TCP: `create_tcp_listener`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,21 +15,21 @@ use crate::sys;
 use crate::sys::errno;
 use crate::sys::socket::Kind;
 
-/// How many connections may wait to be accepted unless told otherwise; the kernel clamps it to its
+/// The default for the number of connections that wait to be accepted; the kernel clamps it to its
 /// own limit (`net.core.somaxconn` on Linux).
 pub(super) const BACKLOG: u32 = 65_536;
 
 /// Listens for TCP connections on a port of this host.
 ///
 /// Without [`local_host`](CreateTcpListener::local_host) it listens on every address, IPv6 and
-/// IPv4, with one socket where the system can; IPv4 peers are shown as IPv4. Without
+/// IPv4, with one socket where the system supports that; IPv4 peers have IPv4 addresses. Without
 /// [`local_port`](CreateTcpListener::local_port) the kernel chooses one, the same for all
 /// addresses.
 ///
 /// # Errors
 ///
-/// [`Error::Io`], which names the address: in use, not of this host, not permitted.
-/// [`Error::Resolve`] for a name.
+/// [`Error::Io`], which names the address: in use, not local, not permitted. [`Error::Resolve`] for
+/// a name.
 ///
 /// # Cancel safety
 ///
@@ -72,13 +72,15 @@ impl CreateTcpListener {
         self
     }
 
-    /// How many connections may wait to be accepted (65,536 unless the kernel's limit is lower).
+    /// The number of connections that may wait to be accepted (65,536 unless the kernel's limit is
+    /// lower).
     pub fn backlog(mut self, backlog: u32) -> Self {
         self.backlog = backlog;
         self
     }
 
-    /// Lets several listeners, of one or several processes, share the port; each must ask for it.
+    /// Lets several listeners, of one or several processes, share the port; each of them must set
+    /// it.
     pub fn reuse_port(mut self, reuse: bool) -> Self {
         self.reuse_port = reuse;
         self
@@ -109,12 +111,12 @@ impl CreateTcpListener {
         self.with_one_port(addresses).map(TcpListener::new)
     }
 
-    /// All addresses of this host.
+    /// Listens on all addresses of this host.
     fn everywhere(&self) -> Result<TcpListener> {
         let any = |v4| any_address(v4, self.local.port);
         let bound = match self.local.family {
             Some(family) => self.bind(any(family == Family::V4), true),
-            // One socket for both where the system has IPv6 and lets it take IPv4 too.
+            // One socket for both if the system has IPv6 and such a socket also accepts IPv4.
             None => match self.bind(any(false), false) {
                 Err(Error::Io(error)) if errno::is_unsupported(&error) => {
                     self.bind(any(true), true)
@@ -126,7 +128,7 @@ impl CreateTcpListener {
     }
 
     /// Binds all addresses to one port. If the kernel chooses it, the port that was free for the
-    /// first may be taken for another: then another address begins.
+    /// first address may be in use for another one: then a retry begins with another address.
     fn with_one_port(&self, mut addresses: Vec<SocketAddr>) -> Result<Vec<(OwnedFd, SocketAddr)>> {
         let mut tries = addresses.len();
         loop {
@@ -142,7 +144,7 @@ impl CreateTcpListener {
         }
     }
 
-    /// Binds those addresses that are this host's, at least one.
+    /// Binds the local ones of the addresses, at least one.
     fn bind_all(&self, addresses: &[SocketAddr]) -> Result<Vec<(OwnedFd, SocketAddr)>> {
         let mut port = self.local.port;
         let mut bound = Vec::with_capacity(addresses.len());

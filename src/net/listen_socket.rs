@@ -1,4 +1,4 @@
-//! What TCP and UNIX listeners share: one accept per event.
+//! The part that TCP and UNIX listeners share: one accept per event.
 
 use std::io;
 use std::net::SocketAddr;
@@ -43,14 +43,14 @@ impl ListenSocket {
     }
 }
 
-/// An accept under way.
+/// An accept in progress.
 pub(super) struct Accept<'a> {
     operation: Operation<'a>,
 }
 
 impl Accept<'_> {
-    /// Takes one connection. The event was about that one: if more wait, the next event comes at
-    /// once, which costs a tenth of an accept that fails.
+    /// Accepts one connection per event. If more wait, the next event comes at once, which is
+    /// cheaper than an accept that fails.
     pub(super) fn poll(
         &mut self,
         cx: &Context<'_>,

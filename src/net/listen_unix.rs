@@ -1,4 +1,4 @@
-//! The verb that listens on a UNIX name: `create_unix_listener`.
+//! Listens on a UNIX name: `create_unix_listener`.
 
 use std::ffi::{OsStr, OsString};
 
@@ -12,18 +12,18 @@ use crate::sys::socket::Kind;
 
 /// Listens for UNIX connections on a path, or on an abstract name with a leading NUL (Linux).
 ///
-/// A socket file that nobody listens on any more is replaced; one with a live listener, and any
-/// other file, is left alone. Of several that start on one path at the same time exactly one gets
-/// it: they take turns by a lock of the folder (flock(2)), which another program may hold too.
+/// A socket file without a listener is replaced; one with a live listener, and any other file, is
+/// left alone. If several processes listen on one path at the same time, exactly one gets it: they
+/// take turns with a lock of the folder (flock(2)), which another program may hold too.
 ///
 /// The path stays in the file system when the listener is dropped, unless
-/// [`unlink_on_close`](CreateUnixListener::unlink_on_close) is asked for.
+/// [`unlink_on_close`](CreateUnixListener::unlink_on_close) is set.
 ///
 /// # Errors
 ///
-/// [`Error::Io`], which names the path: in use, a directory or another file, a directory that is
-/// not there, a name that is too long or holds a NUL. In a folder that this process may not read a
-/// stale file is not replaced: in use.
+/// [`Error::Io`], which names the path: in use, a directory or another file, a directory that does
+/// not exist, a name that is too long or contains a NUL. In a folder that this process may not
+/// read, a stale file is not replaced, and the error is "in use".
 ///
 /// # Cancel safety
 ///
@@ -63,21 +63,22 @@ pub struct CreateUnixListener {
 }
 
 impl CreateUnixListener {
-    /// The permission bits of the socket file, set before anybody can connect; the process's umask
-    /// decides without.
+    /// The permission bits of the socket file, set before any client can connect. Without it the
+    /// process's umask decides.
     pub fn mode(mut self, mode: u32) -> Self {
         self.mode = Some(mode);
         self
     }
 
-    /// How many connections may wait to be accepted (65,536 unless the kernel's limit is lower).
+    /// The number of connections that may wait to be accepted (65,536 unless the kernel's limit is
+    /// lower).
     pub fn backlog(mut self, backlog: u32) -> Self {
         self.backlog = backlog;
         self
     }
 
-    /// Removes the socket file when the listener is dropped or aborted, if it is still the one
-    /// that this listener made.
+    /// Removes the socket file when the listener is dropped or aborted, if it is still the one that
+    /// this listener made.
     pub fn unlink_on_close(mut self, unlink: bool) -> Self {
         self.unlink_on_close = unlink;
         self

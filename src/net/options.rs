@@ -1,7 +1,7 @@
-//! Socket options: each is written once here, and given to the types that have it.
+//! Socket options: each is written once here, and declared for the types that have it.
 //!
-//! None of them waits or needs a runtime. They hold for the socket at once, also while operations
-//! are under way. What is not here is reached through `AsFd` and a package for socket options.
+//! None of them waits or needs a runtime. They apply to the socket immediately, also during
+//! operations. Other options can be set through `AsFd` and a package for socket options.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -15,12 +15,12 @@ use super::unix::UnixStream;
 use crate::error::{Error, Result};
 use crate::sys::options as sys;
 
-/// When a silent TCP peer is asked whether it is still there: after `idle` without a packet from
-/// it, then every `interval`; after `count` questions without an answer the connection is broken
-/// (`ETIMEDOUT`).
+/// The times of keepalive probes to a silent TCP peer: after `idle` without a packet from it the
+/// first, then one every `interval`; after `count` probes without an answer the connection is
+/// broken (`ETIMEDOUT`).
 ///
 /// `idle` and `interval` are 1 to 32,767 s, rounded up to whole seconds; `count` is 1 to 127:
-/// Linux's limits (tcp(7)). The default is what most systems have: 2 h, 75 s, 9.
+/// Linux's limits (tcp(7)). The default is that of most systems: 2 h, 75 s, 9.
 ///
 /// # Examples
 ///
@@ -41,11 +41,11 @@ use crate::sys::options as sys;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keepalive {
-    /// The silence before the first question.
+    /// The silence before the first probe.
     pub idle: Duration,
-    /// The time between two questions.
+    /// The time between two probes.
     pub interval: Duration,
-    /// How many are asked.
+    /// The number of probes.
     pub count: u32,
 }
 
@@ -71,7 +71,7 @@ pub(super) fn get<T>(
     read(of.socket().fd()).map_err(|cause| Error::io(what, of.called(), cause))
 }
 
-/// Sets an option on every socket there is.
+/// Sets an option on every socket of the type.
 pub(super) fn set(
     of: &dyn Sockets,
     what: &'static str,
@@ -137,7 +137,7 @@ pub(super) fn set_buffer_size(
     bytes: usize,
     write: fn(BorrowedFd<'_>, usize) -> io::Result<()>,
 ) -> Result<()> {
-    // What the kernel doubles has to fit in its integer.
+    // The kernel doubles it, and the result has to fit in its integer.
     if !(1..=0x3FFF_FFFF).contains(&bytes) {
         return Err(out_of_range("a buffer of 1 to 1,073,741,823 bytes", bytes));
     }
@@ -148,7 +148,7 @@ const SECOND: Duration = Duration::from_secs(1);
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const MILLISECOND: Duration = Duration::from_millis(1);
 
-/// A time rounded up to whole units: 1 to `most` of them.
+/// Rounds a time up to whole units: 1 to `most` of them.
 fn whole(time: Duration, unit: Duration, most: u32, range: &'static str) -> Result<Duration> {
     let units = time.as_nanos().div_ceil(unit.as_nanos());
     match u32::try_from(units) {
@@ -170,7 +170,8 @@ macro_rules! buffer_options {
     ($type:ty) => {
         impl $type {
             /// The size of the kernel's receive buffer, in bytes as the kernel counts them: Linux
-            /// says twice what was set, since it counts its own books too (socket(7)).
+            /// reports twice the size that was set, because it includes its own overhead
+            /// (socket(7)).
             ///
             /// # Errors
             ///
@@ -180,9 +181,9 @@ macro_rules! buffer_options {
                 crate::net::options::get(self, what, &crate::sys::options::receive_buffer_size)
             }
 
-            /// Asks for a receive buffer of 1 to 1,073,741,823 bytes; the kernel clamps it to its
-            /// own limits (`net.core.rmem_max` on Linux). A TCP socket whose buffer is set does not
-            /// have it grown by the kernel any more.
+            /// Sets a receive buffer of 1 to 1,073,741,823 bytes; the kernel clamps it to its own
+            /// limits (`net.core.rmem_max` on Linux). After that the kernel no longer grows the
+            /// buffer of a TCP socket.
             ///
             /// # Errors
             ///
@@ -204,7 +205,7 @@ macro_rules! buffer_options {
                 crate::net::options::get(self, what, &crate::sys::options::send_buffer_size)
             }
 
-            /// Asks for a send buffer of 1 to 1,073,741,823 bytes; the kernel clamps it to its own
+            /// Sets a send buffer of 1 to 1,073,741,823 bytes; the kernel clamps it to its own
             /// limits (`net.core.wmem_max` on Linux).
             ///
             /// # Errors
@@ -219,11 +220,12 @@ macro_rules! buffer_options {
     };
 }
 
-/// What goes into the IP header: for internet sockets.
+/// Fields of the IP header: for internet sockets.
 macro_rules! ip_options {
     ($type:ty) => {
         impl $type {
-            /// How many routers a packet may pass: the TTL of IPv4, the hop limit of IPv6.
+            /// The number of routers that a packet may pass: the TTL of IPv4, the hop limit of
+            /// IPv6.
             ///
             /// # Errors
             ///
@@ -234,8 +236,8 @@ macro_rules! ip_options {
                 Ok(u8::try_from(ttl).unwrap_or(u8::MAX))
             }
 
-            /// Sets how many routers a packet may pass, 1 to 255 (ip(7), `IP_TTL`; ipv6(7),
-            /// `IPV6_UNICAST_HOPS`).
+            /// Sets the number of routers that a packet may pass, 1 to 255 (ip(7), `IP_TTL`;
+            /// ipv6(7), `IPV6_UNICAST_HOPS`).
             ///
             /// # Errors
             ///
@@ -244,8 +246,8 @@ macro_rules! ip_options {
                 crate::net::options::set_ttl(self, ttl)
             }
 
-            /// The byte of the IP header that says how packets are to be treated: six bits of DSCP
-            /// (RFC 2474) above two of ECN (RFC 3168).
+            /// The byte of the IP header for the treatment of packets: six bits of DSCP (RFC 2474)
+            /// above two of ECN (RFC 3168).
             ///
             /// # Errors
             ///
@@ -258,8 +260,8 @@ macro_rules! ip_options {
                 Ok(u8::try_from(tos).unwrap_or(u8::MAX))
             }
 
-            /// Sets the byte of the IP header that says how packets are to be treated, any value
-            /// (`IP_TOS`, `IPV6_TCLASS`). The kernel keeps the two ECN bits of TCP to itself.
+            /// Sets the byte of the IP header for the treatment of packets, any value (`IP_TOS`,
+            /// `IPV6_TCLASS`). For TCP the kernel sets the two ECN bits itself.
             ///
             /// # Errors
             ///
@@ -272,11 +274,12 @@ macro_rules! ip_options {
     };
 }
 
-/// What only TCP has. On a listener they hold for the connections that are accepted from then on.
+/// Options of TCP alone. On a listener they apply to the connections that are accepted from then
+/// on.
 macro_rules! tcp_options {
     ($type:ty) => {
         impl $type {
-            /// Whether small packets are sent at once; they are, unless told otherwise.
+            /// Returns whether small packets are sent at once (the default).
             ///
             /// # Errors
             ///
@@ -297,7 +300,7 @@ macro_rules! tcp_options {
                 crate::net::options::set(self, "set TCP_NODELAY of", &write)
             }
 
-            /// When a silent peer is asked whether it is still there; `None`, the default: never.
+            /// The keepalive of a silent peer; `None` (the default) if it is off.
             ///
             /// # Errors
             ///
@@ -306,8 +309,7 @@ macro_rules! tcp_options {
                 crate::net::options::keepalive(self)
             }
 
-            /// Asks a silent peer whether it is still there; see
-            /// [`Keepalive`](crate::net::Keepalive).
+            /// Sends probes to a silent peer; see [`Keepalive`](crate::net::Keepalive).
             ///
             /// # Errors
             ///
@@ -317,8 +319,9 @@ macro_rules! tcp_options {
                 crate::net::options::set_keepalive(self, keepalive)
             }
 
-            /// How long sent bytes may stay unacknowledged before the connection is broken; `None`,
-            /// the default: as long as the system retransmits, a quarter of an hour or so.
+            /// The time that sent bytes may stay unacknowledged before the connection is broken;
+            /// `None` (the default) means as long as the system retransmits, about a quarter of an
+            /// hour.
             ///
             /// # Errors
             ///
@@ -329,8 +332,8 @@ macro_rules! tcp_options {
                 crate::net::options::get(self, what, &crate::sys::options::user_timeout)
             }
 
-            /// Sets how long sent bytes may stay unacknowledged, 1 ms to 24 days, rounded up to
-            /// whole milliseconds (RFC 5482; tcp(7), `TCP_USER_TIMEOUT`). Linux only.
+            /// Sets the time that sent bytes may stay unacknowledged, 1 ms to 24 days, rounded up
+            /// to whole milliseconds (RFC 5482; tcp(7), `TCP_USER_TIMEOUT`). Linux only.
             ///
             /// # Errors
             ///
@@ -341,7 +344,7 @@ macro_rules! tcp_options {
                 crate::net::options::set_user_timeout(self, timeout)
             }
 
-            /// Whether dropping the connection resets it.
+            /// Returns whether dropping the connection resets it.
             ///
             /// # Errors
             ///
@@ -351,9 +354,9 @@ macro_rules! tcp_options {
                 crate::net::options::get(self, what, &crate::sys::sockopt::zero_linger)
             }
 
-            /// Lets dropping the connection reset it: what the kernel has not sent yet is lost, the
-            /// peer sees a reset, and the port is free at once (socket(7), `SO_LINGER` of 0).
-            /// Other linger times, which would block the thread, cannot be set.
+            /// Lets dropping the connection reset it: data that the kernel has not sent yet is
+            /// lost, the peer sees a reset, and the port is free at once (socket(7), `SO_LINGER` of
+            /// 0). Other linger times, which would block the thread, cannot be set.
             ///
             /// # Errors
             ///

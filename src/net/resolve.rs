@@ -1,4 +1,4 @@
-//! Turns hosts into addresses: literals at once, names by way of their resolver.
+//! Turns hosts into addresses: literals directly, names through their resolver.
 
 use std::fmt;
 use std::io;
@@ -9,14 +9,14 @@ use super::resolver::{Resolver, SystemResolver};
 use crate::error::{Error, ResolveError, Result};
 use crate::sys;
 
-/// A host: an address, or a name or an address in a string. An IPv6 address in a string may have
-/// a scope, by number or by the interface's name, as in `fe80::1%2` and `fe80::1%eth0`, and stand
-/// in brackets. An IPv4-mapped one (`::ffff:127.0.0.1`) is the IPv4 address, here and wherever an
-/// address is given.
+/// A host: an address, or a name or an address in a string. An IPv6 address in a string may have a
+/// scope, by number or by the interface's name, as in `fe80::1%2` and `fe80::1%eth0`, and may be in
+/// brackets. An IPv4-mapped one (`::ffff:127.0.0.1`) is the IPv4 address, here and in all other
+/// arguments.
 ///
 /// Made by `into()` from `&str`, `String` and the address types. An address is never looked up and
-/// starts no thread. A name is, by [`SystemResolver`](crate::net::SystemResolver) unless
-/// [`resolved_by`](Self::resolved_by) hands in another.
+/// starts no thread. A name is looked up by [`SystemResolver`](crate::net::SystemResolver), or by
+/// the resolver that [`resolved_by`](Self::resolved_by) sets.
 ///
 /// # Examples
 ///
@@ -31,16 +31,16 @@ use crate::sys;
 pub struct Host {
     kind: Kind,
     resolver: Option<Arc<dyn Resolver>>,
-    /// The system's resolver, where there is a name: a program that gives addresses does not carry
-    /// the threads that look names up.
+    /// The system's resolver, if there is a name: so a program that uses only addresses does not
+    /// contain the code of the lookup threads.
     system: Option<&'static dyn Resolver>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
-    /// With its IPv6 scope, 0 for none.
+    /// With its IPv6 scope; 0 means none.
     Address(IpAddr, u32),
-    /// With the interface that its IPv6 scope names.
+    /// With the name of the interface that is its IPv6 scope.
     Interface(Ipv6Addr, String),
     Name(String),
 }
@@ -54,14 +54,14 @@ impl Host {
         }
     }
 
-    /// Has the name looked up by `resolver` instead of the system's, wherever this host is given.
+    /// Uses `resolver` instead of the system's for the name of this host.
     #[must_use]
     pub fn resolved_by(mut self, resolver: Arc<dyn Resolver>) -> Self {
         self.resolver = Some(resolver);
         self
     }
 
-    /// The address, if it is one that the text says in full.
+    /// Returns the address if it needs no lookup.
     pub(super) fn literal(&self, port: u16) -> Option<SocketAddr> {
         match self.kind {
             Kind::Address(IpAddr::V6(ip), scope) => {
@@ -72,7 +72,7 @@ impl Host {
         }
     }
 
-    /// All addresses of the host, in the resolver's order; at least one.
+    /// Returns all addresses of the host, in the resolver's order; at least one.
     pub(super) async fn resolve(&self, port: u16) -> Result<Vec<SocketAddr>> {
         if let Some(address) = self.literal(port) {
             return Ok(vec![address]);
@@ -87,12 +87,12 @@ impl Host {
                 io::Error::new(io::ErrorKind::NotFound, "the name has no address")
             }
             Ok(addresses) => return Ok(addresses.into_iter().map(sys::addr::unmapped).collect()),
-            // The system's resolver names no operation: this is the loop's, which cannot wait.
+            // The system's resolver names no operation: this error is of a loop that cannot wait.
             Err(Error::Io(error)) if self.resolver.is_none() && !error.operation().is_empty() => {
                 return Err(Error::Io(error));
             }
             Err(Error::Io(error)) => error.into_cause(),
-            // These are not the resolver's words.
+            // These errors are not the resolver's own.
             Err(error @ (Error::Cancelled | Error::NoRuntime | Error::Resolve(_))) => {
                 return Err(error);
             }
@@ -118,7 +118,7 @@ impl Host {
     }
 }
 
-/// The name, if it can be one at all.
+/// Returns the name if it can be valid.
 fn checked(name: &str) -> io::Result<&str> {
     let invalid = |message| Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     match name {
@@ -132,7 +132,7 @@ fn checked(name: &str) -> io::Result<&str> {
 }
 
 impl PartialEq for Host {
-    /// The same text or address, and the very same resolver.
+    /// Compares the text or address, and the identity of the resolver.
     fn eq(&self, other: &Self) -> bool {
         let resolvers = match (&self.resolver, &other.resolver) {
             (Some(a), Some(b)) => Arc::ptr_eq(a, b),
@@ -171,7 +171,7 @@ impl From<Ipv6Addr> for Host {
 
 impl From<&str> for Host {
     fn from(text: &str) -> Self {
-        // As it stands in a URL (RFC 3986, 3.2.2).
+        // The form in a URL (RFC 3986, 3.2.2).
         let in_brackets = text
             .strip_prefix('[')
             .and_then(|rest| rest.strip_suffix(']'));

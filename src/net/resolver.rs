@@ -1,8 +1,8 @@
-//! The resolver that turns a name into addresses: the system's, on threads, or one that is handed
-//! in.
+//! Resolves a name to addresses: with the system's resolver, on threads, or one of the caller's.
 //!
-//! The system's resolver blocks, for seconds at times. It runs on the threads of `threads/pool.rs`:
-//! a task that asked may leave at any time, and nothing waits for a thread that hangs.
+//! The system's resolver may block, sometimes for seconds. It runs on the threads of
+//! `threads/pool.rs`: a task that waits for an answer may leave at any time, and nothing waits for
+//! a thread that hangs.
 //!
 //! ```text
 //!   the hosts file has it, or it is localhost? ──yes──> the answer   (lane Files)
@@ -24,15 +24,15 @@ use crate::sys::{again, names};
 use crate::threads::given::Given;
 use crate::threads::lane::Lane;
 
-/// Turns names into addresses, in the order in which they are to be tried.
+/// Resolves names to addresses, in the order in which they are to be tried.
 ///
-/// [`SystemResolver`] is used unless a [`Host`](crate::Host) names another with
-/// [`resolved_by`](crate::Host::resolved_by): one that asks a server of its own, adds a cache or a
-/// time limit, encodes international names, or answers tests.
+/// [`SystemResolver`] is used unless a [`Host`](crate::Host) has another, set by
+/// [`resolved_by`](crate::Host::resolved_by). A resolver may ask a server of its own, add a cache
+/// or a time limit, encode international names, or return fixed addresses in tests.
 ///
 /// # Examples
 ///
-/// A test's resolver, and a program that does not notice:
+/// A resolver for a test, and a program that is not changed for it:
 ///
 /// ```
 /// use soloio::{Host, connect_tcp, create_tcp_listener};
@@ -64,38 +64,39 @@ pub trait Resolver: Send + Sync {
     ///
     /// # Errors
     ///
-    /// What is returned becomes the cause of an [`Error::Resolve`](crate::Error::Resolve), unless
-    /// it is `Cancelled`, `NoRuntime` or already a `Resolve`. No address at all is an error too,
-    /// which need not be made here.
+    /// The error becomes the cause of an [`Error::Resolve`](crate::Error::Resolve), unless it is
+    /// `Cancelled`, `NoRuntime` or already a `Resolve`. An empty list becomes an error too; the
+    /// resolver need not make one.
     ///
     /// # Cancel safety
     ///
-    /// The future is dropped when nobody waits for it any more.
+    /// The future is dropped when no task waits for it any more.
     fn resolve<'a>(&'a self, name: &'a str, port: u16) -> Resolving<'a>;
 }
 
-/// A lookup under way: what [`Resolver::resolve`] returns.
+/// A lookup in progress: the type that [`Resolver::resolve`] returns.
 pub type Resolving<'a> = Pin<Box<dyn Future<Output = Result<Vec<SocketAddr>>> + Send + 'a>>;
 
-/// The system's resolver, `getaddrinfo(3)`: hosts file, DNS, and whatever else is configured.
+/// The system's resolver, `getaddrinfo(3)`: hosts file, DNS, and other configured sources.
 ///
 /// It runs on threads that [`run_in_thread`](crate::run_in_thread) uses too, for at most 8 names at
-/// a time. A task that is cancelled leaves at once; a lookup that no task waits for any more is not
-/// begun. One that runs goes on until the system gives up, and its answer is dropped; it no longer
-/// counts among the 8, but with the others it is one of at most 64. Tasks that ask for one name at
-/// the same time share its lookup. At most 1,024 names wait for a thread: the next one is refused.
+/// a time. A cancelled task leaves at once; a lookup that no task waits for any more is not begun.
+/// A running lookup continues until the system's resolver returns, and its answer is dropped; it no
+/// longer counts among the 8, but all such lookups together are at most 64. Tasks that look up the
+/// same name at the same time share a lookup. At most 1,024 names wait for a thread: the next one
+/// is refused.
 ///
-/// Names that the hosts file has do not wait for others. Nor does `localhost`, nor a name that ends
-/// in `.localhost` (RFC 6761): if the hosts file doesn't have it, it is 127.0.0.1 and ::1, and no
-/// server is asked.
+/// Names in the hosts file do not wait for others. Nor does `localhost`, nor a name that ends in
+/// `.localhost` (RFC 6761): if the hosts file does not have it, its addresses are 127.0.0.1 and
+/// ::1, and no server is asked.
 ///
 /// Names are ASCII. International names have to be encoded by the caller (IDNA, RFC 5890).
 ///
 /// # Errors
 ///
-/// Of kind `NotFound` if there is no such name, or it has no address. Of kind `ResourceBusy` if
-/// that could not be found out (no answer in time, a server that failed or refused, too many names
-/// that wait): a later try may succeed.
+/// The kind is `NotFound` if there is no such name, or it has no address. The kind is
+/// `ResourceBusy` if that is unknown (no answer in time, a server that failed or refused, too many
+/// names that wait): a later try may succeed.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemResolver;
 
@@ -120,10 +121,11 @@ pub(super) async fn system(name: &str, port: u16) -> Result<Vec<SocketAddr>> {
     Ok(addresses)
 }
 
-/// Addresses without a port; `None` if another lane is to be asked.
+/// Addresses without a port; `None` if another lane has to be used.
 type Answer = Option<io::Result<Vec<SocketAddr>>>;
 
-/// The answer of the system in any case: it may be configured not to use the file.
+/// Uses the system's resolver for a name in the file, because it may be configured to ignore the
+/// file.
 fn ask_files(name: &str) -> Answer {
     match hosts::has(name) {
         true => Some(names::look_up(name)),
@@ -131,7 +133,7 @@ fn ask_files(name: &str) -> Answer {
     }
 }
 
-/// Waits for the answer of `ask`, which other tasks may have asked already. The error is the
+/// Waits for the answer of `ask`, which other tasks may already wait for. The outer error is the
 /// runtime's, not the resolver's.
 async fn look_up(lane: Lane, name: &str, ask: fn(&str) -> Answer) -> Result<Answer> {
     let lookup = Lookup::shared(lane, name, ask);
@@ -148,13 +150,13 @@ async fn look_up(lane: Lane, name: &str, ask: fn(&str) -> Answer) -> Result<Answ
     )
 }
 
-/// One lookup, for all tasks that wait for it: abandoned, and forgotten, with the last of them.
+/// One lookup, shared by all tasks that wait for it: abandoned, and removed, with the last of them.
 struct Lookup {
     key: (Lane, String),
     given: Given<Answer>,
 }
 
-/// The lookups of the process with this number. A fork has none of the threads.
+/// The lookups of the process with this number. A forked process has none of the threads.
 type Lookups = (u32, Few<(Lane, String), Weak<Lookup>>);
 
 fn lookups() -> MutexGuard<'static, Lookups> {
@@ -169,7 +171,7 @@ fn lookups() -> MutexGuard<'static, Lookups> {
 impl Lookup {
     fn shared(lane: Lane, name: &str, ask: fn(&str) -> Answer) -> Arc<Self> {
         let key = (lane, name.to_owned());
-        // Not in the condition: nothing may be dropped, nor begun, under the lock.
+        // A statement of its own: nothing may be dropped, nor begun, under the lock.
         let known = lookups().1.get(&key).and_then(Weak::upgrade);
         if let Some(known) = known.filter(|known| !known.given.is_over()) {
             return known;
@@ -177,7 +179,7 @@ impl Lookup {
         let asked = name.to_owned();
         let given = Given::new(lane, move || ask(&asked));
         let lookup = Arc::new(Self { key, given });
-        // Of two threads that come here at a time, the later one is found from now on.
+        // If two threads are here at the same time, the later lookup is found from now on.
         lookups()
             .1
             .insert(lookup.key.clone(), Arc::downgrade(&lookup));

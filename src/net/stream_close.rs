@@ -1,4 +1,4 @@
-//! How TCP and UNIX streams are closed and reset: what was sent arrives first, within limits.
+//! Closing and resetting TCP and UNIX streams: sent data arrives first, within limits.
 
 use std::fmt::Display;
 use std::future::poll_fn;
@@ -16,24 +16,25 @@ use crate::stream::leaving;
 use crate::sys;
 
 impl<A: Display> StreamSocket<A> {
-    /// Ends our direction, discards what still comes until the peer has everything and has
-    /// finished too (see [`CloseLimits`](crate::CloseLimits)), and closes, in any case and also
-    /// when dropped midway.
+    /// Ends our direction, and discards received data until the peer has acknowledged everything
+    /// and has ended its direction (see [`CloseLimits`](crate::CloseLimits)). Then it closes the
+    /// socket, in any case and also when dropped midway.
     pub(super) async fn close(mut self: Box<Self>) -> Result<()> {
         self.on_drop = None;
         self.send_eof()?;
         self.settle(true).await
     }
 
-    /// Waits until the peer has what was sent, and resets the connection, also when dropped midway.
-    /// A UNIX stream, whose kernel knows no reset, ends.
+    /// Waits until the peer has the sent data, and resets the connection, also when dropped midway.
+    /// A UNIX stream, which has no reset, is closed.
     pub(super) async fn reset(&self) -> Result<()> {
         let _resets = Resets(self);
         self.settle(false).await
     }
 
-    /// Discards what comes until the peer has everything, and, if `finished`, has ended too; at
-    /// most as long as the limits say. An error if something has not arrived.
+    /// Discards received data until the peer has acknowledged everything and, if `finished`, has
+    /// ended its direction; at most as long as the limits allow. An error if some sent data has not
+    /// arrived.
     async fn settle(&self, finished: bool) -> Result<()> {
         let mut receive = self.operation(Direction::Read);
         let mut acknowledged = self.operation(Direction::Write);
@@ -56,7 +57,7 @@ impl<A: Display> StreamSocket<A> {
                     return Poll::Ready(done);
                 }
             }
-            // Grows with both.
+            // Grows with discarded and with acknowledged bytes.
             let moved = || discarded.wrapping_sub(self.unacknowledged()) as u64;
             ready!(silence.poll(moved, cx))?;
             let cause = io::Error::from(io::ErrorKind::TimedOut);
@@ -79,7 +80,8 @@ impl<A: Display> StreamSocket<A> {
         })
     }
 
-    /// Whether the peer has everything. Linux has an event for it when our end is acknowledged.
+    /// Checks whether the peer has everything. On Linux an event comes when our end is
+    /// acknowledged.
     fn poll_acknowledged(
         &self,
         operation: &mut Operation<'_>,
@@ -87,7 +89,7 @@ impl<A: Display> StreamSocket<A> {
     ) -> Poll<Result<()>> {
         let call = |_: &Core, _: BorrowedFd<'_>| match self.unacknowledged() {
             0 => Ok(((), After::Ready)),
-            // After the peer's end nothing is received any more that would tell.
+            // After the peer's end no receive would report the loss of the connection.
             _ if sys::socket::is_gone(self.fd()) => Err(io::ErrorKind::ConnectionReset.into()),
             _ => Err(io::ErrorKind::WouldBlock.into()),
         };
@@ -103,8 +105,8 @@ impl<A: Display> StreamSocket<A> {
         }
     }
 
-    /// Dropped by the handler of a server while bytes are on their way: a duplicate of the
-    /// descriptor is closed in place of it.
+    /// Closes the stream in the background, because a server's handler has dropped it while sent
+    /// data was on its way: a duplicate of the descriptor is closed instead of it.
     pub(super) fn leave(&self)
     where
         A: Clone + 'static,
@@ -116,11 +118,11 @@ impl<A: Display> StreamSocket<A> {
         if over || !lost() || sys::sockopt::zero_linger(self.fd()).is_ok_and(|is_zero| is_zero) {
             return;
         }
-        // Without a descriptor to spare it closes at once.
+        // If no descriptor is free it closes at once.
         if let Ok(fd) = self.lend().try_clone_to_owned() {
             let left = Self::tcp(fd, self.peer().clone());
             left.end.store(end, Relaxed);
-            // Ending it twice does nothing.
+            // A second end has no effect.
             left.socket()
                 .close_limits
                 .set_as(&self.socket().close_limits);

@@ -1,7 +1,7 @@
-//! What TCP and UNIX streams share: receiving, sending, and the ways a byte stream ends.
+//! The part that TCP and UNIX streams share: receiving, sending, and the ends of a byte stream.
 //!
-//! The end is remembered here, since the kernel forgets it: it tells an error once, and a reset
-//! that was told to a send looks like an orderly end to the next receive.
+//! The end is stored here, since the kernel forgets it: it reports an error once, and after a send
+//! has reported a reset the next receive sees a regular end.
 //!
 //! ```text
 //!   receiving:  open ──0 bytes──> EndOfStream        (both for good; data that came
@@ -26,33 +26,33 @@ use crate::stream::no_room;
 use crate::sys::room::Room;
 use crate::sys::{self, errno};
 
-/// Receiving ended in order.
+/// Receiving has ended regularly.
 const ENDED: i32 = -1;
 
-/// A connected stream socket; `A` is what its addresses look like.
+/// A connected stream socket; `A` is the type of its addresses.
 #[derive(Debug)]
 pub(crate) struct StreamSocket<A> {
     pub(super) socket: Socket,
     peer: A,
-    /// Asked for when somebody wants to know, or at the latest before an abort.
+    /// Filled when it is first needed, or at the latest before an abort.
     local: OnceLock<Box<A>>,
-    /// 0 while receiving goes on, [`ENDED`], or the number of the error that broke it.
+    /// 0 while data may come, [`ENDED`], or the number of the error that broke it.
     pub(super) end: AtomicI32,
     eof_sent: AtomicBool,
-    /// The kernel took our end, and counts it among what is not acknowledged.
+    /// The kernel has accepted our end, and counts it among the unacknowledged bytes.
     pub(super) end_is_queued: AtomicBool,
-    /// Plain TCP. What a UNIX stream has sent is at its peer already, and a receive of it also
-    /// stops at a message that carried descriptors.
+    /// True for plain TCP. The sent data of a UNIX stream is already at its peer, and a receive of
+    /// it also stops at a message with descriptors.
     pub(super) is_tcp: bool,
-    /// What to do when it is dropped: see [`StreamSocket::leave`].
+    /// Called when it is dropped: see [`StreamSocket::leave`].
     pub(super) on_drop: Option<fn(&Self)>,
 }
 
-/// kqueue has no way to tell that urgent data cut a receive short.
+/// With kqueue there is no way to detect that urgent data has cut a receive short.
 const URGENT_IS_TOLD: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 impl<A: Display> StreamSocket<A> {
-    /// A TCP connection that a server's handler may drop.
+    /// Makes a TCP connection that a server's handler may drop.
     pub(super) fn accepted(fd: OwnedFd, peer: A) -> Box<Self>
     where
         A: Clone + 'static,
@@ -66,8 +66,9 @@ impl<A: Display> StreamSocket<A> {
         Self::tcp_connected(Socket::new(fd, Trigger::Edge), peer, true)
     }
 
-    /// A socket that connected through an operation, and keeps its place in the loop. What is not
-    /// plain TCP may cut a receive short without being empty, as a UNIX stream does.
+    /// Makes a stream of a socket that connected through an operation, and keeps its place in the
+    /// loop. A receive of a stream that is not plain TCP may be short although more data is there,
+    /// as for a UNIX stream.
     pub(super) fn tcp_connected(socket: Socket, peer: A, is_tcp: bool) -> Box<Self> {
         Self::new(socket, peer, is_tcp)
     }
@@ -76,8 +77,8 @@ impl<A: Display> StreamSocket<A> {
         Self::new(Socket::new(fd, Trigger::Edge), peer, false)
     }
 
-    /// In a box, so that a stream is one pointer: futures keep several copies of what is moved
-    /// through them, and an idle connection is mostly its future.
+    /// Returns a box, so that a stream is one pointer: futures have several copies of a value that
+    /// is moved through them, and the memory of an idle connection is mostly its future.
     fn new(socket: Socket, peer: A, is_tcp: bool) -> Box<Self> {
         Box::new(Self {
             socket,
@@ -95,7 +96,7 @@ impl<A: Display> StreamSocket<A> {
         &self.peer
     }
 
-    /// Our own address; `ask` is how to ask the kernel.
+    /// Our own address; `ask` gets it from the kernel.
     pub(super) fn local(&self, ask: impl FnOnce(BorrowedFd<'_>) -> A) -> &A {
         self.local.get_or_init(|| Box::new(ask(self.socket.fd())))
     }
@@ -140,8 +141,8 @@ impl<A: Display> StreamSocket<A> {
         self.poll_receive_by(place, cx, receive).map_ok(drop)
     }
 
-    /// One receive: `receive` makes the call and tells how much came, and whether there was no
-    /// room for more.
+    /// Makes one receive: `receive` makes the call and returns the number of bytes, and whether the
+    /// buffer was full.
     #[inline]
     pub(super) fn poll_receive_by(
         &self,
@@ -154,7 +155,7 @@ impl<A: Display> StreamSocket<A> {
         }
         let call = |core: &Core, fd: BorrowedFd<'_>| {
             let (got, full) = receive(core, fd)?;
-            // Then the queue is empty.
+            // A short receive means that the queue is empty.
             let short = self.is_tcp && URGENT_IS_TOLD && !full && got > 0;
             Ok((got, if short { After::Short } else { After::Ready }))
         };
@@ -166,7 +167,7 @@ impl<A: Display> StreamSocket<A> {
         }
     }
 
-    /// Sends a prefix of `parts` and tells its length; nothing of them only asks for the state.
+    /// Sends a prefix of `parts` and returns its length; with no bytes it only checks the state.
     #[inline]
     pub(super) fn poll_send(
         &self,
@@ -182,7 +183,7 @@ impl<A: Display> StreamSocket<A> {
         })
     }
 
-    /// One call in the sending direction.
+    /// Makes one call in the sending direction.
     #[inline]
     pub(super) fn poll_send_by<T>(
         &self,
@@ -203,7 +204,7 @@ impl<A: Display> StreamSocket<A> {
         place.leave_socket(&self.socket, direction);
     }
 
-    /// Nothing will come any more: in order, unless a reset was seen before.
+    /// The error after the last byte: the regular end, unless a reset was seen before.
     #[cold]
     fn at_end(&self) -> Error {
         if self.socket.is_closed() {
@@ -225,7 +226,7 @@ impl<A: Display> StreamSocket<A> {
 
     #[cold]
     fn send_failed(&self, cause: io::Error) -> Error {
-        // The peer ended in order before we sent: what it sent is still there to be received.
+        // The peer ended regularly before this send: its data can still be received.
         if errno::is_broken_pipe(&cause) {
             return self.broken("send to", cause);
         }
@@ -258,7 +259,7 @@ impl<A: Display> StreamSocket<A> {
         // A UNIX socket reports no event of its own shutdown to a send that waits.
         self.socket.rouse(Direction::Write);
         match ended {
-            // The peer has reset the connection: there is no direction left to end.
+            // The peer has reset the connection: no direction is left to end.
             Err(error) if errno::is_not_connected(&error) => Ok(()),
             other => other.map_err(|cause| Error::io("send the end to", &self.peer, cause)),
         }

@@ -23,11 +23,11 @@ use crate::sys::{self, errno};
 ///
 /// Every operation takes `&self`: one task may receive while another sends, both borrowing the
 /// stream. It may be made, dropped and aborted on any thread; its operations run on one runtime,
-/// that of the first, as long as that lives ([`Error::OtherLoop`]).
+/// that of the first operation, as long as that runtime lives ([`Error::OtherLoop`]).
 ///
-/// Dropping it closes it at once: what the peer has not received yet is lost if the peer goes on
-/// sending. [`close`](Self::close) waits until it has arrived, and so does a server for a stream
-/// that its handler drops (see [`Serve`](crate::Serve)). `TCP_NODELAY` is set.
+/// Dropping it closes it at once: if the peer continues to send, data that it has not received yet
+/// is lost. [`close`](Self::close) waits until the data has arrived, and so does a server for a
+/// stream that its handler drops (see [`Serve`](crate::Serve)). `TCP_NODELAY` is set.
 #[doc(alias = "SocketStream")]
 #[derive(Debug)]
 pub struct TcpStream {
@@ -39,14 +39,14 @@ socket_stream!(TcpStream);
 close_options!(TcpStream, socket);
 
 impl TcpStream {
-    /// An accepted connection.
+    /// Makes an accepted connection.
     fn accepted(fd: OwnedFd, peer: SocketAddr) -> Self {
         Self {
             socket: StreamSocket::accepted(fd, peer),
         }
     }
 
-    /// A connection that was made by an operation on `socket`.
+    /// Makes a connection of a `socket` that an operation has connected.
     pub(super) fn connected(socket: Socket, peer: SocketAddr, is_tcp: bool) -> Self {
         Self {
             socket: StreamSocket::tcp_connected(socket, peer, is_tcp),
@@ -69,7 +69,7 @@ impl TcpStream {
 
     fn known_local(&self) -> &SocketAddr {
         self.socket.local(|fd| {
-            // The kernel knows it as long as the descriptor is open, which it is here.
+            // The kernel knows it while the descriptor is open, which it is here.
             let unspecified = SocketAddr::from(([0, 0, 0, 0], 0));
             sys::socket::local_addr(fd).unwrap_or(unspecified)
         })
@@ -147,7 +147,7 @@ impl TcpListener {
         }
     }
 
-    /// The address listened on; the first of them if there are several, which share the port.
+    /// The address listened on; the first if there are several, which share the port.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.addresses[0]
@@ -163,9 +163,9 @@ impl TcpListener {
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] after [`abort`](Self::abort), [`Error::Busy`] while another task
-    /// accepts, else [`Error::Io`]: out of descriptors, or a connection that was gone before it
-    /// was accepted. The listener is still good then.
+    /// [`Error::Closed`] after [`abort`](Self::abort), [`Error::Busy`] while another task accepts,
+    /// else [`Error::Io`]: out of descriptors, or a connection that ended before it was accepted.
+    /// The listener stays usable.
     ///
     /// # Cancel safety
     ///
@@ -178,8 +178,7 @@ impl TcpListener {
         self.accept_any().await
     }
 
-    /// An accept on all sockets. None starves the others: it takes one connection, and the next
-    /// event is about whoever waits then.
+    /// Accepts on all sockets. None starves the others: each event is used for one connection.
     async fn accept_any(&self) -> Result<TcpStream> {
         let mut accepts: Vec<_> = self.sockets.iter().map(ListenSocket::accept).collect();
         poll_fn(|cx| {
@@ -203,8 +202,8 @@ impl TcpListener {
         let failed = |cause| Error::io("accept on", address, cause);
         accept.poll(cx, failed).map(|accepted| {
             let (fd, peer) = accepted?;
-            // Some systems hand out a connection that has ended already, as one without an
-            // address or with options that cannot be set.
+            // Some systems return a connection that has already ended, as one without an address or
+            // with options that cannot be set.
             let gone = || failed(errno::aborted());
             let peer = peer.ok_or_else(gone)?;
             if !sys::socket::NODELAY_IS_INHERITED {
@@ -217,14 +216,14 @@ impl TcpListener {
         })
     }
 
-    /// The descriptors of the sockets, one for each address: to pass the listener on to another
-    /// process, say.
+    /// The descriptors of the sockets, one for each address: for example to pass the listener on to
+    /// another process.
     pub fn as_fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.sockets.iter().map(|socket| socket.socket().lend())
     }
 
-    /// Stops listening at once although others still hold the listener: the port is free, and an
-    /// accept that waits gets [`Error::Closed`].
+    /// Stops listening at once, although other references to the listener exist: the port is free,
+    /// and a waiting accept gets [`Error::Closed`].
     pub fn abort(&self) {
         self.sockets.iter().for_each(ListenSocket::abort);
     }

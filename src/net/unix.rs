@@ -41,7 +41,7 @@ impl UnixStream {
         }
     }
 
-    /// The peer's name, also after the connection has ended; clients mostly have none.
+    /// The peer's name, also after the connection has ended; most clients have none.
     #[doc(alias = "remote_address")]
     #[must_use]
     pub fn peer_name(&self) -> &UnixName {
@@ -57,7 +57,7 @@ impl UnixStream {
 
     fn known_local(&self) -> &UnixName {
         self.socket.local(|fd| {
-            // The kernel knows it as long as the descriptor is open, which it is here.
+            // The kernel knows it while the descriptor is open, which it is here.
             sys::socket::local_name(fd).unwrap_or_else(|_| UnixName::unnamed())
         })
     }
@@ -117,8 +117,8 @@ impl AsFd for UnixStream {
 #[doc(alias = "SocketListener")]
 #[derive(Debug)]
 pub struct UnixListener {
-    /// Removed before the socket is closed: until then it answers, so that nobody who starts on the
-    /// same path takes it for stale.
+    /// Removed before the socket is closed: while the file exists the socket answers, so that no
+    /// other process that binds the same path considers it stale.
     file: Mutex<Option<OwnFile>>,
     socket: ListenSocket,
     name: UnixName,
@@ -153,7 +153,7 @@ impl UnixListener {
         }
     }
 
-    /// The file that goes with the listener.
+    /// Sets the file that belongs to the listener.
     pub(super) fn with_file(self, file: Option<OwnFile>) -> Self {
         Self {
             file: Mutex::new(file),
@@ -161,7 +161,7 @@ impl UnixListener {
         }
     }
 
-    /// The file stays when the listener goes.
+    /// Keeps the file when the listener is dropped.
     #[cfg(feature = "adopt")]
     pub(super) fn keep_file(&self) {
         let file = self
@@ -184,8 +184,8 @@ impl UnixListener {
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] after [`abort`](Self::abort), [`Error::Busy`] while another task
-    /// accepts, else [`Error::Io`], such as out of descriptors. The listener is still good then.
+    /// [`Error::Closed`] after [`abort`](Self::abort), [`Error::Busy`] while another task accepts,
+    /// else [`Error::Io`], such as out of descriptors. The listener stays usable.
     ///
     /// # Cancel safety
     ///
@@ -194,7 +194,7 @@ impl UnixListener {
         let mut accept = self.socket.accept();
         let failed = |cause| Error::io("accept on", &self.name, cause);
         let (fd, _) = poll_fn(|cx| accept.poll(cx, failed)).await?;
-        // A peer that is gone already has no name to tell; what it sent is still to be received.
+        // A peer that has already closed has no name; its data can still be received.
         let peer = sys::socket::peer_name(fd.as_fd()).unwrap_or_else(|_| UnixName::unnamed());
         let stream = UnixStream::new(fd, peer);
         let limits = &stream.socket.socket().close_limits;
@@ -202,9 +202,9 @@ impl UnixListener {
         Ok(stream)
     }
 
-    /// Stops listening at once although others still hold the listener: an accept that waits gets
-    /// [`Error::Closed`]. The path stays in the file system unless
-    /// [`unlink_on_close`](crate::net::CreateUnixListener::unlink_on_close) was asked for.
+    /// Stops listening at once, although other references to the listener exist: a waiting accept
+    /// gets [`Error::Closed`]. The path stays in the file system unless
+    /// [`unlink_on_close`](crate::net::CreateUnixListener::unlink_on_close) is set.
     pub fn abort(&self) {
         let file = self
             .file

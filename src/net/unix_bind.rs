@@ -1,10 +1,11 @@
-//! Gives a UNIX socket its name, as the only one: a path is bound under the lock of its folder.
+//! Binds a UNIX socket to its path under the lock of the folder, so that only one socket has the
+//! path.
 //!
-//! A socket file whose owner died refuses connections, but so does one that was bound a moment ago
-//! and does not listen yet. Whoever takes the second for the first removes a live server's file,
-//! and both go on as if they had the path. So one starter at a time looks, removes, binds, sets the
-//! mode and listens; the others find an owner that answers. The lock is the kernel's (flock(2)): it
-//! ends with its holder, however that ends.
+//! A socket file refuses connections if its owner has died, but so does one that was just bound and
+//! does not listen yet. A process that takes the second for the first removes a live server's file,
+//! and both continue as if they had the path. So one process at a time checks, removes, binds, sets
+//! the mode and listens; the others find an owner that answers. The lock is the kernel's
+//! (flock(2)): it ends with its holder in any case.
 //!
 //! ```text
 //!   lock ──> bind ──ok────────────────────────────> mode ──> listen ──> unlock
@@ -12,8 +13,8 @@
 //!                          └─ anything else: in use
 //! ```
 //!
-//! A folder that cannot be locked (its owner may not read it, its file system has no locks) still
-//! takes a name that is free; then nothing is ever removed.
+//! In a folder that cannot be locked (its owner may not read it, its file system has no locks) a
+//! name that is free is still bound; then no file is ever removed.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -27,29 +28,29 @@ use crate::sys::file::{FolderLock, Found, OwnFile};
 use crate::sys::socket::Kind;
 use crate::time::sleep;
 
-/// The first and the longest pause before a lock that another holds is tried again. Starters of
-/// this crate hold it for some system calls; a program that tidies the folder may for longer.
+/// The first and the longest pause before another try for a lock that is taken. This crate holds it
+/// for a few system calls; a program that cleans the folder may hold it for longer.
 const LOCK_PAUSE: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(20));
 
-/// How a name is to be bound.
+/// The parameters of a bind.
 #[derive(Debug)]
 pub(super) struct Bind<'a> {
-    /// What an error says was being done.
+    /// The operation that errors name.
     pub(super) operation: &'static str,
     pub(super) name: &'a UnixName,
     pub(super) kind: Kind,
     pub(super) mode: Option<u32>,
     pub(super) unlink_on_close: bool,
-    /// Listens with this backlog before anybody else may look.
+    /// The backlog to listen with, before the lock is released.
     pub(super) backlog: Option<u32>,
 }
 
-/// A bound socket, and its file if that is to go with it.
+/// A bound socket, and its file if the file is to be removed with it.
 pub(super) type Bound = (OwnedFd, Option<OwnFile>);
 
 impl Bind<'_> {
-    /// Binds, after waiting for other starters in the same folder. Dropped while it waits it has
-    /// done nothing.
+    /// Binds, after waiting for the lock of the folder. Dropping the future while it waits has no
+    /// effect.
     pub(super) async fn bind(&self) -> Result<Bound> {
         let failed = |cause| Error::io(self.operation, self.name, cause);
         let Some(path) = self.name.as_path() else {
@@ -68,7 +69,7 @@ impl Bind<'_> {
                     pause = (pause * 2).min(LOCK_PAUSE.1);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Binding itself has the better words for what is wrong with the path.
+                // The error of the bind itself describes the fault of the path better.
                 Err(_) => return self.bind_path(path, None).map_err(failed),
             }
         }
@@ -84,13 +85,13 @@ impl Bind<'_> {
         };
         let finished = self.finish(&fd, path);
         if finished.is_err() {
-            // The file is ours and nobody will ever answer there; the first error counts.
+            // The file is ours and no socket will ever answer there; the first error counts.
             drop(sys::file::remove(path));
         }
         finished.map(|file| (fd, file))
     }
 
-    /// Binds if nothing has the name.
+    /// Binds if the name is free.
     fn bind_free(&self) -> io::Result<OwnedFd> {
         let fd = sys::socket::unix(self.kind)?;
         if let Some(mode) = self.mode {
@@ -105,7 +106,7 @@ impl Bind<'_> {
 
     fn finish(&self, fd: &OwnedFd, path: &Path) -> io::Result<Option<OwnFile>> {
         if let Some(mode) = self.mode {
-            // Before it listens: nobody can connect with wider permissions.
+            // Before it listens, so that no client can connect with wider permissions.
             sys::file::set_mode(path, mode)?;
         }
         let file = self
@@ -123,8 +124,8 @@ impl Bind<'_> {
         }
     }
 
-    /// Removes the file if it is a socket that refuses connections, which one with an owner does
-    /// not.
+    /// Removes the file if it is a socket that refuses connections; one with an owner does not
+    /// refuse.
     fn remove_stale(&self, path: &Path, in_use: io::Error) -> io::Result<()> {
         match sys::file::look(path)? {
             Found::Nothing => return Ok(()),
@@ -140,7 +141,7 @@ impl Bind<'_> {
                 sys::file::remove(path)
             }
             Err(gone) if gone.kind() == io::ErrorKind::NotFound => Ok(()),
-            // It answers, has a full backlog, or is of another kind: somebody is there.
+            // It answers, has a full backlog, or is of another kind: it has an owner.
             _ => Err(in_use),
         }
     }

@@ -1,9 +1,9 @@
 //! UNIX datagram sockets, unconnected and connected.
 //!
-//! A datagram is delivered whole and in order, the empty one too, and none is lost: a receiver that
-//! is full makes the sender wait. How it learns of room depends on what the kernel tells. A
-//! connected socket becomes writable when its peer has room (Linux). An unconnected one is
-//! writable always, since each datagram may go elsewhere, so it tries again on a timer.
+//! A datagram is delivered whole and in order, the empty one too, and none is lost: if the receiver
+//! is full the sender waits. The two kinds wait for room in different ways. A connected socket
+//! becomes writable when its peer has room (Linux). An unconnected one is always writable, since
+//! each datagram may have another receiver, so it retries on a timer.
 
 use std::ffi::OsStr;
 use std::future::poll_fn;
@@ -29,18 +29,18 @@ const FULL_PAUSE: (Duration, Duration) = (Duration::from_micros(250), Duration::
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnixDatagram<'b> {
-    /// What came, as far as there was room; may be empty.
+    /// The received bytes, as far as there was room; may be empty.
     pub data: &'b mut [u8],
-    /// Who sent it; unnamed if the sender has not bound a name, and cannot be answered.
+    /// The sender; unnamed if it has not bound a name, and then it cannot be answered.
     pub from: UnixName,
-    /// True if there was not room for all of it: the rest is lost.
+    /// True if there was no room for all of it: the rest is lost.
     pub truncated: bool,
 }
 
-/// What both kinds share.
+/// The part that both kinds share.
 #[derive(Debug)]
 struct DatagramCore {
-    /// Removed before the socket is closed, as long as it answers.
+    /// Removed before the socket is closed: while the file exists the socket answers.
     file: Mutex<Option<OwnFile>>,
     socket: Socket,
     local: UnixName,
@@ -99,15 +99,15 @@ impl DatagramCore {
         })
     }
 
-    /// Sends one datagram by `send`, all of it or nothing; waits while the receiver is full. With
-    /// `tells` the socket becomes writable when there is room.
+    /// Sends one datagram by `send`, all of it or nothing; waits while the receiver is full. If
+    /// `tells`, the socket becomes writable when there is room.
     async fn send(
         &self,
         to: &UnixName,
         tells: bool,
         mut send: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
     ) -> Result<()> {
-        // Holds the direction through the pauses too.
+        // Claims the direction during the pauses too.
         let mut operation = Operation::new(&self.socket, Direction::Write);
         let mut pause = FULL_PAUSE.0;
         loop {
@@ -132,7 +132,7 @@ impl DatagramCore {
         self.socket.abort();
     }
 
-    /// The file stays when the socket goes.
+    /// Keeps the file when the socket is dropped.
     #[cfg(feature = "adopt")]
     fn keep_file(&self) {
         self.take_file().into_iter().for_each(OwnFile::keep);
@@ -144,10 +144,10 @@ impl DatagramCore {
     }
 }
 
-/// A UNIX datagram socket that talks to anybody; made by
+/// A UNIX datagram socket for any number of peers; made by
 /// [`create_unix_datagram_socket`](crate::create_unix_datagram_socket).
 ///
-/// Receiving and sending take `&self` and may go on at the same time.
+/// Receiving and sending take `&self` and may happen at the same time.
 #[doc(alias = "UNIXDatagramSocket")]
 #[derive(Debug)]
 pub struct UnixDatagramSocket {
@@ -182,8 +182,8 @@ impl UnixDatagramSocket {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`], which names the receiver: no such path, nobody there, too large
-    /// (`EMSGSIZE`), a name that is too long or holds a NUL. The socket is still good.
+    /// [`Error::Io`], which names the receiver: no such path, no socket there, too large
+    /// (`EMSGSIZE`), a name that is too long or contains a NUL. The socket stays usable.
     /// [`Error::Busy`] while another task sends, [`Error::Closed`] after [`abort`](Self::abort).
     ///
     /// # Cancel safety
@@ -199,11 +199,11 @@ impl UnixDatagramSocket {
     }
 }
 
-/// A UNIX datagram socket that talks to one peer; made by
+/// A UNIX datagram socket that is connected to one peer; made by
 /// [`create_connected_unix_datagram_socket`](crate::create_connected_unix_datagram_socket) and
 /// [`unix_datagram_socket_pair`](crate::unix_datagram_socket_pair).
 ///
-/// Datagrams of others are not received. Nothing tells that the peer is gone but a send.
+/// It does not receive datagrams from other senders. Only a send detects that the peer is gone.
 #[doc(alias = "ConnectedUNIXDatagramSocket")]
 #[derive(Debug)]
 pub struct ConnectedUnixDatagramSocket {
@@ -244,15 +244,15 @@ impl ConnectedUnixDatagramSocket {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`]: `ConnectionRefused` when the peer is gone, too large (`EMSGSIZE`). The
-    /// socket is still good. [`Error::Busy`] while another task sends, [`Error::Closed`] after
+    /// [`Error::Io`]: `ConnectionRefused` if the peer is gone, too large (`EMSGSIZE`). The socket
+    /// stays usable. [`Error::Busy`] while another task sends, [`Error::Closed`] after
     /// [`abort`](Self::abort).
     ///
     /// # Cancel safety
     ///
     /// Dropping the future has sent nothing.
     pub async fn send(&self, data: &[u8]) -> Result<()> {
-        // Elsewhere a full receiver is an error, and no event tells of room.
+        // On other systems a full receiver is an error, and no event reports room.
         let tells = cfg!(any(target_os = "linux", target_os = "android"));
         let send = |fd: BorrowedFd<'_>| sys::socket::send(fd, data);
         self.core.send(&self.peer, tells, send).await

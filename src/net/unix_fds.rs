@@ -1,4 +1,4 @@
-//! What a UNIX stream has beyond bytes: the credentials of its peer, descriptors that travel.
+//! Features of a UNIX stream beside bytes: the credentials of its peer, descriptors to send.
 
 use std::future::poll_fn;
 use std::io;
@@ -13,12 +13,12 @@ use crate::sys::ancillary::MAX_SENT;
 use crate::sys::unix::PeerCredentials;
 
 impl UnixStream {
-    /// User, group and process that made the other end: those that connected, or those that started
-    /// to listen.
+    /// The user, group and process that made the other end: the one that connected, or the one that
+    /// started to listen.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`]: after an abort there is no peer to ask about.
+    /// [`Error::Io`]: after an abort there is no peer.
     ///
     /// # Examples
     ///
@@ -32,26 +32,26 @@ impl UnixStream {
     #[doc(alias = "ucred")]
     pub fn peer_credentials(&self) -> Result<PeerCredentials> {
         sys::unix::peer_credentials(self.socket.fd())
-            .map_err(|cause| Error::io("ask who is at", self.peer_name(), cause))
+            .map_err(|cause| Error::io("read the credentials of", self.peer_name(), cause))
     }
 
     /// Sends all of `data`, and descriptors with its first byte. The receiver gets duplicates;
-    /// `fds` stay ours, and may be closed when this returns.
+    /// `fds` stay the caller's, and may be closed when this returns.
     ///
-    /// A stream keeps no boundaries: the receiver may get the bytes in other pieces, and the
-    /// descriptors with bytes that were sent before them, but never before the bytes they were sent
-    /// with have begun.
+    /// A stream has no boundaries: the receiver may get the bytes in other pieces, and the
+    /// descriptors together with bytes that were sent before them, but never before the first byte
+    /// that they were sent with.
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send). `InvalidInput` if `data` is empty, or `fds` is, or has more than
-    /// 253 of them. [`Error::Io`] if too many are on their way and nobody receives them
-    /// (`ETOOMANYREFS`); the stream is still good.
+    /// As [`send`](Self::send). `InvalidInput` if `data` is empty, or `fds` is empty or has more
+    /// than 253 of them. [`Error::Io`] if too many descriptors are in flight and not received
+    /// (`ETOOMANYREFS`); the stream stays usable.
     ///
     /// # Cancel safety
     ///
     /// Some prefix of `data` was handed over, and the descriptors if it is not empty;
-    /// [`send_fds_from`](Self::send_fds_from) tells. The stream goes on.
+    /// [`send_fds_from`](Self::send_fds_from) reports how much. The stream stays usable.
     ///
     /// # Examples
     ///
@@ -77,8 +77,8 @@ impl UnixStream {
         self.send_fds_from(&mut rest, fds).await
     }
 
-    /// [`send_fds`](Self::send_fds) that takes off the front of `rest` what was handed over; the
-    /// descriptors went if anything did.
+    /// [`send_fds`](Self::send_fds) that advances `rest` past the bytes that were handed over; the
+    /// descriptors were sent if it has advanced.
     ///
     /// # Errors
     ///
@@ -87,7 +87,7 @@ impl UnixStream {
     /// # Cancel safety
     ///
     /// Exactly the bytes no longer in `rest` were handed over, and the descriptors with the first
-    /// of them. The stream goes on; [`send_from`](Self::send_from) sends the rest.
+    /// of them. The stream stays usable; [`send_from`](Self::send_from) sends the rest.
     pub async fn send_fds_from(&self, rest: &mut &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
         let invalid = |message| Err(Error::invalid("send descriptors", message));
         match fds.len() {
@@ -119,16 +119,17 @@ impl UnixStream {
     }
 
     /// Receives 1 to `max_len` bytes (no more than 65,536 at a time), and up to `max_fds`
-    /// descriptors if some came with them; they are close-on-exec. Bytes without any are an empty
-    /// list. Other receives drop the descriptors that come with the bytes. What else a socket
-    /// option has the kernel add (credentials, the sender's pidfd) is passed over and closed.
+    /// descriptors if some came with them; they are close-on-exec. The list is empty for bytes
+    /// without descriptors. Other receives drop the descriptors that come with the bytes. Other
+    /// control data that a socket option makes the kernel add (credentials, the sender's pidfd) is
+    /// skipped and closed.
     ///
     /// # Errors
     ///
     /// As [`receive`](Self::receive); a `max_len` or `max_fds` of 0 is `InvalidInput`. If more
     /// descriptors came than `max_fds`, or than this process may still open, [`Error::Io`] with
-    /// `InvalidData`: all that came are closed, the bytes that came with them are lost, and what
-    /// comes after is still to be received.
+    /// `InvalidData`: all of these descriptors are closed, the bytes that came with them are lost,
+    /// and later bytes can still be received.
     ///
     /// # Cancel safety
     ///

@@ -1,4 +1,4 @@
-//! A byte stream of whatever kind: [`AnyByteStream`].
+//! A byte stream of any kind: [`AnyByteStream`].
 
 use std::fmt;
 use std::future::Future;
@@ -12,11 +12,11 @@ use crate::error::Result;
 use crate::runtime::place::Place;
 use crate::sys::room::Room;
 
-/// A byte stream whose kind is known at run time only: what a `Box<dyn ByteStream>` would be, if
-/// the contract's async functions allowed one.
+/// A byte stream of a kind that is known only at run time: it would be a `Box<dyn ByteStream>`, if
+/// the contract's async functions allowed that.
 ///
-/// Receiving and sending cost what they cost on the stream, and the calls of a `dyn`. `'a` is how
-/// long what the stream borrows lives: `'static` if it owns everything.
+/// Receiving and sending cost the same as on the stream itself, plus the calls of a `dyn`. `'a` is
+/// the lifetime of the values that the stream borrows: `'static` if it owns everything.
 ///
 /// # Examples
 ///
@@ -41,7 +41,7 @@ use crate::sys::room::Room;
 pub struct AnyByteStream<'a>(Box<dyn AnyKind + 'a>);
 
 impl<'a> AnyByteStream<'a> {
-    /// Forgets which kind of stream it is.
+    /// Erases the type of the stream.
     pub fn new(stream: impl ByteStream + 'a) -> Self {
         Self(Box::new(stream))
     }
@@ -79,7 +79,7 @@ impl ByteStream for AnyByteStream<'_> {
 /// A future in a box.
 pub(super) type Boxed<'f, T> = Pin<Box<dyn Future<Output = Result<T>> + 'f>>;
 
-/// A byte stream behind a `dyn`: what its contract has no polls for is boxed.
+/// A byte stream behind a `dyn`: the async functions of its contract are boxed.
 trait AnyKind: ByteStream {
     fn close_boxed<'f>(self: Box<Self>) -> Boxed<'f, ()>
     where

@@ -1,7 +1,7 @@
-//! Receives exactly so many bytes, or up to a delimiter, over any byte stream: [`Buffered`].
+//! Receives an exact number of bytes, or up to a delimiter, over any byte stream: [`Buffered`].
 //!
-//! What came and was not asked for yet lies in the object, never in a future, so that a cancel
-//! loses none of it. No more is taken from the stream than the call in progress may need.
+//! Received bytes that were not requested yet are in the object, never in a future, so a cancel
+//! loses none of them. A call never takes more from the stream than it may need.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -19,13 +19,13 @@ use crate::runtime::context;
 use crate::runtime::place::{Claim, Held, Place};
 use crate::sys::room::Room;
 
-/// A byte stream with a buffer in front of its receiving side: for lines, headers, and messages of
-/// known length. The sending side is that of the stream.
+/// A byte stream with a buffer on its receiving side: for lines, headers, and messages of known
+/// length. The sending side is that of the stream.
 ///
-/// Receiving is as with every byte stream, from the buffer as long as there is something in it. One
-/// receiver at a time; a second one gets [`Error::Busy`]. While nothing is in it the buffer takes
-/// no memory, and it never holds more bytes than the call in progress asked for and [`feed_data`]
-/// put there.
+/// Receiving works as on every byte stream, from the buffer while it has bytes. There is one
+/// receiver at a time; a second one gets [`Error::Busy`]. While it is empty the buffer uses no
+/// memory, and it never holds more bytes than the call in progress has requested plus those from
+/// [`feed_data`].
 ///
 /// [`feed_data`]: Self::feed_data
 ///
@@ -59,11 +59,11 @@ pub struct Buffered<S> {
     aborted: Cell<bool>,
 }
 
-/// What came and was not asked for yet.
+/// Received bytes that were not requested yet.
 #[derive(Default)]
 struct Ahead {
     bytes: Vec<u8>,
-    /// How many of them are gone already.
+    /// The number of bytes at the front that were already taken.
     gone: usize,
 }
 
@@ -80,11 +80,11 @@ impl Ahead {
         self.bytes.extend_from_slice(&data);
     }
 
-    /// The first `count` of them, which are there.
+    /// Takes the first `count` bytes, which must be there.
     fn take(&mut self, count: usize) -> Vec<u8> {
         if self.gone == 0 && count == self.bytes.len() {
             let mut taken = std::mem::take(&mut self.bytes);
-            // Pieces that came one after the other have left room behind them.
+            // Appended pieces have left spare capacity.
             taken.shrink_to_fit();
             return taken;
         }
@@ -98,7 +98,7 @@ impl Ahead {
         if self.rest().is_empty() {
             *self = Self::default();
         } else if self.gone >= self.bytes.len() / 2 {
-            // More has gone than has to be moved.
+            // More bytes were taken than have to be moved.
             self.bytes.drain(..self.gone);
             self.gone = 0;
             room::shrink(&mut self.bytes);
@@ -107,7 +107,7 @@ impl Ahead {
 }
 
 impl<S> Buffered<S> {
-    /// Puts an empty buffer in front of a stream.
+    /// Adds an empty buffer to a stream.
     #[must_use]
     pub fn new(stream: S) -> Self {
         Self {
@@ -118,26 +118,26 @@ impl<S> Buffered<S> {
         }
     }
 
-    /// The stream. Receiving from it directly overtakes what is in the buffer.
+    /// The stream. A receive from it directly bypasses the bytes in the buffer.
     pub fn inner(&self) -> &S {
         &self.stream
     }
 
-    /// Takes it apart: the stream, and what is in the buffer.
-    #[must_use = "what is in the buffer is lost else"]
+    /// Returns the stream and the bytes in the buffer.
+    #[must_use = "otherwise the bytes in the buffer are lost"]
     pub fn into_parts(self) -> (S, Vec<u8>) {
         let mut ahead = self.ahead.into_inner();
         let count = ahead.rest().len();
         (self.stream, ahead.take(count))
     }
 
-    /// A copy of what is in the buffer.
+    /// Returns a copy of the bytes in the buffer.
     #[must_use]
     pub fn buffer(&self) -> Vec<u8> {
         self.ahead.borrow().rest().to_vec()
     }
 
-    /// Puts data behind what is in the buffer, as if it had come from the stream.
+    /// Appends data to the buffer, as if it had come from the stream.
     pub fn feed_data(&mut self, data: &[u8]) {
         if !data.is_empty() {
             self.ahead.get_mut().push(data.to_vec());
@@ -160,7 +160,7 @@ impl<S> Buffered<S> {
         self.ahead.borrow().rest().len()
     }
 
-    /// What is in the buffer is used without a wait, but not past the gate.
+    /// Buffered bytes are used without a wait, but they pass the gate, too.
     async fn pass(&self) -> Result<()> {
         context::checkpoint().await?;
         self.open()
@@ -168,17 +168,17 @@ impl<S> Buffered<S> {
 }
 
 impl<S: ByteReceiveStream> Buffered<S> {
-    /// Receives exactly `count` bytes. None are there at once.
+    /// Receives exactly `count` bytes. Returns immediately if `count` is 0.
     ///
     /// # Errors
     ///
     /// [`Error::EndOfStream`] if the stream has ended before the first of them,
-    /// [`Error::IncompleteRead`] if it has after that; otherwise as [`receive`](Self::receive).
-    /// What had come stays in the buffer.
+    /// [`Error::IncompleteRead`] if it has ended after that; otherwise as
+    /// [`receive`](Self::receive). Received bytes stay in the buffer.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future has received nothing: what has come stays in the buffer.
+    /// Dropping the future has received nothing: bytes that have come stay in the buffer.
     pub async fn receive_exactly(&self, count: usize) -> Result<Vec<u8>> {
         let _receiving = self.claim()?;
         if self.buffered() >= count {
@@ -192,18 +192,18 @@ impl<S: ByteReceiveStream> Buffered<S> {
         }
     }
 
-    /// Receives what stands before `delimiter`, at most `max` bytes, and takes the delimiter off
-    /// too. How the bytes arrive makes no difference.
+    /// Receives the bytes before `delimiter`, at most `max`, and removes the delimiter. The result
+    /// is independent of the pieces in which the bytes arrive.
     ///
     /// # Errors
     ///
-    /// * [`Error::DelimiterNotFound`] if there are more than `max` bytes before it; told when `max`
-    ///   bytes and the delimiter's length have come.
+    /// * [`Error::DelimiterNotFound`] if more than `max` bytes precede it; returned as soon as
+    ///   `max` bytes and the delimiter's length have come.
     /// * [`Error::EndOfStream`] if the stream has ended and nothing is left.
     /// * [`Error::IncompleteRead`] if it has ended before the delimiter came.
     /// * `InvalidInput` if the delimiter is empty; otherwise as [`receive`](Self::receive).
     ///
-    /// What had come stays in the buffer.
+    /// Received bytes stay in the buffer.
     ///
     /// # Cancel safety
     ///
@@ -224,7 +224,7 @@ impl<S: ByteReceiveStream> Buffered<S> {
                 (found.map(|at| searched + at), looked.len())
             };
             if found.is_none() && looked < limit {
-                // The delimiter may have begun already.
+                // The searched bytes may end with the beginning of the delimiter.
                 searched = searched.max((looked + 1).saturating_sub(delimiter.len()));
                 self.fill((limit - looked).min(RECEIVE_MAX)).await?;
                 waited = true;
@@ -243,7 +243,7 @@ impl<S: ByteReceiveStream> Buffered<S> {
         }
     }
 
-    /// Waits for more, at most so many bytes.
+    /// Waits for more bytes, at most `most`.
     async fn fill(&self, most: usize) -> Result<()> {
         let came = self.stream.receive_max(most).await;
         self.open()?;
@@ -256,7 +256,7 @@ impl<S: ByteReceiveStream> Buffered<S> {
     }
 }
 
-/// Where `what`, which is not empty, stands first.
+/// Returns the first position of `what`, which is not empty.
 fn position(data: &[u8], what: &[u8]) -> Option<usize> {
     match what {
         [one] => data.iter().position(|byte| byte == one),
@@ -293,7 +293,7 @@ impl<S: ByteReceiveStream> ByteReceiveStream for Buffered<S> {
         if self.receiving.is_held() {
             return Poll::Ready(Err(Error::Busy));
         }
-        // A receive that waits does so in the stream, which has nothing more in front of it then.
+        // A receive waits only in the stream itself, when the buffer is empty.
         if self.buffered() == 0 {
             return self.stream.poll_receive(place, cx, room);
         }

@@ -1,9 +1,9 @@
-//! The contracts of byte streams: a few polls that a stream has, and futures over them that every
-//! stream gets.
+//! The contracts of byte streams: a few polls that a stream implements, and futures over them that
+//! every stream has.
 //!
-//! Polls, because they are what a future, an adapter to another crate's traits and a layer such as
-//! TLS can all be made of; with the place of an operation in the hands of its caller, because a
-//! stream that is borrowed by many has no place for it.
+//! The contracts have polls, because futures, adapters to another crate's traits, and layers such
+//! as TLS can all be made of them. The caller owns the place of an operation, because a stream that
+//! is borrowed by several tasks cannot store it.
 //!
 //! Long because a contract is mostly its documentation.
 
@@ -21,12 +21,13 @@ use crate::error::Result;
 use crate::runtime::place::Place;
 use crate::sys::room::Room;
 
-/// The receiving half of a byte stream; its laws stand at [`ByteStream`].
+/// The receiving half of a byte stream; for its laws see [`ByteStream`].
 pub trait ByteReceiveStream {
-    /// Receives at least one byte into `room`; an error has received none. The end is
-    /// [`Error::EndOfStream`], no room [`InvalidInput`](std::io::ErrorKind::InvalidInput).
+    /// Receives at least one byte into `room`; on an error it has received none. The end is
+    /// [`Error::EndOfStream`]; an empty `room` is
+    /// [`InvalidInput`](std::io::ErrorKind::InvalidInput).
     ///
-    /// While it is pending, `place` holds the direction: another one gets [`Error::Busy`].
+    /// While it is pending, `place` claims the direction: another receive gets [`Error::Busy`].
     ///
     /// # Errors
     ///
@@ -38,7 +39,7 @@ pub trait ByteReceiveStream {
         room: &mut Room<'_>,
     ) -> Poll<Result<()>>;
 
-    /// Gives up a receive that was left in the middle; it has received nothing.
+    /// Gives up a receive that is pending; it has received nothing.
     fn leave_receive(&self, place: &mut Place);
 
     /// Receives into `buf` and returns its filled part, never empty.
@@ -97,7 +98,7 @@ pub trait ByteReceiveStream {
     ///
     /// # Errors
     ///
-    /// As [`receive_into`](Self::receive_into), but for the end.
+    /// As [`receive_into`](Self::receive_into), except for the end.
     ///
     /// # Cancel safety
     ///
@@ -117,13 +118,14 @@ pub trait ByteReceiveStream {
     }
 }
 
-/// The sending half of a byte stream; its laws stand at [`ByteStream`].
+/// The sending half of a byte stream; for its laws see [`ByteStream`].
 pub trait ByteSendStream {
-    /// Takes a prefix of `parts`, as if they stood in one piece, and tells its length: at least one
-    /// byte if there are any. What was taken may not be handed over yet, which
-    /// [`poll_flush`](Self::poll_flush) does, and every later operation before anything else.
+    /// Accepts a prefix of `parts`, as if they were one piece, and returns its length: at least one
+    /// byte if there are any. Accepted bytes may not be handed over yet:
+    /// [`poll_flush`](Self::poll_flush) does that, and so does every later operation before
+    /// anything else.
     ///
-    /// While it is pending, `place` holds the direction: another one gets [`Error::Busy`].
+    /// While it is pending, `place` claims the direction: another send gets [`Error::Busy`].
     ///
     /// # Errors
     ///
@@ -135,18 +137,18 @@ pub trait ByteSendStream {
         parts: &[IoSlice<'_>],
     ) -> Poll<Result<usize>>;
 
-    /// Hands over what was taken. Streams that keep nothing are ready at once.
+    /// Hands over the accepted bytes. Streams that store none are ready at once.
     ///
     /// # Errors
     ///
     /// As [`send_from`](Self::send_from).
     fn poll_flush(&self, place: &mut Place, cx: &mut Context<'_>) -> Poll<Result<()>>;
 
-    /// Gives up a send that was left in the middle; what was taken stays taken.
+    /// Gives up a send that is pending; accepted bytes stay accepted.
     fn leave_send(&self, place: &mut Place);
 
-    /// Sends all of `rest`, and takes off its front what was handed over: after an error, a drop
-    /// or a cancel, what is left in it did not go.
+    /// Sends all of `rest`, and advances it past the bytes that were handed over: after an error, a
+    /// drop or a cancel it has exactly the bytes that were not sent.
     ///
     /// # Errors
     ///
@@ -154,7 +156,7 @@ pub trait ByteSendStream {
     ///
     /// # Cancel safety
     ///
-    /// Exactly the bytes no longer in `rest` were handed over; the stream goes on.
+    /// Exactly the bytes no longer in `rest` were handed over; the stream stays usable.
     #[inline]
     fn send_from(&self, rest: &mut &[u8]) -> impl Future<Output = Result<()>>
     where
@@ -163,7 +165,7 @@ pub trait ByteSendStream {
         SendAll::new(self, rest)
     }
 
-    /// Sends all of `data`. Sending nothing still checks the state.
+    /// Sends all of `data`. With no data it still checks the state.
     ///
     /// # Errors
     ///
@@ -171,7 +173,7 @@ pub trait ByteSendStream {
     ///
     /// # Cancel safety
     ///
-    /// Some prefix of `data` was handed over; [`send_from`](Self::send_from) tells how much.
+    /// Some prefix of `data` was handed over; [`send_from`](Self::send_from) reports how much.
     #[inline]
     fn send(&self, data: &[u8]) -> impl Future<Output = Result<()>>
     where
@@ -180,8 +182,8 @@ pub trait ByteSendStream {
         SendAll::new(self, data)
     }
 
-    /// Sends all `parts` as if they stood in one piece, advancing them as
-    /// [`IoSlice::advance_slices`] does.
+    /// Sends all `parts` as if they were one piece, and advances them like
+    /// [`IoSlice::advance_slices`].
     ///
     /// # Errors
     ///
@@ -189,7 +191,7 @@ pub trait ByteSendStream {
     ///
     /// # Cancel safety
     ///
-    /// Exactly the bytes no longer in `parts` were handed over; the stream goes on.
+    /// Exactly the bytes no longer in `parts` were handed over; the stream stays usable.
     #[inline]
     fn send_vectored(&self, parts: &mut &mut [IoSlice<'_>]) -> impl Future<Output = Result<()>>
     where
@@ -198,22 +200,21 @@ pub trait ByteSendStream {
         SendAll::new(self, parts)
     }
 
-    /// Sends `length` bytes of `file` from `offset` on. Its own position neither counts nor moves.
-    /// TCP and UNIX streams let the kernel do it on Linux (sendfile(2)).
+    /// Sends `length` bytes of `file` from `offset` on. The file's own position is neither used nor
+    /// changed. On Linux the kernel does it for TCP and UNIX streams (sendfile(2)).
     ///
-    /// Reading the file waits for the disk and not for the loop: parts that are not in memory
-    /// already hold up other tasks.
+    /// Reading the file blocks the loop: parts that are not in the page cache delay other tasks.
     ///
     /// # Errors
     ///
     /// As [`send_from`](Self::send_from). [`Error::Io`] with `UnexpectedEof` if the file ends
-    /// before, or was truncated meanwhile; what reading says; `InvalidInput` for a part that no
-    /// file has.
+    /// before that, or was truncated meanwhile; the error of reading the file; `InvalidInput` for a
+    /// part that no file has.
     ///
     /// # Cancel safety
     ///
     /// Some of the bytes were handed over, from the first on;
-    /// [`send_file_from`](Self::send_file_from) tells how many. The stream goes on.
+    /// [`send_file_from`](Self::send_file_from) reports how many. The stream stays usable.
     #[cfg(feature = "relay")]
     #[doc(alias = "sendfile")]
     fn send_file(
@@ -231,7 +232,7 @@ pub trait ByteSendStream {
         }
     }
 
-    /// Sends the bytes `rest` of `file`, and moves its start past what was handed over.
+    /// Sends the bytes `rest` of `file`, and moves the start of `rest` past the bytes handed over.
     ///
     /// # Errors
     ///
@@ -239,7 +240,7 @@ pub trait ByteSendStream {
     ///
     /// # Cancel safety
     ///
-    /// Exactly the bytes no longer in `rest` were handed over; the stream goes on.
+    /// Exactly the bytes no longer in `rest` were handed over; the stream stays usable.
     #[cfg(feature = "relay")]
     fn send_file_from(
         &self,
@@ -260,22 +261,22 @@ pub trait ByteSendStream {
     }
 }
 
-/// A byte stream of both directions. Every kind of it keeps these laws:
+/// A byte stream of both directions. Every kind obeys these laws:
 ///
-/// 1. A receive gives at least one byte, or an error. Asking for none is an error.
-/// 2. The end is [`Error::EndOfStream`], a reset [`Error::Broken`]; both for good, and neither is
-///    ever taken for the other. What came before is delivered first.
-/// 3. `send` returns when all was handed over. `send_from` tells what was not, whatever happens.
-/// 4. `send_eof` ends our direction and may be called again; receiving goes on.
-/// 5. `close` says goodbye and frees what the stream holds, also when it is dropped midway.
-/// 6. One receiver and one sender at a time; a second one gets [`Error::Busy`] before anything
-///    else happens.
+/// 1. A receive returns at least one byte, or an error. A receive into an empty buffer is an error.
+/// 2. The end is [`Error::EndOfStream`], a reset is [`Error::Broken`]. Both are permanent, and
+///    neither is ever taken for the other. Data that came before is delivered first.
+/// 3. `send` returns when all was handed over. `send_from` always reports the rest that was not.
+/// 4. `send_eof` ends our direction and may be called again; receiving continues.
+/// 5. `close` ends our direction and frees the stream's resources, also when it is dropped midway.
+/// 6. There is one receiver and one sender at a time; a second one gets [`Error::Busy`] before
+///    anything else happens.
 /// 7. A receive that is dropped has lost nothing, and nothing is read without a receiver.
 ///
 /// # A stream of your own
 ///
-/// A stream has a few polls; the `async` methods come with them. One that wraps another passes the
-/// [`Place`] on:
+/// A stream implements a few polls, and gets the `async` methods from them. A stream that wraps
+/// another passes the [`Place`] on:
 ///
 /// ```
 /// use std::cell::Cell;
@@ -284,7 +285,7 @@ pub trait ByteSendStream {
 ///
 /// use soloio::{ByteReceiveStream, ByteSendStream, ByteStream, Place, Result, Room};
 ///
-/// /// Counts the bytes that come.
+/// /// Counts the received bytes.
 /// struct Counted<S> {
 ///     inner: S,
 ///     received: Cell<usize>,
@@ -356,14 +357,15 @@ pub trait ByteSendStream {
     reason = "one thread: no caller needs the future to be Send"
 )]
 pub trait ByteStream: ByteReceiveStream + ByteSendStream {
-    /// Hands over what was taken, and ends our direction. Ready again when it has ended already.
+    /// Hands over the accepted bytes, and ends our direction. Ready at once if it has already
+    /// ended.
     ///
     /// # Errors
     ///
     /// As [`send_eof`](Self::send_eof).
     fn poll_send_eof(&self, place: &mut Place, cx: &mut Context<'_>) -> Poll<Result<()>>;
 
-    /// Ends our direction; the peer sees the end once it has received everything. May be called
+    /// Ends our direction; the peer sees the end once it has received everything. It may be called
     /// again.
     ///
     /// # Errors
@@ -381,56 +383,56 @@ pub trait ByteStream: ByteReceiveStream + ByteSendStream {
         SendEof::new(self)
     }
 
-    /// Ends our direction, waits until the bytes that `send` accepted have arrived, and frees what
-    /// the stream holds. A socket waits within its [`CloseLimits`](crate::CloseLimits), also in
-    /// TLS. One rule tells whether it is an error, however the connection ends:
+    /// Ends our direction, waits until the bytes that `send` accepted have arrived, and frees the
+    /// stream's resources. A socket waits within its [`CloseLimits`](crate::CloseLimits), also in
+    /// TLS. One rule decides whether the result is an error, however the connection ends:
     ///
-    /// * It is `Ok` if the peer's kernel has acknowledged all that `send` accepted. A reset after
-    ///   that is no error, before and after the peer's own end: what is lost, the peer discarded.
+    /// * It is `Ok` if the peer's kernel has acknowledged all bytes that `send` accepted. A later
+    ///   reset is no error, before and after the peer's own end: any data lost then was discarded
+    ///   by the peer.
     /// * It is [`Error::Broken`] with the number of bytes if some are not acknowledged at a reset,
-    ///   another error or a limit; also behind the peer's end and its `close_notify`.
-    /// * Only data counts, not `close_notify` nor session tickets of TLS. Where the system does not
-    ///   tell (Linux, FreeBSD and Apple's do), and in UNIX and memory streams, what was sent counts
-    ///   as acknowledged.
+    ///   another error or a limit; also after the peer's end and its `close_notify`.
+    /// * Only data counts, not `close_notify` or session tickets of TLS. Sent data counts as
+    ///   acknowledged where the system does not report it (Linux, FreeBSD and Apple's systems do),
+    ///   and in UNIX and memory streams.
     ///
-    /// Through a reference or an [`Rc`](std::rc::Rc) that has other owners this ends our direction
-    /// only: the stream is freed with its last owner.
+    /// Through a reference or an [`Rc`](std::rc::Rc) with other owners this ends only our
+    /// direction: the stream is freed with its last owner.
     ///
     /// # Errors
     ///
-    /// As above, and what ending our direction ran into. The stream is freed all the same.
+    /// As above, and an error of ending our direction. In any case the stream is freed.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future frees the stream; the goodbye may be cut short.
+    /// Dropping the future frees the stream; sent data and the end may not arrive.
     #[doc(alias = "aclose")]
     async fn close(self) -> Result<()>
     where
         Self: Sized;
 
-    /// Ends the stream at once although others still hold it: the peer sees a reset or an end,
-    /// operations that are under way get [`Error::Closed`].
+    /// Ends the stream at once, although other references to it exist: the peer sees a reset or an
+    /// end, operations in progress get [`Error::Closed`].
     fn abort(&self);
 
-    /// Breaks the stream off although others still hold it: the peer receives what was sent, and
-    /// then [`Error::Broken`] instead of an end. This is how [`relay`](crate::relay()) passes on
+    /// Resets the stream, although other references to it exist: the peer receives the sent data,
+    /// and then [`Error::Broken`] instead of an end. [`relay`](crate::relay()) uses it to pass on
     /// that a stream is broken.
     ///
     /// TCP streams are reset once the peer has acknowledged everything, within their
-    /// [`CloseLimits`](crate::CloseLimits); until then they discard what comes. UNIX streams have
-    /// no reset: their peer sees an end. TLS ends without its `close_notify`.
+    /// [`CloseLimits`](crate::CloseLimits); until then they discard received data. UNIX streams
+    /// have no reset: their peer sees an end. TLS ends without its `close_notify`.
     ///
-    /// The provided form is [`abort`](Self::abort). A stream of yours that wraps one of ours passes
-    /// the call on.
+    /// The default is [`abort`](Self::abort). A stream that wraps one of this crate passes the call
+    /// on.
     ///
     /// # Errors
     ///
-    /// [`Error::Broken`] if something that was sent has not arrived. The stream is broken off all
-    /// the same.
+    /// [`Error::Broken`] if some sent data has not arrived. In any case the stream is reset.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future breaks the stream off at once.
+    /// Dropping the future resets the stream at once.
     async fn reset(&self) -> Result<()>
     where
         Self: Sized,

@@ -1,13 +1,13 @@
-//! What a stream is given to send: a slice, a slice that advances, or several pieces.
+//! The data of a send: a slice, a slice that advances, or several pieces.
 
 use std::io::IoSlice;
 
-/// What is to be sent, and how much of it is left.
+/// Data to be sent, and the part of it that is left.
 pub(crate) trait Data {
-    /// All that is left.
+    /// Returns all that is left.
     fn rest(&self) -> Rest<'_>;
 
-    /// The first `sent` bytes are done.
+    /// Removes the first `sent` bytes.
     fn advance(&mut self, sent: usize);
 
     fn is_empty(&self) -> bool {
@@ -18,11 +18,11 @@ pub(crate) trait Data {
     }
 }
 
-/// What is left of some data.
+/// The rest of some data.
 #[derive(Debug)]
 pub(crate) enum Rest<'a> {
     One(&'a [u8]),
-    /// To be sent as if they stood in one piece.
+    /// To be sent as if they were one piece.
     Many(&'a [IoSlice<'a>]),
 }
 

@@ -1,8 +1,8 @@
-//! The inherent methods of our own byte streams: the contracts' names and signatures, so that
-//! programs need to import no trait.
+//! The inherent methods of the crate's own byte streams: the contracts' names and signatures, so
+//! that programs need to import no trait.
 
-/// Gives a stream the inherent methods of the contracts. Behind the type: its parameters, with
-/// their bounds for receiving, for sending, for both; and whether the futures are `Send`.
+/// Declares the inherent methods of the contracts for a stream. After the type: its parameters,
+/// with their bounds for receiving, for sending, for both; and whether the futures are `Send`.
 macro_rules! byte_stream_face {
     (
         $type:ty,
@@ -12,12 +12,12 @@ macro_rules! byte_stream_face {
         $(, $send:ident)?
     ) => {
         impl<$($receiving)*> $type {
-            /// Receives 1 to 65,536 bytes, exactly sized; waits without holding a buffer.
+            /// Receives 1 to 65,536 bytes, exactly sized; no buffer is kept during the wait.
             ///
             /// # Errors
             ///
-            /// [`Error::EndOfStream`](crate::Error::EndOfStream) when the peer has finished,
-            /// [`Error::Broken`](crate::Error::Broken) when the stream broke, both for good.
+            /// [`Error::EndOfStream`](crate::Error::EndOfStream) if the peer has finished,
+            /// [`Error::Broken`](crate::Error::Broken) if the stream is broken; both are permanent.
             /// [`Error::Busy`](crate::Error::Busy) while another task receives.
             ///
             /// # Cancel safety
@@ -66,7 +66,7 @@ macro_rules! byte_stream_face {
             ///
             /// # Errors
             ///
-            /// As [`receive`](Self::receive), but for the end.
+            /// As [`receive`](Self::receive), except for the end.
             ///
             /// # Cancel safety
             ///
@@ -78,8 +78,8 @@ macro_rules! byte_stream_face {
         }
 
         impl<$($sending)*> $type {
-            /// Sends all of `data`; returns when it was handed over. Sending nothing still
-            /// checks the state.
+            /// Sends all of `data`; returns when it was handed over. With no data it still checks
+            /// the state.
             ///
             /// # Errors
             ///
@@ -89,14 +89,14 @@ macro_rules! byte_stream_face {
             ///
             /// # Cancel safety
             ///
-            /// Some prefix of `data` was handed over; [`send_from`](Self::send_from) tells how
-            /// much. The stream goes on.
+            /// Some prefix of `data` was handed over; [`send_from`](Self::send_from) reports how
+            /// much. The stream stays usable.
             #[inline]
             pub fn send(&self, data: &[u8]) -> impl Future<Output = Result<()>> $(+ $send)? {
                 crate::stream::ByteSendStream::send(self, data)
             }
 
-            /// Sends all of `rest`, and takes off its front what was handed over.
+            /// Sends all of `rest`, and advances it past the bytes that were handed over.
             ///
             /// # Errors
             ///
@@ -104,7 +104,7 @@ macro_rules! byte_stream_face {
             ///
             /// # Cancel safety
             ///
-            /// Exactly the bytes no longer in `rest` were handed over; the stream goes on.
+            /// Exactly the bytes no longer in `rest` were handed over; the stream stays usable.
             #[inline]
             pub fn send_from(
                 &self,
@@ -113,8 +113,8 @@ macro_rules! byte_stream_face {
                 crate::stream::ByteSendStream::send_from(self, rest)
             }
 
-            /// Sends all `parts` as if they stood in one piece, advancing them as
-            /// [`IoSlice::advance_slices`](std::io::IoSlice::advance_slices) does.
+            /// Sends all `parts` as if they were one piece, and advances them like
+            /// [`IoSlice::advance_slices`](std::io::IoSlice::advance_slices).
             ///
             /// # Errors
             ///
@@ -122,7 +122,7 @@ macro_rules! byte_stream_face {
             ///
             /// # Cancel safety
             ///
-            /// Exactly the bytes no longer in `parts` were handed over; the stream goes on.
+            /// Exactly the bytes no longer in `parts` were handed over; the stream stays usable.
             #[inline]
             pub fn send_vectored(
                 &self,
@@ -137,12 +137,12 @@ macro_rules! byte_stream_face {
             /// # Errors
             ///
             /// As [`send`](Self::send). [`Error::Io`](crate::Error::Io) with `UnexpectedEof` if the
-            /// file ends before, or was truncated meanwhile; what reading it says.
+            /// file ends before that, or was truncated meanwhile; the error of reading it.
             ///
             /// # Cancel safety
             ///
             /// Some of the bytes were handed over, from the first on;
-            /// [`send_file_from`](Self::send_file_from) tells how many. The stream goes on.
+            /// [`send_file_from`](Self::send_file_from) reports how many. The stream stays usable.
             #[doc(alias = "sendfile")]
             #[inline]
             #[cfg(feature = "relay")]
@@ -155,7 +155,8 @@ macro_rules! byte_stream_face {
                 crate::stream::ByteSendStream::send_file(self, file, offset, length)
             }
 
-            /// Sends the bytes `rest` of `file`, and moves its start past what was handed over.
+            /// Sends the bytes `rest` of `file`, and moves the start of `rest` past the bytes
+            /// handed over.
             ///
             /// # Errors
             ///
@@ -163,7 +164,7 @@ macro_rules! byte_stream_face {
             ///
             /// # Cancel safety
             ///
-            /// Exactly the bytes no longer in `rest` were handed over; the stream goes on.
+            /// Exactly the bytes no longer in `rest` were handed over; the stream stays usable.
             #[inline]
             #[cfg(feature = "relay")]
             pub fn send_file_from(
@@ -176,8 +177,8 @@ macro_rules! byte_stream_face {
         }
 
         impl<$($both)*> $type {
-            /// Ends our direction: the peer sees the end once it has received everything.
-            /// Receiving goes on. May be called again; sockets never suspend here.
+            /// Ends our direction: the peer sees the end once it has received everything. Receiving
+            /// continues. It may be called again; sockets never suspend here.
             ///
             /// # Errors
             ///
@@ -186,36 +187,36 @@ macro_rules! byte_stream_face {
             ///
             /// # Cancel safety
             ///
-            /// Our direction has ended. If that was not handed over yet (TLS), calling it again
-            /// does so, and so does a receive.
+            /// Our direction has ended. If the end was not handed over yet (TLS), another call
+            /// hands it over, and so does a receive.
             #[doc(alias = "shutdown")]
             #[inline]
             pub fn send_eof(&self) -> impl Future<Output = Result<()>> $(+ $send)? {
                 crate::stream::ByteStream::send_eof(self)
             }
 
-            /// Ends our direction, waits until the peer has received what was sent and has
-            /// finished too, and frees the stream. What the peer still sends is discarded.
+            /// Ends our direction, waits until the peer has received the sent data and has finished
+            /// too, and frees the stream. Data that the peer still sends is discarded.
             ///
-            /// A socket waits 30 s at most, and 5 s while nothing moves; see
+            /// A socket waits 30 s at most, and 5 s without progress; see
             /// [`CloseLimits`](crate::CloseLimits).
             ///
             /// # Errors
             ///
             /// [`Error::Broken`](crate::Error::Broken) with the number of bytes that the peer has
-            /// not acknowledged, by the rule of [`ByteStream::close`](crate::ByteStream::close);
-            /// what ending our direction ran into. The stream is freed all the same.
+            /// not acknowledged, by the rule of [`ByteStream::close`](crate::ByteStream::close); an
+            /// error of ending our direction. In any case the stream is freed.
             ///
             /// # Cancel safety
             ///
-            /// Dropping the future frees the stream; the goodbye may be cut short.
+            /// Dropping the future frees the stream; sent data and the end may not arrive.
             #[doc(alias = "aclose")]
             pub async fn close(self) -> Result<()> {
                 crate::stream::ByteStream::close(self).await
             }
 
-            /// Ends the stream at once although others still hold it: operations that are under
-            /// way, in whatever task or thread, get [`Error::Closed`](crate::Error::Closed).
+            /// Ends the stream at once, although other references to it exist: operations in
+            /// progress, in any task or thread, get [`Error::Closed`](crate::Error::Closed).
             #[doc(alias = "aclose_forcefully")]
             pub fn abort(&self) {
                 crate::stream::ByteStream::abort(self);
@@ -226,7 +227,7 @@ macro_rules! byte_stream_face {
 
 pub(crate) use byte_stream_face;
 
-/// Gives the contracts to a type with a field `socket`, which is a `StreamSocket` in a box.
+/// Implements the contracts for a type with a field `socket`, a `StreamSocket` in a box.
 macro_rules! socket_stream {
     ($type:ty) => {
         impl crate::stream::ByteReceiveStream for $type {
@@ -288,7 +289,7 @@ macro_rules! socket_stream {
             }
 
             fn abort(&self) {
-                // The kernel forgets it then.
+                // After an abort the kernel no longer knows it.
                 self.known_local();
                 self.socket.abort();
             }

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::runtime::place::Place;
 use crate::sys::room::Room;
 
-/// A stream and the place of one receive; left when dropped.
+/// A stream and the place of one receive, which is given up on drop.
 struct Receiving<'a, S: ByteReceiveStream> {
     stream: &'a S,
     place: Place,
@@ -67,7 +67,7 @@ impl<'b, S: ByteReceiveStream> Future for ReceiveInto<'_, 'b, S> {
     }
 }
 
-/// Receives into memory of its own, of exactly the size of what came.
+/// Receives into its own memory, of exactly the size of the received bytes.
 pub(super) struct ReceiveMax<'a, S: ByteReceiveStream> {
     receiving: Receiving<'a, S>,
     max: usize,
@@ -98,7 +98,7 @@ impl<S: ByteReceiveStream> Future for ReceiveMax<'_, S> {
     }
 }
 
-/// A stream and the place of one send; left when dropped.
+/// A stream and the place of one send, which is given up on drop.
 struct Sending<'a, S: ByteSendStream> {
     stream: &'a S,
     place: Place,
@@ -128,11 +128,11 @@ impl<S: ByteSendStream> Drop for Sending<'_, S> {
     }
 }
 
-/// Sends all of `data`; what was taken by the stream is no longer in it.
+/// Sends all of `data`; bytes that the stream has accepted are removed from it.
 pub(super) struct SendAll<'a, S: ByteSendStream, D> {
     sending: Sending<'a, S>,
     data: D,
-    /// Everything was taken: it is to be handed over.
+    /// Everything was accepted, and is to be handed over.
     taken: bool,
 }
 
@@ -155,7 +155,7 @@ impl<S: ByteSendStream, D: Data + Unpin> Future for SendAll<'_, S, D> {
         let this = self.get_mut();
         let polled = this.poll_all(cx);
         if polled.is_ready() {
-            // A future that is done may be kept for a while.
+            // Now, because the future may be dropped long after its end.
             this.sending.leave();
         }
         polled
@@ -167,14 +167,14 @@ impl<S: ByteSendStream, D: Data> SendAll<'_, S, D> {
     fn poll_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let Sending { stream, place } = &mut self.sending;
         while !self.taken {
-            // An empty send looks at the state of this side.
+            // An empty send checks the state of this side.
             let polled = match self.data.rest() {
                 Rest::One(part) => stream.poll_send(place, cx, &[IoSlice::new(part)]),
                 Rest::Many(parts) => stream.poll_send(place, cx, parts),
             };
             self.data.advance(ready!(polled)?);
             self.taken = self.data.is_empty();
-            // What is left goes on with this: no other sender comes in between.
+            // The rest is sent with the same claim: no other send can come between.
             place.keep();
         }
         stream.poll_flush(place, cx)

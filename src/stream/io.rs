@@ -1,4 +1,4 @@
-//! A byte stream with places to be polled in: [`Io`].
+//! A byte stream with the places for its polls: [`Io`].
 
 use std::fmt;
 use std::io::IoSlice;
@@ -9,15 +9,15 @@ use crate::error::{Error, Result};
 use crate::runtime::place::Place;
 use crate::sys::room::Room;
 
-/// A byte stream for crates that poll: what adapters to the I/O traits of other crates are made of.
+/// A byte stream for crates that poll: the base of adapters to the I/O traits of other crates.
 ///
-/// `Io<S>` owns its stream; `Io<&S>`, `Io<Rc<S>>` and `Io<Arc<S>>` share it with those that use it
-/// by its own methods, so two of them are the two halves of a stream. One that was left pending in
-/// the middle of a receive (or send) is the receiver (or sender) until that ends, [`leave`] is
-/// called or the `Io` is dropped: others get [`Error::Busy`] meanwhile.
+/// `Io<S>` owns its stream. `Io<&S>`, `Io<Rc<S>>` and `Io<Arc<S>>` share it with code that uses the
+/// stream's own methods, so two of them are the two halves of a stream. While a receive (or send)
+/// of an `Io` is pending, the `Io` is the receiver (or sender) until the operation ends, [`leave`]
+/// is called or the `Io` is dropped: other receives (or sends) get [`Error::Busy`] meanwhile.
 ///
-/// It is `Send` if the stream is, also where the stream's own futures are not (those of
-/// `TlsStream`): they borrow it shared, and this borrows it mutably.
+/// It is `Send` if the stream is, also if the stream's own futures are not (those of `TlsStream`):
+/// they borrow the stream shared, `Io` borrows it mutably.
 ///
 /// [`leave`]: Self::leave
 ///
@@ -45,14 +45,14 @@ use crate::sys::room::Room;
 #[doc(alias = "AsyncRead")]
 #[doc(alias = "AsyncWrite")]
 pub struct Io<S: ByteStream> {
-    /// `None` only while it is taken apart.
+    /// `None` only while `into_inner` runs.
     stream: Option<S>,
     receiving: Place,
     sending: Place,
 }
 
 impl<S: ByteStream> Io<S> {
-    /// Gives a stream its two places.
+    /// Makes the two places for a stream.
     #[must_use]
     pub fn new(stream: S) -> Self {
         Self {
@@ -68,14 +68,14 @@ impl<S: ByteStream> Io<S> {
         self.stream.as_ref().expect("only `into_inner` takes it")
     }
 
-    /// The stream, of which no operation is under way any more.
+    /// The stream, without operations in progress.
     #[must_use]
     pub fn into_inner(mut self) -> S {
         self.leave();
         self.stream.take().expect("only `into_inner` takes it")
     }
 
-    /// Gives up operations that were left in the middle: none of them loses a byte.
+    /// Gives up pending operations: none of them loses a byte.
     pub fn leave(&mut self) {
         if let Some(stream) = &self.stream {
             stream.leave_receive(&mut self.receiving);
@@ -83,12 +83,12 @@ impl<S: ByteStream> Io<S> {
         }
     }
 
-    /// Receives at least one byte into `room`; at the end of the stream, or if there is no room,
-    /// it is ready and nothing has come.
+    /// Receives at least one byte into `room`. At the end of the stream, or if there is no room, it
+    /// is ready and has received nothing.
     ///
     /// # Errors
     ///
-    /// As [`receive`](crate::ByteReceiveStream::receive), but for the end.
+    /// As [`receive`](crate::ByteReceiveStream::receive), except for the end.
     #[inline]
     pub fn poll_receive(&mut self, cx: &mut Context<'_>, room: &mut Room<'_>) -> Poll<Result<()>> {
         let stream = self.stream.as_ref().ok_or(Error::Closed)?;
@@ -101,7 +101,7 @@ impl<S: ByteStream> Io<S> {
         }
     }
 
-    /// Takes a prefix of `parts`, and tells its length.
+    /// Accepts a prefix of `parts`, and returns its length.
     ///
     /// # Errors
     ///
@@ -116,7 +116,7 @@ impl<S: ByteStream> Io<S> {
         stream.poll_send(&mut self.sending, cx, parts)
     }
 
-    /// Hands over what was taken.
+    /// Hands over the accepted bytes.
     ///
     /// # Errors
     ///
@@ -127,7 +127,7 @@ impl<S: ByteStream> Io<S> {
         stream.poll_flush(&mut self.sending, cx)
     }
 
-    /// Hands over what was taken, and ends our direction.
+    /// Hands over the accepted bytes, and ends our direction.
     ///
     /// # Errors
     ///

@@ -10,32 +10,32 @@ use super::serve::Serve;
 use crate::error::{Error, Failure, Result};
 use crate::task::Outcome;
 
-/// Something that connections come from.
+/// A source of connections.
 ///
 /// Accepting has two steps, so that the second, a TLS handshake for example, runs in the
-/// connection's own task and a slow peer delays nobody.
+/// connection's own task, and a slow peer delays no other connection.
 #[allow(
     async_fn_in_trait,
     reason = "one thread: no caller needs the future to be Send"
 )]
 pub trait Listener {
-    /// What a connection is.
+    /// The type of its connections.
     type Stream;
 
-    /// Waits for a connection; the future it gives makes the stream of it.
+    /// Waits for a connection; the returned future makes a stream of it.
     ///
     /// # Errors
     ///
     /// [`Error::Closed`] after an abort, [`Error::Busy`] while another task accepts, else
-    /// [`Error::Io`]; after most of them the listener is still good.
+    /// [`Error::Io`]; after most of them the listener stays usable.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future leaves the connection with the kernel, for the next accept.
     async fn accept_begin(&self) -> Result<impl Future<Output = Result<Self::Stream>>>;
 
-    /// [`accept_begin`](Self::accept_begin) with the peer, for what a server reports of the
-    /// connection. A listener that does not say it leaves it [`Peer::Unknown`].
+    /// [`accept_begin`](Self::accept_begin) with the peer, for a server's reports about the
+    /// connection. Without an implementation it is [`Peer::Unknown`].
     ///
     /// # Errors
     ///
@@ -62,16 +62,16 @@ pub trait Listener {
         self.accept_begin().await?.await
     }
 
-    /// Stops listening at once although others still hold the listener: the address is free, and
-    /// an accept that waits gets [`Error::Closed`].
+    /// Stops listening at once, although other references to the listener exist: the address is
+    /// free, and a waiting accept gets [`Error::Closed`].
     fn abort(&self);
 
-    /// Serves every connection with `handler`, each in a task of its own, until an error of the
-    /// listener itself. See [`Serve`].
+    /// Serves every connection with `handler`, each in a task of its own, until the listener itself
+    /// fails. See [`Serve`].
     ///
     /// # Cancel safety
     ///
-    /// Dropping the server drops all its connections; the listener is still good.
+    /// Dropping the server drops all its connections; the listener stays usable.
     fn serve<H, O>(&self, handler: H) -> Serve<'_, Self, H>
     where
         Self: Sized,
@@ -81,8 +81,8 @@ pub trait Listener {
         Serve::new(self, handler)
     }
 
-    /// [`serve`](Self::serve) with a handler that has an error type of its own; it has to be
-    /// written out, as `-> Result<(), E>`.
+    /// [`serve`](Self::serve) with a handler that has an error type of its own. The handler's type
+    /// must be written out, as `-> Result<(), E>`.
     ///
     /// # Cancel safety
     ///
@@ -118,7 +118,7 @@ pub trait Listener {
     }
 }
 
-/// `serve` and `serve_with` of a listener itself, so that the trait need not be imported.
+/// Declares `serve` and `serve_with` for a listener itself, so that the trait need not be imported.
 macro_rules! serve_face {
     ($listener:ident, [$($parameters:tt)*], [$($arguments:tt)*], $stream:ty) => {
         impl<$($parameters)*> $listener<$($arguments)*> {
@@ -127,7 +127,7 @@ macro_rules! serve_face {
             ///
             /// # Cancel safety
             ///
-            /// Dropping the server drops all its connections; the listener is still good.
+            /// Dropping the server drops all its connections; the listener stays usable.
             pub fn serve<H, O>(&self, handler: H) -> $crate::stream::Serve<'_, Self, H>
             where
                 H: AsyncFn($stream) -> O,
@@ -171,8 +171,8 @@ impl<L: Listener + ?Sized> Listener for &L {
     }
 }
 
-/// The second step of a listener that has none. Smaller than a future made ready, as it knows of no
-/// error: a connection's task keeps it for good.
+/// The second step of a listener that has only one. It is smaller than `future::ready`, because it
+/// has no error, and a connection's task stores it until the end.
 #[derive(Debug)]
 pub(crate) struct AtOnce<S>(Option<S>);
 
@@ -186,7 +186,7 @@ impl<S: Unpin> Future for AtOnce<S> {
     type Output = Result<S>;
 
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<S>> {
-        // Polled again after its end it says what any listener says then.
+        // A second poll after the end has the error of a closed listener.
         Poll::Ready(self.0.take().ok_or(Error::Closed))
     }
 }

@@ -21,8 +21,8 @@ use crate::runtime::context;
 use crate::runtime::place::{Claim, Place};
 use crate::sys::room::Room;
 
-/// Makes two connected streams; each holds at most `capacity` bytes (at least 1) that the other
-/// has not received yet, and a send waits for room.
+/// Makes two connected streams. Each buffers at most `capacity` bytes (at least 1) that the other
+/// one has not received yet; a send waits for room.
 ///
 /// # Examples
 ///
@@ -62,13 +62,13 @@ struct Pipe {
     bytes: RefCell<VecDeque<u8>>,
     /// The sender has finished.
     ended: Cell<bool>,
-    /// One of the two sides is gone without having finished.
+    /// One of the two sides was dropped without having finished.
     broken: Cell<bool>,
     receiver: Side,
     sender: Side,
 }
 
-/// Who uses one side of a pipe, and who waits there.
+/// The claim of one side of a pipe, and the waker of the operation that waits there.
 #[derive(Debug, Default)]
 struct Side {
     claim: Claim,
@@ -76,7 +76,7 @@ struct Side {
 }
 
 impl Side {
-    /// Its waker is not needed any more.
+    /// Drops the waker of an operation that is given up.
     fn leave(&self, place: &mut Place) {
         if !place.is_idle() {
             place.leave(&self.claim);
@@ -93,7 +93,7 @@ impl Side {
     }
 }
 
-/// Shows no content.
+/// Shows only the number of bytes.
 impl fmt::Debug for Pipe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pipe")
@@ -119,7 +119,7 @@ impl Pipe {
 }
 
 impl Pipe {
-    /// Moves what is there into `room`; `None` if nothing is.
+    /// Moves the buffered bytes into `room`; `None` if there are none.
     fn take(&self, room: &mut Room<'_>) -> Option<Result<()>> {
         let mut bytes = self.bytes.borrow_mut();
         if bytes.is_empty() {
@@ -138,7 +138,7 @@ impl Pipe {
         Some(Ok(()))
     }
 
-    /// Takes a prefix of `parts` that there is room for; `None` if there is none.
+    /// Accepts the prefix of `parts` that fits; `None` if there is no room.
     fn put(&self, parts: &[IoSlice<'_>]) -> Option<Result<usize>> {
         if self.ended.get() {
             return Some(Err(Error::Closed));
@@ -171,7 +171,7 @@ impl MemoryStream {
         }
     }
 
-    /// Claims a side of a pipe and tries; waits if there is no outcome yet.
+    /// Claims a side of a pipe and tries; waits if there is no result yet.
     fn operate<T>(
         &self,
         side: &Side,
@@ -202,7 +202,7 @@ impl MemoryStream {
         }
     }
 
-    /// The other end sees the end of ours, and a broken pipe if it sends.
+    /// Ends both directions: the other end sees the end of ours, and a broken pipe if it sends.
     fn let_go(&self) {
         self.outgoing.ended.set(true);
         self.incoming.broken.set(true);
@@ -272,7 +272,7 @@ impl ByteStream for MemoryStream {
         }
     }
 
-    /// The other end sees that it is broken behind what was sent.
+    /// Breaks our direction: the other end receives the sent data, and then an error.
     async fn reset(&self) -> Result<()> {
         self.outgoing.broken.set(true);
         self.abort();

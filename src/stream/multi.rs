@@ -1,4 +1,4 @@
-//! Several listeners, of whatever kinds, as one: [`MultiListener`].
+//! Several listeners, of any kinds, as one: [`MultiListener`].
 
 use std::cell::Cell;
 use std::fmt;
@@ -9,10 +9,10 @@ use super::any::{AnyByteStream, Boxed};
 use super::{ByteStream, Listener, Peer, serve_face};
 use crate::error::{Error, Result};
 
-/// Several listeners that are served as one: TCP, UNIX, TLS, in any mixture.
+/// Several listeners that are served as one: TCP, UNIX, TLS, in any combination.
 ///
-/// Its connections are [`AnyByteStream`]s. Listeners take turns, so that a busy one does not keep
-/// the others waiting.
+/// Its connections are [`AnyByteStream`]s. Listeners take turns, so that a busy one does not starve
+/// the others.
 ///
 /// # Examples
 ///
@@ -42,12 +42,12 @@ use crate::error::{Error, Result};
 #[derive(Default)]
 pub struct MultiListener<'a> {
     listeners: Vec<Box<dyn AnyListener<'a> + 'a>>,
-    /// Who is asked first next time.
+    /// The listener to be polled first next time.
     first: Cell<usize>,
 }
 
 impl<'a> MultiListener<'a> {
-    /// One without any listener, which nobody can connect to.
+    /// Makes one without any listener.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -73,13 +73,13 @@ impl<'a> MultiListener<'a> {
         self.listeners.push(Box::new(listener));
     }
 
-    /// How many listeners there are.
+    /// The number of listeners.
     #[must_use]
     pub fn len(&self) -> usize {
         self.listeners.len()
     }
 
-    /// True if there is no listener.
+    /// Returns true if there is no listener.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.listeners.is_empty()
@@ -99,7 +99,7 @@ impl<'a> MultiListener<'a> {
         Listener::accept(self).await
     }
 
-    /// Stops listening at once, with all listeners, although others still hold this one.
+    /// Stops listening at once, with all listeners, although other references to this one exist.
     pub fn abort(&self) {
         for listener in &self.listeners {
             listener.abort();
@@ -127,8 +127,8 @@ impl<'a> Listener for MultiListener<'a> {
             .map(|listener| listener.accept_boxed())
             .collect();
         poll_fn(|cx| {
-            // The first that is ready is taken, and the others, which have taken nothing, are
-            // dropped: next time the turn is with the one behind it.
+            // Takes the first that is ready, and drops the other accepts, which have taken nothing.
+            // Next time the listener after it is polled first.
             for n in (0..count).map(|n| (self.first.get() + n) % count) {
                 if let Poll::Ready(begun) = accepts[n].as_mut().poll(cx) {
                     self.first.set((n + 1) % count);

@@ -1,5 +1,5 @@
-//! A stream that is a socket of the kernel's and nothing else: what relays and `send_file` need of
-//! it to let bytes stay in the kernel.
+//! A stream that is only a socket of the kernel's: the operations that relays and `send_file` need
+//! to keep bytes in the kernel.
 
 use std::fmt;
 #[cfg(feature = "relay")]
@@ -27,7 +27,7 @@ pub(crate) type ReceiveCall<'c> =
 #[cfg(feature = "relay")]
 pub(crate) type SendCall<'c> = dyn FnMut(&Core, BorrowedFd<'_>) -> io::Result<usize> + 'c;
 
-/// What such a socket does, with calls of others' making: it keeps the laws of its stream.
+/// The operations of such a socket, with calls of the caller's: they obey the laws of its stream.
 pub(crate) trait PlainSocket: Sync {
     #[cfg(feature = "relay")]
     fn operation(&self, direction: Direction) -> Operation<'_>;
@@ -54,16 +54,16 @@ pub(crate) trait PlainSocket: Sync {
     #[cfg(feature = "relay")]
     fn end(&self) -> Result<()>;
 
-    /// How long it may be waited for at its end.
+    /// The limits of a close.
     #[cfg(feature = "tls")]
     fn close_limits(&self) -> &SharedLimits;
 
-    /// How many bytes the peer has not acknowledged.
+    /// The number of bytes that the peer has not acknowledged.
     #[cfg(feature = "tls")]
     fn unacknowledged(&self) -> usize;
 }
 
-/// Such a socket, as streams hand it out to this crate: nothing can be done with it elsewhere.
+/// Such a socket, in the form that streams give to this crate: it has no public methods.
 #[derive(Clone, Copy)]
 pub struct Plain<'a>(pub(crate) &'a dyn PlainSocket);
 

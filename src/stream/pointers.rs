@@ -1,5 +1,5 @@
-//! What leads to a stream receives and sends as that does: references, `Rc`, `Arc`; and the macros
-//! for the layers that do.
+//! References, `Rc` and `Arc` to a stream receive and send as the stream does; macros for this,
+//! also for the layers that pass calls on.
 
 use std::io::IoSlice;
 use std::ops::Deref;
@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::runtime::place::Place;
 use crate::sys::room::Room;
 
-/// Receives as what it leads to: the parameters, the type, and the way.
+/// Passes receives on: the parameters, the type, and the expression for the inner stream.
 macro_rules! receives_by {
     ([$($parameters:tt)*] $type:ty, $this:ident => $way:expr) => {
         impl<$($parameters)*> ByteReceiveStream for $type {
@@ -41,7 +41,7 @@ macro_rules! receives_by {
     };
 }
 
-/// Sends as what it leads to: the parameters, the type, and the way.
+/// Passes sends on: the parameters, the type, and the expression for the inner stream.
 macro_rules! sends_by {
     ([$($parameters:tt)*] $type:ty, $this:ident => $way:expr) => {
         impl<$($parameters)*> ByteSendStream for $type {
@@ -84,7 +84,7 @@ sends_by!([S: ByteSendStream + ?Sized] &S, this => (**this));
 sends_by!([S: ByteSendStream + ?Sized] Rc<S>, this => (**this));
 sends_by!([S: ByteSendStream + ?Sized] Arc<S>, this => (**this));
 
-/// `$close` is what closes a stream of which there may be other owners.
+/// `$close` closes a stream that may have other owners.
 macro_rules! streams_by_way_of {
     ($($pointer:ty, $this:ident => $close:expr;)*) => {$(
         impl<S: ByteStream> ByteStream for $pointer {
@@ -114,7 +114,7 @@ streams_by_way_of! {
     Arc<S>, this => close(Self::try_unwrap(this));
 }
 
-/// The last owner closes; another one ends our direction.
+/// The last owner closes the stream; another one only ends our direction.
 async fn close<S: ByteStream>(last: Result<S, impl Deref<Target = S>>) -> Result<()> {
     match last {
         Ok(stream) => stream.close().await,

@@ -1,4 +1,4 @@
-//! Reports of a server: to its hook, or to standard error, which nothing can flood.
+//! Reports of a server: to its hook, or to standard error, in limited numbers.
 
 use std::cell::Cell;
 use std::error::Error as StdError;
@@ -10,13 +10,13 @@ use crate::error::Error;
 use crate::sys::addr::UnixName;
 use crate::sys::clock::{self, Nanos};
 
-/// How long a window is, and how many lines a server writes in each.
+/// The length of a window, and the number of lines that a server writes in each.
 const WINDOW: Nanos = 1_000_000_000;
 const LINES: u64 = 10;
 
-/// The other end of a connection, as far as its listener knows; for reports.
+/// The other end of a connection, as far as its listener knows it; for reports.
 ///
-/// It displays as `127.0.0.1:50000`, as the name of a UNIX socket, or as words in its place.
+/// It displays as `127.0.0.1:50000`, as the name of a UNIX socket, or as a description.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Peer {
@@ -24,9 +24,10 @@ pub enum Peer {
     Inet(SocketAddr),
     /// The name of its UNIX socket; most clients have none.
     Unix(UnixName),
-    /// The listener does not tell: see [`Listener::accept_from`](crate::Listener::accept_from).
+    /// The listener does not provide it: see
+    /// [`Listener::accept_from`](crate::Listener::accept_from).
     Unknown,
-    /// There is no connection: it is accepting that failed.
+    /// There is no connection: the accept failed.
     None,
 }
 
@@ -44,10 +45,10 @@ impl fmt::Display for Peer {
 /// The hook of a server.
 pub(super) type Hook<'a> = Box<dyn Fn(&Error, &Peer) + 'a>;
 
-/// Where the reports of one server go.
+/// The target of the reports of one server.
 pub(super) struct Reports<'a> {
     hook: Option<Hook<'a>>,
-    /// When the window began, and how many reports have come since.
+    /// The start of the window, and the number of reports since.
     window: Cell<(Nanos, u64)>,
 }
 
@@ -59,19 +60,19 @@ impl<'a> Reports<'a> {
         }
     }
 
-    /// Tells the hook; without one, writes a line if the window has room for it.
+    /// Calls the hook; without one, writes a line if the window has room for it.
     pub(super) fn tell(&self, error: &Error, peer: &Peer) {
         if let Some(hook) = &self.hook {
             return hook(error, peer);
         }
         if let Some(left_out) = self.count(clock::now()) {
             let line = line(error, peer, left_out);
-            // If standard error is closed, there is no place to say so.
+            // If standard error is closed, no other place is left for a report.
             let _ = io::stderr().lock().write_all(line.as_bytes());
         }
     }
 
-    /// Counts a report. Gives the number of those that were left out before it; `None` if it is
+    /// Counts a report. Returns the number of reports that were left out before it; `None` if it is
     /// to be left out, too.
     fn count(&self, now: Nanos) -> Option<u64> {
         let (began, count) = self.window.get();
@@ -84,7 +85,7 @@ impl<'a> Reports<'a> {
     }
 }
 
-/// One line, whatever the texts of the error and of its causes are made of.
+/// Makes one line, whatever characters the error and its causes contain.
 fn line(error: &Error, peer: &Peer, left_out: u64) -> String {
     let mut text = format!("soloio: {peer}: {error}");
     let mut source = error.source();

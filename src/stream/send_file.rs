@@ -1,8 +1,8 @@
-//! `send_file`: part of a file, by the kernel where stream and file are such that it can (Linux),
-//! else through a buffer.
+//! `send_file`: sends part of a file, by the kernel if stream and file allow it (Linux), else
+//! through a buffer.
 //!
-//! The file is read at given places, so that its own position neither counts nor moves. Reading
-//! waits for the disk and not for the loop: what is not in the page cache holds up other tasks.
+//! The file is read at explicit offsets, so its own position is neither used nor changed. Reading
+//! blocks the loop: data that is not in the page cache delays other tasks.
 
 use std::fs::File;
 use std::io;
@@ -12,7 +12,7 @@ use super::{ByteSendStream, RECEIVE_MAX};
 use crate::error::{Error, Result};
 use crate::sys;
 
-/// Sends the bytes `rest` of a file, and moves its start past what was handed over.
+/// Sends the bytes `rest` of a file, and moves its start past the bytes handed over.
 pub(super) async fn send_file<S: ByteSendStream>(
     stream: &S,
     file: &File,
@@ -30,18 +30,18 @@ pub(super) async fn send_file<S: ByteSendStream>(
     by_buffer(stream, file, rest).await
 }
 
-/// The same without an end of its own: `offset..offset + length`.
+/// Makes the range `offset..offset + length`.
 pub(super) fn part(offset: u64, length: u64) -> Result<Range<u64>> {
     let end = offset.checked_add(length);
     let end = end.ok_or_else(|| Error::invalid("send a file", "no file is that long"))?;
     Ok(offset..end)
 }
 
-/// What one call sends at most, in bytes: others have their turn in between.
+/// The largest number of bytes in one call, so that other tasks have their turn.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const AT_ONCE: u64 = 1 << 20;
 
-/// By sendfile(2); false if the kernel does not do that with this file.
+/// Sends by sendfile(2); returns false if the kernel does not support it for this file.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 async fn by_kernel(socket: super::Plain<'_>, file: &File, rest: &mut Range<u64>) -> Result<bool> {
     use std::os::fd::{AsFd, BorrowedFd};
@@ -55,7 +55,7 @@ async fn by_kernel(socket: super::Plain<'_>, file: &File, rest: &mut Range<u64>)
         let mut call = |_: &Core, fd: BorrowedFd<'_>| {
             let length = (rest.end - rest.start).min(AT_ONCE) as usize;
             match sys::splice::send_file(fd, file.as_fd(), rest.start, length) {
-                // About the file, not the connection: reading it will say what is wrong, if any.
+                // An error of the file, not the connection: if it is real, a read fails with it.
                 Err(error) if sys::errno::is_refused_shortcut(&error) => {
                     refused = true;
                     Ok(0)
@@ -73,7 +73,7 @@ async fn by_kernel(socket: super::Plain<'_>, file: &File, rest: &mut Range<u64>)
             return Err(ends_early(rest));
         }
         rest.start += sent as u64;
-        // How far it is is known, so a cancelled scope need not wait for the end.
+        // The progress is known, so a cancelled scope need not wait for the end.
         operation.again();
     }
     Ok(true)
@@ -103,7 +103,7 @@ async fn by_buffer<S: ByteSendStream>(
     Ok(())
 }
 
-/// Notes at its end what of `left` went.
+/// Records on drop how much of `left` was sent.
 struct Progress<'a> {
     left: &'a [u8],
     end: u64,

@@ -12,10 +12,10 @@ use crate::executor::wake_each;
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
 
-/// Where tasks wait until another one has changed what a [`Lock`](super::Lock) holds.
+/// Lets tasks wait until another one has changed the value of a [`Lock`](super::Lock).
 ///
-/// A wait gives the guard away, and gets it again before it returns. All who wait on one condition
-/// are meant to use one lock; nothing breaks if they don't.
+/// A wait releases the lock, and acquires it again before it returns. All waits on one condition
+/// should use the same lock; if they don't, no invariant is violated.
 ///
 /// # Examples
 ///
@@ -49,16 +49,16 @@ pub struct Condition {
     line: RefCell<WaitQueue<()>>,
 }
 
-/// What a [`Condition`] says of itself.
+/// The state of a [`Condition`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConditionStatistics {
-    /// How many wait to be notified; who waits for the lock again is not among them.
+    /// The number of waits for a notification; waits that acquire the lock again do not count.
     pub tasks_waiting: usize,
 }
 
 impl Condition {
-    /// A condition that nobody waits on.
+    /// Makes a condition without waiters.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -66,9 +66,9 @@ impl Condition {
         }
     }
 
-    /// Gives the lock back, waits to be notified, and takes the lock again, in its turn.
+    /// Releases the lock, waits for a notification, and acquires the lock again, in its turn.
     ///
-    /// Somebody else may have had the lock in between: look at the value again, or use
+    /// Another task may have had the lock in between: check the value again, or use
     /// [`wait_for`](Self::wait_for).
     ///
     /// # Errors
@@ -79,8 +79,8 @@ impl Condition {
     ///
     /// # Cancel safety
     ///
-    /// The lock is not held any more, not even for a moment; a notification that had come already
-    /// goes to the next who waits.
+    /// The lock is released and not acquired again; a notification that had already come goes to
+    /// the next waiter.
     pub async fn wait<'a, T>(&self, guard: LockGuard<'a, T>) -> Result<LockGuard<'a, T>> {
         let mut wait = Wait::new(&"a condition");
         let lock = guard.lock();
@@ -93,20 +93,21 @@ impl Condition {
                     return Poll::Ready(Ok(()));
                 }
                 own.stand(cx, || ());
-                // In line first, so that whoever gets the lock now can notify us.
+                // In line before the release, so that the next holder of the lock can notify this
+                // wait.
                 guard = None;
                 wait.pend(core, cx)
             })
         })
         .await?;
-        // Until the lock is ours the notification can still go to somebody else.
+        // Until the lock is acquired the notification can still be passed on.
         let guard = lock.acquire_as(wait).await?;
         own.leave();
         Ok(guard)
     }
 
-    /// Waits, in as many rounds as it takes, until `holds` says so of the locked value; not at all
-    /// if that is so already.
+    /// Waits, any number of times, until `holds` returns true for the locked value. Returns
+    /// immediately if it is already true.
     ///
     /// # Errors
     ///
@@ -126,25 +127,25 @@ impl Condition {
         Ok(guard)
     }
 
-    /// Notifies who has waited longest. It need not hold the lock.
+    /// Notifies the task that has waited longest. The caller need not hold the lock.
     pub fn notify_one(&self) {
         self.notify(1);
     }
 
-    /// Notifies up to `count`, who have waited longest.
+    /// Notifies up to `count` tasks, those first that have waited longest.
     pub fn notify(&self, count: usize) {
-        // Who waits again because of this is not notified twice.
+        // A task that waits again because of this call is not notified twice.
         let count = count.min(self.line.borrow().len());
         let next = || self.line.borrow_mut().call().map(|(_, waker)| waker);
         wake_each(std::iter::from_fn(next).take(count).flatten());
     }
 
-    /// Notifies everybody who waits now.
+    /// Notifies all tasks that wait now.
     pub fn notify_all(&self) {
         self.notify(usize::MAX);
     }
 
-    /// Who waits.
+    /// Returns the number of waiting tasks.
     #[must_use]
     pub fn statistics(&self) -> ConditionStatistics {
         ConditionStatistics {

@@ -1,4 +1,4 @@
-//! `Event`: something that happens once, and who waits for it.
+//! `Event`: happens once, and wakes the tasks that wait for it.
 
 use std::cell::{Cell, RefCell};
 
@@ -8,9 +8,9 @@ use crate::error::Result;
 use crate::executor::wake_each;
 use crate::runtime::wait::Wait;
 
-/// Something that happens once: whoever waits is woken, and nobody waits any more from then on.
+/// An event that happens once: it wakes all waiting tasks, and later waits return immediately.
 ///
-/// It can't be taken back. Make a new one for what happens again, or use a
+/// It cannot be reset. Make a new one for an event that happens again, or use a
 /// [`Condition`](super::Condition).
 ///
 /// # Examples
@@ -35,16 +35,16 @@ pub struct Event {
     line: RefCell<WaitQueue<()>>,
 }
 
-/// What an [`Event`] says of itself.
+/// The state of an [`Event`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EventStatistics {
-    /// How many wait for it.
+    /// The number of waits.
     pub tasks_waiting: usize,
 }
 
 impl Event {
-    /// An event that has not happened.
+    /// Makes an event that has not happened.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -53,7 +53,7 @@ impl Event {
         }
     }
 
-    /// It has happened; wakes everybody who waits. May be called again.
+    /// Marks it as happened, and wakes all waiting tasks. It may be called again.
     pub fn set(&self) {
         if self.set.replace(true) {
             return;
@@ -62,7 +62,7 @@ impl Event {
         wake_each(std::iter::from_fn(next).flatten());
     }
 
-    /// True once it has happened.
+    /// Returns true once it has happened.
     #[must_use]
     pub fn is_set(&self) -> bool {
         self.set.get()
@@ -77,13 +77,13 @@ impl Event {
     ///
     /// # Cancel safety
     ///
-    /// Nothing happens but the waiting.
+    /// Dropping the future has no other effect than to end the wait.
     pub async fn wait(&self) -> Result<()> {
         let wait = Wait::new(&"an event");
         wait_in_line(&self.line, wait, |_, _| self.is_set().then_some(())).await
     }
 
-    /// Who waits.
+    /// Returns the number of waiting tasks.
     #[must_use]
     pub fn statistics(&self) -> EventStatistics {
         EventStatistics {

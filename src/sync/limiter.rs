@@ -1,4 +1,4 @@
-//! `CapacityLimiter`: a semaphore whose size may change, and that knows who borrows.
+//! `CapacityLimiter`: a semaphore with a variable size, which records its borrowers.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::executor::wake_each;
 use crate::runtime::wait::Wait;
 
-/// Lends a number of tokens that can be changed at any time, and knows who borrows them.
+/// Lends a number of tokens that can be changed at any time, and records the borrowers.
 ///
 /// See [the module](super) for the order, and for the trap of a future that is not polled.
 ///
@@ -33,27 +33,27 @@ use crate::runtime::wait::Wait;
 #[derive(Debug)]
 pub struct CapacityLimiter {
     permits: RefCell<Permits>,
-    /// The named ones who hold a token.
+    /// The named borrowers that hold a token.
     borrowers: RefCell<BTreeSet<u64>>,
 }
 
-/// What a [`CapacityLimiter`] says of itself.
+/// The state of a [`CapacityLimiter`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CapacityLimiterStatistics {
-    /// How many tokens are lent, to named borrowers or not.
+    /// The number of lent tokens, with a named borrower or without.
     pub borrowed_tokens: usize,
-    /// How many there are in all.
+    /// The number of all tokens.
     pub total_tokens: usize,
     /// The named borrowers, in order.
     pub borrowers: Vec<u64>,
-    /// How many wait for a token.
+    /// The number of waits for a token.
     pub tasks_waiting: usize,
 }
 
 impl CapacityLimiter {
-    /// A limiter with so many tokens. With 0 everybody waits until there are more; `usize::MAX` is
-    /// no limit.
+    /// Makes a limiter with `total_tokens` tokens. With 0 all acquires wait until there are more;
+    /// `usize::MAX` is no limit.
     #[must_use]
     pub const fn new(total_tokens: usize) -> Self {
         Self {
@@ -62,8 +62,8 @@ impl CapacityLimiter {
         }
     }
 
-    /// Waits until a token is free, and borrows it. One task may borrow several; if it waits for
-    /// more than there are, it waits for ever.
+    /// Waits until a token is free, and borrows it. One task may borrow several; a task that waits
+    /// for more tokens than exist waits forever.
     ///
     /// # Errors
     ///
@@ -71,20 +71,20 @@ impl CapacityLimiter {
     ///
     /// # Cancel safety
     ///
-    /// No token is borrowed, and the place in the line is given up; if one had been handed over
-    /// already, the next one gets it.
+    /// No token is borrowed, and the place in the line is given up; if one had already been handed
+    /// over, the next waiter gets it.
     pub async fn acquire(&self) -> Result<LimiterToken<'_>> {
         let wait = Wait::new(&"a token of a capacity limiter");
         permits::take(&self.permits, wait).await?;
         Ok(LimiterToken::new(self, None))
     }
 
-    /// The same for somebody who has a number, and borrows one token at most.
+    /// The same for a borrower with a number, which borrows one token at most.
     ///
     /// # Errors
     ///
-    /// As [`acquire`](Self::acquire); `InvalidInput` if this borrower has a token when it is its
-    /// turn, at once if it has one now.
+    /// As [`acquire`](Self::acquire); `InvalidInput` if this borrower already has a token:
+    /// immediately if it has one at the call, otherwise when its turn comes.
     ///
     /// # Cancel safety
     ///
@@ -95,7 +95,7 @@ impl CapacityLimiter {
         self.name(token, borrower)
     }
 
-    /// Borrows a token if one is free and nobody waits for it.
+    /// Borrows a token if one is free and no task waits for it.
     ///
     /// # Errors
     ///
@@ -109,7 +109,7 @@ impl CapacityLimiter {
         }
     }
 
-    /// The same for somebody who has a number, and borrows one token at most.
+    /// The same for a borrower with a number, which borrows one token at most.
     ///
     /// # Errors
     ///
@@ -134,32 +134,32 @@ impl CapacityLimiter {
         Ok(token)
     }
 
-    /// How many tokens there are, lent or not.
+    /// Returns the number of all tokens, lent or not.
     #[must_use]
     pub fn total_tokens(&self) -> usize {
         self.permits.borrow().total()
     }
 
-    /// From now on there are so many. More of them go to those who wait; if there are less than are
-    /// lent, nobody gets one until enough have come back.
+    /// Sets the number of all tokens. Additional ones go to waiting tasks; if there are fewer than
+    /// are lent, no task gets one until enough have been returned.
     pub fn set_total_tokens(&self, total_tokens: usize) {
         self.permits.borrow_mut().set_total(total_tokens);
         wake_each(std::iter::from_fn(|| self.permits.borrow_mut().call()));
     }
 
-    /// How many tokens are lent, or were handed to somebody who was waiting.
+    /// Returns the number of tokens that are lent, or were handed to a waiting task.
     #[must_use]
     pub fn borrowed_tokens(&self) -> usize {
         self.permits.borrow().taken()
     }
 
-    /// How many tokens are free.
+    /// Returns the number of free tokens.
     #[must_use]
     pub fn available_tokens(&self) -> usize {
         self.permits.borrow().free()
     }
 
-    /// Who borrows, and who waits.
+    /// Returns the borrowers, and the number of waiting tasks.
     #[must_use]
     pub fn statistics(&self) -> CapacityLimiterStatistics {
         let permits = self.permits.borrow();
@@ -185,7 +185,7 @@ impl<'a> LimiterToken<'a> {
         Self { limiter, borrower }
     }
 
-    /// On whose behalf it was borrowed.
+    /// The borrower that it was borrowed for.
     #[must_use]
     pub fn borrower(&self) -> Option<u64> {
         self.borrower

@@ -1,4 +1,4 @@
-//! One's own place in a line, as a future has it: taken at the first wait, left when dropped.
+//! The place of one future in a line of waiters: taken at the first wait, left when dropped.
 //!
 //! ```text
 //!   poll:  gate ──> attempt ──> outcome           (what is ready wins)
@@ -16,25 +16,25 @@ use crate::executor::TaskId;
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
 
-/// What has a line of waiters.
+/// An object with a line of waiters.
 pub(crate) trait Line {
-    /// What each of them keeps at its place.
+    /// The value that each waiter has at its place.
     type Value;
 
     fn queue(&mut self) -> &mut WaitQueue<Self::Value>;
 
-    /// One that was called, with this value, has left without taking what it was called for: calls
-    /// the next, whose waker comes back.
+    /// Called when a waiter that was called, with this value, has left without taking what it was
+    /// called for: calls the next waiter, and returns its waker.
     #[must_use = "the waker has to be called"]
     fn pass_on(&mut self, value: &Self::Value) -> Option<Waker>;
 
-    /// The task that keeps the others waiting, where one does.
+    /// The task that the others wait for, if there is one.
     fn holder(&self) -> TaskId {
         TaskId::NOBODY
     }
 }
 
-/// A line alone: a call that one has no use for any more goes to the next.
+/// A line alone: an unused call goes to the next waiter.
 impl Line for WaitQueue<()> {
     type Value = ();
 
@@ -47,18 +47,18 @@ impl Line for WaitQueue<()> {
     }
 }
 
-/// How far a waiter has come.
+/// The progress of a waiter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turn {
     /// It has no place yet.
     Arrived,
     /// It is in line.
     Waiting,
-    /// It is its turn.
+    /// It was called.
     Called,
 }
 
-/// A place in line that is left when this is dropped.
+/// A place in line that is left on drop.
 pub(crate) struct InLine<'a, L: Line> {
     line: &'a RefCell<L>,
     place: Option<Place>,
@@ -77,10 +77,10 @@ impl<'a, L: Line> InLine<'a, L> {
         }
     }
 
-    /// Takes a place at the end, or leaves another waker at the place it has. `value` is asked for
-    /// in the first case.
+    /// Takes a place at the end, or replaces the waker at its place. `value` is called only in the
+    /// first case.
     pub(crate) fn stand(&mut self, cx: &Context<'_>, value: impl FnOnce() -> L::Value) {
-        // Cloned, and the old one dropped, while the cell is not borrowed: it may be foreign.
+        // Cloned, and the old one dropped, while the cell is not borrowed: wakers may be foreign.
         match self.place {
             None => {
                 let (value, waker) = (value(), cx.waker().clone());
@@ -98,14 +98,14 @@ impl<'a, L: Line> InLine<'a, L> {
         }
     }
 
-    /// Leaves with what it was called for, or without ever having needed the place.
+    /// Leaves the line after use of the call, or without need of the place.
     pub(crate) fn leave(&mut self) -> Option<L::Value> {
         let place = self.place.take()?;
         let left = self.line.borrow_mut().queue().leave(place);
         Some(left.value)
     }
 
-    /// Leaves for good; what it was called for goes to the next.
+    /// Leaves the line for good; an unused call goes to the next waiter.
     #[inline]
     pub(crate) fn give_up(&mut self) -> Option<L::Value> {
         let place = self.place.take()?;
@@ -134,8 +134,8 @@ impl<L: Line> Drop for InLine<'_, L> {
     }
 }
 
-/// Waits in line until `attempt` has an outcome, which it takes for good: what it was called for
-/// is not passed on. `attempt` is told how far the waiter has come.
+/// Waits in line until `attempt` has a result. A call that leads to a result is not passed on.
+/// `attempt` gets the progress of the waiter.
 pub(crate) fn wait_in_line<L, T, F>(
     line: &RefCell<L>,
     wait: Wait,
@@ -152,8 +152,7 @@ where
     }
 }
 
-/// See [`wait_in_line`]. Written by hand, so that what awaits it is not a future within a future
-/// within a future.
+/// See [`wait_in_line`]. Written by hand, so that awaiting it does not nest futures three deep.
 #[must_use = "futures do nothing unless awaited"]
 pub(crate) struct WaitInLine<'a, L: Line, F> {
     own: InLine<'a, L>,

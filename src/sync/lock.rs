@@ -10,16 +10,17 @@ use crate::runtime::wait::Wait;
 
 /// A value that one task at a time uses, also across its waits; `()` if there is none.
 ///
-/// State that is only touched between waits needs no lock on one thread: a `RefCell` that all tasks
-/// borrow will do.
+/// State that is only used between waits needs no lock on one thread: a `RefCell` that all tasks
+/// borrow is enough.
 ///
-/// The lock is held by its guard, and given back when that is dropped. A panic while it is held
-/// gives it back as it is; there is no poisoning.
+/// The guard holds the lock, and releases it on drop. A panic releases it with the value as it is;
+/// there is no poisoning.
 ///
-/// A task that acquires it while it holds the guard waits for itself, for ever. That is no error
-/// (in AnyIO it is), since it can't be told for certain: another future of the task may give the
-/// lock back, and so may a task that the guard was moved to. A [`dump`](fn@crate::dump) says "held
-/// by itself", and a debug build writes a line to stderr when such a wait has taken a second.
+/// A task that acquires the lock while it holds the guard waits for itself, forever. That is no
+/// error (in AnyIO it is), because it cannot be detected for certain: another future of the task
+/// may release the lock, and so may a task that the guard was moved to. A [`dump`](fn@crate::dump)
+/// shows "held by itself", and a debug build writes a line to stderr when such a wait has taken a
+/// second.
 ///
 /// See [the module](super) for the order, and for the trap of a future that is not polled.
 ///
@@ -52,24 +53,24 @@ use crate::runtime::wait::Wait;
 /// ```
 #[doc(alias = "Mutex")]
 pub struct Lock<T = ()> {
-    /// A single one.
+    /// A single permit.
     permits: RefCell<Permits>,
     /// Borrowed by the guard.
     value: RefCell<T>,
 }
 
-/// What a [`Lock`] says of itself.
+/// The state of a [`Lock`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LockStatistics {
-    /// A task holds it, or was handed it.
+    /// True if a task holds it, or was handed it.
     pub locked: bool,
-    /// How many wait for it.
+    /// The number of waits for it.
     pub tasks_waiting: usize,
 }
 
 impl<T> Lock<T> {
-    /// A lock that nobody holds.
+    /// Makes a lock that is free.
     pub const fn new(value: T) -> Self {
         Self {
             permits: RefCell::new(Permits::new(1)),
@@ -77,7 +78,7 @@ impl<T> Lock<T> {
         }
     }
 
-    /// Waits until nobody else holds it, and holds it until the guard is dropped.
+    /// Waits until the lock is free, and holds it until the guard is dropped.
     ///
     /// # Errors
     ///
@@ -85,8 +86,8 @@ impl<T> Lock<T> {
     ///
     /// # Cancel safety
     ///
-    /// The lock is not taken, and the place in the line is given up; if it had been handed over
-    /// already, the next one gets it.
+    /// The lock is not taken, and the place in the line is given up; if it had already been handed
+    /// over, the next waiter gets it.
     #[doc(alias = "lock")]
     pub async fn acquire(&self) -> Result<LockGuard<'_, T>> {
         let taking = permits::take(&self.permits, Wait::new(&"a lock"));
@@ -96,13 +97,13 @@ impl<T> Lock<T> {
         Ok(self.guard())
     }
 
-    /// The same as the end of a longer operation.
+    /// The same as the last step of a longer operation.
     pub(super) async fn acquire_as(&self, wait: Wait) -> Result<LockGuard<'_, T>> {
         permits::take(&self.permits, wait).await?;
         Ok(self.guard())
     }
 
-    /// Takes it if nobody holds it and nobody waits for it.
+    /// Takes it if it is free and no task waits for it.
     ///
     /// # Errors
     ///
@@ -125,23 +126,23 @@ impl<T> Lock<T> {
         }
     }
 
-    /// The value, which nobody else can hold.
+    /// Returns the value; no task can hold the lock during the exclusive borrow.
     pub fn get_mut(&mut self) -> &mut T {
         self.value.get_mut()
     }
 
-    /// The value alone.
+    /// Returns the value.
     pub fn into_inner(self) -> T {
         self.value.into_inner()
     }
 
-    /// True if a task holds it, or was handed it.
+    /// Returns true if a task holds it, or was handed it.
     #[must_use]
     pub fn is_locked(&self) -> bool {
         self.permits.borrow().free() == 0
     }
 
-    /// Whether it is held, and who waits.
+    /// Returns whether it is held, and the number of waiting tasks.
     #[must_use]
     pub fn statistics(&self) -> LockStatistics {
         LockStatistics {
@@ -174,12 +175,12 @@ impl<T: fmt::Debug> fmt::Debug for Lock<T> {
 #[must_use = "the lock is given back when the guard is dropped"]
 pub struct LockGuard<'a, T> {
     lock: &'a Lock<T>,
-    /// There until the drop: it has to go before the lock is handed over.
+    /// `None` only in the drop: the borrow ends before the lock is handed over.
     value: Option<RefMut<'a, T>>,
 }
 
 impl<'a, T> LockGuard<'a, T> {
-    /// The lock it holds.
+    /// The lock that it holds.
     pub(super) fn lock(&self) -> &'a Lock<T> {
         self.lock
     }

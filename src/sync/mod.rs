@@ -1,33 +1,34 @@
-//! What tasks of one thread need to talk and to take turns; object streams are in `stream`.
+//! Synchronization between tasks of one thread; memory object streams are in `stream`.
 //!
-//! Everything here but [`ThreadEvent`] is borrowed: tasks of a group use it through `&`, without
-//! `Rc` or `Arc`. Nothing is atomic, and a wait allocates nothing once the line has been as long
-//! before.
+//! All types here except [`ThreadEvent`] are borrowed: tasks of a group use them through `&`,
+//! without `Rc` or `Arc`. Nothing is atomic, and a wait allocates nothing once the line has been as
+//! long before.
 //!
-//! | type | what it is for |
+//! | type | purpose |
 //! |---|---|
-//! | [`Event`] | something has happened, once and for all |
+//! | [`Event`] | something has happened, once |
 //! | [`Lock`] | a value that one task at a time uses, also across its waits |
 //! | [`Condition`] | waiting until a locked value has changed |
-//! | [`Semaphore`] | at most so many at a time |
-//! | [`CapacityLimiter`] | the same with a size that may change, and knows who borrows |
-//! | [`RateLimiter`] | at most so many per time |
+//! | [`Semaphore`] | a limited number at a time |
+//! | [`CapacityLimiter`] | the same with a variable size, and a record of the borrowers |
+//! | [`RateLimiter`] | a limited number per time |
 //! | [`ThreadEvent`] | something has happened, on any thread |
 //!
-//! # What always holds
+//! # Guarantees
 //!
-//! * First come, first served: nobody overtakes who waits.
-//! * A turn is handed over. If it reaches somebody who no longer wants it (the future was dropped,
+//! * First come, first served: no waiter is overtaken.
+//! * A turn is handed over. If it reaches a waiter that no longer wants it (the future was dropped,
 //!   or its scope cancelled), it goes to the next; it is never lost.
-//! * Whoever is cancelled while waiting has taken nothing, and has lost the place in the line.
-//! * What is ready wins: a turn that has come is taken also if a cancel came with it.
+//! * An operation that is cancelled during its wait has taken nothing, and has lost its place in
+//!   the line.
+//! * A ready operation wins: a turn that comes together with a cancel is taken.
 //!
-//! # The trap: a future that is not polled keeps its turn
+//! # Futurelock: a future that is not polled keeps its turn
 //!
-//! A turn that was handed over belongs to a future. If that future is kept but not polled any more,
-//! everybody behind it waits for ever, although no task holds the lock. It is known as *futurelock*
-//! (Oxide's RFD 609). It takes a future that outlives the wait for it, such as a `select!` on
-//! `&mut future`, or one that lies in a `FuturesUnordered` that nobody looks at:
+//! A turn that was handed over belongs to a future. If that future still exists but is not polled
+//! any more, all waiters behind it wait forever, although no task holds the lock. This is known as
+//! *futurelock* (Oxide's RFD 609). It can happen when the future may outlive the wait for it, as in
+//! a `select!` on `&mut future`, or in a `FuturesUnordered` that is not polled:
 //!
 //! ```text
 //!   let mut write = pin!(lock.acquire());
@@ -35,8 +36,8 @@
 //! ```
 //!
 //! [`race`](crate::race) takes its futures by value and drops the losers before it returns, so the
-//! turn goes to the next. Use that, or a task of a group, which is always polled. The same holds
-//! for a future that is forgotten with [`std::mem::forget`].
+//! turn goes to the next waiter. Use that, or a task of a group, which is always polled. A future
+//! that is forgotten with [`std::mem::forget`] keeps its turn, too.
 
 mod condition;
 mod event;

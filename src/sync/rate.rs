@@ -1,8 +1,8 @@
-//! `RateLimiter`: at most so many per time, through a bucket of tokens.
+//! `RateLimiter`: a limited number per time, through a bucket of tokens.
 //!
-//! The bucket is exact: it counts in shares of a token so small that no time is ever rounded away.
-//! Who is first in line watches the clock, the others wait for it to leave; so there is one timer
-//! at a time, and a cancel moves everybody up.
+//! The bucket is exact: it counts in units of a token that are so small that no time is ever
+//! rounded away. The first waiter in line has a timer, the others wait for it to leave; so there is
+//! one timer at a time, and after a cancel all waiters move up.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -13,15 +13,15 @@ use crate::runtime::sleep::{Sleep, When};
 use crate::runtime::wait::Wait;
 use crate::sys::clock::{self, NEVER, Nanos};
 
-/// How full it is (a pure machine). One token is as many units as the interval has nanoseconds, and
-/// each nanosecond brings as many units as there are tokens in an interval.
+/// The fill level (a pure machine). One token has as many units as the interval has nanoseconds,
+/// and each nanosecond adds as many units as there are tokens in an interval.
 #[derive(Debug)]
 struct Bucket {
     tokens: u64,
     interval: Nanos,
     burst: u64,
     level: u128,
-    /// When `level` was right; `None` before the first look.
+    /// The time that `level` is for; `None` before the first use.
     at: Option<Nanos>,
 }
 
@@ -52,7 +52,7 @@ impl Bucket {
         self.at = Some(now);
     }
 
-    /// Takes a token, or tells when the next one is there.
+    /// Takes a token, or returns the time of the next one.
     fn take(&mut self, now: Nanos) -> Result<(), Nanos> {
         self.refill(now);
         let cost = u128::from(self.interval);
@@ -80,10 +80,11 @@ impl Bucket {
     }
 }
 
-/// Lets at most so many through per time, and a burst of so many at once.
+/// Limits the number of operations per time, and the size of a burst.
 ///
-/// A bucket of tokens: it holds `burst` of them, is full at first, and gets `tokens` per
-/// `interval`, evenly spread. [`acquire`](Self::acquire) takes one, and waits until there is one.
+/// It is a bucket of tokens: it holds at most `burst` of them, is full at first, and gets `tokens`
+/// per `interval`, evenly spread. [`acquire`](Self::acquire) takes one, and waits until there is
+/// one.
 ///
 /// # Examples
 ///
@@ -106,25 +107,26 @@ impl Bucket {
 #[derive(Debug)]
 pub struct RateLimiter {
     bucket: RefCell<Bucket>,
-    /// A single one: who has it watches the clock.
+    /// A single permit: the task that holds it has the timer.
     first: RefCell<Permits>,
 }
 
-/// What a [`RateLimiter`] says of itself.
+/// The state of a [`RateLimiter`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RateLimiterStatistics {
-    /// How many wait for a token.
+    /// The number of waits for a token.
     pub tasks_waiting: usize,
-    /// How many tokens are there.
+    /// The number of tokens.
     pub available_tokens: u64,
 }
 
 impl RateLimiter {
-    /// So many `tokens` per `interval`, and as many at once.
+    /// Makes a limiter with `tokens` per `interval`, and a burst of as many.
     ///
-    /// No interval is no limit. Without tokens, or with an interval that does not end, nothing
-    /// comes after the first burst; 0 tokens have none, so set the [`burst`](Self::burst) too.
+    /// An interval of zero is no limit. With 0 tokens, or an interval of `Duration::MAX`, no token
+    /// comes after the first burst. The burst is 0 if `tokens` is, so set the
+    /// [`burst`](Self::burst) too.
     #[must_use]
     pub fn new(tokens: u64, interval: Duration) -> Self {
         let interval = Nanos::try_from(interval.as_nanos()).unwrap_or(NEVER);
@@ -134,7 +136,7 @@ impl RateLimiter {
         }
     }
 
-    /// How many tokens it can save up, at least 1; it has them at first.
+    /// Sets the number of tokens that it can save up, at least 1; it has them at first.
     #[must_use]
     pub fn burst(self, burst: u64) -> Self {
         let Bucket {
@@ -146,7 +148,8 @@ impl RateLimiter {
         }
     }
 
-    /// How many tokens it has at first, no more than the burst; the time counts from its first use.
+    /// Sets the number of tokens at first, no more than the burst; the time counts from its first
+    /// use.
     #[must_use]
     pub fn initial_tokens(mut self, tokens: u64) -> Self {
         let bucket = self.bucket.get_mut();
@@ -168,7 +171,7 @@ impl RateLimiter {
         permits::take(&self.first, wait).await?;
         let _first = First(&self.first);
         loop {
-            // What the match looks at would be borrowed as long as it lasts.
+            // A statement of its own: the match would extend the borrow.
             let taken = self.bucket.borrow_mut().take(clock::now());
             match taken {
                 Ok(()) => return Ok(()),
@@ -177,7 +180,7 @@ impl RateLimiter {
         }
     }
 
-    /// Takes a token if there is one and nobody waits for it.
+    /// Takes a token if there is one and no task waits for it.
     ///
     /// # Errors
     ///
@@ -190,7 +193,7 @@ impl RateLimiter {
         taken.map_err(|_| Error::WouldBlock)
     }
 
-    /// How many tokens there are, and who waits.
+    /// Returns the number of tokens, and of waiting tasks.
     #[must_use]
     pub fn statistics(&self) -> RateLimiterStatistics {
         let first = self.first.borrow();
@@ -201,7 +204,7 @@ impl RateLimiter {
     }
 }
 
-/// The first in line; when it has gone, the next one is.
+/// The permit of the first waiter in line; on drop the next one becomes the first.
 struct First<'a>(&'a RefCell<Permits>);
 
 impl Drop for First<'_> {

@@ -1,7 +1,7 @@
-//! Debug builds say so when a task waits long for a lock that it took itself.
+//! Writes a message in debug builds when a task waits long for a lock that it took itself.
 //!
-//! No error, since it can't be told for certain that it waits for ever: another future of the task
-//! may give the lock back, and so may a task that the guard was moved to.
+//! It is no error, because it cannot be known for certain that the task waits forever: another
+//! future of the task may release the lock, and so may a task that the guard was moved to.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -14,14 +14,14 @@ use super::permits::Permits;
 use crate::error::Result;
 use crate::runtime::sleep::{Sleep, When};
 
-/// How long is long.
+/// The time after which a wait is long.
 const LONG: Duration = Duration::from_secs(1);
 
 const TEXT: &str = "soloio: a task has waited for a second for a lock that it took itself; if no \
     other future of the task gives it back, and no task that the guard was moved to, it waits for \
     ever";
 
-/// Takes the lock as `taking` does.
+/// Takes the lock by `taking`, and writes the message if that takes long.
 pub(super) async fn watched(
     permits: &RefCell<Permits>,
     taking: impl Future<Output = Result<()>>,
@@ -36,7 +36,7 @@ pub(super) async fn watched(
             };
             watches = false;
             if slept.is_ok() {
-                // Without a stderr there is no place to say it.
+                // Without a stderr no other place is left for the message.
                 drop(writeln!(stderr(), "{TEXT}"));
             }
         }

@@ -1,4 +1,4 @@
-//! `Semaphore`: at most so many at a time.
+//! `Semaphore`: a limited number at a time.
 
 use std::cell::RefCell;
 
@@ -7,10 +7,10 @@ use crate::error::{Error, Result};
 use crate::executor::wake_each;
 use crate::runtime::wait::Wait;
 
-/// A number of permits: who acquires one waits until one is free, and gives it back by dropping it.
+/// A number of permits: an acquire waits until one is free; dropping the permit returns it.
 ///
-/// A permit can't be given back twice, nor by somebody else. To count what another task brings
-/// about, [`add`](Self::add) permits and [`forget`](SemaphorePermit::forget) those acquired.
+/// A permit can be returned only once, and only by its owner. To count events of another task,
+/// [`add`](Self::add) permits and [`forget`](SemaphorePermit::forget) those acquired.
 ///
 /// See [the module](super) for the order, and for the trap of a future that is not polled.
 ///
@@ -43,18 +43,18 @@ pub struct Semaphore {
     max_value: usize,
 }
 
-/// What a [`Semaphore`] says of itself.
+/// The state of a [`Semaphore`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SemaphoreStatistics {
-    /// How many permits are free.
+    /// The number of free permits.
     pub value: usize,
-    /// How many wait for one.
+    /// The number of waits for one.
     pub tasks_waiting: usize,
 }
 
 impl Semaphore {
-    /// A semaphore with `value` permits. With 0 everybody waits until some are
+    /// Makes a semaphore with `value` permits. With 0 all acquires wait until some are
     /// [added](Self::add); `usize::MAX` is no limit.
     #[must_use]
     pub const fn new(value: usize) -> Self {
@@ -64,7 +64,8 @@ impl Semaphore {
         }
     }
 
-    /// A semaphore that can't be brought above `max_value` permits, those that are held included.
+    /// Makes a semaphore that never has more than `max_value` permits, including those that are
+    /// held.
     ///
     /// # Errors
     ///
@@ -88,19 +89,19 @@ impl Semaphore {
     ///
     /// # Cancel safety
     ///
-    /// No permit is taken, and the place in the line is given up; if one had been handed over
-    /// already, the next one gets it.
+    /// No permit is taken, and the place in the line is given up; if one had already been handed
+    /// over, the next waiter gets it.
     pub async fn acquire(&self) -> Result<SemaphorePermit<'_>> {
         self.acquire_as(Wait::new(&"a semaphore")).await
     }
 
-    /// The same with other words for a dump.
+    /// The same with another description for a dump.
     pub(crate) async fn acquire_as(&self, wait: Wait) -> Result<SemaphorePermit<'_>> {
         permits::take(&self.permits, wait).await?;
         Ok(SemaphorePermit { semaphore: self })
     }
 
-    /// Takes a permit if one is free and nobody waits for it.
+    /// Takes a permit if one is free and no task waits for it.
     ///
     /// # Errors
     ///
@@ -115,12 +116,12 @@ impl Semaphore {
         }
     }
 
-    /// Makes `count` further permits, and wakes those who get them.
+    /// Adds `count` permits, and wakes the tasks that get them.
     ///
     /// # Errors
     ///
     /// `InvalidInput` if there would be more than the `max_value` (or than a `usize` can count);
-    /// then none is made.
+    /// then none is added.
     #[doc(alias = "release")]
     pub fn add(&self, count: usize) -> Result<()> {
         let total = self.permits.borrow().total().checked_add(count);
@@ -133,19 +134,19 @@ impl Semaphore {
         Ok(())
     }
 
-    /// How many permits are free.
+    /// Returns the number of free permits.
     #[must_use]
     pub fn value(&self) -> usize {
         self.permits.borrow().free()
     }
 
-    /// How many may ever be there.
+    /// Returns the largest number of permits.
     #[must_use]
     pub fn max_value(&self) -> usize {
         self.max_value
     }
 
-    /// How many are free, and who waits.
+    /// Returns the number of free permits, and of waiting tasks.
     #[must_use]
     pub fn statistics(&self) -> SemaphoreStatistics {
         SemaphoreStatistics {
@@ -163,7 +164,7 @@ pub struct SemaphorePermit<'a> {
 }
 
 impl SemaphorePermit<'_> {
-    /// Uses the permit up: the semaphore has one less from now on.
+    /// Removes the permit for good: the semaphore has one less from now on.
     pub fn forget(self) {
         self.semaphore.permits.borrow_mut().remove_taken();
         std::mem::forget(self);

@@ -12,9 +12,10 @@ use crate::room::Slab;
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
 
-/// Something that happens once, on any thread, and that tasks of any loop wait for.
+/// An event that happens once, on any thread; tasks of any loop can wait for it.
 ///
-/// Its clones are the same event. For tasks of one loop an event without locks is cheaper.
+/// Its clones are the same event. For tasks of one loop an [`Event`](super::Event) is cheaper,
+/// because it has no lock.
 ///
 /// # Examples
 ///
@@ -34,7 +35,7 @@ pub struct ThreadEvent(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// Set under the lock, so that no task begins to wait after all were woken; read without it.
+    /// Set under the lock, so that no wait begins after all were woken; read without it.
     set: AtomicBool,
     waiters: Mutex<Slab<Waker>>,
 }
@@ -52,7 +53,7 @@ impl ThreadEvent {
         Self::default()
     }
 
-    /// It has happened: wakes all tasks that wait. A second call does nothing.
+    /// Marks it as happened, and wakes all waiting tasks. A second call has no effect.
     pub fn set(&self) {
         let mut waiters = self.0.waiters();
         self.0.set.store(true, Ordering::Release);
@@ -61,7 +62,7 @@ impl ThreadEvent {
         wake_each(woken.into_values());
     }
 
-    /// True once it has happened. What happened before [`set`](Self::set) is seen then.
+    /// Returns true once it has happened. Everything before [`set`](Self::set) happens before that.
     #[must_use]
     pub fn is_set(&self) -> bool {
         self.0.set.load(Ordering::Acquire)
@@ -75,12 +76,12 @@ impl ThreadEvent {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future changes nothing.
+    /// Dropping the future has no other effect than to end the wait.
     pub async fn wait(&self) -> Result<()> {
         self.wait_as(&"an event of another thread").await
     }
 
-    /// The same, as a wait for `what` in a dump.
+    /// The same, with `what` as its description in a dump.
     pub(crate) async fn wait_as(&self, what: &'static &'static str) -> Result<()> {
         let mut wait = Wait::new(what);
         let mut place = self.place();
@@ -97,7 +98,7 @@ impl ThreadEvent {
         .await
     }
 
-    /// A place among the waiters, for code that polls by hand.
+    /// Makes a place among the waiters, for code that polls by hand.
     pub(crate) fn place(&self) -> Place<'_> {
         Place {
             event: self,
@@ -106,19 +107,19 @@ impl ThreadEvent {
     }
 }
 
-/// One waiter's place in the list; given up when it is dropped.
+/// The place of one waiter in the list, given up on drop.
 pub(crate) struct Place<'a> {
     event: &'a ThreadEvent,
     key: Option<usize>,
 }
 
 impl Place<'_> {
-    /// Leaves the waker to be called, unless it has happened.
+    /// Stores the waker unless the event has happened.
     pub(crate) fn is_set_or_take(&mut self, waker: &Waker) -> bool {
         if self.event.is_set() {
             return true;
         }
-        // Cloned and dropped without the lock: both may be the user's code.
+        // Cloned and dropped without the lock: both may run the user's code.
         let mut waker = Some(waker.clone());
         let mut waiters = self.event.0.waiters();
         let is_set = self.event.is_set();
@@ -138,7 +139,7 @@ impl Drop for Place<'_> {
         let Some(key) = self.key else {
             return;
         };
-        // Once it is set the list is empty for good.
+        // After `set` the list stays empty.
         let waker = self.event.0.waiters().try_remove(key);
         drop(waker);
     }

@@ -1,24 +1,24 @@
-//! Who waits for one thing, first come, first served (a pure machine).
+//! A line of waiters, first come, first served (a pure machine).
 //!
-//! Everybody has a place: a slab entry with a waker and a value. Places are linked in the order in
-//! which they were taken, so that leaving from the middle costs no more than from the front, and a
-//! place that was left is used again: in steady state a wait allocates nothing.
+//! Each waiter has a place: a slab entry with a waker and a value. Places are linked in the order
+//! in which they were taken, so that leaving from the middle costs no more than leaving from the
+//! front. A free place is reused: in a steady state a wait allocates nothing.
 //!
 //! ```text
 //!   join ──> in line ──call──> called ──leave──> gone
 //!                └──────────────leave─────────────^
 //! ```
 //!
-//! Who is *called* is out of the line, but keeps the place until it has seen so. If it leaves
-//! without having taken what it was called for, that goes to the next: `line.rs` sees to it.
-//! Nothing here calls, clones or drops a waker: they are the caller's business, once it has let go
-//! of the cell that this lies in.
+//! A waiter that was *called* is out of the line, but has its place until it leaves. If it leaves
+//! without taking what it was called for, the next waiter must be called: `line.rs` does that.
+//! Nothing here calls, clones or drops a waker: the caller does, after it has released the cell
+//! that this is in.
 
 use std::task::Waker;
 
 use crate::room::Slab;
 
-/// One's own place. Not to be used after [`WaitQueue::leave`].
+/// The place of one waiter. Invalid after [`WaitQueue::leave`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place(usize);
 
@@ -35,24 +35,24 @@ struct Node<T> {
     after: usize,
 }
 
-/// What is left of a place. Drop it when no cell is borrowed.
+/// The contents of a place that was given up. Drop it when no cell is borrowed.
 #[derive(Debug)]
 #[must_use = "the waker is dropped with it"]
 pub(crate) struct Left<T> {
     pub(crate) value: T,
-    /// It had been called.
+    /// True if it had been called.
     pub(crate) called: bool,
-    /// Kept so that it is dropped where that may run the user's code.
+    /// Stored so that it is dropped where that may run the user's code.
     _waker: Option<Waker>,
 }
 
-/// The line.
+/// A line of waiters.
 #[derive(Debug)]
 pub(crate) struct WaitQueue<T> {
     nodes: Slab<Node<T>>,
     first: usize,
     last: usize,
-    /// How many are in line, those called not among them.
+    /// The number of waiters in line, without those called.
     waiting: usize,
 }
 
@@ -72,7 +72,7 @@ impl<T> WaitQueue<T> {
         }
     }
 
-    /// How many are in line; who was called is not.
+    /// Returns the number of waiters in line; called ones do not count.
     pub(crate) fn len(&self) -> usize {
         self.waiting
     }
@@ -81,7 +81,7 @@ impl<T> WaitQueue<T> {
         self.waiting == 0
     }
 
-    /// Takes the place at the end of the line.
+    /// Takes a place at the end of the line.
     pub(crate) fn join(&mut self, value: T, waker: Waker) -> Place {
         let key = self.nodes.insert(Node {
             value,
@@ -99,7 +99,7 @@ impl<T> WaitQueue<T> {
         Place(key)
     }
 
-    /// Calls the first in line: gives its value, and the waker that is to be called.
+    /// Calls the first in line: returns its value, and the waker that the caller must call.
     pub(crate) fn call(&mut self) -> Option<(&mut T, Option<Waker>)> {
         if self.first == END {
             return None;
@@ -131,19 +131,19 @@ impl<T> WaitQueue<T> {
         }
     }
 
-    /// True if whoever has the place would be woken by a waker like this one.
+    /// Returns true if `waker` would wake the same task as the waker at the place.
     pub(crate) fn would_wake(&self, place: Place, waker: &Waker) -> bool {
         let own = self.nodes[place.0].waker.as_ref();
         own.is_some_and(|own| own.will_wake(waker))
     }
 
-    /// Whoever has the place is woken by `waker` from now on; gives back the one before.
+    /// Replaces the waker at the place; returns the one before.
     pub(crate) fn set_waker(&mut self, place: Place, waker: Waker) -> Option<Waker> {
         self.nodes[place.0].waker.replace(waker)
     }
 
-    /// Calls all in line whose value `which` picks. Their wakers are to be called. Allocates, so it
-    /// is for what happens once.
+    /// Calls all in line whose value `which` accepts. The caller must call their wakers. It
+    /// allocates, so it is for rare events.
     #[must_use = "the wakers have to be called"]
     pub(crate) fn call_all(&mut self, which: impl Fn(&T) -> bool) -> Vec<Waker> {
         let mut wakers = Vec::new();
@@ -181,7 +181,7 @@ mod tests {
     use super::*;
     use crate::executor::TaskId;
 
-    /// A waker that can be told from others.
+    /// A waker that differs from others.
     fn waker(name: usize) -> Waker {
         let index = u32::try_from(name).expect("few names");
         Waker::clone(&TaskId::new(1, 1, index).waker())
@@ -191,7 +191,7 @@ mod tests {
     enum Step {
         Join,
         Call,
-        /// One of those who have a place, called or not.
+        /// One of the waiters with a place, called or not.
         Leave(usize),
         CallEven,
         SetWaker(usize),
@@ -208,7 +208,7 @@ mod tests {
         prop::collection::vec(step, 0..200)
     }
 
-    /// The twin: names in a deque, and the names of those who were called.
+    /// The twin: names in a deque, and the names of called waiters.
     #[derive(Default)]
     struct Twin {
         line: VecDeque<usize>,

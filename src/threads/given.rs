@@ -1,4 +1,4 @@
-//! One closure that the pool has, and the tasks that wait for what comes of it.
+//! One closure in the pool, and the tasks that wait for its result.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,8 +9,8 @@ use super::pool::{POOL, Ticket, Work};
 use crate::error::{Error, Panicked, Result};
 use crate::sync::ThreadEvent;
 
-/// A closure that the pool has, for the tasks that wait for it. Dropped, the closure never runs; if
-/// it runs already, it is abandoned.
+/// A closure in the pool, for the tasks that wait for it. On drop it is withdrawn if it has not
+/// started, and abandoned if it runs.
 pub(crate) struct Given<T> {
     ticket: Ticket,
     shared: Arc<Shared<T>>,
@@ -39,7 +39,7 @@ impl<T: Send + 'static> Given<T> {
 }
 
 impl<T> Given<T> {
-    /// Waits until it has ended; `what` is for a dump.
+    /// Waits until it has ended; `what` is the description for a dump.
     pub(crate) async fn wait(&self, what: &'static &'static str) -> Result<()> {
         self.shared.is_over.wait_as(what).await
     }
@@ -48,13 +48,14 @@ impl<T> Given<T> {
         self.shared.is_over.is_set()
     }
 
-    /// False if it has not run, and never will from now on.
+    /// Returns false if it has not started; then it never will.
     #[cfg(feature = "threads")]
     pub(crate) fn has_started(&self) -> bool {
         POOL.withdraw(self.ticket).is_none()
     }
 
-    /// What came of it, once [`wait`](Self::wait) is over: an error if it panicked, or was refused.
+    /// Returns the result, after [`wait`](Self::wait) has returned: an error if it panicked, or was
+    /// refused.
     pub(crate) fn ended(&self) -> MutexGuard<'_, Option<Result<T>>> {
         self.shared.lock()
     }
@@ -74,7 +75,7 @@ impl<T> Shared<T> {
     }
 }
 
-/// The closure, for the thread that runs it.
+/// The closure, in the form for the thread that runs it.
 struct Begun<F, T> {
     job: Option<F>,
     ended: Option<Result<T>>,

@@ -1,4 +1,4 @@
-//! `run_in_thread`: one blocking job on another thread, and what a cancel does to it.
+//! `run_in_thread`: one blocking job on another thread, and the effect of a cancel on it.
 
 use std::fmt;
 use std::future::{Future, IntoFuture};
@@ -12,37 +12,38 @@ use crate::runtime::context;
 use crate::sync::CapacityLimiter;
 use crate::task::shield;
 
-/// Runs `job`, which may block, on another thread, and waits for what it returns.
+/// Runs `job`, which may block, on another thread, and waits for its result.
 ///
-/// For calls that block or take long, such as files, databases, passwords: on the loop's own thread
-/// all other tasks would have to wait for them. At most 40 jobs of the process run at a time; more
-/// wait, first come, first served; [`limiter`](RunInThread::limiter) sets a limit of one's own.
-/// The threads are made when they are needed, and end after 10 seconds without a job. The end of
-/// the program, or of the loop, doesn't wait for them.
+/// It is for calls that block or take long, such as files, databases, passwords: on the loop's own
+/// thread all other tasks would have to wait for them. At most 40 jobs of the process run at a
+/// time; more wait, first come, first served; [`limiter`](RunInThread::limiter) sets another limit.
+/// Threads are started when they are needed, and end after 10 seconds without a job. The end of the
+/// program, or of the loop, doesn't wait for them.
 ///
-/// A job that has started cannot be stopped. A cancelled scope, a time limit too, therefore waits
-/// for as long as the job takes, and only then is it [`Cancelled`](Error::Cancelled), or
-/// [`TimedOut`](Error::TimedOut); what the job returned is dropped. To wait less, set
+/// A job that has started cannot be stopped. So a cancelled scope, also that of a time limit, waits
+/// until the job has ended, and only then returns [`Cancelled`](Error::Cancelled), or
+/// [`TimedOut`](Error::TimedOut); the job's result is dropped. To limit that wait, set
 /// [`abandon_after`](RunInThread::abandon_after) or
-/// [`abandon_on_cancel`](RunInThread::abandon_on_cancel). To have the result however late it is,
+/// [`abandon_on_cancel`](RunInThread::abandon_on_cancel). To get the result however late it is,
 /// await the job in a [`shield`]. A job that has not started never runs. When the *future* is
 /// dropped nothing can wait: the job is abandoned in any case.
 ///
-/// A job may begin jobs and wait for them, in a [`block_on`](crate::block_on) of its own. They do
-/// not wait behind the jobs they were begun within: those within one job are 40 at a time, those
-/// within two are another 40, and so on, up to 64. But 40 jobs that wait for one that was begun
-/// elsewhere, say by another loop, keep it from starting for ever.
+/// A job may start jobs and wait for them, in a [`block_on`](crate::block_on) of its own. They do
+/// not wait behind the jobs in which they were started: at most 40 jobs at a time run within one
+/// job, another 40 within two, and so on, up to a depth of 64. But 40 jobs that wait for a job that
+/// was started elsewhere, for example by another loop, prevent its start forever.
 ///
 /// # Errors
 ///
-/// [`Error::Panicked`] if the job panicked. [`Error::Io`] if no thread can be made and there is
-/// none that will be free, or (of kind `ResourceBusy`) if 64 jobs run within each other already.
+/// [`Error::Panicked`] if the job panicked. [`Error::Io`] if no thread can be started and no
+/// running thread will become free, or (of kind `ResourceBusy`) if 64 jobs already run within each
+/// other.
 ///
 /// # Cancel safety
 ///
-/// A job that has not started never runs; one that has runs to its end on its thread, and what it
-/// returns is dropped. [`thread_statistics`](crate::thread_statistics) counts the jobs that no task
-/// waits for. They go on to count among the 40.
+/// A job that has not started never runs; one that has runs to its end on its thread, and its
+/// result is dropped. [`thread_statistics`](crate::thread_statistics) counts the jobs that no task
+/// waits for. They still count among the 40.
 ///
 /// # Examples
 ///
@@ -75,15 +76,15 @@ where
 #[must_use = "nothing happens before it is awaited"]
 pub struct RunInThread<F, L = ()> {
     job: F,
-    /// How long a cancelled scope waits for it; `Duration::MAX` for as long as it takes.
+    /// The time that a cancelled scope waits for it; `Duration::MAX` means until it ends.
     patience: Duration,
-    /// What limits it; `()` for the bound of the process.
+    /// The limiter of the job; `()` for the bound of the process.
     limiter: L,
 }
 
 impl<F> RunInThread<F> {
-    /// Limits the job by a limiter of the caller's instead of the 40 of the process, which it does
-    /// not count among then. Its token is given back when the job is done or abandoned.
+    /// Limits the job by a limiter of the caller's instead of the 40 of the process, among which it
+    /// then does not count. Its token is returned when the job is done or abandoned.
     ///
     /// # Cancel safety
     ///
@@ -109,14 +110,14 @@ impl<F> RunInThread<F> {
 }
 
 impl<F, L> RunInThread<F, L> {
-    /// Lets a cancelled scope go on at once, instead of waiting for the job if it has started. It
-    /// runs on, and what it returns is dropped.
+    /// Lets a cancelled scope continue at once, instead of waiting for a job that has started. The
+    /// job continues, and its result is dropped.
     pub fn abandon_on_cancel(self) -> Self {
         self.abandon_after(Duration::ZERO)
     }
 
-    /// Lets a cancelled scope go on after it has waited this long, counted from the cancel. The job
-    /// runs on, and what it returns is dropped.
+    /// Lets a cancelled scope continue after it has waited this long, counted from the cancel. The
+    /// job continues, and its result is dropped.
     pub fn abandon_after(mut self, limit: Duration) -> Self {
         self.patience = limit;
         self
@@ -178,7 +179,7 @@ where
     let waits = matches!(told, Error::Cancelled) && patience > Duration::ZERO;
     if waits && given.has_started() {
         shield(patience, given.wait(WHAT)).await?;
-        // An error is told in any case.
+        // The job's own error is returned in any case.
         take()?;
     }
     Err(told)

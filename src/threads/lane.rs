@@ -1,19 +1,19 @@
-//! The lanes that jobs wait in, each with bounds of its own.
+//! The lanes that jobs wait in, each with its own bounds.
 
 use std::cell::Cell;
 
-/// How deep jobs may begin jobs within each other: each level has 40 threads of its own.
+/// The depth to which jobs may start jobs within each other: each level has 40 threads of its own.
 const DEPTH: u8 = 64;
 
 thread_local! {
-    /// How many jobs the code on this thread runs within.
+    /// The number of jobs that the code on this thread runs within.
     static WITHIN: Cell<u8> = const { Cell::new(0) };
 }
 
 /// A line of jobs that share bounds.
 ///
-/// A job may wait for jobs that it began itself, so these are in a lane of their own: they wait
-/// for each other, and for what they begin in their turn, but for nothing that waits for them.
+/// A job may wait for jobs that it started itself, so these are in a lane of their own: they wait
+/// for each other, and for the jobs that they start, but never for a job that waits for them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Lane {
     /// Jobs, by how many others they were begun within.
@@ -22,15 +22,15 @@ pub(crate) enum Lane {
     /// The same with a limiter of the caller's.
     #[cfg(feature = "threads")]
     Limited(u8),
-    /// Names that are looked for in files.
+    /// Names that are looked up in files.
     Files,
-    /// Names that servers are asked for.
+    /// Names that are looked up on servers.
     Names,
 }
 
-/// How many jobs of a lane run and wait.
+/// The number of jobs of a lane that run and wait.
 pub(super) struct Bounds {
-    /// Jobs at a time that a task waits for; and abandoned ones with them.
+    /// The jobs that run at a time and that a task waits for; with abandoned ones `running`.
     pub(super) wanted: usize,
     pub(super) running: usize,
     pub(super) waiting: usize,
@@ -46,8 +46,8 @@ impl Lane {
         }
     }
 
-    /// 40 jobs is AnyIO's number. An abandoned job counts, since what it does may be costly; an
-    /// abandoned lookup sleeps until the resolver lets go of a server that does not answer.
+    /// AnyIO has 40 jobs, too. An abandoned job counts, because it may be costly; an abandoned
+    /// lookup sleeps until the resolver gives up on a server that does not answer.
     pub(super) fn bounds(self) -> Bounds {
         let (wanted, running, waiting) = match self {
             #[cfg(feature = "threads")]
@@ -63,12 +63,12 @@ impl Lane {
         }
     }
 
-    /// From here on this thread runs a job of the lane.
+    /// Marks this thread as running a job of the lane.
     pub(super) fn enter(self) {
         WITHIN.set(self.depth() + 1);
     }
 
-    /// True if another job, which holds a thread, may wait for those of this lane.
+    /// Returns true if another job, which occupies a thread, may wait for jobs of this lane.
     pub(super) fn is_within_a_job(self) -> bool {
         self.depth() > 0
     }

@@ -1,4 +1,4 @@
-//! `LoopHandle`: closures that another thread has run on the loop.
+//! `LoopHandle`: runs closures of other threads on the loop.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,15 +12,15 @@ use crate::executor::{Payload, TaskId, waker};
 use crate::runtime::calls::{CallQueue, Calls};
 use crate::runtime::context::{self, Errands};
 
-/// Reaches the loop of the runtime that runs on this thread from other threads.
+/// Makes a handle of the runtime on this thread, through which other threads reach its loop.
 ///
 /// # Errors
 ///
-/// [`Error::NoRuntime`] if none does.
+/// [`Error::NoRuntime`] if there is none.
 ///
 /// # Examples
 ///
-/// A thread of another library's reports to a task:
+/// A thread of another library reports to a task:
 ///
 /// ```
 /// use soloio::{block_on, loop_handle, run_in_thread};
@@ -32,9 +32,9 @@ use crate::runtime::context::{self, Errands};
 ///     let on_loop = loop_handle()?;
 ///     run_in_thread(move || {
 ///         for percent in [25, 50, 100] {
-///             on_loop.post(move || PROGRESS.set(percent))?; // it goes on at once
+///             on_loop.post(move || PROGRESS.set(percent))?; // returns at once
 ///         }
-///         let last = on_loop.call(|| PROGRESS.get())?; // it waits for the answer
+///         let last = on_loop.call(|| PROGRESS.get())?; // waits for the answer
 ///         assert_eq!(last, 100);
 ///         Ok::<_, soloio::Error>(())
 ///     })
@@ -57,23 +57,23 @@ pub fn loop_handle() -> Result<LoopHandle> {
 
 /// Runs closures on a loop, from any thread; made by [`loop_handle`].
 ///
-/// They run in the order in which one thread gives them, between the tasks, within the runtime:
-/// they may wake tasks and drop sockets, and must not block. Holding a handle keeps nothing alive.
+/// Closures of one thread run in the order in which they were posted, between the tasks, within the
+/// runtime. They may wake tasks and drop sockets, and must not block. A handle keeps nothing alive.
 #[derive(Debug, Clone)]
 pub struct LoopHandle {
-    /// Its serial.
+    /// The serial number of the runtime.
     runtime: u64,
-    /// Its thread: it stays there.
+    /// The thread of the runtime, which never changes.
     thread: ThreadId,
     calls: Arc<Calls>,
 }
 
 impl LoopHandle {
-    /// Has `f` run on the loop, and goes on at once.
+    /// Runs `f` on the loop; returns at once.
     ///
     /// `Ok` means that it will run unless the loop ends first; then it is dropped. If it panics,
-    /// the panic goes on in whoever drives the loop, as that of a spawned task does. A
-    /// [`Runtime`](crate::Runtime) that is kept runs it when it is driven next.
+    /// the panic continues in the code that drives the loop, like that of a spawned task. A
+    /// [`Runtime`](crate::Runtime) that exists but is not driven runs it when it is driven next.
     ///
     /// # Errors
     ///
@@ -82,7 +82,7 @@ impl LoopHandle {
     pub fn post(&self, f: impl FnOnce() + Send + 'static) -> Result<()> {
         match self.calls.push(Box::new(f)) {
             Ok(is_first) => {
-                // By the table on the loop's own thread too: there is no task to be listed.
+                // Through the table on the loop's own thread too: there is no task to list.
                 if let Some(remote) = is_first.then(|| waker::by_serial(self.runtime)).flatten() {
                     remote.wake(TaskId::NOBODY.number());
                 }
@@ -95,15 +95,15 @@ impl LoopHandle {
         }
     }
 
-    /// Has `f` run on the loop, and blocks this thread until it returns.
+    /// Runs `f` on the loop, and blocks this thread until it returns.
     ///
     /// # Errors
     ///
     /// * [`Error::Closed`] if the loop has ended, or ends before it runs `f`.
     /// * [`Error::Panicked`] if `f` panicked.
     /// * [`Error::Io`] of kind `InvalidInput` on a thread that runs a loop, this one or another: it
-    ///   must not block, and two loops would wait for each other. The same between the turns of
-    ///   a [`Runtime`](crate::Runtime), on its own thread: nobody would drive it.
+    ///   must not block, and two loops would wait for each other. The same between the turns of a
+    ///   [`Runtime`](crate::Runtime), on its own thread: no other code would drive it.
     #[doc(alias = "run_sync")]
     pub fn call<T: Send + 'static>(&self, f: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         if context::current().is_some() {
@@ -114,18 +114,18 @@ impl LoopHandle {
             let message = "this is the loop's own thread, which would wait for itself: use `post`";
             return Err(Error::invalid("call into a loop", message));
         }
-        // Dropped with the closure if that never runs: then there is nothing to wait for.
+        // Dropped with the closure if that never runs: then the wait below ends.
         let (sender, receiver) = bounded(1);
         self.post(move || {
             let output = catch_unwind(AssertUnwindSafe(f));
-            // Whoever waits does nothing else, so it is still there.
+            // The receiver exists: its thread only waits for this.
             drop(sender.send(output));
         })?;
         let output = receiver.recv().map_err(|_| Error::Closed)?;
         output.map_err(|payload| Error::Panicked(Panicked::new(payload)))
     }
 
-    /// True once the loop has ended.
+    /// Returns true once the loop has ended.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.calls.is_closed()

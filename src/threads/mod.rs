@@ -1,13 +1,13 @@
-//! Other threads: jobs that block run there, and from there one reaches the loop.
+//! Other threads: blocking jobs run there, and they can reach the loop.
 //!
-//! | file | what it holds |
+//! | file | content |
 //! |---|---|
-//! | `job.rs` | `run_in_thread`: its options, and what a cancel does to it |
-//! | `given.rs` | one closure that the pool has, and the tasks that wait for it |
+//! | `job.rs` | `run_in_thread`: its options, and the effect of a cancel |
+//! | `given.rs` | one closure in the pool, and the tasks that wait for it |
 //! | `lane.rs` | the lanes that jobs wait in, and their bounds |
-//! | `pool/` | how the threads are doing |
-//! | `pool.rs` | the threads: how many there are, which job one runs, when it ends |
-//! | `loop_handle.rs` | `LoopHandle`: closures that another thread has run on the loop |
+//! | `pool/` | the numbers of threads and jobs |
+//! | `pool.rs` | the threads: their number, the choice of a job, their end |
+//! | `loop_handle.rs` | `LoopHandle`: runs closures of other threads on the loop |
 
 pub(crate) mod given;
 #[cfg(feature = "threads")]

@@ -1,4 +1,4 @@
-//! The threads that block: how many there are, which job a thread runs, when a thread ends.
+//! The threads for blocking jobs: their number, the choice of a job, their end.
 //!
 //! One pool serves the process: jobs of `run_in_thread` and lookups of names. A job waits in its
 //! [lane](super::lane), which has bounds of its own: jobs of one kind never wait for another kind.
@@ -10,21 +10,21 @@
 //!                 └─left─> never runs          └─left─> never runs  └─left─> abandoned
 //! ```
 //!
-//! Idle threads are used last in, first out, so that under little work the others reach the end of
+//! Idle threads are used last in, first out, so that under little load the others reach the end of
 //! their patience and end. The threads are detached: neither a loop nor the end of the program
 //! waits for one.
 //!
-//! # When no thread can be made
+//! # If no thread can be started
 //!
-//! The job waits for the threads there are. It is refused instead if another job may wait for it
-//! on one of them, and every job that has not started is, if there are no threads or all of them
-//! run abandoned jobs, which may never end.
+//! The job waits for the existing threads. It is refused instead if another job may wait for it on
+//! one of them. All jobs that have not started are refused if there are no threads, or if all of
+//! them run abandoned jobs, which may never end.
 //!
 //! # Invariants
 //!
-//! * No job is run, delivered or dropped under the lock, and no thread is made.
-//! * `coming` is at least the number of ready jobs, unless a thread could not be made.
-//! * Whether a job has started, and whether it is abandoned, is decided under the lock alone.
+//! * No job is run, delivered or dropped under the lock, and no thread is started.
+//! * `coming` is at least the number of ready jobs, unless a thread could not be started.
+//! * Whether a job has started, and whether it is abandoned, is decided only under the lock.
 
 #[cfg(feature = "threads")]
 mod statistics;
@@ -44,21 +44,21 @@ use crate::sys::again;
 #[cfg(feature = "threads")]
 pub use statistics::{ThreadStatistics, thread_statistics};
 
-/// How long a thread waits for the next job before it ends; AnyIO's time.
+/// The time that a thread waits for the next job before it ends; the same as AnyIO's.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The pool of this process.
 pub(super) static POOL: Pool = Pool::new(PATIENCE);
 
-/// One job, as far as a thread knows of it.
+/// One job, in the form for a thread.
 pub(super) trait Work: Send {
-    /// Runs it, and keeps what it returns or panics with.
+    /// Runs it, and stores its value or panic.
     fn run(&mut self);
-    /// Hands over what came of it, or why it was never run.
+    /// Delivers its result, or the reason why it was not run.
     fn deliver(&mut self, refused: Option<io::Error>);
 }
 
-/// Names a job that was given to the pool.
+/// Identifies a job in the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ticket {
     number: u64,
@@ -71,7 +71,7 @@ pub(super) struct Pool {
 }
 
 struct State {
-    /// The process that the threads belong to: a fork has none of them.
+    /// The process that the threads belong to: a forked process has none of them.
     process: u32,
     tickets: u64,
     lines: Few<Lane, Line>,
@@ -79,12 +79,12 @@ struct State {
     ready: Few<u64, (Lane, Box<dyn Work>)>,
     /// The running jobs that a task waits for.
     wanted: Few<u64, Lane>,
-    /// How many others run.
+    /// The number of running jobs that no task waits for.
     abandoned: usize,
     threads: usize,
     /// Threads on their way to take a job.
     coming: usize,
-    /// Where each idle thread sleeps, the last one to be idle at the end.
+    /// The places where idle threads sleep, in the order in which they became idle.
     idle: Vec<Arc<Condvar>>,
 }
 
@@ -92,7 +92,7 @@ struct State {
 #[derive(Default)]
 struct Line {
     waiting: Few<u64, Box<dyn Work>>,
-    /// The ready and running jobs that a task waits for; and with them the abandoned ones.
+    /// The ready and running jobs that a task waits for; `started` includes the abandoned ones.
     wanted: usize,
     started: usize,
 }
@@ -105,20 +105,20 @@ impl Pool {
         }
     }
 
-    /// Locks the state. The first call in a process that was forked off begins anew.
+    /// Locks the state. The first call in a forked process starts with an empty one.
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics under the lock but for want of memory, which aborts.
+        // Nothing panics under the lock; if memory runs out the process aborts.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.process != process::id() {
-            // Tickets go on, so that those of the parent name nothing here. What waits or runs is
-            // the parent's: not dropped here.
+            // Tickets continue, so that tickets of the parent match no job here. Jobs that wait or
+            // run are the parent's: not dropped here.
             let new = State::new(process::id(), state.tickets);
             mem::forget(mem::replace(&mut *state, new));
         }
         state
     }
 
-    /// Takes a job in. If it cannot be run it is refused, perhaps before this returns.
+    /// Adds a job. If it cannot be run it is refused, perhaps before this returns.
     pub(super) fn submit(&'static self, mut work: Box<dyn Work>, lane: Lane) -> Ticket {
         let mut state = self.lock();
         let number = state.tickets;
@@ -142,19 +142,19 @@ impl Pool {
         Ticket { number, lane }
     }
 
-    /// Takes a job back that has not started, and never will; `None` if it has.
+    /// Returns a job that has not started, and then never will; `None` if it has.
     pub(super) fn withdraw(&'static self, ticket: Ticket) -> Option<Box<dyn Work>> {
         let Ticket { number, lane } = ticket;
         let mut state = self.lock();
         if let Some((_, work)) = state.ready.remove(&number) {
-            // A thread that comes for it finds the one that takes its place, or none.
+            // A thread on its way to it finds the job that replaces it, or none.
             state.ended(lane, true);
             return Some(work);
         }
         state.line(lane).waiting.remove(&number)
     }
 
-    /// No task waits for the job any more: withdraws or abandons it.
+    /// Withdraws or abandons a job that no task waits for any more.
     pub(super) fn leave(&'static self, ticket: Ticket) {
         let withdrawn = self.withdraw(ticket);
         let mut state = self.lock();
@@ -163,12 +163,12 @@ impl Pool {
             state.line(lane).wanted -= 1;
             state.advance(lane);
         }
-        // A job that waits for the thread of the abandoned one must not wait for ever.
+        // A job that waits for the thread of the abandoned one must not wait forever.
         self.send_threads(state);
         drop(withdrawn);
     }
 
-    /// Sees to it that a thread comes for each ready job.
+    /// Makes a thread come for each ready job.
     fn send_threads(&'static self, mut state: MutexGuard<'_, State>) {
         while state.coming < state.ready.len() {
             state.coming += 1;
@@ -193,7 +193,7 @@ impl Pool {
         }
     }
 
-    /// The life of a thread.
+    /// The main loop of a thread.
     fn work(&'static self) {
         let seat = Arc::new(Condvar::new());
         let mut state = self.lock();
@@ -228,7 +228,7 @@ impl Pool {
         let wanted = state.wanted.remove(&number).is_some();
         state.ended(lane, wanted);
         if wanted {
-            // Before the result is told: a task that gives the next job at once has a thread.
+            // Before the delivery: a task that submits the next job immediately has a thread.
             state.coming += 1;
             drop(state);
             quietly(move || work.deliver(None));
@@ -236,7 +236,7 @@ impl Pool {
             state.coming -= 1;
             return state;
         }
-        // To drop an unwanted result may take as long as it likes; other jobs don't wait for it.
+        // Dropping an unwanted result may take long; other jobs don't wait for it.
         self.send_threads(state);
         quietly(|| drop(work));
         let mut state = self.lock();
@@ -264,7 +264,7 @@ impl State {
         self.lines.get_or_default(lane)
     }
 
-    /// Makes those jobs of the lane ready that may start.
+    /// Makes jobs of the lane ready as far as its bounds allow.
     fn advance(&mut self, lane: Lane) {
         let (bounds, line) = (lane.bounds(), self.lines.get_or_default(lane));
         while line.wanted < bounds.wanted && line.started < bounds.running {
@@ -277,7 +277,7 @@ impl State {
         }
     }
 
-    /// A ready or a running job is one no more: the next one that waits takes its place.
+    /// A ready or a running job has ended or left: the next waiting one takes its place.
     fn ended(&mut self, lane: Lane, wanted: bool) {
         let line = self.line(lane);
         line.started -= 1;
@@ -290,7 +290,7 @@ impl State {
     }
 }
 
-/// A thread could not be made: refuses the jobs that must not wait for the others.
+/// Refuses the jobs that must not wait, because a thread could not be started.
 fn go_without(mut state: MutexGuard<'_, State>, cause: &io::Error) {
     state.coming -= 1;
     state.threads -= 1;
@@ -315,11 +315,11 @@ fn go_without(mut state: MutexGuard<'_, State>, cause: &io::Error) {
     }
 }
 
-/// Calls the user's code where no task is left to hear of its panic, but for the panic's own
-/// message.
+/// Calls the user's code where no task is left to get its panic; only the panic's own message is
+/// printed.
 fn quietly(f: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
-        // To drop it may panic in its turn.
+        // Dropping it may panic, too.
         mem::forget(payload);
     }
 }

@@ -1,4 +1,5 @@
-//! What a TLS stream knows of its handshake: version, names, certificates, keying material.
+//! The attributes of a TLS stream from its handshake: version, names, certificates, keying
+//! material.
 
 use rustls::pki_types::CertificateDer;
 use rustls::{HandshakeKind, ProtocolVersion};
@@ -8,7 +9,7 @@ use super::stream::TlsStream;
 use crate::error::Error;
 use crate::error::{Result, TlsError};
 
-/// What was agreed on.
+/// The results of the handshake.
 impl<S> TlsStream<S> {
     /// The stream below, for its addresses and options. Sending or receiving there breaks the
     /// connection.
@@ -44,14 +45,14 @@ impl<S> TlsStream<S> {
         suite.and_then(|suite| suite.suite().as_str()).unwrap_or("")
     }
 
-    /// The application protocol that was agreed on through ALPN, such as `h2`.
+    /// The application protocol that ALPN has selected, such as `h2`.
     #[must_use]
     pub fn alpn_protocol(&self) -> Option<Vec<u8>> {
         let state = self.session.state.borrow();
         state.machine.common().alpn_protocol().map(<[u8]>::to_vec)
     }
 
-    /// The peer's certificates in DER, its own first. `None` if it showed none, as most clients.
+    /// The peer's certificates in DER, its own first. `None` if it sent none, as most clients do.
     #[doc(alias = "peer_certificate_binary")]
     #[must_use]
     pub fn peer_certificates(&self) -> Option<Vec<CertificateDer<'static>>> {
@@ -60,35 +61,35 @@ impl<S> TlsStream<S> {
         certificates.map(<[CertificateDer<'static>]>::to_vec)
     }
 
-    /// On a server: the name that the client asked for (SNI).
+    /// On a server: the name that the client has sent (SNI).
     #[must_use]
     pub fn server_name(&self) -> Option<String> {
         let state = self.session.state.borrow();
         state.machine.observer.server_name().map(str::to_owned)
     }
 
-    /// True on the server's side.
+    /// Returns true on the server's side.
     #[must_use]
     pub fn is_server(&self) -> bool {
         !self.session.state.borrow().machine.is_client()
     }
 
-    /// True if an earlier session was resumed.
+    /// Returns true if an earlier session was resumed.
     #[must_use]
     pub fn is_resumed(&self) -> bool {
         let state = self.session.state.borrow();
         state.machine.common().handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
-    /// Whether both sides announce their end;
-    /// see [`standard_compatible`](super::TlsHandshake::standard_compatible).
+    /// Returns whether both sides send `close_notify` at their end; see
+    /// [`standard_compatible`](super::TlsHandshake::standard_compatible).
     #[must_use]
     pub fn is_standard_compatible(&self) -> bool {
         self.session.compatible
     }
 
-    /// Fills `output` with key material that both sides derive from the handshake, and nobody
-    /// else can (RFC 8446, section 7.5): to bind another protocol to this connection.
+    /// Fills `output` with key material that only the two sides can derive from the handshake (RFC
+    /// 8446, section 7.5): to bind another protocol to this connection.
     ///
     /// The label `EXPORTER-Channel-Binding` with an empty context and 32 bytes is the channel
     /// binding `tls-exporter` of RFC 9266.

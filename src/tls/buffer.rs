@@ -1,18 +1,18 @@
-//! Bytes on their way through a TLS connection, in memory that idle connections give back.
+//! Bytes in flight in a TLS connection, in memory that idle connections give back.
 //!
-//! Large buffers come from a small store of the thread's and return to it when they are empty, so
+//! Large buffers come from a small store of the thread and return to it when they are empty, so
 //! that ten thousand idle connections share two of them.
 
 use std::cell::RefCell;
 use std::fmt;
 
-/// The size of a large buffer: two full records with what encryption adds.
+/// The size of a large buffer: two full records with the overhead of encryption.
 const LARGE: usize = 2 * (16_384 + 256) + 1024;
 
-/// How many free large buffers a thread keeps.
+/// The number of free large buffers that a thread stores.
 const KEPT: usize = 2;
 
-/// Up to so much is moved from a large buffer to one of its size before a wait.
+/// The largest amount that is moved before a wait from a large buffer to one of exact size.
 const WORTH_MOVING: usize = LARGE / 2;
 
 thread_local! {
@@ -62,7 +62,8 @@ impl Buffer {
         self.start += count.min(self.len());
     }
 
-    /// Room behind what is filled, at least `min` bytes; [`commit`](Self::commit) fills it.
+    /// Returns room behind the filled bytes, at least `min` bytes; [`commit`](Self::commit) fills
+    /// it.
     pub(super) fn room(&mut self, min: usize) -> &mut [u8] {
         if self.bytes.len() - self.end < min {
             self.make_room(min);
@@ -90,7 +91,7 @@ impl Buffer {
         self.start = 0;
     }
 
-    /// The first `count` bytes of the room are filled now.
+    /// Marks the first `count` bytes of the room as filled.
     pub(super) fn commit(&mut self, count: usize) {
         self.end += count;
         debug_assert!(self.end <= self.bytes.len());
@@ -114,7 +115,8 @@ impl Buffer {
         }
     }
 
-    /// Gives the memory back if nothing is stored, and most of it if little is: before a wait.
+    /// Gives the memory back if nothing is stored, and most of it if little is. Called before a
+    /// wait.
     #[inline]
     pub(super) fn settle(&mut self) {
         if self.is_empty() {
@@ -126,7 +128,7 @@ impl Buffer {
         }
     }
 
-    /// Forgets what is stored and gives the memory back.
+    /// Drops the stored bytes and gives the memory back.
     #[inline]
     pub(super) fn release(&mut self) {
         if !self.bytes.is_empty() {
@@ -147,7 +149,7 @@ impl Drop for Buffer {
 }
 
 fn take_large() -> Vec<u8> {
-    // While the thread ends there is no store.
+    // At the end of the thread the store no longer exists.
     let free = FREE.try_with(|free| free.borrow_mut().pop());
     free.ok().flatten().unwrap_or_else(|| vec![0; LARGE])
 }
@@ -160,7 +162,7 @@ fn give_back(bytes: Vec<u8>) {
                 free.push(bytes);
             }
         });
-        // While the thread ends they are simply freed.
+        // At the end of the thread they are freed.
         kept.unwrap_or_default();
     }
 }

@@ -1,5 +1,5 @@
-//! A server's certificates: chosen by the name that a client asks for, and read anew when their
-//! files have changed.
+//! A server's certificates: selected by the name that a client sends, and reloaded when their files
+//! have changed.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,12 +21,12 @@ use super::identity::Identity;
 use crate::error::{Error, Result, TlsError};
 use crate::sys::clock::{self, Nanos};
 
-/// Chooses the certificate by the name that the client asks for.
+/// Selects the certificate by the name that the client sends.
 #[derive(Debug)]
 struct Certificates {
-    /// By lower-case name; `*.` and a name for any one label before it.
+    /// By lower-case name; `*.` and a name means any single label before it.
     hosts: HashMap<String, Arc<CertifiedKey>>,
-    everybody: Option<Arc<CertifiedKey>>,
+    fallback: Option<Arc<CertifiedKey>>,
 }
 
 impl Certificates {
@@ -35,13 +35,13 @@ impl Certificates {
             let what = "a server needs a certificate: call `certificate_files(chain, key)`";
             return Err(TlsError::new(what).into());
         }
-        let everybody = identities.everybody.as_ref();
-        let everybody = everybody
+        let fallback = identities.fallback.as_ref();
+        let fallback = fallback
             .map(|identity| identity.load(provider))
             .transpose()?;
         let mut by_name = HashMap::new();
         for (name, identity) in &identities.hosts {
-            // A client leaves the dot of the root out.
+            // Clients send names without the dot of the root.
             let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
             let (chain, _) = identity.names();
             let certified = identity.load(provider)?;
@@ -52,7 +52,7 @@ impl Certificates {
         }
         Ok(Self {
             hosts: by_name,
-            everybody,
+            fallback,
         })
     }
 
@@ -68,24 +68,24 @@ impl Certificates {
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let by_name = hello.server_name().and_then(|name| self.find(name));
-        by_name.or(self.everybody.as_ref()).cloned()
+        by_name.or(self.fallback.as_ref()).cloned()
     }
 }
 
-/// Where the certificates come from.
+/// The sources of the certificates.
 #[derive(Default)]
 pub(super) struct Identities {
-    pub(super) everybody: Option<Identity>,
+    pub(super) fallback: Option<Identity>,
     pub(super) hosts: Vec<(String, Identity)>,
 }
 
 impl Identities {
     fn all(&self) -> impl Iterator<Item = &Identity> {
         let hosts = self.hosts.iter().map(|(_, identity)| identity);
-        self.everybody.iter().chain(hosts)
+        self.fallback.iter().chain(hosts)
     }
 
-    /// What tells whether a file has changed since; `None` for one that is not there.
+    /// Returns values that change whenever a file does; `None` for a missing file.
     fn stamps(&self) -> Vec<Option<[i128; 3]>> {
         let stamp = |path: &PathBuf| {
             let found = fs::metadata(path).ok()?;
@@ -120,13 +120,13 @@ impl Identities {
     }
 }
 
-/// How often files are looked at, and where errors go.
+/// The interval of the checks for changes, and the receiver of errors.
 pub(super) struct Reload {
     pub(super) every: Duration,
     pub(super) on_error: Box<dyn Fn(&Error) + Send + Sync>,
 }
 
-/// Certificates that are read anew when their files have changed.
+/// Certificates that are reloaded when their files have changed.
 struct Reloading {
     identities: Identities,
     reload: Reload,
@@ -136,7 +136,7 @@ struct Reloading {
 
 struct Loaded {
     certificates: Arc<Certificates>,
-    /// Taken before the files were read: a change in between is found at the next look.
+    /// Taken before the files were read: a change in between is found by the next check.
     stamps: Vec<Option<[i128; 3]>>,
     next_look: Nanos,
 }
@@ -178,9 +178,10 @@ impl ResolvesServerCert for Reloading {
     }
 }
 
-/// Every client that asks for the name would refuse a certificate that is not for it.
+/// Refuses a certificate that is not for the name: every client that sends the name would refuse
+/// it.
 fn check_host(name: &str, chain: &str, certified: &CertifiedKey) -> Result<()> {
-    // In place of the star a label that no certificate names.
+    // Replaces the star by a label that no certificate has.
     let one = match name.strip_prefix("*.") {
         Some(rest) => format!("in-place-of-the-star.{rest}"),
         None => name.to_owned(),
@@ -188,8 +189,8 @@ fn check_host(name: &str, chain: &str, certified: &CertifiedKey) -> Result<()> {
     let Ok(dns) = DnsName::try_from(one) else {
         let mut what = format!("{name:?} is no host name that a client can ask for");
         if name.parse::<IpAddr>().is_ok() {
-            what += ": who connects to an address asks for no name, and gets the certificate of \
-                     `certificate_files(..)`";
+            what += ": a client that connects to an address asks for no name, and gets the \
+                     certificate of `certificate_files(..)`";
         }
         return Err(TlsError::new(what).into());
     };

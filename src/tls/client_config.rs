@@ -1,4 +1,4 @@
-//! Safe configurations for clients: whom to trust, who we are, what we speak.
+//! Safe configurations for clients: trusted roots, own certificate, protocols.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,14 +15,14 @@ use super::roots::system_roots;
 use super::shared_options::{SharedOptions, no_versions, shared_options};
 use crate::error::{Result, TlsError};
 
-/// How many sessions rustls keeps of one server.
+/// The number of sessions that rustls stores for one server.
 const SESSIONS_OF_A_SERVER: usize = 8;
 
-/// A client's configuration: verifies the server against the system's roots unless told otherwise,
-/// speaks TLS 1.2 and 1.3, and resumes sessions.
+/// A client's configuration. By default it verifies the server against the system's roots, uses TLS
+/// 1.2 and 1.3, and resumes sessions.
 ///
-/// What it makes is a [`rustls::ClientConfig`]; one that was made with rustls itself does as well.
-/// Make it once and share it: sessions are resumed only between connections of one configuration.
+/// It makes a [`rustls::ClientConfig`]; one that was made with rustls itself works as well. Make it
+/// once and share it: sessions are resumed only between connections with the same configuration.
 ///
 /// # Examples
 ///
@@ -30,12 +30,12 @@ const SESSIONS_OF_A_SERVER: usize = 8;
 /// use soloio::tls::{client_config, rustls::RootCertStore};
 ///
 /// # #[cfg(any(feature = "ring", feature = "aws-lc-rs"))] {
-/// // A private CA in place of the system's roots, and a protocol.
+/// // A private CA instead of the system's roots, and a protocol.
 /// let config = client_config().ca_file("/nowhere/ca.pem").alpn(["h2"]).build();
 /// assert!(config.unwrap_err().to_string().starts_with("/nowhere/ca.pem cannot be read: "));
 ///
-/// let nobody = client_config().roots(RootCertStore::empty()).build();
-/// assert!(nobody.unwrap_err().to_string().contains("trusts nobody"));
+/// let empty = client_config().roots(RootCertStore::empty()).build();
+/// assert!(empty.unwrap_err().to_string().contains("trusts no issuer"));
 /// # }
 /// ```
 #[doc(alias = "SSLContext")]
@@ -44,7 +44,7 @@ pub fn client_config() -> ClientConfigBuilder {
     ClientConfigBuilder::default()
 }
 
-/// A client's configuration in the making; see [`client_config`].
+/// A builder of a client's configuration; see [`client_config`].
 #[derive(Default)]
 #[must_use = "nothing is read or checked before `build()`"]
 pub struct ClientConfigBuilder {
@@ -53,7 +53,7 @@ pub struct ClientConfigBuilder {
     identity: Option<Identity>,
 }
 
-/// Where root certificates come from.
+/// A source of root certificates.
 enum Trusted {
     System,
     File(PathBuf),
@@ -61,23 +61,23 @@ enum Trusted {
 }
 
 impl ClientConfigBuilder {
-    /// Trusts the certificates of this PEM file. Together with others if called more than once; in
-    /// place of the system's, unless [`system_roots`](Self::system_roots) is called too.
+    /// Trusts the certificates of this PEM file. It may be called more than once. They replace the
+    /// system's roots, unless [`system_roots`](Self::system_roots) is called too.
     #[doc(alias = "load_verify_locations")]
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.trusted.push(Trusted::File(path.into()));
         self
     }
 
-    /// Trusts these roots, such as those of the crate `webpki-roots`. Together with others, and in
-    /// place of the system's, as [`ca_file`](Self::ca_file).
+    /// Trusts these roots, such as those of the crate `webpki-roots`. It may be called more than
+    /// once, and they replace the system's roots, as for [`ca_file`](Self::ca_file).
     pub fn roots(mut self, roots: impl Into<Arc<RootCertStore>>) -> Self {
         self.trusted.push(Trusted::Roots(roots.into()));
         self
     }
 
-    /// Trusts the system's roots beside those of [`ca_file`](Self::ca_file) and
-    /// [`roots`](Self::roots). Without any of the three they are trusted anyway. See
+    /// Trusts the system's roots in addition to those of [`ca_file`](Self::ca_file) and
+    /// [`roots`](Self::roots). If none of the three is called they are trusted anyway. See
     /// [`system_roots`](super::system_roots).
     #[doc(alias = "load_default_certs")]
     pub fn system_roots(mut self) -> Self {
@@ -85,8 +85,8 @@ impl ClientConfigBuilder {
         self
     }
 
-    /// Who we are, for servers that ask: a certificate chain, ours first, and its key, as PEM
-    /// files.
+    /// Sets the client's certificate, for servers that request one: a certificate chain, the
+    /// client's own first, and its key, as PEM files.
     #[doc(alias = "load_cert_chain")]
     pub fn certificate_files(mut self, chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         let (chain, key) = (chain.into(), key.into());
@@ -94,7 +94,8 @@ impl ClientConfigBuilder {
         self
     }
 
-    /// Who we are, for servers that ask: a certificate chain, ours first, and its key.
+    /// Sets the client's certificate, for servers that request one: a certificate chain, the
+    /// client's own first, and its key.
     pub fn certificate(
         mut self,
         chain: Vec<CertificateDer<'static>>,
@@ -104,12 +105,12 @@ impl ClientConfigBuilder {
         self
     }
 
-    /// Reads the files, and makes the configuration. Blocks while it reads.
+    /// Reads the files, and makes the configuration. It blocks while it reads.
     ///
     /// # Errors
     ///
-    /// [`Error::Tls`](crate::Error::Tls), which names the file and what is wrong with it, or the
-    /// option that cannot be met.
+    /// [`Error::Tls`](crate::Error::Tls), which names the file and its fault, or the option that
+    /// cannot be satisfied.
     pub fn build(self) -> Result<Arc<ClientConfig>> {
         let provider = self.shared.provider()?;
         let roots = self.roots_to_trust()?;
@@ -156,15 +157,17 @@ impl ClientConfigBuilder {
 
 shared_options! {
     ClientConfigBuilder,
-    /// The protocols to offer (ALPN), the most wanted first: `["h2", "http/1.1"]`. A server that
-    /// knows none of them may refuse the handshake, or go on without one: look at what was chosen.
+    /// The protocols to offer (ALPN), in order of preference: `["h2", "http/1.1"]`. A server that
+    /// supports none of them may refuse the handshake, or continue without one: check the selected
+    /// protocol.
     alpn,
-    /// Of how many servers the sessions are kept for resumption, 256 by default and 65,536 at
-    /// most; 0 switches it off.
+    /// The number of servers whose sessions are stored for resumption, 256 by default and 65,536 at
+    /// most; 0 disables resumption.
     sessions
 }
 
-/// Every certificate of the file, since somebody named it; one that cannot be a root is an error.
+/// Adds every certificate of the file, since the program named it; one that cannot be a root is an
+/// error.
 pub(super) fn add_file(roots: &mut RootCertStore, path: &PathBuf) -> Result<()> {
     for (n, certificate) in read_certificates(path)?.into_iter().enumerate() {
         roots.add(certificate).map_err(|error| {
@@ -178,18 +181,18 @@ pub(super) fn add_file(roots: &mut RootCertStore, path: &PathBuf) -> Result<()> 
 
 fn not_empty(roots: Arc<RootCertStore>) -> Result<Arc<RootCertStore>> {
     if roots.is_empty() {
-        let what = "the configuration trusts nobody: it was given no root certificate";
+        let what = "the configuration trusts no issuer: it was given no root certificate";
         return Err(TlsError::new(what).into());
     }
     Ok(roots)
 }
 
-/// The default configuration, made at the first need.
+/// The default configuration, made when it is first needed.
 static DEFAULT: Mutex<Option<Arc<ClientConfig>>> = Mutex::new(None);
 
-/// The configuration of clients that were given none: `client_config().build()`, made once for the
-/// whole process, so that the system's roots are read once and sessions are resumed. A failure is
-/// not kept: the next call tries again.
+/// Returns the configuration of clients that have none: `client_config().build()`, made once for
+/// the whole process, so that the system's roots are read once and sessions are resumed. A failure
+/// is not stored: the next call tries again.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! What rustls says of a failure, in words that say what to do about it.
+//! Turns errors of rustls into messages that name a remedy.
 
 use std::time::Duration;
 
@@ -6,7 +6,8 @@ use rustls::{AlertDescription as Alert, CertificateError as Fault, InvalidMessag
 
 use crate::error::{Error, TlsError};
 
-/// An error of an established connection. A TLS 1.3 client hears only here that it was refused.
+/// Makes the error of an established connection. In TLS 1.3 a client learns only here that it was
+/// refused.
 pub(super) fn in_traffic(error: &rustls::Error, is_client: bool) -> Error {
     let message = match error {
         rustls::Error::AlertReceived(alert) => refused(*alert, is_client),
@@ -16,7 +17,7 @@ pub(super) fn in_traffic(error: &rustls::Error, is_client: bool) -> Error {
     TlsError::new(message).caused_by(error.clone()).into()
 }
 
-/// An error of a handshake, as the client or the server sees it.
+/// Makes the error of a handshake, on the client or the server.
 pub(super) fn in_handshake(error: rustls::Error, is_client: bool) -> Error {
     use rustls::Error as Said;
     let message = match &error {
@@ -38,10 +39,10 @@ pub(super) fn in_handshake(error: rustls::Error, is_client: bool) -> Error {
         Said::PeerIncompatible(_) => {
             "the two sides have no TLS version or cipher suite in common".into()
         }
-        // What rustls says if the configuration's choice of a certificate gives none.
+        // The error of rustls if the configuration has no certificate for a client.
         Said::General(text) if text == "no server certificate chain resolved" => {
-            "this server has no certificate for the name that the client asks for: give it one for \
-             everybody with `certificate_files(..)`"
+            "this server has no certificate for the name that the client asks for: set one for all \
+             other names with `certificate_files(..)`"
                 .into()
         }
         _ => String::from("the TLS handshake failed"),
@@ -49,7 +50,7 @@ pub(super) fn in_handshake(error: rustls::Error, is_client: bool) -> Error {
     TlsError::new(message).caused_by(error).into()
 }
 
-/// A certificate given to a configuration cannot be used: `what` says for what.
+/// Makes the error of a certificate that a configuration cannot use; `what` is the purpose.
 pub(super) fn unusable(what: String, error: rustls::Error) -> Error {
     let why = match &error {
         rustls::Error::InvalidCertificate(Fault::NotValidForNameContext { presented, .. })
@@ -65,14 +66,17 @@ pub(super) fn unusable(what: String, error: rustls::Error) -> Error {
         .into()
 }
 
-/// Why we do not take the peer's certificate.
+/// Describes why the peer's certificate is not accepted.
 fn certificate(fault: &Fault, of_server: bool) -> String {
-    let whose = format!("the {} certificate", peers(of_server));
+    let subject = format!("the {} certificate", peers(of_server));
     let expired = |ago: String| {
-        format!("{whose} has expired{ago}: it must be renewed (or is this machine's clock wrong?)")
+        format!(
+            "{subject} has expired{ago}: it must be renewed (or is this machine's clock wrong?)"
+        )
     };
-    let early =
-        |ahead: String| format!("{whose} is not valid yet{ahead}: is this machine's clock wrong?");
+    let early = |ahead: String| {
+        format!("{subject} is not valid yet{ahead}: is this machine's clock wrong?")
+    };
     match fault {
         Fault::Expired => expired(String::new()),
         Fault::ExpiredContext { time, not_after } => {
@@ -85,89 +89,93 @@ fn certificate(fault: &Fault, of_server: bool) -> String {
             early(format!(", but in {}", rough(ahead)))
         }
         Fault::UnknownIssuer if of_server => format!(
-            "{whose} is not trusted, since nobody that is trusted here has issued it: name its CA \
-             with `ca_file(..)` if it is a private one"
+            "{subject} is not trusted, since its issuer is not trusted here: name its CA with \
+             `ca_file(..)` if it is a private one"
         ),
         Fault::UnknownIssuer => {
-            format!("{whose} is not trusted, since none of this server's client CAs has issued it")
+            format!(
+                "{subject} is not trusted, since none of this server's client CAs has issued it"
+            )
         }
-        Fault::NotValidForName => format!("{whose} is not for that name"),
+        Fault::NotValidForName => format!("{subject} is not for that name"),
         Fault::NotValidForNameContext { presented, .. } if presented.is_empty() => {
-            format!("{whose} has no name in its subjectAltName, and the common name does not count")
+            format!(
+                "{subject} has no name in its subjectAltName, and the common name does not count"
+            )
         }
         Fault::NotValidForNameContext { presented, .. } => {
             format!(
-                "{whose} is not for that name, but for {}: connect to a name it is for, or give \
+                "{subject} is not for that name, but for {}: connect to a name it is for, or give \
                  that with `tls_hostname(..)`",
                 names(presented)
             )
         }
-        Fault::Revoked => format!("{whose} has been revoked"),
-        // Its issuer's name is among the roots, but not the issuer's key.
+        Fault::Revoked => format!("{subject} has been revoked"),
+        // The issuer's name is among the roots, but with another key.
         Fault::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-            format!("{whose} is not trusted: its issuer's name is known here, with another key")
+            format!("{subject} is not trusted: its issuer's name is known here, with another key")
         }
-        // The verifier does not tell the two apart.
+        // The verifier does not distinguish the two.
         Fault::BadSignature => format!(
-            "{whose} is not trusted: a signature in its chain, or with its key, cannot be \
+            "{subject} is not trusted: a signature in its chain, or with its key, cannot be \
              verified. An issuer's name is known here with another key, or a key is RSA of less \
              than 2048 bits"
         ),
         Fault::UnsupportedSignatureAlgorithmContext { .. } => format!(
-            "{whose}, or one of its chain, is signed in a way that is too weak or not known, such \
-             as with SHA-1: have it issued anew, signed with SHA-256"
+            "{subject}, or one of its chain, is signed in a way that is too weak or not known, \
+             such as with SHA-1: have it issued anew, signed with SHA-256"
         ),
-        Fault::UnhandledCriticalExtension => critical(&whose),
-        Fault::Other(cause) => other(&whose, &cause.to_string()),
+        Fault::UnhandledCriticalExtension => critical(&subject),
+        Fault::Other(cause) => other(&subject, &cause.to_string()),
         Fault::InvalidPurpose | Fault::InvalidPurposeContext { .. } => format!(
-            "{whose} may not be used for this: its extended key usage lacks {}",
+            "{subject} may not be used for this: its extended key usage lacks {}",
             if of_server {
                 "serverAuth"
             } else {
                 "clientAuth"
             }
         ),
-        _ => format!("{whose} cannot be accepted: {}", words(fault)),
+        _ => format!("{subject} cannot be accepted: {}", words(fault)),
     }
 }
 
-/// Faults that rustls passes on by the name that its verifier gives them.
-fn other(whose: &str, fault: &str) -> String {
+/// Describes faults that rustls reports only by the verifier's name for them.
+fn other(subject: &str, fault: &str) -> String {
     match fault {
         "CaUsedAsEndEntity" => format!(
-            "{whose} is that of a CA, which must not be used for a connection: make it with \
+            "{subject} is that of a CA, which must not be used for a connection: make it with \
              basicConstraints CA:FALSE"
         ),
         "PathLenConstraintViolated" => format!(
-            "{whose} is not trusted: a CA of its chain may not issue other CAs (the path length \
+            "{subject} is not trusted: a CA of its chain may not issue other CAs (the path length \
              in its basicConstraints)"
         ),
         "NameConstraintViolation" => format!(
-            "{whose} is not trusted: a CA of its chain may not issue certificates for its names \
+            "{subject} is not trusted: a CA of its chain may not issue certificates for its names \
              (nameConstraints)"
         ),
-        "UnsupportedCriticalExtension" => critical(whose),
-        fault => format!("{whose} cannot be accepted: {}", spaced(fault)),
+        "UnsupportedCriticalExtension" => critical(subject),
+        fault => format!("{subject} cannot be accepted: {}", spaced(fault)),
     }
 }
 
-fn critical(whose: &str) -> String {
+fn critical(subject: &str) -> String {
     format!(
-        "{whose}, or one of its chain, has an extension that is marked critical and is not known \
+        "{subject}, or one of its chain, has an extension that is marked critical and is not known \
          here: have it issued without, or not as critical"
     )
 }
 
-/// What rustls calls the fault, as words.
+/// Turns rustls' name of the fault into words.
 fn words(fault: &Fault) -> String {
     match fault {
         Fault::Other(cause) => spaced(&cause.to_string()),
-        // The fields that may follow are Rust's.
+        // Fields in Rust syntax may follow.
         fault => spaced(format!("{fault:?}").split(' ').next().unwrap_or_default()),
     }
 }
 
-/// `BadEncoding` as "bad encoding"; what is no such name is text already.
+/// Turns `BadEncoding` into "bad encoding"; returns anything but such a name unchanged.
 fn spaced(name: &str) -> String {
     if !name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return name.to_owned();
@@ -187,12 +195,12 @@ fn names(presented: &[String]) -> String {
     names.join(", ")
 }
 
-/// Whose it is, on which side.
+/// Returns the peer's role in the genitive.
 fn peers(is_client: bool) -> &'static str {
     if is_client { "server's" } else { "client's" }
 }
 
-/// Names as rustls prints them: `DnsName("localhost")`, `IpAddress(127.0.0.1)`.
+/// Strips the form in which rustls prints names: `DnsName("localhost")`, `IpAddress(127.0.0.1)`.
 fn plain(name: &str) -> &str {
     let inner = name
         .split_once('(')
@@ -200,9 +208,9 @@ fn plain(name: &str) -> &str {
     inner.unwrap_or(name).trim_matches('"')
 }
 
-/// Why the peer wants no more. An alert comes from the peer: its own log says more.
+/// Describes why the peer has refused. An alert comes from the peer: its own log has more details.
 fn refused(alert: Alert, by_server: bool) -> String {
-    let who = if by_server {
+    let peer = if by_server {
         "the server"
     } else {
         "the client"
@@ -211,7 +219,7 @@ fn refused(alert: Alert, by_server: bool) -> String {
         Alert::CertificateRequired if by_server => {
             " it wants a client certificate: give one with `certificate_files(..)`"
         }
-        Alert::UnknownCA => " it does not trust whoever issued our certificate",
+        Alert::UnknownCA => " it does not trust the issuer of our certificate",
         Alert::CertificateExpired => " our certificate has expired",
         Alert::CertificateRevoked => " our certificate has been revoked",
         Alert::BadCertificate | Alert::CertificateUnknown | Alert::UnsupportedCertificate => {
@@ -230,10 +238,10 @@ fn refused(alert: Alert, by_server: bool) -> String {
         _ => "",
     };
     let colon = if why.is_empty() { "" } else { ":" };
-    format!("{who} ended the connection{colon}{why}")
+    format!("{peer} ended the connection{colon}{why}")
 }
 
-/// A length of time as people say it.
+/// Formats a duration in rounded units.
 fn rough(time: Duration) -> String {
     let seconds = time.as_secs();
     let (count, unit) = match seconds {

@@ -1,5 +1,5 @@
-//! The handshake: what [`TlsStream::client`](super::TlsStream::client) and
-//! [`TlsStream::server`](super::TlsStream::server) give.
+//! The handshake: the future of [`TlsStream::client`](super::TlsStream::client) and
+//! [`TlsStream::server`](super::TlsStream::server).
 
 use std::fmt;
 use std::future::{Future, IntoFuture, poll_fn};
@@ -17,7 +17,7 @@ use crate::error::{Error, OsError, Result};
 use crate::stream::ByteStream;
 use crate::task::fail_after;
 
-/// How long a failed handshake tries to tell the peer why, and to close, in all.
+/// The time limit of a failed handshake for sending the alert and closing, together.
 const ALERT: Duration = Duration::from_secs(1);
 
 /// A handshake that is about to begin: await it.
@@ -41,11 +41,12 @@ impl<S> TlsHandshake<'_, S> {
         }
     }
 
-    /// Whether both sides announce their end, as the standard asks for (true by default).
+    /// Sets whether both sides send `close_notify` at their end, as the standard requires (true by
+    /// default).
     ///
-    /// With `false` we send no `close_notify`, and take the end of the stream below for the
-    /// peer's end: whoever sits between the two can cut data off unnoticed. HTTP and other
-    /// protocols that know the length of everything bear that.
+    /// With `false` no `close_notify` is sent, and the end of the stream below counts as the peer's
+    /// end: an attacker between the two can cut data off unnoticed. That is safe only for HTTP and
+    /// other protocols that have the length of all data.
     pub fn standard_compatible(mut self, compatible: bool) -> Self {
         self.compatible = compatible;
         self
@@ -69,7 +70,7 @@ impl<'a, S: ByteStream + 'a> IntoFuture for TlsHandshake<'a, S> {
             let session = Session::new(self.stream, self.machine?, self.compatible);
             match shake(&session).await {
                 Ok(()) => Ok(TlsStream::new(session)),
-                // Told to end at once.
+                // A cancel: it must end at once.
                 Err(error) if error.is_cancelled() => Err(error),
                 Err(error) => {
                     give_up(session).await;
@@ -80,7 +81,7 @@ impl<'a, S: ByteStream + 'a> IntoFuture for TlsHandshake<'a, S> {
     }
 }
 
-/// Runs the handshake to its end; after an error the alert waits to be sent.
+/// Runs the handshake to its end; after an error the alert is not sent yet.
 pub(super) async fn shake<S: ByteStream>(session: &Session<S>) -> Result<()> {
     loop {
         let blocked = session.state.borrow_mut().shake();
@@ -88,7 +89,7 @@ pub(super) async fn shake<S: ByteStream>(session: &Session<S>) -> Result<()> {
             failure::in_handshake(error, session.state.borrow().machine.is_client())
         })?;
         if !blocked {
-            // It may be plaintext that came with the end of the handshake.
+            // It may be plaintext that came together with the end of the handshake.
             let done = !session.state.borrow().machine.common().is_handshaking();
             if done {
                 return finish(session).await;
@@ -105,12 +106,12 @@ pub(super) async fn shake<S: ByteStream>(session: &Session<S>) -> Result<()> {
     }
 }
 
-/// Both sides know all that they need. A server's session tickets wait for the first data: that is
-/// a system call less, and a client that only sends would never make room for them.
+/// Ends the handshake. A server's session tickets wait for the first data: that saves a system
+/// call, and a client that only sends would never receive them.
 async fn finish<S: ByteStream>(session: &Session<S>) -> Result<()> {
     {
         let mut state = session.state.borrow_mut();
-        // One that only sends from here on never comes back to it.
+        // A connection that only sends from now on never settles it later.
         state.incoming.settle();
         let version = state.machine.common().protocol_version();
         if !state.machine.is_client() && version == Some(ProtocolVersion::TLSv1_3) {
@@ -122,10 +123,10 @@ async fn finish<S: ByteStream>(session: &Session<S>) -> Result<()> {
     poll_fn(|cx| session.poll_hand_over(cx)).await
 }
 
-/// Tells the peer why, if that is possible soon, and closes without destroying what was told.
+/// Sends the alert to the peer, if that is possible soon, and closes without losing the alert.
 pub(super) async fn give_up<S: ByteStream>(session: Box<Session<S>>) {
-    // The handshake's own error is what counts. A peer that failed it is not waited for as long as
-    // others are.
+    // The handshake's own error is the result. The wait for a peer that failed it is shorter than
+    // for others.
     let told = fail_after(ALERT, async {
         let sent = poll_fn(|cx| session.poll_hand_over(cx)).await;
         sent.and(session.inner.close().await)

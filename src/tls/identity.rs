@@ -13,7 +13,7 @@ use super::failure;
 use super::pem::{read_certificates, read_private_key};
 use crate::error::{Error, Result, TlsError};
 
-/// Who one side is.
+/// The certificate of one side.
 #[derive(Debug)]
 pub(super) enum Identity {
     Files {
@@ -72,7 +72,7 @@ impl Identity {
         }
     }
 
-    /// The files it is read from.
+    /// The files that it is read from.
     pub(super) fn files(&self) -> impl Iterator<Item = &PathBuf> {
         let files = match self {
             Self::Files { chain, key } => Some([chain, key]),
@@ -81,7 +81,7 @@ impl Identity {
         files.into_iter().flatten()
     }
 
-    /// What messages call chain and key.
+    /// The names of chain and key in messages.
     pub(super) fn names(&self) -> (String, String) {
         match self {
             Self::Files { chain, key } => (chain.display().to_string(), key.display().to_string()),
@@ -90,7 +90,7 @@ impl Identity {
     }
 }
 
-/// Which certificate, counted from 1, the key belongs to.
+/// Returns the number of the certificate, counted from 1, that the key belongs to.
 fn place_in_chain(chain: &[CertificateDer<'_>], key: &dyn SigningKey) -> Option<usize> {
     let key = key.public_key()?;
     let has_key = |certificate: &CertificateDer<'_>| {

@@ -1,4 +1,4 @@
-//! A listener whose connections begin with a TLS handshake.
+//! A listener that begins each connection with a TLS handshake.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -19,17 +19,17 @@ use crate::runtime::place::Claim;
 use crate::stream::{ByteStream, Listener, Peer, serve_face};
 use crate::task::fail_after;
 
-/// How long a handshake may take.
+/// The time limit of a handshake.
 const HANDSHAKE: Duration = Duration::from_secs(30);
 
 type Hook<'h, S> = Box<dyn Fn(&Error, &S) + 'h>;
 
 /// TLS over the connections of any listener.
 ///
-/// The handshake is the second step of accepting: [`serve`](Self::serve) runs it in the
-/// connection's own task, so that a slow or hostile client delays nobody. One that fails ends its
-/// own connection only: the client is told by an alert, the hook of
-/// [`on_handshake_error`](Self::on_handshake_error) and that of the server hear of it.
+/// The handshake is the second step of an accept: [`serve`](Self::serve) runs it in the
+/// connection's own task, so that a slow or hostile client delays no other. A failed handshake ends
+/// only its own connection: the client gets an alert, and the error goes to the hook of
+/// [`on_handshake_error`](Self::on_handshake_error) and to that of the server.
 #[doc(alias = "TLSListener")]
 pub struct TlsListener<'h, L: Listener> {
     listener: L,
@@ -37,7 +37,7 @@ pub struct TlsListener<'h, L: Listener> {
     compatible: bool,
     timeout: Duration,
     places: Places,
-    /// A task accepts.
+    /// Claimed while a task accepts.
     accepting: Claim,
     on_error: Option<Hook<'h, L::Stream>>,
 }
@@ -56,7 +56,7 @@ impl<'h, L: Listener> TlsListener<'h, L> {
         }
     }
 
-    /// Whether both sides of a connection announce their end (true by default);
+    /// Sets whether both sides of a connection send `close_notify` at their end (true by default);
     /// see [`TlsHandshake::standard_compatible`](super::TlsHandshake::standard_compatible).
     #[must_use]
     pub fn standard_compatible(mut self, compatible: bool) -> Self {
@@ -64,27 +64,29 @@ impl<'h, L: Listener> TlsListener<'h, L> {
         self
     }
 
-    /// How long a handshake may take (30 seconds by default); its error is [`Error::TimedOut`].
+    /// Sets the time limit of a handshake (30 seconds by default); its error is
+    /// [`Error::TimedOut`].
     #[must_use]
     pub fn handshake_timeout(mut self, limit: Duration) -> Self {
         self.timeout = limit;
         self
     }
 
-    /// How many handshakes may be under way at a time (no limit by default, at least 1).
+    /// Sets the largest number of handshakes at a time (no limit by default, at least 1).
     ///
-    /// While they are, no connection is accepted, and a slow handshake has to leave its place to
-    /// the next connection: one whose client had sent no message in the first 100 ms, or one that
-    /// takes more than a second. So a client that connects and sends nothing delays others no
-    /// longer than that. Below the number only the limit of time counts.
+    /// While there are that many, no connection is accepted, and a slow handshake has to give its
+    /// place to the next connection: a handshake without any message from its client in the first
+    /// 100 ms, or one that takes more than a second. So a client that connects and sends nothing
+    /// delays others no longer than that. Below that number only the time limit applies.
     #[must_use]
     pub fn max_handshakes(mut self, max: usize) -> Self {
         self.places = Places::new(max.max(1));
         self
     }
 
-    /// Is called with the error of each handshake that failed, and with the stream below, which
-    /// knows the peer's address. Not for those that a cancelled scope of ours has ended.
+    /// Sets a hook that is called with the error of each failed handshake, and with the stream
+    /// below, which has the peer's address. It is not called for handshakes that a cancelled scope
+    /// has ended.
     #[doc(alias = "handle_handshake_error")]
     #[must_use]
     pub fn on_handshake_error(mut self, hook: impl Fn(&Error, &L::Stream) + 'h) -> Self {
@@ -92,9 +94,9 @@ impl<'h, L: Listener> TlsListener<'h, L> {
         self
     }
 
-    /// Uses `config` for the handshakes that begin from now on, such as with a renewed certificate.
-    /// Connections that are there stay as they are.
-    /// [`reload_files`](super::ServerConfigBuilder::reload_files) does without a call.
+    /// Uses `config` for the handshakes that begin from now on, for example with a renewed
+    /// certificate. Existing connections do not change. With
+    /// [`reload_files`](super::ServerConfigBuilder::reload_files) no call is needed.
     ///
     /// # Examples
     ///
@@ -133,14 +135,14 @@ impl<'h, L: Listener> TlsListener<'h, L> {
 }
 
 impl<L: Listener<Stream: ByteStream>> TlsListener<'_, L> {
-    /// Waits for a connection, and for its handshake: [`serve`](Self::serve) does not let others
-    /// wait for that.
+    /// Waits for a connection, and for its handshake. With [`serve`](Self::serve) other connections
+    /// do not wait for the handshake.
     ///
     /// # Errors
     ///
     /// Those of the listener; [`Error::Busy`] while another task accepts; [`Error::Tls`],
-    /// [`Error::Broken`] and [`Error::TimedOut`] of a handshake, after which the listener is still
-    /// good.
+    /// [`Error::Broken`] and [`Error::TimedOut`] of a handshake, after which the listener stays
+    /// usable.
     ///
     /// # Cancel safety
     ///
@@ -150,7 +152,7 @@ impl<L: Listener<Stream: ByteStream>> TlsListener<'_, L> {
         Listener::accept(self).await
     }
 
-    /// Stops listening at once although others still hold the listener.
+    /// Stops listening at once, although other references to the listener exist.
     pub fn abort(&self) {
         self.listener.abort();
     }
@@ -167,7 +169,7 @@ impl<L: Listener<Stream: ByteStream>> TlsListener<'_, L> {
             return Ok(TlsStream::new(session));
         };
         if error.is_cancelled() {
-            // We end, and the client has done nothing.
+            // This side ends, and it is not the client's fault.
             return Err(error);
         }
         if let Some(hook) = &self.on_error {
@@ -200,12 +202,12 @@ impl<L: Listener<Stream: ByteStream>> Listener for TlsListener<'_, L> {
     }
 
     async fn accept_from(&self) -> Result<(impl Future<Output = Result<Self::Stream>>, Peer)> {
-        // Also while no place is free, where the listener below is not asked.
+        // Also while no place is free, when the listener below is not polled.
         let _accepting = self.accepting.hold()?;
         let place = self.places.take().await?;
         let (begun, peer) = self.listener.accept_from().await?;
-        // In a box, which is gone after the handshake: the future of a connection is kept for as
-        // long as that is served.
+        // In a box, which is freed after the handshake: the future of a connection exists as long
+        // as the connection is served.
         let shaken = Box::pin(async move {
             let stream = place.keep_for(begun, || false).await?;
             self.shake(stream, place).await

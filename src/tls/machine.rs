@@ -1,7 +1,7 @@
-//! A rustls connection as a machine: ciphertext in, plaintext out, and the other way round.
+//! A rustls connection as a machine: ciphertext in, plaintext out, and back.
 //!
 //! It is rustls' interface without buffers of its own: records are decrypted where they were
-//! received, and nothing is kept for a connection that is idle.
+//! received, and no memory is used for an idle connection.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -15,39 +15,39 @@ use rustls::{ClientConfig, CommonState, ServerConfig};
 use super::buffer::Buffer;
 use super::observer::Observer;
 
-/// What encryption adds to a record at most.
+/// The largest overhead of encryption in a record.
 const RECORD_EXTRA: usize = 256;
 
-/// What a record holds at most.
+/// The largest plaintext of a record.
 const RECORD_MAX: usize = 16_384;
 
-/// What may wait to be processed: a handshake message of the largest size that rustls accepts, in
-/// the smallest of sensible records, and a record behind it.
+/// The limit of unprocessed bytes: a handshake message of the largest size that rustls accepts, in
+/// the smallest reasonable records, and a record after it.
 const INCOMING_MAX: usize = 256 * 1024;
 
-/// Why the machine stopped.
+/// The reason why the machine stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stop {
-    /// A record of plaintext was handed out.
+    /// The plaintext of a record was passed to [`Act::plain`].
     Plain,
-    /// The peer said that it has finished.
+    /// The peer has sent `close_notify`.
     PeerClosed,
-    /// More ciphertext is needed; also where something may be sent.
+    /// More ciphertext is needed; also returned when data may be sent.
     Blocked,
 }
 
-/// What to do with what the machine meets.
+/// The actions on events of the machine.
 pub(super) trait Act {
     /// Takes the plaintext of a record.
     fn plain(&mut self, payload: &[u8]);
 
-    /// Application data may be sent now.
+    /// Called when application data may be sent.
     fn traffic(&mut self, _write: &mut dyn Write) -> Result<(), rustls::Error> {
         Ok(())
     }
 }
 
-/// Puts application data, or the end of it, behind the ciphertext that is to be sent.
+/// Appends application data, or its end, to the ciphertext to be sent.
 pub(super) trait Write {
     fn encrypt(&mut self, data: &[u8]) -> Result<(), rustls::Error>;
     fn close_notify(&mut self) -> Result<(), rustls::Error>;
@@ -89,7 +89,7 @@ pub(super) struct Machine {
     side: Box<dyn Side>,
     is_client: bool,
     pub(super) observer: Arc<Observer>,
-    /// `close_notify` was said: nothing is to be said behind it, not even an alert.
+    /// `close_notify` was written: nothing may be written after it, not even an alert.
     pub(super) finished: bool,
 }
 
@@ -119,12 +119,12 @@ impl Machine {
         })
     }
 
-    /// What was agreed on.
+    /// The negotiated parameters.
     pub(super) fn common(&self) -> &CommonState {
         self.side.common()
     }
 
-    /// Whether the peer's first message has come, and was good.
+    /// Returns whether a valid first message of the peer has come.
     pub(super) fn has_begun(&self) -> bool {
         self.common().protocol_version().is_some()
     }
@@ -133,9 +133,9 @@ impl Machine {
         self.is_client
     }
 
-    /// Goes on until something has to be done outside; what is to be sent is put into `out`.
+    /// Runs until an action outside is needed; appends data to be sent to `out`.
     ///
-    /// After an error it is not to be called again: the alert, if there is one, is in `out` then.
+    /// It must not be called again after an error: the alert, if there is one, is then in `out`.
     pub(super) fn advance(
         &mut self,
         incoming: &mut Buffer,
@@ -190,7 +190,7 @@ impl Machine {
     }
 }
 
-/// Handles one status: how much of the input is done with, and whether to stop there.
+/// Handles one status: returns the number of processed input bytes, and whether to stop there.
 fn handle<D>(
     status: UnbufferedStatus<'_, '_, D>,
     out: &mut Buffer,
@@ -216,7 +216,7 @@ fn handle<D>(
             .map(|()| None)
         }
         Ok(ConnectionState::TransmitTlsData(data)) => {
-            // It is in `out`, which keeps the order.
+            // It is in `out`, so the order is preserved.
             data.done();
             Ok(None)
         }
@@ -226,7 +226,7 @@ fn handle<D>(
         }
         Ok(ConnectionState::PeerClosed) => Ok(Some(Stop::PeerClosed)),
         Ok(ConnectionState::BlockedHandshake | ConnectionState::Closed) => Ok(Some(Stop::Blocked)),
-        // Early data is never agreed to; the states of later versions are unknown.
+        // Early data is never negotiated; states of later rustls versions are unknown.
         Ok(_) => Err(rustls::Error::General(
             "unexpected state of the connection".into(),
         )),
@@ -255,7 +255,7 @@ impl<D> Write for Traffic<'_, '_, D> {
     }
 }
 
-/// Why something could not be encoded: no room, or no way.
+/// The reason why something could not be encoded: no room, or an error.
 enum Refused {
     Needs(usize),
     Failed(rustls::Error),
@@ -275,7 +275,7 @@ fn encrypting(error: EncryptError) -> Refused {
     }
 }
 
-/// Lets `encode` write behind what `out` holds, with as much room as it asks for.
+/// Lets `encode` write after the contents of `out`, with as much room as it requests.
 fn put(
     out: &mut Buffer,
     estimate: usize,

@@ -7,21 +7,21 @@
 //!                 the stream below: anything that is a byte stream
 //! ```
 //!
-//! | file | what it holds |
+//! | file | content |
 //! |---|---|
-//! | `stream.rs` | the stream's face |
-//! | `attributes.rs` | what it knows of its handshake |
-//! | `handshake.rs` | the handshake, and how it fails |
+//! | `stream.rs` | `TlsStream`: its public methods |
+//! | `attributes.rs` | its attributes after the handshake |
+//! | `handshake.rs` | the handshake, and its errors |
 //! | `listener.rs` | handshakes on a server |
-//! | `places.rs` | how many of them at a time |
-//! | `session.rs` | one connection, in polls: what it keeps, receiving |
+//! | `places.rs` | the number of them at a time |
+//! | `session.rs` | one connection, in polls: its state, receiving |
 //! | `sending.rs` | sending, and ending our direction |
-//! | `state.rs` | what a connection holds between two polls |
-//! | `machine.rs`, `observer.rs` | the rustls connection, and a note of what it does not keep |
-//! | `buffer.rs` | bytes on their way, in memory that idle connections give back |
-//! | `failure.rs` | rustls' errors, with what to do |
+//! | `state.rs` | the state of a connection between two polls |
+//! | `machine.rs`, `observer.rs` | the rustls connection, and the facts that it does not keep |
+//! | `buffer.rs` | bytes in flight, in memory that idle connections give back |
+//! | `failure.rs` | rustls' errors, with their remedies |
 //! | `client_config.rs`, `server_config.rs` | safe configurations |
-//! | `certificates.rs` | a server's certificates, read anew when their files have changed |
+//! | `certificates.rs` | a server's certificates, reloaded when their files have changed |
 //! | `shared_options.rs`, `identity.rs`, `pem.rs`, `roots.rs`, `provider.rs` | their parts |
 //! | `name.rs` | the name that a server's certificate must be for |
 

@@ -1,15 +1,15 @@
-//! The name that a server's certificate must be for, from what people write.
+//! The name that a server's certificate must be for, from a text.
 
 use rustls::pki_types::ServerName;
 
 use crate::error::{Result, TlsError};
 
-/// A host name, or an address: in brackets or not, and without its scope, which no certificate
-/// knows.
+/// Parses a host name, or an address: in brackets or not, and without its scope, which no
+/// certificate has.
 ///
 /// # Errors
 ///
-/// [`Error::Tls`](crate::Error::Tls), which says what is odd about it.
+/// [`Error::Tls`](crate::Error::Tls), which describes the fault of the text.
 pub(crate) fn server_name(text: &str) -> Result<ServerName<'static>> {
     let bare = text
         .strip_prefix('[')

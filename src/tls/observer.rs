@@ -1,5 +1,5 @@
-//! Notes what a handshake shows and rustls' unbuffered connections do not keep: the name that a
-//! client asked for, and the secret from which keying material is exported.
+//! Records facts of a handshake that rustls' unbuffered connections do not keep: the name that a
+//! client has sent, and the secret for exported keying material.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -12,8 +12,8 @@ use rustls::{ClientConfig, KeyLog, ServerConfig, SupportedCipherSuite};
 
 const EXPORTER_SECRET: &str = "EXPORTER_SECRET";
 
-/// What was noted in one connection. It stands in for the configuration's key log and, on a
-/// server, for its choice of certificates, and passes everything on to them.
+/// The recorded facts of one connection. It replaces the configuration's key log and, on a server,
+/// its certificate resolver, and passes all calls on to them.
 pub(super) struct Observer {
     server_name: OnceLock<Box<str>>,
     exporter: OnceLock<OkmBlock>,
@@ -36,7 +36,7 @@ impl Observer {
         })
     }
 
-    /// A configuration for one connection that is observed.
+    /// Makes a configuration for one observed connection.
     pub(super) fn of_client(config: &ClientConfig) -> (Arc<ClientConfig>, Arc<Self>) {
         let observer = Self::new();
         let mut config = config.clone();
@@ -44,12 +44,12 @@ impl Observer {
             observer: Arc::clone(&observer),
             behind: config.key_log,
         });
-        // Nothing is sent before the handshake has ended.
+        // No data is sent before the handshake has ended.
         config.enable_early_data = false;
         (Arc::new(config), observer)
     }
 
-    /// A configuration for one connection that is observed.
+    /// Makes a configuration for one observed connection.
     pub(super) fn of_server(config: &ServerConfig) -> (Arc<ServerConfig>, Arc<Self>) {
         let observer = Self::new();
         let mut config = config.clone();
@@ -61,7 +61,7 @@ impl Observer {
             observer: Arc::clone(&observer),
             behind: config.cert_resolver,
         });
-        // What comes before the handshake has ended can be replayed: it is never accepted.
+        // Data before the end of the handshake can be replayed: it is never accepted.
         config.max_early_data_size = 0;
         (Arc::new(config), observer)
     }
@@ -117,7 +117,7 @@ fn expand_label(
     expander.expand_slice(&info, output).ok()
 }
 
-/// What a configuration had, and who looks on.
+/// A wrapper of a configuration's object, and the observer of its calls.
 #[derive(Debug)]
 struct Watch<T: ?Sized> {
     observer: Arc<Observer>,
@@ -127,7 +127,7 @@ struct Watch<T: ?Sized> {
 impl KeyLog for Watch<dyn KeyLog> {
     fn log(&self, label: &str, client_random: &[u8], secret: &[u8]) {
         if label == EXPORTER_SECRET {
-            // Once in a connection.
+            // Called once in a connection.
             self.observer.exporter.get_or_init(|| OkmBlock::new(secret));
         }
         if self.behind.will_log(label) {

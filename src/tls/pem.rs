@@ -1,7 +1,7 @@
 //! Certificates and private keys from PEM (RFC 7468), with errors that name the file and the fault.
 //!
-//! A file of keys is a secret: no error shows a byte of what it holds. A label is shown only if it
-//! is one of [`KNOWN`], in the words of that list.
+//! A file of keys is a secret: no error shows a byte of its contents. A label is shown only if it
+//! is one of [`KNOWN`], in the text of that list.
 
 use std::fs::File;
 use std::io::Read;
@@ -14,18 +14,18 @@ use rustls::server::ParsedCertificate;
 use super::failure;
 use crate::error::{Error, Result, TlsError};
 
-/// More than any bundle of certificates has; what is larger is something else.
+/// More than any bundle of certificates has; a larger file is not a bundle.
 const FILE_MAX: u64 = 16 << 20;
 
 /// Reads a certificate chain, or any number of certificates, from a PEM file.
 ///
-/// Sections of other kinds are passed over, so that a file with both chain and key will do. Blocks
+/// Sections of other kinds are ignored, so that a file with both chain and key works. It blocks
 /// while it reads.
 ///
 /// # Errors
 ///
 /// [`Error::Tls`](crate::Error::Tls), which names the file: it cannot be read, is empty, is not
-/// PEM, is damaged, or holds no certificate but something else.
+/// PEM, is damaged, or has sections but no certificate.
 ///
 /// # Examples
 ///
@@ -39,12 +39,12 @@ pub fn read_certificates(path: impl AsRef<Path>) -> Result<Vec<CertificateDer<'s
 
 /// Reads the first private key of a PEM file: PKCS #8, PKCS #1 (RSA) or SEC 1 (EC), not encrypted.
 ///
-/// Blocks while it reads.
+/// It blocks while it reads.
 ///
 /// # Errors
 ///
 /// [`Error::Tls`](crate::Error::Tls), which names the file: it cannot be read, is empty, is not
-/// PEM, is damaged, is encrypted, or holds no private key but something else.
+/// PEM, is damaged, is encrypted, or has sections but no private key.
 ///
 /// # Examples
 ///
@@ -56,37 +56,37 @@ pub fn read_private_key(path: impl AsRef<Path>) -> Result<PrivateKeyDer<'static>
     Pem::read(path.as_ref())?.private_key()
 }
 
-/// [`read_certificates`], from text that is in memory already.
+/// [`read_certificates`] for text in memory.
 ///
 /// # Errors
 ///
-/// As [`read_certificates`], with `the PEM text` in place of a file's name.
+/// As [`read_certificates`], with `the PEM text` instead of a file's name.
 pub fn certificates_from_pem(pem: impl AsRef<[u8]>) -> Result<Vec<CertificateDer<'static>>> {
     Pem::of(pem.as_ref()).certificates()
 }
 
-/// [`read_private_key`], from text that is in memory already.
+/// [`read_private_key`] for text in memory.
 ///
 /// # Errors
 ///
-/// As [`read_private_key`], with `the PEM text` in place of a file's name.
+/// As [`read_private_key`], with `the PEM text` instead of a file's name.
 pub fn private_key_from_pem(pem: impl AsRef<[u8]>) -> Result<PrivateKeyDer<'static>> {
     Pem::of(pem.as_ref()).private_key()
 }
 
-/// The labels that errors may show (RFC 7468, and what OpenSSL and OpenSSH write).
+/// The labels that errors may show (RFC 7468, and those of OpenSSL and OpenSSH).
 const KNOWN: &str = "ATTRIBUTE CERTIFICATE|CERTIFICATE|CERTIFICATE REQUEST|CMS|DH PARAMETERS|\
     DSA PRIVATE KEY|EC PARAMETERS|EC PRIVATE KEY|ENCRYPTED PRIVATE KEY|NEW CERTIFICATE REQUEST|\
     OPENSSH PRIVATE KEY|PKCS7|PRIVATE KEY|PUBLIC KEY|RSA PRIVATE KEY|RSA PUBLIC KEY|\
     TRUSTED CERTIFICATE|X509 CERTIFICATE|X509 CRL";
 
-/// A label as errors show it.
+/// Returns a label in the form that errors show.
 fn shown(label: &str) -> &'static str {
     let known = KNOWN.split('|').find(|known| *known == label);
     known.unwrap_or("(a label that is not known)")
 }
 
-/// What a file holds, and what messages call it.
+/// The contents of a file, and its name in messages.
 pub(super) struct Pem {
     name: String,
     bytes: Vec<u8>,
@@ -121,7 +121,7 @@ impl Pem {
         }
     }
 
-    /// Every certificate, in the order of the file; at least one.
+    /// Returns every certificate, in the order of the file; at least one.
     pub(super) fn certificates(&self) -> Result<Vec<CertificateDer<'static>>> {
         let mut found = Vec::new();
         for section in self.sections()? {
@@ -145,7 +145,7 @@ impl Pem {
         Ok(found)
     }
 
-    /// The certificates that are good, where others in the file are no error.
+    /// Returns the valid certificates; other sections of the file are no error.
     pub(super) fn usable_certificates(&self) -> Vec<CertificateDer<'static>> {
         let (sections, _) = self.scan();
         let certificates = sections
@@ -155,7 +155,7 @@ impl Pem {
         certificates.collect()
     }
 
-    /// The first private key.
+    /// Returns the first private key.
     fn private_key(&self) -> Result<PrivateKeyDer<'static>> {
         for section in self.sections()? {
             if section.is_encrypted() {
@@ -172,7 +172,7 @@ impl Pem {
         Err(self.lacks("private key"))
     }
 
-    /// The sections of a file without a flaw.
+    /// Returns the sections of a file without a fault.
     fn sections(&self) -> Result<Vec<Section<'_>>> {
         match self.scan() {
             (sections, None) => Ok(sections),
@@ -180,7 +180,7 @@ impl Pem {
         }
     }
 
-    /// The sections, and the first flaw between them.
+    /// Returns the sections, and the first fault.
     fn scan(&self) -> (Vec<Section<'_>>, Option<String>) {
         let (mut sections, mut flaw, mut at) = (Vec::new(), None, 0);
         let mut open: Option<Section<'_>> = None;
@@ -192,7 +192,7 @@ impl Pem {
             let (start, line) = (at, n + 1);
             at += bytes.len();
             let text = std::str::from_utf8(bytes).unwrap_or_default();
-            // What Windows' editors put first.
+            // A byte order mark, which editors on Windows add.
             let text = text.trim_start_matches('\u{feff}').trim();
             let begin = text.strip_prefix("-----BEGIN ");
             if begin.is_some_and(|rest| rest.contains("-----END ")) {
@@ -230,7 +230,7 @@ impl Pem {
         let (name, line) = (&self.name, section.line);
         let label = shown(section.label);
         let what = format!("{name}: the section BEGIN {label} in line {line} is damaged");
-        // In words of our own: the fault's text shows the line that it is about.
+        // Not the fault's own text, which quotes the line.
         let cause = match fault {
             Fault::Base64Decode(_) => "it is not base64",
             Fault::SectionTooLarge => "it is too large",
@@ -239,7 +239,7 @@ impl Pem {
         TlsError::new(what).caused_by(cause).into()
     }
 
-    /// There is none of what was wanted: says what there is instead.
+    /// The error of a file without the wanted section: lists the sections that it has.
     fn lacks(&self, wanted: &str) -> Error {
         let sections = match self.sections() {
             Ok(sections) => sections,
@@ -282,7 +282,7 @@ struct Section<'a> {
 }
 
 impl Section<'_> {
-    /// As PKCS #8, or in OpenSSL's older way with headers (RFC 1421).
+    /// True for PKCS #8, and for OpenSSL's older form with headers (RFC 1421).
     fn is_encrypted(&self) -> bool {
         let header = |line: &[u8]| line.starts_with(b"Proc-Type:") && line.ends_with(b"ENCRYPTED");
         let mut lines = self.text.split(|byte| *byte == b'\n');
@@ -295,8 +295,8 @@ impl Section<'_> {
     }
 }
 
-/// The label in the rest of a line such as `-----BEGIN CERTIFICATE-----`: at most 64 characters of
-/// RFC 7468, which are printable ASCII without two dashes in a row.
+/// Returns the label in the rest of a line such as `-----BEGIN CERTIFICATE-----`: at most 64
+/// characters of RFC 7468, which are printable ASCII without two dashes in a row.
 fn label(rest: &str) -> Option<&str> {
     let label = rest.strip_suffix("-----")?;
     let printable = label.bytes().all(|byte| (b' '..=b'~').contains(&byte));

@@ -1,4 +1,4 @@
-//! Limits how many handshakes are under way, and makes a slow one leave a place that is wanted.
+//! Limits the number of handshakes at a time, and ends a slow one if its place is wanted.
 
 use std::future::{Future, pending, poll_fn};
 use std::pin::pin;
@@ -11,11 +11,11 @@ use crate::sync::{Semaphore, SemaphorePermit};
 use crate::sys::clock;
 use crate::time::sleep;
 
-/// After this time a client that has sent nothing may have to leave. Its first message comes right
-/// behind the connection.
+/// The time after which a client that has sent nothing may have to leave. A client's first message
+/// comes immediately after the connect.
 const SILENT: Duration = Duration::from_millis(100);
 
-/// After this time any handshake may have to leave: several round trips around the world.
+/// The time after which any handshake may have to leave: several round trips around the world.
 const SLOW: Duration = Duration::from_secs(1);
 
 /// The places of handshakes. One task at a time waits for a place: the one that accepts.
@@ -23,7 +23,7 @@ const SLOW: Duration = Duration::from_secs(1);
 pub(super) struct Places {
     max: usize,
     free: Semaphore,
-    /// Has a permit while a place is waited for. A handshake that is late takes it, and leaves.
+    /// Has a permit while a task waits for a place. A late handshake takes it, and leaves.
     wanted: Semaphore,
 }
 
@@ -53,7 +53,7 @@ impl Places {
     }
 }
 
-/// A place is wanted until this is dropped.
+/// Marks a place as wanted until it is dropped.
 struct Wanted<'a>(&'a Semaphore);
 
 impl<'a> Wanted<'a> {
@@ -71,7 +71,7 @@ impl Drop for Wanted<'_> {
     }
 }
 
-/// A handshake's place, given back when dropped.
+/// The place of a handshake, given back on drop.
 #[derive(Debug)]
 pub(super) struct Place<'a> {
     places: &'a Places,
@@ -79,7 +79,7 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Runs a step of the handshake; an error if it is late and the place is wanted.
+    /// Runs a step of the handshake; returns an error if it is late and the place is wanted.
     pub(super) async fn keep_for<T>(
         &self,
         step: impl Future<Output = Result<T>>,
@@ -111,7 +111,7 @@ impl Place<'_> {
                 late.forget();
                 return Ok(());
             }
-            // It spoke while no place was wanted: another handshake may be late.
+            // Its client has sent a message meanwhile: another handshake may be late.
         }
         let waited = Duration::from_nanos(clock::now() - begun);
         sleep(SLOW.saturating_sub(waited)).await?;

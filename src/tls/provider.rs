@@ -1,4 +1,4 @@
-//! Which cryptography TLS uses: a value, or what the features compiled in. Never a process default.
+//! The choice of cryptography for TLS: a value, or the enabled features. Never a process default.
 
 use std::sync::Arc;
 
@@ -8,11 +8,12 @@ use crate::error::Result;
 #[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
 use crate::error::TlsError;
 
-/// The crypto provider of the enabled features: AWS-LC with `aws-lc-rs`, else ring with `ring`.
+/// Returns the crypto provider of the enabled features: AWS-LC with `aws-lc-rs`, else ring with
+/// `ring`.
 ///
-/// Configurations use it unless they are given another with `provider(..)`. With both features it
-/// is AWS-LC, since `ring` is a default and whoever names the other one wants it. rustls' process
-/// default is neither read nor set.
+/// Configurations use it unless `provider(..)` sets another one. If both features are on it is
+/// AWS-LC: `ring` is a default feature, so a program that enables the other one wants that. rustls'
+/// process default is neither read nor set.
 ///
 /// # Errors
 ///

@@ -1,10 +1,10 @@
-//! The certificate authorities that the system trusts: where they lie, and what the environment
-//! says of that.
+//! The certificate authorities that the system trusts: their places, and the environment variables
+//! for them.
 //!
-//! `SSL_CERT_FILE` and `SSL_CERT_DIR` name what they name to OpenSSL; but whoever sets one of them
-//! gets that and nothing else, where OpenSSL keeps the usual place of the other. Without them it is
-//! the first bundle found in the usual places, and only if there is none, the usual folders of
-//! single files.
+//! `SSL_CERT_FILE` and `SSL_CERT_DIR` have the same meaning as for OpenSSL, with one difference: if
+//! only one of them is set, only that place is used, where OpenSSL still uses the default place of
+//! the other. Without them the first bundle in the usual places is used, and only if there is none,
+//! the usual folders of single files.
 
 use std::collections::HashSet;
 use std::env;
@@ -18,7 +18,7 @@ use rustls::pki_types::CertificateDer;
 use super::pem::Pem;
 use crate::error::{Result, TlsError};
 
-/// Bundles, the most usual first: Debian, Arch and Alpine; Fedora and RHEL; openSUSE; older RHEL;
+/// Bundles, the most common first: Debian, Arch and Alpine; Fedora and RHEL; openSUSE; older RHEL;
 /// macOS, OpenBSD and FreeBSD; FreeBSD's package.
 const BUNDLES: &[&str] = &[
     "/etc/ssl/certs/ca-certificates.crt",
@@ -37,24 +37,23 @@ const FOLDERS: &[&str] = &[
     "/usr/share/certs/trusted",
 ];
 
-/// The certificates that the system trusts.
+/// Returns the certificates that the system trusts.
 ///
-/// Those of the file `SSL_CERT_FILE` and the folders `SSL_CERT_DIR` (separated by `:`) if either is
-/// set and not empty; else those of the first bundle or folder found in the usual places of Linux
-/// distributions and BSDs. With the feature `native-certs`, on macOS, those of the keychain
+/// They are those of the file `SSL_CERT_FILE` and the folders `SSL_CERT_DIR` (separated by `:`) if
+/// either is set and not empty; else those of the first bundle or folder in the usual places of
+/// Linux distributions and BSDs. With the feature `native-certs`, on macOS, those of the keychain
 /// come first.
 ///
-/// It is what client configurations trust unless told otherwise; [`client_config`] with
-/// `system_roots()` adds to it. Blocks while it reads, for about a
-/// millisecond with the 144 roots of Debian.
+/// Client configurations trust them by default; [`client_config`] with `system_roots()` adds them.
+/// It blocks while it reads.
 ///
 /// [`client_config`]: super::client_config
 ///
 /// # Errors
 ///
-/// [`Error::Tls`](crate::Error::Tls) if no certificate was found: it names the places looked at and
-/// what to do. A certificate that cannot be used is passed over as long as there are others, except
-/// in a file that `SSL_CERT_FILE` names.
+/// [`Error::Tls`](crate::Error::Tls) if no certificate was found: it names the searched places and
+/// a remedy. An invalid certificate is ignored as long as there are others, except in a file that
+/// `SSL_CERT_FILE` names.
 ///
 /// # Examples
 ///
@@ -76,7 +75,7 @@ pub fn system_roots() -> Result<RootCertStore> {
     from_usual_places(BUNDLES, FOLDERS)
 }
 
-/// What the two variables name, and nothing else.
+/// Reads the files and folders of the two variables, and no others.
 fn from_environment(file: Option<&OsStr>, folders: Option<&OsStr>) -> Result<RootCertStore> {
     let mut found = Found::default();
     let mut named = Vec::new();
@@ -102,7 +101,7 @@ fn from_environment(file: Option<&OsStr>, folders: Option<&OsStr>) -> Result<Roo
     })
 }
 
-/// The first bundle that has a certificate, else the first such folder.
+/// Reads the first bundle that has a certificate, else the first such folder.
 fn from_usual_places(bundles: &[&str], folders: &[&str]) -> Result<RootCertStore> {
     let mut found = Found::default();
     for path in bundles {
@@ -140,10 +139,10 @@ fn from_keychain() -> Result<RootCertStore> {
     })
 }
 
-/// What was gathered so far.
+/// The certificates found so far.
 struct Found {
     roots: RootCertStore,
-    /// What is in there: a folder often has the bundle beside its parts.
+    /// All certificates in it: a folder often has the bundle beside its parts.
     seen: HashSet<CertificateDer<'static>>,
 }
 
@@ -157,7 +156,7 @@ impl Default for Found {
 }
 
 impl Found {
-    /// Takes what can be used, once: system bundles have certificates that no verifier likes.
+    /// Adds the usable ones, once each: system bundles have certificates that no verifier accepts.
     fn add(&mut self, certificates: Vec<CertificateDer<'static>>) {
         let fresh = certificates
             .into_iter()
@@ -171,7 +170,8 @@ impl Found {
         }
     }
 
-    /// A file that is there under several names, as in OpenSSL's folders of hashes, counts once.
+    /// Adds the files of a folder. A file with several names, as in OpenSSL's folders of hashes,
+    /// counts once.
     fn add_folder(&mut self, folder: &Path) {
         let Ok(entries) = fs::read_dir(folder) else {
             return;
@@ -201,7 +201,7 @@ mod tests {
     use std::fs::File;
     use std::io::Write;
 
-    /// A root that certificates are made with elsewhere; here it only has to be one.
+    /// A root; no certificate is issued with it here.
     fn root(name: &str) -> String {
         let mut params = rcgen::CertificateParams::new(Vec::new()).expect("no names");
         params
@@ -230,7 +230,7 @@ mod tests {
         let found = from_usual_places(&[&none, &empty, &bundle], &[&folder]).expect("two");
         assert_eq!(found.len(), 2);
 
-        // What no verifier likes, and a section that was cut off, do not take the others along.
+        // An invalid certificate, and a section that was cut off, do not affect the others.
         let hollow = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         let cut_off = "-----BEGIN CERTIFICATE-----\nAAAA\n";
         let text = [hollow, &root("one"), cut_off, &root("two"), cut_off].concat();
@@ -249,7 +249,7 @@ mod tests {
         ] {
             assert!(error.contains(part), "{error}");
         }
-        // Under two names, as OpenSSL's folders have them; beside it something else, and a folder.
+        // Under two names, as in OpenSSL's folders; beside it another file, and a folder.
         let file = Path::new(&folder).join("three.pem");
         write(&file, &root("three"));
         std::os::unix::fs::symlink(&file, Path::new(&folder).join("1234.0")).expect("a link");

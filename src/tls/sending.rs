@@ -1,5 +1,5 @@
-//! Sending through a TLS connection, and ending our direction: plaintext into records, records into
-//! the stream below.
+//! Sending in a TLS connection, and ending our direction: plaintext to records, records to the
+//! stream below.
 
 use std::future::poll_fn;
 use std::io::IoSlice;
@@ -15,10 +15,10 @@ use crate::runtime::place::Place;
 use crate::stream::ByteStream;
 
 impl<S: ByteStream> Session<S> {
-    /// Hands over what no sender does, without waiting for it.
+    /// Hands over data that no sender hands over, without waiting for it.
     pub(super) fn hand_over_beside(&self, cx: &mut Context<'_>) {
         if !self.sending.is_held() && self.has_left() && !self.state.borrow().held_back {
-            // An error of sending is told to the next sender, and one of receiving to this one.
+            // The next sender gets an error of sending; the caller gets only its own errors.
             drop(self.poll_hand_over(cx));
         }
     }
@@ -36,7 +36,7 @@ impl<S: ByteStream> Session<S> {
             let mut state = self.state.borrow_mut();
             state.out.settle();
             if !self.receiving.is_held() {
-                // A peer that does not read makes this wait as long as it likes.
+                // A peer that does not read may make this wait forever.
                 state.settle_received();
             }
         }
@@ -66,7 +66,7 @@ impl<S: ByteStream> Session<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// What was put into `out` while this was taken out of it comes after it.
+    /// Puts data back that was taken out; data that was added to `out` meanwhile comes after it.
     fn put_back(&self, mut out: Buffer) {
         let mut state = self.state.borrow_mut();
         out.append(state.out.filled());
@@ -94,7 +94,7 @@ impl<S: ByteStream> Session<S> {
     ) -> Poll<Result<usize>> {
         ready!(self.begin_send(place, cx, Self::may_send))?;
         let wanted = parts.iter().map(|part| part.len()).sum::<usize>();
-        // First what an earlier send has left, but for what waits for this one.
+        // First the rest of an earlier send, except data that waits for this one.
         let waits_for_data = wanted > 0 && self.state.borrow().held_back;
         if self.has_left() && !waits_for_data {
             ready!(self.poll_hand_over(cx))?;
@@ -116,18 +116,18 @@ impl<S: ByteStream> Session<S> {
         context::poll_with(|core| place.begin(core, cx, &self.sending, || may(self)))
     }
 
-    /// Passes on what an operation that sends says, at the end of which others go on.
+    /// Ends an operation that sends: releases its claim and wakes the waiting ones.
     fn end_send<T>(&self, place: &mut Place, polled: Poll<Result<T>>) -> Poll<Result<T>> {
         if polled.is_ready() && !place.is_idle() && !place.keeps() {
             place.leave(&self.sending);
-            // What a success has left in `out` is still the sender's to hand over.
+            // After a success the sender itself still hands over the rest in `out`.
             self.hand_on(matches!(polled, Poll::Ready(Err(_))));
         }
         polled
     }
 
-    /// Wakes those that end our direction, and a receiver that may have something `left` to hand
-    /// over.
+    /// Wakes the tasks that end our direction, and a waiting receiver if data is `left` that it has
+    /// to hand over.
     fn hand_on(&self, left: bool) {
         let enders = self.enders.take();
         let receiver = match left && self.has_left() {
@@ -148,7 +148,7 @@ impl<S: ByteStream> Session<S> {
         self.end_send(place, polled)
     }
 
-    /// Says that we have finished, and hands that over.
+    /// Ends our direction with `close_notify`, and hands that over.
     pub(super) fn poll_send_eof(
         &self,
         place: &mut Place,
@@ -159,7 +159,7 @@ impl<S: ByteStream> Session<S> {
         self.announce_end(self.compatible);
         let claimed = context::poll_with(|core| Poll::Ready(place.claim(core, &self.sending)));
         if matches!(claimed, Poll::Ready(Err(Error::Busy))) && self.has_left() {
-            // The sender hands it over, and wakes this one when it leaves.
+            // The sender hands it over, and wakes this task when it leaves.
             let mut enders = self.enders.borrow_mut();
             if !enders.iter().any(|ender| ender.will_wake(cx.waker())) {
                 enders.push(cx.waker().clone());
@@ -168,7 +168,7 @@ impl<S: ByteStream> Session<S> {
             let what = &"another task's data to be sent through a TLS stream";
             return context::poll_with(|core| place.pend(core, cx, what));
         }
-        // Also after a failure: what is left is the alert that tells of it.
+        // Also after a failure: the alert that reports it may be left.
         let polled = self.poll_end(cx);
         self.end_send(place, polled)
     }
@@ -179,14 +179,14 @@ impl<S: ByteStream> Session<S> {
         if self.compatible {
             return Poll::Ready(Ok(()));
         }
-        // Nothing else tells the peer.
+        // Otherwise the peer would not see the end.
         let mut below = self.send_below.take();
         let polled = self.inner.poll_send_eof(&mut below, cx);
         self.send_below.set(below);
         polled
     }
 
-    /// Ends our direction; says so if `aloud`.
+    /// Ends our direction; with `close_notify` if `aloud`.
     pub(super) fn announce_end(&self, aloud: bool) {
         let mut state = self.state.borrow_mut();
         if !state.eof {
@@ -206,7 +206,7 @@ impl<S: ByteStream> Session<S> {
         }
     }
 
-    /// Does `step` while everything that is to be sent is handed over: a peer that does the same
+    /// Runs `step` while everything that is to be sent is handed over: a peer that does the same
     /// may not read until it has sent.
     pub(super) async fn while_handing_over<T>(
         &self,
@@ -215,7 +215,7 @@ impl<S: ByteStream> Session<S> {
         poll_fn(|cx| {
             let sent = self.poll_hand_over(cx);
             match (step(cx), sent) {
-                // What the peer has said before it left says why it did.
+                // The peer's last message may have the reason; so receiving decides.
                 (Poll::Pending, Poll::Ready(Err(error))) => Poll::Ready(Err(error)),
                 (polled, _) => polled,
             }

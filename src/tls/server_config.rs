@@ -1,4 +1,4 @@
-//! Configurations for servers: who we are, under which names, and whom we ask to say who they are.
+//! Configurations for servers: certificates by name, and the verification of client certificates.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use super::identity::Identity;
 use super::shared_options::{SharedOptions, no_versions, shared_options};
 use crate::error::{Error, Result, TlsError};
 
-/// A server's configuration: a certificate for everybody, others by name; TLS 1.2 and 1.3; sessions
+/// A server's configuration: a default certificate, and others by name; TLS 1.2 and 1.3; sessions
 /// are resumed.
 ///
-/// What it makes is a [`rustls::ServerConfig`]; one that was made with rustls itself does as well.
+/// It makes a [`rustls::ServerConfig`]; one that was made with rustls itself works as well.
 ///
 /// # Examples
 ///
@@ -41,7 +41,7 @@ pub fn server_config() -> ServerConfigBuilder {
     ServerConfigBuilder::default()
 }
 
-/// A server's configuration in the making; see [`server_config`].
+/// A builder of a server's configuration; see [`server_config`].
 #[derive(Default)]
 #[must_use = "nothing is read or checked before `build()`"]
 pub struct ServerConfigBuilder {
@@ -55,13 +55,13 @@ pub struct ServerConfigBuilder {
 }
 
 impl ServerConfigBuilder {
-    /// Who we are to clients that ask for no name, or for one not given to
-    /// [`host_files`](Self::host_files): a certificate chain, ours first, and its key, as PEM
-    /// files. Without it such clients are refused.
+    /// Sets the certificate for clients that send no name, or a name without a certificate of
+    /// [`host_files`](Self::host_files): a certificate chain, the server's own first, and its key,
+    /// as PEM files. Without it such clients are refused.
     #[doc(alias = "load_cert_chain")]
     pub fn certificate_files(mut self, chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         let (chain, key) = (chain.into(), key.into());
-        self.identities.everybody = Some(Identity::Files { chain, key });
+        self.identities.fallback = Some(Identity::Files { chain, key });
         self
     }
 
@@ -71,12 +71,13 @@ impl ServerConfigBuilder {
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
     ) -> Self {
-        self.identities.everybody = Some(Identity::Values { chain, key });
+        self.identities.fallback = Some(Identity::Values { chain, key });
         self
     }
 
-    /// Who we are to clients that ask for this name (SNI). `*.example.org` stands for every name
-    /// with one label more than `example.org`, unless there is a certificate for the name itself.
+    /// Sets the certificate for clients that send this name (SNI). `*.example.org` matches every
+    /// name with one label more than `example.org`, unless there is a certificate for the name
+    /// itself.
     #[doc(alias = "sni_callback")]
     pub fn host_files(
         mut self,
@@ -102,14 +103,14 @@ impl ServerConfigBuilder {
         self
     }
 
-    /// Reads the files of [`certificate_files`](Self::certificate_files) and
-    /// [`host_files`](Self::host_files) anew when they have changed, so that a renewed certificate
-    /// needs no restart. A handshake looks for changes, but not more than once in `every`.
+    /// Reloads the files of [`certificate_files`](Self::certificate_files) and
+    /// [`host_files`](Self::host_files) when they have changed, so that a renewed certificate needs
+    /// no restart. A handshake checks for changes, but not more than once in `every`.
     ///
-    /// While the new files are no good, the certificates from before stay in use, and `on_error`
-    /// is called with the error, once for each change. Looking and reading block the thread, as
-    /// [`build`](Self::build) does. Those of [`client_ca_file`](Self::client_ca_file) are not
-    /// looked at again.
+    /// If the new files are invalid, the earlier certificates stay in use, and `on_error` is called
+    /// with the error, once for each change. Checking and reading block the thread, as
+    /// [`build`](Self::build) does. The files of [`client_ca_file`](Self::client_ca_file) are not
+    /// reloaded.
     ///
     /// # Examples
     ///
@@ -133,8 +134,8 @@ impl ServerConfigBuilder {
         self
     }
 
-    /// Asks clients for a certificate issued by one of this PEM file, and refuses those without.
-    /// May be called more than once.
+    /// Requests from clients a certificate that an issuer of this PEM file has issued, and refuses
+    /// clients without one. It may be called more than once.
     #[doc(alias = "CERT_REQUIRED")]
     pub fn client_ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.client_cas.push(path.into());
@@ -147,26 +148,26 @@ impl ServerConfigBuilder {
         self
     }
 
-    /// Lets clients without a certificate in all the same: look at what the peer has shown.
+    /// Accepts clients without a certificate, too: check the peer's certificate.
     #[doc(alias = "CERT_OPTIONAL")]
     pub fn client_certificate_optional(mut self) -> Self {
         self.client_may_be_unknown = true;
         self
     }
 
-    /// Gives sessions to the clients as encrypted tickets, so that none are kept here and several
+    /// Gives sessions to the clients as encrypted tickets, so that none are stored here and several
     /// servers may share them. rustls has such ticketers in its providers' modules.
     pub fn ticketer(mut self, ticketer: Arc<dyn ProducesTickets>) -> Self {
         self.ticketer = Some(ticketer);
         self
     }
 
-    /// Reads the files, and makes the configuration. Blocks while it reads.
+    /// Reads the files, and makes the configuration. It blocks while it reads.
     ///
     /// # Errors
     ///
-    /// [`Error::Tls`](crate::Error::Tls), which names the file and what is wrong with it, or the
-    /// option that cannot be met: no certificate, a host's name that its certificate is not for.
+    /// [`Error::Tls`](crate::Error::Tls), which names the file and its fault, or the option that
+    /// cannot be satisfied: no certificate, a host's name that its certificate is not for.
     pub fn build(self) -> Result<Arc<ServerConfig>> {
         let provider = self.shared.provider()?;
         let verifier = self.verifier(&provider)?;
@@ -195,8 +196,8 @@ impl ServerConfigBuilder {
     fn verifier(&self, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>> {
         if self.client_cas.is_empty() && self.client_roots.is_empty() {
             if self.client_may_be_unknown {
-                let what = "client certificates are asked for, but nobody is named who issues \
-                            them: call `client_ca_file(..)` too";
+                let what = "client certificates are asked for, but no issuer of them is set: \
+                            call `client_ca_file(..)` too";
                 return Err(TlsError::new(what).into());
             }
             return Ok(WebPkiClientVerifier::no_client_auth());
@@ -223,10 +224,10 @@ impl ServerConfigBuilder {
 
 shared_options! {
     ServerConfigBuilder,
-    /// The protocols to speak (ALPN), the most wanted first: `["h2", "http/1.1"]`. Clients that
+    /// The supported protocols (ALPN), in order of preference: `["h2", "http/1.1"]`. Clients that
     /// offer protocols, but none of these, are refused (RFC 7301).
     alpn,
-    /// How many sessions are kept in memory for resumption, 256 by default and 65,536 at most; 0
-    /// switches it off. TLS 1.3 takes two for each connection.
+    /// The number of sessions that are stored in memory for resumption, 256 by default and 65,536
+    /// at most; 0 disables resumption. TLS 1.3 uses two for each connection.
     sessions
 }

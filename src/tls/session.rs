@@ -1,4 +1,4 @@
-//! A TLS connection over a byte stream, in polls: what it keeps, and receiving.
+//! A TLS connection over a byte stream, in polls: its state, and receiving.
 //!
 //! ```text
 //!   receiver ──> inner.receive ──> incoming ──> machine ──> plaintext
@@ -7,15 +7,15 @@
 //!   sender ────> plaintext ──> machine ──────────> out ──> inner.send   (what waits)
 //! ```
 //!
-//! Always true:
+//! Invariants:
 //!
 //! * Everything is in `State` between two polls, and the places in the stream below are the
-//!   session's: all ciphertext is in `out`, in order, whichever operation hands it over.
+//!   session's: all ciphertext is in `out`, in order, no matter which operation hands it over.
 //! * Plaintext leaves the state in the poll that returns it.
-//! * While a sender waits, it hands over what is in `out`; when it leaves, a receiver that waits
-//!   takes over. So a receive that no task polls holds up no sender, and what receiving produced
-//!   (an alert, a key update) waits for no sender.
-//! * While nothing comes, no memory is held for what may come.
+//! * A waiting sender hands over the data in `out`; when it leaves, a waiting receiver takes over.
+//!   So a receive that is not polled delays no sender, and messages that result from receiving (an
+//!   alert, a key update) wait for no sender.
+//! * While no data comes, no memory is used for it.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -31,17 +31,17 @@ use crate::runtime::place::{Claim, Place};
 use crate::stream::{ByteStream, no_room};
 use crate::sys::room::Room;
 
-/// What a receive takes from the stream below at once, at least: a record and some more. What lies
-/// behind it is received without a copy.
+/// The smallest size of a receive from the stream below: a record and some more. The bytes after
+/// that record are received without a copy.
 const RECEIVE_MIN: usize = 16_384 + 512;
 
-/// The most: two records.
+/// The largest size: two records.
 const RECEIVE_MOST: usize = 32_768 + 512;
 
 pub(super) struct Session<S> {
     pub(super) inner: S,
     pub(super) state: RefCell<State>,
-    /// Whether the end has to be announced, by us and by the peer.
+    /// Whether `close_notify` is required, from both sides.
     pub(super) compatible: bool,
     pub(super) aborted: Cell<bool>,
     pub(super) receiving: Claim,
@@ -49,11 +49,12 @@ pub(super) struct Session<S> {
     /// The places in the stream below.
     pub(super) receive_below: Cell<Place>,
     pub(super) send_below: Cell<Place>,
-    /// The stream below took something that it may not have handed over.
+    /// The stream below has accepted data that it may not have handed over.
     pub(super) left_below: Cell<bool>,
-    /// The receiver that waits, if one does.
+    /// The waker of the waiting receiver, if there is one.
     pub(super) receiver: RefCell<Option<Waker>>,
-    /// Those that end our direction while another task sends, and wait for what it hands over.
+    /// The wakers of tasks that end our direction while another task sends, and wait until it has
+    /// handed over.
     pub(super) enders: RefCell<Vec<Waker>>,
 }
 
@@ -112,7 +113,7 @@ impl<S: ByteStream> Session<S> {
         loop {
             if self.drain(cx, room)? {
                 if !waited {
-                    // What the stream below does counts already.
+                    // The operation of the stream below has already counted.
                     context::finished();
                 }
                 return Poll::Ready(Ok(()));
@@ -122,7 +123,7 @@ impl<S: ByteStream> Session<S> {
         }
     }
 
-    /// Moves plaintext into the room; false if there is none yet.
+    /// Moves plaintext into the room; returns false if there is none yet.
     fn drain(&self, cx: &mut Context<'_>, room: &mut Room<'_>) -> Result<bool> {
         let ended = {
             let mut state = self.state.borrow_mut();
@@ -133,17 +134,17 @@ impl<S: ByteStream> Session<S> {
             state.end(self.compatible)
         };
         if ended.is_err() {
-            // An alert says why.
+            // An alert may have the reason.
             self.hand_over_beside(cx);
         }
         ended.map(|()| false)
     }
 
-    /// Gets more ciphertext, or notes the end of the stream below; hands over what is left behind
-    /// while it waits.
+    /// Receives more ciphertext, or records the end of the stream below; hands over the rest of
+    /// `out` while it waits.
     pub(super) fn poll_below(&self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         self.open()?;
-        // Taken out while others' code may run, which must not find the state borrowed.
+        // Taken out: foreign code may run, which must not find the state borrowed.
         let mut incoming = take(&mut self.state.borrow_mut().incoming);
         let memory = incoming.room(RECEIVE_MIN);
         let size = memory.len().min(RECEIVE_MOST);
@@ -164,7 +165,7 @@ impl<S: ByteStream> Session<S> {
                 self.hand_over_beside(cx);
                 Poll::Pending
             }
-            // No error yet: what came before it may say that it ends.
+            // No error yet: `close_notify` may have come before it.
             Poll::Ready(Err(Error::EndOfStream)) => {
                 self.state.borrow_mut().truncated = true;
                 Poll::Ready(Ok(()))

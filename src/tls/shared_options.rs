@@ -1,4 +1,4 @@
-//! What client and server configurations have in common: provider, versions, ALPN, key log.
+//! The options that client and server configurations share: provider, versions, ALPN, key log.
 
 use std::env;
 use std::fs::OpenOptions;
@@ -12,14 +12,14 @@ use rustls::{KeyLog, KeyLogFile, SupportedProtocolVersion};
 use super::provider::default_provider;
 use crate::error::{Error, Result, TlsError};
 
-/// How many sessions are kept for resumption unless told otherwise.
+/// The number of sessions that are stored for resumption, by default.
 const SESSIONS: usize = 256;
 
-/// The largest number: rustls makes room for all of them at once.
+/// The largest number: rustls allocates memory for all of them at once.
 const SESSIONS_MAX: usize = 65_536;
 
-/// The bytes of all ALPN protocols together, each with one for its length: the message that has
-/// them ends at 65,535, and has much else. RFC 7301.
+/// The bytes of all ALPN protocols together, each with one for its length: the message with them is
+/// limited to 65,535 bytes, and has other contents. RFC 7301.
 const ALPN_MAX: usize = 32_768;
 
 #[derive(Debug)]
@@ -44,17 +44,18 @@ impl Default for SharedOptions {
 }
 
 impl SharedOptions {
-    /// The provider that was given, or that of the features.
+    /// Returns the given provider, or that of the features.
     pub(super) fn provider(&self) -> Result<Arc<CryptoProvider>> {
         self.provider.clone().map_or_else(default_provider, Ok)
     }
 
-    /// How many sessions are to be kept.
+    /// Returns the number of sessions to be stored.
     pub(super) fn bounded_sessions(&self) -> usize {
         self.sessions.min(SESSIONS_MAX)
     }
 
-    /// The ALPN protocols, if each can be one (RFC 7301: 1 to 255 bytes), and all can be told.
+    /// Returns the ALPN protocols, if each is valid (RFC 7301: 1 to 255 bytes), and all fit into a
+    /// message.
     pub(super) fn checked_alpn(&self) -> Result<Vec<Vec<u8>>> {
         let mut lengths = self.alpn.iter().map(Vec::len);
         if let Some(odd) = lengths.clone().find(|length| !(1..=255).contains(length)) {
@@ -72,16 +73,17 @@ impl SharedOptions {
         Ok(self.alpn.clone())
     }
 
-    /// Whoever asked for it gets the secrets of every connection into the file SSLKEYLOGFILE.
+    /// Returns the key log, if it was requested: it writes the secrets of every connection to the
+    /// file SSLKEYLOGFILE.
     pub(super) fn key_log(&self) -> Result<Option<Arc<dyn KeyLog>>> {
         if !self.key_log_file {
             return Ok(None);
         }
         if let Some(path) = env::var_os("SSLKEYLOGFILE").filter(|path| !path.is_empty()) {
-            // rustls would only log that it cannot.
+            // rustls would only log the failure.
             let path = Path::new(&path);
             let mut options = OpenOptions::new();
-            // What it will hold opens every connection, so no other user may read it.
+            // Its contents decrypt every connection, so no other user may read it.
             options.append(true).create(true).mode(0o600);
             options.open(path).map_err(|error| {
                 let what = format!("SSLKEYLOGFILE: {} cannot be written", path.display());
@@ -92,7 +94,7 @@ impl SharedOptions {
     }
 }
 
-/// The methods of a builder for these options, which it has in its field `shared`.
+/// Declares the methods for these options, for a builder with a field `shared`.
 macro_rules! shared_options {
     ($builder:ident, $(#[$alpn:meta])* alpn, $(#[$sessions:meta])* sessions) => {
         impl $builder {
@@ -110,7 +112,7 @@ macro_rules! shared_options {
                 self
             }
 
-            /// The TLS versions to speak, by default 1.2 and 1.3.
+            /// The TLS versions to use, by default 1.2 and 1.3.
             #[doc(alias = "minimum_version")]
             pub fn versions(
                 mut self,
@@ -120,7 +122,7 @@ macro_rules! shared_options {
                 self
             }
 
-            /// The cryptography to use, in place of
+            /// The cryptography to use, instead of
             /// [`default_provider`](crate::tls::default_provider).
             pub fn provider(
                 mut self,
@@ -131,8 +133,9 @@ macro_rules! shared_options {
             }
 
             /// Appends the secrets of every connection to the file that `SSLKEYLOGFILE` names, if
-            /// it names one: that file is enough to read everything. For looking into connections
-            /// with Wireshark. A file that cannot be written is an error of [`build`](Self::build).
+            /// it is set: with that file all data can be decrypted. It is for the analysis of
+            /// connections with Wireshark. A file that cannot be written is an error of
+            /// [`build`](Self::build).
             #[doc(alias = "keylog_filename")]
             pub fn key_log_file(mut self) -> Self {
                 self.shared.key_log_file = true;
@@ -149,7 +152,7 @@ macro_rules! shared_options {
 }
 pub(super) use shared_options;
 
-/// The versions cannot be had with the provider's cipher suites.
+/// The error if the provider has no cipher suite for the versions.
 pub(super) fn no_versions(error: rustls::Error) -> Error {
     let what = "no TLS version is left: name one, and one that the crypto provider has";
     TlsError::new(what).caused_by(error).into()

@@ -1,5 +1,5 @@
-//! What a TLS connection holds between two awaits: the machine, what came, what is to go, and how
-//! it ended. Nothing here waits.
+//! The state of a TLS connection between two awaits: the machine, received and unsent bytes, its
+//! ends. Nothing here waits.
 
 use std::io::{self, IoSlice};
 
@@ -9,39 +9,40 @@ use super::machine::{Act, Machine, Stop, Write};
 use crate::error::{Error, OsError, Result};
 use crate::sys::room::Room;
 
-/// The bytes of plaintext in a record, at most.
+/// The largest plaintext of a record.
 const RECORD: usize = 16_384;
 
-/// How much plaintext is encrypted before it has to be handed over: what a cancelled send may
-/// have given to the session without having sent it. A peer that reads nothing makes a connection
-/// hold as much. Four records in place of two are slower (row `tls-send` of the benchmarks).
+/// The amount of plaintext that is encrypted before it has to be handed over: a cancelled send may
+/// have given this much to the session without having sent it. If the peer reads nothing, a
+/// connection stores as much. Four records instead of two are slower (row `tls-send` of the
+/// benchmarks).
 pub(super) const AHEAD: usize = 2 * RECORD;
 
 pub(super) struct State {
     pub(super) machine: Machine,
-    /// Ciphertext that came and was not processed.
+    /// Ciphertext that was received and not processed.
     pub(super) incoming: Buffer,
-    /// Plaintext that nobody has received yet: the rest of a record.
+    /// Plaintext that was not received by a task yet: the rest of a record.
     pub(super) plain: Buffer,
     /// Ciphertext to be handed over, in order.
     pub(super) out: Buffer,
-    /// What is in `out` may wait for the first data: a server's session tickets.
+    /// The contents of `out` may wait for the first data: a server's session tickets.
     pub(super) held_back: bool,
-    /// What the machine failed with; for good.
+    /// The error that the machine has failed with; permanent.
     failed: Option<rustls::Error>,
-    /// The peer has finished in order.
+    /// The peer has sent `close_notify`.
     pub(super) peer_closed: bool,
-    /// The stream below ended, and the peer had not said so before.
+    /// The stream below has ended without `close_notify` of the peer.
     pub(super) truncated: bool,
-    /// We have finished.
+    /// Our direction has ended.
     pub(super) eof: bool,
-    /// But that could not be said.
+    /// But `close_notify` could not be written.
     mute: bool,
-    /// How many of the bytes that were put into `out` last are TLS's own, and no data.
+    /// The number of bytes among those put into `out` last that are TLS's own, not data.
     pub(super) own: usize,
 }
 
-/// What a connection that closes leaves behind.
+/// The rest of a connection that closes.
 pub(super) struct Left {
     /// Bytes that were not handed over.
     pub(super) unsent: usize,
@@ -66,7 +67,7 @@ impl State {
         }
     }
 
-    /// What the machine failed with.
+    /// Returns the error that the machine has failed with.
     #[inline]
     pub(super) fn failure(&self) -> Result<()> {
         match &self.failed {
@@ -75,7 +76,7 @@ impl State {
         }
     }
 
-    /// Moves as much plaintext into `room` as is there and fits.
+    /// Moves as much plaintext into `room` as fits.
     pub(super) fn drain(&mut self, room: &mut Room<'_>) {
         if !self.plain.is_empty() {
             let took = room.put(self.plain.filled());
@@ -99,19 +100,19 @@ impl State {
             }
         }
         if self.incoming.is_empty() {
-            // Who received may not come back soon.
+            // The next receive may come much later.
             self.incoming.release();
         }
     }
 
-    /// Gives back the memory that what came does not fill: before a wait in which no task receives.
+    /// Gives back memory that is not filled: before a wait in which no task receives.
     pub(super) fn settle_received(&mut self) {
         self.incoming.settle();
         self.plain.settle();
     }
 
-    /// Whether the machine is to be asked at all: it may give more, and there is room for that.
-    /// It is for nothing if nothing came and nothing is to be sent.
+    /// Returns whether to run the machine: it may have more plaintext, and there is room for it. If
+    /// nothing came and nothing is to be sent, it has none.
     fn may_give(&self, room: &Room<'_>) -> bool {
         let idle = self.incoming.is_empty() && !self.machine.common().wants_write();
         !idle && room.remaining() > 0 && self.failed.is_none() && !self.peer_closed
@@ -132,11 +133,11 @@ impl State {
 
     fn fail(&mut self, error: rustls::Error) {
         self.failed = Some(error);
-        // The alert is not to wait for data that will never come.
+        // The alert must not wait for data that will never come.
         self.held_back = false;
     }
 
-    /// One step of a handshake: true if more has to come from the peer.
+    /// Runs one step of a handshake; returns true if more has to come from the peer.
     pub(super) fn shake(&mut self) -> Result<bool, rustls::Error> {
         let mut keep = Keep {
             plain: &mut self.plain,
@@ -156,7 +157,7 @@ impl State {
         Ok(stop == Stop::Blocked)
     }
 
-    /// Encrypts as much of `parts` as may wait to be sent, and tells how much.
+    /// Encrypts as much of `parts` as may wait to be sent, and returns the number of bytes.
     pub(super) fn encrypt(&mut self, parts: &[IoSlice<'_>]) -> Result<usize> {
         self.own = 0;
         let (first, count) = (parts.first().map_or(&[][..], |part| part), parts.len());
@@ -164,7 +165,7 @@ impl State {
             let part = &first[..first.len().min(AHEAD)];
             return self.write(|write| write.encrypt(part)).map(|()| part.len());
         }
-        // Several pieces in one record.
+        // Puts several pieces into one record.
         let mut gathered = Buffer::default();
         for part in parts {
             let left = RECORD - gathered.len();
@@ -174,7 +175,7 @@ impl State {
         self.write(|write| write.encrypt(part)).map(|()| part.len())
     }
 
-    /// We have finished: puts `close_notify` behind what is to be sent.
+    /// Ends our direction: appends `close_notify` to the data to be sent.
     pub(super) fn finish(&mut self) {
         let before = self.out.len();
         let finished = self.write(|write| write.close_notify());
@@ -183,7 +184,7 @@ impl State {
         self.machine.finished |= !self.mute;
     }
 
-    /// An error if our end could not be said.
+    /// Returns an error if `close_notify` could not be written.
     pub(super) fn is_announced(&self) -> Result<()> {
         self.failure()?;
         match self.mute {
@@ -192,7 +193,7 @@ impl State {
         }
     }
 
-    /// Processes what came, which cannot be passed over, until something can be written.
+    /// Processes received data, which has to come first, until something can be written.
     fn write(
         &mut self,
         write: impl FnMut(&mut dyn Write) -> Result<(), rustls::Error>,
@@ -227,14 +228,15 @@ impl State {
         }
     }
 
-    /// How receiving has ended, once all plaintext is out. `compatible`: the peer has to say so.
+    /// Returns the end of receiving, after all plaintext. If `compatible`, the peer must have sent
+    /// `close_notify`.
     pub(super) fn end(&self, compatible: bool) -> Result<()> {
         self.failure()?;
         if self.peer_closed {
             return Err(Error::EndOfStream);
         }
         if self.truncated {
-            // Inside a record it is an accident in any case.
+            // An end inside a record is an error in any case.
             if compatible || !self.incoming.is_empty() {
                 return Err(truncated());
             }
@@ -244,14 +246,14 @@ impl State {
     }
 }
 
-/// The stream below ended, but the peer had not said that it would.
+/// The error if the stream below has ended without `close_notify` of the peer.
 pub(super) fn truncated() -> Error {
     let message = "the connection ended without TLS's close_notify: data may be missing";
     let cause = io::Error::new(io::ErrorKind::UnexpectedEof, message);
     Error::Broken(OsError::new("receive from", cause).at("the TLS peer"))
 }
 
-/// Plaintext goes to who receives; what does not fit is kept.
+/// Delivers plaintext to the receiver; stores the part that does not fit.
 struct Deliver<'a, 'r> {
     room: &'a mut Room<'r>,
     plain: &'a mut Buffer,
@@ -269,7 +271,7 @@ impl Act for Deliver<'_, '_> {
     }
 }
 
-/// Plaintext is kept: nobody receives now.
+/// Stores plaintext: no task receives now.
 struct Keep<'a> {
     plain: &'a mut Buffer,
 }
@@ -280,7 +282,7 @@ impl Act for Keep<'_> {
     }
 }
 
-/// Plaintext is kept, and something is written as soon as that is possible.
+/// Stores plaintext, and writes as soon as that is possible.
 struct Seal<'a, W> {
     plain: &'a mut Buffer,
     write: W,

@@ -1,4 +1,4 @@
-//! The TLS stream: its face, which is that of a byte stream.
+//! `TlsStream`: its public methods, which are those of a byte stream.
 
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
@@ -26,25 +26,25 @@ use crate::task::fail_after;
 
 /// TLS over any byte stream: TCP, UNIX, memory, another TLS stream.
 ///
-/// It is a byte stream itself, and keeps its laws. One task may receive while another sends, both
-/// borrowing the stream. What differs from a socket:
+/// It is a byte stream itself, and obeys its laws. One task may receive while another sends, both
+/// borrowing the stream. The differences from a socket:
 ///
 /// * The end is the peer's `close_notify`. A connection that ends without it is
 ///   [`Error::Broken`]: data may be missing. See
 ///   [`standard_compatible`](TlsHandshake::standard_compatible).
-/// * What was encrypted has to be sent as it is. A send that is cancelled has given at most 32,768
-///   bytes to the session that the peer may not have yet; they count as sent, and every later
-///   operation hands them over first. Dropping the stream then loses them.
+/// * Encrypted data has to be sent as it is. A send that is cancelled may have passed up to 32,768
+///   bytes to the session that are not sent yet; they count as sent, and every later operation
+///   hands them over first. If the stream is dropped then, they are lost.
 /// * Dropping it sends no `close_notify`, so that the peer sees a truncated connection;
 ///   [`close`](Self::close) sends it.
-/// * It has no buffers while it is idle, and at most 86,000 bytes of them while its peer sends all
-///   the time and reads nothing.
+/// * It has no buffers while it is idle, and less than 100 kB of memory while its peer floods it
+///   and reads nothing (the bound of the tests in `tls_flood.rs`).
 ///
-/// It can be sent to another thread while nobody uses it, but not be shared by threads.
+/// It can be sent to another thread while no operation uses it, but threads cannot share it.
 ///
 /// # Examples
 ///
-/// A server with a certificate made on the spot, and a client that trusts it, in memory:
+/// A server with a certificate made in place, and a client that trusts it, in memory:
 ///
 /// ```
 /// # #[cfg(feature = "ring")] {
@@ -105,13 +105,13 @@ impl<S: ByteStream> TlsStream<S> {
     /// Begins TLS as a client: the peer has to prove that it is `name`, a host name or an IP
     /// address.
     ///
-    /// If the stream has been used before, all that the peer had sent until then must have been
-    /// received: what is still in the stream is taken for TLS.
+    /// If the stream has been used before, all data that the peer had sent until then must have
+    /// been received: data that is still in the stream is taken for TLS.
     ///
     /// # Errors
     ///
-    /// [`Error::Tls`] if the name is none, the certificate is not accepted, or the two sides have
-    /// nothing in common; [`Error::Broken`] if the peer ends; those of the stream.
+    /// [`Error::Tls`] if the name is invalid, the certificate is not accepted, or the two sides
+    /// have nothing in common; [`Error::Broken`] if the peer ends; those of the stream.
     ///
     /// # Cancel safety
     ///
@@ -135,10 +135,10 @@ impl<S: ByteStream> TlsStream<S> {
 
     /// Begins TLS as a server.
     ///
-    /// If the stream has been used before, all that the peer had sent until then must have been
-    /// received: what is still in the stream is taken for TLS.
+    /// If the stream has been used before, all data that the peer had sent until then must have
+    /// been received: data that is still in the stream is taken for TLS.
     ///
-    /// There is no limit of time here; [`TlsListener`](super::TlsListener) has one, or use
+    /// It has no time limit; [`TlsListener`](super::TlsListener) has one, or use
     /// [`fail_after`](crate::fail_after). Early data is never accepted.
     ///
     /// # Errors
@@ -155,14 +155,13 @@ impl<S: ByteStream> TlsStream<S> {
         TlsHandshake::new(stream, machine)
     }
 
-    /// Ends TLS in order, and gives back the stream below and what came behind the peer's end:
-    /// the beginning of what the peer sends without TLS.
+    /// Ends TLS regularly, and returns the stream below and the bytes after the peer's end: the
+    /// beginning of the data that the peer sends without TLS.
     ///
     /// # Errors
     ///
-    /// [`Error::Tls`] if the peer sent data that was not received;
-    /// [`Error::Broken`] if it ended without saying so; those of sending and
-    /// receiving. The stream is dropped then.
+    /// [`Error::Tls`] if the peer sent data that was not received; [`Error::Broken`] if it ended
+    /// without `close_notify`; those of sending and receiving. Then the stream is dropped.
     ///
     /// # Cancel safety
     ///
@@ -192,9 +191,9 @@ impl<S: ByteStream> TlsStream<S> {
         }
     }
 
-    /// Does the last `step` within the limits of closing, and discards what comes meanwhile: a peer
-    /// may not read until it has sent. Also tells how long the stream below may take after that; a
-    /// socket below knows it.
+    /// Runs the last `step` within the limits of closing, and discards data that comes meanwhile: a
+    /// peer may not read until it has sent. Also returns the time that is left for the stream
+    /// below; for a socket below, which stores its limits, that is no limit.
     async fn in_time(
         &self,
         mut step: impl FnMut(&mut Io<&Self>, &mut Context<'_>) -> Poll<Result<()>>,
@@ -217,7 +216,7 @@ impl<S: ByteStream> TlsStream<S> {
                 let mut room = Room::exact(&mut bytes, RECEIVE_MAX);
                 match io.poll_receive(cx, &mut room) {
                     Poll::Ready(Ok(())) if !room.is_empty() => discarded += room.len(),
-                    // How receiving has ended is told by the stream below.
+                    // The stream below reports the end of receiving.
                     _ => break,
                 }
             }
@@ -238,8 +237,8 @@ impl<S: ByteStream> TlsStream<S> {
     }
 }
 
-/// The rule of [`ByteStream::close`], by what the last words of TLS and the stream below met. Only
-/// data counts: records of TLS's own may be lost.
+/// Applies the rule of [`ByteStream::close`] to the results of ending TLS and of closing the stream
+/// below. Only data counts: records of TLS's own may be lost.
 fn all_arrived(said: Result<()>, closed: Result<()>, left: Left) -> Result<()> {
     let below = closed.as_ref().map_or_else(Error::lost, |()| Some(0));
     let (lost, met) = match (said, below) {
@@ -308,7 +307,7 @@ impl<S: ByteStream> ByteStream for TlsStream<S> {
         self.session.abort();
     }
 
-    /// Hands over what is left, and breaks the stream below off without an end of TLS.
+    /// Hands over the rest, and resets the stream below without `close_notify`.
     async fn reset(&self) -> Result<()> {
         let (flushed, left) = self.in_time(|io, cx| io.poll_flush(cx)).await;
         let reset = fail_after(left, self.session.inner.reset()).await;

@@ -252,7 +252,7 @@ fn what_is_missing_is_said() {
         "{text}"
     );
     let text = said(client_config().roots(RootCertStore::empty()).build());
-    assert!(text.contains("trusts nobody"), "{text}");
+    assert!(text.contains("trusts no issuer"), "{text}");
     let server = || server_config().certificate(one.chain.clone(), one.key());
     let text = said(server().client_certificate_optional().build());
     assert!(text.contains("call `client_ca_file(..)` too"), "{text}");

@@ -122,7 +122,7 @@ fn a_certificate_that_is_refused_is_told_on_both_sides() {
     );
     has(
         &c,
-        &["the server ended the connection: it does not trust whoever issued our certificate"],
+        &["the server ended the connection: it does not trust the issuer of our certificate"],
     );
     has(
         &s,
@@ -139,6 +139,6 @@ fn a_certificate_that_is_refused_is_told_on_both_sides() {
     );
     has(
         &s,
-        &["the client ended the connection: it does not trust whoever issued our certificate"],
+        &["the client ended the connection: it does not trust the issuer of our certificate"],
     );
 }

@@ -1,4 +1,4 @@
-//! UNIX datagram sockets that were made elsewhere become ours, and ours leave the crate.
+//! Converts UNIX datagram sockets that were made elsewhere, and back.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net as unix;

@@ -1,4 +1,4 @@
-//! `TrySendError`: why an item could not be sent at once, with the item.
+//! `TrySendError`: the reason why an item could not be sent immediately, with the item.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -6,11 +6,12 @@ use std::io;
 
 use crate::error::{Error, OsError};
 
-/// Why [`send_nowait`](super::ObjectSender::send_nowait) did not send the item, which is in it.
+/// The reason why [`send_nowait`](super::ObjectSender::send_nowait) did not send the item, and the
+/// item.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TrySendError<T> {
-    /// There is no room, and nobody waits to receive.
+    /// There is no room, and no receive waits.
     WouldBlock(T),
     /// This sender was closed.
     Closed(T),
@@ -19,14 +20,14 @@ pub enum TrySendError<T> {
 }
 
 impl<T> TrySendError<T> {
-    /// The item that was not sent.
+    /// Returns the item that was not sent.
     pub fn into_inner(self) -> T {
         match self {
             Self::WouldBlock(item) | Self::Closed(item) | Self::Broken(item) => item,
         }
     }
 
-    /// The error without the item.
+    /// Returns the error without the item.
     fn reason(&self) -> Error {
         match self {
             Self::WouldBlock(_) => Error::WouldBlock,
@@ -36,7 +37,7 @@ impl<T> TrySendError<T> {
     }
 }
 
-/// What a sender is told when nobody can receive any more.
+/// The error of a send when no receiver is left.
 pub(super) fn no_receivers() -> Error {
     let cause = io::Error::from(io::ErrorKind::BrokenPipe);
     Error::Broken(OsError::new("send to", cause).at("a memory object stream without receivers"))

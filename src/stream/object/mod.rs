@@ -1,11 +1,11 @@
 //! Memory object streams: a bounded queue of values between tasks of one thread.
 //!
-//! | file | what it holds |
+//! | file | content |
 //! |---|---|
-//! | `shared.rs` | the items, and who waits |
+//! | `shared.rs` | the items, and the operations that wait |
 //! | `sender.rs` | the sending end |
 //! | `receiver.rs` | the receiving end |
-//! | `error.rs` | why an item could not be sent at once, with the item |
+//! | `error.rs` | the reason why an item could not be sent immediately, with the item |
 
 mod error;
 mod receiver;
@@ -20,10 +20,10 @@ pub use sender::ObjectSender;
 
 use shared::Shared;
 
-/// Makes a stream of values between tasks: what goes into the first comes out of the second, in
-/// order, each value once.
+/// Makes a stream of values between tasks: values sent to the first end are received from the
+/// second, in order, each once.
 ///
-/// It keeps up to `max_buffer_size` items that nobody has received yet; a send waits for room. With
+/// It buffers up to `max_buffer_size` items that were not received yet; a send waits for room. With
 /// 0 a send waits for a receiver; with `usize::MAX` it never waits. Both ends can be cloned.
 ///
 /// # Examples
@@ -61,20 +61,20 @@ pub fn create_memory_object_stream<T>(
     (sender, ObjectReceiver::new(stream))
 }
 
-/// What a memory object stream says of itself.
+/// The state of a memory object stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ObjectStreamStatistics {
-    /// How many items are there that no receiver was called for.
+    /// The number of items that are not reserved for a receive.
     pub current_buffer_used: usize,
-    /// How many there can be.
+    /// The largest number of items.
     pub max_buffer_size: usize,
-    /// How many clones of the sending end are open.
+    /// The number of open clones of the sending end.
     pub open_send_streams: usize,
-    /// How many clones of the receiving end are open.
+    /// The number of open clones of the receiving end.
     pub open_receive_streams: usize,
-    /// How many sends wait.
+    /// The number of sends that wait.
     pub tasks_waiting_send: usize,
-    /// How many receives wait.
+    /// The number of receives that wait.
     pub tasks_waiting_receive: usize,
 }

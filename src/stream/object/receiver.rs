@@ -17,7 +17,7 @@ use crate::sync::line::{InLine, Turn};
 /// The receiving end of a memory object stream; see
 /// [`create_memory_object_stream`](crate::create_memory_object_stream).
 ///
-/// When all clones are closed or dropped, what is left is dropped and senders get
+/// When all clones are closed or dropped, the remaining items are dropped and senders get
 /// [`Error::Broken`].
 #[doc(alias = "MemoryObjectReceiveStream")]
 #[doc(alias = "Receiver")]
@@ -34,14 +34,14 @@ impl<T> ObjectReceiver<T> {
         }
     }
 
-    /// Receives the next item. Receivers have their turn in the order in which they came, and each
-    /// item goes to one of them.
+    /// Receives the next item. Receives are served in the order of their calls, and each item goes
+    /// to one of them.
     ///
     /// # Errors
     ///
-    /// [`Error::EndOfStream`] when all senders are gone and nothing is left;
-    /// [`Error::Closed`] after [`close`](Self::close), unless an item had come to this receive
-    /// before; [`Error::Cancelled`], [`Error::NoRuntime`].
+    /// [`Error::EndOfStream`] if all senders are gone and no item is left; [`Error::Closed`] after
+    /// [`close`](Self::close), unless an item was already reserved for this receive;
+    /// [`Error::Cancelled`], [`Error::NoRuntime`].
     ///
     /// # Cancel safety
     ///
@@ -55,7 +55,7 @@ impl<T> ObjectReceiver<T> {
                 let item = match receiving.own.turn() {
                     Turn::Waiting => None,
                     Turn::Arrived => self.attempt(false)?,
-                    // The place is left first: a waker that panics finds all in order.
+                    // The place is left first, so that the state is consistent if a waker panics.
                     Turn::Called => self.attempt(receiving.has_item())?,
                 };
                 if let Some(item) = item {
@@ -74,7 +74,7 @@ impl<T> ObjectReceiver<T> {
     ///
     /// # Errors
     ///
-    /// As [`receive`](Self::receive), but for the end.
+    /// As [`receive`](Self::receive), except for the end.
     ///
     /// # Cancel safety
     ///
@@ -103,8 +103,8 @@ impl<T> ObjectReceiver<T> {
         Ok(item)
     }
 
-    /// Closes this clone, as dropping it does; receives that wait on it end with
-    /// [`Error::Closed`], but for those that an item has come to already, which give it.
+    /// Closes this clone, as a drop does. Receives that wait on it end with [`Error::Closed`],
+    /// unless an item is already reserved for them, which they return.
     #[doc(alias = "aclose")]
     pub fn close(&self) {
         if !self.closed.replace(true) {
@@ -118,14 +118,14 @@ impl<T> ObjectReceiver<T> {
         std::ptr::from_ref(self).addr()
     }
 
-    /// What is in the stream, and who waits.
+    /// The state of the stream: its items, ends and waiting operations.
     #[must_use]
     pub fn statistics(&self) -> ObjectStreamStatistics {
         self.stream.statistics()
     }
 }
 
-/// A receive under way.
+/// A receive in progress.
 struct Receiving<'a, T> {
     own: InLine<'a, Receivers<T>>,
     stream: &'a Shared<T>,
@@ -137,7 +137,7 @@ impl<'a, T> Receiving<'a, T> {
         Self { own, stream }
     }
 
-    /// Leaves the place; true if an item is reserved for it.
+    /// Leaves the place; returns true if an item is reserved for it.
     fn has_item(&mut self) -> bool {
         self.own.leave().is_some_and(|seat| seat.reserved)
     }
@@ -151,7 +151,7 @@ impl<T> Drop for Receiving<'_, T> {
 }
 
 impl<T> Clone for ObjectReceiver<T> {
-    /// A further receiver; that of a closed one is closed.
+    /// Makes another receiver; a clone of a closed one is closed.
     fn clone(&self) -> Self {
         let open = usize::from(!self.closed.get());
         let count = &self.stream.open_receivers;

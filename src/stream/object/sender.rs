@@ -17,7 +17,7 @@ use crate::sync::line::{InLine, Turn};
 /// The sending end of a memory object stream; see
 /// [`create_memory_object_stream`](crate::create_memory_object_stream).
 ///
-/// When all clones are closed or dropped, receivers get what is left and then the end.
+/// When all clones are closed or dropped, receivers get the remaining items and then the end.
 #[doc(alias = "MemoryObjectSendStream")]
 #[doc(alias = "Sender")]
 pub struct ObjectSender<T> {
@@ -33,28 +33,30 @@ impl<T> ObjectSender<T> {
         }
     }
 
-    /// Sends an item: waits until a receiver takes it or there is room. Senders have their turn in
-    /// the order in which they came.
+    /// Sends an item: waits until a receiver takes it or there is room. Sends are served in the
+    /// order of their calls.
     ///
     /// # Errors
     ///
-    /// [`Error::Broken`] when all receivers are gone, also while waiting; [`Error::Closed`] after
-    /// [`close`](Self::close); [`Error::Cancelled`], [`Error::NoRuntime`]. The item is dropped
-    /// then; [`send_from`](Self::send_from) gives it back.
+    /// [`Error::Broken`] if all receivers are gone, also during the wait; [`Error::Closed`] after
+    /// [`close`](Self::close); [`Error::Cancelled`], [`Error::NoRuntime`]. Then the item is
+    /// dropped; [`send_from`](Self::send_from) returns it.
     ///
     /// # Cancel safety
     ///
-    /// The item is either sent or dropped with the future; [`send_from`](Self::send_from) tells.
+    /// The item is either sent or dropped with the future; [`send_from`](Self::send_from) keeps an
+    /// item that was not sent.
     pub async fn send(&self, item: T) -> Result<()> {
         self.send_from(&mut Some(item)).await
     }
 
-    /// Sends the item that is in `item`, and takes it out when it goes: after an error, a drop or a
-    /// cancel, what is still in there was not sent. Sending nothing still checks the state.
+    /// Sends the item that is in `item`, and takes it out when it is sent: after an error, a drop
+    /// or a cancel, an item that is still there was not sent. With `None` it still checks the
+    /// state.
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send), with the item where it was.
+    /// As [`send`](Self::send); the item stays in `item`.
     ///
     /// # Cancel safety
     ///
@@ -89,7 +91,7 @@ impl<T> ObjectSender<T> {
         .await
     }
 
-    /// Sends an item if that needs no waiting.
+    /// Sends an item if that is possible without a wait.
     ///
     /// # Errors
     ///
@@ -131,28 +133,28 @@ impl<T> ObjectSender<T> {
         std::ptr::from_ref(self).addr()
     }
 
-    /// What is in the stream, and who waits.
+    /// The state of the stream: its items, ends and waiting operations.
     #[must_use]
     pub fn statistics(&self) -> ObjectStreamStatistics {
         self.stream.statistics()
     }
 }
 
-/// An item on its way, which goes back to its owner if it was not taken.
+/// An item in the line of senders, which returns to its owner if it was not taken.
 struct Offer<'a, T> {
     place: InLine<'a, Senders<T>>,
     item: &'a mut Option<T>,
 }
 
 impl<T> Offer<'_, T> {
-    /// Leaves the place; true if the item has gone. If not, it was withdrawn.
+    /// Leaves the place; returns true if the item was taken. Otherwise the send was withdrawn.
     fn has_gone(&mut self) -> bool {
         let left = self.place.leave();
         *self.item = left.and_then(|offered| offered.item);
         self.item.is_none()
     }
 
-    /// True if the item has gone.
+    /// Sends the item if possible; returns true if it was sent.
     fn put(&mut self, stream: &Shared<T>) -> bool {
         let Some(item) = self.item.take() else {
             return true;
@@ -185,7 +187,7 @@ impl<T> Drop for Offer<'_, T> {
 }
 
 impl<T> Clone for ObjectSender<T> {
-    /// A further sender; that of a closed one is closed.
+    /// Makes another sender; a clone of a closed one is closed.
     fn clone(&self) -> Self {
         let open = usize::from(!self.closed.get());
         let count = &self.stream.open_senders;

@@ -1,4 +1,4 @@
-//! What the ends of a memory object stream share: the items, and who waits.
+//! The part that the ends of a memory object stream share: the items, and the operations that wait.
 //!
 //! ```text
 //!   send ──> [ waiting senders, each with its item ] ──room──> [ items ] ──> receive
@@ -6,17 +6,18 @@
 //!            [ waiting receivers ] ──called: one of the items is reserved
 //! ```
 //!
-//! An item lies in the stream, never in the future of a receiver: a receive that is called only
-//! knows that one of the items is its own. So a receive that is dropped after it was called has
-//! taken nothing, the order stays as it was, and the turn goes to the next one. A send that waits
-//! has its item at its place in line, where a receive can take it; dropped before, it gets the item
-//! back.
+//! An item is in the stream, never in the future of a receiver: a receive that is called only knows
+//! that one of the items is reserved for it. So a receive that is dropped after it was called has
+//! taken nothing, the order does not change, and the next receive is called. The item of a waiting
+//! send is at its place in line, where a receive can take it; a send that is dropped before gets
+//! the item back.
 //!
-//! An end that is closed withdraws what waits at it: that leaves the line at once. A receive that
-//! was called before still gets its item, which the sender was told had gone.
+//! An end that is closed withdraws the operations that wait at it: they leave the line at once. A
+//! receive that was called before still gets its item, because the sender was already notified of
+//! its success.
 //!
-//! What always holds: no receive waits while an item is not reserved; no send waits while there is
-//! room, or while a receive waits.
+//! Invariants: no receive waits while an item is not reserved; no send waits while there is room,
+//! or while a receive waits.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -28,7 +29,8 @@ use crate::room;
 use crate::sync::line::Line;
 use crate::sync::wait_queue::WaitQueue;
 
-/// Which end an operation waits at: its address, which stays as long as the operation borrows it.
+/// Identifies the end that an operation waits at: its address, which is stable while it is
+/// borrowed.
 pub(super) type End = usize;
 
 /// A send in line.
@@ -42,7 +44,7 @@ pub(super) struct Offered<T> {
 pub(super) struct Senders<T>(WaitQueue<Offered<T>>);
 
 impl<T> Senders<T> {
-    /// Takes the item of the first in line.
+    /// Takes the item of the first send in line.
     fn call(&mut self) -> Option<(T, Option<Waker>)> {
         if self.0.is_empty() {
             return None;
@@ -61,7 +63,7 @@ impl<T> Line for Senders<T> {
     }
 
     fn pass_on(&mut self, _: &Offered<T>) -> Option<Waker> {
-        // The item has gone: there is nothing to hand on.
+        // The item was taken: there is nothing to pass on.
         None
     }
 }
@@ -69,7 +71,7 @@ impl<T> Line for Senders<T> {
 /// A receive in line.
 pub(super) struct Seat {
     pub(super) end: End,
-    /// It was called for an item; not so if it was withdrawn.
+    /// True if it was called for an item; false if it was withdrawn.
     pub(super) reserved: bool,
 }
 
@@ -77,17 +79,17 @@ pub(super) struct Seat {
 pub(super) struct Receivers<T> {
     items: VecDeque<T>,
     queue: WaitQueue<Seat>,
-    /// How many items are reserved, for receives that were called and have not come yet.
+    /// The number of items that are reserved for receives that were called and not polled since.
     reserved: usize,
 }
 
 impl<T> Receivers<T> {
-    /// How many items are not reserved.
+    /// Returns the number of items that are not reserved.
     fn free(&self) -> usize {
         self.items.len() - self.reserved
     }
 
-    /// Reserves an item for the first in line.
+    /// Reserves an item for the first receive in line.
     fn call(&mut self) -> Option<Option<Waker>> {
         if self.queue.is_empty() {
             return None;
@@ -115,7 +117,7 @@ impl<T> Line for Receivers<T> {
     }
 }
 
-/// What the ends share.
+/// The part that the ends share.
 pub(super) struct Shared<T> {
     max: usize,
     pub(super) senders: RefCell<Senders<T>>,
@@ -125,7 +127,7 @@ pub(super) struct Shared<T> {
 }
 
 impl<T> Shared<T> {
-    /// One sender and one receiver are open.
+    /// Starts with one sender and one receiver.
     pub(super) fn new(max: usize) -> Self {
         Self {
             max,
@@ -140,7 +142,7 @@ impl<T> Shared<T> {
         }
     }
 
-    /// Puts an item in, if there is a receiver or room for it; the waker is to be called.
+    /// Puts an item in, if there is a receiver or room for it; the caller must call the waker.
     pub(super) fn put(&self, item: T) -> Result<Option<Waker>, T> {
         let mut receivers = self.receivers.borrow_mut();
         let receiver = receivers.call();
@@ -151,15 +153,15 @@ impl<T> Shared<T> {
         Ok(receiver.flatten())
     }
 
-    /// Takes an item out that is not reserved, or the one that is reserved for the caller; the
-    /// waker is to be called.
+    /// Takes an item that is not reserved, or the one that is reserved for the caller; the caller
+    /// must call the waker.
     fn take(&self, reserved: bool) -> Option<(T, Option<Waker>)> {
         let mut receivers = self.receivers.borrow_mut();
         receivers.reserved -= usize::from(reserved);
         let mut senders = self.senders.borrow_mut();
         let mut sender = None;
         if receivers.free() == 0 {
-            // So a send waits only if the stream keeps nothing.
+            // A send can wait here only if the stream has no buffer.
             let (item, waker) = senders.call()?;
             receivers.items.push_back(item);
             sender = waker;
@@ -175,26 +177,26 @@ impl<T> Shared<T> {
         Some((item, sender))
     }
 
-    /// Takes an item and wakes what that concerns. The caller has left its place.
+    /// Takes an item and wakes the operations that wait for that. The caller has left its place.
     pub(super) fn receive(&self, reserved: bool) -> Option<T> {
         let (item, sender) = self.take(reserved)?;
         if let Some(sender) = sender {
             sender.wake();
         }
         if self.is_over() {
-            // They waited for the item to be taken, or to come to them after all.
+            // They waited because this item was reserved for another receive that could be dropped.
             self.withdraw_receives(|_| true);
         }
         Some(item)
     }
 
-    /// Nothing is left, and nothing will come. An item that is reserved is left: the receive that
-    /// was called for it may yet be cancelled.
+    /// Returns true if no item is left, and none will come. A reserved item is one that is left:
+    /// the receive that was called for it may still be cancelled.
     pub(super) fn is_over(&self) -> bool {
         self.open_senders.get() == 0 && self.receivers.borrow().items.is_empty()
     }
 
-    /// Takes receives out of the line, which end with an error or the end.
+    /// Removes receives from the line; they end with an error or the end.
     pub(super) fn withdraw_receives(&self, at: impl Fn(End) -> bool) {
         let mut receivers = self.receivers.borrow_mut();
         let woken = receivers.queue.call_all(|seat| at(seat.end));
@@ -202,7 +204,7 @@ impl<T> Shared<T> {
         wake_each(woken.into_iter());
     }
 
-    /// Takes sends out of the line, which end with an error and get their items back.
+    /// Removes sends from the line; they end with an error and get their items back.
     pub(super) fn withdraw_sends(&self, at: impl Fn(End) -> bool) {
         let mut senders = self.senders.borrow_mut();
         let woken = senders.0.call_all(|offered| at(offered.end));
@@ -210,7 +212,7 @@ impl<T> Shared<T> {
         wake_each(woken.into_iter());
     }
 
-    /// One sender less.
+    /// Counts one sender less.
     pub(super) fn sender_gone(&self) {
         self.open_senders.set(self.open_senders.get() - 1);
         if self.is_over() {
@@ -218,7 +220,7 @@ impl<T> Shared<T> {
         }
     }
 
-    /// One receiver less.
+    /// Counts one receiver less.
     pub(super) fn receiver_gone(&self) {
         self.open_receivers.set(self.open_receivers.get() - 1);
         if self.open_receivers.get() == 0 {
@@ -227,7 +229,7 @@ impl<T> Shared<T> {
         }
     }
 
-    /// Drops the items that can't be received any more: without receivers all but the reserved.
+    /// Drops the items that can no longer be received: without receivers all but the reserved.
     pub(super) fn drop_unreachable(&self) {
         if self.open_receivers.get() == 0 {
             let mut receivers = self.receivers.borrow_mut();

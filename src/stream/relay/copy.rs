@@ -6,7 +6,7 @@ use super::super::{ByteReceiveStream, ByteStream, RECEIVE_MAX};
 use super::{Counts, Failed, Held, RelaySide, Way};
 use crate::error::{Error, Result};
 
-/// Passes on what comes from `from`, the `side` of the relay, until its end.
+/// Passes bytes on from `from`, the `side` of the relay, until its end.
 pub(super) async fn copy<R: ByteReceiveStream, S: ByteStream>(
     from: &R,
     to: &S,
@@ -26,7 +26,7 @@ pub(super) async fn copy<R: ByteReceiveStream, S: ByteStream>(
             to.send_eof().await.map_err(Failed::of(side.other()))?;
             way.done = true;
         } else {
-            // Exactly sized: nothing is held while it waits.
+            // Exactly sized, and no buffer is kept during the wait.
             match from.receive_max(RECEIVE_MAX).await {
                 Ok(data) => {
                     let (data, at) = (data.into_boxed_slice(), 0);
@@ -46,7 +46,7 @@ pub(super) async fn copy<R: ByteReceiveStream, S: ByteStream>(
     Ok(())
 }
 
-/// Sends `data` from `at` on, and moves that forward, also when dropped midway.
+/// Sends `data` from `at` on, and advances `at`, also when dropped midway.
 async fn hand_over<S: ByteStream>(
     to: &S,
     data: &[u8],
@@ -62,7 +62,7 @@ async fn hand_over<S: ByteStream>(
     to.send_from(&mut progress.rest).await
 }
 
-/// Notes at its end what of `rest` went.
+/// Records on drop how much of `rest` was sent.
 struct Progress<'a> {
     rest: &'a [u8],
     end: usize,

@@ -3,14 +3,14 @@
 //! ```text
 //!        receive          send
 //!   a ────────────> Way ────────────> b      each way on its own: when its stream has ended, the
-//!   a <──────────── Way <──────────── b      end is passed on, and the other way goes on
+//!   a <──────────── Way <──────────── b      end is passed on, and the other way continues
 //! ```
 //!
-//! A way whose stream breaks ends without an end: then the other stream is reset.
+//! If the stream of a way breaks, the other stream is reset instead of ended.
 //!
-//! What was received and not yet sent lives in the [`Relay`]: a cancelled run loses nothing.
-//! Between two plain sockets `sockets.rs` moves the bytes, inside the kernel where there are many;
-//! between others `copy.rs`, by the contracts of byte streams.
+//! Received bytes that are not sent yet are in the [`Relay`]: a cancelled run loses nothing.
+//! Between two plain sockets `sockets.rs` moves the bytes, inside the kernel if there are many;
+//! between others `copy.rs` does, by the contracts of byte streams.
 
 mod copy;
 mod sockets;
@@ -31,30 +31,30 @@ use crate::runtime::silence::{CloseLimits, Silence};
 use crate::sys::splice::Pipe;
 use crate::task::join;
 
-/// How long one way may be silent when the other has ended, unless told otherwise.
+/// The time that one way may be silent after the other has ended, by default.
 const HALF_OPEN: Duration = Duration::from_secs(600);
 
-/// Passes bytes between `a` and `b`, both ways, until both have ended: what a proxy does with a
-/// client and its server.
+/// Passes bytes between `a` and `b`, both ways, until both have ended: as a proxy between a client
+/// and its server does.
 ///
-/// When one stream ends, the other is told so (`send_eof`), and goes on sending; if it is silent
-/// for ten minutes ([`half_open_limit`](Relay::half_open_limit)), the relay ends. When one breaks,
-/// the other is given what came before, and is then [`reset`](ByteStream::reset): it is not told an
-/// end. (A UNIX stream has no reset, and ends.) On Linux bytes between TCP and UNIX sockets stay in
-/// the kernel when there are many of them (splice(2)).
+/// When one stream ends, the end is sent to the other (`send_eof`), and the other's bytes are still
+/// passed on; if it is silent for ten minutes ([`half_open_limit`](Relay::half_open_limit)), the
+/// relay ends. When one stream breaks, the other receives the earlier bytes, and is then
+/// [`reset`](ByteStream::reset) instead of ended. (A UNIX stream has no reset, and ends.) On Linux
+/// bytes between TCP and UNIX sockets stay in the kernel if there are many of them (splice(2)).
 ///
-/// Await it, or [`run`](Relay::run) it to see how far it came after an error or a cancel. Awaited,
-/// it ends both streams, unless it was cancelled: one that was told an end is closed, the other
+/// Await it, or [`run`](Relay::run) it to see its progress after an error or a cancel. Awaited, it
+/// ends both streams, unless it was cancelled: a stream that was sent an end is closed, the other is
 /// reset. Streams that it only borrows are reset too, but their owner closes them.
 ///
 /// # Errors
 ///
-/// See [`run`](Relay::run). What closing the streams says: bytes that did not arrive.
+/// See [`run`](Relay::run), and the errors of closing the streams: bytes that did not arrive.
 ///
 /// # Cancel safety
 ///
-/// Dropping it ends the relay and drops what was received from one stream and not yet handed to
-/// the other, at most 256 KiB each way. [`run`](Relay::run) keeps it.
+/// Dropping it ends the relay and drops the bytes that were received from one stream and not yet
+/// handed to the other, at most 256 KiB each way. [`run`](Relay::run) keeps them.
 ///
 /// # Examples
 ///
@@ -107,7 +107,7 @@ pub struct Relay<'a, A, B> {
     counts: Counts,
     half_open_limit: Duration,
     splice: bool,
-    /// How long both streams live: its future is a box of that lifetime.
+    /// The lifetime of both streams: its future is a box of that lifetime.
     life: PhantomData<&'a ()>,
 }
 
@@ -120,7 +120,7 @@ pub enum RelaySide {
     B,
 }
 
-/// How far a relay has come.
+/// The progress of a relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Relayed {
@@ -128,11 +128,11 @@ pub struct Relayed {
     pub a_to_b: u64,
     /// Bytes that were received from the second stream and handed to the first.
     pub b_to_a: u64,
-    /// Which stream was the first to end, in order or not; `None` while both go on.
+    /// The stream that was the first to end, regularly or not; `None` while both continue.
     pub ended_first: Option<RelaySide>,
 }
 
-/// What both ways tell while they go on.
+/// The progress of both ways, shared with the relay.
 #[derive(Debug, Default)]
 struct Counts {
     moved: [Cell<u64>; 2],
@@ -140,7 +140,8 @@ struct Counts {
 }
 
 impl Counts {
-    /// A stream has ended with `error`, unless that is about the task, not the stream.
+    /// Records that a stream has ended with `error`, unless the error is of the task, not the
+    /// stream.
     fn failed(&self, side: RelaySide, error: &Error) {
         if is_about_the_stream(error) {
             self.ended_first.set(self.ended_first.get().or(Some(side)));
@@ -152,24 +153,24 @@ impl Counts {
     }
 }
 
-/// One way: what is on it, and how far it is.
+/// One way: the bytes in it, and its state.
 #[derive(Debug, Default)]
 struct Way {
     held: Held,
-    /// The stream it comes from has ended.
+    /// The stream that the bytes come from has ended.
     ended: bool,
-    /// And the other was told so.
+    /// The end was also sent to the other stream.
     done: bool,
-    /// There are many bytes: the kernel is to move them.
+    /// Many bytes come: the kernel is to move them.
     bulk: bool,
-    /// How many times in a row there were few after all.
+    /// The number of consecutive receives with few bytes.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     few: u8,
-    /// The kernel does not move these.
+    /// The kernel cannot move bytes between these sockets.
     copies: bool,
 }
 
-/// What was received and not yet handed over.
+/// Received bytes that were not handed over yet.
 #[derive(Debug, Default)]
 enum Held {
     #[default]
@@ -180,12 +181,12 @@ enum Held {
         at: usize,
         end: usize,
     },
-    /// So many bytes in a pipe.
+    /// `length` bytes in a pipe.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     Piped { pipe: Pipe, length: usize },
 }
 
-/// An error that a way has met, and the stream that it is of.
+/// An error of a way, and the stream that it is of.
 #[derive(Debug)]
 struct Failed {
     side: Option<RelaySide>,
@@ -201,28 +202,29 @@ impl Failed {
     }
 }
 
-/// False for an error of the task.
+/// Returns false for an error of the task.
 fn is_about_the_stream(error: &Error) -> bool {
     use Error as E;
     !matches!(error, E::Cancelled | E::Busy | E::NoRuntime | E::OtherLoop)
 }
 
 impl<A: ByteStream, B: ByteStream> Relay<'_, A, B> {
-    /// How long one way may be silent when the other has ended: 10 minutes unless told otherwise,
-    /// `Duration::MAX` for ever. A peer that has vanished would else keep both connections.
+    /// The time that one way may be silent after the other has ended: 10 minutes by default, no
+    /// limit with `Duration::MAX`. Without a limit a peer that has vanished would keep both
+    /// connections open.
     pub fn half_open_limit(mut self, limit: Duration) -> Self {
         self.half_open_limit = limit;
         self
     }
 
-    /// Whether bytes may stay in the kernel between two plain sockets (Linux); true unless told
-    /// otherwise.
+    /// Sets whether bytes may stay in the kernel between two plain sockets (Linux); true by
+    /// default.
     pub fn splice(mut self, splice: bool) -> Self {
         self.splice = splice;
         self
     }
 
-    /// How far it has come.
+    /// Returns the progress.
     #[must_use]
     pub fn relayed(&self) -> Relayed {
         let [a_to_b, b_to_a] = self.counts.moved.each_ref().map(Cell::get);
@@ -233,31 +235,31 @@ impl<A: ByteStream, B: ByteStream> Relay<'_, A, B> {
         }
     }
 
-    /// Passes bytes on until both streams have ended and all that came from either was handed to
-    /// the other. Both streams are still open towards us then: close them, since a drop does not
-    /// wait until what was handed over has arrived.
+    /// Passes bytes on until both streams have ended and all their bytes were handed to the other.
+    /// Then both streams are still open on our side: close them, since a drop does not wait until
+    /// the bytes have arrived.
     ///
     /// # Errors
     ///
-    /// What the streams say. If one breaks, the other is [`reset`](ByteStream::reset) if it was not
-    /// told an end. If it breaks while it is sent to, the other way
-    /// still goes on to its end, and the error comes after that. [`Error::TimedOut`] if one stream
-    /// has ended and the other was silent for the half-open limit. [`Error::Busy`] while another
-    /// task receives from one of the streams, or sends to one.
+    /// The errors of the streams. If one breaks, the other is [`reset`](ByteStream::reset) unless
+    /// its end was sent. If a stream breaks during a send to it, the other way continues to its
+    /// end, and the error is returned after that. [`Error::TimedOut`] if one stream has ended and
+    /// the other was silent for the half-open limit. [`Error::Busy`] while another task receives
+    /// from one of the streams, or sends to one.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses nothing: what was received and not yet handed over stays in the
-    /// relay, and another run goes on with it. (Between streams of other kinds than this crate's
-    /// own, as far as their `send_from` keeps its contract.) Once a stream has broken, dropping it
-    /// resets the other at once.
+    /// Dropping the future loses nothing: bytes that were received and not yet handed over stay in
+    /// the relay, and another run continues with them. (Between streams of other crates, as far as
+    /// their `send_from` obeys its contract.) Once a stream has broken, dropping the future resets
+    /// the other at once.
     pub async fn run(&mut self) -> Result<Relayed> {
         let ended = self.pass_on().await;
         if let Err(Failed {
             side: Some(side), ..
         }) = &ended
         {
-            // The error says already that it broke.
+            // The first error already reports the break.
             let _broken_as_well = match side {
                 _ if self.ways[*side as usize].done => Ok(()),
                 RelaySide::A => self.b.reset().await,
@@ -290,8 +292,8 @@ impl<A: ByteStream, B: ByteStream> Relay<'_, A, B> {
         }
     }
 
-    /// Runs to the end and ends both streams: one that was told an end in order is closed, so that
-    /// all of it arrives; the other is reset.
+    /// Runs to the end and ends both streams: one that was sent an end is closed, so that all
+    /// its data arrives; the other is reset.
     async fn run_and_close(mut self) -> Result<Relayed> {
         let ended = self.run().await;
         if ended
@@ -323,7 +325,7 @@ impl<'a, A: ByteStream + 'a, B: ByteStream + 'a> IntoFuture for Relay<'a, A, B> 
     }
 }
 
-/// Waits for both ways; when one is done the other has `limit` from byte to byte.
+/// Waits for both ways; after one is done the other may be silent for `limit` at a time.
 async fn both<F, G>(
     mut there: Pin<&mut F>,
     mut back: Pin<&mut G>,
@@ -353,8 +355,7 @@ where
                 Poll::Ready(ended) => {
                     done[way] = true;
                     match ended {
-                        // The peer that was sent to is gone: what it has sent before can still be
-                        // passed on.
+                        // The peer of the send is gone: its earlier data can still be passed on.
                         Err(failed)
                             if failed.side.is_some_and(|side| side as usize != way)
                                 && matches!(failed.error, Error::Broken(_)) =>

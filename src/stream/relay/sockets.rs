@@ -1,8 +1,8 @@
 //! One way of a relay between two plain sockets.
 //!
-//! Few bytes at a time are received into a buffer and sent from it: two calls. When a buffer was
-//! filled to its end, there are many: then the kernel moves them through a pipe (Linux), until they
-//! are few again. Buffer and pipe are lent by the runtime while there are bytes in them.
+//! A few bytes at a time are received into a buffer and sent from it: two calls. A full buffer
+//! means that there are many bytes: then the kernel moves them through a pipe (Linux), until they
+//! are few again. The runtime lends the buffer and the pipe while there are bytes in them.
 
 use std::cell::Cell;
 use std::io;
@@ -16,14 +16,14 @@ use crate::runtime::context::{self, Core};
 use crate::runtime::operation::{Direction, Operation};
 use crate::sys;
 
-/// How often one poll receives, so that the other way, and other tasks, have their turn.
+/// The number of receives in one poll, so that the other way, and other tasks, have their turn.
 const ROUNDS: usize = 16;
 
-/// A way that moves so little, so often in a row, goes back to buffers.
+/// With fewer bytes than this in each receive, this often in a row, a way returns to buffers.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const FEW: (usize, u8) = (16 * 1024, 4);
 
-/// One way, with what it needs while it runs.
+/// One way while it runs.
 #[derive(Debug)]
 pub(super) struct Pump<'a> {
     from: Plain<'a>,
@@ -36,7 +36,7 @@ pub(super) struct Pump<'a> {
     splice: bool,
 }
 
-/// What one receive has filled.
+/// The memory that one receive has filled.
 #[derive(Debug, Default)]
 struct Filled {
     buffer: Option<Box<[u8]>>,
@@ -84,7 +84,7 @@ impl<'a> Pump<'a> {
                 self.way.done = true;
                 return Poll::Ready(Ok(()));
             }
-            // Where bytes never end, a cancelled scope is to be heard of between them.
+            // With endless bytes, each operation must still check for a cancelled scope.
             self.receive.again();
             self.send.again();
             match self.poll_receive(cx) {
@@ -107,7 +107,7 @@ impl<'a> Pump<'a> {
         Poll::Pending
     }
 
-    /// Receives into whatever there is most use for.
+    /// Receives into a buffer or a pipe.
     fn poll_receive(&mut self, cx: &Context<'_>) -> Poll<Result<()>> {
         let mut filled = Filled::of(&mut self.way.held);
         let (way, splice) = (&mut *self.way, self.splice);
@@ -124,7 +124,7 @@ impl<'a> Pump<'a> {
         polled.map_ok(drop)
     }
 
-    /// Hands over some of what is held.
+    /// Hands over some of the held bytes.
     fn poll_send(&mut self, cx: &Context<'_>) -> Poll<Result<()>> {
         let held = &mut self.way.held;
         let refused = Cell::new(false);
@@ -158,7 +158,7 @@ impl<'a> Pump<'a> {
 }
 
 impl Filled {
-    /// What an empty `held` was filled into the last time, to be filled again.
+    /// Takes the memory of an empty `held` for reuse.
     fn of(held: &mut Held) -> Self {
         match std::mem::take(held) {
             Held::Nothing => Self::default(),
@@ -194,7 +194,7 @@ impl Filled {
         Ok((got, got == buffer.len()))
     }
 
-    /// Lets the kernel take bytes into a pipe; `None` if it does not do that, or not now.
+    /// Lets the kernel move bytes into a pipe; `None` if it cannot, or there are none now.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn fill_pipe(
         &mut self,
@@ -203,7 +203,7 @@ impl Filled {
         way: &mut Way,
     ) -> io::Result<Option<usize>> {
         if self.pipe.is_none() {
-            // Out of descriptors: a buffer does as well.
+            // Out of descriptors: a buffer is used instead.
             self.pipe = core.stores.take_pipe().ok();
         }
         let Some(pipe) = &self.pipe else {
@@ -214,8 +214,8 @@ impl Filled {
                 way.copies = true;
                 return Ok(None);
             }
-            // Nothing there, or an urgent byte ahead of the rest, which splice(2) never passes:
-            // receiving into a buffer tells.
+            // Nothing there, or an urgent byte before the rest, which splice(2) never passes: a
+            // receive into a buffer finds out.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
             filled => filled?,
         };
@@ -240,7 +240,7 @@ impl Filled {
     #[allow(clippy::unused_self, reason = "elsewhere there is a pipe")]
     fn give_pipe(&mut self, _core: &Core) {}
 
-    /// What holds the `length` bytes that came, if any.
+    /// Returns the memory that holds the `length` received bytes, if any.
     fn into_held(self, length: usize) -> Held {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if let Some(pipe) = self.pipe {
@@ -276,7 +276,7 @@ impl Held {
         }
     }
 
-    /// Takes the bytes out of the pipe they are in.
+    /// Takes the bytes out of their pipe into a buffer.
     fn unpipe(&mut self) -> io::Result<()> {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if let Self::Piped { pipe, length } = self {
@@ -287,15 +287,15 @@ impl Held {
         Ok(())
     }
 
-    /// Gives an empty buffer or pipe back to the runtime: there is a wait ahead.
+    /// Gives an empty buffer or pipe back to the runtime, before a wait.
     fn give_back(&mut self) {
         let held = std::mem::take(self);
-        // Without a runtime they are freed.
+        // Outside a runtime they are freed.
         let Some(core) = context::current() else {
             return;
         };
         match held {
-            // Another stream's bytes came in a buffer of another size.
+            // Bytes of other streams are in buffers of other sizes.
             Self::Bytes { data, .. } if data.len() == crate::runtime::stores::BUFFER => {
                 core.stores.give_buffer(data);
             }

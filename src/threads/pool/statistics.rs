@@ -1,25 +1,25 @@
-//! How the threads are doing.
+//! The numbers of threads and jobs.
 
 use super::{POOL, Pool};
 
-/// How the threads of this process that run blocking jobs and look names up are doing.
+/// The state of the threads of this process that run blocking jobs and look names up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ThreadStatistics {
-    /// The threads there are.
+    /// The number of threads.
     pub threads: usize,
-    /// Of these, those that wait for a job, which they do for 10 seconds.
+    /// Of these, the idle ones, which wait 10 seconds for a job.
     pub idle: usize,
     /// Jobs and lookups that have started and not yet ended.
     pub running: usize,
     /// Jobs and lookups that have not started.
     pub waiting: usize,
-    /// Of those that run, those that no task waits for any more.
+    /// Of the running ones, those that no task waits for any more.
     pub abandoned: usize,
 }
 
-/// Says how the threads of [`run_in_thread`](crate::run_in_thread) are doing, which also look host
-/// names up.
+/// Returns the state of the threads of [`run_in_thread`](crate::run_in_thread), which also look
+/// host names up.
 ///
 /// # Examples
 ///
