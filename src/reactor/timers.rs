@@ -556,6 +556,20 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "dump")]
+    #[test]
+    fn all_that_something_waits_for_are_listed() {
+        let mut timers = Timers::default();
+        for deadline in [5, NEVER, 3] {
+            timers.insert(deadline, waker());
+        }
+        let mut listed: Vec<u64> = timers.iter().map(|(_, deadline)| deadline).collect();
+        listed.sort_unstable();
+        assert_eq!(listed, [3, 5]);
+        assert!(timers.pop_due(3).is_some());
+        assert_eq!(timers.iter().count(), 1);
+    }
+
     /// The same thing, done so simply that it is right by inspection.
     #[derive(Default)]
     struct Twin {
