@@ -26,7 +26,7 @@ about() {
     setup) echo "tools and packages" ;;
     format) echo "rustfmt" ;;
     tree) echo "what the library depends on" ;;
-    clippy) echo "lints over everything, warnings denied" ;;
+    clippy) echo "lints over everything, fuzz/ too, warnings denied" ;;
     tests) echo "cargo test, as the README says" ;;
     sim) echo "the simulated world: against Linux, and soloio in it" ;;
     companions) echo "hyper and tokio's traits on soloio: their tests, examples, documents" ;;
@@ -155,6 +155,10 @@ stage_clippy() {
         # shellcheck disable=SC2086 # the options are words
         cargo clippy --package soloio --all-targets $options -- -D warnings
     done
+    # A workspace of its own, which nothing else looks at. What is not linked needs no libFuzzer.
+    echo "in fuzz"
+    CUSTOM_LIBFUZZER_PATH="$work/libfuzzer.a" CARGO_TARGET_DIR="$target" \
+        cargo clippy --manifest-path fuzz/Cargo.toml -- -D warnings
 }
 
 stage_tests() {

@@ -174,7 +174,9 @@ async fn run(input: &[u8]) -> Result<(), Error> {
             at_server.abort();
             sleep(HUNG).await?;
             let seen = dump()?;
-            assert!(!cfg!(fuzzing), "it hangs without a peer: {seen}");
+            if cfg!(fuzzing) {
+                panic!("it hangs without a peer: {seen}");
+            }
             Ok(())
         });
         group.spawn(async {

@@ -940,6 +940,62 @@ mod tests {
     }
 
     #[test]
+    fn a_shield_that_ends_holds_nothing_up() {
+        let mut scopes = Scopes::default();
+        let outer = scopes.enter(0, Kind::Scope, Limit::At(NEVER));
+        let [first, second] = [0, 1].map(|_| scopes.enter_shield(outer, 10, 1).0);
+        let inner = scopes.enter(first, Kind::Scope, Limit::At(NEVER));
+        scopes.cancel(outer, 2);
+        scopes.end_shield(first);
+        assert_eq!(scopes.outermost(inner, || 3), Some(outer));
+        assert_eq!(scopes.after_poll(outer, 3, false), Next::Wait(10));
+        // It counts once, however often it ends.
+        scopes.end_shield(first);
+        assert_eq!(scopes.after_poll(outer, 3, false), Next::Wait(10));
+        scopes.end_shield(second);
+        assert_eq!(scopes.after_poll(outer, 3, false), Next::Over);
+        left(&mut scopes, first);
+        assert!(!scopes.was_notified(inner) && !scopes.was_notified(outer));
+        assert!(!scopes.was_notified(first), "it is gone");
+    }
+
+    #[test]
+    fn a_shield_that_is_moved_in_holds_up_what_is_cancelled_there() {
+        let mut scopes = Scopes::default();
+        let outer = scopes.enter(0, Kind::Scope, Limit::At(NEVER));
+        let shield = scopes.enter_shield(0, 10, 1).0;
+        scopes.cancel(outer, 2);
+        assert!(scopes.moved(shield, outer, TaskId::NOBODY));
+        assert_eq!(scopes.after_poll(outer, 2, false), Next::Wait(10));
+    }
+
+    #[test]
+    fn what_a_cancel_further_down_tells_is_heard_above() {
+        let mut scopes = Scopes::default();
+        let outer = scopes.enter(0, Kind::Scope, Limit::At(NEVER));
+        let inner = scopes.enter(outer, Kind::Scope, Limit::At(NEVER));
+        scopes.cancel(outer, 1);
+        assert!(scopes.begin(outer) && scopes.cancel(inner, 2));
+        assert_eq!(scopes.after_poll(outer, 2, false), Next::Again);
+        assert!(scopes.begin(outer));
+        assert_eq!(scopes.after_poll(outer, 2, false), Next::Over);
+        scopes.blame(outer);
+        assert!(!left(&mut scopes, inner).caught && left(&mut scopes, outer).caught);
+    }
+
+    #[test]
+    fn what_something_has_to_find_does_not_leave_alone() {
+        let mut scopes = Scopes::default();
+        let outer = scopes.enter(0, Kind::Scope, Limit::At(NEVER));
+        let inner = scopes.enter(outer, Kind::Scope, Limit::At(NEVER));
+        scopes.link(inner);
+        assert!(!scopes.leave_alone(outer), "it has a child");
+        assert!(!scopes.leave_alone(inner), "it is in a list");
+        left(&mut scopes, inner);
+        assert!(scopes.leave_alone(outer));
+    }
+
+    #[test]
     fn a_limit_is_counted_from_the_first_look_at_it() {
         let mut scopes = Scopes::default();
         let outer = scopes.enter(0, Kind::Scope, Limit::At(500));

@@ -249,3 +249,155 @@ impl Drop for Wait {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
+
+    use super::super::block_on;
+    use super::super::scopes::{Kind, Limit, ScopeKey};
+    use super::*;
+    use crate::error::Error;
+    use crate::sys::clock::NEVER;
+
+    /// A waker that is no task's; its clones are counted by the `Arc`.
+    #[derive(Default)]
+    struct Calls(AtomicUsize);
+
+    impl Wake for Calls {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    impl Calls {
+        fn count(&self) -> usize {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    /// Inside a runtime, with such a waker.
+    fn inside(f: impl FnOnce(&Rc<Core>, &mut Context<'_>, &Arc<Calls>)) {
+        block_on(async {
+            let (core, calls) = (context::current(), Arc::new(Calls::default()));
+            let waker = Waker::from(Arc::clone(&calls));
+            let core = core.expect("block_on runs here");
+            f(&core, &mut Context::from_waker(&waker), &calls);
+        });
+    }
+
+    fn begin_spent_turn(core: &Core) {
+        core.executor.refill(0);
+        while !core.is_spent() {
+            core.executor.charge();
+        }
+    }
+
+    fn enter(core: &Core) -> ScopeKey {
+        let scope = core.scope();
+        core.scopes().enter(scope, Kind::Scope, Limit::At(NEVER))
+    }
+
+    fn is_cancelled(told: &Poll<Result<()>>) -> bool {
+        matches!(told, Poll::Ready(Err(Error::Cancelled)))
+    }
+
+    fn may_try(told: &Poll<Result<()>>) -> bool {
+        matches!(told, Poll::Ready(Ok(())))
+    }
+
+    #[test]
+    fn a_spent_turn_is_given_up_once_and_not_twice_in_a_row() {
+        inside(|core, cx, calls| {
+            for turns in 0..4 {
+                let mut wait = Wait::unnamed();
+                for _ in 0..2 {
+                    begin_spent_turn(core);
+                    let before = calls.count();
+                    // To be polled again in the same turn changes nothing.
+                    for _ in 0..3 {
+                        assert!(wait.admit(core, cx).is_pending(), "turn {turns}");
+                    }
+                    assert_eq!(calls.count(), before + 3, "it is polled again");
+                    begin_spent_turn(core);
+                    assert!(may_try(&wait.admit(core, cx)), "turn {turns}");
+                    // That was its share: it gives way again from here on.
+                    assert!(wait.admit(core, cx).is_pending());
+                    begin_spent_turn(core);
+                    assert!(may_try(&wait.admit(core, cx)));
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_cancel_elsewhere_lets_all_others_try() {
+        inside(|core, cx, calls| {
+            let scope = enter(core);
+            core.cancel_scope(scope);
+            let mut wait = Wait::unnamed();
+            assert!(may_try(&wait.admit(core, cx)) && may_try(&wait.admit_wait(core, cx)));
+            begin_spent_turn(core);
+            assert!(!Wait::would_end(core));
+            assert!(wait.pend::<()>(core, cx).is_pending());
+            assert_eq!(calls.count(), 0, "it waits, and gives no turn up");
+            core.leave_scope(scope);
+        });
+    }
+
+    /// What has begun is told when it has to wait, so that a result that is there is taken.
+    #[test]
+    fn only_what_has_not_begun_ends_at_the_gate() {
+        inside(|core, cx, _| {
+            let (elsewhere, scope) = (enter(core), enter(core));
+            let _running = core.run_in(scope);
+            let [mut calm, mut begun, mut waits, mut gave_way] = [(); 4].map(|()| Wait::unnamed());
+            assert!(may_try(&calm.admit(core, cx)));
+            core.cancel_scope(elsewhere);
+            assert!(may_try(&begun.admit(core, cx)) && may_try(&waits.admit_wait(core, cx)));
+            begin_spent_turn(core);
+            assert!(begun.admit(core, cx).is_pending() && gave_way.admit(core, cx).is_pending());
+            core.cancel_scope(scope);
+            core.executor.refill(0);
+            assert!(may_try(&begun.admit(core, cx)) && may_try(&waits.admit_wait(core, cx)));
+            assert!(may_try(&calm.admit(core, cx)));
+            assert!(is_cancelled(&gave_way.admit(core, cx)));
+            assert!(is_cancelled(&Wait::unnamed().admit(core, cx)));
+            assert!(is_cancelled(&Wait::unnamed().admit_wait(core, cx)));
+            assert!(Wait::would_end(core) && !core.scopes().is_cancelled(0));
+            assert!(is_cancelled(&begun.pend(core, cx)));
+            begin_spent_turn(core);
+            assert!(Wait::unnamed().admit(core, cx).is_pending(), "a turn first");
+        });
+    }
+
+    #[test]
+    fn a_foreign_waker_has_one_place_until_the_wait_ends() {
+        inside(|core, cx, calls| {
+            let scope = enter(core);
+            let _running = core.run_in(scope);
+            let before = Arc::strong_count(calls);
+            let mut wait = Wait::unnamed();
+            for _ in 0..2 {
+                assert!(wait.pend::<()>(core, cx).is_pending());
+                assert_eq!(Arc::strong_count(calls), before + 1);
+            }
+            assert!(wait.enlisted.is_there());
+            drop(wait);
+            assert_eq!(Arc::strong_count(calls), before);
+            core.leave_scope(scope);
+        });
+    }
+
+    #[test]
+    fn what_is_done_takes_from_the_turn() {
+        inside(|core, _, _| {
+            let before = core.executor.left();
+            Wait::unnamed().done(core);
+            assert_eq!(core.executor.left(), before - 1);
+        });
+    }
+}

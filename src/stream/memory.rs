@@ -149,7 +149,11 @@ impl Pipe {
         let mut bytes = self.bytes.borrow_mut();
         let mut sent = 0;
         for part in parts {
-            let now = part.len().min(self.capacity - bytes.len());
+            let room = self.capacity - bytes.len();
+            if room == 0 {
+                break;
+            }
+            let now = part.len().min(room);
             bytes.extend(&part[..now]);
             sent += now;
         }

@@ -284,6 +284,22 @@ mod tests {
         }
     }
 
+    #[test]
+    #[cfg(debug_assertions)]
+    fn outside_a_task_nothing_is_held_here() {
+        let mut permits = Permits::new(2);
+        assert!(permits.try_take() && permits.try_take());
+        permits.note_holder();
+        assert!(!permits.is_held_here());
+        crate::runtime::block_on(async {
+            assert!(!permits.is_held_here(), "no task is known to hold it");
+            permits.note_holder();
+            assert!(permits.is_held_here());
+            assert!(permits.give_back().is_none());
+            assert!(!permits.is_held_here(), "one is free");
+        });
+    }
+
     proptest! {
         #[test]
         fn nobody_overtakes_and_no_permit_is_lost(steps in steps()) {

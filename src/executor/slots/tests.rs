@@ -110,10 +110,48 @@ fn a_foreign_parent_is_handed_out_once() {
     let set = slots.add_set(Parent::Foreign(waker.clone()));
     let child = slots.add_slot(set, 0, None);
     assert!(slots.is_adopted(set, &waker));
+    assert!(!slots.is_adopted(set, &child.waker()));
     assert!(slots.wake(child).is_some());
     slots.remove_slot(child);
     let again = slots.add_slot(set, 0, None);
     assert_eq!(again.index(), child.index());
     assert!(slots.wake(child).is_none(), "a stale key");
     assert!(!slots.has_ready(set));
+}
+
+#[test]
+fn a_task_is_in_its_own_scope_or_in_that_of_its_set() {
+    let mut slots = Slots::new(3);
+    let set = slots.add_set(Parent::Loop);
+    let id = slots.add_slot(set, 0, None);
+    let scopes = |slots: &mut Slots| slots.base(id).map(|base| (base.own, base.set));
+    assert_eq!(scopes(&mut slots), Some((0, 0)));
+    slots.set_scope(set, 7);
+    slots.set_task_scope(id, 9);
+    assert_eq!(scopes(&mut slots), Some((9, 7)));
+    let mut others = Slots::new(4);
+    let set = others.add_set(Parent::Loop);
+    let stranger = others.add_slot(set, 0, None);
+    assert!(slots.base(stranger).is_none(), "of another runtime");
+    slots.remove_slot(id);
+    assert_eq!(scopes(&mut slots), None);
+    assert_eq!(slots.take_retired(), [9]);
+    assert_eq!(slots.take_retired(), []);
+}
+
+#[test]
+fn a_set_is_told_once_that_all_its_tasks_are_woken_and_ends_once() {
+    let mut slots = Slots::new(0);
+    let set = slots.add_set(Parent::Loop);
+    let looked = |slots: &mut Slots, parent| {
+        let (old, all) = slots.look(set, parent, TaskId::NOBODY);
+        (old.is_some(), all)
+    };
+    assert_eq!(looked(&mut slots, None), (false, false));
+    assert!(slots.wake_set(set).0.is_none());
+    assert_eq!(looked(&mut slots, Some(Parent::Loop)), (true, true));
+    assert_eq!(looked(&mut slots, Some(Parent::Loop)), (true, false));
+    assert!(slots.remove_set(set).is_some() && slots.remove_set(set).is_none());
+    assert_eq!(slots.len(), (0, 0));
+    assert_eq!(looked(&mut slots, Some(Parent::Loop)), (false, false));
 }

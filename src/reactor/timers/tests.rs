@@ -384,3 +384,17 @@ fn a_waker_that_comes_back_in_when_dropped_finds_nothing_borrowed() {
     assert!(TIMERS.with_borrow_mut(|t| t.cancel(due)).is_none());
     assert_eq!(DROPPED.load(Ordering::Relaxed), 4);
 }
+
+#[cfg(feature = "dump")]
+#[test]
+fn all_that_something_waits_for_are_listed() {
+    let mut timers = Timers::default();
+    for deadline in [5, NEVER, 3] {
+        timers.insert(deadline, waker());
+    }
+    let mut listed: Vec<u64> = timers.iter().map(|(_, deadline)| deadline).collect();
+    listed.sort_unstable();
+    assert_eq!(listed, [3, 5]);
+    assert!(timers.pop_due(3).is_some());
+    assert_eq!(timers.iter().count(), 1);
+}
