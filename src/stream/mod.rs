@@ -84,7 +84,7 @@ pub use relay::{Relay, RelaySide, Relayed, relay};
 pub use report::Peer;
 pub use serve::Serve;
 pub use serving::ServeCounters;
-pub use stopping::stopping;
+pub use stopping::{Stopping, stopping};
 
 use crate::error::{Error, Result};
 

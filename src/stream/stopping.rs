@@ -1,9 +1,13 @@
 //! How a server tells its handlers that it stops: [`stopping`].
 
-use std::future::poll_fn;
-use std::task::{Context, Poll};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
 
 use crate::error::Result;
+use crate::runtime::context;
+use crate::runtime::wait::Wait;
 use crate::sync::ThreadEvent;
 use crate::sys::current::Current;
 
@@ -60,10 +64,67 @@ pub(super) fn told<T>(stop: &ThreadEvent, poll: impl FnOnce() -> Poll<T>) -> Pol
 /// # Ok::<_, Error>(())
 /// ```
 #[doc(alias = "graceful")]
-pub async fn stopping() -> Result<()> {
-    // At the first poll: a future that was made in a handler may be polled elsewhere.
-    let find = |_: &mut Context<'_>| Poll::Ready(OWN.with(|own| own.with(|stop| stop.cloned())));
-    let stop: Option<ThreadEvent> = poll_fn(find).await;
-    let stop = stop.unwrap_or_default();
-    stop.wait_as(&"its server to stop").await
+pub fn stopping() -> Stopping {
+    Stopping {
+        found: None,
+        wait: Wait::new(&"its server to stop"),
+    }
+}
+
+/// A wait for the server to be told to stop; made by [`stopping`].
+///
+/// Polled again with the same waker, as it is beside a connection that is busy, it costs next to
+/// nothing.
+#[must_use = "futures do nothing unless awaited"]
+pub struct Stopping {
+    /// At the first poll: a future that was made in a handler may be polled elsewhere.
+    found: Option<Found>,
+    wait: Wait,
+}
+
+/// The server's event, and the place among those that wait for it.
+struct Found {
+    stop: ThreadEvent,
+    key: Option<usize>,
+    waker: Option<Waker>,
+}
+
+impl Future for Stopping {
+    type Output = Result<()>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let Self { found, wait } = self.get_mut();
+        let own = || OWN.with(|own| own.with(|stop| stop.cloned()));
+        let found = found.get_or_insert_with(|| Found {
+            stop: own().unwrap_or_default(),
+            key: None,
+            waker: None,
+        });
+        context::poll_with(|core| {
+            ready!(wait.admit_wait(core, cx))?;
+            let waits = |waker: &Waker| waker.will_wake(cx.waker());
+            if !found.waker.as_ref().is_some_and(waits) {
+                let old = found.waker.replace(cx.waker().clone());
+                drop(old);
+                if found.stop.is_set_or_take(&mut found.key, cx.waker()) {
+                    return Poll::Ready(Ok(()));
+                }
+            } else if found.stop.is_set() {
+                return Poll::Ready(Ok(()));
+            }
+            wait.pend(core, cx)
+        })
+    }
+}
+
+impl Drop for Found {
+    fn drop(&mut self) {
+        self.stop.leave(self.key);
+    }
+}
+
+impl fmt::Debug for Stopping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stopping").finish_non_exhaustive()
+    }
 }
