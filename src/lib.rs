@@ -157,7 +157,7 @@ pub use stream::MultiListener;
 pub use stream::{
     AnyByteStream, Buffered, ByteReceiveStream, ByteSendStream, ByteStream, Io, Listener,
     MemoryStream, ObjectReceiver, ObjectSender, ObjectStreamStatistics, Peer, Serve, ServeCounters,
-    Stopping, TrySendError, create_memory_byte_stream, create_memory_object_stream, stopping,
+    TrySendError, create_memory_byte_stream, create_memory_object_stream, stopping,
 };
 #[cfg(feature = "futures-core")]
 pub use stream::{Items, items};

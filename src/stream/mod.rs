@@ -84,7 +84,7 @@ pub use relay::{Relay, RelaySide, Relayed, relay};
 pub use report::Peer;
 pub use serve::Serve;
 pub use serving::ServeCounters;
-pub use stopping::{Stopping, stopping};
+pub use stopping::stopping;
 
 use crate::error::{Error, Result};
 

@@ -1,6 +1,5 @@
 //! How a server tells its handlers that it stops: [`stopping`].
 
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
@@ -64,19 +63,17 @@ pub(super) fn told<T>(stop: &ThreadEvent, poll: impl FnOnce() -> Poll<T>) -> Pol
 /// # Ok::<_, Error>(())
 /// ```
 #[doc(alias = "graceful")]
-pub fn stopping() -> Stopping {
-    Stopping {
+pub async fn stopping() -> Result<()> {
+    let stopping = Stopping {
         found: None,
         wait: Wait::new(&"its server to stop"),
-    }
+    };
+    stopping.await
 }
 
-/// A wait for the server to be told to stop; made by [`stopping`].
-///
-/// Polled again with the same waker, as it is beside a connection that is busy, it costs next to
-/// nothing.
-#[must_use = "futures do nothing unless awaited"]
-pub struct Stopping {
+/// The wait. Polled again with the same waker, as it is beside a connection that is busy, it costs
+/// next to nothing.
+struct Stopping {
     /// At the first poll: a future that was made in a handler may be polled elsewhere.
     found: Option<Found>,
     wait: Wait,
@@ -120,11 +117,5 @@ impl Future for Stopping {
 impl Drop for Found {
     fn drop(&mut self) {
         self.stop.leave(self.key);
-    }
-}
-
-impl fmt::Debug for Stopping {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stopping").finish_non_exhaustive()
     }
 }
