@@ -91,7 +91,9 @@ impl<S: ByteStream> Io<S> {
     /// As [`receive`](crate::ByteReceiveStream::receive), except for the end.
     #[inline]
     pub fn poll_receive(&mut self, cx: &mut Context<'_>, room: &mut Room<'_>) -> Poll<Result<()>> {
-        let stream = self.stream.as_ref().ok_or(Error::Closed)?;
+        let Some(stream) = &self.stream else {
+            return Poll::Ready(Err(Error::Closed));
+        };
         if room.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
@@ -112,7 +114,9 @@ impl<S: ByteStream> Io<S> {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<Result<usize>> {
-        let stream = self.stream.as_ref().ok_or(Error::Closed)?;
+        let Some(stream) = &self.stream else {
+            return Poll::Ready(Err(Error::Closed));
+        };
         stream.poll_send(&mut self.sending, cx, parts)
     }
 
@@ -123,7 +127,9 @@ impl<S: ByteStream> Io<S> {
     /// As [`poll_send`](Self::poll_send).
     #[inline]
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let stream = self.stream.as_ref().ok_or(Error::Closed)?;
+        let Some(stream) = &self.stream else {
+            return Poll::Ready(Err(Error::Closed));
+        };
         stream.poll_flush(&mut self.sending, cx)
     }
 
@@ -133,7 +139,9 @@ impl<S: ByteStream> Io<S> {
     ///
     /// As [`send_eof`](crate::ByteStream::send_eof).
     pub fn poll_send_eof(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let stream = self.stream.as_ref().ok_or(Error::Closed)?;
+        let Some(stream) = &self.stream else {
+            return Poll::Ready(Err(Error::Closed));
+        };
         stream.poll_send_eof(&mut self.sending, cx)
     }
 }

@@ -1,9 +1,12 @@
 //! How a server tells its handlers that it stops: [`stopping`].
 
-use std::future::poll_fn;
-use std::task::{Context, Poll};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
 
 use crate::error::Result;
+use crate::runtime::context;
+use crate::runtime::wait::Wait;
 use crate::sync::ThreadEvent;
 use crate::sys::current::Current;
 
@@ -61,9 +64,58 @@ pub(super) fn told<T>(stop: &ThreadEvent, poll: impl FnOnce() -> Poll<T>) -> Pol
 /// ```
 #[doc(alias = "graceful")]
 pub async fn stopping() -> Result<()> {
-    // At the first poll: a future that was made in a handler may be polled elsewhere.
-    let find = |_: &mut Context<'_>| Poll::Ready(OWN.with(|own| own.with(|stop| stop.cloned())));
-    let stop: Option<ThreadEvent> = poll_fn(find).await;
-    let stop = stop.unwrap_or_default();
-    stop.wait_as(&"its server to stop").await
+    let stopping = Stopping {
+        found: None,
+        wait: Wait::new(&"its server to stop"),
+    };
+    stopping.await
+}
+
+/// The wait. Polled again with the same waker, as it is beside a connection that is busy, it costs
+/// next to nothing.
+struct Stopping {
+    /// At the first poll: a future that was made in a handler may be polled elsewhere.
+    found: Option<Found>,
+    wait: Wait,
+}
+
+/// The server's event, and the place among those that wait for it.
+struct Found {
+    stop: ThreadEvent,
+    key: Option<usize>,
+    waker: Option<Waker>,
+}
+
+impl Future for Stopping {
+    type Output = Result<()>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let Self { found, wait } = self.get_mut();
+        let own = || OWN.with(|own| own.with(|stop| stop.cloned()));
+        let found = found.get_or_insert_with(|| Found {
+            stop: own().unwrap_or_default(),
+            key: None,
+            waker: None,
+        });
+        context::poll_with(|core| {
+            ready!(wait.admit_wait(core, cx))?;
+            let waits = |waker: &Waker| waker.will_wake(cx.waker());
+            if !found.waker.as_ref().is_some_and(waits) {
+                let old = found.waker.replace(cx.waker().clone());
+                drop(old);
+                if found.stop.is_set_or_take(&mut found.key, cx.waker()) {
+                    return Poll::Ready(Ok(()));
+                }
+            } else if found.stop.is_set() {
+                return Poll::Ready(Ok(()));
+            }
+            wait.pend(core, cx)
+        })
+    }
+}
+
+impl Drop for Found {
+    fn drop(&mut self) {
+        self.stop.leave(self.key);
+    }
 }
