@@ -92,7 +92,8 @@ fn line(error: &Error, peer: &Peer, left_out: u64) -> String {
     while let Some(cause) = source {
         let cause_text = format!("{cause}");
         if !text.contains(&cause_text) {
-            text.extend([": ", &cause_text]);
+            text.push_str(": ");
+            text.push_str(&cause_text);
         }
         source = cause.source();
     }
