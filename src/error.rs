@@ -283,7 +283,8 @@ impl OsError {
     }
 
     fn named(mut self, address: &dyn fmt::Display) -> Self {
-        self.0.address = Some(address.to_string());
+        // Not `to_string`, of which there would be a copy here.
+        self.0.address = Some(format!("{address}"));
         self
     }
 

@@ -55,6 +55,11 @@ pub(crate) fn drop_each(wakers: Vec<Waker>) {
     each(&mut wakers.into_iter(), drop);
 }
 
+/// The same for a list, of which one copy is enough.
+pub(crate) fn wake_list(wakers: Vec<Waker>) {
+    each(&mut wakers.into_iter(), Waker::wake);
+}
+
 fn each(wakers: &mut dyn Iterator<Item = Waker>, f: fn(Waker)) {
     let mut first = None;
     for waker in wakers {
@@ -190,15 +195,14 @@ impl Executor {
         self.lister().wake(waker)
     }
 
-    /// Lists every task as woken; the foreign wakers that come back are to be called.
-    #[must_use = "the wakers have to be called"]
-    pub(crate) fn list_all(&self) -> Vec<Waker> {
+    /// Lists every task as woken; the foreign wakers are to be called.
+    pub(crate) fn list_all(&self, foreign: &mut Vec<Waker>) {
         let mut slots = self.slots();
-        let mut foreign = Vec::new();
         for id in slots.all() {
-            foreign.extend(slots.wake(id));
+            if let Some(waker) = slots.wake(id) {
+                foreign.push(waker);
+            }
         }
-        foreign
     }
 
     /// `task` is being polled, in `scope`, until the guard is dropped.

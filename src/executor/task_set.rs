@@ -125,7 +125,7 @@ impl TaskSet {
     /// Gives every member a slot in `executor` and wakes it there.
     #[cold]
     fn move_to(&self, executor: &Rc<Executor>) -> SetKey {
-        let labels = self.labels();
+        let mut labels = self.labels().into_iter();
         self.leave();
         let set = executor.slots().add_set(Parent::Unknown);
         let body = executor.add(set, BODY, None);
@@ -135,7 +135,6 @@ impl TaskSet {
             body: Some(body),
         };
         self.home.replace(Some(home));
-        let mut labels = labels.into_iter();
         for (key, member) in self.members.borrow().iter() {
             let (place, name) = labels.next().unwrap_or_default();
             let id = executor.add(set, narrow(key), place);
@@ -149,16 +148,14 @@ impl TaskSet {
 
     /// Where the members were spawned, and their names.
     fn labels(&self) -> Vec<(Option<Place>, Option<Rc<str>>)> {
-        let home = self.home.borrow();
-        let Some(home) = &*home else {
-            return Vec::new();
-        };
-        let mut slots = home.executor.slots();
-        let members = self.members.borrow();
-        members
-            .iter()
-            .map(|(_, m)| slots.label(m.head().id()))
-            .collect()
+        let mut labels = Vec::new();
+        if let Some(home) = &*self.home.borrow() {
+            let mut slots = home.executor.slots();
+            for (_, member) in self.members.borrow().iter() {
+                labels.push(slots.label(member.head().id()));
+            }
+        }
+        labels
     }
 
     /// Frees the slots, but not the futures.

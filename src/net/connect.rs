@@ -114,7 +114,7 @@ impl ConnectTcp {
         };
         let raced = happy_eyeballs::race(addresses, self.delay, begin).await?;
         raced.map_err(|attempts| {
-            let failed = ConnectFailed::new(self.host.to_string(), self.port, attempts);
+            let failed = ConnectFailed::new(format!("{}", self.host), self.port, attempts);
             Error::ConnectFailed(Box::new(failed))
         })
     }

@@ -164,7 +164,7 @@ impl ConnectTls {
     async fn connect(self) -> Result<TlsStream<TcpStream>> {
         let name = match &self.hostname {
             Some(name) => tls::server_name(name)?,
-            None => tls::server_name(&self.tcp.host().to_string())?,
+            None => tls::server_name(&format!("{}", self.tcp.host()))?,
         };
         let config = match self.config {
             Config::Given(config) => config,

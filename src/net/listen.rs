@@ -95,19 +95,17 @@ impl CreateTcpListener {
     }
 
     /// Listens on those of these addresses that are this host's.
-    fn on(&self, mut addresses: Vec<SocketAddr>) -> Result<TcpListener> {
-        addresses.retain(|address| self.local.takes(address));
+    fn on(&self, found: Vec<SocketAddr>) -> Result<TcpListener> {
+        let mut addresses = Vec::with_capacity(found.len());
+        for address in found {
+            if self.local.takes(&address) && !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
         if addresses.is_empty() {
             let message = "the local host has no address of the family asked for";
             return Err(Error::invalid("listen", message));
         }
-        let mut seen = Vec::new();
-        addresses.retain(|address| {
-            !seen.contains(address) && {
-                seen.push(*address);
-                true
-            }
-        });
         self.with_one_port(addresses).map(TcpListener::new)
     }
 
@@ -140,7 +138,8 @@ impl CreateTcpListener {
             if tries == 0 || self.local.port != 0 {
                 return Err(Error::Io(in_use));
             }
-            addresses.rotate_left(1);
+            let first = addresses.remove(0);
+            addresses.push(first);
         }
     }
 

@@ -98,7 +98,7 @@ impl Host {
             }
             Err(error) => error.into(),
         };
-        let error = ResolveError::new(self.to_string(), cause);
+        let error = ResolveError::new(format!("{self}"), cause);
         Err(Error::Resolve(Box::new(error)))
     }
 

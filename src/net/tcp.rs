@@ -140,11 +140,13 @@ impl Sockets for TcpListener {
 
 impl TcpListener {
     pub(super) fn new(bound: Vec<(OwnedFd, SocketAddr)>) -> Self {
-        let (fds, addresses): (Vec<_>, _) = bound.into_iter().unzip();
-        Self {
-            sockets: fds.into_iter().map(ListenSocket::new).collect(),
-            addresses,
+        let count = bound.len();
+        let (mut sockets, mut addresses) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        for (fd, address) in bound {
+            sockets.push(ListenSocket::new(fd));
+            addresses.push(address);
         }
+        Self { sockets, addresses }
     }
 
     /// The address listened on; the first if there are several, which share the port.

@@ -204,17 +204,16 @@ impl Core {
         self.executor.charge();
     }
 
-    /// The loop can wait no more; who has to hear of it is listed or given back.
-    #[must_use = "the wakers have to be called"]
-    pub(super) fn fail(&self, cause: io::Error) -> Vec<Waker> {
+    /// The loop can wait no more; what has to hear of it is listed, or added to `woken`.
+    #[cold]
+    pub(super) fn fail(&self, cause: io::Error, woken: &mut Vec<Waker>) {
         self.failure.replace(Some(cause));
         if !self.failed.replace(true) {
             self.add_cancel();
         }
-        let mut woken = self.executor.list_all();
+        self.executor.list_all(woken);
         // Their tasks may be inside combinators with wakers of their own.
-        self.reactor().take_waiters(&mut woken);
-        woken
+        self.reactor().take_waiters(woken);
     }
 
     /// Lists the tasks among those who waited for a source; the wakers of others are given back.

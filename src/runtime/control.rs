@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::context::{self, Core};
 use super::scopes::{Limit, ScopeKey};
-use crate::executor::wake_each;
+use crate::executor::wake_list;
 use crate::room::Slab;
 use crate::sys::clock::{self, NEVER, Nanos};
 
@@ -56,7 +56,7 @@ impl Control {
     /// Cancels every run, now and later; false if that was done before.
     pub(crate) fn cancel(&self) -> bool {
         let first = !self.cancelled.replace(true);
-        self.each(Core::cancel_scope);
+        self.each(&Core::cancel_scope);
         first
     }
 
@@ -64,24 +64,24 @@ impl Control {
     pub(crate) fn set_deadline(&self, deadline: Option<Instant>) {
         self.deadline.set(deadline);
         let at = deadline.map_or(NEVER, clock::at);
-        self.each(|core, key| core.scopes().set_limit(key, Limit::At(at)));
+        self.each(&|core, key| core.scopes().set_limit(key, Limit::At(at)));
     }
 
     /// Does `what` to the runs on the running loop, and wakes all.
-    fn each(&self, what: impl Fn(&Core, ScopeKey)) {
+    fn each(&self, what: &dyn Fn(&Core, ScopeKey)) {
         // Taken, not cloned: that would be foreign code while the list is borrowed. A run that is
         // polled again leaves another.
-        let take = |(_, run): (usize, &mut Run)| {
-            let waker = mem::replace(&mut run.waker, Waker::noop().clone());
-            (run.serial, run.key, waker)
-        };
-        let runs: Vec<_> = self.runs.borrow_mut().iter_mut().map(take).collect();
-        for (serial, key, _) in &runs {
-            let here = context::with_serial(*serial, |core| what(core, *key));
+        let (mut runs, mut wakers) = (Vec::new(), Vec::new());
+        for (_, run) in self.runs.borrow_mut().iter_mut() {
+            wakers.push(mem::replace(&mut run.waker, Waker::noop().clone()));
+            runs.push((run.serial, run.key));
+        }
+        for (serial, key) in runs {
+            let here = context::with_serial(serial, |core| what(core, key));
             // Elsewhere it is done when the run is polled.
             here.unwrap_or_default();
         }
-        wake_each(runs.into_iter().map(|(_, _, waker)| waker));
+        wake_list(wakers);
     }
 
     /// A run is polled with `waker`. It has the place that it was given before, if any; gives the

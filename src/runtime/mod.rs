@@ -248,7 +248,7 @@ impl Runtime {
         let (core, inbox) = (&*self.core, &mut self.inbox);
         let waited = core.reactor().wait(deadline, core.bell());
         if let Err(cause) = waited {
-            inbox.woken.extend(core.fail(cause));
+            core.fail(cause, &mut inbox.woken);
         }
         inbox.gather(core, TIMERS_PER_TURN);
         let (woken, called) = (inbox.wake_all(core), core.run_errands());
@@ -265,7 +265,7 @@ impl Runtime {
         }
         let (core, inbox) = (&*self.core, &mut self.inbox);
         if let Err(cause) = core.make_poller() {
-            inbox.woken.extend(core.fail(cause));
+            core.fail(cause, &mut inbox.woken);
             return Some(0);
         }
         if !inbox.try_sleep(core) {
@@ -285,7 +285,7 @@ impl Runtime {
         while !self.has_ready() && !self.core.has_failed() {
             let (core, inbox) = (&*self.core, &mut self.inbox);
             match core.make_poller() {
-                Err(cause) => inbox.woken.extend(core.fail(cause)),
+                Err(cause) => core.fail(cause, &mut inbox.woken),
                 Ok(()) if inbox.try_sleep(core) => break,
                 Ok(()) => {}
             }

@@ -22,7 +22,7 @@ use std::task::{Context, Waker};
 use super::context::Core;
 use super::scopes::{Kind, Limit, Next, ScopeKey, WaiterKey};
 use crate::error::Error;
-use crate::executor::{Base, Running, SetKey, TaskId, drop_each, wake_each};
+use crate::executor::{Base, Running, SetKey, TaskId, drop_each, wake_list};
 use crate::sys::clock::{self, NEVER, Nanos};
 
 impl Core {
@@ -118,10 +118,14 @@ impl Core {
     /// Wakes the cancelled scopes that have lost their last shield, also if it was moved out of
     /// them or dropped somewhere else, where no wake reaches them.
     fn end_waits(&self) {
-        let timers = self.scopes().take_unheld().into_iter();
-        let wakers = timers.filter_map(|timer| self.reactor().timers.cancel(timer));
-        let wakers: Vec<_> = wakers.collect();
-        wake_each(wakers.into_iter());
+        let timers = self.scopes().take_unheld();
+        let mut wakers = Vec::new();
+        for timer in timers {
+            if let Some(waker) = self.reactor().timers.cancel(timer) {
+                wakers.push(waker);
+            }
+        }
+        wake_list(wakers);
     }
 
     fn take_scope(&self, key: ScopeKey, wakers: &mut Vec<Waker>) -> bool {
@@ -155,18 +159,22 @@ impl Core {
 
     pub(super) fn wake_below(&self, key: ScopeKey) {
         let reached = self.scopes().reach(key, clock::now());
-        let tasks = reached.tasks.into_iter();
-        let tasks = tasks.filter_map(|task| self.executor.list(task));
-        let mut foreign: Vec<Waker> = tasks.collect();
+        let mut foreign = reached.wakers;
+        for task in reached.tasks {
+            if let Some(waker) = self.executor.list(task) {
+                foreign.push(waker);
+            }
+        }
         let mut listed = 0;
         for set in reached.sets {
             let (waker, tasks) = self.executor.wake_set(set);
-            foreign.extend(waker);
+            if let Some(waker) = waker {
+                foreign.push(waker);
+            }
             listed += tasks;
         }
         self.scopes().expect(key, listed);
-        foreign.extend(reached.wakers);
-        wake_each(foreign.into_iter());
+        wake_list(foreign);
     }
 
     /// Cancels one task, if it is of this runtime; gives its scope.

@@ -181,20 +181,22 @@ impl Trouble {
             AcceptFailure::Connection => {
                 serving.accept_failed(Kind::Connection, &error);
                 self.gone += 1;
-                if self.gone == GONE_IN_A_ROW {
-                    self.gone = 0;
-                    sleep(BACK_OFF).await?;
+                if self.gone < GONE_IN_A_ROW {
+                    return Ok(());
                 }
+                self.gone = 0;
             }
             AcceptFailure::Descriptors | AcceptFailure::Memory => {
                 serving.accept_failed(Kind::Exhausted, &error);
                 if failure == AcceptFailure::Descriptors && self.shed(accept, serving).await {
                     serving.shed_one();
                 }
-                // Over or not, the next accept tells.
-                move_on_after(BACK_OFF, serving.one_ended()).await?;
             }
         }
+        let before = serving.ended();
+        let goes_on = || failure != AcceptFailure::Connection && serving.ended() != before;
+        // Over or not, the next accept tells.
+        move_on_after(BACK_OFF, serving.until(&goes_on)).await?;
         Ok(())
     }
 

@@ -18,6 +18,7 @@
 //! | `serve.rs` | the server: its options, its group, its end |
 //! | `accepting.rs` | the accept loop, written once |
 //! | `leaving.rs` | closes what a handler drops while bytes are on their way |
+//! | `served.rs` | a server's handler, and the task of a connection |
 //! | `serving.rs` | what the loop and its connections share: places, counters |
 //! | `stopping.rs` | tells the handlers of a server that it stops |
 //! | `memory.rs` | a connected pair of streams without a kernel |

@@ -90,9 +90,10 @@ fn line(error: &Error, peer: &Peer, left_out: u64) -> String {
     let mut text = format!("soloio: {peer}: {error}");
     let mut source = error.source();
     while let Some(cause) = source {
-        let cause_text = cause.to_string();
+        let cause_text = format!("{cause}");
         if !text.contains(&cause_text) {
-            text.extend([": ", &cause_text]);
+            text.push_str(": ");
+            text.push_str(&cause_text);
         }
         source = cause.source();
     }

@@ -257,7 +257,8 @@ impl<'a, L, H, E> Serve<'a, L, H, E> {
         let served: Rc<dyn Serves<'s, G> + 's> = served;
         let accept = Rc::clone(&served).accept(group);
         conduct(accept, served.serving(), ending).await?;
-        served.serving().all_ended().await
+        let serving = served.serving();
+        serving.until(&|| serving.is_idle()).await
     }
 
     fn begin<const APART: bool>(self) -> (Rc<Served<'a, L, H, E, APART>>, Ending<'a>) {
@@ -326,7 +327,11 @@ async fn conduct(
 /// Waits until all connections have ended, or cancels them when the limit is over.
 async fn drained(serving: &Serving<'_>, limit: Option<Duration>) -> Result<()> {
     let limit = limit.unwrap_or(Duration::MAX);
-    if move_on_after(limit, serving.all_ended()).await?.is_none() {
+    let is_idle = || serving.is_idle();
+    if move_on_after(limit, serving.until(&is_idle))
+        .await?
+        .is_none()
+    {
         serving.scope.cancel("the server has drained long enough");
     }
     Ok(())

@@ -166,19 +166,18 @@ impl<'a> Serving<'a> {
         self.counters.active() < self.max
     }
 
-    /// Waits until a connection ends.
-    pub(super) async fn one_ended(&self) -> Result<()> {
-        let before = self.ended.get();
-        self.until(&|| self.ended.get() != before).await
+    /// How many connections have ended.
+    pub(super) fn ended(&self) -> u64 {
+        self.ended.get()
     }
 
-    /// Waits until no connection is left.
-    pub(super) async fn all_ended(&self) -> Result<()> {
-        self.until(&|| self.counters.active() == 0).await
+    /// True if no connection is left.
+    pub(super) fn is_idle(&self) -> bool {
+        self.counters.active() == 0
     }
 
     /// Waits for what the end of a connection brings about; one waits at a time.
-    async fn until(&self, done: &dyn Fn() -> bool) -> Result<()> {
+    pub(super) async fn until(&self, done: &dyn Fn() -> bool) -> Result<()> {
         let mut wait = Wait::new(&"the end of a connection");
         poll_fn(|cx| {
             context::poll_with(|core| {

@@ -100,6 +100,6 @@ fn check(result: impl TryInto<usize>) -> io::Result<usize> {
 pub(crate) fn again(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(number) => io::Error::from_raw_os_error(number),
-        None => io::Error::new(error.kind(), error.to_string()),
+        None => io::Error::new(error.kind(), format!("{error}")),
     }
 }

@@ -24,7 +24,7 @@ use std::collections::VecDeque;
 use std::task::Waker;
 
 use super::ObjectStreamStatistics;
-use crate::executor::wake_each;
+use crate::executor::wake_list;
 use crate::room;
 use crate::sync::line::Line;
 use crate::sync::wait_queue::WaitQueue;
@@ -201,7 +201,7 @@ impl<T> Shared<T> {
         let mut receivers = self.receivers.borrow_mut();
         let woken = receivers.queue.call_all(|seat| at(seat.end));
         drop(receivers);
-        wake_each(woken.into_iter());
+        wake_list(woken);
     }
 
     /// Removes sends from the line; they end with an error and get their items back.
@@ -209,7 +209,7 @@ impl<T> Shared<T> {
         let mut senders = self.senders.borrow_mut();
         let woken = senders.0.call_all(|offered| at(offered.end));
         drop(senders);
-        wake_each(woken.into_iter());
+        wake_list(woken);
     }
 
     /// Counts one sender less.
