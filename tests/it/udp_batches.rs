@@ -344,8 +344,9 @@ fn ordinary_receives_take_one_datagram_and_leave_the_others_apart() {
         let data = numbered(0, 60 * 100 + 50);
         for at in [&usual, &plain] {
             for _ in 0..20 {
-                let sent = from.send_segments(&mut &data[..], 100, at.local_addr());
-                sent.await.expect("sent");
+                let mut rest = &data[..];
+                let sent = from.send_segments(&mut rest, 100, at.local_addr()).await;
+                sent.expect("sent");
                 let mut pieces = data.chunks(100);
                 for piece in pieces.by_ref().take(30) {
                     let mut room = [0; 101];
