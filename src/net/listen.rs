@@ -64,7 +64,10 @@ pub struct CreateTcpListener {
 }
 
 impl CreateTcpListener {
-    local_options!([local] "The address to listen on; of a name, all its addresses that are this host's.");
+    local_options!(
+        [local]
+        "The address to listen on; of a name, all its addresses that are this host's."
+    );
 
     /// Listens on addresses of one family only.
     pub fn family(mut self, family: Family) -> Self {

@@ -1,9 +1,9 @@
 //! What messages bring beside a datagram: more datagrams, and the address that it came to.
 //!
 //! An ordinary receive is a plain call unless the kernel has more to tell: the address a datagram
-//! came to, or the size of several that it put together. Those that were not asked for yet stay with
-//! the socket until they are. Nothing is asked of the kernel meanwhile, so at most one message is
-//! ahead; the rest stays in its queue.
+//! came to, or the size of several that it put together. Those that were not asked for yet stay
+//! with the socket until they are. Nothing is asked of the kernel meanwhile, so at most one message
+//! is ahead; the rest stays in its queue.
 //!
 //! What is ahead lies in room that is taken from the loop, and given back with its last datagram:
 //! sockets that wait hold none. It is reached only with the receiving direction claimed, so the

@@ -139,6 +139,16 @@ pub(crate) fn set_broadcast(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
     SockRef::from(&fd).set_broadcast(on)
 }
 
+/// How many messages the kernel has dropped since the socket was made: there was no room for them
+/// in its queue, or their checksum was wrong.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn dropped(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    // As many as there are by now; kernels fill those that they know (sock_diag(7), SKMEMINFO).
+    let none = [0_u32; libc::SK_MEMINFO_DROPS as usize + 1];
+    let info = sockopt::get(fd, libc::SOL_SOCKET, libc::SO_MEMINFO, none)?;
+    Ok(info[libc::SK_MEMINFO_DROPS as usize])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,14 +170,4 @@ mod tests {
             assert_eq!(SockRef::from(&fd).multicast_ttl_v4().expect("asked"), 3);
         }
     }
-}
-
-/// How many messages the kernel has dropped since the socket was made: there was no room for them
-/// in its queue, or their checksum was wrong.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) fn dropped(fd: BorrowedFd<'_>) -> io::Result<u32> {
-    // As many as there are by now; kernels fill those that they know (sock_diag(7), SKMEMINFO).
-    let none = [0_u32; libc::SK_MEMINFO_DROPS as usize + 1];
-    let info = sockopt::get(fd, libc::SOL_SOCKET, libc::SO_MEMINFO, none)?;
-    Ok(info[libc::SK_MEMINFO_DROPS as usize])
 }
