@@ -64,7 +64,7 @@ pub struct CreateTcpListener {
 }
 
 impl CreateTcpListener {
-    local_options!([local] "The address to listen on; of a name, all its addresses that are this host's.");
+    local_options!([local] "The address to listen on; for a name, all its local addresses.");
 
     /// Listens on addresses of one family only.
     pub fn family(mut self, family: Family) -> Self {
@@ -94,7 +94,7 @@ impl CreateTcpListener {
         }
     }
 
-    /// Listens on those of these addresses that are this host's.
+    /// Listens on the local ones of these addresses.
     fn on(&self, mut addresses: Vec<SocketAddr>) -> Result<TcpListener> {
         addresses.retain(|address| self.local.takes(address));
         if addresses.is_empty() {
