@@ -1,4 +1,4 @@
-//! Waiting for a moment: `sleep`, `sleep_until`, `interval`.
+//! Waits for points in time: `sleep`, `sleep_until`, `interval`.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -11,9 +11,8 @@ use crate::sys::clock::{self, NEVER, Nanos};
 
 /// Waits until `duration` has passed since the first poll.
 ///
-/// Never ends early; ends late by well under a millisecond on an idle Linux machine. A zero
-/// duration lets the loop come round once. `Duration::MAX` means never. [`Sleep::reset`] moves the
-/// end.
+/// It never ends early; on Linux it is more precise than a millisecond. With a duration of zero,
+/// the loop makes one turn first. `Duration::MAX` never ends. [`Sleep::reset`] moves the end.
 ///
 /// # Errors
 ///
@@ -41,7 +40,7 @@ pub fn sleep(duration: Duration) -> Sleep {
     Sleep(Timer::new(When::After(duration)))
 }
 
-/// Waits until `deadline`; one that has passed lets the loop come round once.
+/// Waits until `deadline`. If it has passed, the loop makes one turn first.
 ///
 /// # Errors
 ///
@@ -66,24 +65,24 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
     Sleep(Timer::new(When::At(deadline)))
 }
 
-/// A wait for a moment that can be moved; made by [`sleep`] and [`sleep_until`].
+/// A wait for a point in time that can be moved; made by [`sleep`] and [`sleep_until`].
 ///
-/// Polled again after its end, it has ended.
+/// A poll after its end returns the same again.
 ///
 /// # Cancel safety
 ///
 /// Dropping it removes the timer; nothing else has happened. One that is awaited by `&mut` and cut
-/// may be awaited again: it still ends at its moment.
+/// may be awaited again: it still ends at its deadline.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless awaited"]
 pub struct Sleep(Timer);
 
 impl Sleep {
-    /// Waits for `deadline` from now on, be that later or earlier than before, also if the wait is
-    /// over already: then it can be awaited once more. The task that waits goes on waiting.
+    /// Sets the deadline, which may be later or earlier than before. If the wait has already ended,
+    /// it can be awaited once more. A waiting task continues to wait.
     ///
-    /// Cheaper than a new sleep, which an idle limit that starts anew with each message would
-    /// else need.
+    /// It is cheaper than a new sleep, for example for an idle limit that restarts with each
+    /// message.
     ///
     /// # Examples
     ///
@@ -117,8 +116,8 @@ impl Future for Sleep {
     }
 }
 
-/// Ticks every `period`, the first time one period after the first [`tick`](Interval::tick) was
-/// asked for. A zero period lets the loop come round at each tick.
+/// Ticks every `period`, first one period after the first poll of [`tick`](Interval::tick). With a
+/// period of zero, the loop makes one turn for each tick.
 ///
 /// # Examples
 ///
@@ -145,20 +144,20 @@ pub fn interval(period: Duration) -> Interval {
     }
 }
 
-/// A moment that comes again; made by [`interval`].
+/// A repeated point in time; made by [`interval`].
 #[derive(Debug)]
 pub struct Interval {
     period: Duration,
-    /// The tick that is waited for; `None` before the first poll.
+    /// The next tick; `None` before the first poll.
     next: Option<Nanos>,
-    /// The sleep is set to it.
+    /// The sleep is set to the next tick.
     waits: bool,
     sleep: Timer,
 }
 
 impl Interval {
-    /// Waits for the next tick. Ticks that nobody waited for are left out, so that a late caller
-    /// does not get several at once; the others stay a multiple of the period apart.
+    /// Waits for the next tick. Missed ticks are left out, so that a late caller does not get
+    /// several at once; the times of the others stay multiples of the period apart.
     ///
     /// # Errors
     ///
@@ -168,7 +167,7 @@ impl Interval {
     ///
     /// Dropping the future loses no tick.
     pub async fn tick(&mut self) -> Result<()> {
-        // One that was dropped has left its sleep in the middle.
+        // A tick that was dropped may have left a pending sleep.
         self.waits = false;
         poll_fn(|cx| self.poll_tick(cx)).await
     }
@@ -191,7 +190,7 @@ impl Interval {
     }
 }
 
-/// Its ticks, as [`tick`](Interval::tick) gives them; it has no end.
+/// Returns its ticks, as [`tick`](Interval::tick) does; it has no end.
 #[cfg(feature = "futures-core")]
 impl futures_core::Stream for Interval {
     type Item = Result<()>;

@@ -78,8 +78,8 @@ pub struct ConnectTcp {
 impl ConnectTcp {
     local_options!(
         [local]
-        "The address to connect from; of a name, the first of the peer's family that is this \
-        host's. Connections to different peers share its ports (Linux)."
+        "The address to connect from. If it is a name, its first local address of the peer's \
+        family is used. Connections to different peers share its ports (Linux)."
     );
 
     /// The time until the next address is tried too (250 ms by default). With zero all are tried at
@@ -89,7 +89,7 @@ impl ConnectTcp {
         self
     }
 
-    /// What TLS verifies the server's certificate against.
+    /// The host that the server's certificate must be for.
     #[cfg(feature = "tls")]
     pub(super) fn host(&self) -> &Host {
         &self.host

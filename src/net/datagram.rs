@@ -1,4 +1,4 @@
-//! The verbs that make UDP sockets: `create_udp_socket` and `create_connected_udp_socket`.
+//! Makes UDP sockets: `create_udp_socket` and `create_connected_udp_socket`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,18 +19,18 @@ use crate::sys::errno;
 use crate::sys::socket::Kind;
 
 /// Makes a UDP socket; [`family`](CreateUdpSocket::family) or
-/// [`local_host`](CreateUdpSocket::local_host) must be given.
+/// [`local_host`](CreateUdpSocket::local_host) must be set.
 ///
-/// It is always bound: to `local_port` if that is given, else to a port of the kernel's choice.
+/// It is always bound: to `local_port` if that is set, else to a port of the kernel's choice.
 ///
-/// On a host with several addresses a server on the wildcard address asks for `tell_destination`
-/// and answers by `reply` (both with feature `udp-batch`): its answers come from another address
-/// otherwise, which clients and firewalls do not take.
+/// On a host with several addresses a server on the wildcard address should set `tell_destination`
+/// and answer with `reply` (both with feature `udp-batch`): otherwise its answers may come from
+/// another address, and clients and firewalls reject them.
 ///
 /// # Errors
 ///
-/// [`Error::Io`], which names the address: in use, not of this host; `InvalidInput` without family
-/// and local host. [`Error::Resolve`] for a name.
+/// [`Error::Io`], which names the address: in use, not local; `InvalidInput` without family and
+/// local host. [`Error::Resolve`] for a name.
 ///
 /// # Cancel safety
 ///
@@ -58,13 +58,12 @@ pub fn create_udp_socket() -> CreateUdpSocket {
     }
 }
 
-/// Makes a UDP socket that talks to one peer: the first address of `host` that this host has a way
-/// to.
+/// Makes a UDP socket that is connected to one peer: the first address of `host` that has a route.
 ///
 /// # Errors
 ///
-/// [`Error::Io`], which names the address; [`Error::Resolve`] for a name; a family that the host
-/// has no address of, and port 0, are `InvalidInput`.
+/// [`Error::Io`], which names the address; [`Error::Resolve`] for a name; `InvalidInput` for port
+/// 0, and for a family that the host has no address of.
 ///
 /// # Cancel safety
 ///
@@ -77,7 +76,7 @@ pub fn create_connected_udp_socket(host: impl Into<Host>, port: u16) -> CreateCo
     }
 }
 
-/// Where a UDP socket is bound, and how.
+/// The local address of a UDP socket, and the options of its bind.
 #[derive(Debug, Clone, Default)]
 struct Bound {
     local: Local,
@@ -90,7 +89,7 @@ struct Bound {
 }
 
 impl Bound {
-    /// The addresses to bind to, of the family asked for; at least one.
+    /// Returns the addresses to bind to, of the requested family; at least one.
     async fn addresses(&self) -> Result<Vec<SocketAddr>> {
         let everywhere = || [false, true].map(|v4| any_address(v4, self.local.port));
         let given = self.local.resolve().await?;
@@ -116,7 +115,7 @@ impl Bound {
         if self.reuse_port {
             sys::socket::set_reuse_port(fd.as_fd())?;
         }
-        // Before the bind: datagrams may come from then on.
+        // Before the bind, because datagrams may come as soon as it is bound.
         #[cfg(feature = "udp-batch")]
         if self.tell_destination {
             sys::udp::tell_destinations(fd.as_fd())?;
@@ -134,7 +133,7 @@ impl Bound {
     }
 }
 
-/// The first result that does not fail because an address is out of reach; else the first error.
+/// Returns the first result, skipping errors of unreachable addresses; else the first error.
 fn first_in_reach<T>(
     addresses: &[SocketAddr],
     mut make: impl FnMut(&SocketAddr) -> Result<T>,
@@ -151,12 +150,12 @@ fn first_in_reach<T>(
     Err(Error::Io(first.expect("there is an address")))
 }
 
-/// The options both builders have.
+/// The options of both builders.
 macro_rules! udp_options {
     () => {
         local_options!(
             [bound.local]
-            "The address to bind to; of a name, the first of the family that is this host's."
+            "The address to bind to. If it is a name, its first local address of the family counts."
         );
 
         /// Uses addresses of this family.
@@ -165,7 +164,7 @@ macro_rules! udp_options {
             self
         }
 
-        /// Lets several sockets share the port (`SO_REUSEPORT`); each must ask for it.
+        /// Lets several sockets share the port (`SO_REUSEPORT`); each of them must set it.
         pub fn reuse_port(mut self, reuse: bool) -> Self {
             self.bound.reuse_port = reuse;
             self
@@ -177,9 +176,9 @@ macro_rules! udp_options {
             self
         }
 
-        /// Whether one system call of `receive_many` and `send_many` may take or give several
-        /// datagrams; it may by default, where the system can. Without it nothing is received
-        /// ahead, and the descriptor can be read by other means.
+        /// Sets whether one system call of `receive_many` and `send_many` may transfer several
+        /// datagrams (true by default, if the system supports it). With `false` the socket stores
+        /// no datagrams, and the descriptor can be read by other means.
         #[cfg(feature = "udp-batch")]
         pub fn batching(mut self, batching: bool) -> Self {
             self.bound.plain = !batching;
@@ -198,12 +197,13 @@ pub struct CreateUdpSocket {
 impl CreateUdpSocket {
     udp_options!();
 
-    /// Has each datagram tell the address of this host that it came to
+    /// Records for each datagram the local address that it was sent to
     /// ([`Datagram::to`](crate::Datagram::to)), so that a socket on the wildcard address of a host
-    /// with several can [`reply`](UdpSocket::reply) from there. Off by default: a receive costs a
-    /// little more with it. Linux only; elsewhere the socket is not made (`Unsupported`).
+    /// with several addresses can [`reply`](UdpSocket::reply) from there. Off by default, because
+    /// it makes each receive slightly slower. Linux only; on other systems it is an error of making
+    /// the socket (`Unsupported`).
     ///
-    /// An adopted socket does it if `IP_PKTINFO` or `IPV6_RECVPKTINFO` is set on it.
+    /// An adopted socket does this if `IP_PKTINFO` or `IPV6_RECVPKTINFO` is set on it.
     #[cfg(feature = "udp-batch")]
     #[doc(alias = "IP_PKTINFO")]
     #[doc(alias = "IPV6_RECVPKTINFO")]
@@ -268,7 +268,7 @@ impl CreateConnectedUdpSocket {
         let fd = self.bound.bind(local)?;
         let failed = |cause| Error::io("connect to", peer, cause);
         sys::socket::connect(fd.as_fd(), peer).map_err(failed)?;
-        // Not always what was asked for: the unspecified address stands for this host.
+        // May differ from `peer`: the unspecified address connects to this host.
         let peer = sys::socket::peer_addr(fd.as_fd()).map_err(failed)?;
         let local = sys::socket::local_addr(fd.as_fd()).map_err(failed)?;
         Ok(ConnectedUdpSocket {

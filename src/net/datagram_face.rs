@@ -1,8 +1,8 @@
-//! What all four kinds of datagram sockets have, written once: each is a face of its `core`.
+//! The methods of all four kinds of datagram sockets, written once over their `core`.
 
-/// Gives a type with a field `core` the methods that need nothing else: its own address, what a
-/// receive gives and how that is made of what the core does, what a buffer of the caller's comes
-/// back as, and which errors there are.
+/// Declares the methods for a type with a field `core`: its own address, the result of a receive
+/// and its conversion from that of the core, the type of a datagram in a caller's buffer, and the
+/// errors.
 macro_rules! datagram_face {
     (
         $type:ty,
@@ -13,15 +13,14 @@ macro_rules! datagram_face {
         $(#[$errors:meta])*
     ) => {
         impl $type {
-            /// What it is bound to.
+            /// The address or name that it is bound to.
             #[doc(alias = "local_address")]
             #[must_use]
             pub fn $local(&self) -> $name {
                 self.core.local()
             }
 
-            /// Receives one datagram, whatever its size; a socket that is not connected tells the
-            /// sender, too.
+            /// Receives one datagram, of any size; an unconnected socket returns the sender, too.
             ///
             /// # Errors
             ///
@@ -52,8 +51,8 @@ macro_rules! datagram_face {
                 self.core.receive_into(buf)
             }
 
-            /// [`receive`](Self::receive) for loops. A datagram socket has no end: `None` never
-            /// comes.
+            /// [`receive`](Self::receive) for loops. A datagram socket has no end: it never returns
+            /// `None`.
             ///
             /// # Errors
             ///
@@ -66,9 +65,9 @@ macro_rules! datagram_face {
                 self.receive().await.map(Some)
             }
 
-            /// Ends the socket at once although others still hold it: what it is bound to is free,
-            /// and operations under way get [`Error::Closed`] (a send that pauses, at the end of
-            /// its pause).
+            /// Ends the socket at once, although other references to it exist: its address or name
+            /// is free, and operations in progress get [`Error::Closed`] (a send that pauses, at
+            /// the end of its pause).
             pub fn abort(&self) {
                 self.core.abort();
             }

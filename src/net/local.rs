@@ -1,5 +1,5 @@
-//! The local end of a socket that is about to be made: where it is bound, and a step of the
-//! caller's before that.
+//! The local end of a socket that is about to be made: its address, and a step of the caller's
+//! before the bind.
 
 use std::fmt;
 use std::io;
@@ -13,7 +13,7 @@ use crate::sys;
 use crate::sys::errno;
 use crate::sys::socket::Kind;
 
-/// What builders are told of it.
+/// The options of builders for it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Local {
     pub(super) host: Option<Host>,
@@ -23,7 +23,7 @@ pub(super) struct Local {
     pub(super) prepare: prepare::Prepare,
 }
 
-/// The options of builders that have a [`Local`] there; what is said of the host differs.
+/// Declares the options for builders with a [`Local`]; only the text about the host differs.
 macro_rules! local_options {
     ([$($local:tt)+] $host:literal) => {
         #[doc = $host]
@@ -32,7 +32,7 @@ macro_rules! local_options {
             self
         }
 
-        /// The port of this host's; 0, the default, lets the kernel choose.
+        /// The local port; 0, the default, lets the kernel choose.
         pub fn local_port(mut self, port: u16) -> Self {
             self.$($local)+.port = port;
             self
@@ -40,8 +40,8 @@ macro_rules! local_options {
 
         /// Prepares each socket before it is bound or connected, for options that must be set by
         /// then: a mark, an interface, TCP Fast Open, buffer sizes that the window depends on.
-        /// Accepted connections inherit them. An error of it is that attempt's, where there are
-        /// several. It must not block.
+        /// Accepted connections inherit them. If there are several attempts, an error of it fails
+        /// one attempt. It must not block.
         ///
         /// # Examples
         ///
@@ -71,7 +71,7 @@ macro_rules! local_options {
 pub(super) use local_options;
 
 impl Local {
-    /// The addresses of its host, if one is given.
+    /// Returns the addresses of its host, if there is one.
     pub(super) async fn resolve(&self) -> Result<Option<Vec<SocketAddr>>> {
         match &self.host {
             Some(host) => host.resolve(self.port).await.map(Some),
@@ -79,7 +79,7 @@ impl Local {
         }
     }
 
-    /// Whether addresses of this kind are asked for.
+    /// Returns whether addresses of this family are requested.
     pub(super) fn takes(&self, address: &SocketAddr) -> bool {
         self.family.is_none_or(|family| family.has(address))
     }
@@ -96,8 +96,8 @@ impl Local {
         Ok(fd)
     }
 
-    /// The same for a connect to `address`, bound to the first of `locals` that is this host's,
-    /// which is told; all are of the family of `address`.
+    /// The same for a connect to `address`. Binds the socket to the first local one of `locals`,
+    /// and returns that; all are of the family of `address`.
     pub(super) fn bound(
         &self,
         address: &SocketAddr,
@@ -120,16 +120,16 @@ impl Local {
 
 fn bind(fd: BorrowedFd<'_>, local: &SocketAddr) -> io::Result<()> {
     if local.port() == 0 {
-        // Else each connection has a port for itself, whatever the peer is.
+        // Otherwise each connection has a port of its own, even for different peers.
         sys::socket::choose_port_late(fd);
     } else {
-        // For attempts side by side, and again while an earlier connection is in TIME_WAIT.
+        // For concurrent attempts, and for reuse while an earlier connection is in TIME_WAIT.
         sys::socket::set_reuse_addr(fd)?;
     }
     sys::socket::bind(fd, local)
 }
 
-/// The cause of a failed attempt is taken to be the peer's unless it says otherwise.
+/// Makes an error about the local address: other causes of a failed attempt are about the peer's.
 pub(super) fn about_local(what: &str, local: impl fmt::Display, cause: &io::Error) -> io::Error {
     io::Error::new(cause.kind(), format!("{what} {local} ({cause})"))
 }
@@ -139,7 +139,7 @@ pub(super) mod prepare {
     use super::{BorrowedFd, fmt, io};
     use std::sync::Arc;
 
-    /// The step, if there is one.
+    /// The caller's step, if there is one.
     #[derive(Clone, Default)]
     pub(in crate::net) struct Prepare(Option<Arc<Step>>);
 

@@ -1,37 +1,37 @@
-//! Sockets, and the verbs that make them.
+//! Sockets, and the functions that make them.
 //!
-//! | file | what it holds |
+//! | file | content |
 //! |---|---|
-//! | `stream_socket.rs` | what TCP and UNIX streams share, and how they end |
-//! | `stream_close.rs` | how they are closed and reset: what was sent arrives first |
-//! | `listen_socket.rs` | what their listeners share |
+//! | `stream_socket.rs` | the part that TCP and UNIX streams share, and their ends |
+//! | `stream_close.rs` | closing and resetting them: sent data arrives first |
+//! | `listen_socket.rs` | the part that their listeners share |
 //! | `tcp.rs`, `unix.rs`, `udp.rs` | the types |
 //! | `connect.rs` | `connect_tcp`, `connect_unix` |
 //! | `connect_socket.rs` | `connect_socket` |
 //! | `connect_tls.rs` | the options of `connect_tcp` that turn TLS on |
-//! | `udp_core.rs` | what both UDP types are made of: one datagram per call |
-//! | `udp_messages.rs` | what messages bring beside a datagram: more of them, where they came to |
-//! | `udp_options.rs`, `udp_fault.rs` | what they can be told; what their errors are about |
+//! | `udp_core.rs` | the core of both UDP types: one datagram per call |
+//! | `udp_messages.rs` | the data beside a datagram: more datagrams, destinations |
+//! | `udp_options.rs`, `udp_fault.rs` | their options; the subject of their errors |
 //! | `udp_many.rs` | many datagrams at a time |
 //! | `datagrams.rs` | the buffer for whole batches |
-//! | `datagram_face.rs` | what all datagram sockets have |
+//! | `datagram_face.rs` | the methods of all datagram sockets |
 //! | `datagram.rs` | `create_udp_socket`, `create_connected_udp_socket` |
-//! | `adopt.rs`, `adopt/` | sockets that were made elsewhere, and ours given away |
-//! | `inherited.rs` | sockets from whoever started this process |
-//! | `happy_eyeballs.rs` | which address of a name first, and several at a time |
+//! | `adopt.rs`, `adopt/` | adopting sockets that were made elsewhere, and giving sockets away |
+//! | `inherited.rs` | sockets from the process that started this one |
+//! | `happy_eyeballs.rs` | the order of a host's addresses, and the race of several |
 //! | `resolve.rs` | hosts to addresses |
-//! | `resolver.rs` | who looks names up, off the loop |
-//! | `hosts.rs` | names that no server is asked for |
-//! | `foreign.rs` | waits for descriptors that are not ours |
-//! | `watched.rs` | one of them that stays watched |
-//! | `options.rs` | socket options, each given to the types that have it |
-//! | `sockets.rs` | the sockets of a type: what options are set on, what changes its loop |
-//! | `hand_over.rs` | a socket's way to another loop |
+//! | `resolver.rs` | the resolver of names, on other threads |
+//! | `hosts.rs` | names that need no server |
+//! | `foreign.rs` | waits for foreign descriptors |
+//! | `watched.rs` | a foreign descriptor that stays watched |
+//! | `options.rs` | socket options, on each type that has them |
+//! | `sockets.rs` | the sockets of a type, for setting options and for changing the loop |
+//! | `hand_over.rs` | `unbind`: moves a socket to another loop |
 //! | `listen.rs`, `listen_unix.rs` | `create_tcp_listener`, `create_unix_listener` |
-//! | `unix_datagram.rs`, `create_unix_datagram.rs` | datagrams by name: the types, the verbs |
-//! | `unix_fds.rs` | descriptors that travel with bytes |
-//! | `unix_bind.rs` | who gets a path that several want |
-//! | `local.rs` | where sockets are bound, and a step of the caller's before that |
+//! | `unix_datagram.rs`, `create_unix_datagram.rs` | datagrams by name: the types, the functions |
+//! | `unix_fds.rs` | descriptors sent beside bytes |
+//! | `unix_bind.rs` | decides between several that bind one path |
+//! | `local.rs` | the local address of a socket, and a step of the caller's before the bind |
 //! | `plain.rs` | streams as plain sockets, for relays and `send_file` |
 
 /// Makes a builder awaitable. The future is boxed: a builder is awaited once, and is large.

@@ -1,4 +1,4 @@
-//! The sockets of a type: what options are set on, what can change its loop.
+//! The sockets of a type, for setting options and for changing the loop.
 
 #[cfg(feature = "options")]
 use super::listen_socket::ListenSocket;
@@ -18,11 +18,11 @@ pub(super) trait Sockets {
         &[]
     }
 
-    /// All of them; nothing else uses them.
+    /// Calls `change` for each of the sockets; no operation uses them.
     #[cfg(feature = "adopt")]
     fn each_socket(&mut self, change: fn(&mut Socket));
 
-    /// What an error calls it.
+    /// The name of the object in errors.
     #[cfg(feature = "options")]
     fn called(&self) -> String;
 }
@@ -30,15 +30,15 @@ pub(super) trait Sockets {
 macro_rules! close_options {
     ($type:ty, $($socket:tt)+) => {
         impl $type {
-            /// How long `close` waits for the peer; of a listener, of the streams that it accepts.
+            /// Returns the limits of a close; for a listener, those of the streams that it accepts.
             #[must_use]
             pub fn close_limits(&self) -> crate::runtime::silence::CloseLimits {
                 self.$($socket)+.socket().close_limits.get()
             }
 
-            /// Sets how long `close` waits for the peer: 30 s in all and 5 s of silence unless
-            /// told otherwise. A listener passes it on to the streams that it accepts from now on,
-            /// a stream to what wraps it.
+            /// Sets the limits of a close: by default 30 s in all and 5 s without progress. A
+            /// listener passes them on to the streams that it accepts from now on, a stream to a
+            /// layer around it.
             pub fn set_close_limits(&self, limits: crate::runtime::silence::CloseLimits) {
                 self.$($socket)+.socket().close_limits.set(limits);
             }

@@ -1,9 +1,9 @@
 //! UDP sockets, unconnected and connected.
 //!
-//! A datagram is delivered whole, in order of arrival, the empty one too. Errors that the network
-//! reports about one peer (a port that nobody listens on) come once, on whatever call is next, and
-//! never break the socket: an unconnected socket passes over them when it receives, since they say
-//! nothing about the other peers.
+//! A datagram is delivered whole, in order of arrival, the empty one too. The network may report
+//! errors of one peer (a closed port). Each is returned once, by the next call of any kind, and
+//! never breaks the socket. An unconnected socket skips them when it receives, since they do not
+//! concern the other peers.
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -22,29 +22,29 @@ use crate::sys::addr::fitting;
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Datagram<'b> {
-    /// What came, as far as there was room; may be empty.
+    /// The received bytes, as far as there was room; may be empty.
     pub data: &'b mut [u8],
-    /// The address it was sent from.
+    /// The address of the sender.
     pub from: SocketAddr,
-    /// The address of this host that it came to, and can be answered from by `reply`; of a
-    /// broadcast that of the interface. `None` for an IPv6 multicast group, and unless
-    /// `tell_destination` asked for it (both with feature `udp-batch`).
+    /// The local address that it was sent to, from which `reply` can answer; for a broadcast that
+    /// of the interface. `None` for an IPv6 multicast group, and unless `tell_destination` is set
+    /// (both with feature `udp-batch`).
     pub to: Option<IpAddr>,
-    /// True if there was not room for all of it: the rest is lost.
+    /// True if there was no room for all of it: the rest is lost.
     pub truncated: bool,
 }
 
-/// A UDP socket that talks to any peer; made by
+/// A UDP socket for any number of peers; made by
 /// [`create_udp_socket`](crate::create_udp_socket).
 ///
-/// Receiving and sending take `&self` and may go on at the same time. Each of the methods here
-/// takes or gives one datagram by one system call.
+/// Receiving and sending take `&self` and may happen at the same time. Each of the methods here
+/// transfers one datagram in one system call.
 ///
-/// With feature `udp-batch`, `receive_many` and `send_many` take and give many at once. On Linux
-/// `receive_many` has the kernel put equal datagrams of one sender together (`UDP_GRO`) from then
-/// on: what is read from the descriptor by other means would be several datagrams as one, and the
-/// socket may hold a few that are not received yet. One that is given away (`OwnedFd::try_from`)
-/// leaves these behind, and gives one datagram at a time again.
+/// With feature `udp-batch`, `receive_many` and `send_many` transfer many at once. On Linux
+/// `receive_many` makes the kernel merge equal datagrams of one sender from then on (`UDP_GRO`): a
+/// read from the descriptor by other means would return several datagrams as one, and the socket
+/// may store a few that are not received yet. A socket that is given away (`OwnedFd::try_from`)
+/// loses these, and returns one datagram at a time again.
 #[doc(alias = "UDPSocket")]
 #[derive(Debug)]
 pub struct UdpSocket {
@@ -57,17 +57,17 @@ datagram_face!(
     (Vec<u8>, SocketAddr),
     |got| got,
     Datagram,
-    /// [`Error::Io`], never about one peer.
+    /// [`Error::Io`], never of one peer.
 );
 
 impl UdpSocket {
-    /// Sends one datagram; `Ok` means that the kernel took it.
+    /// Sends one datagram; `Ok` means that the kernel has accepted it.
     ///
     /// # Errors
     ///
     /// [`Error::Io`]: too large (`EMSGSIZE`), out of buffers (`ENOBUFS`), an unreachable network,
-    /// an IPv6 destination on an IPv4 socket, or what an earlier datagram met. The socket is still
-    /// good. [`Error::Busy`] while another task sends, [`Error::Closed`] after
+    /// an IPv6 destination on an IPv4 socket, or the error of an earlier datagram. The socket stays
+    /// usable. [`Error::Busy`] while another task sends, [`Error::Closed`] after
     /// [`abort`](Self::abort).
     ///
     /// # Cancel safety
@@ -78,8 +78,8 @@ impl UdpSocket {
         self.core.send(data, Some(to))
     }
 
-    /// Sends one datagram to a host, which is looked up first, off the loop's thread. Of several
-    /// addresses it is the first that the socket's family can reach.
+    /// Sends one datagram to a host, which is looked up first, on another thread. If it has several
+    /// addresses, the first one is used that the socket's family can reach.
     ///
     /// # Errors
     ///
@@ -110,21 +110,21 @@ impl UdpSocket {
         }
         let addresses = host.resolve(port).await?;
         let fits = |to: &SocketAddr| fitting(&self.core.local, *to).is_ok();
-        // If none fits, the first makes the error that says so.
+        // If none fits, a send to the first returns the error.
         let to = addresses.iter().copied().find(fits).unwrap_or(addresses[0]);
         self.send_to(data, to).await
     }
 }
 
-/// A UDP socket that talks to one peer; made by
+/// A UDP socket that is connected to one peer; made by
 /// [`create_connected_udp_socket`](crate::create_connected_udp_socket).
 ///
-/// Datagrams of others are not received. What [`UdpSocket`] says of taking several datagrams at
-/// once holds here too.
+/// It does not receive datagrams from other senders. The remarks at [`UdpSocket`] about several
+/// datagrams at once apply here too.
 #[doc(alias = "ConnectedUDPSocket")]
 #[derive(Debug)]
 pub struct ConnectedUdpSocket {
-    /// With a peer.
+    /// Its `peer` is set.
     pub(super) core: UdpCore,
 }
 
@@ -134,24 +134,24 @@ datagram_face!(
     Vec<u8>,
     |(data, _)| data,
     Datagram,
-    /// [`Error::Io`], such as `ConnectionRefused` once after a datagram that nothing took; the
-    /// socket is still good.
+    /// [`Error::Io`], such as `ConnectionRefused` once after a datagram that no socket received;
+    /// the socket stays usable.
 );
 
 impl ConnectedUdpSocket {
-    /// The address it is connected to.
+    /// The address that it is connected to.
     #[doc(alias = "remote_address")]
     #[must_use]
     pub fn peer_addr(&self) -> SocketAddr {
         self.core.peer.expect("it is connected")
     }
 
-    /// Sends one datagram; `Ok` means that the kernel took it.
+    /// Sends one datagram; `Ok` means that the kernel has accepted it.
     ///
     /// # Errors
     ///
     /// [`Error::Io`]: too large (`EMSGSIZE`), out of buffers (`ENOBUFS`), or `ConnectionRefused`
-    /// once after an earlier datagram that nothing took; the socket is still good.
+    /// once after an earlier datagram that no socket received; the socket stays usable.
     /// [`Error::Busy`] while another task sends, [`Error::Closed`] after [`abort`](Self::abort).
     ///
     /// # Cancel safety

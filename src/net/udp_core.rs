@@ -1,7 +1,7 @@
-//! What both kinds of UDP sockets are made of: the socket, its addresses, one datagram per call.
+//! The core of both kinds of UDP sockets: the socket, its addresses, one datagram per call.
 //!
-//! An error about one peer comes once, as the result of one call. On an unconnected socket it says
-//! nothing about the other peers, so receiving passes over it.
+//! An error of one peer is returned once, by one call. On an unconnected socket it does not concern
+//! the other peers, so a receive skips it.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -20,30 +20,30 @@ use crate::sys::addr::fitting;
 use crate::sys::socket::Received;
 use crate::sys::{self, errno};
 
-/// Errors about peers that one receive passes over. Each is told once, so more of them in a row
-/// mean something else.
+/// The number of errors of peers that one receive skips. Each is reported once, so more of them in
+/// a row have another cause.
 const PASSED: usize = 16;
 
-/// What both kinds share.
+/// The part that both kinds share.
 #[derive(Debug)]
 pub(super) struct UdpCore {
     pub(super) socket: Socket,
     pub(super) local: SocketAddr,
-    /// The address it is connected to.
+    /// The address that it is connected to.
     pub(super) peer: Option<SocketAddr>,
     #[cfg(feature = "udp-batch")]
     pub(super) messages: Messages,
 }
 
-/// Both ends of a received datagram's way.
+/// The addresses of a received datagram.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ends {
     pub(super) from: SocketAddr,
-    /// The address of this host, if the kernel told it.
+    /// The local address, if the kernel has reported it.
     pub(super) to: Option<IpAddr>,
 }
 
-/// One datagram that a caller's buffer got.
+/// One datagram in a caller's buffer.
 #[derive(Debug)]
 pub(super) struct One {
     pub(super) length: usize,
@@ -61,7 +61,7 @@ impl UdpCore {
         }
     }
 
-    /// The same for a socket that was made elsewhere, whose datagrams may come together already.
+    /// The same for a socket that was made elsewhere, which may already merge datagrams.
     #[cfg(feature = "adopt")]
     pub(super) fn adopted(fd: OwnedFd, local: SocketAddr, peer: Option<SocketAddr>) -> Self {
         #[allow(unused_mut, reason = "without batches there is nothing to note")]
@@ -81,7 +81,7 @@ impl UdpCore {
         self.socket.abort();
     }
 
-    /// Whether a receive has to ask the kernel at all.
+    /// Returns whether a receive needs the kernel at all.
     #[inline]
     pub(super) fn first(&self) -> First {
         #[cfg(feature = "udp-batch")]
@@ -98,7 +98,7 @@ impl UdpCore {
     ) -> impl Future<Output = Result<Datagram<'b>>> {
         let mut operation = Operation::new(&self.socket, Direction::Read).briefly();
         poll_fn(move |cx| {
-            // Written once, if a datagram comes: an address is many moves.
+            // Written once, when a datagram comes, because an address is large to move.
             let mut ends = self.ends();
             let call = |core: &Core, fd: BorrowedFd<'_>| self.receive_one(core, fd, buf, &mut ends);
             let failed = |cause| self.not_received(cause);
@@ -124,7 +124,7 @@ impl UdpCore {
         poll_fn(move |cx| operation.poll(cx, self.first(), call, failed))
     }
 
-    /// A place for the ends of a datagram that is still to come.
+    /// Returns memory for the ends of the next datagram.
     fn ends(&self) -> Ends {
         Ends {
             from: self.local,
@@ -158,8 +158,8 @@ impl UdpCore {
         }
     }
 
-    /// What came into the caller's buffer, unless it is a stranger's: what came between bind and
-    /// connect is still in the queue.
+    /// Returns the datagram in the caller's buffer, unless it is of another sender: datagrams that
+    /// came between bind and connect are still in the queue.
     fn accept(&self, got: &Received, from: &mut SocketAddr) -> Option<One> {
         let same = |a: &SocketAddr, b: &SocketAddr| (a.ip(), a.port()) == (b.ip(), b.port());
         *from = match (self.peer, got.from) {
@@ -173,7 +173,7 @@ impl UdpCore {
         })
     }
 
-    /// Passes over an error that does not concern this receive.
+    /// Skips an error that does not concern this receive.
     pub(super) fn pass(&self, error: io::Error, passed: &mut usize) -> io::Result<()> {
         if self.peer.is_some() || !errno::is_about_a_peer(&error) || *passed == PASSED {
             return Err(error);
@@ -203,8 +203,8 @@ impl UdpCore {
         })
     }
 
-    /// Sends one datagram by a call that gets its destination by reference: an address is many
-    /// moves.
+    /// Sends one datagram by a call that gets its destination by reference, because an address is
+    /// large to move.
     pub(super) fn send_by(
         &self,
         to: Option<SocketAddr>,
@@ -232,8 +232,8 @@ impl UdpCore {
         }
     }
 
-    /// Whether the option to send broadcasts may be what is missing. Which addresses are broadcast
-    /// addresses only the routes know; nearly all end in 255.
+    /// Returns whether the option to send broadcasts may be missing. Only the routes define the
+    /// broadcast addresses; nearly all of them end in 255.
     fn is_broadcast_refused(&self, to: SocketAddr, cause: &io::Error) -> bool {
         let ends_in_255 = matches!(to, SocketAddr::V4(to) if to.ip().octets()[3] == 255);
         ends_in_255

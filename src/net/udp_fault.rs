@@ -1,12 +1,12 @@
-//! What an error of a UDP socket is about: one peer, one datagram, or the socket.
+//! The subject of a UDP socket's error: one peer, one datagram, or the socket.
 
 use std::io;
 
 use crate::error::Error;
 use crate::sys::errno;
 
-/// What an error of a datagram socket is about. Whatever it is, it was told once, and the socket
-/// goes on working as far as the system lets it.
+/// The subject of a datagram socket's error. Every error is reported once, and the socket stays
+/// usable as far as the system allows.
 ///
 /// # Examples
 ///
@@ -24,22 +24,23 @@ use crate::sys::errno;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum UdpFault {
-    /// One peer is not there, or not to be reached: refused (ICMP), no route, no such family,
-    /// forbidden by a firewall or a route. Others are not concerned.
+    /// One peer does not exist or cannot be reached: refused (ICMP), no route, unsupported family,
+    /// forbidden by a firewall or a route. Other peers are not affected.
     Peer,
-    /// One datagram: too large for the socket or the way (`EMSGSIZE`), or no buffer was free for it
-    /// (`ENOBUFS`). Others may go.
+    /// One datagram: too large for the socket or the path (`EMSGSIZE`), or no buffer was free for
+    /// it (`ENOBUFS`). Other datagrams may be sent.
     Datagram,
-    /// The socket or its use: closed, busy, no runtime, and all that is not known to be less.
+    /// The socket or its use: closed, busy, no runtime, and every error that is not known to be
+    /// smaller.
     Socket,
 }
 
 impl UdpFault {
-    /// What this error is about.
+    /// Returns the subject of this error.
     #[must_use]
     pub fn of(error: &Error) -> Self {
         let Error::Io(error) = error else {
-            // A name that could not be looked up is one peer's too.
+            // A name that cannot be resolved concerns one peer, too.
             return match error {
                 Error::Resolve(_) => Self::Peer,
                 _ => Self::Socket,

@@ -1,7 +1,7 @@
-//! Many datagrams at a time: receiving them into one buffer, sending what an iterator gives; and
-//! answers from the address that a question came to.
+//! Many datagrams at a time: receives into one buffer, sends from an iterator; and answers from the
+//! address that a request was sent to.
 //!
-//! What went is taken off what the caller gave before anything else can happen.
+//! Sent datagrams are removed from the caller's data before anything else can happen.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -24,15 +24,15 @@ use crate::sys::{self, errno};
 const PER_CHARGE: usize = 8;
 
 impl UdpSocket {
-    /// Sends one datagram from an address of this host: the answer to a datagram goes out from
-    /// where that came to. A socket on the wildcard address of a host with several addresses
-    /// answers from another one otherwise, and the client does not take it for an answer. With
-    /// `source` `None` the system chooses, as [`send_to`](Self::send_to) does.
+    /// Sends one datagram from a local address: an answer should come from the address that the
+    /// request was sent to. Otherwise a socket on the wildcard address of a host with several
+    /// addresses may answer from another one, and the client ignores it. If `source` is `None`, the
+    /// system chooses, as in [`send_to`](Self::send_to).
     ///
     /// # Errors
     ///
-    /// As [`send_to`](Self::send_to). A source of another family than the destination, or that is
-    /// not an address of this host, is an [`Error::Io`]; outside Linux every source is, with
+    /// As [`send_to`](Self::send_to). [`Error::Io`] for a source of another family than the
+    /// destination, or one that is not local; on other systems than Linux for every source, with
     /// `Unsupported`.
     ///
     /// # Cancel safety
@@ -73,9 +73,9 @@ impl UdpSocket {
         })
     }
 
-    /// Receives what has come, at least one datagram, into a buffer that is used again for the
+    /// Receives all waiting datagrams that fit, at least one, into a buffer that is reused for the
     /// next batch; allocates nothing. On Linux this is the way to receive at line rate: one system
-    /// call takes up to 32 messages, and the kernel may put several datagrams of one sender into
+    /// call takes up to 32 messages, and the kernel may merge several datagrams of one sender into
     /// one of them.
     ///
     /// # Errors
@@ -84,7 +84,7 @@ impl UdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// As [`receive`](Self::receive); what the buffer held before is still there.
+    /// As [`receive`](Self::receive); earlier contents of the buffer are still there.
     ///
     /// # Examples
     ///
@@ -102,7 +102,7 @@ impl UdpSocket {
     ///     while received < 2 {
     ///         let mut batch = udp.receive_many(&mut buffer).await?;
     ///         received += batch.len();
-    ///         udp.send_many(&mut batch).await?; // an echo: bytes and sender as they came
+    ///         udp.send_many(&mut batch).await?; // an echo: the same bytes, to their sender
     ///     }
     ///     assert_eq!(client.receive().await?.0, b"one");
     ///     Ok::<_, soloio::Error>(())
@@ -113,23 +113,23 @@ impl UdpSocket {
         self.core.receive_many(buffer).await
     }
 
-    /// Sends all datagrams that `rest` gives, in order, many per system call where the system can
-    /// (Linux: `sendmmsg`, and `UDP_SEGMENT` for those of equal size to one destination). An item
-    /// is the bytes and where they go, and may have the address of this host to send them from as
-    /// a third part, as for [`reply`](Self::reply).
+    /// Sends all datagrams of `rest`, in order, many per system call if the system supports it
+    /// (Linux: `sendmmsg`, and `UDP_SEGMENT` for datagrams of equal size to one destination). An
+    /// item has the bytes and their destination, and may have the local address to send them from
+    /// as a third part, as for [`reply`](Self::reply).
     ///
-    /// `rest` is advanced past those that the kernel took, and past no other, whatever happens:
-    /// after an error the datagram it is about is the next one, and can be skipped or tried again.
-    /// The iterator is cloned to look ahead, so it should be a cheap view, such as
-    /// [`Datagrams`] or an iterator over a slice.
+    /// `rest` is always advanced past exactly the datagrams that the kernel has accepted: after an
+    /// error, the next datagram is the one with the error, and can be skipped or sent again. The
+    /// iterator is cloned to look ahead, so it should be a cheap view, such as [`Datagrams`] or an
+    /// iterator over a slice.
     ///
     /// # Errors
     ///
-    /// As [`send_to`](Self::send_to), about the first datagram that is left.
+    /// As [`send_to`](Self::send_to), for the first datagram that is left.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future has sent exactly what `rest` was advanced past.
+    /// Dropping the future has sent exactly the datagrams that `rest` was advanced past.
     pub async fn send_many<'d, I>(&self, rest: &mut I) -> Result<()>
     where
         I: Iterator<Item: Into<Parcel<'d>>> + Clone,
@@ -139,11 +139,11 @@ impl UdpSocket {
     }
 
     /// Sends `rest` to one destination, cut into datagrams of `segment` bytes; the last may be
-    /// shorter. On Linux the kernel or the network card does the cutting (`UDP_SEGMENT`) where
-    /// they can. Segments should fit into the packets of the way: larger ones go too, but one by
-    /// one and in fragments.
+    /// shorter. On Linux the kernel or the network card cuts it (`UDP_SEGMENT`) if it can. Segments
+    /// should fit into the packets of the path: larger ones are sent too, but one by one and in
+    /// fragments.
     ///
-    /// `rest` is cut short at its beginning by what the kernel took, whatever happens.
+    /// `rest` is always advanced past exactly the bytes that the kernel has accepted.
     ///
     /// # Errors
     ///
@@ -152,7 +152,8 @@ impl UdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future has sent exactly what is missing from `rest`, in whole datagrams.
+    /// Dropping the future has sent exactly the bytes that are missing from `rest`, in whole
+    /// datagrams.
     pub async fn send_segments(
         &self,
         rest: &mut &[u8],
@@ -166,7 +167,7 @@ impl UdpSocket {
 }
 
 impl ConnectedUdpSocket {
-    /// Receives what has come, at least one datagram: see [`UdpSocket::receive_many`].
+    /// Receives all waiting datagrams that fit, at least one: see [`UdpSocket::receive_many`].
     ///
     /// # Errors
     ///
@@ -174,21 +175,21 @@ impl ConnectedUdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// As [`receive`](Self::receive); what the buffer held before is still there.
+    /// As [`receive`](Self::receive); earlier contents of the buffer are still there.
     pub async fn receive_many<'b>(&self, buffer: &'b mut DatagramBuffer) -> Result<Datagrams<'b>> {
         self.core.receive_many(buffer).await
     }
 
-    /// Sends all datagrams that `rest` gives: see [`UdpSocket::send_many`].
+    /// Sends all datagrams of `rest`: see [`UdpSocket::send_many`].
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send), about the first datagram that is left. (An error about the peer
-    /// that comes up between two datagrams of one system call may be dropped by the kernel.)
+    /// As [`send`](Self::send), for the first datagram that is left. (The kernel may drop an error
+    /// of the peer that occurs between two datagrams of one system call.)
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future has sent exactly what `rest` was advanced past.
+    /// Dropping the future has sent exactly the datagrams that `rest` was advanced past.
     pub async fn send_many<'d, I>(&self, rest: &mut I) -> Result<()>
     where
         I: Iterator<Item = &'d [u8]> + Clone,
@@ -210,7 +211,8 @@ impl ConnectedUdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future has sent exactly what is missing from `rest`, in whole datagrams.
+    /// Dropping the future has sent exactly the bytes that are missing from `rest`, in whole
+    /// datagrams.
     pub async fn send_segments(&self, rest: &mut &[u8], segment: usize) -> Result<()> {
         let size = self.core.segment(segment)?;
         let to = None;
@@ -218,23 +220,23 @@ impl ConnectedUdpSocket {
     }
 }
 
-/// What many datagrams are taken from; it is advanced past those that went.
+/// A source of many datagrams; it is advanced past those that were sent.
 trait Outgoing<'d> {
-    /// Puts the next ones into an empty chunk. `true` if there are no more behind them.
+    /// Puts the next ones into an empty chunk. Returns `true` if there are no more after them.
     fn gather(&self, udp: &UdpCore, chunk: &mut Chunk<'d>) -> io::Result<bool>;
 
-    /// So many of them went, at least one.
+    /// Removes `count` datagrams that were sent, at least one.
     fn advance(&mut self, count: usize);
 }
 
-/// A datagram to be sent: made by `into()` from bytes and where they go, and from the same with the
-/// address of this host that they are to come from.
+/// A datagram to be sent: made by `into()` from bytes and their destination, optionally with the
+/// local address to send them from.
 #[derive(Debug, Clone, Copy)]
 pub struct Parcel<'d> {
     data: &'d [u8],
     /// `None` on a connected socket.
     to: Option<SocketAddr>,
-    /// `None` leaves it to the system.
+    /// `None` lets the system choose.
     source: Option<IpAddr>,
 }
 
@@ -254,7 +256,7 @@ impl<'d> From<(&'d [u8], SocketAddr, Option<IpAddr>)> for Parcel<'d> {
     }
 }
 
-/// What an iterator gives, each item turned into bytes and, on an unconnected socket, where to.
+/// The items of an iterator, each turned into bytes and, on an unconnected socket, a destination.
 #[derive(Debug)]
 struct Each<'i, I, F> {
     rest: &'i mut I,
@@ -275,7 +277,7 @@ where
             match to.map(|to| udp.way(to, source)).transpose() {
                 Ok(None) => chunk.push(data, None, None),
                 Ok(Some((to, source))) => chunk.push(data, Some(to), source),
-                // Those before it go first; then it is the first, and the error its own.
+                // Those before it are sent first; then it is the first, and returns its error.
                 Err(_) if chunk.len() > 0 => break,
                 Err(error) => return Err(error),
             }
@@ -330,7 +332,7 @@ impl UdpCore {
         Ok(buffer.datagrams())
     }
 
-    /// Sends many datagrams, as many at a time as the system takes.
+    /// Sends many datagrams, as many at a time as the system accepts.
     async fn send_many<'d>(&self, mut outgoing: impl Outgoing<'d>) -> Result<()> {
         let mut operation = Operation::new(&self.socket, Direction::Write);
         poll_fn(|cx| {
@@ -357,7 +359,7 @@ impl UdpCore {
         .await
     }
 
-    /// Sends a prefix of a chunk that is not empty, and tells how many datagrams went.
+    /// Sends a prefix of a chunk that is not empty, and returns the number of datagrams.
     fn send_chunk(&self, fd: BorrowedFd<'_>, chunk: &Chunk<'_>) -> io::Result<usize> {
         if !self.messages.plain.load(Relaxed) {
             match udp::send(fd, chunk, &self.messages.segments) {
@@ -370,10 +372,10 @@ impl UdpCore {
         chunk.send_plain(fd)
     }
 
-    /// The size of segments, checked.
+    /// Checks the size of segments.
     fn segment(&self, size: usize) -> Result<usize> {
-        // What the length field of UDP leaves; that of IPv4 counts its own header too (RFC 768,
-        // RFC 791).
+        // The limit of the length field of UDP; that of IPv4 includes its own header (RFC 768, RFC
+        // 791).
         let most = if self.local.is_ipv4() { 65_507 } else { 65_527 };
         let refused = |why| Err(Error::invalid("send segments", why));
         match size {

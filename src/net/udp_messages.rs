@@ -1,16 +1,17 @@
-//! What messages bring beside a datagram: more datagrams, and the address that it came to.
+//! The data beside a datagram: more datagrams, and the address that it was sent to.
 //!
-//! An ordinary receive is a plain call unless the kernel has more to tell: the address a datagram
-//! came to, or the size of several that it put together. Those that were not asked for yet stay
-//! with the socket until they are. Nothing is asked of the kernel meanwhile, so at most one message
-//! is ahead; the rest stays in its queue.
+//! A receive is a plain call unless the kernel has more to report: the destination of a datagram,
+//! or the size of several that it has merged. Datagrams that were not requested yet are stored with
+//! the socket until they are. Meanwhile no system call is made, so at most one message is stored;
+//! the others stay in the kernel's queue.
 //!
-//! What is ahead lies in room that is taken from the loop, and given back with its last datagram:
-//! sockets that wait hold none. It is reached only with the receiving direction claimed, so the
-//! lock around it is never waited for; it is there because a socket may be dropped on any thread.
+//! Stored datagrams are in memory that is borrowed from the loop, and returned with the last of
+//! them: sockets that wait have none. The memory is accessed only with the receiving direction
+//! claimed, so there is never contention for its lock; the lock is needed because a socket may be
+//! dropped on any thread.
 //!
-//! A datagram is lost if its control data had no room, and an error says so after all that came
-//! with it.
+//! If the control data of a datagram had no room, the datagram is lost, and an error reports it
+//! after all datagrams that came with it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -26,29 +27,29 @@ use crate::sys::batch::Batch;
 use crate::sys::udp::{self, Filled, Segments};
 use crate::sys::{errno, sockopt};
 
-/// What a socket has beside its plain calls.
+/// The state of a socket beside its plain calls.
 #[derive(Debug, Default)]
 pub(super) struct Messages {
-    /// A datagram is ahead, or an error. Changed with the receiving direction claimed.
+    /// A datagram or an error is stored. Changed only with the receiving direction claimed.
     queued: AtomicBool,
-    /// The kernel tells something beside datagrams.
+    /// The kernel reports data beside datagrams.
     tells: AtomicBool,
-    /// One datagram a call: asked for, or the system has no other.
+    /// One datagram per call: because of an option, or because the system has no other call.
     pub(super) plain: AtomicBool,
-    /// The kernel tells the address that each datagram came to.
+    /// The kernel reports the destination of each datagram.
     destinations: bool,
     pub(super) segments: Segments,
     inbox: Mutex<Inbox>,
 }
 
-/// What a receive leaves for the next.
+/// The state that a receive leaves for the next.
 #[derive(Debug, Default)]
 struct Inbox {
-    /// Set while datagrams are ahead.
+    /// Set while datagrams are stored.
     batch: Option<Box<Batch>>,
-    /// Whether a message may hold several datagrams; `None` while that was not asked for.
+    /// Whether a message may have several datagrams; `None` while that was not requested.
     coalesced: Option<bool>,
-    /// A datagram was lost, which is still to be told.
+    /// A datagram was lost, which is not reported yet.
     lost: bool,
 }
 
@@ -62,7 +63,7 @@ impl Messages {
         }
     }
 
-    /// Looks what the kernel was told before the socket came here.
+    /// Reads the options that were set before the socket was adopted.
     #[cfg(feature = "adopt")]
     pub(super) fn look(&mut self, fd: BorrowedFd<'_>) {
         let coalesced = udp::is_coalescing(fd);
@@ -85,7 +86,7 @@ impl Messages {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes whether the kernel may put datagrams together.
+    /// Records whether the kernel may merge datagrams.
     fn set_coalesced(&self, inbox: &mut Inbox, on: bool) {
         inbox.coalesced = Some(on);
         self.tells.store(on || self.destinations, Relaxed);
@@ -93,7 +94,7 @@ impl Messages {
 }
 
 impl UdpCore {
-    /// The socket goes on elsewhere, where nothing expects datagrams that come together.
+    /// The socket leaves the crate, to code that does not expect merged datagrams.
     #[cfg(feature = "adopt")]
     pub(super) fn leaves(&self) {
         if self.messages.inbox().coalesced == Some(true) {
@@ -101,7 +102,7 @@ impl UdpCore {
         }
     }
 
-    /// Receives one datagram into `buf`, and its ends into `ends`. The receiving direction is
+    /// Receives one datagram into `buf`, and its ends into `ends`. The receiving direction must be
     /// claimed.
     #[cold]
     pub(super) fn receive_message(
@@ -137,7 +138,7 @@ impl UdpCore {
         Ok((One { length, truncated }, After::Ready))
     }
 
-    /// Receives at least one datagram into a batch; the receiving direction is claimed.
+    /// Receives at least one datagram into a batch. The receiving direction must be claimed.
     pub(super) fn receive_batch(
         &self,
         core: &Core,
@@ -153,14 +154,14 @@ impl UdpCore {
         }
         let want = room.want();
         let filled = self.fill(fd, &mut inbox, room, want);
-        // Not before the call is known to be there, which alone can take them apart.
+        // Not before the call has succeeded, which is needed to separate them.
         if inbox.coalesced.is_none() && !messages.plain.load(Relaxed) {
             messages.set_coalesced(&mut inbox, udp::coalesce(fd));
         }
         Ok(((), filled?))
     }
 
-    /// Asks the kernel for up to `want` messages, of which at least one is ours.
+    /// Receives up to `want` messages, at least one of them from our peer, if there is one.
     fn fill(
         &self,
         fd: BorrowedFd<'_>,
@@ -171,7 +172,7 @@ impl UdpCore {
         let messages = &self.messages;
         let mut passed = 0;
         loop {
-            // Once for datagrams that were lost, after all that came with them.
+            // Reported once, after all datagrams that came with the lost ones.
             if std::mem::take(&mut inbox.lost) {
                 messages.queued.store(false, Relaxed);
                 return Err(errno::no_room());
@@ -182,7 +183,7 @@ impl UdpCore {
                         inbox.lost = true;
                         messages.queued.store(true, Relaxed);
                     }
-                    // What came between bind and connect is still in the queue.
+                    // Datagrams that came between bind and connect are still in the queue.
                     if let Some(peer) = &self.peer {
                         room.retain_from(peer);
                     }
@@ -206,7 +207,7 @@ impl UdpCore {
         }
     }
 
-    /// One system call.
+    /// Makes one system call.
     fn ask(&self, fd: BorrowedFd<'_>, room: &mut Batch, want: usize) -> io::Result<Filled> {
         let tells = self.messages.has_more_to_tell();
         match self.messages.plain.load(Relaxed) {
@@ -216,8 +217,8 @@ impl UdpCore {
         }
     }
 
-    /// Destination and source as the system takes them; an error if the socket cannot reach that
-    /// family, or the source is of the other one.
+    /// Returns destination and source in the system's form; an error if the socket cannot reach
+    /// that family, or the source is of the other one.
     #[inline]
     pub(super) fn way(
         &self,

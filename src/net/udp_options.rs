@@ -1,4 +1,4 @@
-//! What UDP sockets can be told: broadcast, multicast, hop limits, room for what waits.
+//! The options of UDP sockets: broadcast, multicast, hop limits, the size of the queue.
 
 use std::fmt::Display;
 use std::io;
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::sys::interface;
 use crate::sys::udp_options::{self, Via};
 
-/// A network interface, as multicast names it.
+/// A network interface for multicast.
 ///
 /// Made by `into()` from an index (0 is the default), or from one of the interface's IPv4
 /// addresses; [`Interface::named`] asks the system for the index of a name.
@@ -19,7 +19,7 @@ use crate::sys::udp_options::{self, Via};
 pub struct Interface(Via);
 
 impl Interface {
-    /// The one the system's routes lead to.
+    /// The interface that the system's routes select.
     pub const DEFAULT: Self = Self(Via::Any);
 
     /// The interface with this name, such as `eth0` (if_nametoindex(3)).
@@ -33,8 +33,9 @@ impl Interface {
         Ok(Self(Via::Index(index)))
     }
 
-    /// Its index, unless it is the default or was given by address. It is also the scope of the
-    /// interface's IPv6 addresses ([`SocketAddrV6::scope_id`](std::net::SocketAddrV6::scope_id)).
+    /// Returns its index, unless it is the default or was given by address. The index is also the
+    /// scope of the interface's IPv6 addresses
+    /// ([`SocketAddrV6::scope_id`](std::net::SocketAddrV6::scope_id)).
     #[must_use]
     pub fn index(self) -> Option<u32> {
         match self.0 {
@@ -68,8 +69,8 @@ impl UdpSocket {
         result.map_err(|cause| Error::io(what, self.local_addr(), cause))
     }
 
-    /// Lets the socket send to broadcast addresses (`SO_BROADCAST`); off unless asked for, and
-    /// such a send is refused then. IPv6 has none.
+    /// Lets the socket send to broadcast addresses (`SO_BROADCAST`). Off by default, and then such
+    /// a send is refused. IPv6 has no broadcast.
     ///
     /// # Errors
     ///
@@ -79,8 +80,9 @@ impl UdpSocket {
         self.set("set broadcast", set)
     }
 
-    /// Joins a multicast group: the socket receives what is sent to it, and to its own port,
-    /// through `interface`. Left by [`leave_multicast`](Self::leave_multicast), or with the socket.
+    /// Joins a multicast group: the socket receives datagrams that are sent to the group and its
+    /// own port through `interface`. It leaves the group with
+    /// [`leave_multicast`](Self::leave_multicast), or when it is closed.
     ///
     /// Several programs can share the port if each sets
     /// [`reuse_addr`](crate::net::CreateUdpSocket::reuse_addr).
@@ -89,7 +91,7 @@ impl UdpSocket {
     ///
     /// `InvalidInput` for an address that is no group, a group of the other family than the
     /// socket's, or an IPv6 group with an interface given by address; [`Error::Io`] for an
-    /// interface that is not there and a group that was joined already.
+    /// interface that does not exist and a group that was already joined.
     ///
     /// # Examples
     ///
@@ -119,7 +121,7 @@ impl UdpSocket {
         joined.map_err(|cause| Error::io("join", group, cause))
     }
 
-    /// Leaves a multicast group; `interface` as it was joined.
+    /// Leaves a multicast group; `interface` must be the same as for the join.
     ///
     /// # Errors
     ///
@@ -147,18 +149,19 @@ impl UdpSocket {
         Ok(group)
     }
 
-    /// The interface that what is sent to groups leaves by.
+    /// Sets the interface through which datagrams to groups are sent.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] for an interface that is not there; [`Error::Closed`] after
+    /// [`Error::Io`] for an interface that does not exist; [`Error::Closed`] after
     /// [`abort`](Self::abort).
     pub fn set_multicast_interface(&self, interface: impl Into<Interface>) -> Result<()> {
         let set = udp_options::set_multicast_interface(self.core.open_fd()?, interface.into().0);
         self.set("set the multicast interface", set)
     }
 
-    /// Whether what this host sends to groups comes back to its own sockets; it does by default.
+    /// Sets whether datagrams that this host sends to groups come back to its own sockets (true by
+    /// default).
     ///
     /// # Errors
     ///
@@ -168,7 +171,8 @@ impl UdpSocket {
         self.set("set multicast loop", set)
     }
 
-    /// The most hops a datagram to a group may take; 1 by default: it stays in this network.
+    /// Sets the largest number of hops of a datagram to a group; by default 1, which means this
+    /// network.
     ///
     /// # Errors
     ///
@@ -180,7 +184,7 @@ impl UdpSocket {
 }
 
 impl UdpCore {
-    /// The descriptor, for a call that needs no loop.
+    /// Returns the descriptor, for a call that needs no loop.
     fn open_fd(&self) -> Result<BorrowedFd<'_>> {
         if self.socket.is_closed() {
             return Err(Error::Closed);
@@ -189,17 +193,17 @@ impl UdpCore {
     }
 }
 
-/// Gives `$type` the counter.
+/// Declares the counter for `$type`.
 macro_rules! drop_counter {
     ($type:ty) => {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         impl $type {
-            /// How many times the kernel has thrown away what came, since the socket was made:
-            /// nobody received, and its queue was full
-            /// ([`set_receive_buffer_size`](Self::set_receive_buffer_size)), or a checksum was
-            /// wrong. Datagrams that come together count as one. Only on Linux (`SO_MEMINFO`).
+            /// The number of datagrams that the kernel has dropped since the socket was made,
+            /// because its queue was full
+            /// ([`set_receive_buffer_size`](Self::set_receive_buffer_size)) or a checksum was
+            /// wrong. Merged datagrams count as one. Linux only (`SO_MEMINFO`).
             ///
-            /// Asking costs a system call; the counting nothing. It starts again at 2^32.
+            /// Reading it is a system call; counting costs nothing. The number wraps at 2^32.
             ///
             /// # Errors
             ///

@@ -1,8 +1,8 @@
-//! A descriptor of others that stays watched: [`Watched`].
+//! A foreign descriptor that stays watched: [`Watched`].
 //!
-//! A wait of [`wait_readable`](crate::wait_readable) takes a descriptor, an entry of the poller and
-//! some system calls with it. Here the duplicate is made once and stays with the loop, so a wait
-//! makes none: what another crate calls its `AsyncFd`.
+//! Each wait of [`wait_readable`](crate::wait_readable) needs a descriptor, an entry of the poller
+//! and some system calls. Here the duplicate is made once and stays with the loop, so a wait needs
+//! none. Other crates call such a type `AsyncFd`.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -17,13 +17,12 @@ use crate::runtime::place::Place;
 use crate::runtime::socket::{Socket, Trigger};
 use crate::sys::foreign;
 
-/// A foreign descriptor that stays watched, for code that reads and writes it itself: a protocol's
-/// own socket, a device, a library that hands out its descriptor.
+/// A foreign descriptor that stays watched, for code that reads and writes it itself: a socket of
+/// another protocol, a device, a library that exposes its descriptor.
 ///
 /// A closure makes the call, and is called again whenever it may succeed; in between the task
-/// waits. Of the two directions each has one operation at a time: a second one gets
-/// [`Error::Busy`]. It may be used on one runtime after the other, and is `Send` and `Sync` if the
-/// value is.
+/// waits. Each direction has one operation at a time: a second one gets [`Error::Busy`]. It may be
+/// used on one runtime after the other, and is `Send` and `Sync` if the value is.
 ///
 /// # Examples
 ///
@@ -51,17 +50,17 @@ use crate::sys::foreign;
 #[doc(alias = "AsyncFd")]
 pub struct Watched<T: AsFd> {
     value: T,
-    /// Of a duplicate: the value's own number may be watched elsewhere.
+    /// For a duplicate: the value's own descriptor may be watched elsewhere.
     socket: Socket,
 }
 
 impl<T: AsFd> Watched<T> {
-    /// Takes a value whose descriptor is non-blocking. Needs no runtime.
+    /// Takes a value with a non-blocking descriptor. Needs no runtime.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if it is not non-blocking, as a call would then hold up the loop;
-    /// [`Error::Io`] if no descriptor is left. What cannot be watched, such as a file, is an error
+    /// `InvalidInput` if it is blocking, because a call would block the loop; [`Error::Io`] if no
+    /// descriptor is left. A descriptor that cannot be watched, such as that of a file, is an error
     /// of a wait.
     pub fn new(value: T) -> Result<Self> {
         let fd = value.as_fd();
@@ -72,34 +71,34 @@ impl<T: AsFd> Watched<T> {
         }
         let (duplicate, _) = foreign::duplicate(fd).map_err(failed)?;
         let socket = Socket::new(duplicate, Trigger::Edge);
-        // Closing it does not take it out of the poller: the original is open still.
+        // Closing it does not remove it from the poller: the original is still open.
         socket.lend();
         Ok(Self { value, socket })
     }
 
-    /// The value.
+    /// Returns the value.
     #[must_use]
     pub fn get_ref(&self) -> &T {
         &self.value
     }
 
-    /// The value, no longer watched.
+    /// Returns the value, which is no longer watched.
     #[must_use]
     pub fn into_inner(self) -> T {
         self.value
     }
 
-    /// Makes a call that reads: again and again, with waits in between, while it says
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock).
+    /// Makes a call that reads. While it returns [`WouldBlock`](io::ErrorKind::WouldBlock) it is
+    /// repeated, with waits in between.
     ///
     /// # Errors
     ///
-    /// What `call` says; [`Error::Busy`] while another one reads; [`Error::OtherLoop`] while
-    /// another runtime that is alive uses it. `Interrupted` is tried again.
+    /// The error of `call`; [`Error::Busy`] while another task reads; [`Error::OtherLoop`] while
+    /// another runtime that is alive uses it. After `Interrupted` the call is repeated.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future has done nothing: `call` was not called, or said that it would block.
+    /// Dropping the future has done nothing: `call` was not called, or it would have blocked.
     pub async fn read_with<R>(&self, call: impl FnMut(&T) -> io::Result<R>) -> Result<R> {
         self.operate(Direction::Read, call).await
     }
@@ -112,12 +111,12 @@ impl<T: AsFd> Watched<T> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future has done nothing: `call` was not called, or said that it would block.
+    /// Dropping the future has done nothing: `call` was not called, or it would have blocked.
     pub async fn write_with<R>(&self, call: impl FnMut(&T) -> io::Result<R>) -> Result<R> {
         self.operate(Direction::Write, call).await
     }
 
-    /// [`read_with`](Self::read_with) in polls; the place is as that of a
+    /// [`read_with`](Self::read_with) in polls; the place has the same meaning as for a
     /// [`ByteReceiveStream`](crate::ByteReceiveStream).
     ///
     /// # Errors
@@ -146,12 +145,12 @@ impl<T: AsFd> Watched<T> {
         self.poll_with((place, Direction::Write), cx, call)
     }
 
-    /// Gives up a [`poll_read_with`](Self::poll_read_with) that was left in the middle.
+    /// Gives up a [`poll_read_with`](Self::poll_read_with) that is pending.
     pub fn leave_read(&self, place: &mut Place) {
         place.leave_socket(&self.socket, Direction::Read);
     }
 
-    /// Gives up a [`poll_write_with`](Self::poll_write_with) that was left in the middle.
+    /// Gives up a [`poll_write_with`](Self::poll_write_with) that is pending.
     pub fn leave_write(&self, place: &mut Place) {
         place.leave_socket(&self.socket, Direction::Write);
     }
@@ -172,7 +171,7 @@ impl<T: AsFd> Watched<T> {
         mut call: impl FnMut(&T) -> io::Result<R>,
     ) -> Poll<Result<R>> {
         let on = (&self.socket, direction);
-        // Its own word is taken; after a success the next call finds out what is left.
+        // Only its own result counts; after a success the next call finds the new state.
         let call = |_: &Core, _: BorrowedFd<'_>| Ok((call(&self.value)?, After::Ready));
         place.operate(on, cx, First::Try, call, |cause| {
             let number = self.value.as_fd().as_raw_fd();

@@ -1,8 +1,8 @@
 //! [`Io`] with the I/O traits of futures-io.
 //!
-//! The end of a stream is an empty read here, as these traits have it. An error is an
-//! [`io::Error`] with ours inside: `Error::from(io_error)` gives it back. None is `Interrupted` or
-//! `WouldBlock`, so code that tries again after those ends at a cancel, too.
+//! As these traits require, the end of a stream is an empty read here. An error is an [`io::Error`]
+//! with an [`Error`](crate::Error) inside: `Error::from(io_error)` unwraps it. No error is
+//! `Interrupted` or `WouldBlock`, so code that retries after those also ends at a cancel.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -52,7 +52,7 @@ impl<S: ByteStream> AsyncWrite for Io<S> {
         polled.map_err(io::Error::from)
     }
 
-    /// Hands over what was written, and ends our direction: `close` of these traits is our
+    /// Hands over the accepted bytes, and ends our direction: `close` of these traits is
     /// `send_eof`.
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = self.get_mut().poll_send_eof(cx);

@@ -1,4 +1,4 @@
-//! What comes one after the other, as a `Stream` of futures-core: [`items`].
+//! A sequence of results as a `Stream` of futures-core: [`items`].
 
 use std::fmt;
 use std::future::Future;
@@ -10,16 +10,16 @@ use futures_core::stream::FusedStream;
 
 use crate::error::{Error, Result};
 
-/// Makes a `Stream` of what a method gives again and again, such as `accept` of a listener or
-/// `receive` of datagrams, objects, signals.
+/// Makes a `Stream` of the results of a method that is called repeatedly, such as `accept` of a
+/// listener or `receive` of datagrams, objects, signals.
 ///
 /// [`Error::EndOfStream`] is the end of it. [`Error::Cancelled`], [`Error::Closed`] and
-/// [`Error::NoRuntime`] are told once, and then it has ended, too. After any other error the next
-/// item follows; code that does not stop at errors has to know which of them stay.
+/// [`Error::NoRuntime`] are returned once, and then it has ended, too. After any other error the
+/// next item follows; code that does not stop at errors has to know which of them are permanent.
 ///
-/// The future of an item is kept from poll to poll, in one box for all of them. One that is left in
-/// the middle is dropped with the `Items`, which loses what dropping the method's own future does:
-/// nothing, for those of this crate.
+/// The future of an item is stored from poll to poll, in one box for all of them. A pending one is
+/// dropped with the `Items`, which has the same effect as dropping the method's own future: for
+/// methods of this crate nothing is lost.
 ///
 /// # Examples
 ///
@@ -36,7 +36,7 @@ use crate::error::{Error, Result};
 ///     let numbers = items(|| receiver.receive());
 ///     let doubled: Vec<i32> = numbers.map_ok(|number| number * 2).take(3).try_collect().await?;
 ///     assert_eq!(doubled, [2, 4, 6]);
-///     // What was not asked for is still there.
+///     // Items that were not requested are still there.
 ///     assert_eq!(receiver.receive().await?, 4);
 ///     Ok::<_, Error>(())
 /// })?;
@@ -54,11 +54,11 @@ where
     }
 }
 
-/// Items of a source; made by [`items`].
+/// The items of a source; made by [`items`].
 #[must_use = "streams do nothing unless polled"]
 pub struct Items<M, F> {
     next: M,
-    /// The future of the item that is waited for.
+    /// The future of the pending item.
     running: Pin<Box<Option<F>>>,
     over: bool,
 }

@@ -1,33 +1,33 @@
-//! The contracts of byte streams and listeners, and what needs nothing but them.
+//! The contracts of byte streams and listeners, and the parts that need nothing else.
 //!
-//! | file | what it holds |
+//! | file | content |
 //! |---|---|
 //! | `byte_stream.rs` | the contracts of byte streams: a few polls, and futures over them |
 //! | `futures.rs` | these futures |
 //! | `io.rs` | a stream with places for crates that poll: `Io` |
 //! | `futures_io.rs` | `Io` with the I/O traits of futures-io |
-//! | `items.rs` | a `Stream` of futures-core of what comes again and again |
-//! | `pointers.rs` | what leads to a stream is one, by the macros for layers that pass calls on |
-//! | `data.rs` | what a stream is given to send |
-//! | `face.rs` | the inherent methods of our own streams, which mirror the contracts |
+//! | `items.rs` | a `Stream` of futures-core of the results of a repeated call |
+//! | `pointers.rs` | references and pointers to a stream; macros for layers that pass calls on |
+//! | `data.rs` | the data of a send |
+//! | `face.rs` | the inherent methods of the crate's own streams, which mirror the contracts |
 //! | `listener.rs` | the contract of a listener |
-//! | `any.rs` | a byte stream of whatever kind |
-//! | `buffered.rs` | exactly so many bytes, or up to a delimiter |
-//! | `multi.rs` | several listeners, of whatever kinds, as one |
+//! | `any.rs` | a byte stream of any kind |
+//! | `buffered.rs` | receives an exact number of bytes, or up to a delimiter |
+//! | `multi.rs` | several listeners, of any kinds, as one |
 //! | `report.rs` | reports of a server: to its hook, or to standard error |
 //! | `serve.rs` | the server: its options, its group, its end |
 //! | `accepting.rs` | the accept loop, written once |
-//! | `leaving.rs` | closes what a handler drops while bytes are on their way |
+//! | `leaving.rs` | closes a stream that a handler drops while bytes are on their way |
 //! | `served.rs` | a server's handler, and the task of a connection |
-//! | `serving.rs` | what the loop and its connections share: places, counters |
-//! | `stopping.rs` | tells the handlers of a server that it stops |
+//! | `serving.rs` | the state that the loop and its connections share: places, counters |
+//! | `stopping.rs` | notifies the handlers of a server that it stops |
 //! | `memory.rs` | a connected pair of streams without a kernel |
-//! | `relay/` | two streams made one, both ways |
+//! | `relay/` | two streams joined, both ways |
 //! | `send_file.rs` | part of a file, by the kernel where it can |
-//! | `plain.rs` | what a socket that is nothing else lets the kernel do |
+//! | `plain.rs` | the kernel's operations on a stream that is only a socket |
 //! | `object/` | memory object streams: a bounded queue of values between tasks |
 //!
-//! The laws that every byte stream keeps stand at [`ByteStream`].
+//! The laws of byte streams are at [`ByteStream`].
 
 mod accepting;
 mod any;
@@ -89,10 +89,10 @@ pub use stopping::stopping;
 
 use crate::error::{Error, Result};
 
-/// What a receive without a size of its own takes at most, in bytes.
+/// The largest number of bytes of a receive without an explicit size.
 pub(crate) const RECEIVE_MAX: usize = crate::runtime::context::SCRATCH;
 
-/// The end of a stream as `None`.
+/// Turns the end of a stream into `None`.
 pub(crate) fn or_end<T>(received: Result<T>) -> Result<Option<T>> {
     match received {
         Ok(value) => Ok(Some(value)),

@@ -21,32 +21,32 @@ use crate::task::{Outcome, TaskGroup, move_on_after, task_group};
 /// A server that is about to run: await it.
 ///
 /// Made by [`Listener::serve`] and the listeners' own `serve`. Each connection runs in a task of
-/// its own, which borrows the handler. An error or a panic of a handler ends its own connection
-/// and is told to [`on_error`](Self::on_error), or else on standard error.
+/// its own, which borrows the handler. An error or a panic of a handler ends only its own
+/// connection, and is reported to [`on_error`](Self::on_error), or else on standard error.
 ///
-/// Accepting goes on through the errors of single connections. When descriptors or memory run out
-/// it pauses, until one of its connections ends or 100 ms are over. If descriptors are short for
-/// longer, one client in each 100 ms is let in on a descriptor in reserve and closed at once.
+/// Errors of single connections do not end the accept loop. If descriptors or memory run out it
+/// pauses, until one of its connections ends or 100 ms have passed. If there are still no
+/// descriptors, every 100 ms one client is accepted on a spare descriptor and closed immediately.
 ///
-/// A handler that returns need not close its stream: if bytes are on their way when it drops an
-/// accepted TCP stream (also inside TLS or [`Buffered`](crate::Buffered)), its task goes on and
-/// closes the stream as `close` does, within the stream's [`CloseLimits`](crate::CloseLimits). That
-/// is so if the peer has not acknowledged everything, or has sent something that was not received.
+/// A handler that returns need not close its stream. If bytes are on their way when it drops an
+/// accepted TCP stream (also inside TLS or [`Buffered`](crate::Buffered)), its task continues and
+/// closes the stream as `close` does, within the stream's [`CloseLimits`](crate::CloseLimits). This
+/// happens if the peer has not acknowledged everything, or has sent data that was not received.
 /// Until then the connection counts as active; bytes that did not arrive are an error of the
-/// handler, by the rule of [`ByteStream::close`](crate::ByteStream::close). A stream that the
-/// handler gave to another task, or that is dropped because the handler panicked or was dropped
-/// itself, closes at once. TLS says no `close_notify` when it is dropped.
+/// handler, by the rule of [`ByteStream::close`](crate::ByteStream::close). A stream closes at once
+/// if the handler has moved it to another task, or if it is dropped because the handler panicked or
+/// was dropped itself. A TLS stream sends no `close_notify` when it is dropped.
 ///
-/// It ends
+/// The server ends
 ///
-/// * with `Ok` by [`shutdown`](Self::shutdown);
-/// * by an error of the listener itself, which drops all connections;
-/// * by being dropped, which drops all connections and leaves the listener as it was.
+/// * with `Ok` after [`shutdown`](Self::shutdown);
+/// * with an error of the listener itself, which drops all connections;
+/// * when it is dropped, which drops all connections and leaves the listener unchanged.
 ///
 /// # Errors
 ///
-/// [`Error::Closed`] when the listener was aborted, [`Error::Busy`] if another task accepts from
-/// it, [`Error::Io`] if it is broken.
+/// [`Error::Closed`] if the listener was aborted, [`Error::Busy`] if another task accepts from it,
+/// [`Error::Io`] if it is broken.
 ///
 /// # Examples
 ///
@@ -84,7 +84,7 @@ pub struct Serve<'a, L, H, E = Error> {
 
 type Boxed = Box<dyn StdError + Send + Sync>;
 
-/// How the server is told to end, and how long its connections may go on then.
+/// The signal that ends the server, and the time that its connections may run after that.
 #[derive(Default)]
 struct Ending<'a> {
     signal: Option<Pin<Box<dyn Future<Output = ()> + 'a>>>,
@@ -104,23 +104,23 @@ impl<'a, L, H, E> Serve<'a, L, H, E> {
         }
     }
 
-    /// How many connections are served at a time (no limit by default, at least 1). Those beyond
-    /// wait in the kernel's backlog.
+    /// Sets the number of connections that are served at a time (no limit by default, at least 1).
+    /// Further ones wait in the kernel's backlog.
     pub fn max_connections(mut self, max: usize) -> Self {
         self.max_connections = max.max(1);
         self
     }
 
-    /// Is called with every error of a handler, its panic as [`Error::Panicked`], and with the
-    /// errors of accepting that do not end the server: of those about single connections, and of
-    /// those about descriptors and memory, one a second each. The [`Peer`] is the one that the
-    /// connection is with. An error of a cancel, such as the end of [`drain`](Self::drain), is not
-    /// told.
+    /// Sets a hook for every error of a handler, with its panic as [`Error::Panicked`], and for the
+    /// errors of accepts that do not end the server: at most one a second of single connections,
+    /// and one a second of missing descriptors and memory. The [`Peer`] is that of the connection.
+    /// An error of a cancel, such as at the end of [`drain`](Self::drain), is not reported.
     ///
-    /// Without it each is a line on standard error, with the peer and the causes; at most 10 lines
-    /// a second and server, and the next line tells how many were left out. A pipe for it that is
-    /// full and not read makes the loop wait, as `eprintln` does. `.on_error(|_, _| {})` silences
-    /// the server; [`counters`](Self::counters) counts in any case.
+    /// Without a hook each error is a line on standard error, with the peer and the causes. At most
+    /// 10 lines a second are written for a server, and the next line has the number of those left
+    /// out. If standard error is a pipe that is full and not read, the loop blocks, as with
+    /// `eprintln`. `.on_error(|_, _| {})` silences the server; [`counters`](Self::counters) counts
+    /// in any case.
     ///
     /// # Examples
     ///
@@ -151,14 +151,13 @@ impl<'a, L, H, E> Serve<'a, L, H, E> {
         self
     }
 
-    /// Ends the server when `signal` is done, whatever it is done with: what waits in the backlog
-    /// is accepted (at most 4,096 connections, and as
-    /// [`max_connections`](Self::max_connections) allows), then the listener is aborted, and the
-    /// connections that run go on to their end, for as long as [`drain`](Self::drain) allows; their
-    /// handlers are told by [`stopping`](crate::stopping).
+    /// Ends the server when `signal` is done, with any output. First the connections in the backlog
+    /// are accepted (at most 4,096, and as [`max_connections`](Self::max_connections) allows). Then
+    /// the listener is aborted, and the running connections continue to their end, for as long as
+    /// [`drain`](Self::drain) allows; [`stopping`](crate::stopping) notifies their handlers.
     ///
-    /// Connections that are not accepted then are reset, unless others (another process, say)
-    /// listen on a duplicate of the socket.
+    /// Connections that are not accepted by then are reset, unless a duplicate of the socket still
+    /// listens, for example in another process.
     ///
     /// # Examples
     ///
@@ -188,16 +187,17 @@ impl<'a, L, H, E> Serve<'a, L, H, E> {
         self
     }
 
-    /// How long the connections that run may go on after [`shutdown`](Self::shutdown) said stop; 0
-    /// ends them at once. Those that are left then are cancelled: their operations end with
-    /// [`Error::Cancelled`], so that a handler may say goodbye in a [`shield`](crate::shield), and
-    /// what goes on in spite of that is dropped. Without it there is no limit.
+    /// Limits the time that the running connections may continue after
+    /// [`shutdown`](Self::shutdown); with 0 they end at once. Connections that are left at the
+    /// limit are cancelled: their operations end with [`Error::Cancelled`], so that a handler may
+    /// send a last message in a [`shield`](crate::shield), and a handler that continues in spite of
+    /// that is dropped. Without this option there is no limit.
     pub fn drain(mut self, limit: Duration) -> Self {
         self.ending.limit = Some(limit);
         self
     }
 
-    /// Counters of this server, to be read while it runs.
+    /// Returns the counters of this server, which can be read while it runs.
     #[must_use]
     pub fn counters(&self) -> ServeCounters {
         self.counters.clone()
@@ -205,17 +205,17 @@ impl<'a, L, H, E> Serve<'a, L, H, E> {
 
     /// Serves with the connections as children of `group`, a group of the caller's.
     ///
-    /// What is awaited here is the accept loop alone: when it ends by an error or is dropped, the
-    /// connections go on as long as the group does. After [`shutdown`](Self::shutdown) it returns
-    /// when they have ended, or were cancelled at the limit of [`drain`](Self::drain).
+    /// The future is only the accept loop: if it ends with an error or is dropped, the connections
+    /// continue as long as the group does. After [`shutdown`](Self::shutdown) it returns when they
+    /// have ended, or were cancelled at the limit of [`drain`](Self::drain).
     ///
     /// # Errors
     ///
-    /// Those of awaiting a [`Serve`].
+    /// Those of a [`Serve`].
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future stops accepting; the listener is still good, and so is each connection.
+    /// Dropping the future stops accepting; the listener stays usable, and so does each connection.
     ///
     /// # Examples
     ///
@@ -234,7 +234,7 @@ impl<'a, L, H, E> Serve<'a, L, H, E> {
     ///         let accepting = serve.in_group(group);
     ///         let ended = fail_after(Duration::from_millis(50), accepting).await;
     ///         assert!(matches!(ended, Err(Error::TimedOut)));
-    ///         // Accepting is over, the connection goes on.
+    ///         // The server accepts no more; the connection continues.
     ///         client.send(b"still there?").await?;
     ///         assert_eq!(client.receive().await?, b"still there?");
     ///         Ok(())
@@ -305,11 +305,11 @@ async fn run<'a>(served: Rc<dyn Serves<'a, Error> + 'a>, ending: Ending<'a>) -> 
         // The group ends with the last connection.
         conduct(Rc::clone(&served).accept(group), serving, ending).await
     });
-    // Dropped are only connections that outstayed the limit and did not end with the errors either.
+    // Only connections that ignored the cancel at the limit are dropped here.
     serving.scope.run(running).await.unwrap_or(Ok(()))
 }
 
-/// Accepts until the server is told to end, then lets the connections end.
+/// Accepts until the server is stopped, then lets the connections end.
 async fn conduct(
     mut accept: Pin<Box<dyn Accept + '_>>,
     serving: &Serving<'_>,
@@ -324,7 +324,7 @@ async fn conduct(
     drained(serving, ending.limit).await
 }
 
-/// Waits until all connections have ended, or cancels them when the limit is over.
+/// Waits until all connections have ended, or cancels them after the limit.
 async fn drained(serving: &Serving<'_>, limit: Option<Duration>) -> Result<()> {
     let limit = limit.unwrap_or(Duration::MAX);
     let is_idle = || serving.is_idle();
@@ -337,14 +337,14 @@ async fn drained(serving: &Serving<'_>, limit: Option<Duration>) -> Result<()> {
     Ok(())
 }
 
-/// Accepts until `signal` is done, or accepting ends with an error.
+/// Accepts until `signal` is done, or an accept ends with an error.
 async fn until(
     mut signal: Option<Pin<Box<dyn Future<Output = ()> + '_>>>,
     accepting: impl Future<Output = Result<Infallible>>,
 ) -> Result<()> {
     let mut accepting = pin!(accepting);
     poll_fn(|cx| {
-        // First: in a scope that is cancelled both end, and that is no signal.
+        // Polled first: in a cancelled scope both end, and that is no signal.
         if let Poll::Ready(ended) = accepting.as_mut().poll(cx) {
             return Poll::Ready(ended.map(|never| match never {}));
         }

@@ -17,7 +17,7 @@ use crate::error::{Error, Failure, Result};
 use crate::executor::{Failed, Payload};
 use crate::task::{Keeper, Outcome, TaskGroup};
 
-/// A server that is running. With `APART`, its connections are in a group of the caller's, so each
+/// A running server. If `APART`, its connections are in a group of the caller's, so each of them
 /// enters the server's scope by itself.
 pub(super) struct Served<'a, L, H, E, const APART: bool> {
     pub(super) listener: &'a L,
@@ -26,8 +26,8 @@ pub(super) struct Served<'a, L, H, E, const APART: bool> {
     pub(super) error: PhantomData<fn() -> E>,
 }
 
-/// [`Served`] with its types forgotten: all but its connections is compiled once. `G` is the error
-/// type of the group that the connections are in.
+/// [`Served`] with erased types: all but its connections is compiled once. `G` is the error type of
+/// the group that the connections are in.
 pub(super) trait Serves<'a, G> {
     fn serving(&self) -> &Serving<'a>;
 
@@ -94,7 +94,8 @@ async fn apart<'s, L, H, E, const APART: bool>(
     served.serving.scope.run(connection).await;
 }
 
-/// A connection's task. What is captured stays in it for good: an idle connection is mostly this.
+/// The task of a connection. Captured values stay in it until its end, and are most of the memory
+/// of an idle connection.
 async fn connection<S, L, H, O, E, const APART: bool>(
     begun: impl Future<Output = Result<S>>,
     place: Place<'_, L, H, E, APART>,
@@ -110,7 +111,7 @@ async fn connection<S, L, H, O, E, const APART: bool>(
     closing_after(handled, &place.served.serving, &place.peer).await;
 }
 
-/// The error of a handler as one of ours.
+/// Converts the error of a handler to the crate's type.
 fn ours<E: Failure + Into<Box<dyn StdError + Send + Sync>>>(error: E) -> Error {
     match error.is_cancelled() {
         true => Error::Cancelled,
@@ -130,7 +131,7 @@ impl<L, H, E, const APART: bool> Drop for Place<'_, L, H, E, APART> {
     }
 }
 
-/// A connection's panic is its own error.
+/// A panic of a connection is only its own error.
 impl<L, H, E, const APART: bool> Keeper for Rc<Served<'_, L, H, E, APART>> {
     type Error = Infallible;
     const CATCHES: bool = true;

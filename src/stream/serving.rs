@@ -1,4 +1,4 @@
-//! What the accept loop of a server and its connections share: places, counters, reports.
+//! The state that the accept loop of a server and its connections share: places, counters, reports.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -17,10 +17,10 @@ use crate::sync::ThreadEvent;
 use crate::sys::clock::{self, Nanos};
 use crate::task::CancelScope;
 
-/// How often errors of accepting are reported at most: in each of the two kinds, once in it.
+/// The interval between two reports of accept errors of the same kind.
 const REPORT_EVERY: Nanos = 1_000_000_000;
 
-/// What a server has done so far, and does now; made by
+/// The counters of a server; made by
 /// [`Serve::counters`](super::Serve::counters).
 ///
 /// A handle: clones show the same server, on any thread, while it runs and afterwards.
@@ -50,7 +50,7 @@ const REPORT_EVERY: Nanos = 1_000_000_000;
 #[derive(Clone, Default)]
 pub struct ServeCounters(Arc<Counts>);
 
-/// Written by the server's thread alone.
+/// Written only by the server's thread.
 #[derive(Default)]
 struct Counts {
     accepted: AtomicU64,
@@ -61,38 +61,39 @@ struct Counts {
 }
 
 impl ServeCounters {
-    /// Connections that got a task of their own, so far.
+    /// The number of connections that got a task of their own.
     #[must_use]
     pub fn accepted(&self) -> u64 {
         self.0.accepted.load(Relaxed)
     }
 
-    /// Connections whose task is running.
+    /// The number of connections with a running task.
     #[must_use]
     pub fn active(&self) -> u64 {
         self.0.active.load(Relaxed)
     }
 
-    /// Connections that were closed at once because descriptors had run out.
+    /// The number of connections that were closed immediately because no descriptor was free.
     #[must_use]
     pub fn shed(&self) -> u64 {
         self.0.shed.load(Relaxed)
     }
 
-    /// Connections whose handler, or second step of accepting, ended with an error or a panic.
+    /// The number of connections that ended with an error or a panic, of the handler or the second
+    /// step of the accept.
     #[must_use]
     pub fn failed(&self) -> u64 {
         self.0.failed.load(Relaxed)
     }
 
-    /// Accepts that failed without ending the server. Reports of them are limited, this is not.
+    /// The number of accepts that failed without ending the server. It includes those not reported.
     #[must_use]
     pub fn accept_errors(&self) -> u64 {
         self.0.accept_errors.load(Relaxed)
     }
 }
 
-/// One thread writes: a load and a store are enough.
+/// Adds to a counter. Only one thread writes it, so a load and a store are enough.
 fn add(counter: &AtomicU64, what: i64) {
     counter.store(counter.load(Relaxed).wrapping_add_signed(what), Relaxed);
 }
@@ -109,31 +110,31 @@ impl fmt::Debug for ServeCounters {
     }
 }
 
-/// The kinds of accept errors, each with a limit of its own: a flood of one hides not the other.
+/// The kinds of accept errors. Each has a limit of its own, so that one kind cannot hide the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Connection,
     Exhausted,
 }
 
-/// A server that is running, but for its listener and its handler.
+/// A running server, without its listener and its handler.
 pub(super) struct Serving<'a> {
     counters: ServeCounters,
     max: u64,
     reports: Reports<'a>,
-    /// When an accept error of each kind was last told.
+    /// The time of the last report of an accept error of each kind.
     told: [Cell<Option<Nanos>>; 2],
     /// The peer of the connection that has ended last.
     last: Cell<Peer>,
-    /// How many connections have ended.
+    /// The number of connections that have ended.
     ended: Cell<u64>,
-    /// The loop, while it waits for one to end.
+    /// The waker of the loop, while it waits for the end of a connection.
     waiting: RefCell<Option<Waker>>,
-    /// What its connections run in, so that those that outstay the limit can be cancelled.
+    /// The scope of its connections, so that those left after the limit can be cancelled.
     pub(super) scope: CancelScope,
-    /// It is told to stop; handlers wait for that.
+    /// Set when the server is stopped; handlers wait for it.
     pub(super) stop: ThreadEvent,
-    /// What is accepted now is closed at once.
+    /// Accepted connections are closed immediately.
     pub(super) sheds: Cell<bool>,
 }
 
@@ -153,7 +154,7 @@ impl<'a> Serving<'a> {
         }
     }
 
-    /// Waits until fewer connections run than may.
+    /// Waits until fewer connections run than the limit.
     pub(super) async fn one_free(&self) -> Result<()> {
         if self.has_free() {
             return Ok(());
@@ -161,7 +162,7 @@ impl<'a> Serving<'a> {
         self.until(&|| self.has_free()).await
     }
 
-    /// True if fewer connections run than may.
+    /// Returns true if fewer connections run than the limit.
     pub(super) fn has_free(&self) -> bool {
         self.counters.active() < self.max
     }
@@ -186,7 +187,7 @@ impl<'a> Serving<'a> {
                     wait.done(core);
                     return Poll::Ready(Ok(()));
                 }
-                // Cloned before, and the old one dropped after, the cell is borrowed.
+                // Cloned before the borrow, and the old one is dropped after it.
                 let waker = cx.waker().clone();
                 let old = self.waiting.replace(Some(waker));
                 drop(old);
@@ -202,17 +203,17 @@ impl<'a> Serving<'a> {
         add(&self.counters.0.active, 1);
     }
 
-    /// A connection ended with an error or a panic.
+    /// Counts and reports a connection that ended with an error or a panic.
     pub(super) fn failed(&self, error: &Error, peer: &Peer) {
         if error.is_cancelled() {
-            // The server's own end, or that of what runs it.
+            // The server has ended, or the code that runs it.
             return;
         }
         add(&self.counters.0.failed, 1);
         self.reports.tell(error, peer);
     }
 
-    /// An accept failed that does not end the server.
+    /// Counts an accept error that does not end the server, and reports it within the limit.
     pub(super) fn accept_failed(&self, kind: Kind, error: &Error) {
         add(&self.counters.0.accept_errors, 1);
         let told = &self.told[kind as usize];
@@ -227,14 +228,15 @@ impl<'a> Serving<'a> {
         add(&self.counters.0.shed, 1);
     }
 
-    /// A connection's panic is its own error.
+    /// Reports the panic of a connection as its error.
     #[cold]
     pub(super) fn panicked(&self, payload: Payload) {
         let error = Error::Panicked(Panicked::new(payload));
         self.failed(&error, &self.last.replace(Peer::Unknown));
     }
 
-    /// The connection with this peer has ended. If it is a panic that ends it, that is told next.
+    /// Counts the end of the connection with this peer. If it ends by a panic, `panicked` comes
+    /// next.
     pub(super) fn end(&self, peer: &mut Peer) {
         self.last.replace(std::mem::replace(peer, Peer::Unknown));
         add(&self.counters.0.active, -1);

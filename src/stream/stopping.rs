@@ -1,4 +1,4 @@
-//! How a server tells its handlers that it stops: [`stopping`].
+//! Notifies the handlers of a server that it stops: [`stopping`].
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,22 +11,22 @@ use crate::sync::ThreadEvent;
 use crate::sys::current::Current;
 
 thread_local! {
-    /// The event of the server whose handler is being polled.
+    /// The event of the server of the handler that is being polled.
     static OWN: Current<ThreadEvent> = const { Current::new() };
 }
 
-/// Polls a handler, which finds the event of its server meanwhile.
+/// Polls a handler, and sets the event of its server during the poll.
 pub(super) fn told<T>(stop: &ThreadEvent, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
     OWN.with(|own| own.set(stop, poll))
 }
 
-/// Waits until the server that this handler belongs to is told to stop, by
-/// [`Serve::shutdown`](crate::Serve::shutdown); outside of a handler that never happens.
+/// Waits until [`Serve::shutdown`](crate::Serve::shutdown) stops the server that this handler
+/// belongs to. Outside of a handler it waits forever.
 ///
-/// For connections that live long: one that waits for its peer's next request says goodbye then,
-/// one that answers ends after the answer. What the limit of [`Serve::drain`](crate::Serve::drain)
-/// finds is cancelled. The tasks of a group in the handler belong to it; those of a group around
-/// the server do not.
+/// It is for long connections: a handler that waits for its peer's next request can then send its
+/// last message, and one that is answering can end after the answer. At the limit of
+/// [`Serve::drain`](crate::Serve::drain) the remaining connections are cancelled. Tasks of a group
+/// inside the handler belong to the server; those of a group around the server do not.
 ///
 /// # Errors
 ///
@@ -34,7 +34,7 @@ pub(super) fn told<T>(stop: &ThreadEvent, poll: impl FnOnce() -> Poll<T>) -> Pol
 ///
 /// # Cancel safety
 ///
-/// Dropping the future changes nothing.
+/// Dropping the future has no other effect than to end the wait.
 ///
 /// # Examples
 ///

@@ -1,8 +1,8 @@
-//! A number of permits and who waits for one (a pure machine): what a lock, a semaphore and a
-//! capacity limiter have in common.
+//! A number of permits and the operations that wait for one (a pure machine): the common part of
+//! locks, semaphores and capacity limiters.
 //!
-//! A permit is handed over: who gives one back gives it to the first in line, for whom it counts
-//! as taken from then on. So nobody overtakes, and what is called for is always there.
+//! A permit is handed over: when it is returned it goes to the first in line, and counts as taken
+//! from then on. So no waiter is overtaken, and a waiter that is called always gets its permit.
 
 use std::cell::RefCell;
 use std::task::Waker;
@@ -16,13 +16,13 @@ use crate::runtime::wait::Wait;
 
 #[derive(Debug)]
 pub(super) struct Permits {
-    /// How many there are, taken or not.
+    /// The number of permits, taken or not.
     total: usize,
-    /// How many are taken, or handed to somebody who was called. More than `total` only after
-    /// that was lowered.
+    /// The number of permits that are taken, or were handed to a called waiter. It exceeds `total`
+    /// only after `total` was lowered.
     taken: usize,
     queue: WaitQueue<()>,
-    /// The task that took one last, for a dump.
+    /// The task that took a permit last, for a dump.
     holder: TaskId,
 }
 
@@ -36,12 +36,12 @@ impl Permits {
         }
     }
 
-    /// The running task has taken one, for which others will wait.
+    /// Records the running task as the last one that took a permit.
     pub(super) fn note_holder(&mut self) {
         self.holder = running();
     }
 
-    /// True if all are taken, and the running task took one last.
+    /// Returns true if all are taken, and the running task took one last.
     #[cfg(debug_assertions)]
     pub(super) fn is_held_here(&self) -> bool {
         let here = running();
@@ -56,7 +56,7 @@ impl Permits {
         self.taken
     }
 
-    /// How many could be taken at once.
+    /// Returns the number of free permits.
     pub(super) fn free(&self) -> usize {
         self.total.saturating_sub(self.taken)
     }
@@ -65,7 +65,7 @@ impl Permits {
         self.queue.len()
     }
 
-    /// Takes one if that is possible without overtaking anybody.
+    /// Takes a permit if one is free and no waiter would be overtaken.
     #[must_use = "a permit that was taken has to be given back"]
     pub(super) fn try_take(&mut self) -> bool {
         let free = self.free() > 0 && self.queue.is_empty();
@@ -73,20 +73,20 @@ impl Permits {
         free
     }
 
-    /// Gives one back, to the first in line if there is one.
+    /// Returns a permit; it goes to the first in line if there is one.
     #[must_use = "the waker has to be called"]
     pub(super) fn give_back(&mut self) -> Option<Waker> {
         self.taken -= 1;
         self.call()
     }
 
-    /// Takes one away for good that the caller had taken.
+    /// Removes a permit for good that the caller had taken.
     pub(super) fn remove_taken(&mut self) {
         self.total -= 1;
         self.taken -= 1;
     }
 
-    /// There are so many from now on; [`call`](Self::call) is to be called until it gives nothing.
+    /// Sets the number of permits; [`call`](Self::call) must be called until it returns `None`.
     pub(super) fn set_total(&mut self, total: usize) {
         self.total = total;
     }
@@ -119,7 +119,7 @@ impl Line for Permits {
     }
 }
 
-/// The task that is polled.
+/// Returns the task that is being polled.
 fn running() -> TaskId {
     context::current().map_or(TaskId::NOBODY, |core| core.executor.task())
 }
@@ -136,7 +136,7 @@ pub(super) fn take(
     })
 }
 
-/// Gives a permit back and wakes whom it goes to.
+/// Returns a permit and wakes the task that gets it.
 pub(super) fn give_back(permits: &RefCell<Permits>) {
     let next = permits.borrow_mut().give_back();
     if let Some(next) = next {
@@ -157,14 +157,14 @@ mod tests {
     enum Step {
         /// Takes a permit or a place in line.
         Arrive,
-        /// Somebody with a permit gives it back.
+        /// One that has a permit returns it.
         GiveBack(usize),
-        /// Somebody who was called sees so.
+        /// A called waiter is polled.
         Look(usize),
-        /// Somebody who is in line or was called leaves.
+        /// One that is in line or was called leaves.
         Leave(usize),
         SetTotal(usize),
-        /// One that is held is used up.
+        /// A permit that is held is removed.
         Remove(usize),
     }
 
@@ -180,7 +180,7 @@ mod tests {
         prop::collection::vec(step, 0..150)
     }
 
-    /// The twin: who waits, who was called, who holds one.
+    /// The twin: the waiters, the called ones, the holders.
     #[derive(Default)]
     struct Twin {
         total: usize,

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use socket2::SockAddr;
 
-/// Room for an internet address in the kernel's form, IPv4 or IPv6.
+/// Memory for an internet address in the kernel's form, IPv4 or IPv6.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) union Inet {
@@ -19,13 +19,13 @@ pub(crate) union Inet {
 }
 
 impl Inet {
-    /// Room for the kernel to write into, all zero: family 0 is no family.
+    /// Makes memory for the kernel to write into, all zero: family 0 is no family.
     pub(super) fn empty() -> Self {
         // SAFETY: both variants are plain integers and arrays of them, valid as zeros.
         unsafe { MaybeUninit::zeroed().assume_init() }
     }
 
-    /// The kernel's form of `address`, and its length.
+    /// Returns the kernel's form of `address`, and its length.
     #[allow(
         clippy::cast_possible_truncation,
         reason = "sizes and families are small"
@@ -57,11 +57,11 @@ impl Inet {
 
     #[inline]
     fn family(&self) -> i32 {
-        // SAFETY: all bytes are initialised; the family stands at the same place in both.
+        // SAFETY: all bytes are initialised; the family is at the same offset in both.
         i32::from(unsafe { self.v4.sin_family })
     }
 
-    /// Marks the room as written by nobody.
+    /// Marks the memory as not written.
     #[cfg(all(
         feature = "udp-batch",
         any(test, target_os = "linux", target_os = "android")
@@ -71,30 +71,31 @@ impl Inet {
         self.v4.sin_family = 0;
     }
 
-    /// True if the kernel wrote an address that is one of ours.
+    /// Returns true if the kernel has written an internet address.
     #[inline]
     pub(super) fn is_known(&self) -> bool {
         matches!(self.family(), libc::AF_INET | libc::AF_INET6)
     }
 
-    /// The address the kernel wrote; `None` if it wrote none of ours.
+    /// Returns the address that the kernel has written; `None` if it wrote no internet address.
     pub(super) fn read(&self) -> Option<SocketAddr> {
         self.is_known().then(|| self.address())
     }
 
-    /// The address that is known to be there. IPv4 peers of a dual-stack socket are shown as IPv4.
+    /// Returns the address, which must be there. IPv4 peers of a dual-stack socket have IPv4
+    /// addresses.
     #[inline]
     pub(crate) fn address(&self) -> SocketAddr {
         if self.family() == libc::AF_INET6 {
             return self.address_v6();
         }
-        // SAFETY: all bytes are initialised, and the family says which variant was written.
+        // SAFETY: all bytes are initialised, and the family tells the variant that was written.
         let raw = unsafe { &self.v4 };
         let ip = Ipv4Addr::from(raw.sin_addr.s_addr.to_ne_bytes());
         SocketAddrV4::new(ip, u16::from_be(raw.sin_port)).into()
     }
 
-    // Not inlined: both ways at once are many moves.
+    // Not inlined: both variants together are much code.
     #[inline(never)]
     fn address_v6(&self) -> SocketAddr {
         // SAFETY: as above.
@@ -114,7 +115,7 @@ impl Inet {
     }
 }
 
-/// `::ffff:a.b.c.d` as `a.b.c.d`.
+/// Turns `::ffff:a.b.c.d` into `a.b.c.d`.
 pub(crate) fn unmapped(address: SocketAddr) -> SocketAddr {
     if let SocketAddr::V6(v6) = address {
         if let Some(v4) = v6.ip().to_ipv4_mapped() {
@@ -124,8 +125,9 @@ pub(crate) fn unmapped(address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// `to` as a socket that is bound to `local` takes it: an IPv4 peer of a dual-stack socket was
-/// shown as IPv4, and is reached as mapped IPv6; an IPv4 socket takes no IPv6, unless it is IPv4.
+/// Converts `to` for a socket that is bound to `local`. An IPv4 peer of a dual-stack socket has an
+/// IPv4 address here, and is reached as mapped IPv6. An IPv4 socket accepts an IPv6 address only if
+/// it is a mapped IPv4 address.
 #[inline]
 pub(crate) fn fitting(local: &SocketAddr, to: SocketAddr) -> io::Result<SocketAddr> {
     match (local, to) {
@@ -149,13 +151,13 @@ fn other_family(to: SocketAddr) -> io::Error {
 
 /// The name of a UNIX socket: a path, an abstract name (Linux), or none.
 ///
-/// Any bytes but NUL are allowed in a path; an abstract name is written with a leading NUL and
-/// may hold any bytes after it.
+/// A path may have any bytes except NUL; an abstract name is written with a leading NUL and may
+/// have any bytes after it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UnixName(Box<[u8]>);
 
 impl UnixName {
-    /// Checks length and content without touching the file system.
+    /// Checks length and content without access to the file system.
     pub(crate) fn new(name: &OsStr) -> io::Result<Self> {
         let bytes = name.as_bytes();
         let invalid = |message| Err(io::Error::new(io::ErrorKind::InvalidInput, message));
@@ -182,7 +184,7 @@ impl UnixName {
         whole - std::mem::offset_of!(libc::sockaddr_un, sun_path)
     };
 
-    /// The name the kernel wrote into `address`.
+    /// Returns the name that the kernel wrote into `address`.
     pub(super) fn read(address: &SockAddr) -> Self {
         if let Some(path) = address.as_pathname() {
             return Self(path.as_os_str().as_bytes().into());
@@ -193,7 +195,7 @@ impl UnixName {
         }
     }
 
-    /// No name.
+    /// Makes the name of an unnamed socket.
     pub(crate) fn unnamed() -> Self {
         Self(Box::default())
     }
@@ -216,7 +218,7 @@ impl UnixName {
         }
     }
 
-    /// The name as the verbs take it: a path, an abstract name with its leading NUL, or empty.
+    /// The name in the form of arguments: a path, an abstract name with its leading NUL, or empty.
     #[must_use]
     pub fn as_os_str(&self) -> &OsStr {
         OsStr::from_bytes(&self.0)

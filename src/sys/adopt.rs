@@ -1,4 +1,4 @@
-//! Sockets that were made elsewhere: what they are, and making them ours.
+//! Sockets that were made elsewhere: their kind, and adopting them.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -15,7 +15,7 @@ pub(crate) enum Domain {
     Other,
 }
 
-/// How a socket carries data.
+/// The way in which a socket transfers data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Carries {
     Stream,
@@ -23,7 +23,7 @@ pub(crate) enum Carries {
     Other,
 }
 
-/// What is known of a descriptor.
+/// The properties of a descriptor.
 #[derive(Debug)]
 pub(crate) struct Facts {
     pub(crate) domain: Domain,
@@ -33,7 +33,7 @@ pub(crate) struct Facts {
     pub(crate) is_tcp: bool,
 }
 
-/// Looks at a descriptor. What is no socket is `ENOTSOCK`.
+/// Reads the properties of a descriptor. The error is `ENOTSOCK` if it is not a socket.
 pub(crate) fn look(fd: BorrowedFd<'_>) -> io::Result<Facts> {
     let local = SockRef::from(&fd).local_addr()?;
     let carries = match option(fd, libc::SOL_SOCKET, libc::SO_TYPE)? {
@@ -46,7 +46,7 @@ pub(crate) fn look(fd: BorrowedFd<'_>) -> io::Result<Facts> {
     Ok(Facts {
         domain,
         carries,
-        // A datagram socket is never asked: some systems refuse.
+        // Not read for a datagram socket: some systems refuse it.
         listens: carries == Carries::Stream
             && option(fd, libc::SOL_SOCKET, libc::SO_ACCEPTCONN)? != 0,
         is_tcp: is_inet_stream && protocol(fd)? == libc::IPPROTO_TCP,
@@ -66,7 +66,7 @@ fn protocol(fd: BorrowedFd<'_>) -> io::Result<i32> {
     option(fd, libc::SOL_SOCKET, libc::SO_PROTOCOL)
 }
 
-/// Elsewhere nothing depends on it.
+/// On other systems nothing depends on it.
 #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
 fn protocol(_fd: BorrowedFd<'_>) -> io::Result<i32> {
     Ok(libc::IPPROTO_TCP)
@@ -76,8 +76,8 @@ fn option(fd: BorrowedFd<'_>, level: i32, name: i32) -> io::Result<i32> {
     sockopt::get(fd, level, name, 0)
 }
 
-/// Gives a socket what those have that are made here: non-blocking, close-on-exec, no SIGPIPE, no
-/// time for which closing it would block the thread.
+/// Sets the flags that the crate's own sockets have: non-blocking, close-on-exec, no SIGPIPE, no
+/// linger time for which closing would block the thread.
 pub(crate) fn make_ours(fd: BorrowedFd<'_>) -> io::Result<()> {
     let socket = SockRef::from(&fd);
     socket.set_nonblocking(true)?;
@@ -89,19 +89,19 @@ pub(crate) fn make_ours(fd: BorrowedFd<'_>) -> io::Result<()> {
     socket.set_cloexec(true)
 }
 
-/// Lets calls on the socket block again, as std expects it.
+/// Makes the socket blocking, as std expects it.
 pub(crate) fn make_blocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     SockRef::from(&fd).set_nonblocking(false)
 }
 
-/// The descriptors that a service manager passes on begin here (`sd_listen_fds(3)`).
+/// The first descriptor that a service manager passes on (`sd_listen_fds(3)`).
 const FIRST_PASSED: RawFd = 3;
 
-/// Duplicates the `count` descriptors from 3 on, which the environment says were passed on; they
-/// themselves become close-on-exec and stay open. Each must be a socket, or else there are none.
+/// Duplicates the `count` descriptors from 3 on, which the environment announces. The originals
+/// become close-on-exec and stay open. If one of them is no socket, none is taken.
 ///
-/// Duplicates, since the environment may be wrong: the numbers may be something that this program
-/// has opened and owns.
+/// They are duplicates, because the environment may be wrong: the numbers may be descriptors that
+/// this program has opened and owns.
 pub(crate) fn take_passed(count: usize) -> io::Result<Vec<OwnedFd>> {
     let end = i32::try_from(count)
         .ok()
@@ -109,7 +109,7 @@ pub(crate) fn take_passed(count: usize) -> io::Result<Vec<OwnedFd>> {
     let end = end.ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))?;
     let passed = FIRST_PASSED..end;
     let duplicate = |number| {
-        // Beyond all of them: it must not take the place of one that is missing.
+        // Above all of them: it must not get the number of one that is missing.
         let copy = fcntl(number, libc::F_DUPFD_CLOEXEC, end)?;
         let copy = RawFd::try_from(copy).expect("a descriptor is a small number");
         // SAFETY: the call above just made this descriptor, and nothing else has its number.

@@ -1,8 +1,8 @@
-//! Descriptors that travel with the bytes of a message (`SCM_RIGHTS`, unix(7)).
+//! Descriptors sent with the bytes of a message (`SCM_RIGHTS`, unix(7)).
 //!
-//! There is room for all that the socket's options have the kernel add, and what is not expected
-//! here is passed over, its descriptors closed. Descriptors are close-on-exec from the start where
-//! the system can (`MSG_CMSG_CLOEXEC`).
+//! There is room for all control data that the socket's options make the kernel add. Unexpected
+//! control data is skipped, and its descriptors are closed. Descriptors are close-on-exec from the
+//! start if the system supports that (`MSG_CMSG_CLOEXEC`).
 
 use std::io;
 use std::mem::size_of;
@@ -12,7 +12,8 @@ use super::check;
 use super::control::{Kind, messages, put, space};
 use super::socket::NO_SIGNAL;
 
-/// The most descriptors one message takes (`SCM_MAX_FD` of Linux; others take at least as many).
+/// The largest number of descriptors in one message (`SCM_MAX_FD` of Linux; other systems allow at
+/// least as many).
 pub(crate) const MAX_SENT: usize = 253;
 
 /// More than any system puts into one message.
@@ -21,14 +22,14 @@ const MAX_RECEIVED: usize = 1024;
 /// Size of a descriptor's number.
 const FD: usize = size_of::<RawFd>();
 
-/// Bytes for all that socket options may have the kernel tell beside descriptors: the sender's
+/// Bytes for all other control data that socket options may make the kernel add: the sender's
 /// credentials, process and security label (a page at most), the time.
 const OTHERS: usize = 4096 + 512;
 
-/// Room for the control data of a received message.
+/// The size of the buffer for control data of a received message.
 const ROOM: usize = space(MAX_RECEIVED * FD) + OTHERS;
 
-/// Sends a prefix of `data` with descriptors beside its first byte, and tells its length.
+/// Sends a prefix of `data` with descriptors beside its first byte, and returns its length.
 pub(crate) fn send(fd: BorrowedFd<'_>, data: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
     let numbers = fds.iter().flat_map(|fd| fd.as_raw_fd().to_ne_bytes());
     let mut control = vec![0; space(fds.len() * FD)];
@@ -57,18 +58,18 @@ fn message(part: &mut libc::iovec, control: &mut [u8]) -> libc::msghdr {
     message
 }
 
-/// What one receive brought.
+/// The result of one receive.
 #[derive(Debug)]
 pub(crate) struct Received {
     pub(crate) length: usize,
     pub(crate) fds: Vec<OwnedFd>,
-    /// Not all descriptors that were sent are there: more than were asked for, or no number was
-    /// free. Those that came are closed.
+    /// Not all sent descriptors are there: there were more than requested, or no number was free.
+    /// The received ones were closed.
     pub(crate) truncated: bool,
 }
 
-/// Receives bytes and at most `max` descriptors. The kernel may add what was asked of it by other
-/// means; a descriptor among that is closed.
+/// Receives bytes and at most `max` descriptors. Other options of the socket may make the kernel
+/// add more control data; a descriptor in that is closed.
 pub(crate) fn recv(fd: BorrowedFd<'_>, buf: &mut [u8], max: usize) -> io::Result<Received> {
     let mut control = [0; ROOM];
     let mut part = libc::iovec {
@@ -82,7 +83,7 @@ pub(crate) fn recv(fd: BorrowedFd<'_>, buf: &mut [u8], max: usize) -> io::Result
     let written = (message.msg_controllen as usize).min(ROOM);
     let mut fds = Vec::new();
     for (kind, data) in messages(&control[..written]) {
-        // SAFETY: the kernel has just made these descriptors for us, and nothing else knows them.
+        // SAFETY: the kernel has just made these descriptors for us, and no other code has them.
         let came = descriptors(kind, data).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
         match kind {
             RIGHTS => fds.extend(came),
@@ -115,7 +116,7 @@ fn close_on_exec(_fds: &[OwnedFd]) -> io::Result<()> {
     Ok(())
 }
 
-/// Apple's systems cannot do it on arrival.
+/// Apple's systems cannot set it on arrival.
 #[cfg(target_vendor = "apple")]
 fn close_on_exec(fds: &[OwnedFd]) -> io::Result<()> {
     for fd in fds {
@@ -137,7 +138,7 @@ const PIDFD: Kind = (
     },
 );
 
-/// The descriptors in a control message: a number below 0 stands for one that could not be made.
+/// The descriptors in a control message. A number below 0 means one that could not be made.
 fn descriptors(kind: Kind, data: &[u8]) -> impl Iterator<Item = RawFd> + '_ {
     let data = if matches!(kind, RIGHTS | PIDFD) {
         data
@@ -196,7 +197,7 @@ mod tests {
             let whole = length.saturating_sub(HEADER) / FD;
             assert!(count(&control[..length]) <= whole.min(2), "{length}");
         }
-        // Lengths that the header lies about: shorter than itself, longer than the data.
+        // Wrong lengths in the header: shorter than itself, longer than the data.
         for (lie, found) in [(0, 0), (3, 0), (200, 2)] {
             control[0] = lie;
             assert_eq!(count(&control[..used]), found, "{lie}");

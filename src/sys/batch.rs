@@ -1,10 +1,10 @@
-//! Room for the datagrams of one receiving system call, and a cursor over those that are left.
+//! Memory for the datagrams of one receiving system call, and a cursor over those that are left.
 //!
-//! A slot has room for the largest message the kernel can hand out, so nothing is ever cut off,
-//! and before it room for what the kernel tells beside a message, in the page where small ones are
-//! whole. It is zeroed memory that was never touched: it takes address space, and real memory only
-//! as far as datagrams have reached. A message may hold several datagrams of one sender, all but
-//! the last of the same size (UDP_GRO, udp(7)).
+//! A slot has room for the largest message that the kernel can deliver, so no datagram is ever
+//! truncated. Before it is room for the control data, in the page that also has a small message
+//! completely. The memory is zeroed and was never touched: it takes address space, and real memory
+//! only as far as datagrams have reached. A message may have several datagrams of one sender, all
+//! but the last of the same size (UDP_GRO, udp(7)).
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -12,16 +12,16 @@ use std::net::{IpAddr, SocketAddr};
 use super::addr::Inet;
 use super::udp;
 
-/// How many messages one call takes at most.
+/// The largest number of messages in one call.
 pub(crate) const SLOTS: usize = 32;
-/// How many of them are asked for at least.
+/// The smallest number to ask for.
 const FEWEST: usize = 4;
-/// Room of a slot in bytes: the length field of UDP has 16 bits.
+/// The room of a slot in bytes: the length field of UDP has 16 bits.
 pub(super) const ROOM: usize = 65_536;
-/// Room for what the kernel tells beside a message: all that it can if everything is asked for,
-/// IPv6 extension headers apart, which have no limit.
+/// The room for the control data of a message: for all that the kernel can add, except IPv6
+/// extension headers, which have no limit.
 pub(super) const BESIDE: usize = 1_024;
-/// From one slot to the next: a page and a cache line more than the room, because neighbours at a
+/// The distance of two slots: a page and a cache line more than the room, because neighbours at a
 /// power of two would share the same few lines of a cache.
 const STRIDE: usize = ROOM + 4_096 + 64;
 
@@ -30,9 +30,9 @@ const STRIDE: usize = ROOM + 4_096 + 64;
 pub(super) struct Message {
     pub(super) slot: usize,
     pub(super) length: usize,
-    /// Size of each datagram but the last; that of the message if it is one.
+    /// The size of each datagram but the last; the length of the message if it is one.
     pub(super) segment: usize,
-    /// Length of what the kernel told beside it.
+    /// The length of its control data.
     pub(super) beside: usize,
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct Taken<'b> {
 }
 
 impl Taken<'_> {
-    /// The address of this host that it came to, if the kernel was asked.
+    /// The local address that it was sent to, if that option is on.
     #[inline]
     pub(crate) fn to(&self) -> Option<IpAddr> {
         if self.beside.is_empty() {
@@ -62,7 +62,7 @@ impl Message {
         beside: 0,
     };
 
-    /// How many datagrams it holds; an empty one counts.
+    /// Returns the number of datagrams in it; an empty one counts.
     fn datagrams(&self) -> usize {
         match self.segment {
             0 => 1,
@@ -71,23 +71,23 @@ impl Message {
     }
 }
 
-/// A place between two datagrams of a batch.
+/// A position between two datagrams of a batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Cursor {
     message: usize,
     offset: usize,
 }
 
-/// Received messages, and how far they have been taken out.
+/// Received messages, and the position of the next one to be taken out.
 pub(crate) struct Batch {
     storage: Vec<u8>,
-    /// Who sent what is in a slot: as the kernel wrote it, and read where it is wanted. Known for
+    /// The sender of each slot, as the kernel wrote it; it is converted only when needed. Known for
     /// every message.
     names: [Inet; SLOTS],
     messages: [Message; SLOTS],
     count: usize,
     next: Cursor,
-    /// How many messages the next call asks for.
+    /// The number of messages that the next call asks for.
     want: usize,
 }
 
@@ -103,12 +103,12 @@ impl Batch {
         }
     }
 
-    /// How many messages to ask for: one more than came last, and twice as many if all came.
+    /// The number of messages to ask for: one more than came last, and twice as many if all came.
     pub(crate) fn want(&self) -> usize {
         self.want
     }
 
-    /// Notes how many came of those that were asked for.
+    /// Records the number of messages that came.
     pub(super) fn came(&mut self, count: usize) {
         self.want = (count + 1).next_power_of_two().clamp(FEWEST, SLOTS);
     }
@@ -118,13 +118,13 @@ impl Batch {
         self.next = Cursor::default();
     }
 
-    /// True if nothing is left.
+    /// Returns true if no datagram is left.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.next.message >= self.count
     }
 
-    /// Where the datagrams that are left begin.
+    /// Returns the position of the first datagram that is left.
     pub(crate) fn cursor(&self) -> Cursor {
         self.next
     }
@@ -136,7 +136,7 @@ impl Batch {
         Some(self.datagram(place))
     }
 
-    /// The datagram at the cursor, which moves on to the next.
+    /// Returns the datagram at the cursor, and advances it.
     #[inline]
     pub(crate) fn at(&self, cursor: &mut Cursor) -> Option<Taken<'_>> {
         let place = take(&self.messages[..self.count], cursor)?;
@@ -154,7 +154,7 @@ impl Batch {
         }
     }
 
-    /// How many datagrams stand from the cursor on.
+    /// Returns the number of datagrams from the cursor on.
     pub(crate) fn left(&self, cursor: Cursor) -> usize {
         let messages = &self.messages[cursor.message.min(self.count)..self.count];
         let all: usize = messages.iter().map(Message::datagrams).sum();
@@ -165,7 +165,7 @@ impl Batch {
         all - taken
     }
 
-    /// Keeps the messages of this sender only; to be called before any is taken out.
+    /// Keeps only the messages of this sender; must be called before any is taken out.
     pub(crate) fn retain_from(&mut self, sender: &SocketAddr) {
         let same = |from: &SocketAddr| (from.ip(), from.port()) == (sender.ip(), sender.port());
         let mut kept = 0;
@@ -179,9 +179,9 @@ impl Batch {
         self.count = kept;
     }
 
-    /// The rooms of all slots: for what is told beside a message, for itself, and for its sender.
-    /// At once, as the kernel is to have them: another look at the batch would be one at all of
-    /// them.
+    /// The memory of all slots: for control data, for the message, and for its sender. Borrowed in
+    /// one call, as the kernel needs them together: a second access to the batch would conflict
+    /// with all of them.
     #[inline]
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub(super) fn rooms(&mut self) -> impl Iterator<Item = (&mut [u8], &mut [u8], &mut Inet)> {
@@ -192,19 +192,19 @@ impl Batch {
         })
     }
 
-    /// What the kernel told beside the message of a slot.
+    /// Returns the control data of a slot's message.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub(super) fn beside(&self, slot: usize, length: usize) -> &[u8] {
         &self.storage[slot * STRIDE..][..length]
     }
 
-    /// The room of a slot, for the kernel to write into.
+    /// Returns the memory of a slot, for the kernel to write into.
     #[inline]
     pub(super) fn room(&mut self, slot: usize) -> &mut [u8] {
         &mut self.storage[slot * STRIDE + BESIDE..][..ROOM]
     }
 
-    /// The room for the sender of what is in a slot.
+    /// Returns the memory for the sender of a slot's message.
     #[inline]
     pub(super) fn name(&mut self, slot: usize) -> &mut Inet {
         &mut self.names[slot]
@@ -220,7 +220,7 @@ impl Batch {
     }
 }
 
-/// Message, start and length of the datagram at `next`, which moves on.
+/// Returns message, start and length of the datagram at `next`, and advances it.
 #[inline]
 fn take(messages: &[Message], next: &mut Cursor) -> Option<(usize, usize, usize)> {
     let place = next.message;
@@ -282,7 +282,7 @@ mod tests {
                 let data = batch.room(slot)[..length].to_vec();
                 push(&mut batch, slot, length, segment, 1_000);
                 match segment {
-                    // However an empty message is cut, it is one datagram.
+                    // An empty message is one datagram for any segment size.
                     0 => twin.push(data),
                     _ if data.is_empty() => twin.push(data),
                     segment => twin.extend(data.chunks(segment).map(<[u8]>::to_vec)),

@@ -4,10 +4,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-/// `future` stays where it is once this is pinned; `data` can be moved.
+/// `future` does not move once this is pinned; `data` can be moved.
 ///
-/// An async block that owns both would do the same, and have room for the future twice: as what it
-/// was given, and as what it polls.
+/// An async block that owns both would have the same effect, but store the future twice: as a
+/// captured value, and as the value that it polls.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless awaited"]
 pub(crate) struct Beside<F, D> {
@@ -22,7 +22,7 @@ impl<F, D> Beside<F, D> {
         Self { data, future }
     }
 
-    /// Both at once.
+    /// Returns both.
     #[inline]
     pub(crate) fn parts(self: Pin<&mut Self>) -> (Pin<&mut F>, &mut D) {
         // SAFETY: nothing is moved out of `this`: a reference to `data` leaves the function, which
@@ -37,8 +37,8 @@ impl<F, D> Beside<F, D> {
     }
 }
 
-/// Calls `poll` for `all` until it is ready, then drops `all`, which has room only once: an async
-/// fn would keep what it was given beside what it polls, and be twice as large at each level.
+/// Calls `poll` for `all` until it is ready, then drops `all`, which is stored only once: an async
+/// fn would store the argument beside the polled value, and be twice as large at each level.
 pub(crate) fn together<T, P, O>(all: T, poll: P) -> impl Future<Output = O>
 where
     P: FnMut(Pin<&mut T>, &mut Context<'_>) -> Poll<O>,

@@ -9,7 +9,7 @@ pub(crate) type Nanos = u64;
 /// A deadline that does not come.
 pub(crate) const NEVER: Nanos = Nanos::MAX;
 
-/// Now.
+/// Returns the current time.
 pub(crate) fn now() -> Nanos {
     read(libc::CLOCK_MONOTONIC)
 }
@@ -31,8 +31,8 @@ fn read(clock: libc::clockid_t) -> Nanos {
     seconds * 1_000_000_000 + nanos
 }
 
-/// Milliseconds, a few late at most where the system has a clock that is cheaper so; they come
-/// round after 49 days. For telling people how long something has taken, never for deadlines.
+/// Returns milliseconds, which may be a few too small on a system with a cheaper clock; they wrap
+/// around after 49 days. They are for showing the age of a wait, never for deadlines.
 #[cfg(feature = "dump")]
 pub(crate) fn coarse_millis() -> u32 {
     #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -44,7 +44,7 @@ pub(crate) fn coarse_millis() -> u32 {
     millis
 }
 
-/// The deadline that lies `wait` after now; [`NEVER`] if that is beyond the clock's end.
+/// Returns the deadline `wait` from now; [`NEVER`] if that is after the clock's end.
 pub(crate) fn after(wait: Duration) -> Nanos {
     match Nanos::try_from(wait.as_nanos()) {
         Ok(nanos) => now().saturating_add(nanos),
@@ -52,13 +52,13 @@ pub(crate) fn after(wait: Duration) -> Nanos {
     }
 }
 
-/// The deadline for an [`Instant`]; one that has passed is now.
+/// Returns the deadline for an [`Instant`]; for a past one it is now.
 pub(crate) fn at(instant: Instant) -> Nanos {
-    // On Linux both are CLOCK_MONOTONIC, so the distance is measured once; elsewhere the two may
-    // differ in what they do while the machine sleeps.
+    // On Linux both are CLOCK_MONOTONIC, so the distance is measured once; on other systems the two
+    // may differ in their behaviour while the machine sleeps.
     if cfg!(any(target_os = "linux", target_os = "android")) {
         static ANCHOR: OnceLock<(Instant, Nanos)> = OnceLock::new();
-        // In this order, so that the deadline may be a hair late but never early.
+        // In this order, so that the deadline may be slightly late but never early.
         let (anchor, nanos) = ANCHOR.get_or_init(|| (Instant::now(), now()));
         let later = instant.saturating_duration_since(*anchor);
         return match Nanos::try_from(later.as_nanos()) {
@@ -69,7 +69,7 @@ pub(crate) fn at(instant: Instant) -> Nanos {
     after(instant.saturating_duration_since(Instant::now()))
 }
 
-/// The [`Instant`] of a deadline, as seen from now.
+/// Returns the [`Instant`] of a deadline, relative to now.
 pub(crate) fn instant(deadline: Nanos) -> Instant {
     let (now, nanos) = (Instant::now(), now());
     let later = Duration::from_nanos(deadline.saturating_sub(nanos));

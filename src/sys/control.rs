@@ -1,16 +1,16 @@
-//! Control data: what travels beside the bytes of a message (unix(7), udp(7)).
+//! Control data: the data beside the bytes of a message (unix(7), udp(7)).
 //!
-//! The kernel adds all that the socket's options ask for, whether they were set here or not. The
-//! data is read by hand and never past what the kernel says it wrote: Apple's systems leave a
-//! length in a truncated header that is larger than the buffer.
+//! The kernel adds all control data that the socket's options request, also if other code has set
+//! them. It is parsed by hand and never past the length that the kernel has written: Apple's systems
+//! leave a length in a truncated header that is larger than the buffer.
 
-/// Size of a header, with the padding before its data.
+/// The size of a header, with the padding before its data.
 pub(super) const HEADER: usize = {
     // SAFETY: pure arithmetic.
     unsafe { libc::CMSG_LEN(0) as usize }
 };
 
-/// Size of a message with so many bytes of data, with the padding behind them.
+/// The size of a message with `data` bytes, with the padding after them.
 #[allow(clippy::cast_possible_truncation, reason = "4 KiB at most")]
 pub(super) const fn space(data: usize) -> usize {
     // SAFETY: pure arithmetic.
@@ -20,7 +20,8 @@ pub(super) const fn space(data: usize) -> usize {
 /// Each message begins at a multiple of this.
 const ALIGN: usize = space(1) - space(0);
 
-/// Puts a message at the beginning of `room`, which is zeroed and has as much; tells its space.
+/// Writes a message at the beginning of `room`, which is zeroed and large enough; returns its
+/// space.
 pub(super) fn put(room: &mut [u8], (level, kind): Kind, data: &[u8]) -> usize {
     let space = space(data.len());
     let room = &mut room[..space];
@@ -42,7 +43,8 @@ pub(super) fn put(room: &mut [u8], (level, kind): Kind, data: &[u8]) -> usize {
 /// Level and type of a control message.
 pub(super) type Kind = (i32, i32);
 
-/// The messages in control data. Pure: trusts no length in it beyond the data's own.
+/// Iterates over the messages in control data. It is pure, and trusts no length in the data beyond
+/// the data's own.
 pub(super) fn messages(control: &[u8]) -> impl Iterator<Item = (Kind, &[u8])> {
     let mut rest = control;
     std::iter::from_fn(move || {
@@ -55,7 +57,7 @@ pub(super) fn messages(control: &[u8]) -> impl Iterator<Item = (Kind, &[u8])> {
     })
 }
 
-/// Level and type of the first message, and its length as far as it lies inside.
+/// Returns level and type of the first message, and its length as far as it is inside.
 fn header(control: &[u8]) -> Option<(Kind, usize)> {
     if control.len() < HEADER {
         return None;
@@ -66,6 +68,6 @@ fn header(control: &[u8]) -> Option<(Kind, usize)> {
         unsafe { control.as_ptr().cast::<libc::cmsghdr>().read_unaligned() };
     #[allow(clippy::unnecessary_cast, reason = "the type differs between systems")]
     let length = (header.cmsg_len as usize).min(control.len());
-    // A length below the header's own would never come to an end.
+    // With a length below the header's own the iteration would never end.
     (length >= HEADER).then_some(((header.cmsg_level, header.cmsg_type), length))
 }

@@ -1,12 +1,12 @@
-//! A place for a borrowed value: what is current while a call lasts, found without counting.
+//! The current value of a thread: borrowed for the length of a call, without a reference count.
 
 use std::cell::Cell;
 use std::ptr::NonNull;
 
 /// Holds the value of the innermost [`set`](Self::set) that has not returned.
 ///
-/// What a thread-local `RefCell<Option<Rc<T>>>` does, without a count and a flag to be changed at
-/// each look, of which there is one in every poll of every operation.
+/// It is like a thread-local `RefCell<Option<Rc<T>>>`, without changing a count and a flag on each
+/// access, which happens in every poll of every operation.
 #[derive(Debug)]
 pub(crate) struct Current<T>(Cell<Option<NonNull<T>>>);
 
@@ -15,8 +15,8 @@ impl<T> Current<T> {
         Self(Cell::new(None))
     }
 
-    /// Calls `f` with `value` as the current one; the one before is current again after that, also
-    /// if a panic passes by.
+    /// Calls `f` with `value` as the current one; afterwards the previous one is current again,
+    /// also after a panic.
     pub(crate) fn set<R>(&self, value: &T, f: impl FnOnce() -> R) -> R {
         struct Restore<'a, T>(&'a Current<T>, Option<NonNull<T>>);
         impl<T> Drop for Restore<'_, T> {
@@ -52,7 +52,7 @@ mod tests {
         assert_eq!(now(), None);
         current.set(&outer, || {
             assert_eq!(now().as_deref(), Some("outer"));
-            // Set again while it is looked at.
+            // Set again while it is borrowed.
             current.with(|before| {
                 current.set(&inner, || assert_eq!(now().as_deref(), Some("inner")));
                 assert_eq!(before.map(String::as_str), Some("outer"));

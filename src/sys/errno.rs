@@ -1,13 +1,13 @@
-//! Says what an error number means to the layers above, so that they need not name any.
+//! The meaning of an error number to the layers above, so that they need not name any.
 
 use std::io;
 
-/// What a failed accept asks of the loop around it.
+/// The reaction to a failed accept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AcceptFailure {
-    /// Only the one connection is gone: accept the next at once.
+    /// Only this connection has ended: accept the next at once.
     Connection,
-    /// Descriptors ran out: wait until some are freed; one kept in reserve lets one client know.
+    /// No descriptor is free: wait until some are; with a spare one a client can be closed.
     Descriptors,
     /// The kernel has no memory for another connection: wait until some is freed.
     Memory,
@@ -15,7 +15,7 @@ pub(crate) enum AcceptFailure {
     Listener,
 }
 
-/// Sorts the errors of accept4 (accept(2), "Error handling" and "ERRORS").
+/// Classifies the errors of accept4 (accept(2), "Error handling" and "ERRORS").
 ///
 /// | numbers | class |
 /// |---|---|
@@ -26,15 +26,16 @@ pub(crate) enum AcceptFailure {
 /// | ENETDOWN, ENETUNREACH, EHOSTDOWN, EHOSTUNREACH, ENONET, ENOPROTOOPT, EOPNOTSUPP | the same |
 /// | any other | the same |
 ///
-/// Those of the fifth row are pending on the new socket, and Linux passes them on. An error that
-/// never ends is not told from one about each connection: the caller pauses after many in a row.
+/// Those of the fifth row are pending on the new socket, and Linux passes them on. A permanent
+/// error cannot be distinguished from one about each connection: the caller pauses after many in a
+/// row.
 pub(crate) fn accept_failure(error: &io::Error) -> AcceptFailure {
     match error.raw_os_error() {
         Some(libc::EMFILE | libc::ENFILE) => AcceptFailure::Descriptors,
         Some(libc::ENOBUFS | libc::ENOMEM) => AcceptFailure::Memory,
         Some(libc::EBADF | libc::EFAULT | libc::EINVAL | libc::ENOTSOCK) => AcceptFailure::Listener,
         Some(_) => AcceptFailure::Connection,
-        // Of a listener that is not ours.
+        // The error of a listener of another crate.
         None => match error.kind() {
             io::ErrorKind::ConnectionAborted
             | io::ErrorKind::ConnectionReset
@@ -46,14 +47,14 @@ pub(crate) fn accept_failure(error: &io::Error) -> AcceptFailure {
     }
 }
 
-/// True if the peer ended the connection in order before we sent: sending is over, while what it
-/// sent before is still to be received.
+/// True if the peer has ended the connection regularly before this send: sending is over, but its
+/// earlier data can still be received.
 pub(crate) fn is_broken_pipe(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EPIPE)
 }
 
-/// The number of an error that ends a connection for good; `None` for every other one, such as that
-/// of a poller without room, which leaves the connection as it was.
+/// The number of an error that ends a connection for good; `None` for every other error, such as
+/// that of a full poller, which leaves the connection unchanged.
 pub(crate) fn connection_end(error: &io::Error) -> Option<i32> {
     let ends = [
         libc::ECONNRESET,
@@ -63,7 +64,7 @@ pub(crate) fn connection_end(error: &io::Error) -> Option<i32> {
         libc::ENOTCONN,
         libc::ESHUTDOWN,
         libc::ETIMEDOUT,
-        // Of the way to the peer, by ICMP or from a device that went down.
+        // Errors of the path to the peer, by ICMP or from a device that went down.
         libc::EHOSTUNREACH,
         libc::EHOSTDOWN,
         libc::ENETUNREACH,
@@ -75,8 +76,8 @@ pub(crate) fn connection_end(error: &io::Error) -> Option<i32> {
     error.raw_os_error().filter(|number| ends.contains(number))
 }
 
-/// A datagram found no room at its receiver. Linux says EAGAIN, and ENOBUFS of its own memory; the
-/// BSDs say ENOBUFS.
+/// True if a datagram found no room at its receiver. On Linux it is EAGAIN, or ENOBUFS for the
+/// kernel's own memory; on the BSDs it is ENOBUFS.
 #[cfg(feature = "unix-ext")]
 pub(crate) fn is_receiver_full(error: &io::Error) -> bool {
     let linux = cfg!(any(target_os = "linux", target_os = "android"));
@@ -87,7 +88,7 @@ pub(crate) fn is_receiver_full(error: &io::Error) -> bool {
     }
 }
 
-/// The kernel does not do this between these two descriptors, or at all: bytes have to be copied.
+/// True if the kernel does not support it between these two descriptors, or at all: copy the bytes.
 #[cfg(all(feature = "relay", any(target_os = "linux", target_os = "android")))]
 pub(crate) fn is_refused_shortcut(error: &io::Error) -> bool {
     matches!(
@@ -97,7 +98,7 @@ pub(crate) fn is_refused_shortcut(error: &io::Error) -> bool {
                 | libc::ENOSYS
                 | libc::EPERM
                 | libc::EOPNOTSUPP
-                // Of a file: unreadable, not open for reading, too large, none with places.
+                // Errors of a file: unreadable, not open for reading, too large, not seekable.
                 | libc::EIO
                 | libc::EBADF
                 | libc::EISDIR
@@ -109,23 +110,23 @@ pub(crate) fn is_refused_shortcut(error: &io::Error) -> bool {
     )
 }
 
-/// "Not connected" on a socket that never was, or whose peer is gone already.
+/// "Not connected": the socket never was, or its peer has already gone.
 pub(crate) fn is_not_connected(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ENOTCONN)
 }
 
-/// The descriptor is that of something else.
+/// True if the descriptor is not a socket.
 #[cfg(feature = "adopt")]
 pub(crate) fn is_no_socket(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ENOTSOCK)
 }
 
-/// The connect goes on in the background.
+/// True if the connect continues in the background.
 pub(crate) fn is_in_progress(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EINPROGRESS)
 }
 
-/// The system has no such family, or does not let its sockets do what was asked.
+/// True if the system lacks the family, or its sockets do not support the option.
 pub(crate) fn is_unsupported(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
@@ -139,24 +140,24 @@ pub(crate) fn is_unsupported(error: &io::Error) -> bool {
     )
 }
 
-/// The connection was gone before it was accepted.
+/// The error of a connection that ended before it was accepted.
 pub(crate) fn aborted() -> io::Error {
     io::Error::from_raw_os_error(libc::ECONNABORTED)
 }
 
-/// There was no room for what came.
+/// The error of a datagram that had no room.
 #[cfg(feature = "udp-batch")]
 pub(crate) fn no_room() -> io::Error {
     io::Error::from_raw_os_error(libc::ENOBUFS)
 }
 
-/// The system forbids it: EACCES of a broadcast that was not asked for, or of a route.
+/// True if the system forbids it: EACCES of a broadcast without the option, or of a route.
 pub(crate) fn is_forbidden(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM))
 }
 
-/// No address of this host, or a family or a network that it has no part in: another address may
-/// do.
+/// True if the address is not local, or its family or network is not available: another address may
+/// work.
 pub(crate) fn is_out_of_reach(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
@@ -164,13 +165,13 @@ pub(crate) fn is_out_of_reach(error: &io::Error) -> bool {
     )
 }
 
-/// What a connect to oneself is turned into: nobody else listens there.
+/// The error for a connect of a socket to itself: there is no other listener.
 pub(crate) fn refused() -> io::Error {
     io::Error::from_raw_os_error(libc::ECONNREFUSED)
 }
 
-/// The errors of a datagram socket that are about one peer: it is not there (ICMP), which the
-/// kernel reports on whatever call comes next, or a firewall or a route forbids it.
+/// True for errors of a datagram socket that concern one peer: it does not exist (ICMP), which the
+/// next call of any kind returns, or a firewall or a route forbids it.
 pub(crate) fn is_about_a_peer(error: &io::Error) -> bool {
     let about = matches!(
         error.raw_os_error(),
@@ -188,8 +189,8 @@ pub(crate) fn is_about_a_peer(error: &io::Error) -> bool {
     about || is_forbidden(error)
 }
 
-/// The errors of a datagram socket that are about one datagram: it is too large for the socket or
-/// the way (`EMSGSIZE`), or there was no room for it just then.
+/// True for errors of a datagram socket that concern one datagram: it is too large for the socket
+/// or the path (`EMSGSIZE`), or no memory was free for it.
 pub(crate) fn is_about_a_datagram(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
@@ -197,8 +198,8 @@ pub(crate) fn is_about_a_datagram(error: &io::Error) -> bool {
     )
 }
 
-/// A message that was to be cut into datagrams was refused, perhaps because of that: the device
-/// cannot compute their checksums (`EIO`), or they are larger than its packets.
+/// True if segmentation may be the reason why a message was refused: the device cannot compute the
+/// checksums (`EIO`), or the segments are larger than its packets.
 #[cfg(all(feature = "udp-batch", any(target_os = "linux", target_os = "android")))]
 pub(crate) fn is_about_segments(error: &io::Error) -> bool {
     matches!(
@@ -207,7 +208,7 @@ pub(crate) fn is_about_segments(error: &io::Error) -> bool {
     )
 }
 
-/// The system has no such call, or a sandbox forbids it.
+/// True if the system lacks the call, or a sandbox forbids it.
 #[cfg(feature = "udp-batch")]
 pub(crate) fn is_missing_call(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOSYS))
@@ -226,7 +227,7 @@ mod tests {
         assert_eq!(class(libc::ECONNABORTED), AcceptFailure::Connection);
         assert_eq!(class(libc::EHOSTUNREACH), AcceptFailure::Connection);
         assert_eq!(class(libc::EBADF), AcceptFailure::Listener);
-        // One that is not ours says no number.
+        // The error of another crate has no number.
         let class = |kind| accept_failure(&io::Error::new(kind, "of a listener"));
         assert_eq!(class(io::ErrorKind::TimedOut), AcceptFailure::Connection);
         assert_eq!(class(io::ErrorKind::OutOfMemory), AcceptFailure::Memory);

@@ -2,14 +2,14 @@
 
 use std::pin::Pin;
 
-/// A tuple whose fields are pinned when it is.
+/// A tuple with fields that are pinned when it is.
 pub(crate) trait Fields {
-    /// The tuple of them.
+    /// The tuple of pinned fields.
     type Pinned<'a>
     where
         Self: 'a;
 
-    /// All fields at once.
+    /// Returns all fields.
     fn fields(self: Pin<&mut Self>) -> Self::Pinned<'_>;
 }
 

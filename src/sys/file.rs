@@ -1,4 +1,5 @@
-//! Files: of a UNIX socket (what is there, who may bind, permissions, removal), and to be sent.
+//! Files: that of a UNIX socket (its kind, the right to bind, permissions, removal), and files to
+//! be sent.
 
 use std::fs::{self, File};
 use std::io;
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::check;
 use super::fork::Process;
 
-/// What stands at a path.
+/// The kind of file at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
     Nothing,
@@ -17,7 +18,7 @@ pub(crate) enum Found {
     Other,
 }
 
-/// Looks at a path without following a link at its end.
+/// Returns the kind of file at a path, without following a link at its end.
 pub(crate) fn look(path: &Path) -> io::Result<Found> {
     match fs::symlink_metadata(path) {
         Ok(file) if file.file_type().is_socket() => Ok(Found::Socket),
@@ -32,18 +33,18 @@ pub(crate) fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
-/// Lets the socket's file be made with at most these permission bits. Only Linux keeps them from
-/// the descriptor to the file; elsewhere nothing happens.
+/// Limits the permission bits with which the socket's file is made. Only Linux copies them from the
+/// descriptor to the file; on other systems it has no effect.
 pub(crate) fn limit_mode(fd: BorrowedFd<'_>, mode: u32) {
     #[allow(clippy::unnecessary_cast, reason = "16 bits wide on some systems")]
     let bits = (mode & 0o7777) as libc::mode_t;
     // SAFETY: no memory is passed.
     let limited = check(unsafe { libc::fchmod(fd.as_raw_fd(), bits) });
-    // Refused for a socket where it would have no effect; `set_mode` has the last word.
+    // Refused where it would have no effect; `set_mode` comes later in any case.
     drop(limited);
 }
 
-/// Reads from a place in a file; 0 if it ends there.
+/// Reads at an offset of a file; returns 0 if the file ends there.
 #[cfg(feature = "relay")]
 pub(crate) fn read_at(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
     loop {
@@ -59,9 +60,9 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
     fs::remove_file(path)
 }
 
-/// The lock of a folder (flock(2)): whoever would bind a name there holds it from the first look
-/// to the first moment at which others can connect. It is freed when dropped, and when its process
-/// dies. It leaves no file, and other programs' locks of the folder are respected.
+/// The lock of a folder (flock(2)). A process that binds a name there holds it from its first check
+/// until clients can connect. It is released on drop, and when its process dies. It leaves no file,
+/// and locks of the folder by other programs are respected.
 #[derive(Debug)]
 pub(crate) struct FolderLock(#[expect(dead_code, reason = "its drop ends the lock")] File);
 
@@ -70,14 +71,14 @@ impl FolderLock {
     ///
     /// # Errors
     ///
-    /// `WouldBlock` while another holds it; what opening and locking say of a folder that may not
-    /// be read, or whose file system has no locks.
+    /// `WouldBlock` while it is taken; an error of opening or locking if the folder may not be
+    /// read, or its file system has no locks.
     pub(crate) fn take(path: &Path) -> io::Result<Self> {
         let folder = match path.parent() {
             Some(folder) if folder != Path::new("") => folder,
             _ => Path::new("."),
         };
-        // What is no folder may be a pipe, and opening that would wait for its other end.
+        // The path may be a pipe, and opening that would wait for its other end.
         let folder = File::options()
             .read(true)
             .custom_flags(libc::O_DIRECTORY)
@@ -88,18 +89,18 @@ impl FolderLock {
     }
 }
 
-/// A file that is removed when dropped, unless another stands in its place by then.
+/// A file that is removed on drop, unless it was replaced by then.
 #[derive(Debug)]
 pub(crate) struct OwnFile {
     path: PathBuf,
-    /// Device and number: a path that was replaced has others.
+    /// Device and inode: a file that replaces it has others.
     identity: (u64, u64),
-    /// That of a fork's parent stays.
+    /// In a forked process the parent's file stays.
     process: Process,
 }
 
 impl OwnFile {
-    /// The file that stands at `path` now.
+    /// The file that is at `path` now.
     pub(crate) fn at(path: &Path) -> io::Result<Self> {
         // The process may change its folder before the file is removed.
         let path = std::path::absolute(path)?;
@@ -111,10 +112,10 @@ impl OwnFile {
         })
     }
 
-    /// The file stays.
+    /// Keeps the file.
     #[cfg(feature = "adopt")]
     pub(crate) fn keep(mut self) {
-        // Nothing stands at the empty path.
+        // There is no file at the empty path.
         self.path = PathBuf::new();
     }
 }
@@ -123,7 +124,7 @@ impl Drop for OwnFile {
     fn drop(&mut self) {
         let is_ours = |found| found == self.identity && self.process.is_current();
         if identity(&self.path).is_ok_and(is_ours) {
-            // Whoever may not remove it any more leaves it, as without the wish.
+            // If it cannot be removed any more, it stays.
             drop(remove(&self.path));
         }
     }

@@ -1,4 +1,4 @@
-//! Descriptors that are not ours: a duplicate to watch, and what it is ready for.
+//! Foreign descriptors: a duplicate to watch, and its readiness.
 
 use std::fs::File;
 use std::io;
@@ -7,13 +7,14 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use super::check;
 use super::poller::ready;
 
-/// Duplicates a descriptor, so that it can be watched beside all others of the same file: a poller
-/// takes each number once. Also tells whether it is a file, which only the poller can say more of:
-/// those of procfs, of cgroups and of pressure stall information can be waited for.
+/// Duplicates a descriptor, so that it can be watched beside others of the same file: a poller
+/// accepts each number once. Also returns whether it is a file. Only the poller knows whether a
+/// file can be watched: files of procfs, of cgroups and of pressure stall information can.
 ///
 /// # Errors
 ///
-/// Out of descriptors, or a closed one. Except on Linux also a file, as [`unwatched`].
+/// No descriptor is free, or the descriptor is closed. On systems other than Linux also for a file,
+/// with [`unwatched`].
 pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, bool)> {
     let file = File::from(fd.try_clone_to_owned()?);
     let kind = file.metadata()?.file_type();
@@ -24,19 +25,19 @@ pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, bool)> {
     }
 }
 
-/// True if calls on it may wait.
+/// Returns true if calls on it may block.
 pub(crate) fn is_blocking(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    // What asks for the flag asks for that of any descriptor.
+    // `SockRef` reads this flag of any descriptor.
     socket2::SockRef::from(&fd).nonblocking().map(|is| !is)
 }
 
-/// The error of a file that the poller does not take.
+/// The error of a file that the poller does not accept.
 pub(crate) fn unwatched() -> io::Error {
     let message = "a regular file or a directory that the kernel does not watch";
     io::Error::new(io::ErrorKind::InvalidInput, message)
 }
 
-/// True if a call in this direction (one of the bits of [`ready`]) would not block now.
+/// Returns true if a call in this direction (one of the bits of [`ready`]) would not block now.
 pub(crate) fn is_ready(fd: BorrowedFd<'_>, direction: u8) -> io::Result<bool> {
     let asked = match direction {
         ready::WRITE => libc::POLLOUT,

@@ -1,19 +1,19 @@
-//! Which process this is. A fork shares the kernel's side of a loop with its parent: what it
-//! changes or takes there is missing in the parent.
+//! Detects a forked process. A fork shares the kernel's objects of a loop with its parent: its
+//! changes there, and the events that it takes, are missing in the parent.
 
 use std::io;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-/// How many forks lie between this process and the first. (`getpid` is a system call.)
+/// The number of forks between the first process and this one. (`getpid` is a system call.)
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
-/// The process that made something.
+/// The process that made an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Process(u32);
 
 impl Process {
-    /// This one.
+    /// Returns the current process.
     pub(crate) fn current() -> Self {
         static COUNTED: Once = Once::new();
         COUNTED.call_once(count_forks);
@@ -25,7 +25,7 @@ impl Process {
         self.0 == FORKS.load(Relaxed)
     }
 
-    /// The error of what a fork must not do.
+    /// Returns an error if this is a forked process.
     #[inline]
     pub(crate) fn check(self) -> io::Result<()> {
         match self.is_current() {
@@ -50,9 +50,9 @@ fn count_forks() {
     if cfg!(miri) {
         return; // It cannot fork.
     }
-    // SAFETY: the handler runs in the child of a fork, where only what is safe in a signal handler
-    // may run: it adds to an atomic. It is a function of this program, which is never unloaded
-    // while the child runs in it.
+    // SAFETY: the handler runs in the child of a fork, where only code that is safe in a signal
+    // handler may run: it adds to an atomic. It is a function of this program, which is never
+    // unloaded while the child runs in it.
     let refused = unsafe { libc::pthread_atfork(None, None, Some(count)) };
     assert_eq!(refused, 0, "soloio: no memory to notice forks with");
 }

@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::io;
 
-/// The number of the interface with this name (RFC 3493, 4.1).
+/// Returns the number of the interface with this name (RFC 3493, 4.1).
 pub(crate) fn index(name: &str) -> io::Result<u32> {
     let name = CString::new(name)?;
     // SAFETY: the name is a valid string that ends in a NUL.

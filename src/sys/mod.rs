@@ -1,38 +1,38 @@
-//! Every system call of the crate, behind plain functions from which nothing of libc leaks upward.
+//! Every system call of the crate, behind plain functions that expose nothing of libc.
 //!
-//! (Left to std are threads, and the reading of PEM files and the hosts file.)
+//! (Exceptions are std's threads, and reading PEM files and the hosts file.)
 //!
-//! What stands here is deliberately narrow, so that a simulated kernel can stand in its place:
+//! It is deliberately narrow, so that a simulated kernel can replace it:
 //!
-//! | file | what it wraps |
+//! | file | content |
 //! |---|---|
 //! | `clock.rs` | the one clock |
-//! | `current.rs` | no system call, but `unsafe`: what is current on a thread |
-//! | `beside.rs`, `fields.rs` | the same: what is pinned inside of what is pinned |
-//! | `fork.rs` | which process this is: a fork, or the one that made something |
+//! | `current.rs` | no system call, but `unsafe`: the current value of a thread |
+//! | `beside.rs`, `fields.rs` | no system call, but `unsafe`: pinned fields of a pinned value |
+//! | `fork.rs` | tells a forked process from the one that made an object |
 //! | `poller.rs` | mio's `Poll`, level-triggered listeners beside it, the bell |
 //! | `timerfd.rs` | waits shorter than a millisecond (Linux) |
 //! | `adopt.rs` | sockets that were made elsewhere |
-//! | `udp.rs`, `udp_linux.rs` | many datagrams in one call, and plain calls in its place |
-//! | `batch.rs` | the room they are received into |
+//! | `udp.rs`, `udp_linux.rs` | many datagrams in one call, and plain calls instead |
+//! | `batch.rs` | the memory that they are received into |
 //! | `udp_options.rs` | broadcast, multicast, hop limits of datagram sockets |
 //! | `unix.rs` | UNIX pairs, datagrams by name, credentials |
 //! | `splice.rs` | bytes that stay in the kernel: splice, sendfile (Linux) |
-//! | `control.rs` | control data: what travels beside the bytes of a message |
-//! | `ancillary.rs` | descriptors that do |
-//! | `signal.rs` | the handler of signals, who wants which, what was there before |
+//! | `control.rs` | control data: the data beside the bytes of a message |
+//! | `ancillary.rs` | descriptors sent beside bytes |
+//! | `signal.rs` | the handler of signals, the receivers of each, the former actions |
 //! | `names.rs` | getaddrinfo |
 //! | `interface.rs` | network interfaces by name |
 //! | `socket.rs` | making, connecting, accepting, receiving, sending |
-//! | `room.rs` | memory that bytes are received into, of which nothing need be initialised |
-//! | `queues.rs` | how many bytes lie in a socket's queues |
-//! | `sockopt.rs` | socket options as the kernel reads and writes them |
+//! | `room.rs` | memory to receive bytes into, which need not be initialised |
+//! | `queues.rs` | the number of bytes in a socket's queues |
+//! | `sockopt.rs` | socket options in the kernel's form |
 //! | `options.rs` | socket options as numbers and times |
 //! | `addr.rs` | socket addresses to and from the kernel's form, UNIX names |
 //! | `file.rs` | the file of a UNIX socket; files to be sent |
 //! | `spare.rs` | a descriptor kept in reserve |
-//! | `foreign.rs` | descriptors that are not ours |
-//! | `errno.rs` | what an error number means to the layers above |
+//! | `foreign.rs` | foreign descriptors |
+//! | `errno.rs` | the meaning of an error number to the layers above |
 
 #![allow(unsafe_code, reason = "this is the layer that talks to the kernel")]
 
@@ -90,13 +90,13 @@ pub(crate) mod unix;
 
 use std::io;
 
-/// Turns the `-1` of a system call into the error it stands for.
+/// Converts the `-1` of a system call to its error.
 fn check(result: impl TryInto<usize>) -> io::Result<usize> {
     // Only -1 does not fit: no call returns any other negative number.
     result.try_into().map_err(|_| io::Error::last_os_error())
 }
 
-/// The same error once more.
+/// Copies an error.
 pub(crate) fn again(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(number) => io::Error::from_raw_os_error(number),

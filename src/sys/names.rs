@@ -1,4 +1,4 @@
-//! Names to addresses by the system's resolver, which blocks.
+//! Resolves names to addresses with the system's resolver, which blocks.
 
 use std::ffi::CString;
 use std::io;
@@ -8,18 +8,18 @@ use std::ptr;
 
 use super::addr::Inet;
 
-/// Asks `getaddrinfo(3)` for the addresses of a name; their port is 0.
+/// Calls `getaddrinfo(3)` for the addresses of a name; their port is 0.
 ///
 /// # Errors
 ///
-/// `NotFound` if there is no such name, or it has no address; `ResourceBusy` if that could not be
-/// found out, and may be later.
+/// `NotFound` if there is no such name, or it has no address; `ResourceBusy` if that is unknown
+/// now, and a later try may succeed.
 pub(crate) fn look_up(name: &str) -> io::Result<Vec<SocketAddr>> {
     let name = CString::new(name)?;
     let hints = libc::addrinfo {
         ai_flags: 0,
         ai_family: libc::AF_UNSPEC,
-        // Else each address comes once for each type of socket.
+        // Otherwise each address is returned once for each type of socket.
         ai_socktype: libc::SOCK_STREAM,
         ai_protocol: 0,
         ai_addrlen: 0,
@@ -35,9 +35,9 @@ pub(crate) fn look_up(name: &str) -> io::Result<Vec<SocketAddr>> {
     }
     let mut found = Vec::new();
     let mut next = list;
-    // SAFETY: the call succeeded, so `list` begins a list of valid entries whose addresses are as
-    // long as they say. At most as much is copied as there is room for. Nothing of the list is used
-    // after it is freed.
+    // SAFETY: the call succeeded, so `list` begins a list of valid entries, with addresses of the
+    // lengths that they give. At most as much is copied as there is room for. Nothing of the list
+    // is used after it is freed.
     unsafe {
         while let Some(entry) = next.as_ref() {
             let (mut address, length) = (Inet::empty(), entry.ai_addrlen as usize);
@@ -54,13 +54,13 @@ pub(crate) fn look_up(name: &str) -> io::Result<Vec<SocketAddr>> {
     Ok(found)
 }
 
-/// EAI_NODATA and EAI_ADDRFAMILY, which the libc crate has for some systems only.
+/// EAI_NODATA and EAI_ADDRFAMILY, which the libc crate defines only for some systems.
 const NO_ADDRESS: [i32; 2] = match cfg!(target_os = "linux") {
     true => [-5, -9],
     false => [7, 1],
 };
 
-/// What a number of getaddrinfo means.
+/// Converts a number of getaddrinfo to an error.
 fn error(number: i32) -> io::Error {
     use io::ErrorKind::{NotFound, OutOfMemory, ResourceBusy};
     let (kind, message) = match number {
@@ -99,7 +99,7 @@ mod tests {
             assert_eq!(error.kind(), kind, "{error}");
             assert!(error.to_string().contains(words), "{error}");
         }
-        // What the system says of its last call.
+        // The error of the last system call.
         assert!(error(libc::EAI_SYSTEM).raw_os_error().is_some());
     }
 }

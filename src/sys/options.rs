@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 
-/// Small packets are sent at once.
+/// Returns whether small packets are sent at once.
 pub(crate) fn nodelay(fd: BorrowedFd<'_>) -> io::Result<bool> {
     SockRef::from(&fd).tcp_nodelay()
 }
@@ -16,7 +16,7 @@ pub(crate) fn set_nodelay(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
     SockRef::from(&fd).set_tcp_nodelay(on)
 }
 
-/// Idle time, interval and count of keepalive probes; `None` if there are none.
+/// Returns idle time, interval and count of keepalive probes; `None` if they are off.
 pub(crate) fn keepalive(fd: BorrowedFd<'_>) -> io::Result<Option<(Duration, Duration, u32)>> {
     let socket = SockRef::from(&fd);
     if !socket.keepalive()? {
@@ -29,7 +29,7 @@ pub(crate) fn keepalive(fd: BorrowedFd<'_>) -> io::Result<Option<(Duration, Dura
     Ok(Some((idle, interval, socket.tcp_keepalive_retries()?)))
 }
 
-/// Sets the keepalive probes, in whole seconds, and turns them on.
+/// Sets the keepalive probes, in whole seconds, and enables them.
 pub(crate) fn set_keepalive(
     fd: BorrowedFd<'_>,
     idle: Duration,
@@ -43,57 +43,57 @@ pub(crate) fn set_keepalive(
     SockRef::from(&fd).set_tcp_keepalive(&probes)
 }
 
-/// Turns the keepalive probes off.
+/// Disables the keepalive probes.
 pub(crate) fn no_keepalive(fd: BorrowedFd<'_>) -> io::Result<()> {
     SockRef::from(&fd).set_keepalive(false)
 }
 
-/// The kernel's receive buffer, in bytes as it counts them.
+/// Returns the size of the kernel's receive buffer, in bytes as the kernel counts them.
 pub(crate) fn receive_buffer_size(fd: BorrowedFd<'_>) -> io::Result<usize> {
     SockRef::from(&fd).recv_buffer_size()
 }
 
-/// Asks for a receive buffer of some bytes.
+/// Sets the size of the receive buffer.
 pub(crate) fn set_receive_buffer_size(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
     SockRef::from(&fd).set_recv_buffer_size(bytes)
 }
 
-/// The kernel's send buffer, in bytes as it counts them.
+/// Returns the size of the kernel's send buffer, in bytes as the kernel counts them.
 pub(crate) fn send_buffer_size(fd: BorrowedFd<'_>) -> io::Result<usize> {
     SockRef::from(&fd).send_buffer_size()
 }
 
-/// Asks for a send buffer of some bytes.
+/// Sets the size of the send buffer.
 pub(crate) fn set_send_buffer_size(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
     SockRef::from(&fd).set_send_buffer_size(bytes)
 }
 
-/// How many routers a packet may pass.
+/// Returns the number of routers that a packet may pass.
 pub(crate) fn ttl(fd: BorrowedFd<'_>) -> io::Result<u32> {
     let socket = SockRef::from(&fd);
     socket.unicast_hops_v6().or_else(|_| socket.ttl_v4())
 }
 
-/// Sets how many routers a packet may pass.
+/// Sets the number of routers that a packet may pass.
 pub(crate) fn set_ttl(fd: BorrowedFd<'_>, ttl: u8) -> io::Result<()> {
     let (socket, ttl) = (SockRef::from(&fd), u32::from(ttl));
     of_both(socket.set_unicast_hops_v6(ttl), || socket.set_ttl_v4(ttl))
 }
 
-/// The byte of the IP header that says how a packet is to be treated.
+/// Returns the byte of the IP header for the treatment of packets.
 pub(crate) fn tos(fd: BorrowedFd<'_>) -> io::Result<u32> {
     let socket = SockRef::from(&fd);
     socket.tclass_v6().or_else(|_| socket.tos_v4())
 }
 
-/// Sets the byte of the IP header that says how a packet is to be treated.
+/// Sets the byte of the IP header for the treatment of packets.
 pub(crate) fn set_tos(fd: BorrowedFd<'_>, tos: u8) -> io::Result<()> {
     let (socket, tos) = (SockRef::from(&fd), u32::from(tos));
     of_both(socket.set_tclass_v6(tos), || socket.set_tos_v4(tos))
 }
 
-/// An IPv6 socket may have IPv4 peers, to whom the IPv4 option applies; where it may not, that one
-/// fails, and nothing is lost by it. An IPv4 socket has the other option only.
+/// An IPv6 socket may have IPv4 peers, for which the IPv4 option is needed. If it may not, setting
+/// that option fails, which does not matter. An IPv4 socket has only the IPv4 option.
 fn of_both(v6: io::Result<()>, v4: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     match (v6, v4()) {
         (Ok(()), _) => Ok(()),
@@ -101,14 +101,14 @@ fn of_both(v6: io::Result<()>, v4: impl FnOnce() -> io::Result<()>) -> io::Resul
     }
 }
 
-/// How long sent bytes may stay unacknowledged; `None` for as long as the system says.
+/// Returns the time that sent bytes may stay unacknowledged; `None` means the system's default.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn user_timeout(fd: BorrowedFd<'_>) -> io::Result<Option<Duration>> {
     let timeout = SockRef::from(&fd).tcp_user_timeout()?;
     Ok(timeout.filter(|timeout| !timeout.is_zero()))
 }
 
-/// Sets how long sent bytes may stay unacknowledged, in whole milliseconds.
+/// Sets the time that sent bytes may stay unacknowledged, in whole milliseconds.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn set_user_timeout(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<()> {
     SockRef::from(&fd).set_tcp_user_timeout(timeout)

@@ -1,23 +1,24 @@
-//! Waits for the kernel: mio's `Poll`, what Linux has beyond it, and the bell that ends a wait.
+//! Waits for the kernel: mio's `Poll`, additions for Linux, and the bell that ends a wait.
 //!
-//! Streams and datagram sockets are registered edge-triggered through mio. Two things go past it,
-//! both on Linux only:
+//! Streams and datagram sockets are registered edge-triggered through mio. Two things bypass it,
+//! both only on Linux:
 //!
-//! * **Listeners are level-triggered**, added to mio's epoll descriptor by hand. With an edge, two
-//!   pending connections and one accept give no second event, so one would have to accept until
-//!   `EAGAIN`, and an `accept4` that fails costs ten times a failing `recv` (it allocates a socket
-//!   first). A level-triggered listener that no accept waits for would report for ever, hence
-//!   [`Poller::disarm`]. On kqueue a listener is registered again instead, which reports anew.
-//!   Those that are shared are also **exclusive**: of the loops that do so a client wakes one that
-//!   sleeps. That one is the first in the kernel's queue; since each accept adds the entry anew, at
-//!   the queue's end, the loops take turns. An exclusive entry cannot be modified. A loop that is
-//!   woken and does not accept has to tell the others ([`super::socket::tell_pollers`]).
+//! * **Listeners are level-triggered**, added to mio's epoll descriptor directly. With an edge, two
+//!   pending connections and one accept cause no second event, so each event would need accepts
+//!   until `EAGAIN`, and an `accept4` that fails costs more than a `recv` that fails (it allocates
+//!   a socket first). A level-triggered listener without a waiting accept would be reported again
+//!   and again, hence [`Poller::disarm`]. On kqueue a listener is registered again instead, which
+//!   reports it anew. Shared listeners are also **exclusive**: a client wakes only one of the
+//!   sleeping loops that share it. That one is the first in the kernel's queue; since each accept
+//!   adds the entry again, at the queue's end, the loops take turns. An exclusive entry cannot be
+//!   modified. A loop that is woken and does not accept has to wake the others
+//!   ([`super::socket::tell_pollers`]).
 //! * **A timerfd** ends waits shorter than a millisecond: `epoll_wait` counts in milliseconds, and
-//!   mio rounds up. Longer waits sleep the whole milliseconds first and come back for the rest, so
-//!   that a far deadline that moves all the time (a 30 s limit around each receive) costs nothing.
+//!   mio rounds up. Longer waits sleep the whole milliseconds first and then the rest, so that a
+//!   far deadline that moves all the time (a 30 s limit around each receive) costs nothing.
 //!
-//! A process that was forked off shares the epoll set with its parent, so it neither changes it nor
-//! waits on it: each function here is an error there, or does nothing.
+//! A forked process shares the epoll set with its parent, so it neither changes it nor waits on it:
+//! there each function here returns an error, or does nothing.
 
 use std::cell::{Ref, RefCell};
 use std::io;
@@ -32,33 +33,33 @@ use mio::{Events, Interest, Poll, Token};
 use super::clock::{self, Nanos};
 use super::fork::Process;
 
-/// What an event said about a source, as bits.
+/// The state of a source in an event, as bits.
 pub(crate) mod ready {
     /// Receiving may succeed.
     pub(crate) const READ: u8 = 1;
     /// Sending may succeed.
     pub(crate) const WRITE: u8 = 2;
-    /// The peer will send no more, or both directions ended, or an error is pending.
+    /// The peer will send no more, or both directions have ended, or an error is pending.
     pub(crate) const ENDED: u8 = 4;
-    /// Urgent data is (or was) there: a receive stops short at its mark.
+    /// Urgent data is (or was) there: a receive stops at its mark.
     pub(crate) const URGENT: u8 = 8;
 }
 
-/// Tokens of our own; sources never reach them.
+/// Tokens of the poller itself; sources never reach them.
 const BELL: Token = Token(usize::MAX);
 const TIMER: Token = Token(usize::MAX - 1);
 
-/// Nanoseconds in what `epoll_wait` counts in.
+/// The nanoseconds in a unit of `epoll_wait`.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const MILLISECOND: Nanos = 1_000_000;
 
-/// How many events one wait can bring; what is beyond comes with the next.
+/// The largest number of events of one wait; further ones come with the next.
 const BATCH: usize = 1024;
 
 /// The kernel's readiness queue.
 #[derive(Debug)]
 pub(crate) struct Poller {
-    /// That of `waiting.poll`, as long as this lives.
+    /// The descriptor of `waiting.poll`, valid as long as this lives.
     fd: RawFd,
     process: Process,
     waiting: RefCell<Waiting>,
@@ -74,7 +75,7 @@ struct Waiting {
 }
 
 impl Poller {
-    /// Makes a poller, which other threads know through `bell`.
+    /// Makes a poller, which other threads reach through `bell`.
     pub(crate) fn new(bell: &Bell) -> io::Result<Self> {
         bell.process.check()?;
         let poll = Poll::new()?;
@@ -93,18 +94,18 @@ impl Poller {
         })
     }
 
-    /// For changes, which a fork must not make.
+    /// Returns the poll for changes, which a forked process must not make.
     fn poll(&self) -> io::Result<Ref<'_, Poll>> {
         self.process.check()?;
         Ok(Ref::map(self.waiting.borrow(), |waiting| &waiting.poll))
     }
 
-    /// Lets `bell` end the waits from now on. To be done before the first sleep, not earlier: a
-    /// loop that never sleeps has no use for it, and it costs three system calls.
+    /// Lets `bell` end the waits from now on. It is called before the first sleep, not earlier: a
+    /// loop that never sleeps does not need it, and it costs three system calls.
     pub(crate) fn hang(&self, bell: &Bell) -> io::Result<()> {
         if bell.waker.get().is_none() {
             let waker = mio::Waker::new(self.poll()?.registry(), BELL)?;
-            // Only the loop's own thread does this: nobody came first.
+            // Only the loop's own thread does this, so it is not set yet.
             drop(bell.waker.set(waker));
         }
         Ok(())
@@ -113,7 +114,7 @@ impl Poller {
     /// Reports `fd` under `token`, edge-triggered, both directions.
     pub(crate) fn add(&self, fd: BorrowedFd<'_>, token: usize) -> io::Result<()> {
         let interest = Interest::READABLE.add(Interest::WRITABLE);
-        // Without it a receive that stopped at the urgent mark looks drained.
+        // Without it a receive that stopped at the urgent mark seems to have drained the socket.
         #[cfg(any(target_os = "linux", target_os = "android"))]
         let interest = interest.add(Interest::PRIORITY);
         let (fd, poll) = (fd.as_raw_fd(), self.poll()?);
@@ -121,11 +122,11 @@ impl Poller {
         registry.register(&mut SourceFd(&fd), Token(token), interest)
     }
 
-    /// Takes `fd` out; one that is gone already is as good.
+    /// Removes `fd`; it may already be gone.
     pub(crate) fn remove(&self, fd: BorrowedFd<'_>) {
         let Ok(poll) = self.poll() else { return };
-        // Fails only if the descriptor was never added or was closed behind our back: both mean
-        // that no event of it can come, which is all that is asked for.
+        // Fails only if the descriptor was never added or was closed by other code: in both cases
+        // no event of it can come, which is the goal.
         let fd = fd.as_raw_fd();
         drop(poll.registry().deregister(&mut SourceFd(&fd)));
     }
@@ -138,7 +139,7 @@ impl Poller {
         self.epoll_ctl(libc::EPOLL_CTL_ADD, fd, events, token)
     }
 
-    /// Keeps a listener quiet until [`Poller::arm`].
+    /// Stops reports of a listener until [`Poller::arm`].
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub(crate) fn disarm(&self, fd: RawFd) -> io::Result<()> {
         self.epoll_ctl(libc::EPOLL_CTL_DEL, fd, 0, 0)
@@ -150,27 +151,27 @@ impl Poller {
         epoll_ctl(self.fd, op, fd, events, token)
     }
 
-    /// Registers the listener, perhaps again, which reports what waits already.
+    /// Registers the listener, perhaps again, which reports connections that already wait.
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     pub(crate) fn arm(&self, fd: RawFd, token: usize, _shared: bool) -> io::Result<()> {
         let poll = self.poll()?;
         let registry = poll.registry();
-        // kqueue takes one that is there already for the same one.
+        // kqueue accepts a descriptor that is already registered.
         registry.register(&mut SourceFd(&fd), Token(token), Interest::READABLE)
     }
 
-    /// Nothing to do: an edge that found no waiter does not come again by itself.
+    /// Nothing to do: an edge is not reported again by itself.
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     pub(crate) fn disarm(&self, _fd: RawFd) -> io::Result<()> {
         Ok(())
     }
 
-    /// Waits for events until `deadline` (`None`: for ever; a past one: not at all). May come back
-    /// early, without events: the caller looks at the clock and waits again.
+    /// Waits for events until `deadline` (`None`: forever; a past one: not at all). It may return
+    /// early, without events: the caller checks the clock and waits again.
     pub(crate) fn wait(&self, deadline: Option<Nanos>) -> io::Result<()> {
         let waiting = &mut *self.waiting.borrow_mut();
         if let Err(forked) = self.process.check() {
-            // What the last wait brought was the parent's.
+            // The events of the last wait were the parent's.
             waiting.events = None;
             return Err(forked);
         }
@@ -187,7 +188,7 @@ impl Poller {
         waiting.poll.poll(events, timeout)
     }
 
-    /// Calls `visit` with what the last wait brought: token and `ready` bits.
+    /// Calls `visit` with token and `ready` bits of each event of the last wait.
     #[inline]
     pub(crate) fn each_event(&self, mut visit: impl FnMut(usize, u8)) {
         let waiting = self.waiting.borrow();
@@ -200,7 +201,7 @@ impl Poller {
 }
 
 impl Waiting {
-    /// The timeout to hand to the kernel for a wait of `left` nanoseconds.
+    /// Returns the timeout of the kernel call for a wait of `left` nanoseconds.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn timeout(&mut self, deadline: Nanos, left: Nanos) -> Option<Duration> {
         if left >= MILLISECOND {
@@ -208,7 +209,7 @@ impl Waiting {
         }
         match self.set_timer(deadline) {
             Ok(()) => None,
-            // Out of descriptors, say: then a little late, as without a timerfd.
+            // For example out of descriptors: then the wait ends late, as without a timerfd.
             Err(_) => Some(Duration::from_millis(1)),
         }
     }
@@ -228,10 +229,10 @@ impl Waiting {
         Ok(())
     }
 
-    /// kqueue takes nanoseconds as they are.
+    /// kqueue takes nanoseconds.
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     fn timeout(&mut self, _deadline: Nanos, left: Nanos) -> Option<Duration> {
-        // Some systems refuse very long waits; coming back once a day costs nothing.
+        // Some systems refuse very long waits; a return once a day costs nothing.
         Some(Duration::from_nanos(left).min(Duration::from_secs(86_400)))
     }
 }
@@ -247,12 +248,12 @@ fn epoll_ctl(poller: RawFd, op: i32, fd: RawFd, events: i32, token: usize) -> io
     super::check(unsafe { libc::epoll_ctl(poller, op, fd, &raw mut event) }).map(drop)
 }
 
-/// What an event says, as [`ready`] bits.
+/// Returns the [`ready`] bits of an event.
 #[inline]
 fn ready_bits(event: &mio::event::Event) -> u8 {
     let mut bits = 0;
     if event.is_error() || event.is_read_closed() || event.is_write_closed() {
-        // Whoever waits, in either direction, has to look.
+        // Waiting operations of both directions have to try.
         bits |= ready::READ | ready::WRITE | ready::ENDED;
     }
     if event.is_readable() {
@@ -262,7 +263,7 @@ fn ready_bits(event: &mio::event::Event) -> u8 {
         bits |= ready::WRITE;
     }
     if event.is_priority() {
-        // A task that waits for just this has to look, too.
+        // An operation that waits for urgent data has to try, too.
         bits |= ready::READ | ready::URGENT;
     }
     bits
@@ -276,10 +277,10 @@ impl AsFd for Poller {
     }
 }
 
-/// The part of a poller that other threads may touch.
+/// The part of a poller that other threads may use.
 #[derive(Debug)]
 pub(crate) struct Bell {
-    /// The runtime's.
+    /// The process of the runtime.
     process: Process,
     waker: OnceLock<mio::Waker>,
     /// -1 until there is a poller. Used only under the lock that also closes the runtime.
@@ -295,27 +296,27 @@ impl Bell {
         }
     }
 
-    /// True in the process that made the runtime, false in one that was forked off.
+    /// Returns true in the process that made the runtime, false in a forked one.
     pub(crate) fn is_at_home(&self) -> bool {
         self.process.is_current()
     }
 
     /// Ends the wait, now or the next one.
     pub(crate) fn ring(&self) {
-        // The parent's loop is no business of a fork's.
+        // A forked process must not wake its parent's loop.
         if let Some(waker) = self.waker.get().filter(|_| self.is_at_home()) {
-            // mio resets a full counter itself, and the eventfd lives as long as `self`: there is
-            // no failure left that a caller of `wake` could do anything about.
+            // mio resets a full counter itself, and the eventfd lives as long as `self`: no failure
+            // is left that a caller of `wake` could handle.
             drop(waker.wake());
         }
     }
 
-    /// Takes `fd` out of the poller; called under the lock that keeps the poller open.
+    /// Removes `fd` from the poller; called under the lock that keeps the poller open.
     pub(crate) fn detach(&self, fd: BorrowedFd<'_>) {
         let poller = self.poller.load(Ordering::Relaxed);
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if poller >= 0 && self.is_at_home() {
-            // A failure means that the descriptor was not there: as good.
+            // A failure means that the descriptor was not there.
             drop(epoll_ctl(poller, libc::EPOLL_CTL_DEL, fd.as_raw_fd(), 0, 0));
         }
         // kqueue forgets a descriptor when it is closed.

@@ -1,12 +1,12 @@
-//! How many bytes lie in the kernel's queues of a socket.
+//! The number of bytes in the kernel's queues of a socket.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::check;
 
-/// How many bytes the peer's kernel has not acknowledged; `ended` if our direction has ended, which
-/// Linux counts as one more. 0 where the system does not tell.
+/// Returns the number of bytes that the peer's kernel has not acknowledged; `ended` if our
+/// direction has ended, which Linux counts as one more. 0 if the system does not report it.
 pub(crate) fn unacknowledged(fd: BorrowedFd<'_>, ended: bool) -> usize {
     queued(fd, ended).unwrap_or(0)
 }
@@ -37,18 +37,18 @@ fn queued(_fd: BorrowedFd<'_>, _ended: bool) -> io::Result<usize> {
     Ok(0)
 }
 
-/// How many bytes a receive would find.
+/// Returns the number of bytes that a receive would find.
 pub(crate) fn unread(fd: BorrowedFd<'_>) -> usize {
     number(fd, libc::FIONREAD).unwrap_or(0)
 }
 
-/// What libc names a request of ioctl(2) by.
+/// The type of libc's requests of ioctl(2).
 #[cfg(any(target_os = "android", target_env = "musl"))]
 type Request = libc::c_int;
 #[cfg(not(any(target_os = "android", target_env = "musl")))]
 type Request = libc::c_ulong;
 
-/// One of the ioctls that tell a number of bytes.
+/// Calls an ioctl that returns a number of bytes.
 pub(super) fn number(fd: BorrowedFd<'_>, which: Request) -> io::Result<usize> {
     let mut bytes: libc::c_int = 0;
     // SAFETY: the requests that it is called with write one integer.

@@ -1,7 +1,7 @@
-//! Memory that received bytes are put into, of which nothing need be initialised: [`Room`].
+//! Memory to receive bytes into, which need not be initialised: [`Room`].
 //!
-//! No system call but recv(2), and `unsafe`: the bytes that were written are counted here and
-//! nowhere else, so that code that hands uninitialised memory in may rely on the count.
+//! Its only system call is recv(2), and it has `unsafe`: the written bytes are counted here and
+//! nowhere else, so that code that passes uninitialised memory may rely on the count.
 
 use std::fmt;
 use std::io;
@@ -9,10 +9,10 @@ use std::mem::MaybeUninit;
 use std::ops::DerefMut;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// Memory for bytes that are to be received, and how many have come.
+/// Memory for bytes to be received, and the number of received bytes.
 ///
-/// It is filled from the front. What is filled is initialised, whichever stream filled it: code
-/// that hands in memory that is not initialised may rely on [`len`](Self::len).
+/// It is filled from the front. Filled memory is initialised, whichever stream filled it: code that
+/// passes uninitialised memory may rely on [`len`](Self::len).
 ///
 /// # Examples
 ///
@@ -27,18 +27,18 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 pub struct Room<'a> {
     memory: Memory<'a>,
     filled: usize,
-    /// It takes no more than this in all, which is what the memory has or less.
+    /// It accepts no more than this in total: the size of the memory, or less.
     limit: usize,
 }
 
 enum Memory<'a> {
     Given(&'a mut [MaybeUninit<u8>]),
-    /// A vector that takes exactly as much memory as what comes.
+    /// A vector that gets exactly the size of the received bytes.
     Exact(&'a mut Vec<u8>),
 }
 
 impl<'a> Room<'a> {
-    /// Memory that is initialised.
+    /// Makes a room of initialised memory.
     pub fn new(memory: &'a mut [u8]) -> Self {
         let memory = std::ptr::from_mut(memory) as *mut [MaybeUninit<u8>];
         // SAFETY: the same memory, borrowed as long. Nothing uninitialised is ever written to it:
@@ -46,7 +46,7 @@ impl<'a> Room<'a> {
         Self::uninit(unsafe { &mut *memory })
     }
 
-    /// Memory that need not be initialised.
+    /// Makes a room of memory that need not be initialised.
     pub fn uninit(memory: &'a mut [MaybeUninit<u8>]) -> Self {
         let limit = memory.len();
         Self {
@@ -56,7 +56,7 @@ impl<'a> Room<'a> {
         }
     }
 
-    /// Memory that is made when it is known how much came, at most `limit` bytes.
+    /// Makes a room that allocates when the number of bytes is known, at most `limit` bytes.
     pub(crate) fn exact(bytes: &'a mut Vec<u8>, limit: usize) -> Self {
         bytes.clear();
         Self {
@@ -66,43 +66,43 @@ impl<'a> Room<'a> {
         }
     }
 
-    /// How many bytes have come.
+    /// The number of received bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.filled
     }
 
-    /// True if none have come.
+    /// Returns true if no bytes were received.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.filled == 0
     }
 
-    /// How many more bytes it takes.
+    /// The number of further bytes that it accepts.
     #[must_use]
     pub fn remaining(&self) -> usize {
         self.limit - self.filled
     }
 
-    /// The bytes that have come.
+    /// The received bytes.
     #[must_use]
     pub fn filled(&self) -> &[u8] {
         match &self.memory {
             Memory::Given(memory) => {
                 let filled = &raw const memory[..self.filled] as *const [u8];
-                // SAFETY: the first `filled` bytes were written: `put` and `receive` alone count.
+                // SAFETY: the first `filled` bytes were written: only `put` and `receive` count.
                 unsafe { &*filled }
             }
             Memory::Exact(bytes) => bytes,
         }
     }
 
-    /// Puts as much of `data` behind what has come as there is room for, and says how much.
+    /// Appends as much of `data` as fits, and returns the number of bytes.
     pub fn put(&mut self, data: &[u8]) -> usize {
         self.put_before(data, 0)
     }
 
-    /// The same where `more` bytes will probably follow at once.
+    /// The same; `more` bytes will probably follow immediately.
     pub(crate) fn put_before(&mut self, data: &[u8], more: usize) -> usize {
         let count = data.len().min(self.remaining());
         let data = &data[..count];
@@ -125,7 +125,7 @@ impl<'a> Room<'a> {
         count
     }
 
-    /// Calls `f` while it takes no more than `count` further bytes.
+    /// Calls `f`; during the call the room accepts no more than `count` further bytes.
     pub fn limited<T>(&mut self, count: usize, f: impl FnOnce(&mut Self) -> T) -> T {
         let limit = self.limit;
         self.limit = limit.min(self.filled.saturating_add(count));
@@ -134,8 +134,8 @@ impl<'a> Room<'a> {
         done
     }
 
-    /// Receives from a stream socket and says how much, 0 at its end; by way of `scratch` where no
-    /// memory was given.
+    /// Receives from a stream socket and returns the number of bytes, 0 at its end; through
+    /// `scratch` if no memory was given.
     #[inline]
     pub(crate) fn receive<S: DerefMut<Target = Vec<u8>>>(
         &mut self,

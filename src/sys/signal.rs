@@ -1,38 +1,40 @@
-//! Signals: one handler for the process, which notes them and rings for whoever asked.
+//! Signals: one handler for the process, which records them and wakes the receivers.
 //!
-//! A handler rather than a signalfd: that needs the signals blocked on every thread, which
-//! processes that are started from here would inherit, and keep.
+//! It is a handler rather than a signalfd: that needs the signals blocked on every thread, and
+//! processes that are started from here would inherit the blocked signals.
 //!
 //! ```text
 //!   handler, any thread     for each seat that wants it: pending |= bit; write one byte
-//!   reader, on its loop     take a bit; none: read the bell empty, look again, wait for the bell
+//!   reader, on its loop     take a bit; none: read the bell empty, check again, wait for the bell
 //! ```
 //!
-//! The bit is set before the byte is written, and looked for after the last byte was read: a
-//! signal in between leaves a byte, so no wait begins with a bit that nobody rings for.
+//! The bit is set before the byte is written, and checked after the last byte was read: a signal in
+//! between leaves a byte, so no wait begins while a bit is set without a byte.
 //!
-//! # What is shared with the handler
+//! # State shared with the handler
 //!
-//! It may run at any moment on any thread, so it takes no lock and allocates nothing: it touches
-//! the atomics of [`SEATS`], [`MET`], [`PREVIOUS`] and [`OWNER`], and calls `getpid`, `write`, and
-//! at worst `sigaction` and `raise`, all of which may be called there (signal-safety(7)). `errno`
-//! is as before when it returns. A seat's descriptor is closed only after the handlers that may
-//! have read its number are through (`visitors`): none ever writes to a number that was used again.
+//! The handler may run at any moment on any thread, so it takes no lock and allocates nothing: it
+//! uses the atomics of [`SEATS`], [`MET`], [`PREVIOUS`] and [`OWNER`], and calls `getpid`, `write`,
+//! and in the worst case `sigaction` and `raise`, all of which are allowed there
+//! (signal-safety(7)). It restores `errno`. A seat's descriptor is closed only after all handlers
+//! that may have read its number have left (`visitors`): none ever writes to a number that was
+//! reused.
 //!
-//! # What is left as it was
+//! # State that is preserved
 //!
-//! A signal gets our handler when its first seat is taken, and what it had before when the last
-//! one is given back. In between a handler that was there is called after ours, with its mask and
-//! its SA_NODEFER, and once if it has SA_RESETHAND. If other code has put a handler on top of ours
-//! it stays there, and ours with it.
+//! A signal gets our handler when its first seat is taken, and its former action when the last seat
+//! is given back. In between a former handler is called after ours, with its mask and its
+//! SA_NODEFER, and only once if it has SA_RESETHAND. If other code has installed a handler on top
+//! of ours, that stays, and ours stays below it.
 //!
-//! A signal that is blocked where a receiver is opened is unblocked on that thread, and stays so:
-//! the mask may be that of the process's parent, and no signal would ever arrive.
+//! A signal that is blocked when a receiver is opened is unblocked on that thread, and stays
+//! unblocked: the process may have inherited the mask from its parent, and then no signal would
+//! ever arrive.
 //!
-//! A child process inherits handlers until it calls exec, and the descriptors with them. There the
-//! handler does what would have happened without it: the parent is told nothing.
+//! A child process inherits handlers until it calls exec, and the descriptors with them. In a child
+//! the handler acts as if it were not installed: the parent is not notified.
 //!
-//! Long because all that the handler and the others share is to be seen in one place.
+//! Long because the state that the handler shares has to be seen in one place.
 
 use std::io;
 use std::mem::{transmute, zeroed};
@@ -64,19 +66,19 @@ pub(crate) mod number {
 
 /// The highest number: a set of signals is 64 bits.
 const LAST: c_int = 64;
-/// How many receivers a process can have at a time.
+/// The largest number of receivers in a process at a time.
 const ROOM: usize = 1024;
-/// One place for each signal's number.
+/// One entry for each signal's number.
 const NUMBERS: usize = LAST as usize + 1;
 
-/// One receiver, as far as the handler knows of it.
+/// One receiver, in the form for the handler.
 struct Seat {
-    /// Where to write, plus 1; 0 if nobody sits here.
+    /// The descriptor to write to, plus 1; 0 if the seat is free.
     bell: AtomicI32,
-    /// Which signals are wanted, one bit each; and which have come.
+    /// The wanted signals, one bit each; and those that have come.
     wanted: AtomicU64,
     pending: AtomicU64,
-    /// Handlers that may hold the number of the bell right now.
+    /// The number of handlers that may have read the number of the bell.
     visitors: AtomicU32,
 }
 
@@ -90,16 +92,16 @@ impl Seat {
         }
     }
 
-    /// The handler's part.
+    /// Called by the handler: records a signal.
     fn note(&self, bit: u64) {
         // Together with `rise`, in one order for all: either that sees the visitor, or the visitor
-        // sees that nobody sits here any more.
+        // sees that the seat is free.
         self.visitors.fetch_add(1, SeqCst);
         let bell = self.bell.load(SeqCst) - 1;
         if bell >= 0 && self.wanted.load(Relaxed) & bit != 0 {
             self.pending.fetch_or(bit, SeqCst);
             let byte = 1_u8;
-            // A full bell is as good: whoever is to hear it has not yet read it empty.
+            // A full bell is as good: its receiver has not read it empty yet.
             // SAFETY: the byte is valid for the length of the call; the descriptor is open, since
             // it is closed only when no visitor is left.
             unsafe { libc::write(bell, (&raw const byte).cast(), 1) };
@@ -107,7 +109,7 @@ impl Seat {
         self.visitors.fetch_sub(1, SeqCst);
     }
 
-    /// Nobody sits here from now on, and no handler will use the bell.
+    /// Frees the seat; afterwards no handler uses the bell.
     fn rise(&self) {
         self.bell.store(0, SeqCst);
         while self.visitors.load(SeqCst) != 0 {
@@ -116,11 +118,11 @@ impl Seat {
     }
 }
 
-/// What a signal did before ours.
+/// The action of a signal before ours.
 struct Previous {
-    /// As the system knows it.
+    /// The address in the system's form.
     address: usize,
-    /// SA_SIGINFO; and SA_RESETHAND: it is called for one signal, and then made the default.
+    /// SA_SIGINFO; and SA_RESETHAND: it is called for one signal, and then replaced by the default.
     flags: c_int,
     call: Call,
 }
@@ -134,23 +136,23 @@ enum Call {
 }
 
 static SEATS: [Seat; ROOM] = [const { Seat::new() }; ROOM];
-/// Seats from here on were never taken.
+/// Seats from this number on were never taken.
 static SEATS_USED: AtomicUsize = AtomicUsize::new(0);
-/// Each handler that was met, once and for good, so that our handler reads one of them as a whole.
-/// The first place is that of [`Call::Default`].
+/// Each handler that was replaced, stored once and never changed, so that our handler reads it
+/// consistently. The first entry is that of [`Call::Default`].
 static MET: [OnceLock<Previous>; 256] = [const { OnceLock::new() }; 256];
-/// The places of those that ours is on top of.
+/// The entries of the handlers that ours has replaced.
 static PREVIOUS: [AtomicUsize; NUMBERS] = [const { AtomicUsize::new(0) }; NUMBERS];
-/// The process whose signals these are; 0 while no seat is taken.
+/// The process that these signals belong to; 0 while no seat is taken.
 static OWNER: AtomicU32 = AtomicU32::new(0);
 
-/// What only those know who take seats and give them back.
+/// State that only taking and giving back seats uses.
 struct Table {
-    /// How many seats are taken.
+    /// The number of seats that are taken.
     taken: usize,
-    /// How many seats want a signal.
+    /// The number of seats for each signal.
     users: [u32; NUMBERS],
-    /// What a signal did before ours; `None` if ours is not there.
+    /// The former action of each signal; `None` if our handler is not installed.
     before: [Option<libc::sigaction>; NUMBERS],
 }
 
@@ -160,12 +162,12 @@ static TABLE: Mutex<Table> = Mutex::new(Table {
     before: [None; NUMBERS],
 });
 
-/// Why a signal cannot be received; `None` if it can, as far as is known here.
+/// Returns the reason why a signal cannot be received; `None` if it can, as far as is known here.
 pub(crate) fn refusal(signal: c_int) -> Option<&'static str> {
     match signal {
         libc::SIGKILL => Some("SIGKILL cannot be caught"),
         libc::SIGSTOP => Some("SIGSTOP cannot be caught"),
-        // The instruction would be run again, fail again, and so on.
+        // The instruction would run again and fail again, forever.
         libc::SIGSEGV => Some("SIGSEGV is about the thread that got it, which cannot go on"),
         libc::SIGBUS => Some("SIGBUS is about the thread that got it, which cannot go on"),
         libc::SIGFPE => Some("SIGFPE is about the thread that got it, which cannot go on"),
@@ -175,19 +177,19 @@ pub(crate) fn refusal(signal: c_int) -> Option<&'static str> {
     }
 }
 
-/// A seat that is taken: signals that come are pending until they are taken.
+/// A seat that is taken: signals are pending until they are received.
 #[derive(Debug)]
 pub(crate) struct Receiving {
     seat: usize,
-    /// How many bits the search for the next one skips: behind the last, so that one that comes
-    /// all the time keeps no other from being seen.
+    /// The number of bits that the search for the next one skips. The search begins after the last
+    /// one, so that a frequent signal cannot hide others.
     skip: AtomicU32,
     /// Closed after the seat is given back.
     _bell: OwnedFd,
 }
 
-/// Begins to receive `signals`, none of which is refused; also gives the descriptor that becomes
-/// readable when one has come. An error names the signal it is about, if it is about one.
+/// Begins to receive `signals`, none of which is refused; also returns the descriptor that becomes
+/// readable when one has come. An error has the number of the signal that it is about, if any.
 pub(crate) fn receive(signals: &[c_int]) -> Result<(Receiving, OwnedFd), (io::Error, c_int)> {
     let pair = || {
         let (read, write) = UnixStream::pair()?;
@@ -202,13 +204,13 @@ pub(crate) fn receive(signals: &[c_int]) -> Result<(Receiving, OwnedFd), (io::Er
         skip: AtomicU32::new(0),
         _bell: write,
     };
-    // Last: a signal that has waited comes at once, and is noted.
+    // Last: a pending signal comes at once, and is recorded.
     unblock(signals).map_err(|error| (error, 0))?;
     Ok((receiving, read))
 }
 
 impl Receiving {
-    /// A signal that is pending, which it is no more; `WouldBlock` with an empty bell.
+    /// Returns a pending signal, which is then no longer pending; `WouldBlock` with an empty bell.
     pub(crate) fn take(&self, bell: BorrowedFd<'_>) -> io::Result<c_int> {
         if let Some(signal) = self.take_pending() {
             return Ok(signal);
@@ -231,7 +233,7 @@ impl Receiving {
     }
 }
 
-/// Reads until there is nothing left, and says so: `WouldBlock` if all is well.
+/// Reads until no byte is left, and returns the last error: `WouldBlock` on success.
 fn read_empty(bell: BorrowedFd<'_>) -> io::Error {
     let mut bytes = [0_u8; 64];
     loop {
@@ -245,7 +247,7 @@ fn read_empty(bell: BorrowedFd<'_>) -> io::Error {
 
 impl Drop for Receiving {
     fn drop(&mut self) {
-        // In a child that was forked off there is nothing to give back: its parent has the seat.
+        // In a forked child there is nothing to give back: its parent has the seat.
         if OWNER.load(SeqCst) == process() {
             table().give_back(self.seat);
         }
@@ -275,7 +277,7 @@ impl Table {
             if seat.wanted.load(SeqCst) & bit(signal) != 0 {
                 continue;
             }
-            // Wanted before it is there, so that the first one to come is noted.
+            // Wanted before the handler is installed, so that the first signal is recorded.
             seat.wanted.fetch_or(bit(signal), SeqCst);
             if let Err(error) = self.begin(signal) {
                 seat.wanted.fetch_and(!bit(signal), SeqCst);
@@ -298,13 +300,13 @@ impl Table {
         }
     }
 
-    /// One more wants the signal.
+    /// Counts one more receiver of the signal; the first one installs the handler.
     fn begin(&mut self, signal: c_int) -> io::Result<()> {
         let number = index(signal);
         if self.users[number] == 0 {
             let now = action(signal, None)?;
-            // If another handler was put on top of ours, ours is still called by it: to put ours
-            // on top once more would make the two call each other for ever.
+            // If another handler was installed on top of ours, ours is still called by it: if ours
+            // were installed on top again, the two would call each other forever.
             let is_below = self.before[number].is_some() && is_function(&now);
             if !is_ours(&now) && !is_below {
                 PREVIOUS[number].store(met(&now)?, SeqCst);
@@ -316,14 +318,14 @@ impl Table {
         Ok(())
     }
 
-    /// One less wants it; the last one leaves it as it was.
+    /// Counts one receiver less; the last one restores the former action.
     fn end(&mut self, signal: c_int) {
         let number = index(signal);
         self.users[number] -= 1;
         if self.users[number] == 0 && action(signal, None).is_ok_and(|now| is_ours(&now)) {
             if let Some(mut before) = self.before[number].take() {
                 if before.sa_flags & libc::SA_RESETHAND != 0 && PREVIOUS[number].load(SeqCst) == 0 {
-                    // It had its signal.
+                    // It has been called for a signal.
                     before.sa_sigaction = libc::SIG_DFL;
                 }
                 let restored = action(signal, Some(&before));
@@ -333,7 +335,7 @@ impl Table {
     }
 }
 
-/// What the system said, and about which signal; 0 for none.
+/// The error of the system, and the signal that it is about; 0 for none.
 type Failed = (io::Error, c_int);
 
 fn table() -> MutexGuard<'static, Table> {
@@ -349,11 +351,11 @@ fn index(signal: c_int) -> usize {
 }
 
 fn process() -> u32 {
-    // Calls getpid, and nothing else.
+    // Calls only getpid.
     std::process::id()
 }
 
-/// What a signal does; and what it is to do from now on, if that is given.
+/// Returns the action of a signal; sets a new one if it is given.
 fn action(signal: c_int, new: Option<&libc::sigaction>) -> io::Result<libc::sigaction> {
     let new = new.map_or(ptr::null(), ptr::from_ref);
     // SAFETY: a sigaction is integers and pointers, valid as zeros; both places are valid for the
@@ -366,14 +368,14 @@ fn action(signal: c_int, new: Option<&libc::sigaction>) -> io::Result<libc::siga
     }
 }
 
-/// The place of what was there before ours, among those that were met.
+/// Returns the entry of a former action, which is added if it is new.
 fn met(before: &libc::sigaction) -> io::Result<usize> {
     let address = before.sa_sigaction;
     let flags = before.sa_flags & (libc::SA_SIGINFO | libc::SA_RESETHAND);
     let call = match address {
         libc::SIG_DFL => return Ok(0),
         libc::SIG_IGN => Call::Nothing,
-        // SAFETY: the code that put a function there said by the flag that it is a handler with
+        // SAFETY: the code that installed it has stated by the flag that it is a handler with
         // three arguments, or with one. It exposed the address when it gave it to the system as a
         // number; and it is not null, which is SIG_DFL.
         _ => unsafe {
@@ -397,13 +399,13 @@ fn met(before: &libc::sigaction) -> io::Result<usize> {
     place.ok_or_else(|| io::Error::other("the signals had too many different handlers before"))
 }
 
-/// Our handler, in the place of `before`.
+/// Makes the action with our handler that replaces `before`.
 fn ours(before: &libc::sigaction) -> libc::sigaction {
     let kept = libc::SA_NOCLDSTOP | libc::SA_NOCLDWAIT | libc::SA_NODEFER;
     let mut ours = *before;
     ours.sa_sigaction = address(on_signal);
-    // RESTART: system calls of others are not to fail for it. ONSTACK: code of other languages
-    // runs on stacks that have no room for a handler.
+    // RESTART: system calls of other code must not fail because of it. ONSTACK: code of other
+    // languages may run on stacks without room for a handler.
     ours.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
     ours.sa_flags |= before.sa_flags & kept;
     ours
@@ -423,7 +425,7 @@ fn address(handler: Handler) -> usize {
     handler as usize
 }
 
-/// The handler. See the head of this file for what it may do.
+/// The handler. The head of this file lists the calls that it may make.
 extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     let error = io::Error::last_os_error();
     let (number, owner) = (index_in_handler(signal), OWNER.load(SeqCst));
@@ -443,7 +445,7 @@ extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_voi
     unsafe { *errno() = error.raw_os_error().unwrap_or(0) };
 }
 
-/// What is to be called besides; what is called once, for the first of several signals only.
+/// Returns the former handler to call. A handler to be called once is returned for one signal only.
 fn previous(number: usize) -> Call {
     let place = PREVIOUS[number].load(SeqCst);
     let Some(previous) = MET[place].get() else {
@@ -457,14 +459,14 @@ fn previous(number: usize) -> Call {
     }
 }
 
-/// A number that was installed is 1 to 64; nothing in a handler may panic.
+/// An installed signal has a number from 1 to 64; nothing in a handler may panic.
 fn index_in_handler(signal: c_int) -> usize {
     usize::try_from(signal).unwrap_or(0).min(NUMBERS - 1)
 }
 
-/// Takes the handler away and lets the signal come again, which it does when this one returns.
+/// Restores the default action and raises the signal again, which takes effect at the return.
 fn by_default(signal: c_int) {
-    // SAFETY: both may be called in a handler; a sigaction is valid as zeros, which say SIG_DFL.
+    // SAFETY: both may be called in a handler; a sigaction is valid as zeros, which mean SIG_DFL.
     unsafe {
         let action: libc::sigaction = zeroed();
         libc::sigaction(signal, &raw const action, ptr::null_mut());
@@ -472,7 +474,7 @@ fn by_default(signal: c_int) {
     }
 }
 
-/// Lets signals arrive on this thread that were blocked, perhaps since the process began.
+/// Unblocks signals on this thread that were blocked, perhaps since the process began.
 fn unblock(signals: &[c_int]) -> io::Result<()> {
     // SAFETY: a set is integers, valid as zeros, which the calls fill in; all of them have valid
     // places for their length.

@@ -1,7 +1,7 @@
 //! The socket calls: make, connect, accept, receive, send, shut down, options.
 //!
-//! Every descriptor that is made here is non-blocking, close-on-exec and deaf to SIGPIPE. The
-//! calls of the hot path (receiving, sending, accepting) go straight to libc.
+//! Every descriptor made here is non-blocking, close-on-exec and raises no SIGPIPE. The calls of
+//! the hot path (receiving, sending, accepting) use libc directly.
 
 use std::io::{self, IoSlice};
 use std::mem::size_of;
@@ -14,7 +14,7 @@ use super::addr::{Inet, UnixName, unmapped};
 use super::room::Room;
 use super::{check, errno};
 
-/// What kind of socket to make.
+/// The kind of socket to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A byte stream.
@@ -51,7 +51,7 @@ pub(crate) fn unix(kind: Kind) -> io::Result<OwnedFd> {
 
 fn make(domain: Domain, kind: Kind) -> io::Result<OwnedFd> {
     let kind = Type::from(kind);
-    // With the call that makes it, instead of two more.
+    // Set by the call that makes it, instead of two more calls.
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
     let socket = Socket::new(domain, kind.nonblocking(), None)?;
     #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
@@ -68,20 +68,20 @@ pub(crate) fn recv(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
     Room::new(buf).receive(fd, || -> Box<Vec<u8>> { unreachable!("memory was given") })
 }
 
-/// Sends a prefix of `data` and tells its length.
+/// Sends a prefix of `data` and returns its length.
 pub(crate) fn send(fd: BorrowedFd<'_>, data: &[u8]) -> io::Result<usize> {
     // SAFETY: pointer and length are those of one valid slice.
     check(unsafe { libc::send(fd.as_raw_fd(), data.as_ptr().cast(), data.len(), NO_SIGNAL) })
 }
 
-/// Sends a prefix of `parts`, as if they stood in one piece, and tells its length.
+/// Sends a prefix of `parts`, as if they were one piece, and returns its length.
 pub(crate) fn send_vectored(fd: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-    // More than the kernel's IOV_MAX (1,024 everywhere) would be refused as a whole.
+    // More than the kernel's IOV_MAX (1,024 on all systems) would be refused as a whole.
     let parts = &parts[..parts.len().min(1024)];
     SockRef::from(&fd).send_vectored_with_flags(parts, NO_SIGNAL)
 }
 
-/// A received datagram: how much of it is in the buffer, from whom, and whether more was cut off.
+/// A received datagram: its length in the buffer, its sender, and whether it was truncated.
 #[derive(Debug)]
 pub(crate) struct Received {
     pub(crate) length: usize,
@@ -113,7 +113,7 @@ pub(crate) fn recv_from(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<Receiv
     })
 }
 
-/// Receives one datagram, with what every system offers.
+/// Receives one datagram, with calls that every system has.
 #[cfg(any(test, not(any(target_os = "linux", target_os = "android"))))]
 pub(crate) fn recv_from_portable(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<Received> {
     let mut from = Inet::empty();
@@ -160,18 +160,18 @@ pub(crate) fn send_to(fd: BorrowedFd<'_>, data: &[u8], to: &SocketAddr) -> io::R
     })
 }
 
-/// Lets all that poll a listener look again, in whatever process: a connection woke one of them,
-/// which does not accept it.
+/// Wakes all pollers of a listener, in any process, because a connection woke one of them that does
+/// not accept it.
 pub(crate) fn tell_pollers(fd: BorrowedFd<'_>) {
-    // Linux: nothing of a listener ends by it, and all that sleep on it are woken. Elsewhere each
-    // of them was woken for the connection.
+    // On Linux this ends nothing of a listener, and wakes all that sleep on it. On other systems
+    // each of them was woken for the connection.
     if cfg!(any(target_os = "linux", target_os = "android")) {
-        // Fails on one that does not listen any more.
+        // Fails on a socket that no longer listens.
         drop(SockRef::from(&fd).shutdown(Shutdown::Write));
     }
 }
 
-/// Takes one connection out of the backlog; its peer, unless that is not an internet address.
+/// Accepts one connection; also returns its peer, if that has an internet address.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
     use std::os::fd::{FromRawFd, RawFd};
@@ -180,15 +180,15 @@ pub(crate) fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<SocketAd
     #[allow(clippy::cast_possible_truncation, reason = "28 bytes")]
     let mut length = size_of::<Inet>() as libc::socklen_t;
     let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-    // SAFETY: the address is valid room of the length told; a longer name is cut off.
+    // SAFETY: the address is valid memory of the given length; a longer name is cut off.
     let accepted =
         check(unsafe { libc::accept4(fd.as_raw_fd(), peer.as_mut_ptr(), &raw mut length, flags) })?;
     let accepted = RawFd::try_from(accepted).expect("a descriptor is a small number");
-    // SAFETY: the call above just made this descriptor, and nobody else knows it.
+    // SAFETY: the call above just made this descriptor, and no other code has it.
     Ok((unsafe { OwnedFd::from_raw_fd(accepted) }, peer.read()))
 }
 
-/// Takes one connection out of the backlog; its peer, unless that is not an internet address.
+/// Accepts one connection; also returns its peer, if that has an internet address.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
     let (socket, peer) = SockRef::from(&fd).accept()?;
@@ -196,20 +196,22 @@ pub(crate) fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<SocketAd
     Ok((socket.into(), peer.as_socket().map(unmapped)))
 }
 
-/// True where an accepted socket has the listener's TCP_NODELAY.
+/// True if an accepted socket has the listener's TCP_NODELAY.
 pub(crate) const NODELAY_IS_INHERITED: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
-/// Starts to connect; `Ok` if it is done already.
+/// Starts to connect; `Ok` if it is already done.
 pub(crate) fn connect(fd: BorrowedFd<'_>, to: &SocketAddr) -> io::Result<()> {
     SockRef::from(&fd).connect(&SockAddr::from(*to))
 }
 
-/// Connects to a UNIX listener. A full backlog is `WouldBlock`, and nothing has begun then.
+/// Connects to a UNIX listener. If the backlog is full it returns `WouldBlock`, and nothing has
+/// begun.
 pub(crate) fn connect_unix(fd: BorrowedFd<'_>, to: &UnixName) -> io::Result<()> {
     SockRef::from(&fd).connect(&to.to_sock_addr()?)
 }
 
-/// How a connect that was begun has ended: with whom; `WouldBlock` while it has not.
+/// Returns the result of a connect that has begun: the peer's address; `WouldBlock` while it
+/// continues.
 pub(crate) fn connect_result(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
     let socket = SockRef::from(&fd);
     if let Some(error) = socket.take_error()? {
@@ -217,7 +219,7 @@ pub(crate) fn connect_result(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
     }
     match socket.peer_addr() {
         Ok(peer) => internet_address(&peer),
-        // An event that came before the connect was decided.
+        // An event that came before the end of the connect.
         Err(error) if errno::is_not_connected(&error) => Err(io::ErrorKind::WouldBlock.into()),
         Err(error) => Err(error),
     }
@@ -228,8 +230,9 @@ pub(crate) fn bind(fd: BorrowedFd<'_>, address: &SocketAddr) -> io::Result<()> {
     SockRef::from(&fd).bind(&SockAddr::from(*address))
 }
 
-/// Has a bind to port 0 take the address only, and the connect choose the port, which connections
-/// to other peers may share (`IP_BIND_ADDRESS_NO_PORT`). Where that is unknown the bind chooses.
+/// Makes a bind to port 0 set only the address, so that the connect chooses the port, which
+/// connections to other peers may share (`IP_BIND_ADDRESS_NO_PORT`). On other systems the bind
+/// chooses it.
 pub(crate) fn choose_port_late(fd: BorrowedFd<'_>) {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     drop(super::sockopt::set(
@@ -242,7 +245,7 @@ pub(crate) fn choose_port_late(fd: BorrowedFd<'_>) {
     let _unused = fd;
 }
 
-/// Gives a UNIX socket its name.
+/// Binds a UNIX socket to a name.
 pub(crate) fn bind_unix(fd: BorrowedFd<'_>, name: &UnixName) -> io::Result<()> {
     SockRef::from(&fd).bind(&name.to_sock_addr()?)
 }
@@ -257,55 +260,55 @@ pub(crate) fn shutdown_write(fd: BorrowedFd<'_>) -> io::Result<()> {
     SockRef::from(&fd).shutdown(Shutdown::Write)
 }
 
-/// Ends the connection at once and frees its address, while the descriptor number stays taken: a
-/// dead socket is put in its place. Without a descriptor to spare both directions are shut down,
-/// which ends the connection but leaves the address until the owner lets go. With `ends_others`
-/// the connection ends for duplicates of the descriptor too.
+/// Ends the connection at once and frees its address, while the descriptor number stays in use: a
+/// dead socket replaces it. If no descriptor is free, both directions are shut down instead, which
+/// ends the connection but leaves the address until the owner closes it. With `ends_others` the
+/// connection also ends for duplicates of the descriptor.
 pub(crate) fn kill(fd: BorrowedFd<'_>, ends_others: bool) {
     if ends_others {
-        // Fails on what is not connected, which then has nothing to end.
+        // Fails if it is not connected, and then there is nothing to end.
         drop(SockRef::from(&fd).shutdown(Shutdown::Both));
     }
     let replaced = unix(Kind::Stream).and_then(|dead| replace(fd, &dead));
     if replaced.is_err() {
-        // Fails on what is not connected, which then has nothing to end.
+        // Fails if it is not connected, and then there is nothing to end.
         drop(SockRef::from(&fd).shutdown(Shutdown::Both));
     }
 }
 
-/// Ends a connection at once by a reset, which a UNIX stream has not: its peer sees the end.
-/// Without a descriptor to spare the reset comes when the owner closes its descriptor.
+/// Ends a connection at once by a reset; a UNIX stream has none, so its peer sees the end. If no
+/// descriptor is free, the reset happens when the owner closes its descriptor.
 pub(crate) fn reset(fd: BorrowedFd<'_>) {
     let lingers = super::sockopt::set_zero_linger(fd, true);
     let replaced = unix(Kind::Stream).and_then(|dead| replace(fd, &dead));
-    // Each fails on what has ended already, or says what the comment above does.
+    // Each fails if it has already ended, or in the case described above.
     drop((lingers, replaced));
 }
 
-/// True if the connection was reset, or has ended both ways.
+/// Returns true if the connection was reset, or has ended in both directions.
 pub(crate) fn is_gone(fd: BorrowedFd<'_>) -> bool {
     SockRef::from(&fd).peer_addr().is_err()
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn replace(fd: BorrowedFd<'_>, with: &OwnedFd) -> io::Result<()> {
-    // SAFETY: both are open descriptors; the number stays owned by whoever owned it.
+    // SAFETY: both are open descriptors; the owner of the number does not change.
     check(unsafe { libc::dup3(with.as_raw_fd(), fd.as_raw_fd(), libc::O_CLOEXEC) }).map(drop)
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn replace(fd: BorrowedFd<'_>, with: &OwnedFd) -> io::Result<()> {
-    // SAFETY: both are open descriptors; the number stays owned by whoever owned it.
+    // SAFETY: both are open descriptors; the owner of the number does not change.
     check(unsafe { libc::dup2(with.as_raw_fd(), fd.as_raw_fd()) })?;
     SockRef::from(&fd).set_cloexec(true)
 }
 
-/// The internet address the socket is bound to.
+/// Returns the internet address that the socket is bound to.
 pub(crate) fn local_addr(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
     internet_address(&SockRef::from(&fd).local_addr()?)
 }
 
-/// The internet address the socket is connected to.
+/// Returns the internet address that the socket is connected to.
 pub(crate) fn peer_addr(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
     internet_address(&SockRef::from(&fd).peer_addr()?)
 }
@@ -317,17 +320,17 @@ fn internet_address(address: &SockAddr) -> io::Result<SocketAddr> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not an internet address"))
 }
 
-/// The name a UNIX socket is bound to.
+/// Returns the name that a UNIX socket is bound to.
 pub(crate) fn local_name(fd: BorrowedFd<'_>) -> io::Result<UnixName> {
     Ok(UnixName::read(&SockRef::from(&fd).local_addr()?))
 }
 
-/// The name a UNIX socket is connected to.
+/// Returns the name that a UNIX socket is connected to.
 pub(crate) fn peer_name(fd: BorrowedFd<'_>) -> io::Result<UnixName> {
     Ok(UnixName::read(&SockRef::from(&fd).peer_addr()?))
 }
 
-/// Two sockets that are connected with each other, without names.
+/// Makes two sockets that are connected with each other, without names.
 pub(crate) fn pair(kind: Kind) -> io::Result<(OwnedFd, OwnedFd)> {
     let (a, b) = Socket::pair(Domain::UNIX, kind.into(), None)?;
     a.set_nonblocking(true)?;
@@ -335,12 +338,12 @@ pub(crate) fn pair(kind: Kind) -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((a.into(), b.into()))
 }
 
-/// Names a descriptor for people: with the peer's address, else its own. It must stay open until
-/// this returns.
+/// Describes a descriptor for a person: with the peer's address, else its own. It must stay open
+/// until this returns.
 #[cfg(feature = "dump")]
 pub(crate) fn describe(fd: std::os::fd::RawFd) -> String {
     // SAFETY: it is open. The one caller, the dump, holds the lock under which a socket that is
-    // dropped on another thread posts that before it closes; on this thread the reactor forgets it
+    // dropped on another thread posts that before it closes; on this thread the reactor removes it
     // before.
     let socket = unsafe { BorrowedFd::borrow_raw(fd) };
     let internet = || peer_addr(socket).or_else(|_| local_addr(socket));
@@ -362,12 +365,12 @@ pub(crate) fn set_reuse_addr(fd: BorrowedFd<'_>) -> io::Result<()> {
     SockRef::from(&fd).set_reuse_address(true)
 }
 
-/// Lets several sockets share an address; each of them must ask for it.
+/// Lets several sockets share an address; each of them must set it.
 pub(crate) fn set_reuse_port(fd: BorrowedFd<'_>) -> io::Result<()> {
     SockRef::from(&fd).set_reuse_port(true)
 }
 
-/// Keeps an IPv6 socket to IPv6, or lets it take IPv4 too.
+/// Limits an IPv6 socket to IPv6, or lets it accept IPv4 too.
 pub(crate) fn set_only_v6(fd: BorrowedFd<'_>, only: bool) -> io::Result<()> {
     SockRef::from(&fd).set_only_v6(only)
 }
@@ -385,7 +388,7 @@ mod tests {
         (fd, address)
     }
 
-    /// The portable receive says the same as Linux's, truncation and empty datagrams included.
+    /// The portable receive returns the same as Linux's, including truncation and empty datagrams.
     #[test]
     fn the_portable_receive_is_a_twin() {
         let (receiver, to) = udp();

@@ -1,4 +1,4 @@
-//! Socket options as the kernel reads and writes them; and those that the library itself needs.
+//! Socket options in the kernel's form; and the options that the library itself needs.
 
 use std::io;
 use std::mem::size_of;
@@ -9,11 +9,11 @@ use socket2::SockRef;
 
 use super::check;
 
-/// The value of a socket option, as the kernel reads and writes it.
+/// The value of a socket option, in the form that the kernel reads and writes.
 ///
 /// # Safety
 ///
-/// The type consists of integers: all bytes are good ones.
+/// The type consists of integers: all bytes are valid.
 pub(super) unsafe trait Integers: Copy {}
 
 // SAFETY: an integer.
@@ -27,7 +27,7 @@ unsafe impl Integers for libc::ucred {}
 #[cfg(any(target_os = "linux", target_os = "android"))]
 unsafe impl Integers for libc::ip_mreqn {}
 
-/// Reads an option into `value`. `Unsupported` if the kernel knows only the beginning of it.
+/// Reads an option into `value`. `Unsupported` if the kernel fills only the beginning of it.
 #[cfg(any(
     feature = "adopt",
     feature = "options",
@@ -66,26 +66,26 @@ pub(super) fn set<T: Integers>(
     check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, value, length) }).map(drop)
 }
 
-/// Closing resets the connection.
+/// Returns whether closing resets the connection.
 pub(crate) fn zero_linger(fd: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(SockRef::from(&fd).linger()? == Some(Duration::ZERO))
 }
 
-/// Lets closing reset the connection. (No other time can be set: it would block the thread that
-/// closes.)
+/// Sets whether closing resets the connection. (No other time can be set: it would block the thread
+/// that closes.)
 pub(crate) fn set_zero_linger(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
     SockRef::from(&fd).set_linger(on.then_some(Duration::ZERO))
 }
 
-/// Whether the socket may send to broadcast addresses.
+/// Returns whether the socket may send to broadcast addresses.
 pub(crate) fn broadcast(fd: BorrowedFd<'_>) -> io::Result<bool> {
     SockRef::from(&fd).broadcast()
 }
 
-/// From now on each datagram comes by itself; what is queued already may lose its sizes.
+/// Disables merging of datagrams; those that are already queued may lose their sizes.
 #[cfg(any(feature = "adopt", feature = "udp-batch"))]
 pub(crate) fn part(fd: BorrowedFd<'_>) {
-    // Refused by a kernel that cannot put them together either, as none but Linux can.
+    // Refused by a kernel that cannot merge them either; only Linux can.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     drop(set(fd, libc::SOL_UDP, libc::UDP_GRO, 0));
     #[cfg(not(any(target_os = "linux", target_os = "android")))]

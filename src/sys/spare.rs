@@ -1,34 +1,34 @@
-//! A descriptor kept in reserve, so that a process that has no other left can still take one
-//! connection out of a backlog, to close it.
+//! A spare descriptor, so that a process without free descriptors can still accept one connection
+//! and close it.
 
 use std::io;
 use std::os::fd::OwnedFd;
 
 use super::socket::{self, Kind};
 
-/// The reserve; empty while what it held is lent out, or was taken by somebody else meanwhile.
+/// The spare; empty while it is lent, or if other code has taken it meanwhile.
 #[derive(Debug)]
 pub(crate) struct Spare(Option<OwnedFd>);
 
 impl Spare {
-    /// Puts one aside, if there is one.
+    /// Opens the spare, if a descriptor is free.
     pub(crate) fn new() -> Self {
         let mut spare = Self(None);
         spare.refill();
         spare
     }
 
-    /// Puts one aside again; false if there is none to be had.
+    /// Opens the spare again; returns false if no descriptor is free.
     pub(crate) fn refill(&mut self) -> bool {
         if self.0.is_none() {
-            // A socket, since it needs no path: /dev may be out of reach.
+            // A socket, since it needs no path: /dev may not be accessible.
             let made: io::Result<OwnedFd> = socket::unix(Kind::Datagram);
             self.0 = made.ok();
         }
         self.0.is_some()
     }
 
-    /// Closes it, so that the next call finds one descriptor; false if there was none.
+    /// Closes it, so that the next call finds one descriptor; returns false if there was none.
     pub(crate) fn release(&mut self) -> bool {
         self.0.take().is_some()
     }

@@ -1,9 +1,9 @@
-//! Bytes that go from one descriptor to another without passing through this process (Linux):
-//! splice(2) by way of a pipe, sendfile(2).
+//! Transfers bytes from one descriptor to another without passing through this process (Linux):
+//! splice(2) with a pipe, sendfile(2).
 //!
 //! Neither has a flag like `MSG_NOSIGNAL`: a peer that is gone would raise SIGPIPE, which ends a
-//! program that has not ignored it. So the signal is blocked around the call, and taken back if it
-//! was raised.
+//! program that has not ignored it. So the signal is blocked around the call, and removed if it was
+//! raised.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -12,11 +12,11 @@ use std::ptr::null_mut;
 
 use super::check;
 
-/// How much a pipe holds if the system lets it, in bytes: four times the usual, so that what a
-/// socket has gathered mostly goes in one call.
+/// The size of a pipe if the system allows it, in bytes: four times the default, so that one call
+/// usually takes all that a socket has queued.
 pub(crate) const PIPE: usize = 256 * 1024;
 
-/// A place in the kernel where bytes are on their way.
+/// A buffer in the kernel for bytes in transit.
 #[derive(Debug)]
 pub(crate) struct Pipe {
     read: OwnedFd,
@@ -28,25 +28,25 @@ impl Pipe {
         let mut fds: [RawFd; 2] = [-1; 2];
         // SAFETY: the call writes two integers, which `fds` has room for.
         check(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) })?;
-        // SAFETY: the call above just made these descriptors, and nobody else knows them.
+        // SAFETY: the call above just made these descriptors, and no other code has them.
         let [read, write] = fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
-        // Refused when this user has many large pipes: then it holds what it holds.
+        // Refused if this user has many large pipes: then it keeps the default size.
         // SAFETY: no memory is passed.
         let _size = unsafe { libc::fcntl(write.as_raw_fd(), libc::F_SETPIPE_SZ, PIPE) };
         Ok(Self { read, write })
     }
 
-    /// Takes bytes from a socket into the pipe, which is empty; 0 is the end of the stream.
+    /// Moves bytes from a socket into the pipe, which is empty; returns 0 at the end of the stream.
     pub(crate) fn fill(&self, from: BorrowedFd<'_>) -> io::Result<usize> {
         splice(from.as_raw_fd(), self.write.as_raw_fd(), PIPE)
     }
 
-    /// Hands over a prefix of the `length` bytes in the pipe to a socket, and tells its length.
+    /// Moves a prefix of the `length` bytes in the pipe to a socket, and returns its length.
     pub(crate) fn drain(&self, to: BorrowedFd<'_>, length: usize) -> io::Result<usize> {
         without_sigpipe(|| splice(self.read.as_raw_fd(), to.as_raw_fd(), length))
     }
 
-    /// Takes the `length` bytes in the pipe out again.
+    /// Takes the `length` bytes out of the pipe.
     pub(crate) fn take(&self, length: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; length];
         let mut got = 0;
@@ -67,8 +67,8 @@ fn splice(from: RawFd, to: RawFd, length: usize) -> io::Result<usize> {
     check(unsafe { libc::splice(from, null_mut(), to, null_mut(), length, flags) })
 }
 
-/// Sends at most `length` bytes of a file from `offset` on, and tells how many; 0 if the file ends
-/// there.
+/// Sends at most `length` bytes of a file from `offset` on, and returns the number; 0 if the file
+/// ends there.
 pub(crate) fn send_file(
     to: BorrowedFd<'_>,
     file: BorrowedFd<'_>,
@@ -85,7 +85,7 @@ pub(crate) fn send_file(
     })
 }
 
-/// Makes a call that may raise SIGPIPE on this thread, which nobody is to hear of.
+/// Makes a call that may raise SIGPIPE on this thread, and removes that signal.
 fn without_sigpipe<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let (only, mut before) = (only_sigpipe(), MaybeUninit::<libc::sigset_t>::uninit());
     // SAFETY: both sets are valid; the second is filled by the call, which cannot fail.
@@ -95,7 +95,7 @@ fn without_sigpipe<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     };
     // SAFETY: the set is valid.
     let was_blocked = unsafe { libc::sigismember(&raw const before, libc::SIGPIPE) } == 1;
-    // One that was raised before is the business of whoever blocked it.
+    // A signal that was raised before belongs to the code that blocked it.
     let was_raised = was_blocked && is_raised();
     let result = call();
     if matches!(&result, Err(error) if error.raw_os_error() == Some(libc::EPIPE)) && !was_raised {
@@ -103,8 +103,8 @@ fn without_sigpipe<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
             tv_sec: 0,
             tv_nsec: 0,
         };
-        // Finds none if another program's kernel raises none.
-        // SAFETY: the set and the time are valid; what is known of the signal is not asked for.
+        // Finds none if the kernel raised none.
+        // SAFETY: the set and the time are valid; details of the signal are not requested.
         unsafe { libc::sigtimedwait(&raw const only, null_mut(), &raw const at_once) };
     }
     if !was_blocked {

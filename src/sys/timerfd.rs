@@ -1,7 +1,7 @@
 //! A timerfd: lets an epoll wait end with nanosecond precision (Linux).
 //!
-//! It is registered edge-triggered and never read: each expiry is a new edge, and setting it anew
-//! clears what an old expiry left.
+//! It is registered edge-triggered and never read: each expiry is a new edge, and setting it again
+//! clears an old expiry.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use super::check;
 use super::clock::Nanos;
 
-/// The descriptor and the deadline it was last set to.
+/// The descriptor and the deadline that it was last set to.
 #[derive(Debug)]
 pub(super) struct TimerFd {
     fd: OwnedFd,
@@ -22,12 +22,12 @@ impl TimerFd {
         // SAFETY: no memory is passed.
         let fd = check(unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, flags) })?;
         let fd = RawFd::try_from(fd).expect("a descriptor is a small number");
-        // SAFETY: the call above just made this descriptor, and nobody else knows it.
+        // SAFETY: the call above just made this descriptor, and no other code has it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         Ok(Self { fd, set_to: 0 })
     }
 
-    /// Lets it expire at `deadline`; no system call if it is set to that already.
+    /// Sets it to expire at `deadline`; no system call if it is already set to that.
     pub(super) fn set(&mut self, deadline: Nanos) -> io::Result<()> {
         if self.set_to == deadline {
             return Ok(());
@@ -52,7 +52,7 @@ impl TimerFd {
             .try_into()
             .expect("less than 10^9 fits");
         let (fd, absolute) = (self.fd.as_raw_fd(), libc::TFD_TIMER_ABSTIME);
-        // SAFETY: `value` is a valid itimerspec; the old value is not asked for.
+        // SAFETY: `value` is a valid itimerspec; the old value is not requested.
         check(unsafe {
             libc::timerfd_settime(fd, absolute, &raw const value, std::ptr::null_mut())
         })?;

@@ -1,10 +1,10 @@
-//! Many datagrams in one system call (Linux), and the plain calls that stand in for it elsewhere.
+//! Many datagrams in one system call (Linux), and the plain calls that replace it on other systems.
 //!
-//! Receiving: recvmmsg(2), and UDP_GRO (udp(7)), by which one message holds several datagrams of a
-//! sender. Sending: sendmmsg(2), and UDP_SEGMENT, by which one message becomes several datagrams.
+//! Receiving: recvmmsg(2), and UDP_GRO (udp(7)), with which one message has several datagrams of a
+//! sender. Sending: sendmmsg(2), and UDP_SEGMENT, with which one message becomes several datagrams.
 //!
-//! The plain calls take one datagram each. They do not go on until the kernel says "would block":
-//! an error in between would have to be kept for later, or be lost.
+//! The plain calls transfer one datagram each. They do not continue until the kernel returns "would
+//! block": an error in between would have to be stored, or would be lost.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -17,26 +17,26 @@ use super::addr::Inet;
 use super::batch::{Batch, Message, ROOM};
 use super::socket;
 
-/// How many datagrams one sending call takes at most.
+/// The largest number of datagrams in one sending call.
 pub(crate) const CHUNK: usize = 64;
 
-/// What one receiving call gave.
+/// The result of one receiving call.
 #[derive(Debug)]
 pub(crate) struct Filled {
-    /// The queue was empty then, and what comes later makes an event.
+    /// The queue was empty then, and later datagrams cause an event.
     pub(crate) drained: bool,
-    /// A message was left out: what the kernel told beside it had no room, so that the size of the
-    /// datagrams in it is not known, nor where it came to.
+    /// A message was left out, because its control data had no room: the size of the datagrams in
+    /// it is not known, nor their destination.
     pub(crate) cut: bool,
 }
 
-/// Datagrams about to be sent, at most [`CHUNK`].
+/// Datagrams to be sent, at most [`CHUNK`].
 #[derive(Debug)]
 pub(crate) struct Chunk<'d> {
     pub(super) data: [&'d [u8]; CHUNK],
     /// `None` on a connected socket.
     pub(super) to: [Option<SocketAddr>; CHUNK],
-    /// The address of this host to send it from; `None` leaves that to the kernel.
+    /// The local address to send it from; `None` lets the kernel choose.
     pub(super) source: [Option<IpAddr>; CHUNK],
     pub(super) count: usize,
 }
@@ -59,7 +59,7 @@ impl<'d> Chunk<'d> {
         self.count
     }
 
-    /// Where the first is to go.
+    /// The destination of the first one.
     pub(crate) fn first_to(&self) -> Option<SocketAddr> {
         self.to[0]
     }
@@ -72,7 +72,7 @@ impl<'d> Chunk<'d> {
         self.count += 1;
     }
 
-    /// Sends the first one with a plain call, and tells that one went.
+    /// Sends the first one with a plain call, and returns 1.
     pub(crate) fn send_plain(&self, fd: BorrowedFd<'_>) -> io::Result<usize> {
         let data = self.data[0];
         match (&self.to[0], self.source[0]) {
@@ -83,12 +83,13 @@ impl<'d> Chunk<'d> {
         Ok(1)
     }
 
-    /// How many datagrams from `first` on can go as one message: of one size, which only the last
-    /// may fall short of, to one place. `limit` is the largest size that may be tried.
+    /// Returns the number of datagrams from `first` on that can be sent as one message: they have
+    /// the same size, except that the last may be shorter, and the same destination. `limit` is the
+    /// largest size to try.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub(super) fn run(&self, first: usize, limit: usize) -> usize {
-        // Kernels before 6.9 take 64 segments. The datagram they are cut from has to be a valid
-        // one itself; the margin is for IPv6, and what is saved beyond this is nothing.
+        // Kernels before 6.9 take 64 segments. The datagram that is cut has to be a valid one
+        // itself; the margin is for IPv6, and larger messages would save nothing more.
         const TOTAL: usize = 65_000;
         let (size, to) = (self.data[first].len(), self.to[first]);
         let source = self.source[first];
@@ -112,7 +113,7 @@ impl<'d> Chunk<'d> {
     }
 }
 
-/// What is known of a socket's sending of segments: the largest that may be tried.
+/// The known limit of segments on a socket: the largest size to try.
 #[derive(Debug)]
 pub(crate) struct Segments {
     #[cfg_attr(
@@ -137,7 +138,7 @@ impl Segments {
     pub(super) fn limit(&self, fd: BorrowedFd<'_>) -> usize {
         let mut limit = self.limit.load(Relaxed);
         if limit == Self::UNKNOWN {
-            // A kernel that does not know them would send one long datagram, without an error.
+            // A kernel without segments would send one long datagram, without an error.
             limit = if super::udp_linux::knows_segments(fd) {
                 65_535
             } else {
@@ -148,9 +149,9 @@ impl Segments {
         usize::try_from(limit).expect("16 bits")
     }
 
-    /// The kernel refused segments of this size, and took them one by one. EIO means that the
-    /// device cannot; else they are larger than its packets, unless they are so small that they
-    /// can't be.
+    /// Called if the kernel refused segments of this size, and accepted them one by one. EIO means
+    /// that the device cannot do it; otherwise they are larger than its packets, unless they are
+    /// too small for that.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub(super) fn refused(&self, size: usize, error: &io::Error) {
         let device = error.raw_os_error() == Some(libc::EIO);
@@ -160,7 +161,7 @@ impl Segments {
     }
 }
 
-/// Receives one datagram by a plain call into the batch, which is cleared before.
+/// Receives one datagram by a plain call into the batch, which is cleared first.
 pub(crate) fn receive_plain(fd: BorrowedFd<'_>, batch: &mut Batch) -> io::Result<Filled> {
     batch.clear();
     let got = socket::recv_from(fd, batch.room(0))?;
@@ -186,7 +187,7 @@ pub(crate) use super::udp_linux::{
 #[cfg(all(feature = "adopt", any(target_os = "linux", target_os = "android")))]
 pub(crate) use super::udp_linux::{is_coalescing, is_telling};
 
-/// Receives up to `want` messages into the batch, which is cleared before. Waits for none.
+/// Receives up to `want` messages into the batch, which is cleared first. It never waits.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn receive(
     fd: BorrowedFd<'_>,
@@ -197,7 +198,7 @@ pub(crate) fn receive(
     receive_plain(fd, batch)
 }
 
-/// Sends a prefix of the chunk, which holds at least one, and tells how many went.
+/// Sends a prefix of the chunk, which must not be empty, and returns the number of datagrams.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn send(
     fd: BorrowedFd<'_>,
@@ -207,38 +208,38 @@ pub(crate) fn send(
     chunk.send_plain(fd)
 }
 
-/// Lets the kernel hand out several datagrams as one message; tells whether it will.
+/// Lets the kernel merge several datagrams into one message; returns whether it will.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn coalesce(_fd: BorrowedFd<'_>) -> bool {
     false
 }
 
-/// Whether the kernel may hand out several datagrams as one message.
+/// Returns whether the kernel may merge several datagrams into one message.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn is_coalescing(_fd: BorrowedFd<'_>) -> bool {
     false
 }
 
-/// Has the kernel tell the address that each datagram came to.
+/// Makes the kernel report the destination of each datagram.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn tell_destinations(_fd: BorrowedFd<'_>) -> io::Result<()> {
     let message = "this system is not asked for the addresses that datagrams come to";
     Err(io::Error::new(io::ErrorKind::Unsupported, message))
 }
 
-/// Whether the kernel tells the address that each datagram came to.
+/// Returns whether the kernel reports the destination of each datagram.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn is_telling(_fd: BorrowedFd<'_>) -> bool {
     false
 }
 
-/// The address of this host in what the kernel told beside a datagram.
+/// Returns the local address in the control data of a datagram.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn destination(_beside: &[u8]) -> Option<IpAddr> {
     None
 }
 
-/// Sends one datagram from an address of this host.
+/// Sends one datagram from a local address.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn send_from(
     _fd: BorrowedFd<'_>,

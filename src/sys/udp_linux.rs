@@ -1,4 +1,4 @@
-//! Many datagrams in one system call: what Linux has more than others.
+//! Many datagrams in one system call: Linux only.
 //!
 //! Each call builds its headers on the stack, as many as are used, from parts that outlive it.
 
@@ -14,14 +14,14 @@ use super::socket;
 use super::udp::{CHUNK, Chunk, Filled, Segments};
 use super::{check, errno, sockopt};
 
-/// Room for what is sent beside a message: the size of its segments, the address it goes out from.
+/// Room for the control data of a sent message: the size of its segments, its source address.
 type Control = [u8; 64];
 
-/// Receives up to `want` messages into the batch, which is cleared before. Waits for none. With
-/// `beside` room for what the kernel tells beside them is given too.
+/// Receives up to `want` messages into the batch, which is cleared first. It never waits. With
+/// `beside` it also receives control data.
 ///
-/// If fewer came than were asked for, the queue was empty, or an error came up, which the
-/// kernel keeps for the next call; whatever comes after that makes an event (recvmmsg(2)).
+/// If fewer came than were requested, the queue was empty, or an error occurred, which the kernel
+/// returns from the next call; later datagrams cause an event (recvmmsg(2)).
 pub(crate) fn receive(
     fd: BorrowedFd<'_>,
     batch: &mut Batch,
@@ -48,9 +48,9 @@ pub(crate) fn receive(
             header.msg_hdr.msg_controllen = control.len() as _;
         }
     }
-    // SAFETY: `want` headers are initialised; each points at its own room, name and control,
-    // of the lengths told, which outlive the call. All are the batch's, borrowed apart from each
-    // other in one go, and the batch is not touched before the call is over.
+    // SAFETY: `want` headers are initialised; each points at its own room, name and control, of the
+    // given lengths, which outlive the call. All are the batch's, borrowed apart from each other in
+    // one go, and the batch is not touched before the call is over.
     let count = check(unsafe {
         libc::recvmmsg(
             fd.as_raw_fd(),
@@ -91,7 +91,7 @@ fn message() -> libc::mmsghdr {
     unsafe { std::mem::zeroed() }
 }
 
-/// Size of the datagrams in a message, 0 if it is one.
+/// Returns the size of the datagrams in a message, 0 if it is one.
 #[inline]
 fn segment(beside: &[u8]) -> usize {
     let found = messages(beside).find(|(kind, _)| *kind == (libc::SOL_UDP, libc::UDP_GRO));
@@ -99,9 +99,9 @@ fn segment(beside: &[u8]) -> usize {
     size.unwrap_or(0)
 }
 
-/// The address of this host in what the kernel told beside a datagram, and from which it can be
-/// answered: not a group. Of a broadcast it is the address of the interface. A datagram of IPv4 to
-/// an IPv6 socket has both messages, of which that of IPv4 is the later one.
+/// Returns the local address in the control data of a datagram, from which it can be answered:
+/// never a group. For a broadcast it is the address of the interface. A datagram of IPv4 to an IPv6
+/// socket has both messages; that of IPv4 comes later.
 pub(crate) fn destination(beside: &[u8]) -> Option<IpAddr> {
     let mut found = None;
     for (kind, data) in messages(beside) {
@@ -122,7 +122,7 @@ pub(crate) fn destination(beside: &[u8]) -> Option<IpAddr> {
     found.filter(|ip| !ip.is_multicast())
 }
 
-/// Has the kernel tell the address that each datagram came to.
+/// Makes the kernel report the destination of each datagram.
 pub(crate) fn tell_destinations(fd: BorrowedFd<'_>) -> io::Result<()> {
     let v6 = sockopt::set(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1);
     let v4 = sockopt::set(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1);
@@ -130,14 +130,14 @@ pub(crate) fn tell_destinations(fd: BorrowedFd<'_>) -> io::Result<()> {
     v6.or(v4)
 }
 
-/// Whether the kernel tells the address that each datagram came to.
+/// Returns whether the kernel reports the destination of each datagram.
 #[cfg(feature = "adopt")]
 pub(crate) fn is_telling(fd: BorrowedFd<'_>) -> bool {
     let is_on = |level, name| sockopt::get(fd, level, name, 0).is_ok_and(|on| on != 0);
     is_on(libc::IPPROTO_IP, libc::IP_PKTINFO) || is_on(libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)
 }
 
-/// Sends one datagram from an address of this host.
+/// Sends one datagram from a local address.
 pub(crate) fn send_from(
     fd: BorrowedFd<'_>,
     data: &[u8],
@@ -149,13 +149,13 @@ pub(crate) fn send_from(
     send_runs(fd, &chunk, 0)
 }
 
-/// Sends a prefix of the chunk, which holds at least one, and tells how many went.
+/// Sends a prefix of the chunk, which must not be empty, and returns the number of datagrams.
 pub(crate) fn send(
     fd: BorrowedFd<'_>,
     chunk: &Chunk<'_>,
     segments: &Segments,
 ) -> io::Result<usize> {
-    // One alone needs none of this.
+    // A single datagram needs none of this.
     if chunk.count == 1 && chunk.source[0].is_none() {
         return chunk.send_plain(fd);
     }
@@ -170,7 +170,7 @@ pub(crate) fn send(
     }
 }
 
-/// One sendmmsg. What stops it half-way is told by the next one, if it still stands then.
+/// Makes one sendmmsg call. An error in the middle is returned by the next call, if it persists.
 fn send_runs(fd: BorrowedFd<'_>, chunk: &Chunk<'_>, limit: usize) -> io::Result<usize> {
     let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; CHUNK];
     let mut parts = [const { MaybeUninit::<libc::iovec>::uninit() }; CHUNK];
@@ -218,8 +218,7 @@ fn send_runs(fd: BorrowedFd<'_>, chunk: &Chunk<'_>, limit: usize) -> io::Result<
     Ok(runs[..sent].iter().sum())
 }
 
-/// Has the message cut into datagrams of a size, and sent from an address; tells how much of the
-/// room is used.
+/// Writes control data for the size of segments and the source address; returns its length.
 fn tell(control: &mut Control, segment: Option<usize>, source: Option<IpAddr>) -> usize {
     let mut used = 0;
     if let Some(size) = segment {
@@ -249,13 +248,13 @@ fn tell(control: &mut Control, segment: Option<usize>, source: Option<IpAddr>) -
     used
 }
 
-/// Lets the kernel hand out several datagrams as one message; tells whether it will. There is
-/// no way back: what is queued already would lose its sizes.
+/// Lets the kernel merge several datagrams into one message; returns whether it will. It cannot be
+/// undone: datagrams that are already queued would lose their sizes.
 pub(crate) fn coalesce(fd: BorrowedFd<'_>) -> bool {
     sockopt::set(fd, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok()
 }
 
-/// Whether the kernel may hand out several datagrams as one message.
+/// Returns whether the kernel may merge several datagrams into one message.
 #[cfg(feature = "adopt")]
 pub(crate) fn is_coalescing(fd: BorrowedFd<'_>) -> bool {
     sockopt::get(fd, libc::SOL_UDP, libc::UDP_GRO, 0).is_ok_and(|on| on != 0)

@@ -9,13 +9,13 @@ use socket2::{InterfaceIndexOrAddress, SockRef};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use super::sockopt;
 
-/// The interface multicast goes through.
+/// The interface for multicast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Via {
-    /// Whatever the system's routes say.
+    /// The interface that the system's routes select.
     Any,
     Index(u32),
-    /// The one with this address.
+    /// The interface with this address.
     Address(Ipv4Addr),
 }
 
@@ -49,14 +49,14 @@ pub(crate) fn join(fd: BorrowedFd<'_>, group: IpAddr, via: Via) -> io::Result<()
     }
 }
 
-/// On Linux a socket hears all groups that any program of the host has joined, unless told not to
-/// (`IP_MULTICAST_ALL`, ip(7)).
+/// Limits a socket to its own groups: on Linux it receives all groups that any program of the host
+/// has joined, unless that is disabled (`IP_MULTICAST_ALL`, ip(7)).
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn own_groups_only(socket: &SockRef<'_>, v4: bool) -> io::Result<()> {
     if v4 {
         return socket.set_multicast_all_v4(false);
     }
-    // Kernels before 4.20 have no such option, and no harm is done.
+    // Kernels before 4.20 have no such option; the call has no effect.
     drop(socket.set_multicast_all_v6(false));
     Ok(())
 }
@@ -74,8 +74,8 @@ pub(crate) fn leave(fd: BorrowedFd<'_>, group: IpAddr, via: Via) -> io::Result<(
     }
 }
 
-/// Sets an option of the socket's family; of an IPv6 socket that of IPv4 too, for the peers it
-/// reaches by it. That fails where it has none, which is no loss.
+/// Sets an option of the socket's family; for an IPv6 socket also that of IPv4, for its IPv4 peers.
+/// That fails if it has none, which does not matter.
 fn set_both(
     fd: BorrowedFd<'_>,
     v4: impl FnOnce(&SockRef<'_>) -> io::Result<()>,
@@ -90,7 +90,7 @@ fn set_both(
     Ok(())
 }
 
-/// The interface that what is sent to groups leaves by.
+/// Sets the interface through which datagrams to groups are sent.
 pub(crate) fn set_multicast_interface(fd: BorrowedFd<'_>, via: Via) -> io::Result<()> {
     if let Via::Address(address) = via {
         return SockRef::from(&fd).set_multicast_if_v4(&address);
@@ -113,7 +113,7 @@ fn set_multicast_index_v4(fd: BorrowedFd<'_>, index: u32) -> io::Result<()> {
     sockopt::set(fd, libc::IPPROTO_IP, libc::IP_MULTICAST_IF, request)
 }
 
-/// The BSDs take an address of 0.0.0.0/8 for the number of an interface (ip(4)).
+/// On the BSDs an address of 0.0.0.0/8 means the number of an interface (ip(4)).
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn set_multicast_index_v4(fd: BorrowedFd<'_>, index: u32) -> io::Result<()> {
     SockRef::from(&fd).set_multicast_if_v4(&Ipv4Addr::from(index))

@@ -10,7 +10,7 @@ use super::addr::UnixName;
 use super::check;
 use super::socket::NO_SIGNAL;
 
-/// A received datagram: how much of it is in the buffer, from whom, and whether more was cut off.
+/// A received datagram: its length in the buffer, its sender, and whether it was truncated.
 #[derive(Debug)]
 pub(crate) struct Received {
     pub(crate) length: usize,
@@ -21,8 +21,8 @@ pub(crate) struct Received {
 /// Receives one datagram.
 pub(crate) fn recv_from(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<Received> {
     let room: *mut [u8] = buf;
-    // SAFETY: initialised bytes are valid as bytes that may not be; nobody writes others there,
-    // since the kernel only fills.
+    // SAFETY: initialised bytes are valid as bytes that may not be; no uninitialised ones are
+    // written there, since the kernel only fills.
     let room = unsafe { &mut *(room as *mut [MaybeUninit<u8>]) };
     let parts = &mut [MaybeUninitSlice::new(room)];
     let (length, flags, from) = SockRef::from(&fd).recv_from_vectored_with_flags(parts, 0)?;
@@ -33,7 +33,7 @@ pub(crate) fn recv_from(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<Receiv
     })
 }
 
-/// The size of the datagram that the next receive takes, in bytes.
+/// Returns the size of the datagram that the next receive takes, in bytes.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn next_size(fd: BorrowedFd<'_>) -> io::Result<usize> {
     let flags = libc::MSG_PEEK | libc::MSG_TRUNC;
@@ -41,11 +41,11 @@ pub(crate) fn next_size(fd: BorrowedFd<'_>) -> io::Result<usize> {
     check(unsafe { libc::recv(fd.as_raw_fd(), std::ptr::null_mut(), 0, flags) })
 }
 
-/// At least the size of the datagram that the next receive takes, in bytes: FIONREAD counts what
-/// stands behind it too.
+/// Returns at least the size of the datagram that the next receive takes, in bytes: FIONREAD also
+/// counts the datagrams behind it.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn next_size(fd: BorrowedFd<'_>) -> io::Result<usize> {
-    // Asks whether there is one: FIONREAD says 0 of none as of an empty one.
+    // Checks that there is one: FIONREAD returns 0 for none and for an empty one.
     // SAFETY: no room is offered, so nothing is written.
     check(unsafe { libc::recv(fd.as_raw_fd(), std::ptr::null_mut(), 0, libc::MSG_PEEK) })?;
     super::queues::number(fd, libc::FIONREAD)
@@ -56,7 +56,7 @@ pub(crate) fn send_to(fd: BorrowedFd<'_>, data: &[u8], to: &UnixName) -> io::Res
     SockRef::from(&fd).send_to_with_flags(data, &to.to_sock_addr()?, NO_SIGNAL)
 }
 
-/// User, group and process at the other end when the connection was made.
+/// The user, group and process at the other end when the connection was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerCredentials {
@@ -64,12 +64,12 @@ pub struct PeerCredentials {
     pub uid: u32,
     /// The effective group.
     pub gid: u32,
-    /// The process; `None` where the system does not tell. It may have ended since, and its
-    /// number be another's.
+    /// The process; `None` if the system does not report it. It may have ended since, and another
+    /// process may have its number.
     pub pid: Option<i32>,
 }
 
-/// Who made the other end (`SO_PEERCRED`, unix(7)).
+/// Returns the credentials of the other end (`SO_PEERCRED`, unix(7)).
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn peer_credentials(fd: BorrowedFd<'_>) -> io::Result<PeerCredentials> {
     let none = libc::ucred {
@@ -79,18 +79,18 @@ pub(crate) fn peer_credentials(fd: BorrowedFd<'_>) -> io::Result<PeerCredentials
     };
     let credentials = super::sockopt::get(fd, libc::SOL_SOCKET, libc::SO_PEERCRED, none)?;
     if credentials.pid == 0 && credentials.uid == u32::MAX {
-        // What Linux says of a socket without a peer.
+        // The result of Linux for a socket without a peer.
         return Err(io::ErrorKind::NotConnected.into());
     }
     Ok(PeerCredentials {
         uid: credentials.uid,
         gid: credentials.gid,
-        // 0: a process of a name space that this one does not see.
+        // 0: a process in a name space that this one cannot see.
         pid: Some(credentials.pid).filter(|pid| *pid != 0),
     })
 }
 
-/// Who made the other end: getpeereid(3), which asks for `LOCAL_PEERCRED`.
+/// Returns the credentials of the other end: getpeereid(3), which reads `LOCAL_PEERCRED`.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn peer_credentials(fd: BorrowedFd<'_>) -> io::Result<PeerCredentials> {
     let (mut uid, mut gid) = (0, 0);

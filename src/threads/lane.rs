@@ -16,7 +16,7 @@ thread_local! {
 /// for each other, and for the jobs that they start, but never for a job that waits for them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Lane {
-    /// Jobs, by how many others they were begun within.
+    /// Jobs, by the number of jobs that they were started within.
     #[cfg(feature = "threads")]
     Job(u8),
     /// The same with a limiter of the caller's.
@@ -37,7 +37,7 @@ pub(super) struct Bounds {
 }
 
 impl Lane {
-    /// The lane of a job that is begun on this thread.
+    /// Returns the lane of a job that is started on this thread.
     #[cfg(feature = "threads")]
     pub(super) fn here(limited: bool) -> Self {
         match limited {

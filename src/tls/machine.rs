@@ -59,7 +59,7 @@ trait Side: Send {
     fn common(&self) -> &CommonState;
 }
 
-/// How many bytes were used, and what is to be done now.
+/// The number of bytes that were used, and the next action.
 type Processed = (usize, Result<Option<Stop>, rustls::Error>);
 
 macro_rules! side {
@@ -161,9 +161,9 @@ impl Machine {
         }
     }
 
-    /// Where rustls was built with debug assertions, it panics if the peer breaks the protocol
-    /// after our end, since an alert would be the second of the last words (rustls issue 959). What
-    /// a peer sends must not do that.
+    /// If rustls was built with debug assertions, it panics if the peer violates the protocol after
+    /// our end, because an alert would come after `close_notify` (rustls issue 959). A peer must
+    /// not be able to cause that.
     fn status(&mut self, incoming: &mut [u8], out: &mut Buffer, act: &mut dyn Act) -> Processed {
         if !self.finished {
             return self.side.process(incoming, out, act);
@@ -175,7 +175,7 @@ impl Machine {
         })
     }
 
-    /// Takes what is left to be sent after an error, without a look at what comes in.
+    /// Takes the data that is left to be sent after an error, without processing input.
     fn take_alerts(&mut self, out: &mut Buffer) {
         struct Nothing;
         impl Act for Nothing {

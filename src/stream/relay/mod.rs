@@ -44,8 +44,8 @@ const HALF_OPEN: Duration = Duration::from_secs(600);
 /// bytes between TCP and UNIX sockets stay in the kernel if there are many of them (splice(2)).
 ///
 /// Await it, or [`run`](Relay::run) it to see its progress after an error or a cancel. Awaited, it
-/// ends both streams, unless it was cancelled: a stream that was sent an end is closed, the other is
-/// reset. Streams that it only borrows are reset too, but their owner closes them.
+/// ends both streams, unless it was cancelled: a stream that was sent an end is closed, the other
+/// is reset. Streams that it only borrows are reset too, but their owner closes them.
 ///
 /// # Errors
 ///

@@ -14,7 +14,7 @@ fn what_cannot_be_received_is_refused() {
 
 #[test]
 fn pending_signals_take_turns() {
-    // Nothing is installed: the seat is played by hand, the last one, which no other test has.
+    // No handler is installed: the test sets the bits of the last seat, which no other test has.
     let (read, write) = UnixStream::pair().expect("a pair");
     read.set_nonblocking(true).expect("a flag");
     let receiving = std::mem::ManuallyDrop::new(Receiving {
@@ -28,7 +28,7 @@ fn pending_signals_take_turns() {
     while let Ok(signal) = receiving.take(read.as_fd()) {
         seen.push(signal);
         if seen.len() < 6 {
-            // It comes again at once.
+            // It comes again immediately.
             pending.fetch_or(bit(signal), SeqCst);
         }
     }

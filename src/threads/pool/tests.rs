@@ -1,10 +1,10 @@
-//! Tests of the pool, each with one of its own.
+//! Tests of the pool. Each has a pool of its own.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::*;
 
-/// Tells when it begins, ends when it is told, tells whether it is gone.
+/// Reports when it begins, ends on request, reports when it is dropped.
 struct Held {
     name: usize,
     events: Sender<(usize, &'static str)>,
@@ -12,7 +12,7 @@ struct Held {
 }
 
 impl Held {
-    /// A job may outlive the test, which then hears no more of it.
+    /// A job may outlive the test, which then gets no more reports.
     fn tell(&self, what: &'static str) {
         self.events.send((self.name, what)).ok();
     }
@@ -37,7 +37,7 @@ impl Drop for Held {
     }
 }
 
-/// A pool, and what its jobs have told.
+/// A pool, and the events that its jobs have reported.
 struct Jobs {
     pool: &'static Pool,
     events: Sender<(usize, &'static str)>,
@@ -71,7 +71,7 @@ impl Jobs {
         names
     }
 
-    /// The next two events are these, in whatever order.
+    /// The next two events are these, in any order.
     fn told_both(&self, one: (usize, &'static str), other: (usize, &'static str)) {
         let mut told: Vec<_> = self.told.iter().take(2).collect();
         told.sort_unstable();
@@ -121,7 +121,7 @@ fn each_lane_has_its_bound() {
     assert_eq!(OWN.statistics().waiting, 2);
     drop(OWN.withdraw(third).expect("it waits"));
     assert_eq!(jobs.told(1, "gone"), [40]);
-    // A job that no task waits for goes on to count.
+    // A job that no task waits for still counts.
     OWN.leave(holds[0].0);
     assert_eq!(
         (OWN.statistics().waiting, OWN.statistics().abandoned),
@@ -152,7 +152,7 @@ fn names_that_no_task_waits_for_make_room_for_others() {
     // One hung lookup ends, and one that is waited for begins.
     drop(names.swap_remove(0));
     jobs.told_both((0, "gone"), (64, "runs"));
-    // The queue has an end as well.
+    // The queue is limited as well.
     let more: Vec<_> = (72..72 + 1024)
         .map(|name| jobs.submit(name, Lane::Names))
         .collect();
