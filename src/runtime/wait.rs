@@ -290,7 +290,7 @@ mod tests {
     }
 
     fn begin_spent_turn(core: &Core) {
-        core.executor.refill(0);
+        core.executor.refill();
         while !core.is_spent() {
             core.executor.charge();
         }
@@ -361,7 +361,7 @@ mod tests {
             begin_spent_turn(core);
             assert!(begun.admit(core, cx).is_pending() && gave_way.admit(core, cx).is_pending());
             core.cancel_scope(scope);
-            core.executor.refill(0);
+            core.executor.refill();
             assert!(may_try(&begun.admit(core, cx)) && may_try(&waits.admit_wait(core, cx)));
             assert!(may_try(&calm.admit(core, cx)));
             assert!(is_cancelled(&gave_way.admit(core, cx)));

@@ -72,7 +72,7 @@ where
     M: Fn() -> F,
     F: Future<Output = Result<()>>,
 {
-    pub(super) fn new(listener: &'a L, one: M) -> impl Accept {
+    pub(super) fn on(listener: &'a L, one: M) -> impl Accept {
         Beside::new(None, Self { listener, one })
     }
 }

@@ -54,7 +54,7 @@ where
     {
         let listener = self.listener;
         let one = move || accept_one(group, Rc::clone(&self));
-        Box::pin(Accepting::new(listener, one))
+        Box::pin(Accepting::on(listener, one))
     }
 }
 

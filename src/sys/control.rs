@@ -1,8 +1,8 @@
 //! Control data: the data beside the bytes of a message (unix(7), udp(7)).
 //!
 //! The kernel adds all control data that the socket's options request, also if other code has set
-//! them. It is parsed by hand and never past the length that the kernel has written: Apple's systems
-//! leave a length in a truncated header that is larger than the buffer.
+//! them. It is parsed by hand and never past the length that the kernel has written: Apple's
+//! systems leave a length in a truncated header that is larger than the buffer.
 
 /// The size of a header, with the padding before its data.
 pub(super) const HEADER: usize = {

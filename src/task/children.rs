@@ -13,9 +13,9 @@
 //!   `for<'s>`). What a child borrows must outlive `'s`, so it stands outside the call, in `'env`;
 //!   a local of the body does not.
 //! * A child is stored with its lifetime erased, because a group that is borrowed for `'s` cannot
-//!   have a drop of its own that mentions `'s`. [`Run`](super::run::Run) makes up for that: its drop
-//!   closes the group and drops body and children *in place*, before the group's cells and before
-//!   `'env`.
+//!   have a drop of its own that mentions `'s`. [`Run`](super::run::Run) makes up for that: its
+//!   drop closes the group and drops body and children *in place*, before the group's cells and
+//!   before `'env`.
 //! * A child's cell is shared with its handle, so it may outlive the group. What is left in it
 //!   then is the result, never the future.
 //!

@@ -1,6 +1,5 @@
-//! UDP with many datagrams at a time: system calls that take or give several at once lose, double,
-//! join and reorder nothing, with any mixture of calls, with cancels, and on systems without those
-//! calls.
+//! UDP with many datagrams at a time: the system calls for several lose, double, join and reorder
+//! nothing, with any mixture of calls, with cancels, and on systems without those calls.
 
 #![allow(unsafe_code, reason = "asks the kernel for a socket option")]
 
