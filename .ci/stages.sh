@@ -3,7 +3,7 @@
 
 # Leaves a remark for the table of times.
 note() {
-    echo "$*" | tee "$work/note"
+    echo "$*" | tee "$work/note.$stage"
 }
 
 # A hung test fails its stage in minutes, not the whole run at its limit.
