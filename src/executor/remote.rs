@@ -76,11 +76,11 @@ pub(crate) trait Bell {
 /// owner ignores a stale key, so a post may be read at any later time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Post {
-    /// A source whose socket was dropped or aborted; its waiting operations have to be woken.
+    /// A source with a socket that was dropped or aborted; its waiting operations have to be woken.
     Source(u64),
     /// A timer.
     Timer(u64),
-    /// A scope whose future was dropped.
+    /// A scope with a future that was dropped.
     Scope(u64),
 }
 

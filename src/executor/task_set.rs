@@ -9,7 +9,7 @@
 //!             spawn ──> [slot, woken] ──step──> poll ──┬─ pending: waits for its waker
 //!                                                      ├─ done: future dropped, result handed
 //!                                                      │  over, joiner woken, slot freed
-//!                                                      └─ error or panic: told to the group
+//!                                                      └─ error or panic: given to the group
 //!   close: no spawn from here on; each future is dropped in place, then its slot is freed
 //! ```
 //!

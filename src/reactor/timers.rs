@@ -17,8 +17,8 @@
 //! that the loop would wake without a due timer, and it moves a whole cell at once, so one turn
 //! could take long.
 //!
-//! Lists of deadlines that come in order, beside the heap, need as many lines again and gain nothing
-//! that the timer rows of the benchmarks show.
+//! Lists of deadlines that come in order, beside the heap, need as many lines again and gain
+//! nothing that the timer rows of the benchmarks show.
 //!
 //! Invariants, asserted by `check` in the tests:
 //! - no entry is smaller than its parent or later than its timer's deadline, and none has the

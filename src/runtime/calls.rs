@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!   any thread                          the loop, once a turn
-//!   lock: closed? push. unlock          takes in the wakes     (remote)
+//!   lock: closed? push. unlock          takes the wakes        (remote)
 //!   was it empty: wake                  lock: swap. unlock; runs some; so until it was empty
 //! ```
 //!

@@ -206,8 +206,8 @@ impl Core {
         self.executor.charge();
     }
 
-    /// Records that the loop can no longer wait; lists the waiting tasks, and adds foreign wakers to
-    /// `woken`.
+    /// Records that the loop can no longer wait; lists the waiting tasks, and adds foreign wakers
+    /// to `woken`.
     #[cold]
     pub(super) fn fail(&self, cause: io::Error, woken: &mut Vec<Waker>) {
         self.failure.replace(Some(cause));

@@ -1,12 +1,12 @@
 //! Brings the executor and the reactor together: `block_on`, and a loop that can be a guest.
 //!
 //! ```text
-//!    ┌─> run the tasks that are woken, within one budget       (executor)
+//!    ┌─> run the woken tasks, within one budget                (executor)
 //!    │   main future done? ──> return
-//!    │   how long may we sleep?  not at all / until the next deadline / for ever
+//!    │   how long to sleep?  not at all / until the next deadline / forever
 //!    │   wait for the kernel; mark, collect                    (reactor)
-//!    │   take in what other threads left                       (remote)
-//!    └── wake: who waited for the kernel, who waited for a deadline
+//!    │   take wakes and posts of other threads                 (remote)
+//!    └── wake the tasks that waited for the kernel, or for a deadline
 //! ```
 //!
 //! | file | content |
