@@ -1,4 +1,4 @@
-//! A task as its set sees it: its future with the types forgotten, and what is beside that.
+//! A task in the form for its set: its future with an erased type, and the state beside it.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -7,59 +7,59 @@ use std::task::{Context, Poll, Waker};
 
 use super::waker::TaskId;
 
-/// What a panic carries.
+/// The payload of a panic.
 pub(crate) type Payload = Box<dyn Any + Send>;
 
-/// A task ended with an error, which it has left with its group.
+/// A task has ended with an error, which it has given to its group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Failed {
     /// It is the error of a cancel.
     pub(crate) by_cancel: bool,
 }
 
-/// A task's future in its cell. One machine polls and drops all of them, so that the code of a
-/// further kind of task is little more than its future's.
+/// A task's future in its cell. One machine polls and drops all of them, so that a further kind of
+/// task adds little more code than that of its future.
 pub(crate) trait Child {
     /// Polls the future. When it is done: drops it, hands its value over, wakes the joiner. If its
-    /// handle asked for its end, it has operations end with that, unless `told` says that they do.
+    /// handle has cancelled it, its operations end with that, unless `told`: then they already do.
     fn poll(&self, cx: &mut Context<'_>, told: bool) -> Poll<Result<(), Failed>>;
 
-    /// Drops the future where it is, if it is still there and not being polled.
+    /// Drops the future in place, if it is still there and not being polled.
     fn drop_future(&self);
 
-    /// Takes notice of a panic, if that is not the group's affair.
+    /// Takes a panic that is not the group's; otherwise returns it.
     fn panicked(&self, payload: Payload) -> Option<Payload>;
 
-    /// What does not depend on the future's type.
+    /// Returns the part that does not depend on the future's type.
     fn head(&self) -> &Head;
 }
 
-/// How far a task is.
+/// The state of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
-    /// It has not ended. Excludes a value.
+    /// It has not ended. There is no value.
     Running,
-    /// It ended with a value, which is there until the handle takes it.
+    /// It has ended with a value, which is there until the handle takes it.
     Done,
     /// The handle has taken the value.
     Taken,
-    /// It was cancelled: by its handle, or with what is around it.
+    /// It was cancelled: by its handle, or by a scope around it.
     Cancelled,
-    /// It ended with an error, which is its group's.
+    /// It has ended with an error, which is its group's.
     Failed,
-    /// Its panic went on in what polled it.
+    /// Its panic was resumed in the code that polled it.
     Panicked,
 }
 
-/// What a task's set and its handle share, but for its value.
+/// The part that a task's set and its handle share, except its value.
 pub(crate) struct Head {
-    /// That of nobody until it has a slot: waking it does nothing then.
+    /// The task's number; `NOBODY` until it has a slot, and then a wake has no effect.
     id: Cell<TaskId>,
     joiner: Cell<Option<Waker>>,
     state: Cell<State>,
-    /// Its handle asked for its end.
+    /// Its handle has cancelled it.
     cancelled: Cell<bool>,
-    /// The number is one of a runtime that does not run now.
+    /// The number belongs to a runtime that does not run now.
     stranded: Cell<bool>,
 }
 
@@ -74,7 +74,7 @@ impl Head {
         }
     }
 
-    /// The task has ended so. Wakes the one that waits for it.
+    /// Sets the final state, and wakes the task that waits for it.
     pub(crate) fn end(&self, state: State) {
         self.state.set(state);
         if let Some(joiner) = self.joiner.take() {
@@ -87,7 +87,7 @@ impl Head {
         self.state.get()
     }
 
-    /// The value is gone.
+    /// The value was taken.
     #[inline]
     pub(crate) fn take(&self) {
         self.state.set(State::Taken);
@@ -103,12 +103,12 @@ impl Head {
         self.cancelled.get()
     }
 
-    /// Asks for its end; false if that is known, or it has ended.
+    /// Requests its end; returns false if that was already done, or it has ended.
     pub(crate) fn cancel(&self) -> bool {
         !self.is_finished() && !self.cancelled.replace(true)
     }
 
-    /// Wakes this one at the end, instead of another.
+    /// Sets the waker to call at the end, instead of an earlier one.
     pub(crate) fn set_joiner(&self, waker: &Waker) {
         let old = self.joiner.replace(Some(waker.clone()));
         drop(old);
@@ -119,7 +119,7 @@ impl Head {
         self.id.set(id);
     }
 
-    /// The number it was told last.
+    /// Returns the number that it got last.
     #[inline]
     pub(super) fn id(&self) -> TaskId {
         self.id.get()
@@ -130,7 +130,7 @@ impl Head {
         self.stranded.set(true);
     }
 
-    /// The number as the handle may use it.
+    /// Returns the number for use by the handle.
     pub(crate) fn task(&self) -> TaskId {
         match self.stranded.get() {
             true => TaskId::NOBODY,
@@ -141,9 +141,9 @@ impl Head {
 
 /// Drops the future in place, if it is still there, and ends the joiner's wait.
 pub(crate) fn cancel(child: &dyn Child, panicked: bool) {
-    // A future that cancels itself from inside its own poll is dropped when that is over.
+    // A future that cancels itself from inside its own poll is dropped after that poll.
     let dropped = catch_unwind(AssertUnwindSafe(|| child.drop_future()));
-    // The joiner's wait ends, whatever the future's drop did; its waker may panic in turn.
+    // The joiner's wait ends even after a panic of the drop; its waker may panic, too.
     let woken = catch_unwind(AssertUnwindSafe(|| {
         let head = child.head();
         if !head.is_finished() {

@@ -1,4 +1,4 @@
-//! What tasks are called, and the notes that operations leave of what they wait for.
+//! The names of tasks, and the notes of operations about their waits.
 
 use std::panic::Location;
 use std::rc::Rc;
@@ -6,22 +6,22 @@ use std::rc::Rc;
 use super::slots::Slots;
 use super::waker::TaskId;
 
-/// A place in a program.
+/// A position in a program.
 pub(crate) type Place = &'static Location<'static>;
 
-/// What a task waits for, in words; good as long as it is not polled again.
+/// A description of a task's wait; valid until the task is polled again.
 #[cfg(feature = "dump")]
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Note {
-    /// The generation of the task's slot, and how often it was polled.
+    /// The generation of the task's slot, and the number of its polls.
     pub(super) good_for: (u32, u32),
     pub(super) what: &'static str,
-    /// The task that keeps it waiting.
+    /// The task that it waits for.
     pub(super) holder: TaskId,
 }
 
 impl Slots {
-    /// Where a task was spawned, and its name.
+    /// Returns the place where a task was spawned, and its name.
     pub(crate) fn label(&mut self, id: TaskId) -> (Option<Place>, Option<Rc<str>>) {
         let place = self.slot(id).and_then(|slot| slot.place);
         let named = self.slot(id).is_some_and(|slot| slot.named);
@@ -43,7 +43,7 @@ impl Slots {
         }
     }
 
-    /// Notes what a task waits for, until it is polled again.
+    /// Stores a description of a task's wait, valid until it is polled again.
     #[cfg(feature = "dump")]
     #[inline]
     pub(crate) fn note(&mut self, id: TaskId, what: &'static str, holder: TaskId) {
@@ -58,7 +58,7 @@ impl Slots {
         let index = id.index() as usize;
         match self.notes.get_mut(index) {
             Some(place) => *place = note,
-            // Those in between are good for no other task: each slot has a generation of its own.
+            // Those in between are valid for no other task: each slot has a generation of its own.
             None => self.notes.resize(index + 1, note),
         }
     }

@@ -1,15 +1,15 @@
-//! Wakes from other threads: the queue each runtime shares with the process, and their table.
+//! Wakes from other threads: the queue that each runtime shares with the process, and their table.
 //!
-//! This is the only code of the crate through which threads meet. Everything a [`Remote`] shares
-//! sits behind one mutex, so its transitions happen one after the other, and there is no memory
-//! ordering to get wrong. `tests/loom.rs` includes this very file with loom's mutex in the place
-//! of std's, and explores the interleavings of what follows.
+//! This is the only code of the crate that several threads use at the same time. The shared state
+//! of a [`Remote`] is behind one mutex, so its transitions happen one after the other, and there is
+//! no memory ordering to get wrong. `tests/loom.rs` includes this very file with loom's mutex
+//! instead of std's, and explores the interleavings of the following.
 //!
-//! # How it works
+//! # Operation
 //!
-//! A waker is a number, so a thread that wakes looks the runtime up in the [`Table`] (locked for
-//! as long as it takes to clone an `Arc`), locks that runtime's queue, pushes, unlocks, and rings
-//! the [`Bell`] if the loop was asleep. The loop looks before it sleeps, under the same lock:
+//! A waker is a number, so a thread that wakes looks the runtime up in the [`Table`] (locked only
+//! to clone an `Arc`), locks that runtime's queue, pushes, unlocks, and rings the [`Bell`] if the
+//! loop was asleep. The loop checks the queue before it sleeps, under the same lock:
 //!
 //! ```text
 //!        the loop, on its thread             |       any other thread
@@ -27,17 +27,17 @@
 //!              unlock                        |
 //! ```
 //!
-//! A push that comes before the `try_sleep` is found by it; the first that comes after finds
-//! `asleep` set, clears it and rings; the others know from the cleared flag that the loop is on
-//! its way. There is no other case, and a sleep is rung at most once, however many threads wake.
-//! The bell is rung after the lock is released: the loop it wakes needs that lock. By then the
-//! loop may have woken by itself and sleep again, or be closed: the ring is then spurious, which
-//! costs a turn at most, and the `Arc` keeps the bell alive.
+//! A push before the `try_sleep` is found by it. The first push after it finds `asleep` set, clears
+//! it and rings; for later pushes the cleared flag means that the loop will wake. There is no other
+//! case, and a sleep is rung at most once, for any number of threads that wake. The bell is rung
+//! after the lock is released, because the woken loop needs that lock. By then the loop may have
+//! woken by itself and sleep again, or be closed: the ring is then spurious, which costs a turn at
+//! most, and the `Arc` keeps the bell alive.
 //!
 //! A runtime that is driven by a foreign loop counts as asleep between its turns; its own thread
-//! then wakes it the same way as every other.
+//! then wakes it in the same way as any other.
 //!
-//! # Who may call what
+//! # Callers
 //!
 //! - Any thread: `wake`, `post`, `while_open`, `unless_posted`, `serial`, `bell`; the table's
 //!   `by_index`, `by_serial`. Never a signal handler: they lock and may allocate.
@@ -47,11 +47,11 @@
 //!
 //! # Invariants
 //!
-//! - No bell is rung or dropped, and no other code called, under a lock, but for those closures.
+//! - No bell is rung or dropped, and no other code called, under a lock, except in those closures.
 //! - No lock is taken while another one is held.
 //! - `asleep` is set only while the queue is empty.
-//! - After `close` nothing is queued and nothing is asleep, for good. Whoever still holds the
-//!   `Arc` can wake it without effect; the last one to let go frees it, bell included.
+//! - After `close` the queue stays empty and `asleep` stays clear. Through an `Arc` that still
+//!   exists it can be woken without effect; the last `Arc` frees it, including the bell.
 //! - A remote that the table no longer has is closed.
 
 use std::collections::BinaryHeap;
@@ -64,52 +64,52 @@ use super::sync::{Arc, Mutex};
 
 /// Ends the sleep of a loop.
 pub(crate) trait Bell {
-    /// Makes the loop's present wait, or else its next one, return at once.
+    /// Makes the present wait of the loop, or else its next one, return at once.
     ///
-    /// Called on any thread, under no lock of this file, also after the runtime closed.
+    /// Called on any thread, without a lock of this file, also after the runtime closed.
     fn ring(&self);
 }
 
-/// What was let go of on another thread and is left for the owner to clear away.
+/// An object that was dropped on another thread, for the owner to remove.
 ///
-/// Each holds a key of one of the owner's slabs: generation in the upper half, index in the lower.
-/// The owner takes a stale key for nothing, so it doesn't matter how late a post is read.
+/// Each is a key of one of the owner's slabs: generation in the upper half, index in the lower. The
+/// owner ignores a stale key, so a post may be read at any later time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Post {
-    /// A source whose socket was dropped or aborted; whoever waits there is to be woken.
+    /// A source with a socket that was dropped or aborted; its waiting operations have to be woken.
     Source(u64),
     /// A timer.
     Timer(u64),
-    /// A scope whose future was dropped.
+    /// A scope with a future that was dropped.
     Scope(u64),
 }
 
-/// The half of a runtime that other threads may touch.
+/// The part of a runtime that other threads may use.
 pub(crate) struct Remote<B> {
-    /// The runtime's number, never used for another one and never 0; see [`Table::open`].
+    /// The runtime's number, unique and never 0; see [`Table::open`].
     serial: u64,
     bell: B,
     queue: Mutex<Queue>,
 }
 
-/// What came from other threads since the owner last looked.
+/// Wakes and posts from other threads that the owner has not taken yet.
 struct Queue {
     /// Ids of wakers. In the order of the wakes until they are first compacted.
     wakes: Vec<usize>,
-    /// Never compacted: what a post names stays in the owner's slab until the post is read, and is
-    /// posted once, so there are no more posts than slab entries.
+    /// Never compacted: the object of a post stays in the owner's slab until the post is read, and
+    /// is posted once, so there are never more posts than slab entries.
     posts: Vec<Post>,
-    /// The length of `wakes` at which duplicates are looked for.
+    /// The length of `wakes` at which duplicates are removed.
     compact_at: usize,
-    /// Set by `try_sleep` when nothing is queued; cleared by `drain`, by `close` and by the push
-    /// that is to ring. While it is set the loop may be in the kernel with nobody to wake it.
+    /// Set by `try_sleep` if nothing is queued; cleared by `drain`, by `close` and by the push that
+    /// has to ring. While it is set the loop may be in the kernel, and only a ring ends its sleep.
     asleep: bool,
     /// Set once, by `close`, and never cleared.
     closed: bool,
 }
 
 impl<B: Bell> Remote<B> {
-    /// Makes the shared half of a runtime that is awake.
+    /// Makes the shared part of a runtime that is awake.
     pub(crate) fn new(serial: u64, bell: B) -> Self {
         Self {
             serial,
@@ -123,27 +123,28 @@ impl<B: Bell> Remote<B> {
         self.serial
     }
 
-    /// What wakes the loop.
+    /// The bell of the loop.
     pub(crate) fn bell(&self) -> &B {
         &self.bell
     }
 
     /// Queues a wake of the waker `id`; no-op once closed.
     ///
-    /// The queue stays within twice the number of different ids in it (or 64), however often and
-    /// for however long a thread wakes a loop that is busy.
+    /// The queue stays within twice the number of different ids in it (or 64), no matter how often
+    /// and for how long a thread wakes a busy loop.
     pub(crate) fn wake(&self, id: usize) {
         self.push(|queue| queue.add_wake(id));
     }
 
-    /// Queues a key for the owner to clear away; no-op once closed, when the owner has none left.
+    /// Queues a key for the owner to remove; no-op once closed, because then no entries are left.
     pub(crate) fn post(&self, post: Post) {
         self.push(|queue| queue.posts.push(post));
     }
 
-    /// Calls `f` with the bell unless the runtime is closed; it can't be closed before `f` returns.
+    /// Calls `f` with the bell unless the runtime is closed; it cannot be closed before `f`
+    /// returns.
     ///
-    /// For what another thread has to do to the owner's poller, which the owner closes after it
+    /// For changes that another thread makes to the owner's poller, which the owner closes after it
     /// called [`close`](Table::close). `f` runs under the lock: one short system call, no more.
     pub(crate) fn while_open<R>(&self, f: impl FnOnce(&B) -> R) -> Option<R> {
         let queue = lock(&self.queue);
@@ -152,14 +153,14 @@ impl<B: Bell> Remote<B> {
 
     /// Calls `f` unless `post` is queued; it cannot be queued before `f` returns.
     ///
-    /// For one short system call on what another thread posts before it closes it.
+    /// For one short system call on a descriptor that another thread posts before it closes it.
     #[cfg(feature = "dump")]
     pub(crate) fn unless_posted<R>(&self, post: Post, f: impl FnOnce() -> R) -> Option<R> {
         let queue = lock(&self.queue);
         (!queue.posts.contains(&post)).then(f)
     }
 
-    /// Marks the loop as asleep and returns true, or returns false with what was queued.
+    /// Marks the loop as asleep and returns true, or takes the queue's contents and returns false.
     ///
     /// Both vectors have to be empty; as in [`drain`](Self::drain) they are swapped, not filled.
     pub(crate) fn try_sleep(&self, wakes: &mut Vec<usize>, posts: &mut Vec<Post>) -> bool {
@@ -170,22 +171,22 @@ impl<B: Bell> Remote<B> {
         queue.asleep
     }
 
-    /// Marks the loop as awake and takes what is queued.
+    /// Marks the loop as awake and takes the queue's contents.
     ///
-    /// The vectors, which have to be empty, change places with the queue's: nothing is copied
-    /// under the lock, and in the long run nothing is allocated.
+    /// The vectors, which have to be empty, are swapped with the queue's: nothing is copied under
+    /// the lock, and in a steady state nothing is allocated.
     pub(crate) fn drain(&self, wakes: &mut Vec<usize>, posts: &mut Vec<Post>) {
         let mut queue = lock(&self.queue);
         queue.asleep = false;
         queue.take(wakes, posts);
     }
 
-    /// Whether the next `drain` will find something.
+    /// Returns whether the next `drain` will find something.
     pub(crate) fn has_queued(&self) -> bool {
         !lock(&self.queue).is_empty()
     }
 
-    /// Drops what is queued and makes every later wake and post a no-op.
+    /// Drops the queue's contents and makes every later wake and post a no-op.
     pub(crate) fn close(&self) {
         *lock(&self.queue) = Queue {
             closed: true,
@@ -229,15 +230,15 @@ impl Queue {
         mem::swap(&mut self.posts, posts);
     }
 
-    /// Adds an id, and removes duplicates when the vector reached its mark.
+    /// Adds an id, and removes duplicates when the vector has reached its limit.
     ///
-    /// The new mark is twice what is left: before the next sort at least half as many wakes come
-    /// as it sorts, so a wake costs no more than a logarithm. The order is lost, which no wake
-    /// from another thread promises.
+    /// The new limit is twice the number of ids left: before the next sort at least half as many
+    /// wakes come as it sorts, so the cost of a wake is at most logarithmic. The order is lost, but
+    /// wakes from other threads have no guaranteed order.
     fn add_wake(&mut self, id: usize) {
         self.wakes.push(id);
         if self.wakes.len() >= self.compact_at {
-            // A heap, a tenth of the code of a sort: this path is rarely taken.
+            // A heap, which is less code than a sort: this path is rare.
             self.wakes = BinaryHeap::from(mem::take(&mut self.wakes)).into_sorted_vec();
             self.wakes.dedup();
             self.compact_at = COMPACT_MIN.max(2 * self.wakes.len());
@@ -250,21 +251,21 @@ pub(crate) struct Table<B> {
     entries: Mutex<Entries<B>>,
 }
 
-/// What a [`Table`] guards.
+/// The state that a [`Table`] guards.
 pub(crate) struct Entries<B> {
-    /// `None` where the index is free.
+    /// `None` if the index is free.
     remotes: Vec<Option<Arc<Remote<B>>>>,
-    /// The indices of the `None`s, the one to use next at the end.
+    /// The indices of the `None`s; the last one is used next.
     free: Vec<u16>,
-    /// How many runtimes there ever were: the upper 48 bits of a serial, which a process that
-    /// makes a runtime every microsecond uses up in nine years.
+    /// The number of runtimes ever opened: the upper 48 bits of a serial, enough for a runtime
+    /// every microsecond for nine years.
     opened: u64,
-    /// How many may be alive at a time.
+    /// The largest number of live runtimes.
     limit: u16,
 }
 
 impl<B: Bell> Table<B> {
-    /// Makes a table over fresh [`Entries`].
+    /// Makes a table over new [`Entries`].
     ///
     /// The mutex comes from the caller because a `static` needs this to be const, and making
     /// loom's mutex is not.
@@ -272,14 +273,14 @@ impl<B: Bell> Table<B> {
         Self { entries }
     }
 
-    /// Enters a runtime, with the bell that `make` returns for its serial.
+    /// Adds a runtime, with the bell that `make` returns for its serial.
     ///
-    /// The index is one that no live runtime has. The serial, `count << 16 | index`, is one that
-    /// no runtime ever had, and not 0. `make` runs under the lock.
+    /// No live runtime has the same index. The serial, `count << 16 | index`, is unique and not 0.
+    /// `make` runs under the lock.
     ///
     /// # Errors
     ///
-    /// As many runtimes are alive as the table may hold.
+    /// Returned if the table is full of live runtimes.
     pub(crate) fn open(&self, make: impl FnOnce(u64) -> B) -> io::Result<(u16, Arc<Remote<B>>)> {
         let mut entries = lock(&self.entries);
         let index = entries.vacancy()?;
@@ -290,12 +291,12 @@ impl<B: Bell> Table<B> {
         Ok((index, remote))
     }
 
-    /// The live runtime at an index, which need not be the one that a stale waker meant.
+    /// Returns the live runtime at an index, which may not be the one that a stale waker refers to.
     pub(crate) fn by_index(&self, index: u16) -> Option<Arc<Remote<B>>> {
         lock(&self.entries).remotes.get(usize::from(index))?.clone()
     }
 
-    /// The runtime of a serial, if it is still alive.
+    /// Returns the runtime of a serial, if it is still alive.
     pub(crate) fn by_serial(&self, serial: u64) -> Option<Arc<Remote<B>>> {
         let remote = self.by_index(index_of(serial))?;
         (remote.serial == serial).then_some(remote)
@@ -312,7 +313,7 @@ impl<B: Bell> Table<B> {
 }
 
 impl<B> Entries<B> {
-    /// Makes a table without runtimes that will hold up to `limit` at a time.
+    /// Makes a table without runtimes for up to `limit` at a time.
     pub(crate) const fn new(limit: u16) -> Self {
         Self {
             remotes: Vec::new(),
@@ -322,8 +323,8 @@ impl<B> Entries<B> {
         }
     }
 
-    /// The index to use next. Nothing changes before [`insert`](Self::insert), so that a panic in
-    /// between costs no index.
+    /// Returns the index to use next. Nothing changes before [`insert`](Self::insert), so that a
+    /// panic in between loses no index.
     fn vacancy(&self) -> io::Result<u16> {
         if let Some(&index) = self.free.last() {
             return Ok(index);
@@ -352,15 +353,15 @@ impl<B> Entries<B> {
     }
 }
 
-/// The index within a serial.
+/// Returns the index within a serial.
 fn index_of(serial: u64) -> u16 {
     (serial & u64::from(u16::MAX)) as u16
 }
 
 /// Locks, also after a panic under the lock.
 ///
-/// Only the closures of `while_open` and `open` can panic there, and neither runs while the data
-/// is half changed: what the mutex guards is still good.
+/// Only the closures of `while_open` and `open` can panic there, and neither runs while the data is
+/// partly changed: the guarded data is consistent.
 fn lock<T>(mutex: &Mutex<T>) -> impl DerefMut<Target = T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -368,7 +369,7 @@ fn lock<T>(mutex: &Mutex<T>) -> impl DerefMut<Target = T> {
 /// Queues shorter than this are never compacted.
 const COMPACT_MIN: usize = 64;
 
-/// How many low bits of a serial hold the index.
+/// The number of low bits of a serial that have the index.
 const INDEX_BITS: u32 = u16::BITS;
 
 // Loom's mutexes work only inside its models, so under loom only `tests/loom.rs` tests this file.

@@ -1,4 +1,4 @@
-//! What a dump asks of the tasks: names, places, polls, and what they wait for.
+//! The state of the tasks for a dump: names, places, polls, and waits.
 
 use std::rc::Rc;
 
@@ -7,11 +7,11 @@ use super::labels::Place;
 use super::slots::{Slot, Slots, narrow};
 use super::waker::TaskId;
 
-/// What is known of one task.
+/// The state of one task.
 #[derive(Debug)]
 pub(crate) struct Survey {
     pub(crate) id: TaskId,
-    /// The task that polls it; nobody for the loop.
+    /// The task that polls it; `NOBODY` for the loop.
     pub(crate) owner: TaskId,
     pub(crate) polls: u32,
     /// Milliseconds since it was polled last, or spawned.
@@ -23,7 +23,7 @@ pub(crate) struct Survey {
 }
 
 impl Slots {
-    /// Every task, for a dump.
+    /// Returns every task, for a dump.
     fn survey(&self) -> Vec<Survey> {
         let survey = |(index, slot): (usize, &Slot)| {
             let set = &self.sets[slot.set as usize];
@@ -50,7 +50,7 @@ impl Slots {
 }
 
 impl Executor {
-    /// Every task, for a dump.
+    /// Returns every task, for a dump.
     pub(crate) fn survey(&self) -> Vec<Survey> {
         self.slots().survey()
     }

@@ -1,14 +1,15 @@
 //! Owns the tasks of one group (or the root's) and polls exactly those that were woken.
 //!
-//! A group's future polls its set: [`TaskSet::look`] says by whom, then [`TaskSet::step`] polls one
-//! woken task at a time until the list is empty or the turn's budget is used. The *body* is a task
-//! like the others, but its future is the caller's: `step` says when it is its turn.
+//! A group's future polls its set: [`TaskSet::look`] registers the waker of the poll, then
+//! [`TaskSet::step`] polls one woken task at a time until the list is empty or the turn's budget is
+//! spent. The *body* is a task like the others, but its future is the caller's: `step` returns when
+//! it is its turn.
 //!
 //! ```text
 //!             spawn ──> [slot, woken] ──step──> poll ──┬─ pending: waits for its waker
 //!                                                      ├─ done: future dropped, result handed
 //!                                                      │  over, joiner woken, slot freed
-//!                                                      └─ error or panic: told to the group
+//!                                                      └─ error or panic: given to the group
 //!   close: no spawn from here on; each future is dropped in place, then its slot is freed
 //! ```
 //!
@@ -27,19 +28,19 @@ use super::waker::TaskId;
 use super::{Executor, Parent, Place, SetKey};
 use crate::room::Slab;
 
-/// What one step came to.
+/// The result of one step.
 pub(crate) enum Step {
     /// A task was polled.
     Polled,
     /// The list is empty.
     Idle,
-    /// The budget of this turn is used; the list is not empty.
+    /// The budget of this turn is spent; the list is not empty.
     Spent,
-    /// It is the body's turn, which has this number and runs in this scope; who polls it has to
-    /// [`settle`](Executor::settle).
+    /// It is the turn of the body, which has this number and runs in this scope; the code that
+    /// polls it has to call [`settle`](Executor::settle).
     Body(TaskId, u64),
-    /// A task ended with an error, which it left with its group; the scope of its own, if it had
-    /// one.
+    /// A task has ended with an error, which it has given to its group; with its own scope, if it
+    /// had one.
     Failed(Failed, u64),
     /// A task panicked.
     Panicked(Payload),
@@ -47,10 +48,10 @@ pub(crate) enum Step {
 
 type Member = Rc<dyn Child>;
 
-/// The place of the body among the members.
+/// The index of the body among the members.
 pub(super) const BODY: u32 = u32::MAX;
 
-/// The tasks of one group, and the executor they have slots in.
+/// The tasks of one group, and the executor with their slots.
 pub(crate) struct TaskSet {
     home: RefCell<Option<Home>>,
     members: RefCell<Slab<Member>>,
@@ -72,7 +73,7 @@ impl TaskSet {
         }
     }
 
-    /// A set that the loop itself looks at.
+    /// Makes a set that the loop itself polls.
     pub(crate) fn root(executor: &Rc<Executor>) -> (Self, SetKey) {
         let set = Self::new();
         let key = executor.slots().add_set(Parent::Loop);
@@ -85,8 +86,8 @@ impl TaskSet {
         (set, key)
     }
 
-    /// The group was polled with `waker`: remembers whom to wake, and moves to `executor` if it
-    /// was at home elsewhere. The body counts as woken after a move.
+    /// Called when the group is polled with `waker`: stores the task or waker to wake, and moves to
+    /// `executor` if it had its slots in another one. The body counts as woken after a move.
     pub(crate) fn look(&self, executor: &Rc<Executor>, waker: &Waker) -> SetKey {
         let key = match &*self.home.borrow() {
             Some(home) if Rc::ptr_eq(&home.executor, executor) => Some(home.set),
@@ -106,7 +107,7 @@ impl TaskSet {
         key
     }
 
-    /// Lists every task, body included.
+    /// Lists every task, including the body.
     #[cold]
     fn list_all(&self, executor: &Executor) {
         let mut slots = executor.slots();
@@ -116,7 +117,7 @@ impl TaskSet {
             .into_iter()
             .chain(members.iter().map(|(_, m)| m.head().id()))
         {
-            // The set is being looked at, so nobody has to be told.
+            // The set is being polled, so no parent has to be woken.
             let told = slots.wake(id);
             debug_assert!(told.is_none(), "a set that is looked at tells nobody");
         }
@@ -146,7 +147,7 @@ impl TaskSet {
         set
     }
 
-    /// Where the members were spawned, and their names.
+    /// Returns the places where the members were spawned, and their names.
     fn labels(&self) -> Vec<(Option<Place>, Option<Rc<str>>)> {
         let mut labels = Vec::new();
         if let Some(home) = &*self.home.borrow() {
@@ -178,7 +179,7 @@ impl TaskSet {
         }
     }
 
-    /// Takes the body's slot away again.
+    /// Removes the body's slot.
     pub(crate) fn remove_body(&self) {
         if let Some(home) = &mut *self.home.borrow_mut() {
             if let Some(body) = home.body.take() {
@@ -187,7 +188,7 @@ impl TaskSet {
         }
     }
 
-    /// Wakes the body, wherever this is called.
+    /// Wakes the body, on any thread.
     pub(crate) fn wake_body(&self) {
         let body = self.home.borrow().as_ref().and_then(|home| home.body);
         if let Some(body) = body {
@@ -195,7 +196,7 @@ impl TaskSet {
         }
     }
 
-    /// Takes a task in, woken; or cancels it at once if the set is closed.
+    /// Adds a task, woken; or cancels it at once if the set is closed.
     pub(crate) fn insert(&self, child: Rc<dyn Child>, place: Place) {
         if self.closed.get() {
             child::cancel(&*child, false);
@@ -203,7 +204,7 @@ impl TaskSet {
         }
         let mut members = self.members.borrow_mut();
         let member = narrow(members.vacant_key());
-        // Without a home the next `look` gives the numbers.
+        // Without a home the next `look` assigns the numbers.
         let mut foreign = None;
         if let Some(home) = &*self.home.borrow() {
             let mut slots = home.executor.slots();
@@ -218,13 +219,13 @@ impl TaskSet {
         }
     }
 
-    /// True if no task is left, the body not counted.
+    /// Returns true if no task is left, not counting the body.
     pub(crate) fn is_empty(&self) -> bool {
         self.members.borrow().is_empty()
     }
 
-    /// Polls woken tasks of `set`, which is this set's key in `executor`, until there is something
-    /// for the group to do. A panic passes by: a group ends with it.
+    /// Polls woken tasks of `set`, which is this set's key in `executor`, until the group has to
+    /// act. Panics are not caught: they end the group.
     pub(crate) fn step(&self, executor: &Executor, set: SetKey) -> Step {
         loop {
             if executor.is_spent() && executor.has_ready(set) {
@@ -242,10 +243,10 @@ impl TaskSet {
         }
     }
 
-    /// Polls the next woken task of a set that outlives its panic.
+    /// Polls the next woken task of a set that survives a task's panic.
     ///
-    /// The look at the list is spelled out as in [`step`](Self::step): shared, it cost 25 of the
-    /// about 900 instructions of a TCP echo (`instructions tcp-echo` of the benchmarks).
+    /// Taking from the list is repeated here from [`step`](Self::step): a shared function cost 25
+    /// of the about 900 instructions of a TCP echo (`instructions tcp-echo` of the benchmarks).
     #[inline]
     pub(crate) fn step_caught(&self, executor: &Executor, set: SetKey) -> Step {
         if executor.is_spent() && executor.has_ready(set) {
@@ -261,7 +262,7 @@ impl TaskSet {
             Ok(step) => step.unwrap_or(Step::Polled),
             Err(payload) => {
                 let member = self.forget(executor, &task);
-                // A second panic, from the future's drop, adds nothing to the first.
+                // A second panic, from the future's drop, is dropped.
                 drop(catch_unwind(AssertUnwindSafe(|| {
                     if let Some(member) = member {
                         child::cancel(&*member, true);
@@ -272,8 +273,9 @@ impl TaskSet {
         }
     }
 
-    /// Polls a task. It may be a group, and so come back here: what is not needed for that is in
-    /// functions of its own, since in debug builds each value of a frame costs stack at each level.
+    /// Polls a task. It may be a group, and so recurse: parts that are not needed for that are in
+    /// functions of their own, since in debug builds each value of a frame takes stack at each
+    /// level.
     #[inline(always)]
     fn poll(&self, executor: &Executor, task: &Woken) -> Option<Step> {
         let child = self.child(task);
@@ -307,7 +309,7 @@ impl TaskSet {
             _ => 0,
         };
         let member = self.forget(executor, task);
-        // The last owner drops the value that nobody asked for.
+        // The last owner drops a value that was not taken.
         match (caught(|| drop((member, child))), polled) {
             (Step::Polled, Poll::Ready(Err(failed))) => Some(Step::Failed(failed, scope)),
             (Step::Polled, _) => None,
@@ -315,7 +317,7 @@ impl TaskSet {
         }
     }
 
-    /// The task has ended: frees its slot and its place.
+    /// Frees the slot and the place of a task that has ended.
     fn forget(&self, executor: &Executor, task: &Woken) -> Option<Member> {
         let mut members = self.members.borrow_mut();
         let member = members.try_remove(task.member as usize)?;
@@ -323,10 +325,10 @@ impl TaskSet {
         Some(member)
     }
 
-    /// No task is taken in from now on, and none is polled.
+    /// Closes the set: no task is added from now on, and none is polled.
     ///
-    /// Who drops a group under another runtime than the one it was polled in last may cancel its
-    /// tasks meanwhile, by number: there that would be a number of somebody else's.
+    /// If a group is dropped under another runtime than the one that polled it last, its tasks may
+    /// be cancelled meanwhile by their numbers, which there would belong to other tasks.
     pub(crate) fn close(&self) {
         self.closed.set(true);
         let home = self.home.borrow();
@@ -340,12 +342,12 @@ impl TaskSet {
         }
     }
 
-    /// Drops every future in place, one at a time, going on after a panic; then frees the slots.
-    /// Gives back the first panic.
+    /// Drops every future in place, one at a time, continuing after a panic; then frees the slots.
+    /// Returns the first panic.
     pub(crate) fn teardown(&self) -> Option<Payload> {
         self.close();
         let mut first = None;
-        // Nothing comes in any more: a spawn from a future's drop finds the set closed.
+        // No task is added any more: a spawn from a future's drop finds the set closed.
         let members = self.members.take();
         for child in members.into_values() {
             if let Some(home) = &*self.home.borrow() {

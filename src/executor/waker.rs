@@ -5,14 +5,13 @@
 //!   32 bits:  | runtime  6 | generation  8 | slot 18 |
 //! ```
 //!
-//! Cloning copies it, dropping does nothing; there is no count, no allocation, and no pointer that
-//! could outlive what it points to. Waking on the runtime's own thread lists the slot. Waking from
-//! anywhere else looks the runtime up in a process-wide table and goes through its
-//! [`Remote`]. A number that has become stale, because its task ended or its runtime is gone and
-//! the place was used again, wakes somebody once for nothing: a spurious poll, which every future
-//! has to expect anyway.
+//! Cloning copies it, dropping does nothing; there is no count, no allocation, and no dangling
+//! pointer. Waking on the runtime's own thread lists the slot. On any other thread the wake looks
+//! the runtime up in a process-wide table and goes through its [`Remote`]. A number is stale if its
+//! task has ended, or its runtime is gone and the index was reused. A stale waker causes a spurious
+//! poll, which every future has to tolerate anyway.
 //!
-//! The number says whom to wake. It never says who is running.
+//! The number names the task to wake. It never names the running one.
 
 #![allow(unsafe_code, reason = "a RawWaker is made by hand")]
 
@@ -36,13 +35,13 @@ const INDEX_BITS: u32 = BITS.1;
 const GENERATION_MASK: usize = (1 << GENERATION_BITS) - 1;
 const INDEX_MASK: usize = (1 << INDEX_BITS) - 1;
 
-/// How many runtimes one process can have at a time.
+/// The largest number of live runtimes in one process.
 #[cfg(target_pointer_width = "64")]
 const MAX_RUNTIMES: u16 = u16::MAX;
 #[cfg(target_pointer_width = "32")]
 const MAX_RUNTIMES: u16 = 64;
 
-/// A task of some runtime, perhaps one that is gone.
+/// A task of some runtime, which may be gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TaskId(usize);
 
@@ -50,7 +49,7 @@ impl TaskId {
     /// The number that no task has: generations begin at 1.
     pub(crate) const NOBODY: Self = Self(0);
 
-    /// How many tasks of one runtime can be numbered at a time.
+    /// The largest number of tasks of one runtime.
     pub(super) const LIMIT: usize = INDEX_MASK + 1;
 
     pub(crate) fn new(runtime: u16, generation: u32, index: u32) -> Self {
@@ -59,12 +58,12 @@ impl TaskId {
         Self(high << INDEX_BITS | index as usize)
     }
 
-    /// The number as it came from another thread.
+    /// Makes an id of a number from another thread.
     pub(crate) fn from_number(number: usize) -> Self {
         Self(number)
     }
 
-    /// The number as it goes to another thread's queue.
+    /// Returns the number for another thread's queue.
     pub(crate) fn number(self) -> usize {
         self.0
     }
@@ -84,7 +83,7 @@ impl TaskId {
         (self.0 >> INDEX_BITS) & GENERATION_MASK == generation as usize & GENERATION_MASK
     }
 
-    /// The waker of this task. It holds nothing, so it need not be dropped.
+    /// Returns the waker of this task. It owns nothing, so it need not be dropped.
     #[inline]
     pub(crate) fn waker(self) -> ManuallyDrop<Waker> {
         let data = std::ptr::without_provenance(self.0);
@@ -93,7 +92,7 @@ impl TaskId {
         ManuallyDrop::new(unsafe { Waker::new(data, &VTABLE) })
     }
 
-    /// The task that `waker` wakes, if it is a waker of runtime number `runtime`.
+    /// Returns the task that `waker` wakes, if it is a waker of runtime number `runtime`.
     #[inline]
     pub(super) fn of(waker: &Waker, runtime: u16) -> Option<Self> {
         if !std::ptr::eq(waker.vtable(), &raw const VTABLE) {
@@ -102,7 +101,7 @@ impl TaskId {
         Some(Self(waker.data().addr())).filter(|id| id.runtime() == runtime)
     }
 
-    /// Wakes the task, whichever thread this is.
+    /// Wakes the task, on any thread.
     #[inline]
     pub(crate) fn wake(self) {
         LOCAL.with(|local| {
@@ -125,7 +124,7 @@ impl TaskId {
     }
 }
 
-/// Drops a waker that was stored; for one of ours there is nothing to call.
+/// Drops a stored waker; for one of this crate there is nothing to do.
 #[inline]
 pub(crate) fn discard(waker: Option<Waker>) {
     match waker {
@@ -147,17 +146,17 @@ fn wake(data: *const ()) {
 fn forget(_data: *const ()) {}
 
 thread_local! {
-    /// The executor that runs on this thread right now. Holds nothing itself, so that wakers work
-    /// as long as their thread.
+    /// The executor that runs on this thread now. It owns nothing, so that wakers work as long as
+    /// their thread exists.
     static LOCAL: Current<Executor> = const { Current::new() };
 }
 
-/// Calls `f` with `executor` as the one that wakes on this thread are for.
+/// Calls `f` with `executor` as the current one of this thread.
 pub(crate) fn enter<R>(executor: &Executor, f: impl FnOnce() -> R) -> R {
     LOCAL.with(|local| local.set(executor, f))
 }
 
-/// True if `executor` is the one that wakes on this thread are for.
+/// Returns true if `executor` is the current one of this thread.
 pub(super) fn is_entered(executor: &Executor) -> bool {
     LOCAL.with(|local| local.with(|here| here.is_some_and(|here| std::ptr::eq(here, executor))))
 }
@@ -171,18 +170,18 @@ impl remote::Bell for poller::Bell {
     }
 }
 
-/// Gives a new runtime its number and its shared half.
+/// Opens a runtime: assigns its number and its shared part.
 pub(crate) fn open() -> std::io::Result<(u16, Arc<Remote<poller::Bell>>)> {
     TABLE.open(|_serial| poller::Bell::new())
 }
 
-/// Ends a runtime for all other threads.
+/// Closes a runtime for all other threads.
 pub(crate) fn close(number: u16) {
     TABLE.close(number);
 }
 
-/// The shared half of the runtime with this serial, while it lives. In a fork those of the parent
-/// count as dead.
+/// Returns the shared part of the runtime with this serial, while it lives. In a forked process the
+/// parent's runtimes count as dead.
 pub(crate) fn by_serial(serial: u64) -> Option<Arc<Remote<poller::Bell>>> {
     TABLE
         .by_serial(serial)
@@ -209,6 +208,6 @@ mod tests {
         let waker = TaskId::new(60_000, 1, 1).waker();
         let clone = Waker::clone(&waker);
         assert!(clone.will_wake(&waker));
-        clone.wake(); // No such runtime: nothing happens.
+        clone.wake(); // There is no such runtime: no effect.
     }
 }

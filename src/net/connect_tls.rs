@@ -50,7 +50,7 @@ impl ConnectTcp {
         }
     }
 
-    /// Uses TLS with a server whose certificate is for this name, or this address.
+    /// Uses TLS with a server that has a certificate for this name, or this address.
     ///
     /// # Cancel safety
     ///

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   resolver's order   v6a v6b v6c v4a v4b
-//!   tried in           v6a v4a v6b v4b v6c     families in turn, the resolver's first begins
+//!   tried in           v6a v4a v6b v4b v6c     alternating families, the resolver's first
 //!
 //!   v6a |-------------------------------------| dropped: closed
 //!            v4a |------ refused

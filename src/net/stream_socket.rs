@@ -4,9 +4,9 @@
 //! has reported a reset the next receive sees a regular end.
 //!
 //! ```text
-//!   receiving:  open ──0 bytes──> EndOfStream        (both for good; data that came
+//!   receiving:  open ──0 bytes──> EndOfStream        (both permanent; data that came
 //!                 └──error─────> Broken(number)       before is delivered first)
-//!   sending:    open ──send_eof──> Closed            (sends only; receiving goes on)
+//!   sending:    open ──send_eof──> Closed            (sends only; receiving continues)
 //! ```
 
 use std::fmt::Display;

@@ -1,4 +1,4 @@
-//! What the tasks wait for in the reactor, for a dump.
+//! The waits of tasks in the reactor, for a dump.
 
 use std::os::fd::RawFd;
 use std::task::Waker;
@@ -6,7 +6,7 @@ use std::task::Waker;
 use super::{Direction, Reactor, SourceKey};
 use crate::sys::clock::Nanos;
 
-/// What a task waits for.
+/// The object of a task's wait.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Awaited {
     /// A source and its descriptor, in one direction; true for a listener.
@@ -33,7 +33,7 @@ impl Reactor {
         }
     }
 
-    /// Calls `visit` with each waker that waits for a moment.
+    /// Calls `visit` with each waker that waits for a deadline.
     pub(crate) fn each_timer<'a>(&'a self, mut visit: impl FnMut(&'a Waker, Awaited)) {
         for (waker, deadline) in self.timers.iter() {
             visit(waker, Awaited::Moment(deadline));

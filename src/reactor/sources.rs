@@ -1,22 +1,22 @@
 //! Numbers the registered sources: slab index and generation, checked for each event.
 //!
 //! A source's *key* is 64 bits, `generation << 32 | index`; 0 is no key. The *token* that goes
-//! through the kernel is the key where pointers have 64 bits, and a folded one where they have 32:
-//! a folded token that meets a later source of the same place is at worst a spurious wake.
+//! through the kernel is the key if pointers have 64 bits, and a folded key if they have 32: a
+//! folded token that matches a later source of the same index causes at worst a spurious wake.
 
 use std::os::fd::RawFd;
 
 use super::readiness::Readiness;
 use crate::room::Slab;
 
-/// A registered source, perhaps one that is gone.
+/// A registered source, which may be gone.
 pub(crate) type SourceKey = u64;
 
 /// One registered descriptor.
 #[derive(Debug)]
 pub(crate) struct Source {
     generation: u32,
-    /// Closed only after this is gone, or a post that removes it was queued.
+    /// Closed only after this is removed, or a post that removes it was queued.
     pub(super) fd: RawFd,
     pub(super) readiness: Readiness,
 }
@@ -30,7 +30,7 @@ pub(super) struct Sources {
 
 impl Sources {
     pub(super) fn insert(&mut self, fd: RawFd, readiness: Readiness) -> SourceKey {
-        // Never 0, so that no key is.
+        // Never 0, so that no key is 0.
         self.generation = self.generation.checked_add(1).unwrap_or(1);
         let generation = self.generation;
         let index = self.slab.insert(Source {
@@ -54,7 +54,7 @@ impl Sources {
         self.slab.try_remove(index(key))
     }
 
-    /// The source an event is about; a stale token finds none.
+    /// Returns the source of an event; a stale token finds none.
     pub(super) fn by_token(&mut self, event: usize) -> Option<&mut Source> {
         let index = event & TOKEN_INDEX;
         let source = self.slab.get_mut(index)?;
@@ -88,14 +88,14 @@ const TOKEN_INDEX: usize = 0xFFFF_FFFF;
 #[cfg(target_pointer_width = "32")]
 const TOKEN_INDEX: usize = (1 << 20) - 1;
 
-/// What goes through the kernel for `key`.
+/// Returns the token for `key`.
 #[cfg(target_pointer_width = "64")]
 pub(super) fn token(key: SourceKey) -> usize {
     usize::try_from(key).expect("64 bits")
 }
 
-/// What goes through the kernel for `key`: 11 bits of the generation over 20 of the index, so that
-/// the poller's own tokens are never reached.
+/// Returns the token for `key`: 11 bits of the generation above 20 of the index, so that it never
+/// equals one of the poller's own tokens.
 #[cfg(target_pointer_width = "32")]
 pub(super) fn token(key: SourceKey) -> usize {
     let generation = usize::try_from(key >> 32 & 0x7FF).expect("11 bits");
@@ -106,7 +106,7 @@ pub(super) fn token(key: SourceKey) -> usize {
 mod tests {
     use super::*;
 
-    /// There is one for each idle connection.
+    /// One for each idle connection.
     #[cfg(target_pointer_width = "64")]
     #[test]
     fn a_source_takes_32_bytes() {
@@ -140,7 +140,7 @@ mod tests {
             sources.len() == 1 && sources.slab.room() <= 128,
             "{sources:?}"
         );
-        // The same places, and other keys: an event that is late finds none.
+        // The same indices, and other keys: a late event finds none.
         for old in clients.iter().take(100) {
             let new = insert(&mut sources);
             assert!(index(new) < 200 && new != *old && sources.by_token(token(*old)).is_none());

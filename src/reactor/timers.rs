@@ -1,48 +1,39 @@
-//! Keeps deadlines in order and hands out the wakers that are due; takes `now` as an argument.
+//! Keeps deadlines in order and returns the wakers that are due; takes `now` as an argument.
 //!
-//! A 4-ary min-heap. Each timer knows its place in it, so a cancelled one is taken out at once
-//! instead of waiting for its hour as a tombstone, and the earliest deadline is always exact: the
-//! loop sleeps just so long and is not woken to find nothing due. Nothing allocates unless there
-//! are more timers than lately; what a spike has taken is given back.
+//! A 4-ary min-heap. Each timer knows its place in it, so a cancelled one is removed at once
+//! instead of staying until its deadline, and the earliest deadline is always exact: the loop
+//! sleeps exactly that long and never wakes without a due timer. Nothing is allocated unless there
+//! are more timers than lately; memory of a spike is given back.
 //!
-//! A timer that is moved to a later deadline, as an idle limit is by each message, mostly stays
-//! where it is in the heap. It goes to its right place when it comes to the top, which is never
-//! left to one that has been moved: so it is once per time limit, not per message.
+//! A timer that is moved to a later deadline, as an idle limit is by each message, usually stays in
+//! its place in the heap. It moves when it reaches the top, where no moved timer may stay: so it
+//! moves once per time limit, not per message.
 //!
-//! Four children in the heap, because the tree is half as deep as a binary one and a family is one
-//! cache line's worth; eight gained a little with random deadlines and lost it with equal ones.
+//! Four children in the heap, because the tree is half as deep as a binary one and a family fits
+//! into one cache line; eight gain a little with random deadlines and lose it with equal ones.
 //!
-//! Against a hierarchical timing wheel (11 levels of 64 cells, linked lists), ns per operation,
-//! 25,000 live timers:
+//! A hierarchical timing wheel makes, cancels and re-arms timers faster, but by much less than the
+//! cost of one `recv`. On the other hand it knows only a lower bound of the earliest deadline, so
+//! that the loop would wake without a due timer, and it moves a whole cell at once, so one turn
+//! could take long.
 //!
-//! | made and cancelled, or re-armed          | heap | wheel |
-//! |------------------------------------------|------|-------|
-//! | newest cancelled, uniform deadlines      |   13 |    12 |
-//! | oldest cancelled, uniform deadlines      |   21 |    12 |
-//! | random one cancelled, uniform deadlines  |   37 |    24 |
-//! | random one re-armed, uniform deadlines   |   25 |    17 |
-//! | made, fired, freed, uniform deadlines    |   61 |    18 |
-//! | oldest cancelled, all 30 s               |   48 |    11 |
+//! Lists of deadlines that come in order, beside the heap, need as many lines again and gain
+//! nothing that the timer rows of the benchmarks show.
 //!
-//! Where the wheel wins, it is by less than a tenth of what one `recv` costs. For that it knows
-//! only a lower bound of the earliest deadline, so that the loop would wake for nothing, and moves
-//! a whole cell at once, so one turn could take long. Lists of deadlines that come in order, beside
-//! the heap, cost as many lines again and won nothing that the timer rows of `benches/` show.
-//!
-//! What always holds, and `check` in the tests asserts:
+//! Invariants, asserted by `check` in the tests:
 //! - no entry is smaller than its parent or later than its timer's deadline, and none has the
 //!   deadline `NEVER`; the first entry has its timer's deadline;
-//! - the entry at place `p` names a slot whose place is `p`; other slots are `FIRED` or `ASLEEP`;
-//! - no waker is dropped, cloned or woken in here, because that runs foreign code, which may come
-//!   back in. A waker leaves as a return value.
+//! - the entry at place `p` names a slot with the place `p`; other slots are `FIRED` or `ASLEEP`;
+//! - no waker is dropped, cloned or woken in here, because that runs foreign code, which may call
+//!   back. Wakers are returned instead.
 
 use std::task::Waker;
 
 use crate::room::{self, Slab};
 
-/// Names one timer: the generation in the upper half, the index of its slot in the lower.
+/// Identifies one timer: the generation in the upper half, the index of its slot in the lower.
 ///
-/// The key of a timer that is gone is harmless: every operation on it does nothing.
+/// The key of a timer that is gone is harmless: every operation on it has no effect.
 pub(crate) type TimerKey = u64;
 
 /// The deadline that never comes.
@@ -51,16 +42,16 @@ pub(crate) const NEVER: u64 = u64::MAX;
 /// All timers of one loop; deadlines are nanoseconds of one monotonic clock.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    /// Those that can still fire, smallest deadline first: a 4-ary heap.
+    /// The timers that can still fire, smallest deadline first: a 4-ary heap.
     heap: Vec<Entry>,
-    /// Every timer there is.
+    /// All timers.
     slots: Slab<Slot>,
-    /// Counts the timers ever made, modulo 2^32.
+    /// The number of timers ever made, modulo 2^32.
     generation: u32,
 }
 
 impl Timers {
-    /// Makes a timer that wakes `waker` once `deadline` has come.
+    /// Makes a timer that wakes `waker` at `deadline`.
     pub(crate) fn insert(&mut self, deadline: u64, waker: Waker) -> TimerKey {
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
@@ -75,13 +66,13 @@ impl Timers {
         u64::from(generation) << 32 | u64::from(index)
     }
 
-    /// Whether the timer wakes the same task as `waker` does, so that it needs no new one.
+    /// Returns whether the timer wakes the same task as `waker`, so that it needs no new one.
     #[inline]
     pub(crate) fn would_wake(&self, key: TimerKey, waker: &Waker) -> bool {
         self.see(key, waker) == Seen::Set
     }
 
-    /// What somebody who waits for the timer with `waker` has to do.
+    /// Returns the next action of a task that waits for the timer with `waker`.
     #[inline]
     pub(crate) fn see(&self, key: TimerKey, waker: &Waker) -> Seen {
         let Some(slot) = self.slot(key) else {
@@ -94,9 +85,9 @@ impl Timers {
         }
     }
 
-    /// Gives the timer another waker.
+    /// Sets another waker.
     ///
-    /// Returns the one that is no longer needed, which is `waker` itself if the key is stale:
+    /// Returns the waker that is no longer needed, which is `waker` itself if the key is stale:
     /// dropping a waker may run foreign code, so the caller drops it when nothing is borrowed.
     pub(crate) fn set_waker(&mut self, key: TimerKey, waker: Waker) -> Option<Waker> {
         match self.slot_mut(key) {
@@ -105,9 +96,10 @@ impl Timers {
         }
     }
 
-    /// Moves the timer to another deadline, also if it has fired already; false if it is gone.
+    /// Moves the timer to another deadline, also if it has already fired; returns false if it is
+    /// gone.
     ///
-    /// Firing took the waker, so a timer that had fired needs a new one to wake somebody again.
+    /// Firing takes the waker, so a timer that has fired needs a new one to wake a task again.
     pub(crate) fn rearm(&mut self, key: TimerKey, deadline: u64) -> bool {
         let index = low(key);
         let Some(slot) = self.slot_mut(key) else {
@@ -133,7 +125,7 @@ impl Timers {
         slot.waker
     }
 
-    /// Who waits for which deadline, in no order.
+    /// Iterates over wakers and deadlines, in no order.
     #[cfg(feature = "dump")]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Waker, u64)> {
         self.heap.iter().filter_map(|entry| {
@@ -142,18 +134,18 @@ impl Timers {
         })
     }
 
-    /// Whether the timer's deadline has come; it stays so until it is cancelled or re-armed.
+    /// Returns whether the timer has fired; it stays so until it is cancelled or re-armed.
     pub(crate) fn is_fired(&self, key: TimerKey) -> bool {
         self.slot(key).is_some_and(|slot| slot.place == FIRED)
     }
 
-    /// The deadline of the timer that fires next, exactly; `None` if none ever will.
+    /// Returns the deadline of the timer that fires next, exactly; `None` if none will fire.
     #[inline]
     pub(crate) fn earliest(&self) -> Option<u64> {
         self.heap.first().map(|first| first.deadline)
     }
 
-    /// Takes the wakers of all timers; whoever is polled then stores another.
+    /// Takes the wakers of all timers; tasks that are polled then store new ones.
     pub(crate) fn take_wakers(&mut self, wakers: &mut Vec<Waker>) {
         wakers.extend(
             self.slots
@@ -162,23 +154,23 @@ impl Timers {
         );
     }
 
-    /// When to look for due timers: at the earliest deadline, or `slack` after it if another one
-    /// comes within that time.
+    /// Returns the time to check for due timers: the earliest deadline, or `slack` after it if
+    /// another one is due within that time.
     pub(crate) fn wake_at(&self, slack: u64) -> Option<u64> {
         let first = self.earliest()?;
         let limit = first.saturating_add(slack);
-        // The second earliest is one of the first's children, or below one that was moved: then the
-        // first is met alone.
+        // The second earliest is one of the first's children, or below one that was moved: in that
+        // case the first is met alone.
         let family = self.heap.iter().take(1 + ARITY);
         let due = family.map(|entry| self.slots[entry.index as usize].deadline);
         let crowded = due.filter(|at| *at <= limit).nth(1).is_some();
         Some(if crowded { limit } else { first })
     }
 
-    /// Fires the earliest timer if its deadline is not after `now`; the caller wakes the waker.
+    /// Fires the earliest timer if its deadline is not after `now`, and returns its waker.
     ///
-    /// One at a time, so that the caller decides how many a turn may take and wakes each with
-    /// nothing borrowed. Which of equal deadlines comes first is not promised.
+    /// It fires one at a time, so that the caller limits the number in a turn and wakes each while
+    /// nothing is borrowed. The order of equal deadlines is not guaranteed.
     pub(crate) fn pop_due(&mut self, now: u64) -> Option<Waker> {
         loop {
             let index = self.heap.first().filter(|top| top.deadline <= now)?.index;
@@ -186,14 +178,14 @@ impl Timers {
             slot.place = FIRED;
             let waker = slot.waker.take();
             self.take_out(0);
-            // Without a waker it fires all the same, but `None` would say that none is due.
+            // Without a waker it fires too, but `None` would mean that none is due.
             if waker.is_some() {
                 return waker;
             }
         }
     }
 
-    /// How many timers there are, fired ones included.
+    /// The number of timers, including fired ones.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
@@ -209,7 +201,7 @@ impl Timers {
         (slot.generation == high(key)).then_some(slot)
     }
 
-    /// Puts a timer that is not in the heap there, if its deadline ever comes.
+    /// Adds a timer to the heap that is not in it, if its deadline is finite.
     #[inline]
     fn put_in(&mut self, index: u32, deadline: u64) {
         if deadline != NEVER {
@@ -219,7 +211,7 @@ impl Timers {
         }
     }
 
-    /// Takes a timer that was there out of the heap.
+    /// Removes a timer from the heap if it is in it.
     #[inline]
     fn take_out(&mut self, place: u32) {
         if place >= FIRED {
@@ -236,7 +228,8 @@ impl Timers {
         }
     }
 
-    /// A timer in the heap has a new deadline. To a later one it is moved when it comes to the top.
+    /// Applies a new deadline of a timer in the heap. For a later one it moves only when it reaches
+    /// the top.
     #[inline]
     fn move_in_heap(&mut self, at: usize, entry: Entry) {
         if entry.deadline < self.heap[at].deadline {
@@ -246,8 +239,7 @@ impl Timers {
         }
     }
 
-    /// Puts what has come to the top of the heap, and has a later deadline by now, where it
-    /// belongs.
+    /// Moves timers at the top of the heap that have a later deadline by now to their right places.
     fn clear_top(&mut self) {
         while let Some(&Entry { deadline, index }) = self.heap.first() {
             let due = self.slots[index as usize].deadline;
@@ -262,7 +254,7 @@ impl Timers {
         }
     }
 
-    /// Fills the hole at `at` with `entry`, or with what has to move there to make room for it.
+    /// Fills the hole at `at` with `entry`, or with an entry that has to move to make room for it.
     fn settle(&mut self, at: usize, entry: Entry) {
         if at > 0 && entry.deadline < self.heap[(at - 1) / ARITY].deadline {
             self.sift_up(at, entry);
@@ -298,7 +290,7 @@ impl Timers {
     fn smallest_child(&self, at: usize) -> Option<(usize, Entry)> {
         let first = at * ARITY + 1;
         let children = self.heap.get(first..)?;
-        // A full family, nearly always, is compared as in a tournament, without branches.
+        // A family, which is nearly always full, is compared in pairs, without branches.
         if let Some(&[a, b, c, d]) = children.first_chunk::<ARITY>() {
             let ab = if b.deadline < a.deadline {
                 (1, b)
@@ -324,27 +316,27 @@ impl Timers {
         Some((first + offset, *least))
     }
 
-    /// Writes the entry and tells its slot; every move in the heap goes through here.
+    /// Writes the entry and updates its slot; every move in the heap goes through here.
     fn put(&mut self, at: usize, entry: Entry) {
         self.heap[at] = entry;
         self.slots[entry.index as usize].place = at as u32;
     }
 }
 
-/// What somebody who waits for a timer has to do.
+/// The next action of a task that waits for a timer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Seen {
-    /// Its deadline has come: nothing more.
+    /// Its deadline has passed: nothing more.
     Fired,
-    /// It will wake them: wait.
+    /// It will wake the task: wait.
     Set,
-    /// It wakes another, or nobody: leave a waker.
+    /// It wakes another task, or none: store a waker.
     Other,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {
-    /// That of the timer, or one that it had before and that was earlier.
+    /// The deadline of the timer, or an earlier one that it had before.
     deadline: u64,
     index: u32,
 }
@@ -353,7 +345,7 @@ struct Entry {
 struct Slot {
     waker: Option<Waker>,
     generation: u32,
-    /// Where in the heap its entry is, or `FIRED`, or `ASLEEP` if its deadline is `NEVER`.
+    /// The index of its entry in the heap, or `FIRED`, or `ASLEEP` if its deadline is `NEVER`.
     place: u32,
     deadline: u64,
 }

@@ -1,17 +1,17 @@
 //! Closures that other threads leave for the loop, which runs them between its tasks.
 //!
-//! Beside the wakes of `executor/remote.rs`, and with their help: the closure is queued here first,
-//! then the loop is woken as by any task's waker, with a number that no task has. So a loop that
-//! goes to sleep either finds that wake, and with it the closure, or is rung.
+//! It works together with the wakes of `executor/remote.rs`: the closure is queued here first, then
+//! the loop is woken as by any task's waker, with a number that no task has. So a loop that is
+//! about to sleep either finds that wake, and with it the closure, or is rung.
 //!
 //! ```text
 //!   any thread                          the loop, once a turn
-//!   lock: closed? push. unlock          takes in the wakes     (remote)
+//!   lock: closed? push. unlock          takes the wakes        (remote)
 //!   was it empty: wake                  lock: swap. unlock; runs some; so until it was empty
 //! ```
 //!
-//! Only a push into an empty queue wakes. That is enough because the loop does not go to sleep
-//! before it saw the queue empty, or else still has some of what it took
+//! Only a push into an empty queue wakes. That is enough because the loop does not sleep before it
+//! has found the queue empty, or still has some of the calls that it has taken
 //! ([`has_left`](CallQueue::has_left)). `tests/loom.rs` includes this file too.
 
 use std::any::Any;
@@ -25,17 +25,17 @@ use std::sync::PoisonError;
 
 use super::sync::{Arc, Mutex};
 
-/// How many one turn runs at most, before the tasks and the kernel have theirs. The model checker
-/// looks at what is left over with the smallest number there is.
+/// The largest number of calls in one turn, so that the tasks and the kernel get their turn. The
+/// model checker uses the smallest number, to explore calls that are left over.
 const PER_TURN: usize = if cfg!(loom) { 1 } else { 64 };
 
-/// What a closure panicked with.
+/// The payload of a panic of a closure.
 type Payload = Box<dyn Any + Send>;
 
 /// A closure for the loop.
 pub(crate) type Call = Box<dyn FnOnce() + Send>;
 
-/// The half that other threads hold.
+/// The part for other threads.
 pub(crate) struct Calls {
     queue: Mutex<Queue>,
 }
@@ -55,12 +55,12 @@ impl Calls {
     }
 
     fn lock(&self) -> impl DerefMut<Target = Queue> {
-        // No code of the user's runs under it.
+        // No code of the user's runs under the lock.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Leaves a closure for the loop; `Ok(true)`: now the loop has to be woken. Gives the closure
-    /// back if the loop has ended.
+    /// Adds a closure for the loop; `Ok(true)` means that the loop has to be woken. Returns the
+    /// closure if the loop has ended.
     pub(crate) fn push(&self, call: Call) -> Result<bool, Call> {
         let mut queue = self.lock();
         if queue.closed {
@@ -83,38 +83,38 @@ impl fmt::Debug for Calls {
     }
 }
 
-/// The loop's half.
+/// The part for the loop.
 #[derive(Default)]
 pub(crate) struct CallQueue {
-    /// Made when it is first asked for: most loops have none.
+    /// Made when it is first needed: most loops have none.
     shared: OnceCell<Arc<Calls>>,
-    /// Taken from there, and not yet run.
+    /// Taken from the shared queue, and not yet run.
     taken: RefCell<VecDeque<Call>>,
 }
 
 impl CallQueue {
-    /// The half for other threads.
+    /// Returns the part for other threads.
     pub(crate) fn shared(&self) -> Arc<Calls> {
         Arc::clone(self.shared.get_or_init(|| Arc::new(Calls::new())))
     }
 
-    /// True if there are some that the last turn had no time for.
+    /// Returns true if some are left from the last turn.
     pub(crate) fn has_left(&self) -> bool {
         !self.taken.borrow().is_empty()
     }
 
-    /// Runs some of what is there. The others go on after a panic of one, and the first is given
-    /// back.
+    /// Runs some of the closures. The others run after a panic of one, and the first panic is
+    /// returned.
     pub(crate) fn run(&self) -> Option<Payload> {
         let shared = self.shared.get()?;
         let (mut first, mut left) = (None, PER_TURN);
         loop {
             if !self.has_left() {
-                // Outside the queue's lock only this thread sees what it took.
+                // The closures it took are only accessed by this thread, without the lock.
                 let taken = mem::take(&mut shared.lock().calls);
                 self.taken.replace(taken);
             }
-            // Either this was empty just now, or some are left.
+            // Either the queue was empty, or some closures are left.
             if left == 0 {
                 return first;
             }
@@ -128,9 +128,9 @@ impl CallQueue {
         }
     }
 
-    /// The loop ends: drops what was not run, and refuses what comes.
+    /// Called when the loop ends: drops the closures that were not run, and refuses further ones.
     pub(crate) fn close(&self) -> Option<Payload> {
-        // Made, if there is none: who asks for it from now on gets one that is closed.
+        // Made if there is none, so that later callers get one that is closed.
         let shared = self.shared();
         let mut queue = shared.lock();
         queue.closed = true;

@@ -1,10 +1,10 @@
-//! Says which runtime runs on this thread, and is the gate that every operation passes.
+//! The runtime that runs on this thread, and the gate that every operation passes.
 //!
-//! The thread-local holds the runtime while `block_on` or `turn` is active, and nothing between
-//! turns. It is read by operations when they are polled, never when they are made.
+//! The thread-local has the runtime while `block_on` or `turn` is active, and is empty between
+//! turns. Operations read it when they are polled, never when they are made.
 //!
-//! What an operation meets at its gate (`wait.rs`) is said here: whether all is calm, else whether
-//! the turn's budget is used, the loop failed, or some scope is cancelled.
+//! The state that an operation checks at its gate (`wait.rs`) is here: whether all is calm, or else
+//! whether the turn's budget is spent, the loop has failed, or a scope is cancelled.
 
 use std::cell::{Cell, OnceCell, Ref, RefCell, RefMut};
 use std::future::poll_fn;
@@ -27,23 +27,23 @@ use crate::sys::batch::Batch;
 use crate::sys::current::Current;
 use crate::sys::poller::Bell;
 
-/// How much one receive without a buffer of the caller's takes at most, in bytes.
+/// The largest number of bytes of a receive without a buffer of the caller's.
 pub(crate) const SCRATCH: usize = 65_536;
 
-/// What other threads leave for the loop to run. A trait, so that a program whose threads leave
-/// nothing carries none of it.
+/// Work that other threads post for the loop. A trait, so that a program that does not use it does
+/// not contain its code.
 pub(crate) trait Errands: 'static {
-    /// True if there are some that the last turn had no time for.
+    /// Returns true if some is left from the last turn.
     fn has_left(&self) -> bool;
-    /// Runs some; the others go on after a panic of one, and the first panic is given back.
+    /// Runs some of it; the rest runs after a panic, and the first panic is returned.
     fn run(&self) -> Option<Payload>;
-    /// The loop ends: drops what was not run, and refuses what comes.
+    /// Called when the loop ends: drops work that was not run, and refuses further work.
     fn close(&self) -> Option<Payload>;
     #[cfg(feature = "threads")]
     fn as_any(&self) -> &dyn std::any::Any;
 }
 
-/// One runtime, seen from inside.
+/// One runtime, from inside.
 pub(crate) struct Core {
     serial: u64,
     pub(crate) executor: Rc<Executor>,
@@ -53,16 +53,16 @@ pub(crate) struct Core {
     #[cfg(feature = "relay")]
     pub(crate) stores: Stores,
     scopes: RefCell<Scopes>,
-    /// How many scopes are cancelled, and one more if the loop failed.
+    /// The number of cancelled scopes, and one more if the loop has failed.
     cancels: Cell<u32>,
-    /// What other threads leave for the loop to run; made when it is first asked for.
+    /// Work that other threads post for the loop; made when it is first needed.
     errands: OnceCell<Box<dyn Errands>>,
-    /// The loop ends: what asks for errands from here on gets closed ones.
+    /// The loop has ended: errands that are made after this are closed.
     closed: Cell<bool>,
-    /// Room for many datagrams that no socket uses at the moment.
+    /// Memory for many datagrams that no socket uses at the moment.
     #[cfg(feature = "udp-batch")]
     batch: RefCell<Option<Box<Batch>>>,
-    /// Set when the kernel refused to let the loop wait: every operation ends with this.
+    /// Set if the kernel refused to let the loop wait: every operation ends with this.
     failure: RefCell<Option<io::Error>>,
     failed: Cell<bool>,
 }
@@ -89,7 +89,7 @@ impl Core {
         })
     }
 
-    /// The number that no other runtime of this process ever has.
+    /// Returns the number of this runtime, which is unique in the process.
     pub(crate) fn serial(&self) -> u64 {
         self.serial
     }
@@ -106,7 +106,7 @@ impl Core {
         &self.remote
     }
 
-    /// The one kind of errands that there is.
+    /// Returns the errands, of which there is only one kind.
     #[cfg(feature = "threads")]
     pub(crate) fn errands<E: Errands + Default>(&self) -> &E {
         let made = self.errands.get_or_init(|| {
@@ -119,17 +119,17 @@ impl Core {
         made.as_any().downcast_ref().expect("the one kind")
     }
 
-    /// True if there are errands that the last turn had no time for.
+    /// Returns true if errands are left from the last turn.
     pub(super) fn has_errands(&self) -> bool {
         self.errands.get().is_some_and(|errands| errands.has_left())
     }
 
-    /// Runs some of the errands; gives back what the first of them panicked with.
+    /// Runs some of the errands; returns the first panic.
     pub(super) fn run_errands(&self) -> Option<Payload> {
         self.errands.get()?.run()
     }
 
-    /// The loop ends: drops the errands, and refuses what comes.
+    /// Called when the loop ends: drops the errands, and refuses further ones.
     pub(super) fn close_errands(&self) -> Option<Payload> {
         self.closed.set(true);
         self.errands.get()?.close()
@@ -139,14 +139,15 @@ impl Core {
         self.remote.bell()
     }
 
-    /// Makes the poller and its bell, if there are none yet. Called before each sleep, as one that
-    /// nobody can end would be too long; and by who makes a runtime, which must not fail later.
+    /// Makes the poller and its bell, if there are none yet. Called before each sleep, because a
+    /// sleep without a bell could not be ended; and when a runtime is made, because that must not
+    /// fail later.
     pub(super) fn make_poller(&self) -> io::Result<()> {
         self.reactor().poller(self.bell())?.hang(self.bell())
     }
 
-    /// The buffer that receives without a buffer of their own share: [`SCRATCH`] bytes, made at
-    /// the first need, so that an idle connection holds none.
+    /// The buffer shared by receives without a buffer of their own: [`SCRATCH`] bytes, made when it
+    /// is first needed, so that an idle connection has none.
     pub(crate) fn scratch(&self) -> RefMut<'_, Vec<u8>> {
         let mut scratch = self.scratch.borrow_mut();
         if scratch.is_empty() {
@@ -159,32 +160,33 @@ impl Core {
         self.scopes.borrow_mut()
     }
 
-    /// Room for many datagrams, empty.
+    /// Takes memory for many datagrams, empty.
     #[cfg(feature = "udp-batch")]
     pub(crate) fn take_batch(&self) -> Box<Batch> {
         let spare = self.batch.take();
         spare.unwrap_or_else(|| Box::new(Batch::new()))
     }
 
-    /// Takes back what [`take_batch`](Self::take_batch) gave; one is kept for the next who asks.
+    /// Returns the memory of [`take_batch`](Self::take_batch); one is stored for the next use.
     #[cfg(feature = "udp-batch")]
     pub(crate) fn put_batch(&self, mut batch: Box<Batch>) {
         batch.clear();
         self.batch.replace(Some(batch));
     }
 
-    /// True if every operation may try: the gate's one look in the usual case.
+    /// Returns true if every operation may try: the only check of the gate in the usual case.
     #[inline]
     pub(super) fn is_calm(&self) -> bool {
         self.cancels.get() == 0 && !self.executor.is_spent()
     }
 
-    /// True if operations should let the loop look at the kernel first.
+    /// Returns true if operations should let the loop poll the kernel first.
     pub(super) fn is_spent(&self) -> bool {
         self.executor.is_spent()
     }
 
-    /// True if the loop failed or a scope is cancelled, so that an operation has to look closer.
+    /// Returns true if the loop has failed or a scope is cancelled, so that an operation has to
+    /// check more.
     #[inline]
     pub(crate) fn has_cancels(&self) -> bool {
         self.cancels.get() > 0
@@ -198,13 +200,14 @@ impl Core {
         self.cancels.set(self.cancels.get() - 1);
     }
 
-    /// An operation is done: it counts against the turn's budget.
+    /// Called when an operation is done: it consumes budget of the turn.
     pub(crate) fn finished(&self) {
-        // The operation that uses the last of it is done all the same; the next one yields.
+        // The operation that consumes the last of it is still done; the next one yields.
         self.executor.charge();
     }
 
-    /// The loop can wait no more; what has to hear of it is listed, or added to `woken`.
+    /// Records that the loop can no longer wait; lists the waiting tasks, and adds foreign wakers
+    /// to `woken`.
     #[cold]
     pub(super) fn fail(&self, cause: io::Error, woken: &mut Vec<Waker>) {
         self.failure.replace(Some(cause));
@@ -212,11 +215,11 @@ impl Core {
             self.add_cancel();
         }
         self.executor.list_all(woken);
-        // Their tasks may be inside combinators with wakers of their own.
+        // Their tasks may be inside combinators with their own wakers.
         self.reactor().take_waiters(woken);
     }
 
-    /// Lists the tasks among those who waited for a source; the wakers of others are given back.
+    /// Lists the tasks among the waiters of a source; returns the wakers of the others.
     #[must_use = "the wakers have to be called"]
     pub(super) fn list_waiters(&self, waiters: [Option<Waiter>; 2]) -> [Option<Waker>; 2] {
         waiters.map(|waiter| match waiter? {
@@ -225,7 +228,7 @@ impl Core {
         })
     }
 
-    /// What made the loop fail may have passed: the next wait will tell.
+    /// The cause of the failure may have passed: the next wait will show it.
     pub(super) fn recover(&self) {
         if self.failed.replace(false) {
             self.remove_cancel();
@@ -236,7 +239,7 @@ impl Core {
         self.failed.get()
     }
 
-    /// What the kernel said when the loop failed.
+    /// The error of the kernel when the loop failed.
     #[cold]
     pub(crate) fn failure(&self) -> Error {
         Error::io(
@@ -256,23 +259,23 @@ impl Core {
 }
 
 thread_local! {
-    /// Holds nothing itself, so it is there as long as its thread.
+    /// Owns nothing, so it exists as long as its thread.
     static CURRENT: Current<Rc<Core>> = const { Current::new() };
 }
 
-/// Calls `f` with the runtime that runs on this thread, if one does.
+/// Calls `f` with the runtime that runs on this thread, if there is one.
 #[inline]
 pub(crate) fn with<R>(f: impl FnOnce(Option<&Rc<Core>>) -> R) -> R {
     CURRENT.with(|current| current.with(f))
 }
 
-/// A clone of the runtime that runs on this thread, for what is not called often.
+/// Clones the runtime that runs on this thread, for rare calls.
 pub(crate) fn current() -> Option<Rc<Core>> {
     with(|core| core.cloned())
 }
 
-/// Calls `f` with the runtime that runs on this thread, for an operation's poll; without one it is
-/// `NoRuntime`.
+/// Calls `f` with the runtime that runs on this thread, for an operation's poll; without one the
+/// result is `NoRuntime`.
 #[inline]
 pub(crate) fn poll_with<T>(f: impl FnOnce(&Rc<Core>) -> Poll<Result<T>>) -> Poll<Result<T>> {
     with(|core| match core {
@@ -281,7 +284,7 @@ pub(crate) fn poll_with<T>(f: impl FnOnce(&Rc<Core>) -> Poll<Result<T>>) -> Poll
     })
 }
 
-/// An operation is done that made no system call: it counts against the turn's budget.
+/// Called when an operation without a system call is done: it consumes budget of the turn.
 #[cfg(feature = "tls")]
 pub(crate) fn finished() {
     with(|core| {
@@ -291,8 +294,8 @@ pub(crate) fn finished() {
     });
 }
 
-/// One pass through the gate, for verbs whose system calls never have to wait: called over and
-/// over they leave room for others all the same.
+/// Passes the gate once, for functions with system calls that never wait: repeated calls still let
+/// other tasks run.
 pub(crate) async fn checkpoint() -> Result<()> {
     let mut wait = Wait::unnamed();
     poll_fn(|cx| {
@@ -311,7 +314,7 @@ pub(crate) fn with_serial<R>(serial: u64, f: impl FnOnce(&Rc<Core>) -> R) -> Opt
     with(|core| core.filter(|core| core.serial() == serial).map(f))
 }
 
-/// True if a runtime runs on this thread; one that a fork has from its parent does not.
+/// Returns true if a runtime runs on this thread; that of a fork's parent does not count.
 pub(super) fn is_entered() -> bool {
     with(|core| core.is_some_and(|core| core.bell().is_at_home()))
 }

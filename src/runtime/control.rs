@@ -1,5 +1,4 @@
-//! What the owner of a scope sees and does of it, while it runs or not, and what is made of the
-//! end of a run.
+//! The owner's view of a scope, and its control, while it runs or not; and the end of a run.
 
 use std::cell::{Cell, RefCell};
 use std::mem;
@@ -12,13 +11,13 @@ use crate::executor::wake_list;
 use crate::room::Slab;
 use crate::sys::clock::{self, NEVER, Nanos};
 
-/// What the owner of a scope sees and does of it; several runs may share one.
+/// The owner's view and control of a scope; several runs may share it.
 #[derive(Debug, Default)]
 pub(crate) struct Control {
     deadline: Cell<Option<Instant>>,
     cancelled: Cell<bool>,
     caught: Cell<bool>,
-    /// The runs under way.
+    /// The runs in progress.
     runs: RefCell<Slab<Run>>,
 }
 
@@ -44,7 +43,7 @@ impl Control {
         self.caught.set(true);
     }
 
-    /// The deadline has come.
+    /// Called at the deadline.
     pub(super) fn time_is_over(&self) {
         self.cancelled.set(true);
     }
@@ -53,7 +52,7 @@ impl Control {
         self.deadline.get()
     }
 
-    /// Cancels every run, now and later; false if that was done before.
+    /// Cancels every run, now and later; returns false if that was already done.
     pub(crate) fn cancel(&self) -> bool {
         let first = !self.cancelled.replace(true);
         self.each(&Core::cancel_scope);
@@ -67,10 +66,10 @@ impl Control {
         self.each(&|core, key| core.scopes().set_limit(key, Limit::At(at)));
     }
 
-    /// Does `what` to the runs on the running loop, and wakes all.
+    /// Calls `what` for the runs on the running loop, and wakes all runs.
     fn each(&self, what: &dyn Fn(&Core, ScopeKey)) {
-        // Taken, not cloned: that would be foreign code while the list is borrowed. A run that is
-        // polled again leaves another.
+        // Taken, not cloned: a clone would be foreign code while the list is borrowed. A run that
+        // is polled again stores another waker.
         let (mut runs, mut wakers) = (Vec::new(), Vec::new());
         for (_, run) in self.runs.borrow_mut().iter_mut() {
             wakers.push(mem::replace(&mut run.waker, Waker::noop().clone()));
@@ -78,15 +77,15 @@ impl Control {
         }
         for (serial, key) in runs {
             let here = context::with_serial(serial, |core| what(core, key));
-            // Elsewhere it is done when the run is polled.
+            // On other loops it happens when the run is polled.
             here.unwrap_or_default();
         }
         wake_list(wakers);
     }
 
-    /// A run is polled with `waker`. It has the place that it was given before, if any; gives the
+    /// Called when a run is polled with `waker`. `place` is its present place, if any; returns the
     /// place that it has from now on. There may be a run for each of thousands of connections, so
-    /// none is looked for.
+    /// it is never searched for.
     fn wait(&self, place: Option<usize>, serial: u64, key: ScopeKey, waker: &Waker) -> usize {
         let same = |run: &Run| run.key == key && run.serial == serial && run.waker.will_wake(waker);
         let known = place.filter(|place| self.runs.borrow().get(*place).is_some_and(same));
@@ -112,13 +111,13 @@ impl Control {
     }
 }
 
-/// One run's way to who may cancel it.
+/// The connection of a run to the control that may cancel it.
 #[derive(Debug)]
 pub(crate) struct Owned<'a> {
     control: &'a Control,
     /// Its place among the runs, once polled.
     place: Option<usize>,
-    /// The deadline of the control that is in force.
+    /// The deadline of the control that is applied.
     applied: Option<Instant>,
 }
 
@@ -132,41 +131,41 @@ impl<'a> Owned<'a> {
     }
 }
 
-/// Who may cancel a run. A type, so that a time limit, which nobody may, is `Send` and holds
-/// nothing for it.
+/// The owner that may cancel a run. A type, so that a time limit, which has no owner, is `Send` and
+/// stores nothing for it.
 pub(crate) trait Owner {
-    /// The run is not a scope that may be cancelled but a shield.
+    /// The run is a shield, not a scope that may be cancelled.
     const SHIELDS: bool = false;
 
     fn control(&self) -> Option<&Control> {
         None
     }
 
-    /// The deadline that the owner has set, which is in force from now on; `None` if there is no
-    /// owner to set one.
+    /// Returns the deadline that the owner has set, which applies from now on; `None` without an
+    /// owner.
     fn deadline(&mut self) -> Option<Nanos> {
         None
     }
 
-    /// The same if it is another than the one in force.
+    /// The same if it differs from the applied one.
     fn moved_deadline(&mut self) -> Option<Nanos> {
         None
     }
 
-    /// The run is polled, under that name and with that waker.
+    /// Called when the run is polled, with its key and waker.
     fn wait(&mut self, _serial: u64, _key: ScopeKey, _waker: &Waker) {}
 
-    /// The run is over, or goes on under another name.
+    /// Called when the run has ended, or continues with another key.
     fn leave(&mut self) {}
 }
 
-/// The owner of a run that nobody can cancel.
+/// The owner of a run that cannot be cancelled.
 #[derive(Debug)]
 pub(crate) struct Nobody;
 
 impl Owner for Nobody {}
 
-/// The owner of a shield, which nobody can cancel.
+/// The owner of a shield, which cannot be cancelled.
 #[derive(Debug)]
 pub(crate) struct Shield;
 
@@ -202,12 +201,12 @@ impl Owner for Owned<'_> {
     }
 }
 
-/// How a body in a scope came to its end.
+/// The end of a body in a scope.
 pub(crate) enum Ended<T> {
-    /// By itself; `caught` if something in it ended because of this scope.
+    /// It ended by itself; `caught` if something in it ended because of this scope.
     Done { output: T, caught: bool },
-    /// It was dropped: `caught` because of this scope, else because of one around it that is
-    /// cancelled as well.
+    /// It was dropped: `caught` because of this scope, else because a scope around it is cancelled
+    /// as well.
     Dropped { caught: bool },
     /// It had to wait outside a runtime, and was dropped.
     NoRuntime,

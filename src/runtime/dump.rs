@@ -1,9 +1,8 @@
-//! What is everybody waiting for? The tree of groups and tasks, with what each waits for.
+//! The tree of groups and tasks, and the wait of each.
 //!
-//! Nothing is kept for this but what a slot holds anyway: who waits is found where it waits, in the
-//! sources and timers of the reactor, or in the note that an operation left in its task's slot.
-//! An operation inside a combinator with wakers of its own is not found by its waker: it is counted
-//! at the end.
+//! Nothing is stored only for this, except in slots: a wait is found in the sources and timers of
+//! the reactor, or in the note that an operation left in its task's slot. An operation inside a
+//! combinator with its own wakers cannot be attributed to its task: it is counted at the end.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,9 +18,9 @@ use crate::executor::{Place, Survey, TaskId};
 use crate::reactor::{Awaited, Direction, SourceKey};
 use crate::sys::{clock, socket};
 
-/// All tasks of a runtime at one moment; made by [`dump`](fn@dump) and [`Runtime::dump`].
+/// A snapshot of all tasks of a runtime; made by [`dump`](fn@dump) and [`Runtime::dump`].
 ///
-/// Printed it is a tree, each task below the one that runs its group:
+/// Its text is a tree, with each task below the one that runs its group:
 ///
 /// ```text
 /// main, 12 polls, runs
@@ -34,8 +33,8 @@ use crate::sys::{clock, socket};
 pub struct Dump {
     /// The tasks, each after the one that runs its group.
     pub tasks: Vec<TaskState>,
-    /// How many operations wait inside combinators with wakers of their own, whose task is not
-    /// known.
+    /// The number of operations inside combinators with their own wakers, which cannot be
+    /// attributed to a task.
     pub unattributed: usize,
 }
 
@@ -43,28 +42,28 @@ pub struct Dump {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct TaskState {
-    /// What [`TaskHandle::named`](crate::TaskHandle::named) said.
+    /// The name set by [`TaskHandle::named`](crate::TaskHandle::named).
     pub name: Option<String>,
-    /// Where it was spawned; `None` for the body of a group and for the future of `block_on`.
+    /// The place where it was spawned; `None` for the body of a group and for the future of
+    /// `block_on`.
     pub spawned_at: Option<&'static Location<'static>>,
-    /// How many groups it is inside of.
+    /// The number of groups that it is inside of.
     pub depth: usize,
-    /// How often it was polled.
+    /// The number of its polls.
     pub polls: u32,
-    /// How long it has not been polled, to some milliseconds; beyond 49 days it starts anew.
+    /// The time since its last poll, accurate to a few milliseconds; it wraps around after 49 days.
     pub idle: Duration,
     /// It will be polled in this turn or the next.
     pub woken: bool,
-    /// It is the one that made the dump, or runs the one that did.
+    /// It makes the dump, or runs the task that does.
     pub running: bool,
-    /// What it waits for, in words.
+    /// Descriptions of its waits.
     pub waits_for: Vec<String>,
 }
 
-/// What the tasks of the runtime on this thread are waiting for.
+/// Returns the waits of the tasks of the runtime on this thread.
 ///
-/// Ten thousand tasks take some milliseconds, most of it for asking the kernel whom their sockets
-/// are connected to.
+/// Most of its time is used to read from the kernel the peers of the sockets.
 ///
 /// # Errors
 ///
@@ -92,7 +91,7 @@ pub fn dump() -> Result<Dump> {
 }
 
 impl Runtime {
-    /// What the tasks of this runtime are waiting for; see [`dump`](fn@dump).
+    /// Returns the waits of the tasks of this runtime; see [`dump`](fn@dump).
     #[must_use]
     pub fn dump(&self) -> Dump {
         take(&self.core)
@@ -162,7 +161,8 @@ fn ancestors(core: &Core, survey: &[Survey], find: impl Fn(TaskId) -> Option<usi
     running
 }
 
-/// What each task waits for in the reactor, by its slot; and how many wait without a task.
+/// Returns the waits of each task in the reactor, by its slot, and the number of waits without a
+/// task.
 fn waits(core: &Core) -> (HashMap<u32, Vec<String>>, usize) {
     let mut by_task: HashMap<u32, Vec<String>> = HashMap::new();
     let mut unattributed = 0;
@@ -197,8 +197,8 @@ fn words(core: &Core, awaited: Awaited, now: clock::Nanos) -> String {
     }
 }
 
-/// The descriptor and its address. Another thread may close it at any time, but posts that before;
-/// in a fork nothing is posted.
+/// Returns the descriptor and its address. Another thread may close it at any time, but posts that
+/// before; in a forked process nothing is posted.
 fn name_of(core: &Core, key: SourceKey, fd: RawFd) -> String {
     let ask = || {
         core.remote()

@@ -1,4 +1,4 @@
-//! A loop that is the guest of another one: turns, the descriptor to watch, the time to wait.
+//! A loop inside another one: turns, the descriptor to watch, the time to wait.
 
 use std::convert::Infallible;
 use std::io;
@@ -18,16 +18,16 @@ impl Runtime {
         self.core.reactor().poller(self.core.bell()).cloned()
     }
 
-    /// Waits at most `max_wait` for something to happen (`None`: as long as it takes), then runs
-    /// the tasks that are woken, once. Returns early whenever there was something to do.
+    /// Waits at most `max_wait` for an event (`None`: without limit), then runs the woken tasks
+    /// once. It returns early if there was something to do.
     ///
-    /// For a foreign loop: call it with a wait of zero when the runtime's descriptor
-    /// ([`AsFd`]) is readable or [`next_timeout`](Self::next_timeout) is over.
+    /// For a foreign loop: call it with a wait of zero when the runtime's descriptor ([`AsFd`]) is
+    /// readable or [`next_timeout`](Self::next_timeout) has passed.
     ///
     /// # Errors
     ///
     /// [`Error::Io`](crate::Error::Io) if the kernel refused to let the loop wait; all operations
-    /// end with the same.
+    /// end with the same error.
     ///
     /// # Panics
     ///
@@ -48,7 +48,7 @@ impl Runtime {
         }
     }
 
-    /// How long a foreign loop may wait on the descriptor before it calls
+    /// Returns the time that a foreign loop may wait on the descriptor before it calls
     /// [`turn`](Self::turn): zero if a task is woken, `None` if no deadline is set.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Duration> {
@@ -61,9 +61,9 @@ impl Runtime {
 }
 
 impl AsFd for Runtime {
-    /// The poller's descriptor: readable when an event or a wake from another thread has come.
-    /// Watch it for that, and do nothing else with it. It says nothing of deadlines and of tasks
-    /// that are woken already: [`next_timeout`](Self::next_timeout) does.
+    /// The poller's descriptor: readable if an event or a wake from another thread has come. Only
+    /// watch it. It does not include deadlines and tasks that are already woken:
+    /// [`next_timeout`](Self::next_timeout) does.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.watch
             .as_ref()

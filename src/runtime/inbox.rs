@@ -1,7 +1,7 @@
-//! What a turn has gathered: who is to be woken, and what other threads asked for.
+//! Collects the tasks to wake, and the posts of other threads, of one turn of the loop.
 //!
-//! Everything is gathered first and foreign wakers are called last, when no cell is borrowed: they
-//! are the user's code.
+//! Everything is collected first, and foreign wakers are called last, when no cell is borrowed:
+//! they are the user's code.
 
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,20 +13,21 @@ use crate::executor::{Payload, TaskId};
 use crate::reactor::Waiter;
 use crate::room;
 
-/// Lists that are filled and emptied in each turn; kept for some of their capacity.
+/// Lists that are filled and emptied in each turn; stored to reuse their capacity.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     pub(super) woken: Vec<Waker>,
-    /// Of timers that were dropped elsewhere: to be dropped while nothing is borrowed.
+    /// Wakers of timers that were dropped on other threads: to be dropped while nothing is
+    /// borrowed.
     unused: Vec<Waker>,
     wakes: Vec<usize>,
     posts: Vec<Post>,
-    /// What code of the user's panicked with while the rest was sorted.
+    /// A panic of the user's code while the rest was sorted.
     panic: Option<Payload>,
 }
 
 impl Inbox {
-    /// Lets other threads ring from here on; false if they have left something already.
+    /// Lets other threads ring from now on; returns false if something is already queued.
     pub(super) fn try_sleep(&mut self, core: &Core) -> bool {
         core.remote().try_sleep(&mut self.wakes, &mut self.posts) || {
             self.sort(core);
@@ -34,14 +35,14 @@ impl Inbox {
         }
     }
 
-    /// Takes in what other threads have left, and what the last wait brought.
+    /// Takes wakes and posts of other threads, and the events of the last wait.
     pub(super) fn gather(&mut self, core: &Core, timers: usize) {
         core.remote().drain(&mut self.wakes, &mut self.posts);
         if !(self.wakes.is_empty() && self.posts.is_empty()) {
             self.sort(core);
         }
         let (mut reactor, mut list) = (core.reactor(), core.executor.lister());
-        // Tasks of this runtime are listed at once: that runs nobody's code.
+        // Tasks of this runtime are listed at once: that runs no foreign code.
         reactor.collect(|waiter| {
             let foreign = match waiter {
                 Waiter::Task(number) => list.wake_task(TaskId::from_number(number)),
@@ -58,7 +59,7 @@ impl Inbox {
         });
     }
 
-    /// Does what other threads asked for, but for the waking.
+    /// Executes the posts of other threads, except the wakes.
     #[cold]
     fn sort(&mut self, core: &Core) {
         let posts = mem::take(&mut self.posts);
@@ -76,10 +77,10 @@ impl Inbox {
                 Post::Scope(_) => {}
             }
         }
-        // What runs code of the user's comes last: a dump there finds no source that is closed.
+        // Code of the user's runs last: a dump in it finds no closed source.
         for post in &posts {
             let Post::Scope(key) = *post else { continue };
-            // It drops foreign wakers. The posts behind it count all the same.
+            // It drops foreign wakers, which may panic. The posts after it still count.
             let left = catch_unwind(AssertUnwindSafe(|| core.leave_scope(key)));
             if let Err(payload) = left {
                 self.panic.get_or_insert(payload);
@@ -95,11 +96,11 @@ impl Inbox {
         room::shrink(&mut self.wakes);
     }
 
-    /// Wakes all who are to be woken. The others go on after a panic of one, and the first is
-    /// given back.
+    /// Calls all collected wakers. The others are called after a panic of one, and the first panic
+    /// is returned.
     pub(super) fn wake_all(&mut self, core: &Core) -> Option<Payload> {
         if self.woken.is_empty() && self.unused.is_empty() {
-            // Usually none; but it must not wait for somebody to be woken.
+            // Usually there is none, but it must not wait until a task is woken.
             return self.panic.take();
         }
         let mut woken = mem::take(&mut self.woken);

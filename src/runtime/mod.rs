@@ -1,31 +1,31 @@
 //! Brings the executor and the reactor together: `block_on`, and a loop that can be a guest.
 //!
 //! ```text
-//!    ┌─> run the tasks that are woken, within one budget       (executor)
+//!    ┌─> run the woken tasks, within one budget                (executor)
 //!    │   main future done? ──> return
-//!    │   how long may we sleep?  not at all / until the next deadline / for ever
+//!    │   how long to sleep?  not at all / until the next deadline / forever
 //!    │   wait for the kernel; mark, collect                    (reactor)
-//!    │   take in what other threads left                       (remote)
-//!    └── wake: who waited for the kernel, who waited for a deadline
+//!    │   take wakes and posts of other threads                 (remote)
+//!    └── wake the tasks that waited for the kernel, or for a deadline
 //! ```
 //!
-//! | file | what it holds |
+//! | file | content |
 //! |---|---|
-//! | `context.rs` | which runtime runs on this thread; the gate that operations pass |
+//! | `context.rs` | the runtime that runs on this thread; the gate that operations pass |
 //! | `guest.rs` | a loop that is the guest of another one |
-//! | `inbox.rs` | what a turn has gathered: who is to be woken |
+//! | `inbox.rs` | collects the tasks to wake in one turn |
 //! | `calls.rs` | closures that other threads leave for the loop |
-//! | `socket.rs` | one descriptor's place in a loop, and who uses it |
+//! | `socket.rs` | a descriptor's place in a loop, and the claims of its directions |
 //! | `operation.rs` | one operation on such a socket: the gate, the claim, the call, the wait |
-//! | `place.rs`, `wait.rs` | what an operation remembers between two polls; its wait |
+//! | `place.rs`, `wait.rs` | the state of an operation between two polls; its wait |
 //! | `sleep.rs`, `silence.rs` | one timer as a future; limits of a wait for a peer |
-//! | `scopes.rs`, `scopes/` | the state of all scopes, and what a cancel does to it (pure) |
-//! | `scope.rs` | scopes at run time: cancelling, telling, ending |
-//! | `control.rs` | what the owner of a scope sees and does of it |
+//! | `scopes.rs`, `scopes/` | the state of all scopes, and the effect of a cancel on it (pure) |
+//! | `scope.rs` | scopes at run time: cancelling, notifying, ending |
+//! | `control.rs` | the owner's view of a scope, and its control |
 //! | `scoped.rs` | one body in a scope: a time limit, a shield, a run of an owned scope |
-//! | `stores.rs`, `dump.rs` | buffers and pipes lent to relays; what each task waits for |
+//! | `stores.rs`, `dump.rs` | buffers and pipes lent to relays; the wait of each task |
 //!
-//! This is the only place that knows both sides.
+//! Only this module uses both.
 
 #[cfg(feature = "threads")]
 pub(crate) mod calls;
@@ -50,7 +50,7 @@ pub(crate) mod wait;
 #[cfg(feature = "dump")]
 pub use dump::{Dump, TaskState, dump};
 
-/// What `calls.rs` locks with; the model checker puts its own in place.
+/// The lock of `calls.rs`; the model checker replaces it.
 #[cfg(feature = "threads")]
 mod sync {
     pub(crate) use std::sync::{Arc, Mutex};
@@ -73,21 +73,21 @@ use crate::sys::poller::Poller;
 use context::Core;
 use inbox::Inbox;
 
-/// How many timers one turn fires at most; the rest is due in the next.
+/// The largest number of timers fired in one turn; the rest is due in the next.
 const TIMERS_PER_TURN: usize = 1024;
 
-/// Runs `future` to its end on this thread, and everything it waits for meanwhile.
+/// Runs `future` to its end on this thread, and all tasks that it waits for.
 ///
-/// When it returns, no descriptor or thread of the runtime is left, and no memory but its place in
-/// a table, which the next one takes; only the lookup of a host name and a job in a thread that
-/// nobody waits for any more may still be running, and threads without a job linger for 10 seconds.
-/// A runtime that never waits makes no system call.
+/// When it returns, no descriptor or thread of the runtime is left, and no memory except its entry
+/// in a table, which the next runtime reuses. Only the lookup of a host name and a job on a thread
+/// that no task waits for any more may still run, and threads without a job end after 10 seconds. A
+/// runtime that never waits makes no system call.
 ///
 /// # Panics
 ///
 /// * Inside a task of a runtime: `.await` the future there, or spawn it in a task group.
-/// * If the kernel refuses to let the loop wait (out of descriptors, say) and `future` does not
-///   end although every operation in it got that error.
+/// * If the kernel refuses to let the loop wait (for example out of descriptors) and `future` does
+///   not end although every operation in it got that error.
 ///
 /// # Examples
 ///
@@ -111,7 +111,7 @@ pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
     }
 }
 
-/// Without the words of [`Error`], so that a program that shows none does not carry them.
+/// Not formatted by [`Error`], so that a program that shows no error does not contain that code.
 #[cold]
 fn refuse(what: &str, cause: &io::Error) -> ! {
     panic!("soloio: {what}: {cause}")
@@ -125,13 +125,13 @@ fn refuse_nesting() {
     );
 }
 
-/// A runtime of one's own: to call [`block_on`](Self::block_on) several times, or to drive from
-/// another loop with [`turn`](Self::turn). In a fork make a new one (`docs/fork.md`).
+/// A runtime for several calls of [`block_on`](Self::block_on), or to be driven by another loop
+/// with [`turn`](Self::turn). In a forked process make a new one (`docs/fork.md`).
 ///
 /// # Examples
 ///
 /// A foreign loop waits on the runtime's descriptor with [`next_timeout`](Self::next_timeout), and
-/// calls `turn` when either is due:
+/// calls `turn` when either is ready:
 ///
 /// ```
 /// use soloio::{Runtime, sleep};
@@ -159,8 +159,8 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if the kernel gives no descriptor, or if as many runtimes as can be numbered
-    /// are alive (65,535; 64 where pointers have 32 bits).
+    /// [`Error::Io`] if no descriptor is free, or if the largest number of runtimes are alive
+    /// (65,535; 64 if pointers have 32 bits).
     pub fn new() -> Result<Self> {
         let failed = |cause| Error::io("make", "a runtime", cause);
         let mut runtime = Self::without_poller().map_err(failed)?;
@@ -184,7 +184,7 @@ impl Runtime {
         &self.root
     }
 
-    /// Runs `future` to its end, and the spawned tasks as long as that takes.
+    /// Runs `future` to its end, and the spawned tasks meanwhile.
     ///
     /// # Panics
     ///
@@ -215,7 +215,7 @@ impl Runtime {
         self.core.executor.has_ready(self.root_key) || self.core.has_errands()
     }
 
-    /// Polls woken tasks until none is left, the budget is used, or `main` is done.
+    /// Polls woken tasks until none is left, the budget is spent, or `main` is done.
     fn run<T>(&self, mut main: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
         let executor = &*self.core.executor;
         executor.refill();
@@ -224,7 +224,7 @@ impl Runtime {
         self.core.forget_scopes();
         loop {
             match self.root.step_caught(executor, self.root_key) {
-                // A task of the runtime's own ends with a value.
+                // A task of the runtime itself ends with a value.
                 Step::Polled | Step::Failed(..) => {}
                 Step::Idle | Step::Spent => return Poll::Pending,
                 Step::Body(id, scope) => {
@@ -242,7 +242,7 @@ impl Runtime {
         }
     }
 
-    /// One look at the kernel, the clock and the other threads.
+    /// Polls the kernel, the clock and the other threads once.
     fn wait(&mut self, limit: Option<Nanos>) {
         let deadline = self.sleep_until(limit);
         let (core, inbox) = (&*self.core, &mut self.inbox);
@@ -257,8 +257,8 @@ impl Runtime {
         }
     }
 
-    /// When the wait has to end: 0 for at once, `None` for never. Other threads ring from here on
-    /// if it is not at once.
+    /// Returns the end of the wait: 0 for immediately, `None` for never. Otherwise other threads
+    /// ring from now on.
     fn sleep_until(&mut self, limit: Option<Nanos>) -> Option<Nanos> {
         if self.has_ready() || self.core.has_failed() {
             return Some(0);
@@ -278,8 +278,8 @@ impl Runtime {
         }
     }
 
-    /// Between turns the runtime counts as asleep: whoever wakes a task rings. If one is woken
-    /// already there is no need to: [`next_timeout`](Self::next_timeout) says so.
+    /// Marks the runtime as asleep between turns, so that a wake rings. If a task is already woken
+    /// that is not needed: [`next_timeout`](Self::next_timeout) reports it.
     fn fall_asleep(&mut self) -> Option<Payload> {
         let mut first = None;
         while !self.has_ready() && !self.core.has_failed() {
@@ -297,12 +297,12 @@ impl Runtime {
     }
 }
 
-/// A runtime that is being driven; when that is over, however, it counts as asleep again.
+/// A runtime that is being driven; on drop, in any case, it counts as asleep again.
 struct Awake<'a>(&'a mut Runtime);
 
 impl Drop for Awake<'_> {
     fn drop(&mut self) {
-        // Nobody could notice the bell of a runtime that was not given out.
+        // The bell of a runtime that was not given out would have no effect.
         let guest = self.0.watch.is_some();
         if let Some(payload) = guest.then(|| self.0.fall_asleep()).flatten() {
             if !std::thread::panicking() {
@@ -312,7 +312,7 @@ impl Drop for Awake<'_> {
     }
 }
 
-/// The main future's slot in the root set, freed however `block_on` ends.
+/// The main future's slot in the root set, freed at the end of `block_on` in any case.
 struct Body<'a>(&'a TaskSet);
 
 impl<'a> Body<'a> {
@@ -329,10 +329,11 @@ impl Drop for Body<'_> {
 }
 
 impl Drop for Runtime {
-    /// Drops the spawned tasks with the runtime still entered, then ends it for all other threads.
+    /// Drops the spawned tasks while the runtime is still entered, then closes it for all other
+    /// threads.
     fn drop(&mut self) {
         let panic = context::enter(&self.core, || {
-            // First, so that no thread waits for a call while a task waits for the thread.
+            // First, so that no thread waits for a call while a task waits for that thread.
             let left = self.core.close_errands();
             self.root.teardown().or(left)
         });

@@ -1,11 +1,11 @@
-//! What an operation remembers between two polls: the gate, the claim, the place in a scope.
+//! The state of an operation between two polls: the gate, the claim, the place in a scope.
 //!
-//! A future keeps it for its operation; poll functions are handed one by their caller.
+//! A future stores it for its operation; poll functions get one from their caller.
 //!
 //! ```text
 //!   idle ──Pending, it has to wait──> claimed ──Ready──> idle   (claimed: another one is `Busy`)
 //!    ^                                   └──leave──────────^
-//!    └──Pending, it gives way: nothing is claimed, unless the place keeps its direction
+//!    └──Pending, it yields: nothing is claimed, unless the place keeps its direction
 //! ```
 //!
 //! | field | set | cleared |
@@ -14,7 +14,7 @@
 //! | `enlisted` | when it waits with a waker that is not a task's | at the end, by `leave` |
 //! | `pass` | at the gate | at the end |
 //! | `parked` | when its waker is stored with a source | by a call that succeeds, `leave` |
-//! | `keeps` | by an operation that goes on after a success | by `leave` |
+//! | `keeps` | by an operation that continues after a success | by `leave` |
 
 use std::cell::Cell;
 use std::task::{Context, Poll, ready};
@@ -24,22 +24,22 @@ use super::wait::{Enlisted, Pass};
 use crate::error::{Error, Result};
 use crate::executor::TaskId;
 
-/// What one direction of a stream remembers between two polls; see [`Io`](crate::Io), which holds
-/// two of them.
+/// The state of one direction of a stream between two polls; see [`Io`](crate::Io), which has two
+/// of them.
 ///
 /// A place is used with one stream and in one direction until it is left
 /// ([`leave_receive`](crate::ByteReceiveStream::leave_receive),
-/// [`leave_send`](crate::ByteSendStream::leave_send)). One that is dropped without that leaves its
-/// direction [`Busy`](Error::Busy).
+/// [`leave_send`](crate::ByteSendStream::leave_send)). If it is dropped without that, its direction
+/// stays [`Busy`](Error::Busy).
 #[derive(Debug, Default)]
 pub struct Place {
-    /// The runtime under which its direction is claimed; 0 for none.
+    /// The runtime in which its direction is claimed; 0 for none.
     pub(super) claimed: u64,
     pub(super) enlisted: Enlisted,
     pub(super) pass: Pass,
-    /// A waker of this operation may be with the source.
+    /// The source may have a waker of this operation.
     pub(super) parked: bool,
-    /// It claims its direction before anything else, and holds it until it is left.
+    /// It claims its direction before anything else, and retains it until it is left.
     pub(super) keeps: bool,
 }
 
@@ -52,7 +52,7 @@ impl Claim {
         self.0.get()
     }
 
-    /// Takes the direction for an async block.
+    /// Claims the direction for an async block.
     pub(crate) fn hold(&self) -> Result<Held<'_>> {
         match self.0.replace(true) {
             true => Err(Error::Busy),
@@ -61,7 +61,7 @@ impl Claim {
     }
 }
 
-/// A direction in use by an async block; free again when dropped.
+/// A direction claimed by an async block; released on drop.
 pub(crate) struct Held<'a>(&'a Claim);
 
 impl Drop for Held<'_> {
@@ -71,15 +71,15 @@ impl Drop for Held<'_> {
 }
 
 impl Place {
-    /// True if nothing is under way: there is nothing to leave.
+    /// Returns true if no operation is in progress: there is nothing to leave.
     #[must_use]
     #[inline]
     pub fn is_idle(&self) -> bool {
         self.claimed == 0
     }
 
-    /// A part is done and the rest is to follow: the next poll, which comes before another task
-    /// runs, claims the direction, and it stays claimed until the place is left.
+    /// Called when a part is done and the rest is to follow: the next poll, which comes before
+    /// another task runs, claims the direction, and it stays claimed until the place is left.
     #[inline]
     pub(crate) fn keep(&mut self) {
         self.keeps = true;
@@ -90,15 +90,15 @@ impl Place {
         self.keeps
     }
 
-    /// The gate. Called first at each poll: `Pending` has woken the task already, an error ends
-    /// the operation.
+    /// The gate. Called first in each poll: if it is `Pending` the task is already woken; an error
+    /// ends the operation.
     #[inline]
     pub(crate) fn admit(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<()>> {
         self.pass.admit(core, cx)
     }
 
-    /// The gate of an operation that claims a direction: one that goes on with what it has begun
-    /// claims it first, as another one may run while it gives way. `may` is asked before a claim.
+    /// The gate of an operation that claims a direction. An operation that continues claims it
+    /// first, because another one may run while it yields. `may` is checked before a claim.
     pub(crate) fn begin(
         &mut self,
         core: &Core,
@@ -115,7 +115,7 @@ impl Place {
         Poll::Ready(self.claim(core, claim))
     }
 
-    /// Takes a direction, if it is free or its own.
+    /// Claims a direction, if it is free or its own.
     pub(crate) fn claim(&mut self, core: &Core, claim: &Claim) -> Result<()> {
         if self.claimed == 0 && claim.0.replace(true) {
             return Err(Error::Busy);
@@ -128,7 +128,7 @@ impl Place {
     }
 
     /// The operation, which has claimed its direction, waits for `what`: called after its waker was
-    /// put where it will be called.
+    /// stored.
     pub(crate) fn pend<T>(
         &mut self,
         core: &Core,
@@ -145,7 +145,7 @@ impl Place {
         Poll::Pending
     }
 
-    /// Gives up what it holds of a direction.
+    /// Releases its claim of a direction.
     pub(crate) fn leave(&mut self, claim: &Claim) {
         if self.claimed != 0 {
             self.delist();

@@ -6,7 +6,7 @@
 //! ```text
 //!   CancelScope ── group ─┬─ task ── time limit
 //!                         ├─ task ── shield ── group ── ..
-//!                         └─ (tasks that hold no scope have no node)
+//!                         └─ (tasks without a scope have no node)
 //! ```
 //!
 //! * *Up* leads the parent: an operation is cancelled if a node above it is, with no live shield in

@@ -1,4 +1,4 @@
-//! Limits of a wait for a peer: how long it may take in all, and how long nothing may move.
+//! Limits of a wait for a peer: in total, and without progress.
 
 use std::pin::Pin;
 use std::sync::atomic::AtomicU64;
@@ -10,14 +10,15 @@ use super::sleep::{Sleep, When};
 use crate::error::Result;
 use crate::sys::clock::{self, NEVER, Nanos};
 
-/// How long `close` waits for the peer to take what was sent, and to finish too.
+/// The limits of the time that `close` waits until the peer has received everything and has
+/// finished.
 ///
 /// `close` ends when the peer has acknowledged everything and has ended its own direction. Until
-/// then it discards what the peer sends, because unread bytes would make the kernel reset the
-/// connection and destroy what is on its way. It ends sooner at either limit, and with an error if
-/// bytes are not acknowledged then.
+/// then it discards data from the peer, because unread bytes would make the kernel reset the
+/// connection and drop data in flight. It ends earlier at either limit, and with an error if bytes
+/// are not acknowledged then.
 ///
-/// Limits are whole milliseconds, rounded up, and at most 49 days. Zero does not wait.
+/// Limits are whole milliseconds, rounded up, and at most 49 days. With zero there is no wait.
 ///
 /// # Examples
 ///
@@ -41,9 +42,10 @@ use crate::sys::clock::{self, NEVER, Nanos};
 #[doc(alias = "lingering_close")]
 #[doc(alias = "SO_LINGER")]
 pub struct CloseLimits {
-    /// In all; 30 s by default.
+    /// The limit in total; 30 s by default.
     pub total: Duration,
-    /// Without a byte from the peer and without a byte that it acknowledges; 5 s by default.
+    /// The limit without a byte from the peer and without a byte that it acknowledges; 5 s by
+    /// default.
     pub silence: Duration,
 }
 
@@ -88,17 +90,17 @@ impl SharedLimits {
     }
 }
 
-/// Ends a wait at its limits; polled whenever the wait goes on.
+/// Ends a wait at its limits; polled whenever the wait continues.
 ///
-/// The kernel has no event for "the peer has acknowledged some", so it is asked now and then: a
-/// 256th of the silence after the first wait, then in growing steps, at last five times in it.
+/// The kernel has no event for "the peer has acknowledged some", so it is polled: a 256th of the
+/// silence after the first wait, then in growing steps, finally five times per silence.
 #[derive(Debug)]
 pub(crate) struct Silence {
     silence: Nanos,
     total: Duration,
     end: Nanos,
     step: Nanos,
-    /// When something was last seen to have moved, and what was seen then.
+    /// The time of the last progress, and the value of `moved` then.
     changed: Nanos,
     seen: u64,
     sleep: Option<Sleep>,
@@ -118,7 +120,7 @@ impl Silence {
         }
     }
 
-    /// Ready when a limit is reached. `moved` is a number that changes when something moves.
+    /// Ready when a limit is reached. `moved` is a number that changes with progress.
     pub(crate) fn poll(
         &mut self,
         mut moved: impl FnMut() -> u64,
@@ -133,7 +135,7 @@ impl Silence {
                 }
                 now
             } else {
-                // What has moved is asked at the first step only: most waits are over by then.
+                // Progress is read from the first step on: most waits have ended by then.
                 self.changed = clock::now();
                 self.end = clock::after(self.total);
                 self.changed

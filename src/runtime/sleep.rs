@@ -13,18 +13,18 @@ use crate::executor::{remote::Post, waker};
 use crate::reactor::{Seen, TimerKey};
 use crate::sys::clock::{self, NEVER, Nanos};
 
-/// When to wake.
+/// The time to wake.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum When {
-    /// So long after the first wait.
+    /// A duration after the first wait.
     After(Duration),
-    /// At a moment of the clock.
+    /// At a time of the clock.
     At(Instant),
-    /// At a moment of the loop's clock.
+    /// At a time of the loop's clock.
     Deadline(Nanos),
 }
 
-/// A duration in nanoseconds, if that many can be counted (584 years).
+/// Returns a duration in nanoseconds, if it fits (584 years).
 #[inline]
 fn nanos(duration: Duration) -> Option<Nanos> {
     let seconds = duration.as_secs().checked_mul(1_000_000_000)?;
@@ -35,7 +35,7 @@ impl When {
     #[inline]
     pub(crate) fn deadline(self) -> Nanos {
         match self {
-            // So many that they cannot be counted, such as `Duration::MAX`, are for ever.
+            // A duration that does not fit, such as `Duration::MAX`, has no end.
             Self::After(duration) => match nanos(duration) {
                 Some(nanos) => clock::now().saturating_add(nanos),
                 None => NEVER,
@@ -45,7 +45,7 @@ impl When {
         }
     }
 
-    /// The same for what reads the clock when it first has to wait.
+    /// The same for code that reads the clock when it first has to wait.
     #[inline]
     pub(super) fn limit(self) -> Limit {
         match self {
@@ -59,7 +59,7 @@ impl When {
 }
 
 impl Limit {
-    /// When that is if it first had to wait now.
+    /// Returns the deadline if the first wait began now.
     #[inline]
     pub(super) fn deadline(self, now: impl FnOnce() -> Nanos) -> Nanos {
         match self {
@@ -75,10 +75,10 @@ impl Limit {
 pub(crate) struct Sleep {
     limit: Limit,
     wait: Wait,
-    /// The runtime, once set; else 0. All fields have a value from the start: of an `Option` the
-    /// compiler would copy what was there before, and the processor would wait for that.
+    /// The runtime, once set; else 0. All fields have a value from the start: the compiler would
+    /// copy the uninitialised part of an `Option`, and the processor would stall on that.
     serial: u64,
-    /// The timer in it.
+    /// The timer in that runtime.
     key: TimerKey,
 }
 
@@ -93,7 +93,7 @@ impl Sleep {
         }
     }
 
-    /// Waits for another moment from now on; the timer that is set is moved.
+    /// Waits for another time from now on; a timer that is set is moved.
     #[inline]
     pub(crate) fn reset(&mut self, when: When) {
         self.limit = when.limit();
@@ -110,7 +110,7 @@ impl Sleep {
         }
     }
 
-    /// Removes the timer that is set.
+    /// Removes the timer if it is set.
     #[inline]
     fn cancel(&mut self) {
         if self.serial != 0 {
@@ -147,7 +147,7 @@ impl Sleep {
     fn set(&mut self, core: &Core, cx: &Context<'_>) {
         self.cancel();
         let deadline = self.limit.deadline(clock::now);
-        // Under another runtime it goes on, instead of starting anew.
+        // Under another runtime it continues, instead of starting again.
         self.limit = Limit::At(deadline);
         let waker = cx.waker().clone();
         self.key = core.reactor().timers.insert(deadline, waker);
@@ -171,7 +171,7 @@ impl Drop for Sleep {
     }
 }
 
-/// Removes a timer, at home or from elsewhere.
+/// Removes a timer, of this runtime or another one.
 pub(super) fn cancel(serial: u64, key: TimerKey) {
     let here = context::with_serial(serial, |core| {
         let waker = core.reactor().timers.cancel(key);

@@ -142,7 +142,7 @@ impl<T> WaitQueue<T> {
         self.nodes[place.0].waker.replace(waker)
     }
 
-    /// Calls all in line whose value `which` accepts. The caller must call their wakers. It
+    /// Calls all in line with a value that `which` accepts. The caller must call their wakers. It
     /// allocates, so it is for rare events.
     #[must_use = "the wakers have to be called"]
     pub(crate) fn call_all(&mut self, which: impl Fn(&T) -> bool) -> Vec<Waker> {

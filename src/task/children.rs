@@ -3,21 +3,21 @@
 //! # Why this is sound
 //!
 //! The future that [`task_group`](super::task_group) returns owns its children and polls them
-//! itself, together with the body. So a child lives inside what it borrows from: leaking the
-//! group's future leaks its children and polls them never again; dropping it drops them before
-//! anything they borrow.
+//! itself, together with the body. So a child is inside the scope of the values that it borrows:
+//! leaking the group's future leaks its children, which are then never polled again; dropping it
+//! drops them before the values that they borrow.
 //!
-//! Three things make it hold, and each has a test that fails to compile (or to run) without it:
+//! Three things ensure it, and each has a test that fails to compile (or to run) without it:
 //!
 //! * `'s` of [`TaskGroup`] is *invariant* and chosen by the group's own frame (the body is
-//!   `for<'s>`). What a child borrows must outlive `'s`, so it stands outside the call, in `'env`;
-//!   a local of the body does not.
+//!   `for<'s>`). Values that a child borrows must outlive `'s`, so they are outside the call, in
+//!   `'env`; a local of the body is not.
 //! * A child is stored with its lifetime erased, because a group that is borrowed for `'s` cannot
-//!   have a drop of its own that mentions `'s`. [`Run`](super::run::Run) makes up for that: its
+//!   have a drop of its own that mentions `'s`. [`Run`](super::run::Run) does that instead: its
 //!   drop closes the group and drops body and children *in place*, before the group's cells and
 //!   before `'env`.
-//! * A child's cell is shared with its handle, so it may outlive the group. What is left in it
-//!   then is the result, never the future.
+//! * A child's cell is shared with its handle, so it may outlive the group. Then it contains only
+//!   the result, never the future.
 //!
 //! ```text
 //!   task_group(body) ─ frame: [ set of children | body's future ]      <- one future, polled
@@ -44,10 +44,10 @@ use super::outcome::Outcome;
 use crate::executor::{self, Child, Failed, Head, Payload, Place, State};
 use crate::runtime::context;
 
-/// A child: its future, and beside it what the handle sees.
+/// A child: its future, and the part that the handle uses.
 pub(super) struct TaskCell<F, T, K> {
-    /// Pinned: never moved out, dropped in place. Borrowed only by its set, while it polls or
-    /// drops the future.
+    /// Pinned: never moved out, dropped in place. Borrowed only by its set, while it polls or drops
+    /// the future.
     future: RefCell<Option<F>>,
     value: Cell<Option<T>>,
     head: Head,
@@ -75,7 +75,7 @@ where
         } else {
             ready!(Self::pinned(&mut place).poll(cx))
         };
-        // It is done: dropped where it is, then its outcome is handed over.
+        // It is done: dropped in place, then its result is handed over.
         *place = None;
         drop(place);
         Poll::Ready(self.finish(outcome))
@@ -115,11 +115,11 @@ where
         let future = future.expect("a task that has ended has left its set");
         // SAFETY: the place is that of a cell, which lives in an `Rc` that is never unwrapped, so
         // the future does not move; it leaves its place only by being overwritten, which drops it
-        // where it is.
+        // in place.
         unsafe { Pin::new_unchecked(future) }
     }
 
-    /// The value goes to the handle, the error to the keeper.
+    /// Gives the value to the handle, or the error to the keeper.
     fn finish(&self, outcome: F::Output) -> Result<(), Failed> {
         match outcome.into_result() {
             Ok(value) => {
@@ -139,7 +139,8 @@ where
     }
 }
 
-/// Its handle asked for its end: its operations end with `Cancelled`; then it is dropped.
+/// Polls a task that its handle has cancelled: its operations end with `Cancelled`; then it is
+/// dropped.
 #[cold]
 fn poll_cancelled(child: &dyn Child, cx: &mut Context<'_>) -> Poll<Result<(), Failed>> {
     if let Some(core) = context::current() {
@@ -155,7 +156,7 @@ fn poll_cancelled(child: &dyn Child, cx: &mut Context<'_>) -> Poll<Result<(), Fa
     Poll::Ready(Ok(()))
 }
 
-/// Its poll panicked, which is the keeper's affair: what is left of it is dropped.
+/// Ends a task after a panic of its poll that the keeper takes: the rest of it is dropped.
 #[cold]
 fn broken_off(child: &dyn Child, payload: Payload) -> Result<(), Failed> {
     let none = child.panicked(payload);
@@ -175,7 +176,7 @@ impl<F, T, K> Joinable<T> for TaskCell<F, T, K> {
 }
 
 impl<'s, E> TaskGroup<'s, '_, E> {
-    /// Starts a child whose end is the affair of `keeper`; spawned at `place`.
+    /// Starts a child with `keeper` for its end; spawned at `place`.
     #[inline]
     pub(crate) fn spawn_kept<F, T, K>(
         &'s self,
@@ -192,8 +193,8 @@ impl<'s, E> TaskGroup<'s, '_, E> {
         let child: Rc<dyn Child + 's> = Rc::<TaskCell<_, _, _>>::clone(&cell);
         // SAFETY: only the lifetime changes. The set is private to this group, which is private to
         // `task_group_with`: there `Run` drops every child's future in place before `'s` ends, on
-        // each way out; a frame that is leaked polls nothing any more. What may live longer is the
-        // cell with a result and a keeper in it, and only inside a handle, which has `'s` in it.
+        // each way out; a frame that is leaked polls nothing any more. Only the cell with a result
+        // and a keeper in it may live longer, and only inside a handle, which has `'s` in it.
         let child: Rc<dyn Child + 'static> = unsafe { std::mem::transmute(child) };
         self.set.insert(child, place);
         TaskHandle::new(cell, place)

@@ -1,8 +1,8 @@
 //! One loop per core: the same body on several threads, each with a runtime of its own.
 //!
 //! The threads are scoped, so the body may borrow from around the call, and nothing outlives it.
-//! What they share is one bit each way: "asked to stop", which the bodies look at when they like,
-//! and "one has failed", which ends the others. Neither is touched while a connection is served.
+//! They share one bit each way: "stop requested", which the bodies may wait for, and "one has
+//! failed", which ends the others. Neither is accessed while a connection is served.
 
 use std::any::Any;
 use std::fmt;
@@ -20,33 +20,33 @@ use crate::error::{Error, Failure, Result};
 use crate::runtime::block_on;
 use crate::sync::ThreadEvent;
 
-/// Runs `body` on each of `threads` threads, with a runtime of its own on each, and returns what
-/// they ended with, in the order of [`Core::index`].
+/// Runs `body` on each of `threads` threads, each with its own runtime, and returns the results in
+/// the order of [`Core::index`].
 ///
-/// For servers that need more than one core: each loop listens on the same port
-/// ([`reuse_port`](crate::net::CreateTcpListener::reuse_port)), the kernel spreads the connections,
-/// and a connection stays on the loop that accepted it. Or each loop accepts on a duplicate of one
-/// listener: on Linux a client then wakes one loop that sleeps, in turn. Nothing is shared but what
-/// the body borrows, which has to be `Sync`. One of the threads is the caller's. They are not tied
-/// to processors; `std::thread::available_parallelism` tells how many are of use.
+/// It is for servers that need more than one core: each loop listens on the same port
+/// ([`reuse_port`](crate::net::CreateTcpListener::reuse_port)), the kernel distributes the
+/// connections, and a connection stays on the loop that accepted it. Or each loop accepts on a
+/// duplicate of one listener: on Linux a client then wakes one sleeping loop, in turn. Only values
+/// that the body borrows are shared; they have to be `Sync`. One of the threads is the caller's.
+/// They are not pinned to processors; `std::thread::available_parallelism` returns a useful number.
 ///
 /// The first error cancels all others, as in a task group, and is the result (the first that is not
-/// a cancel's, if there is one). To end in order,
-/// [`Core::stop`] asks all of them to, and [`Core::stopped`] is where they hear of it.
+/// a cancel's, if there is one). For a regular end, [`Core::stop`] requests all to stop, and
+/// [`Core::stopped`] waits for that.
 ///
 /// # Errors
 ///
-/// The first error of a body. No threads at all are `InvalidInput`; [`Error::Io`] if a thread
-/// cannot be started.
+/// The first error of a body. `InvalidInput` for zero threads; [`Error::Io`] if a thread cannot be
+/// started.
 ///
 /// # Panics
 ///
-/// With the panic of a body, when the others have ended. Inside a task of a runtime.
+/// With the panic of a body, when the others have ended; and inside a task of a runtime.
 ///
 /// # Examples
 ///
-/// Two loops on one port. All listeners are made before any of them accepts: one that is bound but
-/// not served would get its share of the connections all the same.
+/// Two loops on one port. All listeners are made before any of them accepts, because a listener
+/// that is bound but not served would still get its share of the connections.
 ///
 /// ```
 /// use soloio::{Result, block_on, connect_tcp, create_tcp_listener, per_core};
@@ -94,7 +94,7 @@ where
     per_core_with::<_, _, _, Error>(threads, body)
 }
 
-/// [`per_core`] with an error type of one's own.
+/// [`per_core`] with an error type of your own.
 ///
 /// # Errors
 ///
@@ -147,7 +147,7 @@ where
             }
         }
         let first = run(0);
-        // A panic of theirs is a failure, noted by themselves.
+        // A panic of theirs is a failure, which they record themselves.
         let others = others
             .into_iter()
             .map(|thread| thread.join().ok().flatten());
@@ -169,7 +169,7 @@ fn not_started(index: usize, cause: io::Error) -> Error {
 /// The loops of one call.
 struct Loops<E> {
     shared: Arc<Shared>,
-    /// The failure that counts; true if it is an error of a cancel.
+    /// The failure that is the result; true if it is an error of a cancel.
     failure: Mutex<Option<(bool, Fault<E>)>>,
 }
 
@@ -178,7 +178,7 @@ impl<E: Failure> Loops<E> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One loop from its start to its end; `None` if it, or another, failed.
+    /// Runs one loop from its start to its end; returns `None` if it, or another, failed.
     fn run<T, O, B>(&self, index: usize, body: &B) -> Option<T>
     where
         B: AsyncFn(&Core) -> O,
@@ -202,7 +202,8 @@ impl<E: Failure> Loops<E> {
         None
     }
 
-    /// The first failure counts, but none of a cancel if there is another; it ends the others.
+    /// Records a failure, and ends the others. The first one is the result, but a cancel's is
+    /// replaced by another.
     fn fail(&self, fault: Fault<E>) {
         let cancels = matches!(&fault, Fault::Error(error) if error.is_cancelled());
         let other = {
@@ -217,15 +218,15 @@ impl<E: Failure> Loops<E> {
     }
 }
 
-/// Polls `body` until it is done; when another core has failed it is cancelled. `None`: it was
-/// dropped then.
+/// Polls `body` until it is done, and cancels it when another core has failed. Returns `None` if it
+/// was dropped.
 async fn unless_failed<F: Future>(core: &Core, body: F) -> Option<F::Output> {
     let scope = CancelScope::new();
     let mut body = pin!(scope.run(body));
     let failed = &core.shared.failed;
     let (mut place, mut known) = (failed.place(), None::<Waker>);
     poll_fn(|cx| {
-        // All cores share the lock of the event: it is taken for another waker only.
+        // All cores share the lock of the event: it is taken only for another waker.
         let is_known = known
             .as_ref()
             .is_some_and(|known| known.will_wake(cx.waker()));
@@ -240,32 +241,32 @@ async fn unless_failed<F: Future>(core: &Core, body: F) -> Option<F::Output> {
     .await
 }
 
-/// What one loop knows of itself and the others; see [`per_core`].
+/// The view of one loop of itself and the others; see [`per_core`].
 pub struct Core {
     index: usize,
     shared: Arc<Shared>,
 }
 
 impl Core {
-    /// Which of the loops this is: 0 (the one on the caller's thread) and up.
+    /// The index of this loop: 0 (the one on the caller's thread) and up.
     #[must_use]
     pub fn index(&self) -> usize {
         self.index
     }
 
-    /// How many there are.
+    /// The number of loops.
     #[must_use]
     pub fn count(&self) -> usize {
         self.shared.count
     }
 
-    /// Asks all loops to stop: [`stopped`](Self::stopped) is over, on all of them and for good.
+    /// Requests all loops to stop: [`stopped`](Self::stopped) returns on all of them, permanently.
     pub fn stop(&self) {
         self.shared.stop.set();
     }
 
-    /// Waits until one of them was asked to stop; at once if that was before. What
-    /// [`Serve::shutdown`](crate::Serve::shutdown) takes.
+    /// Waits until a stop is requested; returns at once if that was before. It fits as an argument
+    /// of [`Serve::shutdown`](crate::Serve::shutdown).
     ///
     /// # Errors
     ///
@@ -279,7 +280,7 @@ impl Core {
         async move { stop.wait_as(&"the cores to be stopped").await }
     }
 
-    /// A handle with which another thread, such as one that waits for signals, can
+    /// Returns a handle with which another thread, such as one that waits for signals, can
     /// [`stop`](Self::stop) the loops.
     #[must_use]
     pub fn stop_handle(&self) -> StopHandle {
@@ -302,12 +303,12 @@ impl fmt::Debug for Core {
 pub struct StopHandle(ThreadEvent);
 
 impl StopHandle {
-    /// Asks all loops to stop, as [`Core::stop`] does. Nothing happens if they have ended.
+    /// Requests all loops to stop, as [`Core::stop`] does. No effect if they have ended.
     pub fn stop(&self) {
         self.0.set();
     }
 
-    /// True once they were asked to.
+    /// Returns true once a stop was requested.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.0.is_set()
@@ -322,13 +323,13 @@ impl fmt::Debug for StopHandle {
     }
 }
 
-/// How a loop ended that takes the others along.
+/// A failure of a loop, which ends the others.
 enum Fault<E> {
     Error(E),
     Panic(Box<dyn Any + Send>),
 }
 
-/// What all loops of one call share, whatever they end with.
+/// The part that all loops of one call share, for any result type.
 struct Shared {
     count: usize,
     stop: ThreadEvent,

@@ -1,4 +1,4 @@
-//! How a group is cancelled, and where the errors of its tasks go.
+//! The cancel of a group, and the errors of its tasks.
 
 use std::cell::{Cell, RefCell};
 
@@ -9,7 +9,7 @@ use crate::executor::{SetKey, waker};
 use crate::runtime::context::{self, Core};
 use crate::runtime::scopes::ScopeKey;
 
-/// What a group and what polls it know of its end.
+/// The state of a group's end, shared with the code that polls it.
 pub(super) struct Ending {
     /// The runtime that it was polled in, and its scope there.
     pub(super) home: Cell<(u64, ScopeKey)>,
@@ -24,7 +24,7 @@ impl Ending {
         }
     }
 
-    /// The group is polled in this runtime: finds its scope there, or makes it.
+    /// Called when the group is polled in this runtime: finds its scope there, or makes it.
     pub(super) fn enter(&self, core: &Core, set: SetKey) {
         let (serial, mut scope) = self.home.get();
         if serial != core.serial() {
@@ -40,7 +40,7 @@ impl Ending {
         }
     }
 
-    /// The group will not be polled again, or not there: its scope ends.
+    /// Called when the group will not be polled again, or not there: ends its scope.
     pub(super) fn leave(&self) {
         let (serial, scope) = self.home.take();
         if scope == 0 {
@@ -59,29 +59,29 @@ impl Ending {
 
 /// The errors of a group's tasks, each in its place.
 pub(super) struct Errors<'env, E> {
-    /// That of the task that has just failed.
+    /// The error of the task that has just failed.
     pub(super) latest: Cell<Option<E>>,
-    /// What ended the group.
+    /// The error that ended the group.
     first: Cell<Option<E>>,
-    /// That of a child that ended because something around the group is cancelled.
+    /// The error of a child that ended because a scope around the group is cancelled.
     told: Cell<Option<E>>,
-    /// Where those after the first one go.
+    /// The place of the errors after the first one.
     others: Cell<Option<&'env RefCell<Vec<E>>>>,
 }
 
-/// Where the latest error goes, or what is an error by itself.
+/// The place of the latest error, or an error without a task.
 pub(super) enum Keep {
     First,
     Told,
     Other,
     Nowhere,
-    /// The group was polled outside a runtime: what ended it.
+    /// The group was polled outside a runtime, which ended it.
     NoRuntime,
-    /// The group was dropped for a cancel: what ended it.
+    /// The group was dropped because of a cancel, which ended it.
     Cancelled,
 }
 
-/// [`Errors`] with the type of the errors forgotten.
+/// [`Errors`] with an erased error type.
 pub(super) trait KeepErrors {
     fn keep(&self, how: Keep);
 }
@@ -96,8 +96,8 @@ impl<E> Errors<'_, E> {
         }
     }
 
-    /// The error that the group ends with. What a child could not finish, the whole could not,
-    /// even if the body could.
+    /// Returns the error that the group ends with. If a child was cut off, so is the group, even if
+    /// its body was not.
     pub(super) fn end(&self) -> Option<E> {
         self.first.take().or_else(|| self.told.take())
     }
@@ -125,11 +125,11 @@ impl<E: Failure> KeepErrors for Errors<'_, E> {
 }
 
 impl<'env, E> TaskGroup<'_, 'env, E> {
-    /// Cancels the body and every child, also those spawned from now on: their operations end
-    /// with [`Error::Cancelled`](crate::Error::Cancelled); what is still pending after that is
+    /// Cancels the body and every child, also those spawned from now on: their operations end with
+    /// [`Error::Cancelled`](crate::Error::Cancelled); those that are still pending after that are
     /// dropped.
     ///
-    /// The group's result is then what its body ends with, or the first error that is not the
+    /// The group's result is then the result of its body, or the first error that is not the
     /// cancel's: clean-up that failed.
     pub fn cancel(&self) {
         if self.ending.cancelled.replace(true) {
@@ -142,13 +142,13 @@ impl<'env, E> TaskGroup<'_, 'env, E> {
         }
     }
 
-    /// Keeps the errors that come after the first one, which is the group's result: those of
-    /// siblings that failed as well, or while they were cleaning up. Without this they are dropped.
-    /// An error of a cancel says nothing new, and is not kept.
+    /// Collects the errors that come after the first one, which is the group's result: those of
+    /// siblings that failed as well, also during clean-up. Without this they are dropped. An error
+    /// of a cancel is never collected.
     ///
     /// # Panics
     ///
-    /// Polling the group does, if `others` is borrowed when an error comes: hold no borrow of it
+    /// Polling the group panics if `others` is borrowed when an error comes: hold no borrow of it
     /// across a wait.
     ///
     /// # Examples

@@ -26,11 +26,11 @@ fn poll_finished(head: &Head, wait: &mut Wait, cx: &Context<'_>) -> Poll<Result<
     })
 }
 
-/// A task's cell, seen by its handle.
+/// A task's cell, in the form for its handle.
 pub(super) trait Joinable<T> {
     fn head(&self) -> &Head;
 
-    /// The value, once.
+    /// Returns the value, once.
     fn take_value(&self) -> Option<T>;
 }
 
@@ -60,25 +60,25 @@ impl<'s, T> TaskHandle<'s, T> {
     }
 
     /// Cancels the task: its operations end with [`Error::Cancelled`], so that it unwinds and may
-    /// clean up in a [`shield`](crate::shield); what is still pending after that is dropped. A task
-    /// that has not run yet runs to its first operation, as in a group that is cancelled. A
-    /// [`Error::Cancelled`] that it ends with is no error of its group's; any other one is. Nothing
-    /// happens if it has ended already.
+    /// clean up in a [`shield`](crate::shield); if it is still pending after that it is dropped. A
+    /// task that has not run yet runs to its first operation, as in a group that is cancelled. An
+    /// [`Error::Cancelled`] that it ends with is no error of its group; any other one is. No effect
+    /// if it has already ended.
     pub fn cancel(&self) {
         let head = self.cell.head();
         if !head.cancel() {
             return;
         }
         let id = head.task();
-        // Told to its operations at once if it is this task that is running, or one around it.
+        // Its operations are notified at once if this task is running, or one inside it.
         if let Some(core) = context::current() {
             core.cancel_task(id);
         }
         id.wake();
     }
 
-    /// Gives the task a name, which a [`dump`](fn@crate::dump) shows if the task's runtime runs
-    /// when this is called.
+    /// Gives the task a name, which a [`dump`](fn@crate::dump) shows if this is called while the
+    /// task's runtime runs.
     ///
     /// # Examples
     ///
@@ -101,28 +101,29 @@ impl<'s, T> TaskHandle<'s, T> {
         self
     }
 
-    /// The name it was given with this handle.
+    /// The name that was set with this handle.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
-    /// Where in the program the task was spawned.
+    /// The place in the program where the task was spawned.
     #[must_use]
     pub fn spawned_at(&self) -> &'static Location<'static> {
         self.place
     }
 
-    /// Waits until the task has ended, one way or another, and leaves its value where it is: to
-    /// await the handle gives it.
+    /// Waits until the task has ended, with any result, and leaves its value in place: await the
+    /// handle to get it.
     ///
     /// # Errors
     ///
-    /// [`Error::Cancelled`] if who waits is cancelled; [`Error::NoRuntime`] outside a runtime.
+    /// [`Error::Cancelled`] if the waiting task is cancelled; [`Error::NoRuntime`] outside a
+    /// runtime.
     ///
     /// # Cancel safety
     ///
-    /// Nothing has happened.
+    /// Dropping the future has no other effect than to end the wait.
     ///
     /// # Examples
     ///
@@ -141,13 +142,13 @@ impl<'s, T> TaskHandle<'s, T> {
         poll_fn(|cx| poll_finished(self.cell.head(), &mut wait, cx)).await
     }
 
-    /// True when the task has ended, one way or another.
+    /// Returns true if the task has ended, with any result.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.cell.head().is_finished()
     }
 
-    /// The error of a task that has not said that it is ready, and will not.
+    /// The error of a task that was not reported ready, and will not be.
     #[cold]
     pub(super) fn not_ready(&self) -> Error {
         match self.cell.head().state() {
@@ -161,7 +162,7 @@ impl<'s, T> TaskHandle<'s, T> {
     }
 }
 
-/// The error of a task that has no value to give.
+/// The error of a task without a value.
 #[cold]
 fn without(state: State, name: Option<&str>, place: Place) -> Error {
     let reason = match state {
@@ -184,7 +185,7 @@ fn failed(reason: &'static str, name: Option<&str>, spawned_at: Place) -> Error 
 
 impl<T> Future for TaskHandle<'_, T> {
     /// The task's value. [`Error::Cancelled`] if it was cancelled; [`Error::TaskFailed`] if it
-    /// ended with an error (which is the group's), panicked, or if its value was taken already.
+    /// ended with an error (which is the group's), panicked, or if its value was already taken.
     type Output = Result<T>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {

@@ -8,17 +8,17 @@ use super::race::{order, sealed::Sealed};
 use crate::sys::beside::{Beside, together};
 use crate::sys::fields::Fields;
 
-/// Runs several futures in this task until all are done, and gives their outputs in order.
+/// Runs several futures in this task until all are done, and returns their outputs in order.
 ///
-/// Takes a tuple of two to eight futures, which may differ, or an array or a `Vec` of futures of
-/// one type. A future that is done is dropped at once, so what it holds is free for others. Each
-/// is looked at whenever one of them is woken, none first; for more than a handful, and for those
-/// that are to be cancelled one by one, use a [`task_group`](crate::task_group). Those of an array
-/// or a `Vec` are boxed.
+/// It takes a tuple of two to eight futures, which may differ, or an array or a `Vec` of futures of
+/// one type. A future that is done is dropped at once, so its locks and places are free for others.
+/// All are polled whenever one of them is woken, in a varying order; for more than a few, and to
+/// cancel them one by one, use a [`task_group`](crate::task_group). Futures of an array or a `Vec`
+/// are boxed.
 ///
 /// # Cancel safety
 ///
-/// That of the futures, which are dropped with it; outputs that are there already are dropped.
+/// That of the futures, which are dropped with it; outputs that are already there are dropped.
 ///
 /// # Examples
 ///
@@ -39,14 +39,15 @@ pub fn join<J: Join>(futures: J) -> impl Future<Output = J::Output> {
     futures.run()
 }
 
-/// The same for futures that may fail: the first error ends it, and drops the other futures before
-/// this returns.
+/// The same for futures that may fail: the first error ends it, and the other futures are dropped
+/// before this returns.
 ///
-/// All errors are of one type. If several futures fail at once, one of their errors is given.
+/// All errors have one type. If several futures fail in the same poll, one of their errors is
+/// returned.
 ///
 /// # Errors
 ///
-/// The first one of the futures'.
+/// The first error of the futures.
 ///
 /// # Cancel safety
 ///
@@ -69,12 +70,12 @@ pub fn try_join<J: TryJoin>(futures: J) -> impl Future<Output = Result<J::Output
     futures.run()
 }
 
-/// What [`join`] takes: tuples of two to eight futures, arrays and `Vec`s of futures.
+/// The argument of [`join`]: tuples of two to eight futures, arrays and `Vec`s of futures.
 pub trait Join: Sealed {
     /// The outputs, in order.
     type Output;
 
-    /// The join itself; [`join`] is the way to it.
+    /// The join itself; call [`join`] instead.
     ///
     /// # Cancel safety
     ///
@@ -83,14 +84,14 @@ pub trait Join: Sealed {
     fn run(self) -> impl Future<Output = Self::Output>;
 }
 
-/// What [`try_join`] takes: the same, of futures that give a `Result`.
+/// The argument of [`try_join`]: the same, of futures that return a `Result`.
 pub trait TryJoin: Sealed {
     /// The values, in order.
     type Output;
     /// The error of all of them.
     type Error;
 
-    /// The join itself; [`try_join`] is the way to it.
+    /// The join itself; call [`try_join`] instead.
     ///
     /// # Cancel safety
     ///
@@ -99,7 +100,7 @@ pub trait TryJoin: Sealed {
     fn run(self) -> impl Future<Output = Result<Self::Output, Self::Error>>;
 }
 
-/// A future, `None` when it is done, and beside it the output.
+/// A future, `None` when it is done, and its output beside it.
 type Part<F> = Beside<Option<F>, Option<<F as Future>::Output>>;
 
 fn part<F: IntoFuture>(future: F) -> Part<F::IntoFuture> {
@@ -107,7 +108,7 @@ fn part<F: IntoFuture>(future: F) -> Part<F::IntoFuture> {
 }
 
 impl<F: Future> Part<F> {
-    /// Polls it if it is not done; true when it is.
+    /// Polls it if it is not done; returns true if it is.
     fn look(self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool {
         let (mut future, output) = self.parts();
         if let Some(left) = future.as_mut().as_pin_mut() {
@@ -127,7 +128,7 @@ impl<F: Future> Part<F> {
 }
 
 impl<F: Future<Output = Result<T, E>>, T, E> Part<F> {
-    /// The same, but gives the error that it has ended with.
+    /// The same, but returns the error that it has ended with.
     fn try_look(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Result<bool, E> {
         let done = self.as_mut().look(cx);
         let (_, output) = self.parts();

@@ -1,4 +1,4 @@
-//! Says whose affair a task's end is: where its error goes, and whether its panic goes on.
+//! Decides where a task's error goes, and whether its panic is resumed.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -6,23 +6,23 @@ use std::convert::Infallible;
 use crate::error::Failure;
 use crate::executor::{Failed, Payload};
 
-/// Stands beside a task, in its cell.
+/// The receiver of a task's end, stored in its cell.
 pub(crate) trait Keeper {
     /// The error that the task may end with.
     type Error;
 
-    /// Whether panics are caught for it. Where not, nothing of that is on the stack: groups may be
-    /// nested a thousand deep.
+    /// Whether panics are caught for it. Otherwise no catch frame is on the stack, because groups
+    /// may be nested a thousand deep.
     const CATCHES: bool;
 
     /// Takes the task's error.
     fn fail(&self, error: Self::Error) -> Failed;
 
-    /// Takes the panic of the task's poll or drop, or gives it back: then it goes on.
+    /// Takes the panic of the task's poll or drop, or returns it to be resumed.
     fn panicked(&self, payload: Payload) -> Option<Payload>;
 }
 
-/// A task of the runtime itself, which ends with a value. Its panic goes on.
+/// For a task of the runtime itself, which ends with a value. Its panic is resumed.
 impl Keeper for () {
     type Error = Infallible;
     const CATCHES: bool = false;
@@ -36,7 +36,7 @@ impl Keeper for () {
     }
 }
 
-/// A task of a group: here is the place for its error. Its panic goes on, and ends the group.
+/// For a task of a group: the place for its error. Its panic is resumed, and ends the group.
 impl<E: Failure> Keeper for &Cell<Option<E>> {
     type Error = E;
     const CATCHES: bool = false;

@@ -1,22 +1,22 @@
-//! Tasks that borrow: groups that own their children, time limits, and giving way.
+//! Tasks that borrow: groups that own their children, time limits, and yielding.
 //!
-//! | file | what it holds |
+//! | file | content |
 //! |---|---|
 //! | `children.rs` | a child's future in its cell; the one lifetime erasure |
 //! | `cores.rs` | `per_core`: one loop on each of several threads |
-//! | `group.rs` | `task_group`: children that borrow what is outside the call |
-//! | `ending.rs` | how a group is cancelled, and where the errors of its tasks go |
+//! | `group.rs` | `task_group`: children that borrow values outside the call |
+//! | `ending.rs` | the cancel of a group, and the places of its errors |
 //! | `handle.rs` | `TaskHandle`: a child's result |
 //! | `join.rs` | `join`, `try_join`: several futures in one task, until all are done |
-//! | `keeper.rs` | where a task's error goes, and whose affair its panic is |
+//! | `keeper.rs` | decides where a task's error goes, and whether its panic is resumed |
 //! | `race.rs` | `race`: several futures in one task, until the first is done |
-//! | `outcome.rs` | what a child may end with |
+//! | `outcome.rs` | the types that a task may end with |
 //! | `rejected.rs` | programs that must not compile (documentation tests) |
 //! | `root.rs` | `Runtime::spawn` |
 //! | `run.rs` | polls a group until all have ended, and drops what is left |
 //! | `scope.rs` | `CancelScope`, `shield` |
 //! | `start.rs` | `TaskGroup::start`: waits until a child is ready |
-//! | `timeout.rs` | `fail_after`, `move_on_after`, and the same with a moment |
+//! | `timeout.rs` | `fail_after`, `move_on_after`, and the same with a point in time |
 
 mod children;
 #[cfg(feature = "cores")]
@@ -67,7 +67,7 @@ use crate::runtime::wait::Wait;
 ///
 /// # Cancel safety
 ///
-/// Nothing happens but the giving way.
+/// Dropping the future has no other effect than to end the wait.
 ///
 /// # Examples
 ///

@@ -1,10 +1,10 @@
-//! What a task may end with: `()` or a `Result`.
+//! The types that a task may end with: `()` or a `Result`.
 
 use crate::error::Result;
 
 /// The end of a child of a task group, or of a connection's handler: `()` or `Result<T, E>`.
 ///
-/// One implementation for each, so that an unannotated `Ok(())` infers its error type.
+/// There is one implementation for each, so that an unannotated `Ok(())` infers its error type.
 #[diagnostic::on_unimplemented(
     message = "a task ends with `()` or `Result<_, {E}>`, not `{Self}`",
     note = "a plain value: end with `Ok(value)`",
@@ -13,10 +13,10 @@ use crate::error::Result;
     note = "an endless loop: annotate it, `async |c| -> Result<()> {{ loop {{ .. }} }}`"
 )]
 pub trait Outcome<E>: sealed::Sealed {
-    /// What it yields when all went well.
+    /// The value of a success.
     type Value;
 
-    /// The same as a result.
+    /// Converts it to a result.
     fn into_result(self) -> Result<Self::Value, E>;
 }
 

@@ -1,8 +1,8 @@
-//! `race`: several futures at once, of which the first to be done counts.
+//! `race`: several futures at once, until the first is done.
 //!
-//! No future is favoured: each look begins with another one. Where it begins comes from a sequence
-//! that is spread evenly for every number of futures, also if several races take turns in it; a
-//! plain count would always give the same start to each of two races in one loop.
+//! No future is favoured: each poll begins with another one. The start comes from a sequence that
+//! is spread evenly for every number of futures, also if several races take turns in it; with a
+//! plain counter, two races in one loop would each always have the same start.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -14,18 +14,18 @@ use crate::sys::fields::Fields;
 
 /// Runs several futures in this task until one is done; the others are dropped before this returns.
 ///
-/// Takes a tuple of two to eight futures, which may differ, and gives a [`Winner`]; or an array or
-/// a `Vec` of futures of one type, and gives the place and the output. Whatever is done first wins,
-/// an error too. If several are done, none is favoured.
+/// It takes a tuple of two to eight futures, which may differ, and returns a [`Winner`]; or an
+/// array or a `Vec` of futures of one type, and returns the index and the output. The first that is
+/// done wins, also with an error. If several are done, none is favoured.
 ///
-/// It owns its futures, so that what they have claimed (a place in line, a lock that was handed
-/// over) is given back when the race is decided. A race between futures that live on, by
-/// `&mut future`, is a trap: whatever such a future was handed it keeps, although nobody polls it,
-/// and everybody else waits for ever. That is *futurelock*, see [`sync`](crate::sync). Instead of
-/// that, spawn a task, which is polled all the time, and race for its handle.
+/// It owns its futures, so that their claims (a place in line, a lock that was handed over) are
+/// released when the race is decided. A race between futures that live longer, by `&mut future`, is
+/// dangerous: such a future keeps whatever it was handed, although it is not polled, and all others
+/// wait forever. That is *futurelock*, see [`sync`](crate::sync). Spawn a task instead, which is
+/// always polled, and race for its handle.
 ///
-/// Each future is looked at whenever one of them is woken; for more than a handful, and for those
-/// that are to go on, use a [`task_group`](crate::task_group). Those of an array or a `Vec` are
+/// All futures are polled whenever one of them is woken; for more than a few, and for futures that
+/// have to continue, use a [`task_group`](crate::task_group). Futures of an array or a `Vec` are
 /// boxed. A race of none never ends.
 ///
 /// # Cancel safety
@@ -57,12 +57,12 @@ pub fn race<R: Race>(futures: R) -> impl Future<Output = R::Output> {
     futures.run()
 }
 
-/// What [`race`] takes: tuples of two to eight futures, arrays and `Vec`s of futures.
+/// The argument of [`race`]: tuples of two to eight futures, arrays and `Vec`s of futures.
 pub trait Race: sealed::Sealed {
-    /// What the race gives.
+    /// The result of the race.
     type Output;
 
-    /// The race itself; [`race`] is the way to it.
+    /// The race itself; call [`race`] instead.
     ///
     /// # Cancel safety
     ///
@@ -71,7 +71,7 @@ pub trait Race: sealed::Sealed {
     fn run(self) -> impl Future<Output = Self::Output>;
 }
 
-/// Which future of a tuple won a [`race`], with its output. There are as many cases as futures.
+/// The future of a tuple that won a [`race`], with its output. It has as many cases as futures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Winner<
     A,
@@ -101,16 +101,16 @@ pub enum Winner<
     Eighth(H),
 }
 
-/// Keeps the set of what can be raced and joined ours to extend.
+/// Prevents implementations outside of this crate.
 pub(super) mod sealed {
-    /// Nobody else can name it.
+    /// It cannot be named outside of this crate.
     pub trait Sealed {}
 }
 
-/// Where a look at `count` futures begins.
+/// Returns the index to begin a poll of `count` futures with.
 pub(super) fn start(count: usize) -> usize {
-    /// The golden ratio as a part of 2^64: its multiples are spread evenly, whichever of them one
-    /// gets to see.
+    /// The golden ratio as a fraction of 2^64: its multiples are spread evenly, also any regular
+    /// subset of them.
     const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
     thread_local! {
         static AT: Cell<u64> = const { Cell::new(0) };
@@ -123,7 +123,7 @@ pub(super) fn start(count: usize) -> usize {
     usize::try_from(scaled >> 64).expect("less than the count")
 }
 
-/// The places of `count` futures in the order in which they are looked at this time.
+/// Returns the indices of `count` futures in the order of this poll.
 pub(super) fn order(count: usize) -> impl Iterator<Item = usize> {
     let start = start(count);
     (start..count).chain(0..start)
@@ -211,7 +211,7 @@ mod tests {
     fn every_start_is_as_frequent_as_the_others() {
         for count in 1..=8 {
             for races in 1..=8_usize {
-                // Only one of so many races that take turns is looked at.
+                // Only one of `races` races that take turns is counted.
                 let mut seen = vec![0; count];
                 for _ in 0..10_000 {
                     for _ in 1..races {

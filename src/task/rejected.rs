@@ -1,12 +1,12 @@
-//! Programs that must not compile, each beside a twin that differs in one line and does.
+//! Programs that must not compile, each beside one that differs in one line and does.
 //!
-//! Only `cargo test --doc` sees this file. Stable compilers check that the first of each pair
-//! fails; with `RUSTC_BOOTSTRAP=1` they also check that it fails for the reason given. Errors of
+//! Only `cargo test --doc` uses this file. Stable compilers check that the first of each pair
+//! fails; with `RUSTC_BOOTSTRAP=1` they also check that it fails for the given reason. Errors of
 //! lifetimes alone have no number.
 
 #![cfg(doctest)]
 
-/// A child borrows a local of the body, which would be gone before the child.
+/// A child borrows a local of the body, which is dropped before the child.
 ///
 /// ```compile_fail,E0373
 /// soloio::block_on(soloio::task_group(async |group| {
@@ -23,7 +23,7 @@
 /// ```
 mod borrows_a_local_of_the_body {}
 
-/// The same through a reference, so that no `move` helps; this is what invariance of `'s` is for.
+/// The same through a reference, so that `move` does not help; the invariance of `'s` prevents it.
 ///
 /// ```compile_fail,E0597
 /// soloio::block_on(soloio::task_group(async |group| {
@@ -64,7 +64,7 @@ mod borrows_a_local_of_the_body_by_reference {}
 /// ```
 mod borrows_a_loop_variable {}
 
-/// A child borrows what is dropped before the group is awaited.
+/// A child borrows a value that is dropped before the group is awaited.
 ///
 /// ```compile_fail,E0505
 /// let data = vec![1, 2, 3];
@@ -85,7 +85,7 @@ mod borrows_a_loop_variable {}
 /// ```
 mod borrows_what_is_dropped_first {}
 
-/// A group outlives what its children borrow.
+/// A group outlives the values that its children borrow.
 ///
 /// ```compile_fail,E0597
 /// let group = {
@@ -108,7 +108,7 @@ mod borrows_what_is_dropped_first {}
 /// ```
 mod outlives_what_is_borrowed {}
 
-/// Two children change the same place.
+/// Two children change the same value.
 ///
 /// ```compile_fail,E0499
 /// let mut n = 0;
@@ -128,7 +128,7 @@ mod outlives_what_is_borrowed {}
 /// ```
 mod two_children_change_one_place {}
 
-/// The body changes what a child has borrowed.
+/// The body changes a value that a child has borrowed.
 ///
 /// ```compile_fail,E0506
 /// let mut n = 0;
@@ -162,7 +162,7 @@ mod changes_what_a_child_borrows {}
 /// ```
 mod a_handle_escapes {}
 
-/// A handle is put into something that lives longer.
+/// A handle is put into a value that lives longer.
 ///
 /// ```compile_fail
 /// let mut kept = None;
@@ -196,7 +196,7 @@ mod a_handle_is_kept {}
 /// ```
 mod a_group_escapes {}
 
-/// A child of the outer group borrows what belongs to the inner one's surroundings.
+/// A child of the outer group borrows a value from the surroundings of the inner one.
 ///
 /// ```compile_fail,E0597
 /// use soloio::{Result, block_on, task_group};
@@ -321,7 +321,7 @@ mod a_child_ends_with_a_plain_value {}
 /// ```
 mod a_handler_ends_with_another_error {}
 
-/// An error type does not tell which of its values is a cancel's.
+/// An error type does not report which of its values is a cancel's.
 ///
 /// ```compile_fail,E0277
 /// struct Mine(soloio::Error);

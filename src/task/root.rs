@@ -13,11 +13,11 @@ use crate::runtime::Runtime;
 use crate::sys::beside::together;
 
 impl Runtime {
-    /// Starts a task that lives as long as the runtime; it runs in
-    /// [`turn`](Runtime::turn) and [`block_on`](Runtime::block_on).
+    /// Starts a task that lives as long as the runtime; it runs in [`turn`](Runtime::turn) and
+    /// [`block_on`](Runtime::block_on).
     ///
-    /// It ends with any value. Its panic goes on in the call that polled it; dropping the runtime
-    /// drops it.
+    /// It may end with any value. Its panic is resumed in the call that polled it; dropping the
+    /// runtime drops it.
     ///
     /// # Examples
     ///

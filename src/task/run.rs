@@ -1,8 +1,8 @@
 //! Polls a group: its body and its children, until all have ended; then, or when it is dropped,
-//! drops what is left of them.
+//! drops the rest of them.
 //!
-//! Nothing here depends on the types of body, value and error, so there is one such machine in a
-//! program, however many groups it has.
+//! Nothing here depends on the types of body, value and error, so a program contains it once, for
+//! any number of groups.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -20,37 +20,38 @@ use crate::runtime::context::{self, Core};
 use crate::runtime::scopes::ScopeKey;
 use crate::sys::beside::Beside;
 
-/// The group's future, but for what it owns: polls body and children, and tears them down.
+/// The group's future, except for the values that it owns: polls body and children, and tears them
+/// down.
 pub(super) struct Run<'a> {
     set: &'a TaskSet,
     ending: &'a Ending,
     errors: &'a (dyn KeepErrors + 'a),
-    /// There from its start to its end.
+    /// `Some` from its start to its end.
     body: Option<Pin<&'a mut (dyn Body + 'a)>>,
     result: GroupResult,
 }
 
-/// What the group has come to so far.
+/// The result of the group so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum GroupResult {
     None,
     /// The body's value.
     Value,
-    /// The error of a cancel, which gives way to any other one.
+    /// The error of a cancel, which any other error replaces.
     Cancelled,
     Failed,
 }
 
 /// A group's body, in its place.
 trait Body {
-    /// Polls it. Its value or its error has gone to its place when it is ready.
+    /// Polls it. When it is ready, its value or its error is in its place.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failed>>;
 
-    /// Drops it where it is.
+    /// Drops it in place.
     fn clear(self: Pin<&mut Self>);
 }
 
-/// The place of the body's value, and the way to that of its error.
+/// The place of the body's value, and access to that of its error.
 pub(super) struct Value<'a, 'env, V, E> {
     value: Option<V>,
     errors: &'a Errors<'env, E>,
@@ -64,7 +65,7 @@ impl<'a, 'env, V, E> Value<'a, 'env, V, E> {
         }
     }
 
-    /// The group's result, when it has ended.
+    /// Returns the group's result, when it has ended.
     pub(super) fn result(&mut self) -> Result<V, E> {
         match self.errors.end() {
             Some(error) => Err(error),
@@ -99,13 +100,13 @@ where
     }
 }
 
-/// How a poll of a group goes on.
+/// The next action in a poll of a group.
 enum Next {
-    /// With another step.
+    /// Another step.
     Step,
-    /// Nothing is woken.
+    /// No task is woken.
     Wait,
-    /// The budget is used.
+    /// The budget is spent.
     GiveWay,
     /// The group has ended.
     End,
@@ -150,7 +151,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The body is there.
+    /// Sets the body.
     pub(super) fn set_body<B, V, E>(
         &mut self,
         body: Pin<&'a mut Beside<Option<B>, Value<'_, '_, V, E>>>,
@@ -161,7 +162,7 @@ impl<'a> Run<'a> {
         self.body = Some(body);
     }
 
-    /// Takes notice of who polls, and where.
+    /// Records the waker and the runtime of a poll.
     fn look(&self, cx: &Context<'_>) -> Option<(Rc<Core>, SetKey)> {
         let core = context::current()?;
         let set = self.set.look(&core.executor, cx.waker());
@@ -169,8 +170,8 @@ impl<'a> Run<'a> {
         Some((core, set))
     }
 
-    /// Does what a step asks for. Apart from `poll` for the sake of the stack: children that are
-    /// groups are polled from there.
+    /// Handles the result of a step. Separate from `poll` to save stack: children that are groups
+    /// are polled from there.
     fn stepped(&mut self, step: Step, core: &Core) -> Next {
         match step {
             Step::Polled => return Next::Step,
@@ -189,7 +190,7 @@ impl<'a> Run<'a> {
                 return Next::Step;
             }
             Step::Panicked(payload) => {
-                // What the others' drops add to it is dropped with them.
+                // Further panics, of the others' drops, are dropped.
                 drop(self.tear_down());
                 resume_unwind(payload);
             }
@@ -227,7 +228,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The body or a child ended with an error; `scope` is its own, if it had one.
+    /// Handles an error of the body or a child; `scope` is its own, if it had one.
     #[cold]
     fn failed(&mut self, failed: Failed, scope: ScopeKey, core: &Core, is_body: bool) {
         let (_, group) = self.ending.home.get();
@@ -243,7 +244,7 @@ impl<'a> Run<'a> {
                 return self.errors.keep(Keep::Told);
             }
         }
-        // The first one counts, but none of a cancel if there is another.
+        // The first error is the result, but another error replaces that of a cancel.
         if self.result == GroupResult::Failed {
             self.errors.keep(Keep::Other);
         } else {
@@ -258,7 +259,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Nothing more is to be done in this poll; drops what a cancel has left pending.
+    /// Ends this poll; drops the futures that a cancel has left pending.
     fn pause(&mut self, next: Next, core: &Core, was: bool, cx: &Context<'_>) -> Poll<()> {
         let (_, scope) = self.ending.home.get();
         core.group_was_polled(scope);
@@ -281,7 +282,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Drops the body, then every child, going on after a panic; gives back the first.
+    /// Drops the body, then every child, continuing after a panic; returns the first panic.
     fn tear_down(&mut self) -> Option<Payload> {
         self.set.close();
         let body = catch_unwind(AssertUnwindSafe(|| self.clear_body())).err();
@@ -294,7 +295,7 @@ impl<'a> Run<'a> {
 impl Drop for Run<'_> {
     fn drop(&mut self) {
         if let Some(payload) = self.tear_down() {
-            // Unless one is on its way already.
+            // Unless the thread is already panicking.
             if !thread::panicking() {
                 resume_unwind(payload);
             }

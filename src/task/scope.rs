@@ -12,20 +12,20 @@ use crate::runtime::scoped::{Control, Ended, Owned, Shield, scoped};
 use crate::runtime::sleep::When;
 use crate::sys::clock::{self, NEVER};
 
-/// Something that can be cancelled as a whole, or by a deadline.
+/// A part of a program that can be cancelled as a whole, or by a deadline.
 ///
-/// What runs in [`run`](Self::run) is cancelled by [`cancel`](Self::cancel), called from inside or
-/// from any other task of the same thread, or when the deadline has come. Then
+/// The future of [`run`](Self::run) is cancelled by [`cancel`](Self::cancel), called from inside or
+/// from any other task of the same thread, or at the deadline. Then
 ///
-/// 1. every operation inside ends with [`Error::Cancelled`](crate::Error::Cancelled): the one that
-///    waits, and each later one at its beginning, so that code unwinds through `?` and may clean up
+/// 1. every operation inside ends with [`Error::Cancelled`](crate::Error::Cancelled): the waiting
+///    one, and each later one at its beginning, so that code unwinds through `?` and may clean up
 ///    inside a [`shield`]. An operation that is ready in the same turn wins.
-/// 2. What is still pending after that, because it waits for something that is not of this crate,
-///    or goes on in spite of the errors, is dropped.
+/// 2. A future that is still pending after that is dropped: because it waits for a future of
+///    another crate, or continues in spite of the errors.
 ///
 /// Scopes nest; a task group is one, too. A scope may be run several times, also at the same time:
-/// a cancel ends every run, and those that begin later begin cancelled. It may be cancelled before
-/// it is run. Not `Send`.
+/// a cancel ends every run, and later runs begin cancelled. It may be cancelled before it is run.
+/// Not `Send`.
 ///
 /// # Examples
 ///
@@ -60,7 +60,7 @@ pub struct CancelScope {
 }
 
 impl CancelScope {
-    /// A scope without a deadline.
+    /// Makes a scope without a deadline.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -70,8 +70,8 @@ impl CancelScope {
         }
     }
 
-    /// A scope that is cancelled at `deadline`. If that has passed already, what is ready is let
-    /// through, and what has to wait is cancelled.
+    /// Makes a scope that is cancelled at `deadline`. If that has already passed, ready operations
+    /// still end with their value, and waiting ones are cancelled.
     #[must_use]
     pub fn with_deadline(deadline: Instant) -> Self {
         let scope = Self::new();
@@ -79,9 +79,9 @@ impl CancelScope {
         scope
     }
 
-    /// Runs `future` in this scope. `None` if it was dropped because of a cancel, or because it had
-    /// to wait outside a runtime; whatever it ends with, as an error because of a cancel may be, is
-    /// handed on.
+    /// Runs `future` in this scope. Returns `None` if it was dropped because of a cancel, or
+    /// because it had to wait outside a runtime; any output of it is returned, also an error
+    /// because of a cancel.
     ///
     /// # Cancel safety
     ///
@@ -99,7 +99,7 @@ impl CancelScope {
     }
 
     /// Cancels everything in the scope. The reason is for people ([`reason`](Self::reason)); the
-    /// first one is kept. Cancelling again does nothing, and so does cancelling what has ended.
+    /// first one is kept. Another cancel has no effect, nor has a cancel after the end.
     pub fn cancel(&self, reason: impl Into<Cow<'static, str>>) {
         if !self.control.is_cancelled() {
             self.reason.replace(Some(reason.into()));
@@ -107,34 +107,34 @@ impl CancelScope {
         self.control.cancel();
     }
 
-    /// Why the scope was cancelled; `None` if it was not, or by its deadline.
+    /// The reason of the cancel; `None` if it was not cancelled, or by its deadline.
     #[must_use]
     pub fn reason(&self) -> Option<Cow<'static, str>> {
         self.reason.borrow().clone()
     }
 
-    /// When the scope is cancelled by itself.
+    /// The time at which the scope is cancelled by itself.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.control.deadline()
     }
 
-    /// Moves the deadline, also while the scope runs; `None` takes it away. One that has passed
-    /// already cancels what has to wait. Moving it does not undo a cancel.
+    /// Moves the deadline, also while the scope runs; `None` removes it. A deadline that has
+    /// already passed cancels waiting operations. Moving it does not undo a cancel.
     pub fn set_deadline(&self, deadline: Option<Instant>) {
         self.control.set_deadline(deadline);
     }
 
-    /// True if [`cancel`](Self::cancel) was called or the deadline has ended something.
+    /// Returns true if [`cancel`](Self::cancel) was called or the deadline has ended something.
     #[must_use]
     pub fn cancel_called(&self) -> bool {
         self.control.is_cancelled()
     }
 
-    /// True if something ended because of this scope: an operation was told
-    /// [`Error::Cancelled`](crate::Error::Cancelled), or a future was dropped. If a scope around it
-    /// is cancelled as well, it is that one's. False if all was
-    /// done before the cancel could stop it, and as long as the run is under way.
+    /// Returns true if something ended because of this scope: an operation with
+    /// [`Error::Cancelled`](crate::Error::Cancelled), or a future that was dropped. If a scope
+    /// around it is cancelled as well, that one has caught it. False if everything was done before
+    /// the cancel could stop it, and as long as the run is in progress.
     #[must_use]
     pub fn cancelled_caught(&self) -> bool {
         self.control.has_caught()
@@ -157,20 +157,19 @@ impl fmt::Debug for CancelScope {
     }
 }
 
-/// Protects `future` from the scopes around it for `limit`, counted from the first poll: clean-up
-/// that has to run, such as saying goodbye to a peer.
+/// Protects `future` from the scopes around it for `limit`, counted from the first poll: for
+/// clean-up that has to run, such as a last message to a peer.
 ///
-/// When the limit is over the protection ends: if a scope around it is cancelled by then, the
-/// operations inside end with [`Error::Cancelled`](crate::Error::Cancelled) as everywhere. Scopes
-/// inside `future` work as usual. A shield that is leaked or not polled any more ends by its limit,
-/// too. After a cancel all shields of a scope share one allowance: the longest that was asked for,
-/// counted from the cancel. One of `Duration::MAX` makes a cancelled scope wait for as long as it
-/// takes: there is no other way to make a time limit wait for ever, so give a limit wherever you
-/// can.
+/// After the limit the protection ends: if a scope around it is cancelled by then, the operations
+/// inside end with [`Error::Cancelled`](crate::Error::Cancelled) as everywhere. Scopes inside
+/// `future` work as usual. A shield that is leaked or not polled any more ends at its limit, too.
+/// After a cancel all shields of a scope share one allowance: the longest of their limits, counted
+/// from the cancel. A shield of `Duration::MAX` makes a cancelled scope wait for as long as it
+/// takes. Nothing else can make a time limit wait forever, so give a limit wherever you can.
 ///
 /// # Cancel safety
 ///
-/// Nobody but who drops the returned future can cut `future` short before the limit.
+/// Before the limit only a drop of the returned future cuts `future` short.
 ///
 /// # Examples
 ///
@@ -203,8 +202,8 @@ pub fn shield<F: IntoFuture>(limit: Duration, future: F) -> impl Future<Output =
     })
 }
 
-/// The earliest deadline that is in effect here, as far up as the next [`shield`]; a moment that is
-/// not in the future if a scope is cancelled already; `None` if there is no deadline.
+/// Returns the earliest deadline that applies here, up to the next [`shield`]; a time that is not
+/// in the future if a scope is already cancelled; `None` if there is no deadline.
 ///
 /// # Examples
 ///
@@ -239,7 +238,7 @@ mod tests {
     use crate::task::timeout::fail_after;
     use crate::time::sleep;
 
-    /// How many nodes are visited to cancel so many children that are groups.
+    /// The number of nodes that are visited to cancel `children` children that are groups.
     fn visited(children: usize) -> usize {
         block_on(async {
             let ended = fail_after(Duration::from_millis(1), async {

@@ -1,4 +1,4 @@
-//! Starting a child and waiting until it says that it is ready.
+//! Starts a child and waits until it reports that it is ready.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -14,27 +14,26 @@ use crate::error::{Error, Failure, Result};
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
 
-/// What a child and the one who started it share until the child is ready.
+/// The state that a child and its starter share until the child is ready.
 struct Start<T, E> {
     state: RefCell<State<T, E>>,
-    /// The child has let go of its [`Ready`].
+    /// The child has dropped its [`Ready`].
     dropped: Cell<bool>,
     waker: Cell<Option<Waker>>,
-    /// Of a child that has failed.
+    /// The waker of a child that has failed.
     child: Cell<Option<Waker>>,
 }
 
 enum State<T, E> {
-    /// The child has said nothing yet.
+    /// The child has reported nothing yet.
     Waiting,
-    /// It is ready; the value waits to be fetched.
+    /// It is ready; the value is there to be taken.
     Ready(T),
-    /// It failed before it was ready, which is the starter's to handle; the child waits until it
-    /// does.
+    /// It failed before it was ready, and the starter has to handle it; the child waits until then.
     Failed(E),
-    /// It failed, and the starter left without having heard of it.
+    /// It failed, and the starter left without taking the error.
     Unheard(E),
-    /// The starter has fetched the value or the error, or nobody waits any more.
+    /// The starter has taken the value or the error, or no starter waits any more.
     Over,
 }
 
@@ -51,15 +50,15 @@ impl<T, E> Start<T, E> {
         matches!(*self.state.borrow(), State::Waiting)
     }
 
-    /// Lets a child that has failed go on.
+    /// Wakes a child that has failed.
     fn wake_child(&self) {
         if let Some(waker) = self.child.take() {
             waker.wake();
         }
     }
 
-    /// Hands `error` to the starter. An error is never lost: it is given back if the starter has
-    /// left by its next poll.
+    /// Hands `error` to the starter. An error is never lost: it is returned if the starter has left
+    /// by its next poll.
     async fn hand_over(&self, error: E) -> Result<(), E> {
         self.set(State::Failed(error));
         poll_fn(|cx| {
@@ -79,15 +78,15 @@ impl<T, E> Start<T, E> {
     }
 }
 
-/// Lets a child say that it is ready; see [`TaskGroup::start`].
+/// Lets a child report that it is ready; see [`TaskGroup::start`].
 ///
-/// Dropping it without having said so ends the starter's wait with an error.
+/// Dropping it without that ends the starter's wait with an error.
 pub struct Ready<T, E = Error> {
     start: Rc<Start<T, E>>,
 }
 
 impl<T, E> Ready<T, E> {
-    /// The child is ready: the one who started it goes on with `value`.
+    /// Reports that the child is ready: the starter continues with `value`.
     pub fn ready(self, value: T) {
         if self.start.is_waiting() {
             self.start.set(State::Ready(value));
@@ -97,7 +96,7 @@ impl<T, E> Ready<T, E> {
 
 impl<T, E> Drop for Ready<T, E> {
     fn drop(&mut self) {
-        // If the child ends in this poll with an error, that is there when the starter looks.
+        // If the child ends in this poll with an error, the starter finds that error.
         self.start.dropped.set(true);
         if let Some(waker) = self.start.waker.take() {
             waker.wake();
@@ -111,7 +110,7 @@ impl<T, E> fmt::Debug for Ready<T, E> {
     }
 }
 
-/// Who waits. When nobody does any more, or nobody ever began to, the child goes on only if it was
+/// The waiting starter. If it was dropped, or never polled, the child continues only if it was
 /// ready.
 struct Starter<'s, T, E> {
     start: Rc<Start<T, E>>,
@@ -132,20 +131,19 @@ impl<T, E> Drop for Starter<'_, T, E> {
 }
 
 impl<'s, E> TaskGroup<'s, '_, E> {
-    /// Starts a child and waits until it says that it is ready, with a value: an address it listens
-    /// on, say. The child goes on after that, as one that was spawned.
+    /// Starts a child and waits until it reports that it is ready, with a value: for example the
+    /// address it listens on. After that the child continues, like one that was spawned.
     ///
     /// # Errors
     ///
-    /// The error that the child ends with before it is ready, which is then none of the group's.
-    /// [`Error::TaskFailed`] as `E` if it has not said so when it ends,
-    /// or drops its [`Ready`]; [`Error::Cancelled`] if it was cancelled;
-    /// what the wait itself may end with.
+    /// The error that the child ends with before it is ready, which is then not the group's.
+    /// [`Error::TaskFailed`] as `E` if it ends, or drops its [`Ready`], before it is ready;
+    /// [`Error::Cancelled`] if it was cancelled; the errors of the wait itself.
     ///
     /// # Cancel safety
     ///
-    /// A child that is not ready yet is cancelled. If it has failed by then, that is the group's
-    /// error.
+    /// A child that is not ready yet is cancelled. If it has failed by then, its error is the
+    /// group's.
     ///
     /// # Examples
     ///

@@ -1,4 +1,4 @@
-//! Time limits: `fail_after`, `move_on_after`, and the same with a moment.
+//! Time limits: `fail_after`, `move_on_after`, and the same with a point in time.
 
 use std::future::{Future, IntoFuture};
 use std::time::{Duration, Instant};
@@ -7,16 +7,16 @@ use crate::error::{Error, Failure, Result};
 use crate::runtime::scoped::{Ended, Nobody, scoped};
 use crate::runtime::sleep::When;
 
-/// Gives `future` at most `limit`, counted from the moment it first has to wait; then it is
-/// cancelled, and the error is [`Error::TimedOut`]. One `?` is enough.
+/// Limits `future` to `limit`, counted from its first wait; then it is cancelled, and the error is
+/// [`Error::TimedOut`]. One `?` is enough.
 ///
-/// Cancelled means that every operation inside ends with [`Error::Cancelled`], so that code
-/// unwinds through `?` and may say goodbye in a [`shield`](crate::shield); what is still pending
-/// then is dropped. A value that `future` ends with is handed on even if that was too late, and so
-/// is an error that is not the cancel's ([`Failure`]): clean-up that failed.
+/// After a cancel every operation inside ends with [`Error::Cancelled`], so that code unwinds
+/// through `?` and may send a last message in a [`shield`](crate::shield); if `future` is still
+/// pending then, it is dropped. A value that `future` ends with is returned even if it was too
+/// late, and so is an error that is not the cancel's ([`Failure`]): clean-up that failed.
 ///
-/// A future that is done at once costs no timer, so a limit of zero takes what is there already.
-/// `Duration::MAX` is no limit.
+/// A future that is done at once costs no timer, so with a limit of zero ready data is still
+/// returned. `Duration::MAX` is no limit.
 ///
 /// # Errors
 ///
@@ -49,11 +49,11 @@ where
     scoped(When::After(limit), Nobody, future.into_future(), fail)
 }
 
-/// Gives `future` at most `limit`, counted from the moment it first has to wait; then it is
-/// cancelled as by [`fail_after`], and the result is `Ok(None)`.
+/// Limits `future` to `limit`, counted from its first wait; then it is cancelled as by
+/// [`fail_after`], and the result is `Ok(None)`.
 ///
-/// A future that is done at once costs no timer, so a limit of zero takes what is there already.
-/// `Duration::MAX` is no limit.
+/// A future that is done at once costs no timer, so with a limit of zero ready data is still
+/// returned. `Duration::MAX` is no limit.
 ///
 /// # Errors
 ///
@@ -88,9 +88,9 @@ where
     scoped(When::After(limit), Nobody, future.into_future(), within)
 }
 
-/// [`fail_after`] with a moment instead of a duration.
+/// [`fail_after`] with a point in time instead of a duration.
 ///
-/// A moment that has passed lets through what is ready, and ends what has to wait.
+/// If it has passed, ready operations still end with their value, and waiting ones are cancelled.
 ///
 /// # Errors
 ///
@@ -121,9 +121,9 @@ where
     scoped(When::At(deadline), Nobody, future.into_future(), fail)
 }
 
-/// [`move_on_after`] with a moment instead of a duration.
+/// [`move_on_after`] with a point in time instead of a duration.
 ///
-/// A moment that has passed lets through what is ready, and ends what has to wait.
+/// If it has passed, ready operations still end with their value, and waiting ones are cancelled.
 ///
 /// # Errors
 ///
@@ -168,7 +168,7 @@ fn fail<T, E: Failure>(ended: Ended<Result<T, E>>) -> Result<T, E> {
     }
 }
 
-/// What has come in time, or too late without being the cancel's; else `None`.
+/// Returns the output if it came in time, or is not the cancel's; else `None`.
 #[inline]
 fn within<T, E: Failure>(ended: Ended<Result<T, E>>) -> Result<Option<T>, E> {
     match ended {

@@ -161,7 +161,7 @@ shared_options! {
     /// supports none of them may refuse the handshake, or continue without one: check the selected
     /// protocol.
     alpn,
-    /// The number of servers whose sessions are stored for resumption, 256 by default and 65,536 at
+    /// The number of servers with sessions stored for resumption, 256 by default and 65,536 at
     /// most; 0 disables resumption.
     sessions
 }

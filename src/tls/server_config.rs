@@ -32,8 +32,8 @@ use crate::error::{Error, Result, TlsError};
 /// let config = server_config().certificate_files("/nowhere/cert.pem", "/nowhere/key.pem").build();
 /// assert!(config.unwrap_err().to_string().starts_with("/nowhere/cert.pem cannot be read: "));
 ///
-/// let nobody = server_config().build();
-/// assert!(nobody.unwrap_err().to_string().starts_with("a server needs a certificate"));
+/// let empty = server_config().build();
+/// assert!(empty.unwrap_err().to_string().starts_with("a server needs a certificate"));
 /// # }
 /// ```
 #[doc(alias = "SSLContext")]

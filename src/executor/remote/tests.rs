@@ -1,4 +1,4 @@
-//! Tests of what other threads reach, without threads.
+//! Tests of the part that other threads use, without threads.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -63,7 +63,7 @@ fn w2_a_sleep_is_rung_once_and_an_awake_loop_never() {
     remote.post(Post::Timer(3));
     assert_eq!(rings(&remote), 1);
     assert_eq!(drained(&remote), (vec![1, 2], vec![Post::Timer(3)]));
-    // It woke by itself this time.
+    // This time it woke by itself.
     assert!(try_sleep(&remote));
     assert_eq!(drained(&remote), (vec![], vec![]));
     remote.wake(4);

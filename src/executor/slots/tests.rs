@@ -1,4 +1,4 @@
-//! Tests of the slots, which see their inside.
+//! Tests of the slots that access their internals.
 
 use super::*;
 use std::collections::VecDeque;
@@ -94,7 +94,7 @@ fn a_wake_walks_up_to_the_first_set_that_is_looked_at() {
     assert_eq!(taken(&mut slots, root), Some((main, 0)));
     assert!(slots.look(group, None, TaskId::NOBODY).0.is_none());
     assert_eq!(taken(&mut slots, group), Some((child, 5)));
-    // The group still looks: a wake lists the child and goes no further.
+    // The group is still polling its list: a wake lists the child and goes no further.
     assert!(slots.wake(child).is_none());
     assert!(!slots.has_ready(root));
     assert_eq!(taken(&mut slots, group), Some((child, 5)));

@@ -1,4 +1,4 @@
-//! Tests of what is known of a source.
+//! Tests of the known readiness of a source.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Tests of the timers, which see their inside.
+//! Tests of the timers that access their internals.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,7 +34,7 @@ impl Random {
         (self.next() % end as u64) as usize
     }
 
-    /// Mostly near each other, often equal, now and then extreme.
+    /// Mostly close to each other, often equal, sometimes extreme.
     fn deadline(&mut self) -> u64 {
         match self.below(16) {
             0 => [0, 1, NEVER - 1, NEVER][self.below(4)],
@@ -63,10 +63,10 @@ impl Timers {
     }
 }
 
-/// The same thing, done so simply that it is right by inspection.
+/// The same in a form that is obviously correct.
 #[derive(Default)]
 struct Twin {
-    /// Deadline, `None` once fired, and waker.
+    /// The deadline, `None` once fired, and the waker.
     timers: BTreeMap<TimerKey, (Option<u64>, Option<Waker>)>,
     queue: BTreeSet<(u64, TimerKey)>,
 }
@@ -95,14 +95,14 @@ impl Twin {
         waker
     }
 
-    /// Follows one `pop_due`: of equal deadlines it takes those that `timers` has fired.
+    /// Follows one `pop_due`: among equal deadlines it takes those that `timers` has fired.
     fn fire(&mut self, timers: &Timers, now: u64) -> Option<Waker> {
         while let Some(first) = self.earliest().filter(|first| *first <= now) {
             let equal = self.queue.range((first, 0)..=(first, u64::MAX));
             let fired = equal
                 .map(|(_, key)| *key)
                 .filter(|key| timers.is_fired(*key));
-            // Those without a waker fire by the way; one with a waker is the last.
+            // Those without a waker fire first; one with a waker is the last.
             let last = fired.min_by_key(|key| self.timers[key].1.is_some());
             let Some(key) = last else { break };
             self.queue.remove(&(first, key));
@@ -124,7 +124,7 @@ fn same(one: Option<&Waker>, other: Option<&Waker>) -> bool {
 }
 
 fn random_step(random: &mut Random, keys: &mut Vec<TimerKey>, t: &mut Timers, twin: &mut Twin) {
-    // Keys stay in the list when their timers are gone: stale ones are tried as well.
+    // Keys stay in the list when their timers are gone: stale ones are used as well.
     let key = if keys.is_empty() {
         0
     } else {
@@ -162,7 +162,7 @@ fn random_step(random: &mut Random, keys: &mut Vec<TimerKey>, t: &mut Timers, tw
             let early = t.earliest().is_none_or(|first| first > now);
             let waker = t.pop_due(now);
             assert!(!early || waker.is_none());
-            // `None` says that nothing more is due.
+            // `None` means that nothing more is due.
             assert!(waker.is_some() || t.earliest().is_none_or(|first| first > now));
             assert!(same(waker.as_ref(), twin.fire(t, now).as_ref()));
         }
@@ -206,7 +206,7 @@ fn agrees_with_its_naive_twin() {
         if step % 64 == 0 {
             timers.check();
         }
-        // Timers whose keys the list has lost are never cancelled; start afresh.
+        // Timers with keys that the list has lost are never cancelled; start again.
         if step % 5_000 == 0 {
             twin.timers.keys().for_each(|key| drop(timers.cancel(*key)));
             twin = Twin::default();
@@ -223,9 +223,9 @@ fn what_is_moved_to_a_later_deadline_stays_until_it_is_on_top() {
     assert!(timers.rearm(second, 50) && timers.rearm(second, 60) && timers.rearm(third, 45));
     assert_eq!((timers.heap[1].deadline, timers.earliest()), (20, Some(10)));
     timers.check();
-    // Back to a deadline that is later than its place says is nothing to do either.
+    // A move back to a deadline that is later than its entry changes nothing either.
     assert!(timers.rearm(second, 35) && timers.heap[1].deadline == 20);
-    // A lone one is met exactly, whatever its neighbours once were.
+    // A lone one is met exactly, even if its neighbours were close before.
     assert_eq!(timers.wake_at(15), Some(10));
     assert!(timers.rearm(first, 41));
     assert_eq!(timers.earliest(), Some(35), "the top knows its time");
@@ -354,7 +354,7 @@ fn what_a_spike_has_taken_is_given_back() {
     timers.check();
     assert!(timers.len() == 1 && timers.slots.room() <= 128);
     assert!(timers.heap.capacity() <= 1_024);
-    // A key of then names none of now.
+    // An old key names no new timer.
     let again: Vec<_> = (0..1_000).map(|d| timers.insert(d, waker())).collect();
     assert!(timers.cancel(lasting).is_some() && timers.cancel(lasting).is_none());
     assert_eq!(timers.len(), again.len());

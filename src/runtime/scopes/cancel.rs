@@ -1,13 +1,13 @@
-//! What a cancel does to scopes: what it reaches, how long shields hold it up, when it is over.
+//! The effects of a cancel on scopes: its reach, the time that shields delay it, its end.
 //!
-//! The state, and the table of what sets each flag, is in the parent.
+//! The state, and the table of events that set each flag, is in the parent.
 
 use super::{Kind, Limit, NIL, News, Next, POLLS, Reached, ScopeKey, Scopes, index, place};
 use crate::sys::clock::{NEVER, Nanos};
 
 impl Scopes {
-    /// A new shield inside `parent`, which protects until a moment, or until all cancelled scopes
-    /// above have used up their allowance. Gives its key and that moment.
+    /// Adds a shield inside `parent`, which protects until a time, or until all cancelled scopes
+    /// above have used up their allowance. Returns its key and that time.
     pub(crate) fn enter_shield(
         &mut self,
         parent: ScopeKey,
@@ -21,16 +21,16 @@ impl Scopes {
         let key = self.enter(parent, Kind::Shield(until), Limit::After(length));
         self.link(key);
         let until = until.min(self.allow(key));
-        // One that begins when there is nothing left has ended.
+        // A shield that begins without any time left has ended.
         let until = if until > now { until } else { 0 };
         self.nodes[place(key)].kind = Kind::Shield(until);
         self.count_shields(parent, i32::from(until != 0));
         (key, until)
     }
 
-    /// Lets the shields in `key` hold up each cancelled scope above, for as long as they were asked
-    /// for, counted from the cancel at the earliest. Gives the moment at which the first of those
-    /// scopes waits no more.
+    /// Lets the shields in `key` delay each cancelled scope above, for as long as their limits,
+    /// counted from the cancel at the earliest. Returns the time when the first of those scopes is
+    /// past its allowance.
     pub(super) fn allow(&mut self, key: ScopeKey) -> Nanos {
         let mut shields = Vec::new();
         self.each_below(key, |_, node| {
@@ -53,7 +53,7 @@ impl Scopes {
         earliest
     }
 
-    /// So many more shields are below `key`.
+    /// Adds `more` to the number of shields below `key`.
     pub(super) fn count_shields(&mut self, key: ScopeKey, more: i32) {
         let mut at = if more == 0 { 0 } else { key };
         while let Some(node) = self.get_mut(at) {
@@ -67,7 +67,7 @@ impl Scopes {
         }
     }
 
-    /// The shield protects no more.
+    /// Ends the protection of a shield.
     pub(crate) fn end_shield(&mut self, key: ScopeKey) {
         let Some(node) = self.get_mut(key) else {
             return;
@@ -79,7 +79,7 @@ impl Scopes {
         }
     }
 
-    /// Cancels a scope; false if it was already, or is gone.
+    /// Cancels a scope; returns false if it was already cancelled, or is gone.
     pub(crate) fn cancel(&mut self, key: ScopeKey, now: Nanos) -> bool {
         let Some(node) = self.get_mut(key).filter(|node| !node.is_cancelled()) else {
             return false;
@@ -93,7 +93,8 @@ impl Scopes {
         true
     }
 
-    /// Something in `key` has to hear that it is cancelled: what is around it gives it the time.
+    /// Marks the scopes around `key`: something in it has to be notified of the cancel, and they
+    /// allow the time for it.
     pub(crate) fn tell_above(&mut self, key: ScopeKey) {
         let mut at = key;
         while let Some(node) = self.get_mut(at) {
@@ -102,8 +103,8 @@ impl Scopes {
         }
     }
 
-    /// An operation at `from` ends because of `by`, which is above it or the same; `waited` if it
-    /// was waiting when the cancel came.
+    /// Records that an operation at `from` ends because of `by`, which is above it or the same;
+    /// `waited` if it was waiting when the cancel came.
     pub(crate) fn notify(&mut self, from: ScopeKey, by: ScopeKey, waited: bool) {
         let news = if waited { News::InOrder } else { News::Late };
         let mut key = from;
@@ -118,21 +119,21 @@ impl Scopes {
         }
     }
 
-    /// The body of a scope is dropped because of `by`.
+    /// Records that the body of a scope is dropped because of `by`.
     pub(crate) fn blame(&mut self, by: ScopeKey) {
         if let Some(node) = self.get_mut(by) {
             node.caught = true;
         }
     }
 
-    /// True if an operation in the scope was told to end, because of this or of one further up.
+    /// Returns true if an operation in the scope was notified, because of this scope or one above.
     pub(crate) fn was_notified(&self, key: ScopeKey) -> bool {
         self.get(key).is_some_and(|node| node.notified)
     }
 
-    /// Lists what has to hear that `key` is cancelled: everything linked below, but for what a live
-    /// shield protects. Wakers are taken out: an operation that is polled and still waits puts one
-    /// in again.
+    /// Returns all that has to be notified that `key` is cancelled: everything linked below it,
+    /// except below a live shield. Wakers are taken out: an operation that is polled and still
+    /// waits stores another.
     pub(crate) fn reach(&mut self, key: ScopeKey, now: Nanos) -> Reached {
         let mut reached = Reached::default();
         let mut waited_in = Vec::new();
@@ -156,18 +157,18 @@ impl Scopes {
         reached
     }
 
-    /// So many tasks below the cancelled `key` are to be polled once.
+    /// Sets the number of tasks below the cancelled `key` that have to be polled once.
     pub(crate) fn expect(&mut self, key: ScopeKey, tasks: u32) {
         if let Some(node) = self.get_mut(key) {
             node.first_polls = tasks;
         }
     }
 
-    /// So many tasks of the group `key` were polled for the first time since a cancel.
+    /// Records that `tasks` tasks of the group `key` were polled for the first time since a cancel.
     pub(crate) fn polled_first(&mut self, key: ScopeKey, tasks: u32) {
         let mut key = if tasks == 0 { 0 } else { key };
         while let Some(node) = self.get_mut(key) {
-            // No more than those that its own cancel has found, so that this comes to an end.
+            // No more than its own cancel has found, so that this ends.
             if node.first_polls > 0 {
                 node.first_polls = node.first_polls.saturating_sub(tasks);
                 node.was_first = true;
@@ -176,7 +177,7 @@ impl Scopes {
         }
     }
 
-    /// The body of a scope is going to be polled; true if it is cancelled.
+    /// Called before the body of a scope is polled; returns true if the scope is cancelled.
     pub(crate) fn begin(&mut self, key: ScopeKey) -> bool {
         self.get_mut(key).is_some_and(|node| {
             (node.news, node.was_first) = (News::None, false);
@@ -184,7 +185,8 @@ impl Scopes {
         })
     }
 
-    /// The body of a cancelled scope was polled and is pending; `spent` if the turn's budget is.
+    /// Called after the body of a cancelled scope was polled and is pending; `spent` if the turn's
+    /// budget is.
     pub(crate) fn after_poll(&mut self, key: ScopeKey, now: Nanos, spent: bool) -> Next {
         let Some(node) = self.get_mut(key) else {
             return Next::Over;

@@ -12,8 +12,9 @@ use axum::routing::get;
 use hyper::rt::{Executor, Read, ReadBuf, Timer, Write};
 use soloio::tls::TlsStream;
 use soloio::{
-    Error, Io, Result, Room, TcpStream, ThreadEvent, block_on, create_memory_byte_stream,
-    move_on_after, task_group,
+    Error, Io, Result, Room, TcpStream, ThreadEvent, block_on, connect_tcp, connect_unix,
+    create_connected_udp_socket, create_memory_byte_stream, create_tcp_listener, create_udp_socket,
+    fail_after, interval, move_on_after, run_in_thread, sleep, stopping, task_group, yield_now,
 };
 use soloio_hyper::{GroupExecutor, HyperIo, SoloTimer, Spawner};
 
@@ -156,4 +157,37 @@ fn handlers_of_axum_may_hold_tls_streams() {
         }
     };
     drop(Router::<()>::new().route("/", get(handler)));
+}
+
+/// The futures of what such a handler may use: `Send` where what they hold is.
+#[test]
+fn what_handlers_of_axum_wait_for_can_travel() {
+    fn travels<T: Send>(future: T) {
+        drop(future);
+    }
+    let limit = Duration::from_secs(1);
+    travels(connect_tcp("127.0.0.1", 1).into_future());
+    travels(connect_unix("/nowhere"));
+    travels(create_tcp_listener().into_future());
+    travels(create_udp_socket().into_future());
+    travels(create_connected_udp_socket("127.0.0.1", 1).into_future());
+    travels(sleep(limit));
+    travels(interval(limit).tick());
+    travels(yield_now());
+    travels(stopping());
+    travels(ThreadEvent::new().wait());
+    travels(run_in_thread(|| 1).into_future());
+    travels(async move { fail_after(limit, sleep(limit)).await });
+    travels(async move { move_on_after(limit, sleep(limit)).await });
+    travels(async {
+        let stream = connect_tcp("127.0.0.1", 1).await?;
+        stream.send(b"x").await?;
+        stream.receive().await?;
+        stream.close().await
+    });
+    travels(async {
+        let socket = create_udp_socket().await?;
+        socket.receive().await?;
+        socket.send_to(b"x", socket.local_addr()).await
+    });
 }
