@@ -11,8 +11,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Memory for bytes to be received, and the number of received bytes.
 ///
-/// It is filled from the front. Filled memory is initialised, whichever stream filled it: code that
-/// passes uninitialised memory may rely on [`len`](Self::len).
+/// It is filled from the front. Code with uninitialised memory uses [`fill`](Self::fill), which
+/// counts the initialised bytes whichever stream fills it.
 ///
 /// # Examples
 ///
@@ -46,8 +46,41 @@ impl<'a> Room<'a> {
         Self::uninit(unsafe { &mut *memory })
     }
 
-    /// Makes a room of memory that need not be initialised.
-    pub fn uninit(memory: &'a mut [MaybeUninit<u8>]) -> Self {
+    /// Lets `f` fill memory that need not be initialised. Returns the number of bytes at its front
+    /// that are initialised afterwards, and what `f` returned.
+    ///
+    /// Unsafe code may rely on the number, whatever `f` does: a stream that it calls may be anybody's.
+    ///
+    /// # Panics
+    ///
+    /// If `f` puts another room into the place of the one that it was given.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::mem::MaybeUninit;
+    ///
+    /// let mut memory = [MaybeUninit::uninit(); 4];
+    /// let (count, put) = soloio::Room::fill(&mut memory, |room| room.put(b"abc"));
+    /// assert_eq!((count, put), (3, 3));
+    /// ```
+    pub fn fill<T>(
+        memory: &mut [MaybeUninit<u8>],
+        f: impl FnOnce(&mut Room<'_>) -> T,
+    ) -> (usize, T) {
+        let start = memory.as_ptr();
+        let mut room = Room::uninit(memory);
+        let done = f(&mut room);
+        // Safe code can assign to what it has as `&mut Room`.
+        let is_same = matches!(&room.memory, Memory::Given(memory) if memory.as_ptr() == start);
+        assert!(
+            is_same,
+            "a stream has exchanged the room that it was to fill"
+        );
+        (room.filled, done)
+    }
+
+    fn uninit(memory: &'a mut [MaybeUninit<u8>]) -> Self {
         let limit = memory.len();
         Self {
             memory: Memory::Given(memory),
@@ -206,6 +239,28 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_fills_it_is_counted_at_its_own_front() {
+        let mut memory = [MaybeUninit::uninit(); 4];
+        let (count, ()) = Room::fill(&mut memory, |room| {
+            room.put(b"ab");
+            room.limited(1, |room| assert_eq!(room.put(b"cd"), 1));
+        });
+        assert_eq!(count, 3);
+        assert_eq!(Room::fill(&mut [], |room| room.put(b"x")), (0, 0));
+    }
+
+    /// It counted the bytes of whatever room stood in its place: uninitialised ones were shown.
+    #[test]
+    #[should_panic(expected = "exchanged the room")]
+    fn a_room_that_is_exchanged_is_no_count_of_what_was_filled() {
+        let mut memory = [MaybeUninit::uninit(); 4];
+        Room::fill(&mut memory, |room| {
+            *room = Room::new(Box::leak(Box::new([0; 4])));
+            room.put(b"four")
+        });
     }
 
     #[test]

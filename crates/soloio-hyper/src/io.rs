@@ -97,11 +97,9 @@ impl<S: ByteStream> Read for HyperIo<S> {
             return Poll::Ready(Ok(()));
         }
         // SAFETY: a `Room` writes initialised bytes only, and never takes one back.
-        let mut room = Room::uninit(unsafe { buf.as_mut() });
-        let polled = this.io.poll_receive(cx, &mut room);
-        let count = room.len();
-        // SAFETY: a `Room` counts the bytes itself that were written at the front of its memory,
-        // whichever stream it was handed to.
+        let memory = unsafe { buf.as_mut() };
+        let (count, polled) = Room::fill(memory, |room| this.io.poll_receive(cx, room));
+        // SAFETY: so many bytes at the front of the memory are initialised, says `fill`.
         unsafe { buf.advance(count) };
         polled.map_err(io::Error::from)
     }

@@ -71,11 +71,9 @@ impl<S: ByteStream> AsyncRead for TokioIo<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         // SAFETY: a `Room` writes initialised bytes only, and never takes one back.
-        let mut room = Room::uninit(unsafe { buf.unfilled_mut() });
-        let polled = self.get_mut().0.poll_receive(cx, &mut room);
-        let count = room.len();
-        // SAFETY: a `Room` counts the bytes itself that were written at the front of its memory,
-        // whichever stream it was handed to.
+        let memory = unsafe { buf.unfilled_mut() };
+        let (count, polled) = Room::fill(memory, |room| self.get_mut().0.poll_receive(cx, room));
+        // SAFETY: so many bytes at the front of the memory are initialised, says `fill`.
         unsafe { buf.assume_init(count) };
         buf.advance(count);
         polled.map_err(io::Error::from)
