@@ -107,6 +107,8 @@ async fn through(
     }
     // If a length in the handshake is spoilt, both sides wait for more.
     match fail_after(Duration::from_millis(500), all).await {
+        // The limit was noticed by the receive, which hands its error on as a value.
+        Ok(((got, Err(Error::Cancelled)), ..)) => (got, Err(Error::TimedOut)),
         Ok((fared, ..)) => fared,
         Err(error) => (0, Err(error)),
     }
