@@ -27,9 +27,14 @@ use crate::support::{Wakes, poll_once};
 
 async fn receive<S: ByteStream>(io: &mut Io<S>, max: usize) -> Result<Vec<u8>> {
     let mut memory = vec![MaybeUninit::uninit(); max];
-    let mut room = Room::uninit(&mut memory);
-    poll_fn(|cx| io.poll_receive(cx, &mut room)).await?;
-    Ok(room.filled().to_vec())
+    poll_fn(|cx| {
+        let (_, polled) = Room::fill(&mut memory, |room| {
+            let polled = io.poll_receive(cx, room);
+            polled.map_ok(|()| room.filled().to_vec())
+        });
+        polled
+    })
+    .await
 }
 
 async fn send<S: ByteStream>(io: &mut Io<S>, mut data: &[u8]) -> Result<()> {
