@@ -19,7 +19,8 @@ pub(crate) const ROWS: &[&[&str]] = &[
     &["net"],
 ];
 /// The only places where `unsafe` may stand; a prefix that ends in `/` is a folder.
-pub(crate) const UNSAFE_HERE: &[&str] = &["src/sys/", "src/executor/waker.rs", "src/task/children.rs"];
+pub(crate) const UNSAFE_HERE: &[&str] =
+    &["src/sys/", "src/executor/waker.rs", "src/task/children.rs"];
 pub(crate) const LINE_COLUMNS: usize = 100;
 pub(crate) const FUNCTION_LINES: usize = 70;
 pub(crate) const FILE_LINES: usize = 400;
