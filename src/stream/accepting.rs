@@ -66,14 +66,9 @@ pub(super) struct Accepting<'a, L, M> {
     one: M,
 }
 
-impl<'a, L, M, F> Accepting<'a, L, M>
-where
-    L: Listener,
-    M: Fn() -> F,
-    F: Future<Output = Result<()>>,
-{
-    pub(super) fn on(listener: &'a L, one: M) -> impl Accept {
-        Beside::new(None, Self { listener, one })
+impl<'a, L, M> Accepting<'a, L, M> {
+    pub(super) fn new(listener: &'a L, one: M) -> Self {
+        Self { listener, one }
     }
 }
 

@@ -15,6 +15,7 @@ use super::report::Peer;
 use super::serving::Serving;
 use crate::error::{Error, Failure, Result};
 use crate::executor::{Failed, Payload};
+use crate::sys::beside::Beside;
 use crate::task::{Keeper, Outcome, TaskGroup};
 
 /// A running server. If `APART`, its connections are in a group of the caller's, so each of them
@@ -54,7 +55,7 @@ where
     {
         let listener = self.listener;
         let one = move || accept_one(group, Rc::clone(&self));
-        Box::pin(Accepting::on(listener, one))
+        Box::pin(Beside::new(None, Accepting::new(listener, one)))
     }
 }
 

@@ -54,7 +54,7 @@ pub(super) trait Write {
 }
 
 /// rustls' connection of either side. In a box: a client's program carries nothing of servers.
-trait Side: Send {
+trait Side: Send + Sync {
     fn process(&mut self, incoming: &mut [u8], out: &mut Buffer, act: &mut dyn Act) -> Processed;
     fn common(&self) -> &CommonState;
 }
