@@ -283,7 +283,7 @@ impl OsError {
     }
 
     fn named(mut self, address: &dyn fmt::Display) -> Self {
-        // Not `to_string`, of which there would be a copy here.
+        // Not `to_string`, which would be compiled here once more.
         self.0.address = Some(format!("{address}"));
         self
     }

@@ -88,9 +88,9 @@
 //!
 //! By default all features are on. `default-features = false` leaves the core, and each of `adopt`,
 //! `cores`, `dump`, `extras`, `options`, `relay`, `signal`, `threads`, `udp-batch` and `unix-ext`
-//! brings what it names (`full`: all of them, and `tls12`); README.md has a table. `futures-io` and
-//! `futures-core`, which are not there by default, bring the traits of these crates for [`Io`], and
-//! a `Stream` of what is accepted or received again and again.
+//! adds the part that it names (`full`: all of them, and `tls12`); README.md has a table.
+//! `futures-io` and `futures-core`, which are off by default, add the traits of these crates for
+//! [`Io`], and a `Stream` of accepted connections or received values.
 //!
 //! # Guarantees
 //!

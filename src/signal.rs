@@ -172,7 +172,7 @@ impl SignalReceiver {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future has received nothing: signals that come meanwhile are received next.
+    /// A dropped future has received nothing: signals that come meanwhile are received next.
     pub async fn receive(&self) -> Result<Signal> {
         let mut operation = Operation::new(&self.bell, Direction::Read);
         let mut take = |_: &Core, bell: BorrowedFd<'_>| {

@@ -70,7 +70,7 @@ impl fmt::Display for ConnectFailed {
                 "{separator}{}: {} (after {} ms)",
                 attempt.address,
                 attempt.cause,
-                // In 64 bits: no other text needs the code for more.
+                // In 64 bits: no other text needs the code for 128 bits.
                 u64::try_from(attempt.elapsed.as_millis()).unwrap_or(u64::MAX)
             )?;
         }

@@ -100,8 +100,8 @@ pub struct ConnectTls {
     standard_compatible: bool,
 }
 
-/// rustls' configuration, or what makes one: a program that hands its own in carries no readers of
-/// certificates.
+/// rustls' configuration, or a function that makes one: a program that sets its own does not
+/// contain the code that reads certificates.
 #[derive(Debug, Clone)]
 enum Config {
     Given(Arc<ClientConfig>),

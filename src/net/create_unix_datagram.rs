@@ -26,7 +26,7 @@ use crate::sys::socket::Kind;
 ///
 /// # Cancel safety
 ///
-/// Dropping the future before its end has done nothing.
+/// A future that is dropped before its end has had no effect.
 ///
 /// # Examples
 ///
@@ -66,7 +66,7 @@ pub fn create_unix_datagram_socket() -> CreateUnixDatagramSocket {
 ///
 /// # Cancel safety
 ///
-/// Dropping the future before its end has done nothing.
+/// A future that is dropped before its end has had no effect.
 pub fn create_connected_unix_datagram_socket(
     path: impl AsRef<OsStr>,
 ) -> CreateConnectedUnixDatagramSocket {

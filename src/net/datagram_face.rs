@@ -30,7 +30,7 @@ macro_rules! datagram_face {
             ///
             /// # Cancel safety
             ///
-            /// Dropping the future has received nothing: the next receive gets the datagram.
+            /// A dropped future has received nothing: the next receive gets the datagram.
             pub async fn receive(&self) -> Result<$received> {
                 self.core.receive().await.map($pick)
             }

@@ -37,7 +37,7 @@ use crate::sys::{errno, foreign};
 ///
 /// # Cancel safety
 ///
-/// Dropping the future has done nothing.
+/// A dropped future has had no effect.
 ///
 /// # Examples
 ///
@@ -71,7 +71,7 @@ pub async fn wait_readable(fd: impl AsFd) -> Result<()> {
 ///
 /// # Cancel safety
 ///
-/// Dropping the future has done nothing.
+/// A dropped future has had no effect.
 ///
 /// # Examples
 ///
@@ -100,7 +100,7 @@ pub async fn wait_writable(fd: impl AsFd) -> Result<()> {
 ///
 /// # Cancel safety
 ///
-/// Dropping the future has done nothing, but a change of a file that it was about to report is
+/// A dropped future has had no effect, but a change of a file that it was about to report is
 /// reported to no other wait.
 ///
 /// # Examples

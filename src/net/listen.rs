@@ -97,7 +97,7 @@ impl CreateTcpListener {
         }
     }
 
-    /// Listens on those of these addresses that are this host's.
+    /// Listens on the local ones of these addresses.
     fn on(&self, found: Vec<SocketAddr>) -> Result<TcpListener> {
         let mut addresses = Vec::with_capacity(found.len());
         for address in found {

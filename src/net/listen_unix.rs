@@ -27,7 +27,7 @@ use crate::sys::socket::Kind;
 ///
 /// # Cancel safety
 ///
-/// Dropping the future before its end has done nothing.
+/// A future that is dropped before its end has had no effect.
 ///
 /// # Examples
 ///

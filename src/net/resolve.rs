@@ -80,7 +80,7 @@ impl Host {
         self.found(self.look_up(port).await)
     }
 
-    /// What a lookup has come to, in the words of [`Error::Resolve`].
+    /// Converts the result of a lookup: a failure becomes [`Error::Resolve`].
     fn found(&self, found: Result<Vec<SocketAddr>>) -> Result<Vec<SocketAddr>> {
         let cause = match found {
             Ok(addresses) if addresses.is_empty() => {

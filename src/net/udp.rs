@@ -72,7 +72,7 @@ impl UdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future has sent nothing.
+    /// A dropped future has sent nothing.
     #[doc(alias = "sendto")]
     pub fn send_to(&self, data: &[u8], to: SocketAddr) -> impl Future<Output = Result<()>> {
         self.core.send(data, Some(to))
@@ -87,7 +87,7 @@ impl UdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future has sent nothing; a lookup is abandoned, not waited for.
+    /// A dropped future has sent nothing; a lookup is abandoned, not waited for.
     ///
     /// # Examples
     ///
@@ -156,7 +156,7 @@ impl ConnectedUdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future has sent nothing.
+    /// A dropped future has sent nothing.
     pub fn send(&self, data: &[u8]) -> impl Future<Output = Result<()>> {
         self.core.send(data, None)
     }

@@ -37,7 +37,7 @@ impl UdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future has sent nothing.
+    /// A dropped future has sent nothing.
     ///
     /// # Examples
     ///
@@ -129,7 +129,7 @@ impl UdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future has sent exactly the datagrams that `rest` was advanced past.
+    /// A dropped future has sent exactly the datagrams that `rest` was advanced past.
     pub async fn send_many<'d, I>(&self, rest: &mut I) -> Result<()>
     where
         I: Iterator<Item: Into<Parcel<'d>>> + Clone,
@@ -152,7 +152,7 @@ impl UdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future has sent exactly the bytes that are missing from `rest`, in whole
+    /// A dropped future has sent exactly the bytes that are missing from `rest`, in whole
     /// datagrams.
     pub async fn send_segments(
         &self,
@@ -189,7 +189,7 @@ impl ConnectedUdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future has sent exactly the datagrams that `rest` was advanced past.
+    /// A dropped future has sent exactly the datagrams that `rest` was advanced past.
     pub async fn send_many<'d, I>(&self, rest: &mut I) -> Result<()>
     where
         I: Iterator<Item = &'d [u8]> + Clone,
@@ -211,7 +211,7 @@ impl ConnectedUdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future has sent exactly the bytes that are missing from `rest`, in whole
+    /// A dropped future has sent exactly the bytes that are missing from `rest`, in whole
     /// datagrams.
     pub async fn send_segments(&self, rest: &mut &[u8], segment: usize) -> Result<()> {
         let size = self.core.segment(segment)?;

@@ -188,7 +188,7 @@ impl UnixDatagramSocket {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future has sent nothing.
+    /// A dropped future has sent nothing.
     #[doc(alias = "sendto")]
     pub async fn send_to(&self, data: &[u8], to: impl AsRef<OsStr>) -> Result<()> {
         let to = to.as_ref();
@@ -250,7 +250,7 @@ impl ConnectedUnixDatagramSocket {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future has sent nothing.
+    /// A dropped future has sent nothing.
     pub async fn send(&self, data: &[u8]) -> Result<()> {
         // On other systems a full receiver is an error, and no event reports room.
         let tells = cfg!(any(target_os = "linux", target_os = "android"));

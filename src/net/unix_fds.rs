@@ -133,7 +133,7 @@ impl UnixStream {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future has received nothing: bytes and descriptors are still there.
+    /// A dropped future has received nothing: bytes and descriptors are still there.
     pub async fn receive_fds(
         &self,
         max_len: usize,

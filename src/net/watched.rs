@@ -98,7 +98,7 @@ impl<T: AsFd> Watched<T> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future has done nothing: `call` was not called, or it would have blocked.
+    /// A dropped future has had no effect: `call` was not called, or it would have blocked.
     pub async fn read_with<R>(&self, call: impl FnMut(&T) -> io::Result<R>) -> Result<R> {
         self.operate(Direction::Read, call).await
     }
@@ -111,7 +111,7 @@ impl<T: AsFd> Watched<T> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future has done nothing: `call` was not called, or it would have blocked.
+    /// A dropped future has had no effect: `call` was not called, or it would have blocked.
     pub async fn write_with<R>(&self, call: impl FnMut(&T) -> io::Result<R>) -> Result<R> {
         self.operate(Direction::Write, call).await
     }

@@ -178,7 +178,7 @@ impl<S: ByteReceiveStream> Buffered<S> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future has received nothing: bytes that have come stay in the buffer.
+    /// A dropped future has received nothing: bytes that have come stay in the buffer.
     pub async fn receive_exactly(&self, count: usize) -> Result<Vec<u8>> {
         let _receiving = self.claim()?;
         if self.buffered() >= count {

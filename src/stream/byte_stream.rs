@@ -51,7 +51,7 @@ pub trait ByteReceiveStream {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future has received nothing: every byte is still there for the next receive.
+    /// A dropped future has received nothing: every byte is still there for the next receive.
     #[inline]
     fn receive_into<'b>(&self, buf: &'b mut [u8]) -> impl Future<Output = Result<&'b mut [u8]>>
     where

@@ -22,7 +22,7 @@ macro_rules! byte_stream_face {
             ///
             /// # Cancel safety
             ///
-            /// Dropping the future has received nothing: every byte is still there.
+            /// A dropped future has received nothing: every byte is still there.
             #[inline]
             pub fn receive(&self) -> impl Future<Output = Result<Vec<u8>>> $(+ $send)? {
                 crate::stream::ByteReceiveStream::receive(self)

@@ -167,7 +167,7 @@ impl<'a> Serving<'a> {
         self.counters.active() < self.max
     }
 
-    /// How many connections have ended.
+    /// The number of connections that have ended.
     pub(super) fn ended(&self) -> u64 {
         self.ended.get()
     }

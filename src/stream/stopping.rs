@@ -71,15 +71,14 @@ pub async fn stopping() -> Result<()> {
     stopping.await
 }
 
-/// The wait. Polled again with the same waker, as it is beside a connection that is busy, it costs
-/// next to nothing.
+/// The wait. A further poll with the same waker, as beside a busy connection, takes no lock.
 struct Stopping {
-    /// At the first poll: a future that was made in a handler may be polled elsewhere.
+    /// Set at the first poll: a future that was made in a handler may be polled elsewhere.
     found: Option<Found>,
     wait: Wait,
 }
 
-/// The server's event, and the place among those that wait for it.
+/// The server's event, and the place among its waiters.
 struct Found {
     stop: ThreadEvent,
     key: Option<usize>,

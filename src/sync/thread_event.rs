@@ -133,7 +133,7 @@ impl ThreadEvent {
         is_set
     }
 
-    /// Gives a place up.
+    /// Gives up a place.
     pub(crate) fn leave(&self, key: Option<usize>) {
         let Some(key) = key else {
             return;

@@ -12,7 +12,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 /// Memory for bytes to be received, and the number of received bytes.
 ///
 /// It is filled from the front. Code with uninitialised memory uses [`fill`](Self::fill), which
-/// counts the initialised bytes whichever stream fills it.
+/// counts the initialised bytes for any stream that fills it.
 ///
 /// # Examples
 ///
@@ -47,13 +47,13 @@ impl<'a> Room<'a> {
     }
 
     /// Lets `f` fill memory that need not be initialised. Returns the number of bytes at its front
-    /// that are initialised afterwards, and what `f` returned.
+    /// that are initialised afterwards, and the result of `f`.
     ///
-    /// Unsafe code may rely on the number, whatever `f` does: a stream that it calls may be anybody's.
+    /// Unsafe code may rely on the number for any `f`, which may call streams of other crates.
     ///
     /// # Panics
     ///
-    /// If `f` puts another room into the place of the one that it was given.
+    /// If `f` replaces the room that it gets by another one.
     ///
     /// # Examples
     ///
@@ -71,7 +71,7 @@ impl<'a> Room<'a> {
         let start = memory.as_ptr();
         let mut room = Room::uninit(memory);
         let done = f(&mut room);
-        // Safe code can assign to what it has as `&mut Room`.
+        // Safe code can assign to a `&mut Room`.
         let is_same = matches!(&room.memory, Memory::Given(memory) if memory.as_ptr() == start);
         assert!(
             is_same,
@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(Room::fill(&mut [], |room| room.put(b"x")), (0, 0));
     }
 
-    /// It counted the bytes of whatever room stood in its place: uninitialised ones were shown.
+    /// The bytes of the replacing room were counted, so uninitialised bytes were shown.
     #[test]
     #[should_panic(expected = "exchanged the room")]
     fn a_room_that_is_exchanged_is_no_count_of_what_was_filled() {

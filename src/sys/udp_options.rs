@@ -139,11 +139,11 @@ pub(crate) fn set_broadcast(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
     SockRef::from(&fd).set_broadcast(on)
 }
 
-/// How many messages the kernel has dropped since the socket was made: there was no room for them
-/// in its queue, or their checksum was wrong.
+/// Returns the number of messages that the kernel has dropped since the socket was made, because
+/// its queue was full or the checksum was wrong.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn dropped(fd: BorrowedFd<'_>) -> io::Result<u32> {
-    // As many as there are by now; kernels fill those that they know (sock_diag(7), SKMEMINFO).
+    // All current fields; kernels fill those that they have (sock_diag(7), SKMEMINFO).
     let none = [0_u32; libc::SK_MEMINFO_DROPS as usize + 1];
     let info = sockopt::get(fd, libc::SOL_SOCKET, libc::SO_MEMINFO, none)?;
     Ok(info[libc::SK_MEMINFO_DROPS as usize])

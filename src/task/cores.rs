@@ -274,7 +274,7 @@ impl Core {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future has done nothing.
+    /// A dropped future has had no effect.
     pub fn stopped(&self) -> impl Future<Output = Result<()>> + Send + use<> {
         let stop = self.shared.stop.clone();
         async move { stop.wait_as(&"the cores to be stopped").await }

@@ -13,7 +13,7 @@
 //! | `outcome.rs` | the types that a task may end with |
 //! | `rejected.rs` | programs that must not compile (documentation tests) |
 //! | `root.rs` | `Runtime::spawn` |
-//! | `run.rs` | polls a group until all have ended, and drops what is left |
+//! | `run.rs` | polls a group until all have ended, and drops the rest |
 //! | `scope.rs` | `CancelScope`, `shield` |
 //! | `start.rs` | `TaskGroup::start`: waits until a child is ready |
 //! | `timeout.rs` | `fail_after`, `move_on_after`, and the same with a point in time |

@@ -53,7 +53,7 @@ pub(super) trait Write {
     fn close_notify(&mut self) -> Result<(), rustls::Error>;
 }
 
-/// rustls' connection of either side. In a box: a client's program carries nothing of servers.
+/// rustls' connection of either side. In a box, so that a client contains no code of servers.
 trait Side: Send + Sync {
     fn process(&mut self, incoming: &mut [u8], out: &mut Buffer, act: &mut dyn Act) -> Processed;
     fn common(&self) -> &CommonState;
