@@ -32,7 +32,6 @@ impl Log {
     }
 }
 
-#[cfg(feature = "extras")]
 #[test]
 fn the_peer_is_told_of_every_kind_of_listener() {
     run(async {
@@ -40,8 +39,6 @@ fn the_peer_is_told_of_every_kind_of_listener() {
         let fails = || Error::other("out of order");
         let unix = create_unix_listener(dir.path("socket")).await;
         let unix = unix.expect("a listener");
-        let tcp = tcp_listener().await;
-        let port = tcp.local_addr().port();
         task_group(async |group| {
             let serve = unix.serve(async |_| Err(fails())).on_error(log.hook());
             let server = group.spawn(serve);
@@ -54,9 +51,12 @@ fn the_peer_is_told_of_every_kind_of_listener() {
         .await
         .expect("no error");
 
-        let both = soloio::MultiListener::new().with(&unix).with(&tcp);
+        let tcp = tcp_listener().await;
+        let port = tcp.local_addr().port();
+        #[cfg(feature = "extras")]
+        let tcp = soloio::MultiListener::new().with(&unix).with(&tcp);
         task_group(async |group| {
-            let serve = both.serve(async |_| Err(fails())).on_error(log.hook());
+            let serve = tcp.serve(async |_| Err(fails())).on_error(log.hook());
             let server = group.spawn(serve);
             let client = connect_tcp("127.0.0.1", port).await?;
             assert_eq!(client.next().await?, None);
