@@ -127,7 +127,7 @@ async fn flood<S: ByteStream>(
     mut forger: Forger<S>,
     records: impl Fn(&mut Forger<S>, usize) -> Vec<u8>,
 ) {
-    let total = rounds(20_000);
+    let total = rounds(30_000);
     let sent = Cell::new(0);
     let most = Cell::new(0);
     let grown = Cell::new(0);
