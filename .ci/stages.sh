@@ -46,6 +46,7 @@ stage_setup() {
     # A C linker for Rust, and names in the sanitizer's reports.
     if command -v apt-get >/dev/null; then
         command -v cc >/dev/null || install_packages gcc libc6-dev
+        command -v valgrind >/dev/null || install_packages valgrind || echo "no valgrind"
         command -v llvm-symbolizer >/dev/null || install_packages llvm || echo "no llvm-symbolizer"
         command -v cargo >/dev/null || install_packages cargo-web rustfmt-web rust-web-clippy
         # Whom TLS is tried with; what cannot be had is left out of the comparison.
@@ -294,4 +295,6 @@ stage_footprint() {
 
 stage_benches() {
     limit 900 cargo run --release --package soloio-benches -- --quick
+    limit 600 cargo run --release --package soloio-benches -- instructions --rounds 1 \
+        --against docs/instructions.txt
 }

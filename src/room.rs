@@ -64,6 +64,13 @@ pub(crate) struct Slab<T> {
 }
 
 impl<T> Slab<T> {
+    /// What an entry takes, in bytes, at least.
+    const ENTRY: usize = if size_of::<T>() == 0 {
+        1
+    } else {
+        size_of::<T>()
+    };
+
     pub(crate) const fn new() -> Self {
         Self {
             entries: slab::Slab::new(),
@@ -108,18 +115,18 @@ impl<T> Slab<T> {
         self.entries.get_mut(key)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn remove(&mut self, key: usize) -> T {
         self.try_remove(key).expect("the key of one that is there")
     }
 
-    #[inline]
+    /// Inlined, so that an entry that is only to go is not moved.
+    #[inline(always)]
     pub(crate) fn try_remove(&mut self, key: usize) -> Option<T> {
         let gone = self.entries.try_remove(key)?;
         self.removed += 1;
-        let (used, room) = (self.len(), self.room());
-        let due = used < room / 4 && self.removed * 8 >= used;
-        if due && room.saturating_mul(size_of::<T>()) > KEPT {
+        let room = self.room();
+        if room > KEPT / Self::ENTRY && self.len() < room / 4 {
             self.give_back();
         }
         Some(gone)
@@ -128,8 +135,12 @@ impl<T> Slab<T> {
     /// Looks at each place if some can be given back, else costs nothing; so it is tried again only
     /// after an eighth of the entries have left.
     #[cold]
+    #[inline(never)]
     fn give_back(&mut self) {
         let before = self.room();
+        if self.removed * 8 < self.len() {
+            return;
+        }
         self.entries.shrink_to_fit();
         if self.room() < before {
             self.removed = 0;

@@ -59,6 +59,9 @@ pub enum Mode {
         /// Keep the profiles in this folder, for callgrind_annotate.
         #[arg(long)]
         keep: Option<PathBuf>,
+        /// End with status 1 if soloio takes a twentieth more than this table of before says.
+        #[arg(long)]
+        against: Option<PathBuf>,
     },
     /// Run one server, the process under measurement, until a signal ends it.
     #[command(hide = true)]

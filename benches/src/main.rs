@@ -13,6 +13,7 @@ mod sys;
 mod table;
 mod work;
 
+use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,6 +28,9 @@ use crate::side::Side;
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+/// How many times the instructions of before are too many. Other compilers differ by less.
+const MORE: f64 = 1.05;
+
 fn main() -> ExitCode {
     let Arguments { command, how } = Arguments::parse();
     let result = match command {
@@ -37,7 +41,11 @@ fn main() -> ExitCode {
             Ok(true)
         }
         Some(Mode::Once { side, key }) => once(side, &key, how),
-        Some(Mode::Instructions { keys, keep }) => count(&keys, keep, how),
+        Some(Mode::Instructions {
+            keys,
+            keep,
+            against,
+        }) => count(&keys, keep, against, how),
         Some(Mode::Server { side, kind, core }) => server::run(side, kind, core).map(|()| true),
     };
     match result {
@@ -85,23 +93,38 @@ fn once(side: Side, key: &str, how: How) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Counts the instructions of the servers with these names, or all.
-fn count(keys: &[String], keep: Option<PathBuf>, how: How) -> io::Result<bool> {
+/// Counts the instructions of the servers with these names, or all; compares them with a table.
+fn count(
+    keys: &[String],
+    keep: Option<PathBuf>,
+    against: Option<PathBuf>,
+    how: How,
+) -> io::Result<bool> {
     let all = instructions::all();
     reject_unknown(keys, &all.each_ref().map(|counted| counted.key))?;
     if !instructions::available() {
         println!("valgrind is not installed: no instructions counted");
         return Ok(true);
     }
+    let before = against.map(fs::read_to_string).transpose()?;
     let profiles = Profiles::new(keep)?;
     table::head();
-    let mut reached = true;
+    let (mut reached, mut more) = (true, Vec::new());
     for counted in all.iter().filter(|counted| chosen(keys, counted.key)) {
         let verdict = instructions::run(counted, &profiles, how.rounds(3), how.quick)?;
         table::line(counted.title, "ins", counted.target, &verdict);
         reached &= verdict.reached;
+        let before = before
+            .as_deref()
+            .and_then(|before| table::ours(before, counted.title));
+        if before.is_some_and(|before| verdict.soloio > before * MORE) {
+            more.push(counted.key);
+        }
     }
-    Ok(reached)
+    match more.is_empty() {
+        true => Ok(reached),
+        false => Err(io::Error::other(format!("more than before: {more:?}"))),
+    }
 }
 
 fn chosen(keys: &[String], key: &str) -> bool {

@@ -39,6 +39,12 @@ pub fn line(title: &str, unit: &str, target: Target, verdict: &Verdict) {
     );
 }
 
+/// Returns soloio's value in the line with this title of a table that was printed before.
+pub fn ours(table: &str, title: &str) -> Option<f64> {
+    let line = table.lines().find_map(|line| line.strip_prefix(title))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// Formats about three digits: more would be noise.
 fn number(value: f64) -> String {
     if value == 0.0 || value >= 100.0 {

@@ -64,11 +64,24 @@ use super::Error;
 pub trait Failure: From<Error> {
     /// Returns true if this is [`Error::Cancelled`], in any form that the type has for it.
     fn is_cancelled(&self) -> bool;
+
+    /// The same as an [`Error`]: one that is an `Error` already needs no box on its way.
+    #[doc(hidden)]
+    fn into_own(self) -> Error
+    where
+        Self: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        Error::from(self.into())
+    }
 }
 
 impl Failure for Error {
     fn is_cancelled(&self) -> bool {
         self.is_cancelled()
+    }
+
+    fn into_own(self) -> Error {
+        self
     }
 }
 

@@ -283,6 +283,11 @@ impl Executor {
         self.slots().take_first_polls(set)
     }
 
+    /// True if tasks have ended that had a scope of their own.
+    pub(crate) fn has_retired(&self) -> bool {
+        self.slots().has_retired()
+    }
+
     /// The scopes of tasks that have ended since this was asked last.
     pub(crate) fn take_retired(&self) -> Vec<u64> {
         self.slots().take_retired()

@@ -293,6 +293,12 @@ impl Slots {
         room::shrink(&mut self.names);
     }
 
+    /// True if tasks have ended that had a scope of their own.
+    #[inline]
+    pub(crate) fn has_retired(&self) -> bool {
+        !self.retired.is_empty()
+    }
+
     /// The scopes of tasks that have ended since this was asked last.
     #[inline]
     pub(crate) fn take_retired(&mut self) -> Vec<u64> {

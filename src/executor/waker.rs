@@ -104,15 +104,13 @@ impl TaskId {
     /// Wakes the task, on any thread.
     #[inline]
     pub(crate) fn wake(self) {
-        LOCAL.with(|local| {
-            local.with(|executor| match executor {
-                Some(executor) if executor.number() == self.runtime() => {
-                    if let Some(foreign) = executor.list(self) {
-                        foreign.wake();
-                    }
+        Current::with(&LOCAL, |executor| match executor {
+            Some(executor) if executor.number() == self.runtime() => {
+                if let Some(foreign) = executor.list(self) {
+                    foreign.wake();
                 }
-                _ => self.wake_elsewhere(),
-            });
+            }
+            _ => self.wake_elsewhere(),
         });
     }
 
@@ -158,7 +156,9 @@ pub(crate) fn enter<R>(executor: &Executor, f: impl FnOnce() -> R) -> R {
 
 /// Returns true if `executor` is the current one of this thread.
 pub(super) fn is_entered(executor: &Executor) -> bool {
-    LOCAL.with(|local| local.with(|here| here.is_some_and(|here| std::ptr::eq(here, executor))))
+    Current::with(&LOCAL, |here| {
+        here.is_some_and(|here| std::ptr::eq(here, executor))
+    })
 }
 
 /// Every live runtime of the process.

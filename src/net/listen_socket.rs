@@ -54,7 +54,7 @@ impl Accept<'_> {
     pub(super) fn poll(
         &mut self,
         cx: &Context<'_>,
-        error: impl FnOnce(io::Error) -> Error,
+        error: impl Fn(io::Error) -> Error,
     ) -> Poll<Result<(OwnedFd, Option<SocketAddr>)>> {
         let accept = |_: &_, fd: BorrowedFd<'_>| Ok((sys::socket::accept(fd)?, After::Taken));
         self.operation.poll(cx, First::Wait, accept, error)

@@ -143,7 +143,7 @@ impl<A: Display> StreamSocket<A> {
 
     /// Makes one receive: `receive` makes the call and returns the number of bytes, and whether the
     /// buffer was full.
-    #[inline]
+    #[inline(always)]
     pub(super) fn poll_receive_by(
         &self,
         place: &mut Place,
@@ -168,7 +168,7 @@ impl<A: Display> StreamSocket<A> {
     }
 
     /// Sends a prefix of `parts` and returns its length; with no bytes it only checks the state.
-    #[inline]
+    #[inline(always)]
     pub(super) fn poll_send(
         &self,
         place: &mut Place,
@@ -184,7 +184,7 @@ impl<A: Display> StreamSocket<A> {
     }
 
     /// Makes one call in the sending direction.
-    #[inline]
+    #[inline(always)]
     pub(super) fn poll_send_by<T>(
         &self,
         place: &mut Place,

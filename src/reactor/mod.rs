@@ -37,6 +37,10 @@ use sources::{Source, Sources, token};
 /// How late a timer may be met for the sake of others that are due so soon after it.
 const SLACK: Nanos = 400_000;
 
+/// A listener that is armed need not be armed again. On kqueue arming it adds it anew, at the end
+/// of the line of those that share it.
+const STAYS_ARMED: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
 /// What is to be registered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trigger {
@@ -175,17 +179,19 @@ impl Reactor {
         source.is_none_or(|source| source.readiness.is_prior())
     }
 
-    /// A call succeeded; gives back who was stored as waiting for it.
-    #[inline(always)]
-    #[must_use = "a foreign waker is dropped outside the borrow"]
-    pub(crate) fn done(
-        &mut self,
-        key: SourceKey,
-        direction: Direction,
-        after: After,
-    ) -> Option<Waiter> {
-        let parked = self.sources.get(key)?.readiness.done(direction, after)?;
-        Some(self.foreign.take(parked))
+    /// True if a call may succeed. A source that is gone says so too: the call will tell.
+    pub(crate) fn is_ready(&mut self, key: SourceKey, direction: Direction) -> bool {
+        let source = self.sources.get(key);
+        source.is_none_or(|source| source.readiness.is_ready(direction))
+    }
+
+    /// A call succeeded at a source that was ready, where nothing is stored as waiting.
+    #[inline]
+    pub(crate) fn drained(&mut self, key: SourceKey, direction: Direction, after: After) {
+        if let Some(source) = self.sources.get(key) {
+            debug_assert!(!source.readiness.is_waited_for(direction));
+            source.readiness.settle(direction, after);
+        }
     }
 
     /// Lets a listener report, until it is disarmed. `shared`: other loops may wait for it too.
@@ -194,7 +200,7 @@ impl Reactor {
             return Ok(());
         };
         if let (Some(listener), Some(poller)) = (&mut source.readiness.listener, &self.poller) {
-            if !listener.armed || !cfg!(any(target_os = "linux", target_os = "android")) {
+            if !(listener.armed && STAYS_ARMED) {
                 poller.arm(source.fd, token(key), shared)?;
                 listener.armed = true;
             }
@@ -228,6 +234,9 @@ impl Reactor {
         };
         if source.readiness.is_ready(direction) {
             return Look::Ready;
+        }
+        if source.readiness.is_unarmed() {
+            return Look::NotReady;
         }
         let Some(number) = task() else {
             return Look::NotReady;
@@ -390,8 +399,7 @@ mod tests {
                     let waiter = Waiter::Foreign(foreign.clone());
                     vec![reactor.park(key, direction, waiter)]
                 }
-                9 => vec![reactor.unpark(key, direction)],
-                10 => vec![reactor.done(key, direction, After::Ready)],
+                9 | 10 => vec![reactor.unpark(key, direction)],
                 11 => match reactor.try_or_park(key, direction, || Some(n)) {
                     Look::Parked(before) => vec![before],
                     _ => vec![],

@@ -84,21 +84,34 @@ impl Readiness {
     #[inline]
     pub(crate) fn event(&mut self, bits: u8, mut woken: impl FnMut(Parked)) {
         self.bits |= bits;
-        if bits & ready::READ != 0 {
-            if let Some(parked) = self.unpark(Direction::Read) {
+        // One call for both, so that it is inlined.
+        let mut parked = match bits & ready::READ {
+            0 => None,
+            _ => self.unpark(Direction::Read),
+        };
+        let mut writes = bits & ready::WRITE != 0;
+        loop {
+            if let Some(parked) = parked {
                 woken(parked);
             }
-        }
-        if bits & ready::WRITE != 0 {
-            if let Some(parked) = self.unpark(Direction::Write) {
-                woken(parked);
+            if !writes {
+                return;
             }
+            writes = false;
+            parked = self.unpark(Direction::Write);
         }
     }
 
     #[inline]
     pub(crate) fn is_ready(&self, direction: Direction) -> bool {
         self.bits & direction.bit() != 0
+    }
+
+    /// True of a listener that has to be armed before it is waited for.
+    #[inline]
+    pub(super) fn is_unarmed(&self) -> bool {
+        let listener = self.listener.as_ref();
+        listener.is_some_and(|listener| !(listener.armed && super::STAYS_ARMED))
     }
 
     /// True if an event had more to say than that a call may succeed. That stays.
@@ -112,12 +125,10 @@ impl Readiness {
         self.bits &= !direction.bit();
     }
 
-    /// A call succeeded, and nobody waits for it any more. A short receive means an empty queue if
-    /// nothing else was seen that can cut one short: then the next `WouldBlock` need not be asked
-    /// for.
+    /// A call succeeded. A short receive means an empty queue if nothing else was seen that can cut
+    /// one short: then the next `WouldBlock` need not be asked for.
     #[inline]
-    #[must_use = "what is kept apart is to be dropped"]
-    pub(crate) fn done(&mut self, direction: Direction, after: After) -> Option<Parked> {
+    pub(crate) fn settle(&mut self, direction: Direction, after: After) {
         let drained = match after {
             After::Ready => false,
             After::Short => !self.is_prior(),
@@ -126,7 +137,6 @@ impl Readiness {
         if drained {
             self.clear(direction);
         }
-        self.unpark(direction)
     }
 
     /// Stores who waits; gives back who did before.

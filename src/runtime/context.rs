@@ -264,9 +264,9 @@ thread_local! {
 }
 
 /// Calls `f` with the runtime that runs on this thread, if there is one.
-#[inline]
+#[inline(always)]
 pub(crate) fn with<R>(f: impl FnOnce(Option<&Rc<Core>>) -> R) -> R {
-    CURRENT.with(|current| current.with(f))
+    Current::with(&CURRENT, f)
 }
 
 /// Clones the runtime that runs on this thread, for rare calls.
@@ -276,7 +276,7 @@ pub(crate) fn current() -> Option<Rc<Core>> {
 
 /// Calls `f` with the runtime that runs on this thread, for an operation's poll; without one the
 /// result is `NoRuntime`.
-#[inline]
+#[inline(always)]
 pub(crate) fn poll_with<T>(f: impl FnOnce(&Rc<Core>) -> Poll<Result<T>>) -> Poll<Result<T>> {
     with(|core| match core {
         Some(core) => f(core),

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use super::context::{self, Core};
 use super::place::Place;
-use super::socket::{Refusal, Socket};
+use super::socket::Socket;
 use super::wait::{Enlisted, Pass};
 use crate::error::{Error, Result};
 use crate::executor::TaskId;
@@ -65,7 +65,7 @@ impl<'a> Operation<'a> {
         cx: &Context<'_>,
         first: First,
         call: impl FnMut(&Core, BorrowedFd<'_>) -> io::Result<(T, After)>,
-        error: impl FnOnce(io::Error) -> Error,
+        error: impl Fn(io::Error) -> Error,
     ) -> Poll<Result<T>> {
         let on = (self.socket, self.direction);
         self.place.operate(on, cx, first, call, error)
@@ -89,72 +89,189 @@ impl Drop for Operation<'_> {
 /// A direction of a socket.
 type On<'a> = (&'a Socket, Direction);
 
+/// What comes next: the call, or (`Some`) it has failed; it waits; or it was told to end.
+type Next = Poll<Result<Option<io::Error>>>;
+
+/// What a look has shown of the usual course.
+enum Usual {
+    /// The call is to be made.
+    Call,
+    /// The task waits.
+    Wait,
+    /// Another course is to be taken.
+    Not,
+}
+
 impl Place {
     /// Polls an operation on a socket: passes the gate, then makes `call` until it succeeds, fails,
     /// or would block; then waits for the socket. `call` says what its success means for the next.
-    #[inline]
+    ///
+    /// What usually happens is a part of each caller, and small; all else is in functions that are
+    /// there once.
+    #[inline(always)]
     pub(crate) fn operate<T>(
         &mut self,
         on: On<'_>,
         cx: &Context<'_>,
         first: First,
-        call: impl FnMut(&Core, BorrowedFd<'_>) -> io::Result<(T, After)>,
-        error: impl FnOnce(io::Error) -> Error,
+        mut call: impl FnMut(&Core, BorrowedFd<'_>) -> io::Result<(T, After)>,
+        error: impl Fn(io::Error) -> Error,
     ) -> Poll<Result<T>> {
-        let polled = context::poll_with(|core| {
-            let socket = on.0;
-            if self.keeps && self.claimed != core.serial() {
-                self.admit_to(core, on).map_err(Error::from)?;
-            }
-            ready!(self.pass.admit(core, cx))?;
-            if self.claimed != core.serial() || socket.is_closed() {
-                self.admit_to(core, on).map_err(Error::from)?;
-            }
-            let slot = socket.slot();
-            let mut ready = first != First::Wait;
-            if slot != 0 && first != First::AtHand {
-                match look(core, cx, on, slot) {
-                    Look::Parked(old) => {
-                        self.hold(core, on);
-                        self.parked = true;
-                        drop(old);
-                        if core.has_cancels() {
-                            return self.wait_there(core, cx);
-                        }
-                        // A task's own waker, which has no place in a scope.
-                        return Poll::Pending;
+        context::poll_with(|core| {
+            let mut failed = match self.usual(core, cx, on, first) {
+                Usual::Call => None,
+                Usual::Wait => return Poll::Pending,
+                Usual::Not => ready!(self.carefully(core, cx, on, first))?,
+            };
+            loop {
+                if let Some(cause) = failed {
+                    return Poll::Ready(Err(error(cause)));
+                }
+                match call(core, on.0.fd()) {
+                    Ok((value, after)) => {
+                        self.succeeded(core, on, after);
+                        return Poll::Ready(Ok(value));
                     }
-                    look => ready = matches!(look, Look::Ready),
+                    Err(cause) => failed = ready!(self.unsuccessful(core, cx, on, cause))?,
                 }
             }
-            match self.attempt(core, cx, ready, on, call) {
-                Poll::Pending => self.wait_there(core, cx),
-                Poll::Ready(Ok(value)) => {
-                    core.finished();
-                    Poll::Ready(Ok(value))
-                }
-                Poll::Ready(Err(cause)) => {
-                    // It counts too: a call that goes on failing must not keep the loop to itself.
-                    core.finished();
-                    if socket.is_closed() {
-                        // Another thread's abort, between the look and the call.
-                        return Poll::Ready(Err(Error::Closed));
-                    }
-                    Poll::Ready(Err(error(cause)))
+        })
+    }
+
+    /// Looks whether the usual is the case: the socket is registered, all is calm, the direction is
+    /// free or its own. If so, it has passed the gate, and waits if the socket is not ready.
+    #[inline(always)]
+    fn usual(&mut self, core: &Core, cx: &Context<'_>, on: On<'_>, first: First) -> Usual {
+        let (socket, direction) = on;
+        let slot = socket.slot();
+        if slot == 0 || !core.is_calm() || socket.is_closed() {
+            return Usual::Not;
+        }
+        let is_free = self.claimed == 0 && socket.is_free(core, direction);
+        if !is_free && self.claimed != core.serial() {
+            return Usual::Not;
+        }
+        if self.keeps {
+            self.hold(core, on);
+        }
+        if first != First::AtHand {
+            match look(core, cx, direction, slot) {
+                Look::Ready => {}
+                Look::NotReady => return Usual::Not,
+                Look::Parked(old) => {
+                    self.pass.begin();
+                    self.hold(core, on);
+                    self.parked = true;
+                    drop(old);
+                    // A task's own waker, which has no place in a scope.
+                    return Usual::Wait;
                 }
             }
-        });
+            // Nothing is parked at a source that is ready.
+            self.parked = false;
+        }
+        self.pass.begin();
+        Usual::Call
+    }
+
+    #[inline(always)]
+    fn succeeded(&mut self, core: &Core, on: On<'_>, after: After) {
+        let (socket, direction) = on;
+        core.finished();
+        if after != After::Ready {
+            core.reactor().drained(socket.slot(), direction, after);
+        }
+        if self.claimed != 0 {
+            if self.parked {
+                self.unpark(core, on);
+            }
+            if self.keeps {
+                return;
+            }
+            socket.release(direction);
+            if self.enlisted.is_there() {
+                self.delist();
+            }
+            self.claimed = 0;
+        }
+        self.pass = Pass::default();
+    }
+
+    #[cold]
+    fn unpark(&mut self, core: &Core, (socket, direction): On<'_>) {
+        self.parked = false;
+        let waiter = core.reactor().unpark(socket.slot(), direction);
+        drop(waiter);
+    }
+
+    /// All that comes before a call: the gate, the claim, the look.
+    #[cold]
+    #[inline(never)]
+    fn carefully(&mut self, core: &Core, cx: &Context<'_>, on: On<'_>, first: First) -> Next {
+        let (socket, direction) = on;
+        let polled = match self.enter(core, cx, on) {
+            Poll::Ready(Ok(())) => {
+                let slot = socket.slot();
+                let ready = match slot != 0 && first != First::AtHand {
+                    true => core.reactor().is_ready(slot, direction),
+                    false => first != First::Wait,
+                };
+                if ready {
+                    return Poll::Ready(Ok(None));
+                }
+                self.wait(core, cx, on)
+            }
+            entered => entered.map_ok(|()| None),
+        };
+        self.ended(on, polled)
+    }
+
+    /// A call has not succeeded: it waits, makes the call again, or has failed.
+    #[cold]
+    #[inline(never)]
+    fn unsuccessful(
+        &mut self,
+        core: &Core,
+        cx: &Context<'_>,
+        on: On<'_>,
+        cause: io::Error,
+    ) -> Next {
+        let (socket, direction) = on;
+        let polled = match cause.kind() {
+            io::ErrorKind::Interrupted => return Poll::Ready(Ok(None)),
+            io::ErrorKind::WouldBlock => {
+                core.reactor().clear(socket.slot(), direction);
+                self.wait(core, cx, on)
+            }
+            _ => Poll::Ready(failed(core, socket, cause)),
+        };
+        self.ended(on, polled)
+    }
+
+    /// Passes on what a poll says, and gives up the direction if that is the end.
+    fn ended(&mut self, (socket, direction): On<'_>, polled: Next) -> Next {
         if polled.is_ready() && !self.keeps {
             if self.claimed != 0 {
-                self.leave_socket(on.0, on.1);
+                self.leave_socket(socket, direction);
             }
             self.pass = Pass::default();
         }
         polled
     }
 
-    #[inline]
-    fn admit_to(&mut self, core: &Core, on: On<'_>) -> std::result::Result<(), Refusal> {
+    /// The gate, and whether the direction is free. What keeps its direction claims it first.
+    fn enter(&mut self, core: &Core, cx: &Context<'_>, on: On<'_>) -> Poll<Result<()>> {
+        if self.keeps && self.claimed != core.serial() {
+            self.admit_to(core, on)?;
+        }
+        ready!(self.pass.admit(core, cx))?;
+        if self.claimed != core.serial() || on.0.is_closed() {
+            self.admit_to(core, on)?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn admit_to(&mut self, core: &Core, on: On<'_>) -> Result<()> {
         on.0.admit(core, on.1)?;
         // If it was claimed before, then under a runtime that is dead, and its wakers with it.
         self.claimed = 0;
@@ -166,9 +283,19 @@ impl Place {
         Ok(())
     }
 
-    /// It has to wait, and holds its direction; the waker is with the source.
+    /// Holds the direction, which is free or its own.
     #[inline]
-    fn wait_there<T>(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<T>> {
+    fn hold(&mut self, core: &Core, (socket, direction): On<'_>) {
+        socket.hold(direction);
+        self.claimed = core.serial();
+    }
+
+    /// Waits for the socket, and holds its direction.
+    fn wait(&mut self, core: &Core, cx: &Context<'_>, on: On<'_>) -> Next {
+        self.hold(core, on);
+        if let Err(cause) = self.park(core, cx, on) {
+            return Poll::Ready(failed(core, on.0, cause));
+        }
         if core.has_cancels() {
             if let Some(told) = self.pass.tell(core, cx, true) {
                 return told;
@@ -178,51 +305,9 @@ impl Place {
         Poll::Pending
     }
 
-    /// Holds the direction, which is free or its own.
-    #[inline]
-    fn hold(&mut self, core: &Core, (socket, direction): On<'_>) {
-        socket.hold(direction);
-        self.claimed = core.serial();
-    }
-
-    /// Makes the call while the socket may be `ready`, else waits for it.
-    #[inline]
-    fn attempt<T>(
-        &mut self,
-        core: &Core,
-        cx: &Context<'_>,
-        ready: bool,
-        on: On<'_>,
-        mut call: impl FnMut(&Core, BorrowedFd<'_>) -> io::Result<(T, After)>,
-    ) -> Poll<io::Result<T>> {
+    /// Leaves the waker with the source, which is registered and armed.
+    fn park(&mut self, core: &Core, cx: &Context<'_>, on: On<'_>) -> io::Result<()> {
         let (socket, direction) = on;
-        let slot = socket.slot();
-        if !ready {
-            return self.wait(core, cx, on);
-        }
-        loop {
-            match call(core, socket.fd()) {
-                Ok((value, after)) => {
-                    if slot != 0 && (self.parked || after != After::Ready) {
-                        let waiter = core.reactor().done(slot, direction, after);
-                        self.parked = false;
-                        drop(waiter);
-                    }
-                    return Poll::Ready(Ok(value));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    core.reactor().clear(slot, direction);
-                    return self.wait(core, cx, on);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
-    }
-
-    fn wait<T>(&mut self, core: &Core, cx: &Context<'_>, on: On<'_>) -> Poll<io::Result<T>> {
-        let (socket, direction) = on;
-        self.hold(core, on);
         let key = match socket.slot() {
             0 => socket.register(core)?,
             slot => slot,
@@ -238,7 +323,7 @@ impl Place {
         let old = core.reactor().park(key, direction, waiter);
         self.parked = true;
         drop(old);
-        Poll::Pending
+        Ok(())
     }
 
     /// Gives up what it holds of a socket's direction.
@@ -265,14 +350,20 @@ impl Place {
     }
 }
 
-/// Looks whether the call may succeed.
+/// It counts too: a call that goes on failing must not keep the loop to itself.
+fn failed(core: &Core, socket: &Socket, cause: io::Error) -> Result<Option<io::Error>> {
+    core.finished();
+    match socket.is_closed() {
+        // Another thread's abort, between the look and the call.
+        true => Err(Error::Closed),
+        false => Ok(Some(cause)),
+    }
+}
+
+/// Looks whether the call may succeed, and parks the task that has to wait.
 #[inline(always)]
-fn look(core: &Core, cx: &Context<'_>, (socket, direction): On<'_>, slot: SourceKey) -> Look {
-    // A listener has to be armed, too.
-    let task = || match socket.is_listener() {
-        true => None,
-        false => core.executor.task_of(cx.waker()).map(TaskId::number),
-    };
+fn look(core: &Core, cx: &Context<'_>, direction: Direction, slot: SourceKey) -> Look {
+    let task = || core.executor.task_of(cx.waker()).map(TaskId::number);
     core.reactor().try_or_park(slot, direction, task)
 }
 

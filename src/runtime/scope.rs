@@ -142,6 +142,9 @@ impl Core {
 
     /// Forgets the scopes of tasks that have ended.
     pub(super) fn forget_scopes(&self) {
+        if !self.executor.has_retired() {
+            return;
+        }
         let mut wakers = Vec::new();
         for key in self.executor.take_retired() {
             self.take_scope(key, &mut wakers);

@@ -156,9 +156,9 @@ impl<O: Owner> Scope<O> {
         if O::SHIELDS {
             self.enter_shield(core);
         } else {
-            let around = core.scope();
-            self.key = core.scopes().enter(around, Kind::Scope, self.limit);
-            core.scopes().moved(self.key, around, core.executor.task());
+            let (task, around) = (core.executor.task(), core.scope());
+            let mut scopes = core.scopes();
+            self.key = scopes.enter_by(task, around, Kind::Scope, self.limit);
         }
     }
 

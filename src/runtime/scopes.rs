@@ -197,6 +197,18 @@ impl Scopes {
     /// A new scope inside `parent`, without links.
     #[inline]
     pub(crate) fn enter(&mut self, parent: ScopeKey, kind: Kind, limit: Limit) -> ScopeKey {
+        self.enter_by(TaskId::NOBODY, parent, kind, limit)
+    }
+
+    /// The same, polled by `task`.
+    #[inline]
+    pub(crate) fn enter_by(
+        &mut self,
+        task: TaskId,
+        parent: ScopeKey,
+        kind: Kind,
+        limit: Limit,
+    ) -> ScopeKey {
         let generation = self.next_generation();
         let index = self.nodes.insert(Node {
             generation,
@@ -216,7 +228,7 @@ impl Scopes {
             first_polls: 0,
             cancelled_at: NEVER,
             allowance: 0,
-            task: TaskId::NOBODY,
+            task,
             limit,
             timer: 0,
         });

@@ -105,19 +105,20 @@ impl Socket {
         self.slot.load(Relaxed)
     }
 
-    /// Whether an operation of this direction may begin under this runtime.
+    /// True if it is this runtime's, and no operation has this direction.
     #[inline]
-    pub(super) fn admit(
-        &self,
-        core: &Core,
-        direction: Direction,
-    ) -> std::result::Result<(), Refusal> {
+    pub(super) fn is_free(&self, core: &Core, direction: Direction) -> bool {
+        self.owner() == core.serial() && !self.busy[direction as usize].load(Relaxed)
+    }
+
+    /// Whether an operation of this direction may begin under this runtime.
+    pub(super) fn admit(&self, core: &Core, direction: Direction) -> Result<()> {
         if self.is_closed() {
-            return Err(Refusal::Closed);
+            return Err(Error::Closed);
         }
         self.bind(core)?;
         match self.busy[direction as usize].load(Acquire) {
-            true => Err(Refusal::Busy),
+            true => Err(Error::Busy),
             false => Ok(()),
         }
     }
@@ -135,25 +136,18 @@ impl Socket {
     }
 
     /// Makes the socket this runtime's, if it is nobody else's.
-    #[inline]
-    fn bind(&self, core: &Core) -> std::result::Result<(), Refusal> {
+    fn bind(&self, core: &Core) -> Result<()> {
         let owner = self.owner.load(Acquire);
         if owner == core.serial() {
-            Ok(())
-        } else {
-            self.bind_anew(core, owner)
+            return Ok(());
         }
-    }
-
-    #[cold]
-    fn bind_anew(&self, core: &Core, owner: u64) -> std::result::Result<(), Refusal> {
         if owner != 0 && waker::by_serial(owner).is_some() {
-            return Err(Refusal::OtherLoop);
+            return Err(Error::OtherLoop);
         }
         let bound = self
             .owner
             .compare_exchange(owner, core.serial(), AcqRel, Relaxed);
-        bound.map_err(|_| Refusal::OtherLoop)?;
+        bound.map_err(|_| Error::OtherLoop)?;
         // What the dead owner left: its slot went with it, and so did who waited.
         self.slot.store(0, Relaxed);
         self.busy.iter().for_each(|busy| busy.store(false, Relaxed));
@@ -311,25 +305,6 @@ impl Drop for Socket {
             Some(waiters) => drop(waiters),
             // Closed right after, by the field's own drop: the generation keeps them apart.
             None => self.leave(owner, || ()),
-        }
-    }
-}
-
-/// Why an operation may not begin; small, so that asking costs nothing.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Refusal {
-    OtherLoop,
-    Closed,
-    Busy,
-}
-
-impl From<Refusal> for Error {
-    #[cold]
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::OtherLoop => Self::OtherLoop,
-            Refusal::Closed => Self::Closed,
-            Refusal::Busy => Self::Busy,
         }
     }
 }

@@ -59,10 +59,16 @@ impl Pass {
     #[inline]
     pub(super) fn admit(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<()>> {
         if core.is_calm() {
-            self.0 |= Self::BEGUN;
+            self.begin();
             return Poll::Ready(Ok(()));
         }
         self.admit_with_care(core, cx)
+    }
+
+    /// It passes: all is calm.
+    #[inline]
+    pub(super) fn begin(&mut self) {
+        self.0 |= Self::BEGUN;
     }
 
     #[cold]

@@ -253,7 +253,7 @@ macro_rules! socket_stream {
         }
 
         impl crate::stream::ByteSendStream for $type {
-            #[inline]
+            #[inline(always)]
             fn poll_send(
                 &self,
                 place: &mut Place,

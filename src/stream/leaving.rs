@@ -4,46 +4,91 @@
 //! the peer, and a drop has none, except in a handler: its connection's task goes on until the
 //! stream is closed.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use super::report::Peer;
 use super::serving::Serving;
 use super::stopping::told;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A close under way.
 type Closing = Pin<Box<dyn Future<Output = Result<()>>>>;
 
+/// What is being polled on a thread.
+#[derive(Clone, Copy, PartialEq)]
+enum Polled {
+    NoHandler,
+    Handler,
+    /// One that has dropped streams, which are in [`DROPPED`].
+    Dropping,
+}
+
 thread_local! {
-    /// What the handler that is being polled has dropped; `None` outside of a handler.
-    static DROPPED: RefCell<Option<Vec<Closing>>> = const { RefCell::new(None) };
+    /// Looked at in each poll of a handler; the list only where something was dropped.
+    static POLLED: Cell<Polled> = const { Cell::new(Polled::NoHandler) };
+    /// What the handlers that are being polled have dropped, those of the innermost last.
+    static DROPPED: RefCell<Vec<Closing>> = const { RefCell::new(Vec::new()) };
 }
 
 /// True while a server's handler is polled on this thread.
 pub(crate) fn is_handler() -> bool {
-    DROPPED.try_with(|dropped| dropped.borrow().is_some()) == Ok(true)
+    POLLED.get() != Polled::NoHandler
 }
 
 /// Leaves a close to the task of the handler that is being polled.
 pub(crate) fn leave(closing: impl Future<Output = Result<()>> + 'static) {
     // Outside of a handler it is dropped, which closes too.
-    DROPPED.with_borrow_mut(|dropped| {
-        if let Some(dropped) = dropped {
-            dropped.push(Box::pin(closing));
-        }
-    });
+    if is_handler() {
+        DROPPED.with_borrow_mut(|dropped| dropped.push(Box::pin(closing)));
+        POLLED.set(Polled::Dropping);
+    }
 }
 
-/// The handler around the one that is polled has its own list back, also after a panic.
-struct Around(Option<Vec<Closing>>);
+/// One poll of a handler. The handler around it, if there is one, is the one that is polled after
+/// it, also after a panic.
+struct Within {
+    around: Polled,
+    /// How many closes in [`DROPPED`] are of handlers around.
+    others: usize,
+}
 
-impl Drop for Around {
+impl Within {
+    #[inline]
+    fn enter() -> Self {
+        let around = POLLED.replace(Polled::Handler);
+        let others = match around {
+            Polled::Dropping => DROPPED.with_borrow(Vec::len),
+            _ => 0,
+        };
+        Self { around, others }
+    }
+
+    /// The poll is over; `closing` gets what was dropped in it.
+    #[inline]
+    fn end(&self, closing: &mut Vec<Closing>) {
+        if POLLED.get() == Polled::Dropping {
+            POLLED.set(Polled::Handler);
+            self.gather(closing);
+        }
+    }
+
+    #[cold]
+    fn gather(&self, closing: &mut Vec<Closing>) {
+        let dropped = DROPPED.with_borrow_mut(|dropped| dropped.split_off(self.others));
+        closing.extend(dropped);
+    }
+}
+
+/// After a panic of the handler what it has dropped is closed by a drop.
+impl Drop for Within {
+    #[inline]
     fn drop(&mut self) {
-        let dropped = DROPPED.replace(self.0.take());
-        drop(dropped);
+        if POLLED.replace(self.around) == Polled::Dropping {
+            self.gather(&mut Vec::new());
+        }
     }
 }
 
@@ -57,26 +102,75 @@ pub(super) async fn closing_after(
     let (mut done, mut closing) = (false, Vec::new());
     poll_fn(|cx| {
         if !done {
-            let around = Around(DROPPED.replace(Some(std::mem::take(&mut closing))));
+            let within = Within::enter();
             let polled = told(&serving.stop, || handler.as_mut().poll(cx));
-            closing = DROPPED.take().unwrap_or_default();
-            drop(around);
+            within.end(&mut closing);
+            drop(within);
             done = polled.is_ready();
             if let Poll::Ready(Err(error)) = polled {
                 failed(error);
             }
         }
-        closing.retain_mut(|close| match close.as_mut().poll(cx) {
-            Poll::Pending => true,
-            Poll::Ready(closed) => {
-                closed.unwrap_or_else(failed);
-                false
-            }
-        });
+        if !closing.is_empty() {
+            poll_each(&mut closing, cx, failed);
+        }
         match done && closing.is_empty() {
             true => Poll::Ready(()),
             false => Poll::Pending,
         }
     })
     .await;
+}
+
+#[cold]
+fn poll_each(closing: &mut Vec<Closing>, cx: &mut Context<'_>, failed: impl Fn(Error)) {
+    closing.retain_mut(|close| match close.as_mut().poll(cx) {
+        Poll::Pending => true,
+        Poll::Ready(closed) => {
+            closed.unwrap_or_else(&failed);
+            false
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::catch_unwind;
+
+    use super::*;
+
+    async fn close() -> Result<()> {
+        Ok(())
+    }
+
+    #[test]
+    fn each_handler_has_what_it_has_dropped_itself() {
+        let (mut outer, mut inner) = (Vec::new(), Vec::new());
+        let around = Within::enter();
+        leave(close());
+        let within = Within::enter();
+        leave(close());
+        within.end(&mut inner);
+        drop(within);
+        leave(close());
+        around.end(&mut outer);
+        drop(around);
+        assert_eq!((inner.len(), outer.len(), is_handler()), (1, 2, false));
+    }
+
+    #[test]
+    fn a_panic_leaves_the_handler_around_what_it_has_dropped() {
+        let around = Within::enter();
+        leave(close());
+        let panicked = catch_unwind(|| {
+            let _within = Within::enter();
+            leave(close());
+            panic!("by the test");
+        });
+        assert!(panicked.is_err() && is_handler());
+        let mut left = Vec::new();
+        around.end(&mut left);
+        drop(around);
+        assert_eq!((left.len(), is_handler()), (1, false));
+    }
 }

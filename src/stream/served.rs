@@ -116,7 +116,7 @@ async fn connection<S, L, H, O, E, const APART: bool>(
 fn ours<E: Failure + Into<Box<dyn StdError + Send + Sync>>>(error: E) -> Error {
     match error.is_cancelled() {
         true => Error::Cancelled,
-        false => Error::from(error.into()),
+        false => error.into_own(),
     }
 }
 

@@ -90,7 +90,7 @@ impl Future for Stopping {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let Self { found, wait } = self.get_mut();
-        let own = || OWN.with(|own| own.with(|stop| stop.cloned()));
+        let own = || Current::with(&OWN, |stop| stop.cloned());
         let found = found.get_or_insert_with(|| Found {
             stop: own().unwrap_or_default(),
             key: None,

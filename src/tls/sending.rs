@@ -129,12 +129,12 @@ impl<S: ByteStream> Session<S> {
     /// Wakes the tasks that end our direction, and a waiting receiver if data is `left` that it has
     /// to hand over.
     fn hand_on(&self, left: bool) {
-        let enders = self.enders.take();
-        let receiver = match left && self.has_left() {
-            true => self.receiver.take(),
-            false => None,
-        };
-        wake_each(enders.into_iter().chain(receiver));
+        let left = left && self.has_left();
+        if left || !self.enders.borrow().is_empty() {
+            let enders = self.enders.take();
+            let receiver = left.then(|| self.receiver.take()).flatten();
+            wake_each(enders.into_iter().chain(receiver));
+        }
     }
 
     pub(super) fn poll_flush(&self, place: &mut Place, cx: &mut Context<'_>) -> Poll<Result<()>> {
@@ -226,7 +226,9 @@ impl<S: ByteStream> Session<S> {
     pub(super) fn leave_send(&self, place: &mut Place) {
         if !place.is_idle() {
             let mut below = self.send_below.take();
-            self.inner.leave_send(&mut below);
+            if !below.is_idle() {
+                self.inner.leave_send(&mut below);
+            }
             place.leave(&self.sending);
             self.hand_on(true);
         }

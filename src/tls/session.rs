@@ -190,7 +190,9 @@ impl<S: ByteStream> Session<S> {
     pub(super) fn leave_receive(&self, place: &mut Place) {
         if !place.is_idle() {
             let mut below = self.receive_below.take();
-            self.inner.leave_receive(&mut below);
+            if !below.is_idle() {
+                self.inner.leave_receive(&mut below);
+            }
             self.end_receive(place);
         }
     }

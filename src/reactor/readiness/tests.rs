@@ -33,7 +33,7 @@ fn a_short_receive_drains_only_when_nothing_odd_was_seen() {
     for (odd, left) in [(0, false), (ready::ENDED, true), (ready::URGENT, true)] {
         let mut source = Readiness::default();
         source.event(ready::READ | odd, |_| panic!("nobody waits"));
-        assert!(source.done(Direction::Read, After::Short).is_none());
+        source.settle(Direction::Read, After::Short);
         assert_eq!(source.is_ready(Direction::Read), left);
     }
 }
@@ -50,10 +50,9 @@ fn a_listener_begins_disarmed_and_what_it_took_is_gone() {
     );
     assert!(!source.is_ready(Direction::Read));
     source.event(ready::READ | ready::ENDED, |_| panic!("nothing waits"));
-    assert!(
-        source.done(Direction::Read, After::Ready).is_none() && source.is_ready(Direction::Read)
-    );
-    assert!(source.done(Direction::Read, After::Taken).is_none());
+    source.settle(Direction::Read, After::Ready);
+    assert!(source.is_ready(Direction::Read));
+    source.settle(Direction::Read, After::Taken);
     assert!(!source.is_ready(Direction::Read));
     assert!(source.park(Direction::Write, SOMEBODY).is_none());
     let waited = [Direction::Read, Direction::Write].map(|way| source.is_waited_for(way));
@@ -85,8 +84,7 @@ fn behaves_as_two_flags_and_two_names() {
                 flags[n] = false;
             }
             4 => {
-                let waited = source.done(Direction::Read, After::Short);
-                assert_eq!(waited, waits[0].take());
+                source.settle(Direction::Read, After::Short);
                 flags[0] &= odd;
             }
             5 => {
