@@ -108,7 +108,7 @@ impl Socket {
     /// True if it is this runtime's, and no operation has this direction.
     #[inline]
     pub(super) fn is_free(&self, core: &Core, direction: Direction) -> bool {
-        self.owner() == core.serial() && !self.busy[direction as usize].load(Relaxed)
+        self.owner() == core.serial() && !self.busy[direction as usize].load(Acquire)
     }
 
     /// Whether an operation of this direction may begin under this runtime.

@@ -60,8 +60,8 @@ impl Within {
     fn enter() -> Self {
         let around = POLLED.replace(Polled::Handler);
         let others = match around {
-            Polled::Dropping => DROPPED.with_borrow(Vec::len),
-            _ => 0,
+            Polled::NoHandler => 0,
+            Polled::Handler | Polled::Dropping => DROPPED.with_borrow(Vec::len),
         };
         Self { around, others }
     }
@@ -156,6 +156,22 @@ mod tests {
         around.end(&mut outer);
         drop(around);
         assert_eq!((inner.len(), outer.len(), is_handler()), (1, 2, false));
+    }
+
+    #[test]
+    fn a_handler_in_a_handler_without_drops_takes_none_of_those_around_both() {
+        let (mut outermost, mut innermost) = (Vec::new(), Vec::new());
+        let around = Within::enter();
+        leave(close());
+        let between = Within::enter();
+        let within = Within::enter();
+        leave(close());
+        within.end(&mut innermost);
+        drop(within);
+        drop(between);
+        around.end(&mut outermost);
+        drop(around);
+        assert_eq!((innermost.len(), outermost.len()), (1, 1));
     }
 
     #[test]
