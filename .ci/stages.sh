@@ -29,7 +29,7 @@ about() {
     clippy) echo "lints over everything, fuzz/ too, warnings denied" ;;
     tests) echo "cargo test, as the README says" ;;
     sim) echo "the simulated world: against Linux, and soloio in it" ;;
-    companions) echo "hyper and tokio's traits on soloio: their tests, examples, documents" ;;
+    companions) echo "hyper and tokio's traits on soloio: their tests, examples against curl and Python" ;;
     features) echo "the tests that features change, with each set of them" ;;
     docs) echo "documentation, warnings denied" ;;
     examples) echo "examples build, the tour runs" ;;
@@ -149,7 +149,8 @@ single_features() {
 }
 
 stage_clippy() {
-    cargo clippy --workspace --all-targets -- -D warnings
+    cargo clippy --workspace --all-targets --features soloio-hyper/client,soloio-hyper/tls \
+        -- -D warnings
     local options
     for options in "${lint_sets[@]}"; do
         echo "with $options"
@@ -181,14 +182,11 @@ stage_sim() {
 
 # Crates of their own, as they bring parts of tokio: tests, examples against curl and Python.
 stage_companions() {
-    local companions=(--package soloio-hyper --package soloio-tokio-io --all-features)
-    limit 600 cargo test "${companions[@]}" 2>&1 | tee "$work/companions.log"
+    limit 600 cargo test --package soloio-hyper --package soloio-tokio-io --all-features 2>&1 |
+        tee "$work/companions.log"
     local counted
     counted="$(count_tests "$work/companions.log")"
     [[ "$counted" != "0 passed"* ]] || { echo "no test ran"; return 1; }
-    # The stage of lints has not these features, that of documents not these packages.
-    cargo clippy "${companions[@]}" --all-targets -- -D warnings
-    RUSTDOCFLAGS='-D warnings' cargo doc --no-deps "${companions[@]}"
     note "ok, $counted"
 }
 
@@ -214,7 +212,9 @@ stage_features() {
 }
 
 stage_docs() {
-    RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --package soloio --package soloio-sim
+    RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --package soloio --package soloio-sim \
+        --package soloio-tokio-io --package soloio-hyper \
+        --features soloio-hyper/client,soloio-hyper/tls
 }
 
 stage_examples() {

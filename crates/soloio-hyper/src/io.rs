@@ -9,6 +9,9 @@ use std::time::Duration;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use soloio::{ByteStream, Error, Io, Room, Sleep, sleep};
 
+/// How much of what was received before hyper has at first.
+const FIRST: usize = 24;
+
 /// A byte stream as hyper wants it; received straight into hyper's own buffers.
 ///
 /// Made of a stream, of a reference to one, or of an `Rc` or `Arc`. It is `Send` if the stream is.
@@ -19,6 +22,8 @@ pub struct HyperIo<S: ByteStream> {
     io: Io<S>,
     /// What was received before hyper had it.
     ahead: Vec<u8>,
+    /// How much of that hyper has.
+    handed: usize,
     /// How long a write may wait, and the wait if there is one.
     limit: Duration,
     stalled: Option<Box<Sleep>>,
@@ -36,6 +41,7 @@ impl<S: ByteStream> HyperIo<S> {
         Self {
             io: Io::new(stream),
             ahead,
+            handed: 0,
             limit,
             stalled: None,
         }
@@ -50,7 +56,22 @@ impl<S: ByteStream> HyperIo<S> {
     /// The stream, and bytes that were received from it and that hyper has not asked for yet.
     #[must_use]
     pub fn into_inner(self) -> (S, Vec<u8>) {
-        (self.io.into_inner(), self.ahead)
+        let ahead = self.ahead[self.handed..].to_vec();
+        (self.io.into_inner(), ahead)
+    }
+
+    /// Gives hyper what was received before it: a few bytes at first. It wants 8 KiB free for each
+    /// read, so the second one makes its buffer as large again; with the smaller one it would make
+    /// a new one for each request, and not for one in three.
+    fn hand_over(&mut self, buf: &mut ReadBufCursor<'_>) {
+        let rest = &self.ahead[self.handed..];
+        let most = if self.handed == 0 { FIRST } else { rest.len() };
+        let count = rest.len().min(most).min(buf.remaining());
+        buf.put_slice(&rest[..count]);
+        self.handed += count;
+        if self.handed == self.ahead.len() {
+            (self.ahead, self.handed) = (Vec::new(), 0);
+        }
     }
 
     /// Ends a write that waits for longer than the limit.
@@ -88,12 +109,7 @@ impl<S: ByteStream> Read for HyperIo<S> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if !this.ahead.is_empty() {
-            let count = this.ahead.len().min(buf.remaining());
-            buf.put_slice(&this.ahead[..count]);
-            this.ahead.drain(..count);
-            if this.ahead.is_empty() {
-                this.ahead = Vec::new();
-            }
+            this.hand_over(&mut buf);
             return Poll::Ready(Ok(()));
         }
         // SAFETY: a `Room` writes initialised bytes only, and never takes one back.
