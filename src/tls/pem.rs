@@ -161,7 +161,7 @@ impl Pem {
             if section.is_encrypted() {
                 return Err(self.error(
                     ": the private key is encrypted, and a program cannot be asked for a \
-                     passphrase: decrypt it with `openssl pkey -in ENCRYPTED -out PLAIN`",
+                     passphrase: decrypt it with `openssl pkey -in FILE -out PLAIN`",
                 ));
             }
             if let "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY" = section.label {

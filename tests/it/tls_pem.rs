@@ -146,7 +146,7 @@ fn what_else_is_there_in_place_of_a_key_is_said() {
         (encrypted.as_bytes(), "the private key is encrypted"),
         (
             older.as_bytes(),
-            "decrypt it with `openssl pkey -in ENCRYPTED -out PLAIN`",
+            "decrypt it with `openssl pkey -in FILE -out PLAIN`",
         ),
         (public.as_bytes(), "holds no private key, but: PUBLIC KEY"),
         (
