@@ -3,7 +3,7 @@
 //! Left out, with the reason:
 //!
 //! * The capacity of a TCP buffer: Linux counts the memory of its packets, and their size depends
-//! on the machine. Sends are small.
+//!   on the machine. Sends are small.
 //! * `TIOCOUTQ` of TCP: Linux delays acknowledgements by up to 40 ms.
 //! * The state of a connection at the moment of the second end: for the same reason.
 //! * Nagle's algorithm, for the same reason; all sockets have `TCP_NODELAY`, as soloio's have.
