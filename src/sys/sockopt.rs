@@ -1,13 +1,10 @@
 //! Socket options in the kernel's form; and the options that the library itself needs.
 
 use std::io;
-use std::mem::size_of;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use socket2::SockRef;
-
-use super::check;
 
 /// The value of a socket option, in the form that the kernel reads and writes.
 ///
@@ -32,7 +29,8 @@ unsafe impl Integers for libc::ip_mreqn {}
     feature = "adopt",
     feature = "options",
     feature = "udp-batch",
-    feature = "unix-ext"
+    feature = "unix-ext",
+    target_vendor = "apple"
 ))]
 #[allow(clippy::cast_possible_truncation, reason = "36 bytes at most")]
 pub(super) fn get<T: Integers>(
@@ -41,10 +39,12 @@ pub(super) fn get<T: Integers>(
     name: i32,
     mut value: T,
 ) -> io::Result<T> {
+    use std::os::fd::AsRawFd;
+
     let mut length = size_of::<T>() as libc::socklen_t;
     let place = (&raw mut value).cast();
     // SAFETY: the kernel writes at most `length` bytes, which `value` has; its type takes any.
-    check(unsafe { libc::getsockopt(fd.as_raw_fd(), level, name, place, &raw mut length) })?;
+    super::check(unsafe { libc::getsockopt(fd.as_raw_fd(), level, name, place, &raw mut length) })?;
     if (length as usize) < size_of::<T>() {
         return Err(io::ErrorKind::Unsupported.into());
     }
@@ -60,10 +60,12 @@ pub(super) fn set<T: Integers>(
     name: i32,
     value: T,
 ) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+
     let length = size_of::<T>() as libc::socklen_t;
     let value = (&raw const value).cast();
     // SAFETY: pointer and length are those of one valid value.
-    check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, value, length) }).map(drop)
+    super::check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, value, length) }).map(drop)
 }
 
 /// Returns whether closing resets the connection.

@@ -1,8 +1,10 @@
 //! Shared helpers: a deadline; counters of wakes, polls, drops, descriptors and threads.
 
 use std::cell::Cell;
+use std::fs;
 use std::future::{Future, poll_fn};
 use std::panic::resume_unwind;
+use std::path::Path;
 use std::pin::Pin;
 use std::process::Command;
 use std::rc::Rc;
@@ -11,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// No test takes longer; a test that hangs fails with a message after this time.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -25,19 +27,36 @@ pub(crate) fn asked_rounds() -> Option<usize> {
 /// Aborts the process if it is not dropped within a minute; the long form has twenty.
 pub(crate) struct Deadline(#[expect(dead_code, reason = "its drop ends the guard")] Sender<()>);
 
-/// Guards the calling test against hanging.
+/// Guards the calling test against hanging. The time in which its thread was ready and other
+/// programs had the processors does not count.
 #[must_use = "the guard ends when it is dropped"]
 pub(crate) fn deadline() -> Deadline {
     let name = thread::current().name().unwrap_or("a test").to_owned();
+    let task = fs::read_link("/proc/thread-self").unwrap_or_default();
+    let waited = Path::new("/proc").join(task).join("schedstat");
     let (alive, watch) = channel();
     let limit = LIMIT * if asked_rounds().is_some() { 20 } else { 1 };
+    let (begun, waited_before) = (Instant::now(), time_in_line(&waited));
     thread::spawn(move || {
-        if watch.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
-            eprintln!("{name} hangs: it did not end within {limit:?}");
-            std::process::abort();
+        while watch.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
+            let in_line = time_in_line(&waited).saturating_sub(waited_before);
+            if begun.elapsed().saturating_sub(in_line) > limit {
+                eprintln!("{name} hangs: it did not end within {limit:?}");
+                std::process::abort();
+            }
         }
     });
     Deadline(alive)
+}
+
+/// The time for which a thread has waited for a processor (proc(5)); zero where nothing tells.
+fn time_in_line(schedstat: &Path) -> Duration {
+    let text = fs::read_to_string(schedstat).unwrap_or_default();
+    let nanoseconds = text
+        .split(' ')
+        .nth(1)
+        .and_then(|number| number.parse().ok());
+    Duration::from_nanos(nanoseconds.unwrap_or(0))
 }
 
 /// Runs `body` in a process of its own, where no other test opens descriptors or starts threads.
@@ -68,19 +87,17 @@ pub(crate) fn alone(test: &str, body: impl FnOnce()) {
 
 /// Returns the number of open descriptors of this process.
 pub(crate) fn fds() -> usize {
-    std::fs::read_dir("/proc/self/fd").expect("procfs").count()
+    fs::read_dir("/proc/self/fd").expect("procfs").count()
 }
 
 /// Returns the number of threads of this process.
 pub(crate) fn threads() -> usize {
-    std::fs::read_dir("/proc/self/task")
-        .expect("procfs")
-        .count()
+    fs::read_dir("/proc/self/task").expect("procfs").count()
 }
 
 /// Returns the size of this process in memory, in bytes.
 pub(crate) fn resident() -> usize {
-    let text = std::fs::read_to_string("/proc/self/statm").expect("procfs");
+    let text = fs::read_to_string("/proc/self/statm").expect("procfs");
     let pages = text.split(' ').nth(1).expect("a second number");
     pages.parse::<usize>().expect("a number") * 4096
 }
@@ -88,7 +105,7 @@ pub(crate) fn resident() -> usize {
 /// True under a sanitizer: its shadow memory takes terabytes of addresses. Stack frames are larger
 /// there, and freed memory is kept.
 pub(crate) fn sanitized() -> bool {
-    let text = std::fs::read_to_string("/proc/self/statm").expect("procfs");
+    let text = fs::read_to_string("/proc/self/statm").expect("procfs");
     let pages = text.split(' ').next().expect("a first number");
     pages.parse::<usize>().expect("a number") > 1 << 28
 }
