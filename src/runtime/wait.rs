@@ -135,7 +135,11 @@ impl Pass {
             cx.waker().wake_by_ref();
             return Some(Poll::Pending);
         }
-        core.notify(waited).map(|error| Poll::Ready(Err(error)))
+        let error = core.notify(waited)?;
+        // What is polled again after that begins anew, or a body that ignores its cancel would be
+        // told in order for ever.
+        *self = Self::default();
+        Some(Poll::Ready(Err(error)))
     }
 }
 

@@ -91,6 +91,7 @@ mod panics;
 mod passed_on;
 #[cfg(feature = "extras")]
 mod permits;
+mod polled_again;
 #[cfg(feature = "full")]
 mod prepare;
 #[cfg(all(feature = "full", target_os = "linux"))]

@@ -1,0 +1,93 @@
+//! Operations that are polled again after they ended with a cancel, by code that ignores it: a few
+//! polls later the cancelled scope drops that code.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::{Context, Poll};
+
+use soloio::{
+    ByteStream, Io, Result, Room, block_on, create_memory_byte_stream, create_tcp_listener,
+    move_on_after, sleep, task_group, yield_now,
+};
+
+use crate::net_support::{run, tcp_pair, unix_pair};
+use crate::scopes::{HOUR, SOON};
+use crate::support::deadline;
+
+/// It had 13 million polls in 20 s, as each of them was told in order.
+const MOST: u32 = 1000;
+
+/// Cancels a future that polls `again` and is pending for ever: under a limit, and as a task.
+async fn dropped_soon(again: impl FnMut(&mut Context<'_>)) {
+    let (polls, again) = (Cell::new(0), RefCell::new(again));
+    let ignores = || {
+        poll_fn(|cx| -> Poll<Result<()>> {
+            polls.set(polls.get() + 1);
+            assert!(polls.get() < MOST, "it is polled for ever");
+            (again.borrow_mut())(cx);
+            Poll::Pending
+        })
+    };
+    let ended = move_on_after(SOON, ignores()).await;
+    assert!(ended.expect("its own limit").is_none());
+    polls.set(0);
+    task_group(async |group| {
+        let task = group.spawn(ignores());
+        yield_now().await?;
+        task.cancel();
+        Ok(())
+    })
+    .await
+    .expect("the task was cancelled");
+}
+
+#[test]
+fn a_sleep() {
+    let _deadline = deadline();
+    block_on(async {
+        let mut long = pin!(sleep(HOUR));
+        dropped_soon(|cx| drop(long.as_mut().poll(cx))).await;
+    });
+}
+
+async fn streams<S: ByteStream>((ours, _theirs): (S, S)) {
+    let mut io = Io::new(ours);
+    dropped_soon(|cx| {
+        let mut memory = [0; 9];
+        drop(io.poll_receive(cx, &mut Room::new(&mut memory)));
+    })
+    .await;
+}
+
+#[test]
+fn a_receive() {
+    run(async {
+        streams(create_memory_byte_stream(9)).await;
+        streams(tcp_pair().await).await;
+        streams(unix_pair().await).await;
+    });
+}
+
+#[test]
+fn a_child_that_is_awaited_by_reference() {
+    run(async {
+        task_group(async |group| {
+            let mut child = group.spawn(sleep(HOUR));
+            dropped_soon(|cx| drop(pin!(&mut child).poll(cx))).await;
+            child.cancel();
+            Ok(())
+        })
+        .await
+        .expect("it was cancelled");
+    });
+}
+
+#[test]
+fn an_accept_that_is_begun_anew() {
+    run(async {
+        let listener = create_tcp_listener().local_host("127.0.0.1").await;
+        let listener = listener.expect("a listener");
+        dropped_soon(|cx| drop(pin!(listener.accept()).poll(cx))).await;
+    });
+}
