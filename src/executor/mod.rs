@@ -135,7 +135,7 @@ impl Executor {
             number,
             budget: Cell::new(BUDGET),
             turn: Cell::new(1),
-            task: Cell::new(TaskId::NOBODY),
+            task: Cell::new(TaskId::NONE),
             scope: Cell::new(0),
             slots: RefCell::new(Slots::new(number)),
         }

@@ -13,9 +13,8 @@
 //! Invariants:
 //! * A slot is in its set's ready list exactly while `queued`; the list is first in, first out.
 //! * `notified` of a set means that its list will be polled. It is set when the parent was woken
-//!   and when the group begins to poll its list ([`Slots::look`]), and cleared when the group has
-//!   found the list empty ([`Slots::next`]). So a wake walks up only to the first set that is
-//!   notified.
+//!   and when the group begins to poll ([`Slots::begin_poll`]), and cleared when the group has found
+//!   the list empty ([`Slots::next`]). So a wake walks up only to the first set that is notified.
 //! * Every key has a generation: a stale one is a silent no-op.
 //!
 //! The file is long because every function relies on these.
@@ -166,7 +165,7 @@ impl Slots {
 
     fn next_generation(&mut self) -> u32 {
         self.generation = self.generation.wrapping_add(1);
-        if TaskId::new(0, self.generation, 0) == TaskId::NOBODY {
+        if TaskId::new(0, self.generation, 0) == TaskId::NONE {
             self.generation = self.generation.wrapping_add(1);
         }
         self.generation
@@ -186,7 +185,7 @@ impl Slots {
             unpolled_before: 0,
             scope: 0,
             parent,
-            owner: TaskId::NOBODY,
+            owner: TaskId::NONE,
         };
         SetKey {
             index: narrow(self.sets.insert(set)),
@@ -354,7 +353,7 @@ impl Slots {
         set.notified = true;
         (set.unpolled, set.unpolled_before) = (set.len, set.len);
         let tasks = set.len;
-        (self.tell(key.index), tasks)
+        (self.notify_parent(key.index), tasks)
     }
 
     /// Returns the number of tasks of a set that were polled for the first time since all were
@@ -382,7 +381,7 @@ impl Slots {
     pub(crate) fn wake(&mut self, id: TaskId) -> Option<Waker> {
         match self.list(id)? {
             true => None,
-            false => self.tell(self.slots[id.index() as usize].set),
+            false => self.notify_parent(self.slots[id.index() as usize].set),
         }
     }
 
@@ -410,7 +409,7 @@ impl Slots {
 
     /// Wakes the parent of a set that has work and was not notified, and so on upwards. Iterative,
     /// since groups may be nested as deep as the stack allows.
-    fn tell(&mut self, set: u32) -> Option<Waker> {
+    fn notify_parent(&mut self, set: u32) -> Option<Waker> {
         let mut set = set;
         loop {
             let parent = match &self.sets[set as usize].parent {
@@ -429,7 +428,7 @@ impl Slots {
     /// already stored. Returns the parent that the caller has to drop after the borrow, and whether
     /// all tasks have to be listed.
     #[must_use = "a foreign waker is dropped outside the borrow"]
-    pub(crate) fn look(
+    pub(crate) fn begin_poll(
         &mut self,
         key: SetKey,
         parent: Option<Parent>,

@@ -64,7 +64,7 @@ pub(crate) enum Waiter {
 /// The result of checking a source.
 #[derive(Debug)]
 #[must_use = "a foreign waker is dropped outside the borrow"]
-pub(crate) enum Look {
+pub(crate) enum Check {
     /// A call may succeed. Also returned for a source that is gone: the call will fail.
     Ready,
     /// It would have to wait, and no waiter was stored.
@@ -228,22 +228,22 @@ impl Reactor {
         key: SourceKey,
         direction: Direction,
         task: impl FnOnce() -> Option<usize>,
-    ) -> Look {
+    ) -> Check {
         let Some(source) = self.sources.get(key) else {
-            return Look::Ready;
+            return Check::Ready;
         };
         if source.readiness.is_ready(direction) {
-            return Look::Ready;
+            return Check::Ready;
         }
         if source.readiness.is_unarmed() {
-            return Look::NotReady;
+            return Check::NotReady;
         }
         let Some(number) = task() else {
-            return Look::NotReady;
+            return Check::NotReady;
         };
         let parked = self.foreign.keep(Waiter::Task(number));
         let before = source.readiness.park(direction, parked);
-        Look::Parked(before.map(|before| self.foreign.take(before)))
+        Check::Parked(before.map(|before| self.foreign.take(before)))
     }
 
     /// Stores a waiter; returns the previous one.
@@ -401,7 +401,7 @@ mod tests {
                 }
                 9 | 10 => vec![reactor.unpark(key, direction)],
                 11 => match reactor.try_or_park(key, direction, || Some(n)) {
-                    Look::Parked(before) => vec![before],
+                    Check::Parked(before) => vec![before],
                     _ => vec![],
                 },
                 12 if seed >> 32 & 7 == 0 => {

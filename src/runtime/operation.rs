@@ -12,7 +12,7 @@ use super::wait::{Enlisted, Pass};
 use crate::error::{Error, Result};
 use crate::executor::TaskId;
 pub(crate) use crate::reactor::{After, Direction};
-use crate::reactor::{Look, SourceKey, Waiter};
+use crate::reactor::{Check, SourceKey, Waiter};
 
 /// Whether to make the call before the first wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,10 +156,10 @@ impl Place {
             self.hold(core, on);
         }
         if first != First::AtHand {
-            match look(core, cx, direction, slot) {
-                Look::Ready => {}
-                Look::NotReady => return Usual::Not,
-                Look::Parked(old) => {
+            match check(core, cx, direction, slot) {
+                Check::Ready => {}
+                Check::NotReady => return Usual::Not,
+                Check::Parked(old) => {
                     self.pass.begin();
                     self.hold(core, on);
                     self.parked = true;
@@ -299,8 +299,8 @@ impl Place {
             return Poll::Ready(failed(core, on.0, cause));
         }
         if core.has_cancels() {
-            if let Some(told) = self.pass.tell(core, cx, true) {
-                return told;
+            if let Some(outcome) = self.pass.end_or_yield(core, cx, true) {
+                return outcome;
             }
         }
         self.enlisted.enlist(core, cx);
@@ -364,7 +364,7 @@ fn failed(core: &Core, socket: &Socket, cause: io::Error) -> Result<Option<io::E
 
 /// Checks whether the call may succeed, and stores the task if it has to wait.
 #[inline(always)]
-fn look(core: &Core, cx: &Context<'_>, direction: Direction, slot: SourceKey) -> Look {
+fn check(core: &Core, cx: &Context<'_>, direction: Direction, slot: SourceKey) -> Check {
     let task = || core.executor.task_of(cx.waker()).map(TaskId::number);
     core.reactor().try_or_park(slot, direction, task)
 }

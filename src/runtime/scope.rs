@@ -7,7 +7,7 @@
 //! ```text
 //!   cancel ──> wake everything below ──> poll the body ──┬─ ready: its value is returned
 //!                      ^                                 │
-//!                      │                                 ├─ a shield is alive, in its allowance: wait
+//!                      │                                 ├─ a shield is within its allowance: wait
 //!                      └─ an operation was notified: ────┤
 //!                         again (at most 16 times)       └─ none was notified: drop the body
 //! ```

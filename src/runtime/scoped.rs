@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::context::{self, Core};
-pub(crate) use super::control::{Control, Ended, Nobody, Owned, Owner, Shield};
+pub(crate) use super::control::{Control, Ended, Owned, Owner, Shield, Unowned};
 use super::scopes::{Kind, Limit, ScopeKey};
 use super::sleep::{self, When};
 use crate::executor::remote::Post;

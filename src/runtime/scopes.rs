@@ -197,7 +197,7 @@ impl Scopes {
     /// Adds a scope inside `parent`, without links.
     #[inline]
     pub(crate) fn enter(&mut self, parent: ScopeKey, kind: Kind, limit: Limit) -> ScopeKey {
-        self.enter_by(TaskId::NOBODY, parent, kind, limit)
+        self.enter_by(TaskId::NONE, parent, kind, limit)
     }
 
     /// The same, polled by `task`.
@@ -731,7 +731,7 @@ mod tests {
                 return;
             }
             let (key, above) = (self.twins[name].key, self.twins[to].key);
-            let moved = self.machine.moved(key, above, TaskId::NOBODY);
+            let moved = self.machine.moved(key, above, TaskId::NONE);
             assert_eq!(moved, self.twins[name].parent != Some(to));
             let is_found = self.is_found(name);
             self.twins[name].parent = Some(to);
@@ -945,9 +945,9 @@ mod tests {
         scopes.replace_timer(outer, 7);
         left(&mut scopes, first);
         // It is below the same scope all the time.
-        assert!(scopes.moved(second, outer, TaskId::NOBODY));
+        assert!(scopes.moved(second, outer, TaskId::NONE));
         assert_eq!(scopes.take_unheld(), []);
-        assert!(scopes.moved(second, 0, TaskId::NOBODY));
+        assert!(scopes.moved(second, 0, TaskId::NONE));
         assert_eq!(scopes.take_unheld(), [7]);
         assert_eq!(left(&mut scopes, outer).timer, 0);
     }
@@ -978,7 +978,7 @@ mod tests {
         let outer = scopes.enter(0, Kind::Scope, Limit::At(NEVER));
         let shield = scopes.enter_shield(0, 10, 1).0;
         scopes.cancel(outer, 2);
-        assert!(scopes.moved(shield, outer, TaskId::NOBODY));
+        assert!(scopes.moved(shield, outer, TaskId::NONE));
         assert_eq!(scopes.after_poll(outer, 2, false), Next::Wait(10));
     }
 

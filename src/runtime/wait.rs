@@ -73,8 +73,8 @@ impl Pass {
 
     #[cold]
     fn admit_with_care(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<()>> {
-        if let Some(told) = self.ask(core, cx) {
-            return told;
+        if let Some(outcome) = self.ask(core, cx) {
+            return outcome;
         }
         if self.gives_way(core) {
             cx.waker().wake_by_ref();
@@ -88,8 +88,8 @@ impl Pass {
     #[inline]
     fn admit_wait(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<()>> {
         if core.has_cancels() {
-            if let Some(told) = self.ask(core, cx) {
-                return told;
+            if let Some(outcome) = self.ask(core, cx) {
+                return outcome;
             }
         }
         self.0 |= Self::BEGUN;
@@ -116,13 +116,13 @@ impl Pass {
         if self.0 & Self::BEGUN != 0 || !core.has_cancels() {
             return None;
         }
-        self.tell(core, cx, false)
+        self.end_or_yield(core, cx, false)
     }
 
     /// Ends the operation if it is cancelled, or yields first. Called at the gate, and (`waited`)
     /// when it has to wait.
     #[cold]
-    pub(super) fn tell<T>(
+    pub(super) fn end_or_yield<T>(
         &mut self,
         core: &Core,
         cx: &Context<'_>,
@@ -200,7 +200,7 @@ impl Wait {
     /// stored. An error ends the operation instead, which then leaves every list that it is in.
     #[inline]
     pub(crate) fn pend<T>(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<T>> {
-        self.pend_on(core, cx, TaskId::NOBODY)
+        self.pend_on(core, cx, TaskId::NONE)
     }
 
     /// The same if the task is known that this one waits for.
@@ -212,8 +212,8 @@ impl Wait {
         holder: TaskId,
     ) -> Poll<Result<T>> {
         if core.has_cancels() {
-            if let Some(told) = self.pass.tell(core, cx, true) {
-                return told;
+            if let Some(outcome) = self.pass.end_or_yield(core, cx, true) {
+                return outcome;
             }
         }
         if self.serial != core.serial() {
@@ -307,12 +307,12 @@ mod tests {
         core.scopes().enter(scope, Kind::Scope, Limit::At(NEVER))
     }
 
-    fn is_cancelled(told: &Poll<Result<()>>) -> bool {
-        matches!(told, Poll::Ready(Err(Error::Cancelled)))
+    fn is_cancelled(outcome: &Poll<Result<()>>) -> bool {
+        matches!(outcome, Poll::Ready(Err(Error::Cancelled)))
     }
 
-    fn may_try(told: &Poll<Result<()>>) -> bool {
-        matches!(told, Poll::Ready(Ok(())))
+    fn may_try(outcome: &Poll<Result<()>>) -> bool {
+        matches!(outcome, Poll::Ready(Ok(())))
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use super::report::Peer;
 use super::serving::Serving;
-use super::stopping::told;
+use super::stopping::with_event;
 use crate::error::{Error, Result};
 
 /// A close in progress.
@@ -104,7 +104,7 @@ pub(super) async fn closing_after(
     poll_fn(|cx| {
         if !done {
             let within = Within::enter();
-            let polled = told(&serving.stop, || handler.as_mut().poll(cx));
+            let polled = with_event(&serving.stop, || handler.as_mut().poll(cx));
             within.end(&mut closing);
             drop(within);
             done = polled.is_ready();
