@@ -1,23 +1,23 @@
-//! Memory that a spike does not leave behind: [`shrink`], and a [`Slab`] that gives back by itself.
+//! Gives back the memory that a spike has left: [`shrink`], and a [`Slab`] that does it by itself.
 //!
-//! What uses less than a quarter of its room is cut to twice what it uses. So each entry pays for
-//! at most two moves, and what goes up and down between the two limits is left alone.
+//! A container that uses less than a quarter of its capacity is cut to twice its length. So each
+//! entry is moved at most twice, and a length between the two limits causes no moves.
 
 use std::collections::VecDeque;
 use std::ops::{Index, IndexMut};
 
-/// Room that stays in any case, in bytes.
+/// The capacity that stays in any case, in bytes.
 const KEPT: usize = 4096;
 
-/// A container whose room grows with its entries.
+/// A container with a capacity that grows with its entries.
 pub(crate) trait Room {
-    /// What an entry takes, in bytes.
+    /// The size of an entry, in bytes.
     const ENTRY: usize;
 
-    /// How many entries there are, and for how many there is room.
+    /// Returns the number of entries, and the capacity.
     fn used_and_room(&self) -> (usize, usize);
 
-    /// Keeps room for so many.
+    /// Reduces the capacity.
     fn cut_to(&mut self, room: usize);
 }
 
@@ -41,7 +41,7 @@ macro_rules! room {
 room!(T: Vec<T>, T);
 room!(T: VecDeque<T>, T);
 
-/// To be called when something was taken out. Drops no entry and runs no code of the user's.
+/// Called after entries were removed. Drops no entry and runs no code of the user's.
 #[inline]
 pub(crate) fn shrink<R: Room>(container: &mut R) {
     let (used, room) = container.used_and_room();
@@ -55,16 +55,16 @@ fn cut<R: Room>(container: &mut R, used: usize) {
     container.cut_to((2 * used).max(KEPT / R::ENTRY));
 }
 
-/// A slab that gives back, behind its last entry, the places that a spike has left.
+/// A slab that gives back the places after its last entry.
 #[derive(Debug)]
 pub(crate) struct Slab<T> {
     entries: slab::Slab<T>,
-    /// How many have left since places were given back last.
+    /// The number of entries removed since places were given back last.
     removed: usize,
 }
 
 impl<T> Slab<T> {
-    /// What an entry takes, in bytes, at least.
+    /// The size of an entry, in bytes, at least 1.
     const ENTRY: usize = if size_of::<T>() == 0 {
         1
     } else {
@@ -88,13 +88,13 @@ impl<T> Slab<T> {
         self.entries.is_empty()
     }
 
-    /// For how many entries there is room: no key is as high.
+    /// Returns the capacity: every key is less.
     #[inline]
     pub(crate) fn room(&self) -> usize {
         self.entries.capacity()
     }
 
-    /// The place that the next one comes to.
+    /// Returns the key of the next entry.
     #[inline]
     pub(crate) fn vacant_key(&self) -> usize {
         self.entries.vacant_key()
@@ -120,7 +120,7 @@ impl<T> Slab<T> {
         self.try_remove(key).expect("the key of one that is there")
     }
 
-    /// Inlined, so that an entry that is only to go is not moved.
+    /// Inlined, so that an entry that is only dropped is not moved.
     #[inline(always)]
     pub(crate) fn try_remove(&mut self, key: usize) -> Option<T> {
         let gone = self.entries.try_remove(key)?;
@@ -132,8 +132,8 @@ impl<T> Slab<T> {
         Some(gone)
     }
 
-    /// Looks at each place if some can be given back, else costs nothing; so it is tried again only
-    /// after an eighth of the entries have left.
+    /// Visits each place if some can be given back, else costs nothing; so it is repeated only
+    /// after an eighth of the entries were removed.
     #[cold]
     #[inline(never)]
     fn give_back(&mut self) {
@@ -155,7 +155,7 @@ impl<T> Slab<T> {
         self.entries.iter_mut()
     }
 
-    /// All that are there, in the order of their places.
+    /// Iterates over all entries, in the order of their keys.
     pub(crate) fn into_values(self) -> impl Iterator<Item = T> {
         self.entries.into_iter().map(|(_, value)| value)
     }
@@ -183,8 +183,8 @@ impl<T> IndexMut<usize> for Slab<T> {
     }
 }
 
-/// A map in the order of its keys, for few entries and for keys that come in order: a fraction of
-/// the code of a tree. Empty it has no room.
+/// A map in the order of its keys, for few entries and for keys that come in order: much less code
+/// than a tree. When empty it has no capacity.
 #[derive(Debug)]
 pub(crate) struct Few<K, V>(VecDeque<(K, V)>);
 
@@ -206,7 +206,7 @@ impl<K: Ord, V> Few<K, V> {
         Some(&self.0[place].1)
     }
 
-    /// The value of the key, which is made if there is none.
+    /// Returns the value of the key, which is made if there is none.
     pub(crate) fn get_or_default(&mut self, key: K) -> &mut V
     where
         V: Default,
@@ -273,7 +273,8 @@ mod tests {
 
     use super::*;
 
-    /// Fills it, empties it but for five, and tells the bytes that are left after each quarter.
+    /// Fills it, empties it except for five, and returns the bytes that are left after each
+    /// quarter.
     fn left<R: Room>(mut of: R, add: impl Fn(&mut R, u32), take: impl Fn(&mut R)) -> Vec<usize> {
         (0..10_000).for_each(|entry| add(&mut of, entry));
         let mut left = Vec::new();
@@ -329,7 +330,7 @@ mod tests {
         assert!(bytes.capacity() <= KEPT, "{}", bytes.capacity());
     }
 
-    /// A spike beside `stay` others; then all but those leave, in some order.
+    /// A spike beside `stay` entries; then all others are removed, in some order.
     fn spike(stay: usize, order: impl Fn(&mut Vec<usize>)) {
         let mut slab = Slab::new();
         (0..stay).for_each(|n| assert_eq!(slab.insert(n), n));
@@ -339,7 +340,7 @@ mod tests {
             slab.remove(key);
         }
         assert_eq!(slab.len(), stay);
-        // A few that come and go find what the last of the spike have left.
+        // A few further inserts and removes find the rest of the spike.
         for _ in 0..=stay / 8 {
             let key = slab.insert(0);
             slab.remove(key);
@@ -354,7 +355,7 @@ mod tests {
         for stay in [0, 1, 3, 100] {
             spike(stay, |_| {});
             spike(stay, |keys| keys.reverse());
-            // Those that are far apart at the end.
+            // The last ones to be removed are far apart.
             spike(stay, |keys| {
                 keys.sort_by_key(|key| (key % 16 == 0, usize::MAX - key))
             });

@@ -53,7 +53,7 @@ use super::Error;
 /// assert!(matches!(ended, Err(StoreError::DiskFull)));
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` does not tell which of its values is a cancel's",
+    message = "`{Self}` does not report which of its values is a cancel's",
     label = "`soloio::Failure` is missing",
     note = "an enum with a `soloio::Error` in `Net`, and `From<soloio::Error>`, needs one line: \
             `impl soloio::Failure for {Self} {{ fn is_cancelled(&self) -> bool {{ \

@@ -21,8 +21,8 @@ pub(crate) struct Failed {
 /// task adds little more code than that of its future.
 pub(crate) trait Child {
     /// Polls the future. When it is done: drops it, hands its value over, wakes the joiner. If its
-    /// handle has cancelled it, its operations end with that, unless `told`: then they already do.
-    fn poll(&self, cx: &mut Context<'_>, told: bool) -> Poll<Result<(), Failed>>;
+    /// handle has cancelled it, its operations end with that (they already do if `notified`).
+    fn poll(&self, cx: &mut Context<'_>, notified: bool) -> Poll<Result<(), Failed>>;
 
     /// Drops the future in place, if it is still there and not being polled.
     fn drop_future(&self);
@@ -53,7 +53,7 @@ pub(crate) enum State {
 
 /// The part that a task's set and its handle share, except its value.
 pub(crate) struct Head {
-    /// The task's number; `NOBODY` until it has a slot, and then a wake has no effect.
+    /// The task's number; `NONE` until it has a slot, and then a wake has no effect.
     id: Cell<TaskId>,
     joiner: Cell<Option<Waker>>,
     state: Cell<State>,
@@ -66,7 +66,7 @@ pub(crate) struct Head {
 impl Head {
     pub(crate) fn new() -> Self {
         Self {
-            id: Cell::new(TaskId::NOBODY),
+            id: Cell::new(TaskId::NONE),
             joiner: Cell::new(None),
             state: Cell::new(State::Running),
             cancelled: Cell::new(false),
@@ -133,7 +133,7 @@ impl Head {
     /// Returns the number for use by the handle.
     pub(crate) fn task(&self) -> TaskId {
         match self.stranded.get() {
-            true => TaskId::NOBODY,
+            true => TaskId::NONE,
             false => self.id.get(),
         }
     }

@@ -1,16 +1,16 @@
 //! Runs tasks: wakers that are numbers, one slab of slots, sets that own the futures.
 //!
-//! | file | what it holds |
+//! | file | content |
 //! |---|---|
-//! | `waker.rs` | a task's number as a `Waker`, and where a wake goes |
-//! | `slots.rs` | which tasks are woken, in which order (a pure machine) |
-//! | `child.rs` | a task as its set sees it |
-//! | `labels.rs` | what tasks are called; notes of what they wait for |
-//! | `survey.rs` | what a dump asks of the tasks |
-//! | `task_set.rs` | the tasks of one group: who owns the futures and polls them |
-//! | `remote.rs` | the one place that other threads reach |
+//! | `waker.rs` | a task's number as a `Waker`, and the way of a wake |
+//! | `slots.rs` | the woken tasks, and their order (a pure machine) |
+//! | `child.rs` | a task in the form for its set |
+//! | `labels.rs` | the names of tasks; notes of their waits |
+//! | `survey.rs` | the state of the tasks for a dump |
+//! | `task_set.rs` | the tasks of one group: owns the futures and polls them |
+//! | `remote.rs` | the only part that other threads use |
 //!
-//! The executor knows nothing of sockets and clocks; it shares `std::task::Waker` and integers
+//! The executor does not depend on sockets and clocks; it shares `std::task::Waker` and integers
 //! with the reactor, and the bell that ends a wait.
 
 mod child;
@@ -22,7 +22,7 @@ mod survey;
 mod task_set;
 pub(crate) mod waker;
 
-/// What `remote.rs` locks with; the model checker puts its own in place.
+/// The locks of `remote.rs`; the model checker replaces them.
 mod sync {
     pub(crate) use std::sync::{Arc, Mutex};
 }
@@ -42,10 +42,10 @@ pub(crate) use waker::TaskId;
 
 use slots::Slots;
 
-/// Polls of tasks and finished operations between two looks at the kernel.
+/// The number of polls of tasks and finished operations between two polls of the kernel.
 const BUDGET: u32 = 256;
 
-/// Calls wakers, which may be the user's code: goes on after a panic, and then with the first.
+/// Calls wakers, which may be the user's code: continues after a panic, and then resumes the first.
 pub(crate) fn wake_each(mut wakers: impl Iterator<Item = Waker>) {
     each(&mut wakers, Waker::wake);
 }
@@ -55,7 +55,7 @@ pub(crate) fn drop_each(wakers: Vec<Waker>) {
     each(&mut wakers.into_iter(), drop);
 }
 
-/// The same for a list, of which one copy is enough.
+/// The same for a list. Compiled once.
 pub(crate) fn wake_list(wakers: Vec<Waker>) {
     each(&mut wakers.into_iter(), Waker::wake);
 }
@@ -77,16 +77,16 @@ fn each(wakers: &mut dyn Iterator<Item = Waker>, f: fn(Waker)) {
 pub(crate) struct Executor {
     number: u16,
     budget: Cell<u32>,
-    /// Counts the turns; never 0.
+    /// The number of the turn; never 0.
     turn: Cell<u32>,
-    /// Who is being polled, and the scope around that: for what has to know who runs.
+    /// The task that is being polled, and the scope around it.
     task: Cell<TaskId>,
     scope: Cell<u64>,
     slots: RefCell<Slots>,
 }
 
-/// A task, or a part of it in a scope of its own, is being polled; at its end, also by a panic,
-/// what was polled before is again.
+/// Marks a task, or a part of it in its own scope, as being polled; on drop, also after a panic,
+/// the previous one is restored.
 #[derive(Debug)]
 pub(crate) struct Running<'a> {
     executor: &'a Executor,
@@ -135,19 +135,19 @@ impl Executor {
             number,
             budget: Cell::new(BUDGET),
             turn: Cell::new(1),
-            task: Cell::new(TaskId::NOBODY),
+            task: Cell::new(TaskId::NONE),
             scope: Cell::new(0),
             slots: RefCell::new(Slots::new(number)),
         }
     }
 
-    /// The runtime's place in the process-wide table.
+    /// Returns the runtime's index in the process-wide table.
     #[inline]
     pub(crate) fn number(&self) -> u16 {
         self.number
     }
 
-    /// True if it is the one that runs on this thread right now.
+    /// Returns true if it is the one that runs on this thread now.
     pub(crate) fn is_entered(&self) -> bool {
         waker::is_entered(self)
     }
@@ -157,14 +157,14 @@ impl Executor {
         self.slots.borrow_mut()
     }
 
-    /// Lists a task as woken; a foreign waker that comes back is to be called.
+    /// Lists a task as woken; the caller has to call a foreign waker that is returned.
     #[inline]
     #[must_use = "the waker has to be called"]
     pub(crate) fn list(&self, id: TaskId) -> Option<Waker> {
         self.slots().wake(id)
     }
 
-    /// True if a task of the set is woken.
+    /// Returns true if a task of the set is woken.
     pub(crate) fn has_ready(&self, set: SetKey) -> bool {
         self.slots().has_ready(set)
     }
@@ -178,7 +178,8 @@ impl Executor {
         id
     }
 
-    /// For many calls of wakers in a row; nothing else of the executor is to be used meanwhile.
+    /// Returns a guard for many calls of wakers in a row; nothing else of the executor may be used
+    /// meanwhile.
     #[inline]
     pub(crate) fn lister(&self) -> Lister<'_> {
         Lister {
@@ -187,15 +188,15 @@ impl Executor {
         }
     }
 
-    /// Calls `waker`, which comes from this executor's thread; gives back one that is foreign, and
-    /// so may be the user's code.
+    /// Calls `waker`, which comes from this executor's thread; returns it if it is foreign, because
+    /// it may be the user's code.
     #[inline]
     #[must_use = "the waker has to be called"]
     pub(crate) fn wake_own(&self, waker: Waker) -> Option<Waker> {
         self.lister().wake(waker)
     }
 
-    /// Lists every task as woken; the foreign wakers are to be called.
+    /// Lists every task as woken; the caller has to call the foreign wakers.
     pub(crate) fn list_all(&self, foreign: &mut Vec<Waker>) {
         let mut slots = self.slots();
         for id in slots.all() {
@@ -205,7 +206,7 @@ impl Executor {
         }
     }
 
-    /// `task` is being polled, in `scope`, until the guard is dropped.
+    /// Marks `task` as being polled, in `scope`, until the guard is dropped.
     #[inline]
     pub(crate) fn run(&self, task: TaskId, scope: u64) -> Running<'_> {
         Running {
@@ -215,30 +216,31 @@ impl Executor {
         }
     }
 
-    /// The running task goes on in `scope` until its poll is over.
+    /// Lets the running task continue in `scope` until the end of its poll.
     #[inline]
     pub(crate) fn go_on_in(&self, scope: u64) {
         self.scope.set(scope);
     }
 
-    /// True if `waker` is that of a task of this executor.
+    /// Returns true if `waker` is that of a task of this executor.
     #[inline]
     pub(crate) fn is_own(&self, waker: &Waker) -> bool {
         TaskId::of(waker, self.number).is_some()
     }
 
-    /// The task that is being polled.
+    /// Returns the task that is being polled.
     pub(crate) fn task(&self) -> TaskId {
         self.task.get()
     }
 
-    /// The scope in which it is polled; 0 for none.
+    /// Returns the scope in which it is polled; 0 for none.
     #[inline]
     pub(crate) fn scope(&self) -> u64 {
         self.scope.get()
     }
 
-    /// True if the running task is the main future or a group's body, which no handle can cancel.
+    /// Returns true if the running task is the main future or a group's body, which no handle can
+    /// cancel.
     pub(crate) fn is_body(&self) -> bool {
         let task = self.task.get();
         self.slots()
@@ -246,66 +248,67 @@ impl Executor {
             .is_none_or(|slot| slot.member == task_set::BODY)
     }
 
-    /// Where the running task stands among the scopes.
+    /// Returns the scopes of the running task.
     pub(crate) fn base(&self) -> Option<Base> {
         self.base_of(self.task.get())
     }
 
-    /// Where a task stands among the scopes; `None` if it is not of this executor, or gone.
+    /// Returns the scopes of a task; `None` if it is not of this executor, or gone.
     pub(crate) fn base_of(&self, task: TaskId) -> Option<Base> {
         self.slots().base(task)
     }
 
-    /// The scope that a task has of its own; 0 for none.
+    /// Returns the scope that a task has of its own; 0 for none.
     pub(crate) fn scope_of(&self, task: TaskId) -> u64 {
         self.slots().base(task).map_or(0, |base| base.own)
     }
 
-    /// Gives a task a scope of its own.
+    /// Sets a task's own scope.
     pub(crate) fn set_task_scope(&self, task: TaskId, scope: u64) {
         self.slots().set_task_scope(task, scope);
     }
 
-    /// Tells the scope that the tasks of a set are in.
+    /// Sets the scope that the tasks of a set are in.
     pub(crate) fn set_scope(&self, set: SetKey, scope: u64) {
         self.slots().set_scope(set, scope);
     }
 
-    /// All tasks of a set are to be polled; gives a foreign waker, which is to be called, and the
-    /// number of the tasks.
+    /// Marks all tasks of a set to be polled; returns a foreign waker, which the caller has to
+    /// call, and the number of the tasks.
     #[must_use = "the waker has to be called"]
     pub(crate) fn wake_set(&self, set: SetKey) -> (Option<Waker>, u32) {
         self.slots().wake_set(set)
     }
 
-    /// How many of those were polled for the first time since this was asked last.
+    /// Returns the number of those that were polled for the first time since the last call.
     pub(crate) fn take_first_polls(&self, set: SetKey) -> u32 {
         self.slots().take_first_polls(set)
     }
 
-    /// True if tasks have ended that had a scope of their own.
+    /// Returns true if tasks with their own scope have ended.
     pub(crate) fn has_retired(&self) -> bool {
         self.slots().has_retired()
     }
 
-    /// The scopes of tasks that have ended since this was asked last.
+    /// Returns the scopes of tasks that have ended since the last call.
     pub(crate) fn take_retired(&self) -> Vec<u64> {
         self.slots().take_retired()
     }
 
-    /// A new turn begins.
+    /// Begins a new turn.
     pub(crate) fn refill(&self) {
         self.budget.set(BUDGET);
         self.turn.set(self.turn.get().checked_add(1).unwrap_or(1));
     }
 
-    /// Tells the turn's time, in milliseconds of some clock.
+    /// Sets the turn's time, in milliseconds of some clock.
     #[cfg(feature = "dump")]
     pub(crate) fn set_now(&self, now: u32) {
         self.slots().now = now;
     }
 
-    /// Notes what the running task waits for, and who keeps it waiting, until it is polled again.
+    /// Stores a description of the running task's wait, and the task it waits for, until its next
+    /// poll.
     pub(crate) fn note(&self, what: &'static str, holder: TaskId) {
         #[cfg(feature = "dump")]
         self.slots().note(self.task.get(), what, holder);
@@ -317,34 +320,34 @@ impl Executor {
         self.slots().set_name(task, name);
     }
 
-    /// The task that `waker` wakes, if it is one of this executor's.
+    /// Returns the task that `waker` wakes, if it is one of this executor's.
     #[inline]
     pub(crate) fn task_of(&self, waker: &Waker) -> Option<TaskId> {
         TaskId::of(waker, self.number)
     }
 
-    /// Which turn this is; never 0.
+    /// Returns the number of the turn; never 0.
     pub(crate) fn turn(&self) -> u32 {
         self.turn.get()
     }
 
-    /// Takes one from the budget.
+    /// Consumes one unit of the budget.
     #[inline]
     pub(crate) fn charge(&self) {
         self.budget.set(self.budget.get().saturating_sub(1));
     }
 
-    /// What is left of the budget, for [`settle`](Self::settle).
+    /// Returns the rest of the budget, for [`settle`](Self::settle).
     #[inline]
     pub(crate) fn left(&self) -> u32 {
         self.budget.get()
     }
 
-    /// A task was polled, which takes one from the budget unless what it polled or did took from
-    /// it already.
+    /// Consumes one unit of the budget for the poll of a task, unless the poll itself has consumed
+    /// some.
     ///
-    /// So it is the leaves that count. If every level did, a task below as many groups as the
-    /// budget allows polls would never have its turn.
+    /// So only the leaves count. If every level did, a task inside as many groups as the budget has
+    /// units would never run.
     #[inline]
     pub(crate) fn settle(&self, before: u32) {
         if self.budget.get() == before {
@@ -352,7 +355,7 @@ impl Executor {
         }
     }
 
-    /// True if operations should let the loop look at the kernel first.
+    /// Returns true if operations should let the loop poll the kernel first.
     #[inline]
     pub(crate) fn is_spent(&self) -> bool {
         self.budget.get() == 0

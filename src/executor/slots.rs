@@ -1,21 +1,21 @@
-//! A pure machine: which tasks are woken, in which order, and whom that concerns further up.
+//! A pure machine: the woken tasks, their order, and the sets that each wake notifies.
 //!
 //! ```text
-//!   set 0 (root)  ready: [main] ───────────── parent: none; the loop looks
+//!   set 0 (root)  ready: [main] ───────────── parent: none; the loop polls it
 //!     slot main ── polls ── set 1   ready: [body, child 7]   parent: slot main
 //!                             slot child 7 ── polls ── set 2   ready: []  parent: foreign waker
 //! ```
 //!
-//! A *slot* is one task's entry: which set it belongs to, and its links in that set's ready list.
-//! A *set* is the list of woken slots of one task group (or of the root) and its *parent*: who has
-//! to poll the group so that it looks at the list. The futures are elsewhere, with their group.
+//! A *slot* is one task's entry: its set, and its links in that set's ready list. A *set* is the
+//! list of woken slots of one task group (or of the root) and its *parent*: the task or waker that
+//! polls the group, and so the list. The futures are elsewhere, with their group.
 //!
 //! Invariants:
 //! * A slot is in its set's ready list exactly while `queued`; the list is first in, first out.
-//! * `notified` of a set means: somebody will look at its list. It is set when the parent was
-//!   told and when the group starts to look ([`Slots::look`]), cleared when the group found the
-//!   list empty ([`Slots::next`]). So a wake walks up only as far as nobody looks yet.
-//! * Every key carries a generation: a stale one is a silent no-op.
+//! * `notified` of a set means that its list will be polled. It is set when the parent was woken
+//!   and when the group begins to poll ([`Slots::begin_poll`]), and cleared when the group has found
+//!   the list empty ([`Slots::next`]). So a wake walks up only to the first set that is notified.
+//! * Every key has a generation: a stale one is a silent no-op.
 //!
 //! The file is long because every function relies on these.
 
@@ -31,23 +31,23 @@ use crate::room::{self, Slab};
 /// No slot.
 const NIL: u32 = u32::MAX;
 
-/// Which set: slab index and generation.
+/// Identifies a set: slab index and generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SetKey {
     index: u32,
     generation: u32,
 }
 
-/// Who polls a set.
+/// The poller of a set.
 #[derive(Debug)]
 pub(crate) enum Parent {
-    /// Nobody to tell: the loop looks by itself.
+    /// The loop, which polls without being woken.
     Loop,
     /// A task of the same runtime.
     Task(TaskId),
-    /// A waker that is not ours, such as that of a combinator around the group.
+    /// A foreign waker, such as that of a combinator around the group.
     Foreign(Waker),
-    /// Nobody, until the next poll says who.
+    /// Unknown until the next poll.
     Unknown,
 }
 
@@ -55,22 +55,22 @@ pub(crate) enum Parent {
 pub(super) struct Slot {
     pub(super) generation: u32,
     pub(super) set: u32,
-    /// What the set's owner calls this task.
+    /// The index of this task in the set's owner.
     pub(super) member: u32,
     /// Its neighbours in the ready list while `queued`; the first one's `previous` is stale.
     previous: u32,
     next: u32,
     pub(super) queued: bool,
-    /// It has a scope of its own, which stands in `scopes`.
+    /// It has its own scope, which is in `scopes`.
     scoped: bool,
-    /// It has a name, which stands in `names`.
+    /// It has a name, which is in `names`.
     pub(super) named: bool,
-    /// How often it was polled, and when last: milliseconds of [`Slots::now`].
+    /// The number of its polls, and the time of the last one: milliseconds of [`Slots::now`].
     #[cfg(feature = "dump")]
     pub(super) polls: u32,
     #[cfg(feature = "dump")]
     pub(super) polled_at: u32,
-    /// Where it was spawned.
+    /// The place where it was spawned.
     pub(super) place: Option<Place>,
 }
 
@@ -80,41 +80,41 @@ pub(super) struct Set {
     first: u32,
     last: u32,
     notified: bool,
-    /// How many slots it has.
+    /// The number of its slots.
     len: u32,
-    /// All its tasks are to be listed by the next look.
+    /// All its tasks have to be listed by the next poll.
     all: bool,
-    /// How many polls are left until each of those has been polled once, and how many there were
-    /// when this was asked last.
+    /// The number of polls until each of those has been polled once, and that number at the last
+    /// call of `take_first_polls`.
     unpolled: u32,
     unpolled_before: u32,
-    /// The scope its tasks are in.
+    /// The scope that its tasks are in.
     scope: u64,
     parent: Parent,
-    /// The task that polls it, whatever waker it comes with.
+    /// The task that polls it, with any waker.
     pub(super) owner: TaskId,
 }
 
-/// A woken task, taken off its list.
+/// A woken task, removed from its list.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Woken {
     pub(crate) id: TaskId,
     pub(crate) member: u32,
-    /// The scope it runs in: its own, else its set's.
+    /// The scope that it runs in: its own, else its set's.
     pub(crate) scope: u64,
 }
 
-/// Where a task stands among the scopes.
+/// The scopes of a task.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Base {
     /// Its own scope; 0 for none.
     pub(crate) own: u64,
-    /// That of its set.
+    /// The scope of its set.
     pub(crate) set: u64,
 }
 
 impl Set {
-    /// The foreign waker, to be called once; the next poll of the group brings another.
+    /// Takes the foreign waker, to be called once; the next poll of the group stores another.
     fn take_foreign(&mut self) -> Option<Waker> {
         match std::mem::replace(&mut self.parent, Parent::Unknown) {
             Parent::Foreign(waker) => Some(waker),
@@ -133,15 +133,15 @@ pub(crate) struct Slots {
     generation: u32,
     pub(super) slots: Slab<Slot>,
     pub(super) sets: Slab<Set>,
-    /// The scopes of the slots that are `scoped`; shorter than `slots` where none are.
+    /// The scopes of the slots that are `scoped`; shorter than `slots` if the last ones have none.
     scopes: Vec<u64>,
-    /// Scopes of tasks that have ended, to be forgotten.
+    /// Scopes of tasks that have ended, to be removed.
     retired: Vec<u64>,
-    /// By slot, as far as there are any.
+    /// By slot, up to the last slot with a note.
     #[cfg(feature = "dump")]
     pub(super) notes: Vec<Note>,
     pub(super) names: Vec<Option<Rc<str>>>,
-    /// The turn's clock in milliseconds; comes round after 49 days.
+    /// The turn's clock in milliseconds; wraps around after 49 days.
     #[cfg(feature = "dump")]
     pub(crate) now: u32,
 }
@@ -165,13 +165,13 @@ impl Slots {
 
     fn next_generation(&mut self) -> u32 {
         self.generation = self.generation.wrapping_add(1);
-        if TaskId::new(0, self.generation, 0) == TaskId::NOBODY {
+        if TaskId::new(0, self.generation, 0) == TaskId::NONE {
             self.generation = self.generation.wrapping_add(1);
         }
         self.generation
     }
 
-    /// A new, empty set.
+    /// Adds an empty set.
     pub(crate) fn add_set(&mut self, parent: Parent) -> SetKey {
         let generation = self.next_generation();
         let set = Set {
@@ -185,7 +185,7 @@ impl Slots {
             unpolled_before: 0,
             scope: 0,
             parent,
-            owner: TaskId::NOBODY,
+            owner: TaskId::NONE,
         };
         SetKey {
             index: narrow(self.sets.insert(set)),
@@ -193,7 +193,7 @@ impl Slots {
         }
     }
 
-    /// Forgets a set whose slots are gone; gives back what its owner has to drop.
+    /// Removes a set without slots; returns the parent, for the caller to drop.
     #[must_use = "a foreign waker is dropped outside the borrow"]
     pub(crate) fn remove_set(&mut self, key: SetKey) -> Option<Parent> {
         self.set(key)?;
@@ -206,7 +206,7 @@ impl Slots {
             .filter(|set| set.generation == key.generation)
     }
 
-    /// A slot for a new task, woken; who has to be called is given back.
+    /// Adds a slot for a new task, woken; returns the foreign waker to call.
     #[must_use = "the waker has to be called"]
     pub(crate) fn add_woken(
         &mut self,
@@ -218,7 +218,7 @@ impl Slots {
         (id, self.wake(id))
     }
 
-    /// A slot for a new task, not woken yet. The set must be alive.
+    /// Adds a slot for a new task, not woken yet. The set must be alive.
     fn add_slot(&mut self, set: SetKey, member: u32, place: Option<Place>) -> TaskId {
         debug_assert!(
             self.set(set).is_some(),
@@ -250,7 +250,7 @@ impl Slots {
         TaskId::new(self.runtime, generation, narrow(index))
     }
 
-    /// Frees a slot; it leaves the ready list if it was there.
+    /// Frees a slot; removes it from the ready list if it is there.
     pub(crate) fn remove_slot(&mut self, id: TaskId) {
         if self.slot(id).is_none() {
             return;
@@ -278,7 +278,7 @@ impl Slots {
         longest
     }
 
-    /// What is listed by slot goes with the slots.
+    /// Shortens the lists that are indexed by slot.
     #[cold]
     fn cut_lists(&mut self) {
         let slots = self.slots.room();
@@ -293,19 +293,19 @@ impl Slots {
         room::shrink(&mut self.names);
     }
 
-    /// True if tasks have ended that had a scope of their own.
+    /// Returns true if tasks with their own scope have ended.
     #[inline]
     pub(crate) fn has_retired(&self) -> bool {
         !self.retired.is_empty()
     }
 
-    /// The scopes of tasks that have ended since this was asked last.
+    /// Returns the scopes of tasks that have ended since the last call.
     #[inline]
     pub(crate) fn take_retired(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.retired)
     }
 
-    /// Where a task stands among the scopes; `None` if it is of another runtime, or gone.
+    /// Returns the scopes of a task; `None` if it is of another runtime, or gone.
     pub(crate) fn base(&mut self, id: TaskId) -> Option<Base> {
         if id.runtime() != self.runtime {
             return None;
@@ -323,7 +323,7 @@ impl Slots {
         })
     }
 
-    /// Gives a task a scope of its own.
+    /// Sets a task's own scope.
     pub(crate) fn set_task_scope(&mut self, id: TaskId, scope: u64) {
         let Some(slot) = self.slot(id) else { return };
         slot.scoped = true;
@@ -334,31 +334,31 @@ impl Slots {
         self.scopes[index] = scope;
     }
 
-    /// Tells the scope that the tasks of a set are in.
+    /// Sets the scope that the tasks of a set are in.
     pub(crate) fn set_scope(&mut self, key: SetKey, scope: u64) {
         if let Some(set) = self.set(key) {
             set.scope = scope;
         }
     }
 
-    /// All tasks of a set are to be polled: tells its parent, as a task's wake does. Gives their
-    /// number, too.
+    /// Marks all tasks of a set to be polled, and notifies its parent, as a task's wake does. Also
+    /// returns their number.
     #[must_use = "the waker has to be called"]
     pub(crate) fn wake_set(&mut self, key: SetKey) -> (Option<Waker>, u32) {
         let Some(set) = self.set(key) else {
             return (None, 0);
         };
         set.all = true;
-        // The parent is told in any case: a look that is under way may be past its beginning.
+        // The parent is woken in any case: a poll in progress may be past its beginning.
         set.notified = true;
         (set.unpolled, set.unpolled_before) = (set.len, set.len);
         let tasks = set.len;
-        (self.tell(key.index), tasks)
+        (self.notify_parent(key.index), tasks)
     }
 
-    /// How many tasks of a set were polled for the first time since all were to be, and since this
-    /// was asked last. A task that is polled twice comes after all that were listed, so it counts
-    /// only when they have been polled.
+    /// Returns the number of tasks of a set that were polled for the first time since all were
+    /// marked, and since the last call. A task that is polled twice comes after all that were
+    /// listed, so it counts only when they have been polled.
     pub(crate) fn take_first_polls(&mut self, key: SetKey) -> u32 {
         let Some(set) = self.set(key) else {
             return 0;
@@ -374,19 +374,19 @@ impl Slots {
             .filter(|slot| id.has_generation(slot.generation))
     }
 
-    /// Wakes a task: lists it, and every task upwards that polls a set nobody looks at yet. Gives
-    /// back a foreign waker to be called once the borrow is over.
+    /// Wakes a task: lists it, and every task upwards that polls a set that is not notified.
+    /// Returns a foreign waker to be called after the borrow.
     #[inline(always)]
     #[must_use = "the waker has to be called"]
     pub(crate) fn wake(&mut self, id: TaskId) -> Option<Waker> {
         match self.list(id)? {
             true => None,
-            false => self.tell(self.slots[id.index() as usize].set),
+            false => self.notify_parent(self.slots[id.index() as usize].set),
         }
     }
 
-    /// Puts a task on its set's list; `None` if it is gone or there already, else whether somebody
-    /// will look at the list.
+    /// Puts a task on its set's list. Returns `None` if it is gone or already there, else whether
+    /// the set was notified.
     #[inline(always)]
     fn list(&mut self, id: TaskId) -> Option<bool> {
         let index = id.index();
@@ -407,9 +407,9 @@ impl Slots {
         Some(notified)
     }
 
-    /// A set has work that nobody looks at: tells its parent, and so on upwards. Iterative, since
-    /// groups may be nested as deep as the stack allows.
-    fn tell(&mut self, set: u32) -> Option<Waker> {
+    /// Wakes the parent of a set that has work and was not notified, and so on upwards. Iterative,
+    /// since groups may be nested as deep as the stack allows.
+    fn notify_parent(&mut self, set: u32) -> Option<Waker> {
         let mut set = set;
         loop {
             let parent = match &self.sets[set as usize].parent {
@@ -424,11 +424,11 @@ impl Slots {
         }
     }
 
-    /// The group starts to look at its list, polled by `parent`. `None` for a foreign waker that
-    /// is stored already. Gives back what the caller has to drop outside the borrow, and whether
-    /// it has to list all its tasks.
+    /// Begins a poll of the group's list by `parent`; `None` means the foreign waker that is
+    /// already stored. Returns the parent that the caller has to drop after the borrow, and whether
+    /// all tasks have to be listed.
     #[must_use = "a foreign waker is dropped outside the borrow"]
-    pub(crate) fn look(
+    pub(crate) fn begin_poll(
         &mut self,
         key: SetKey,
         parent: Option<Parent>,
@@ -443,7 +443,8 @@ impl Slots {
         (old, std::mem::take(&mut set.all))
     }
 
-    /// True if the set's stored parent is a foreign waker that wakes the same as `waker`.
+    /// Returns true if the set's stored parent is a foreign waker that wakes the same task as
+    /// `waker`.
     pub(crate) fn is_adopted(&self, key: SetKey, waker: &Waker) -> bool {
         matches!(
             self.sets.get(key.index as usize).map(|set| &set.parent),
@@ -451,7 +452,8 @@ impl Slots {
         )
     }
 
-    /// Takes the next woken task off the list; an empty list ends the look. The set must be alive.
+    /// Removes the next woken task from the list; an empty list ends the poll. The set must be
+    /// alive.
     #[inline(always)]
     pub(crate) fn next(&mut self, key: SetKey) -> Option<Woken> {
         let set = &mut self.sets[key.index as usize];
@@ -464,7 +466,7 @@ impl Slots {
             set.notified = false;
             return None;
         }
-        // The next one becomes the first, whose `previous` means nothing.
+        // The next one becomes the first, and the `previous` of the first is stale.
         let slot = &mut self.slots[index as usize];
         slot.queued = false;
         #[cfg(feature = "dump")]
@@ -487,14 +489,14 @@ impl Slots {
         })
     }
 
-    /// True if a task of the set is woken.
+    /// Returns true if a task of the set is woken.
     pub(crate) fn has_ready(&self, key: SetKey) -> bool {
         self.sets
             .get(key.index as usize)
             .is_some_and(|set| set.first != NIL)
     }
 
-    /// Every live task, for the loop's end.
+    /// Returns every live task, for the loop's end.
     pub(crate) fn all(&self) -> Vec<TaskId> {
         self.slots
             .iter()
@@ -502,7 +504,7 @@ impl Slots {
             .collect()
     }
 
-    /// How many tasks and sets there are.
+    /// The number of tasks and sets.
     #[cfg(test)]
     pub(crate) fn len(&self) -> (usize, usize) {
         (self.slots.len(), self.sets.len())

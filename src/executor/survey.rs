@@ -11,7 +11,7 @@ use super::waker::TaskId;
 #[derive(Debug)]
 pub(crate) struct Survey {
     pub(crate) id: TaskId,
-    /// The task that polls it; `NOBODY` for the loop.
+    /// The task that polls it; `NONE` for the loop.
     pub(crate) owner: TaskId,
     pub(crate) polls: u32,
     /// Milliseconds since it was polled last, or spawned.

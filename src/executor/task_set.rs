@@ -1,6 +1,6 @@
 //! Owns the tasks of one group (or the root's) and polls exactly those that were woken.
 //!
-//! A group's future polls its set: [`TaskSet::look`] registers the waker of the poll, then
+//! A group's future polls its set: [`TaskSet::register`] registers the waker of the poll, then
 //! [`TaskSet::step`] polls one woken task at a time until the list is empty or the turn's budget is
 //! spent. The *body* is a task like the others, but its future is the caller's: `step` returns when
 //! it is its turn.
@@ -88,7 +88,7 @@ impl TaskSet {
 
     /// Called when the group is polled with `waker`: stores the task or waker to wake, and moves to
     /// `executor` if it had its slots in another one. The body counts as woken after a move.
-    pub(crate) fn look(&self, executor: &Rc<Executor>, waker: &Waker) -> SetKey {
+    pub(crate) fn register(&self, executor: &Rc<Executor>, waker: &Waker) -> SetKey {
         let key = match &*self.home.borrow() {
             Some(home) if Rc::ptr_eq(&home.executor, executor) => Some(home.set),
             _ => None,
@@ -99,7 +99,7 @@ impl TaskSet {
             None if executor.slots().is_adopted(key, waker) => None,
             None => Some(Parent::Foreign(waker.clone())),
         };
-        let (old, all) = executor.slots().look(key, parent, executor.task());
+        let (old, all) = executor.slots().begin_poll(key, parent, executor.task());
         drop(old);
         if all {
             self.list_all(executor);
@@ -118,8 +118,8 @@ impl TaskSet {
             .chain(members.iter().map(|(_, m)| m.head().id()))
         {
             // The set is being polled, so no parent has to be woken.
-            let told = slots.wake(id);
-            debug_assert!(told.is_none(), "a set that is looked at tells nobody");
+            let foreign = slots.wake(id);
+            debug_assert!(foreign.is_none(), "the set is being polled");
         }
     }
 
@@ -204,13 +204,13 @@ impl TaskSet {
         }
         let mut members = self.members.borrow_mut();
         let member = narrow(members.vacant_key());
-        // Without a home the next `look` assigns the numbers.
+        // Without a home the next `register` assigns the numbers.
         let mut foreign = None;
         if let Some(home) = &*self.home.borrow() {
             let mut slots = home.executor.slots();
-            let (id, told) = slots.add_woken(home.set, member, Some(place));
+            let (id, parent) = slots.add_woken(home.set, member, Some(place));
             child.head().set_id(id);
-            foreign = told;
+            foreign = parent;
         }
         members.insert(child);
         drop(members);

@@ -47,7 +47,7 @@ pub(crate) struct TaskId(usize);
 
 impl TaskId {
     /// The number that no task has: generations begin at 1.
-    pub(crate) const NOBODY: Self = Self(0);
+    pub(crate) const NONE: Self = Self(0);
 
     /// The largest number of tasks of one runtime.
     pub(super) const LIMIT: usize = INDEX_MASK + 1;

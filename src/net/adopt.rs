@@ -72,7 +72,7 @@ impl Wanted {
 
     /// Checks the descriptor, and sets the flags that the crate's own sockets have.
     pub(super) fn check(self, fd: BorrowedFd<'_>) -> Result<Facts> {
-        let facts = look(fd).map_err(|cause| self.failed(cause))?;
+        let facts = read_facts(fd).map_err(|cause| self.failed(cause))?;
         if let Some(message) = self.mismatch(&facts) {
             return Err(Error::invalid(self.operation, message));
         }
@@ -152,8 +152,8 @@ impl Wanted {
     }
 }
 
-fn look(fd: BorrowedFd<'_>) -> io::Result<Facts> {
-    sys::adopt::look(fd).map_err(|error| {
+fn read_facts(fd: BorrowedFd<'_>) -> io::Result<Facts> {
+    sys::adopt::read_facts(fd).map_err(|error| {
         if sys::errno::is_no_socket(&error) {
             let message = "the descriptor is no socket";
             return io::Error::new(io::ErrorKind::InvalidInput, message);
@@ -271,7 +271,7 @@ impl TryFrom<OwnedFd> for ConnectedUdpSocket {
 /// Duplicates the descriptor of the socket behind `fd`. [`Error::Closed`] if it does not match
 /// `wanted`, because an aborted socket has been replaced by another one.
 fn give_away(wanted: Wanted, fd: BorrowedFd<'_>) -> Result<OwnedFd> {
-    let facts = look(fd).map_err(|cause| wanted.failed(cause))?;
+    let facts = read_facts(fd).map_err(|cause| wanted.failed(cause))?;
     let is_stream = wanted.carries == Carries::Stream && !wanted.listens;
     let is_unix_stream = wanted.domain == Domain::Unix && is_stream;
     let never_connected = is_unix_stream && sys::socket::peer_name(fd).is_err();
@@ -421,7 +421,7 @@ impl TryFrom<TcpListener> for std::net::TcpListener {
 pub fn adopt_listeners(fds: impl IntoIterator<Item = OwnedFd>) -> Result<MultiListener<'static>> {
     let mut all = MultiListener::new();
     for fd in fds {
-        let facts = look(fd.as_fd()).map_err(|cause| TCP_LISTENER.failed(cause))?;
+        let facts = read_facts(fd.as_fd()).map_err(|cause| TCP_LISTENER.failed(cause))?;
         match facts.domain {
             Domain::Unix => all.push(UnixListener::try_from(fd)?),
             Domain::Internet | Domain::Other => all.push(TcpListener::try_from(fd)?),

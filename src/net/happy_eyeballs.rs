@@ -376,8 +376,8 @@ mod tests {
             }
         });
         let causes = result.expect("no other error").expect_err("none");
-        let told: Vec<_> = causes.iter().map(|attempt| attempt.address).collect();
-        assert_eq!(told, [v4(0), v4(1), v4(2)]);
+        let reported: Vec<_> = causes.iter().map(|attempt| attempt.address).collect();
+        assert_eq!(reported, [v4(0), v4(1), v4(2)]);
         assert_eq!(causes[2].cause.to_string(), format!("no {}", v4(2)));
     }
 

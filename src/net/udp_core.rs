@@ -67,7 +67,7 @@ impl UdpCore {
         #[allow(unused_mut, reason = "without batches there is nothing to note")]
         let mut core = Self::new(fd, local, peer);
         #[cfg(feature = "udp-batch")]
-        core.messages.look(core.socket.fd());
+        core.messages.read_options(core.socket.fd());
         #[cfg(not(feature = "udp-batch"))]
         sys::sockopt::part(core.socket.fd());
         core

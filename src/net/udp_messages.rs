@@ -33,7 +33,7 @@ pub(super) struct Messages {
     /// A datagram or an error is stored. Changed only with the receiving direction claimed.
     queued: AtomicBool,
     /// The kernel reports data beside datagrams.
-    tells: AtomicBool,
+    reports: AtomicBool,
     /// One datagram per call: because of an option, or because the system has no other call.
     pub(super) plain: AtomicBool,
     /// The kernel reports the destination of each datagram.
@@ -57,7 +57,7 @@ impl Messages {
     pub(super) fn new(plain: bool, destinations: bool) -> Self {
         Self {
             plain: plain.into(),
-            tells: destinations.into(),
+            reports: destinations.into(),
             destinations,
             ..Self::default()
         }
@@ -65,11 +65,11 @@ impl Messages {
 
     /// Reads the options that were set before the socket was adopted.
     #[cfg(feature = "adopt")]
-    pub(super) fn look(&mut self, fd: BorrowedFd<'_>) {
+    pub(super) fn read_options(&mut self, fd: BorrowedFd<'_>) {
         let coalesced = udp::is_coalescing(fd);
         *self = Self::new(false, udp::is_telling(fd));
         self.inbox().coalesced = coalesced.then_some(true);
-        *self.tells.get_mut() |= coalesced;
+        *self.reports.get_mut() |= coalesced;
     }
 
     #[inline]
@@ -79,7 +79,7 @@ impl Messages {
 
     #[inline]
     pub(super) fn has_more_to_tell(&self) -> bool {
-        self.tells.load(Relaxed)
+        self.reports.load(Relaxed)
     }
 
     fn inbox(&self) -> MutexGuard<'_, Inbox> {
@@ -89,7 +89,7 @@ impl Messages {
     /// Records whether the kernel may merge datagrams.
     fn set_coalesced(&self, inbox: &mut Inbox, on: bool) {
         inbox.coalesced = Some(on);
-        self.tells.store(on || self.destinations, Relaxed);
+        self.reports.store(on || self.destinations, Relaxed);
     }
 }
 
@@ -209,11 +209,11 @@ impl UdpCore {
 
     /// Makes one system call.
     fn ask(&self, fd: BorrowedFd<'_>, room: &mut Batch, want: usize) -> io::Result<Filled> {
-        let tells = self.messages.has_more_to_tell();
+        let reports = self.messages.has_more_to_tell();
         match self.messages.plain.load(Relaxed) {
-            true if !tells => udp::receive_plain(fd, room),
+            true if !reports => udp::receive_plain(fd, room),
             true => udp::receive(fd, room, 1, true),
-            false => udp::receive(fd, room, want, tells),
+            false => udp::receive(fd, room, want, reports),
         }
     }
 

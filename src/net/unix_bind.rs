@@ -127,7 +127,7 @@ impl Bind<'_> {
     /// Removes the file if it is a socket that refuses connections; one with an owner does not
     /// refuse.
     fn remove_stale(&self, path: &Path, in_use: io::Error) -> io::Result<()> {
-        match sys::file::look(path)? {
+        match sys::file::kind_at(path)? {
             Found::Nothing => return Ok(()),
             Found::Socket => {}
             Found::Other => {

@@ -100,11 +100,11 @@ impl DatagramCore {
     }
 
     /// Sends one datagram by `send`, all of it or nothing; waits while the receiver is full. If
-    /// `tells`, the socket becomes writable when there is room.
+    /// `reports_room`, the socket becomes writable when there is room.
     async fn send(
         &self,
         to: &UnixName,
-        tells: bool,
+        reports_room: bool,
         mut send: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
     ) -> Result<()> {
         // Claims the direction during the pauses too.
@@ -112,7 +112,7 @@ impl DatagramCore {
         let mut pause = FULL_PAUSE.0;
         loop {
             let mut call = |_: &Core, fd: BorrowedFd<'_>| match send(fd) {
-                Err(error) if !tells && errno::is_receiver_full(&error) => {
+                Err(error) if !reports_room && errno::is_receiver_full(&error) => {
                     Ok((false, After::Ready))
                 }
                 sent => sent.map(|_| (true, After::Ready)),
@@ -253,8 +253,8 @@ impl ConnectedUnixDatagramSocket {
     /// A dropped future has sent nothing.
     pub async fn send(&self, data: &[u8]) -> Result<()> {
         // On other systems a full receiver is an error, and no event reports room.
-        let tells = cfg!(any(target_os = "linux", target_os = "android"));
+        let reports_room = cfg!(any(target_os = "linux", target_os = "android"));
         let send = |fd: BorrowedFd<'_>| sys::socket::send(fd, data);
-        self.core.send(&self.peer, tells, send).await
+        self.core.send(&self.peer, reports_room, send).await
     }
 }

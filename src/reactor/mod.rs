@@ -1,15 +1,15 @@
-//! Waits for the kernel and for deadlines: who waits for what, and who is to be woken.
+//! Waits for the kernel and for deadlines: sources, timers, and the operations that wait for them.
 //!
-//! | file | what it holds |
+//! | file | content |
 //! |---|---|
-//! | `readiness.rs` | one source: what is known, who waits (a pure machine) |
+//! | `readiness.rs` | one source: its known readiness and its waiters (a pure machine) |
 //! | `sources.rs` | the sources' numbers |
 //! | `timers.rs` | deadlines in order (a pure machine) |
-//! | `awaited.rs` | what tasks wait for, for a dump |
+//! | `awaited.rs` | the waits of tasks, for a dump |
 //!
-//! The reactor calls no waker: it hands them to the loop, which wakes those that may be somebody
-//! else's code when no cell is borrowed.
-//! The poller is made at the first need, so a runtime that never waits makes no system call.
+//! The reactor calls no waker: it passes them to the loop, which calls foreign wakers when no cell
+//! is borrowed. The poller is made when it is first needed, so a runtime that never waits makes no
+//! system call.
 
 #[cfg(feature = "dump")]
 mod awaited;
@@ -34,46 +34,46 @@ use crate::sys::poller::{Bell, Poller};
 use readiness::{Parked, Readiness};
 use sources::{Source, Sources, token};
 
-/// How late a timer may be met for the sake of others that are due so soon after it.
+/// The largest delay of a timer for being met together with others that are due soon after it.
 const SLACK: Nanos = 400_000;
 
-/// A listener that is armed need not be armed again. On kqueue arming it adds it anew, at the end
-/// of the line of those that share it.
+/// An armed listener need not be armed again. On kqueue arming adds it again, at the end of the
+/// queue of those that share it.
 const STAYS_ARMED: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
-/// What is to be registered.
+/// The kind of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trigger {
-    /// Streams and datagrams: an event each time it becomes ready.
+    /// Streams and datagrams: one event each time it becomes ready.
     Edge,
     /// Listeners: events as long as it is ready and an accept waits.
     Level,
 }
 
-/// Who waits for a source. A task is a number in the source; the rare waker of somebody else is
-/// kept apart, so that an idle source is small.
+/// A waiter for a source. A task is stored as a number in the source; the rare foreign waker is
+/// stored separately, so that an idle source is small.
 #[derive(Debug)]
 #[must_use = "a foreign waker is called or dropped outside the borrow"]
 pub(crate) enum Waiter {
-    /// A task of the loop's, by its number, which is never 0.
+    /// A task of the loop, by its number, which is never 0.
     Task(usize),
     /// A waker that may be the user's code.
     Foreign(Waker),
 }
 
-/// What a look at a source has shown.
+/// The result of checking a source.
 #[derive(Debug)]
 #[must_use = "a foreign waker is dropped outside the borrow"]
-pub(crate) enum Look {
-    /// A call may succeed. A source that is gone says so too: the call will tell.
+pub(crate) enum Check {
+    /// A call may succeed. Also returned for a source that is gone: the call will fail.
     Ready,
-    /// It would have to wait, and nobody was stored.
+    /// It would have to wait, and no waiter was stored.
     NotReady,
-    /// It has to wait; who waited before.
+    /// It has to wait; with the previous waiter.
     Parked(Option<Waiter>),
 }
 
-/// The waiting half of a runtime.
+/// The part of a runtime that waits.
 #[derive(Debug, Default)]
 pub(crate) struct Reactor {
     poller: Option<Rc<Poller>>,
@@ -82,12 +82,12 @@ pub(crate) struct Reactor {
     pub(crate) timers: Timers,
 }
 
-/// The wakers of sources that are no task's, by their place and one.
+/// The foreign wakers of sources, by their index plus one.
 #[derive(Debug, Default)]
 struct Foreign(Slab<Waker>);
 
 impl Foreign {
-    /// How `waiter` is stored in a source.
+    /// Stores `waiter` in the form for a source.
     #[inline]
     fn keep(&mut self, waiter: Waiter) -> Parked {
         let (number, apart) = match waiter {
@@ -97,7 +97,7 @@ impl Foreign {
         Parked { number, apart }
     }
 
-    /// Who was stored so, and no longer is.
+    /// Removes a stored waiter.
     #[inline(always)]
     fn take(&mut self, parked: Parked) -> Waiter {
         if parked.apart {
@@ -113,7 +113,7 @@ impl Foreign {
 }
 
 impl Reactor {
-    /// The poller, made now if there was none.
+    /// Returns the poller, which is made now if there was none.
     #[inline]
     pub(crate) fn poller(&mut self, bell: &Bell) -> io::Result<&Rc<Poller>> {
         if self.poller.is_none() {
@@ -122,8 +122,8 @@ impl Reactor {
         Ok(self.poller.as_ref().expect("made above"))
     }
 
-    /// Starts to watch `fd`. What it is ready for already is reported by the next wait. A listener
-    /// is watched when it is armed.
+    /// Starts to watch `fd`. If it is already ready, the next wait reports it. A listener is
+    /// watched when it is armed.
     pub(crate) fn register(
         &mut self,
         fd: BorrowedFd<'_>,
@@ -139,7 +139,7 @@ impl Reactor {
         let key = self.sources.insert(raw, readiness);
         if edge {
             if let Err(error) = poller.add(fd, token(key)) {
-                // Without a waiter yet: there is no waker to drop.
+                // It has no waiter yet: there is no waker to drop.
                 self.sources.remove(key);
                 return Err(error);
             }
@@ -147,8 +147,8 @@ impl Reactor {
         Ok(key)
     }
 
-    /// Forgets a source; `fd` is taken out of the poller where closing it would not be enough.
-    /// Gives back who waited.
+    /// Removes a source; `fd` is removed from the poller if closing it would not be enough. Returns
+    /// the waiters.
     #[must_use = "they are woken or dropped outside the borrow"]
     pub(crate) fn deregister(
         &mut self,
@@ -164,28 +164,28 @@ impl Reactor {
         }
     }
 
-    /// The call said `WouldBlock`.
+    /// Records a `WouldBlock`.
     pub(crate) fn clear(&mut self, key: SourceKey, direction: Direction) {
         if let Some(source) = self.sources.get(key) {
             source.readiness.clear(direction);
         }
     }
 
-    /// True if an event said that there is urgent data (or what else has priority), an end or an
-    /// error. That stays.
+    /// Returns true if an event has reported urgent data (or another priority event), an end or an
+    /// error. That is permanent.
     #[cfg(feature = "adopt")]
     pub(crate) fn is_prior(&mut self, key: SourceKey) -> bool {
         let source = self.sources.get(key);
         source.is_none_or(|source| source.readiness.is_prior())
     }
 
-    /// True if a call may succeed. A source that is gone says so too: the call will tell.
+    /// Returns true if a call may succeed. Also true for a source that is gone: the call will fail.
     pub(crate) fn is_ready(&mut self, key: SourceKey, direction: Direction) -> bool {
         let source = self.sources.get(key);
         source.is_none_or(|source| source.readiness.is_ready(direction))
     }
 
-    /// A call succeeded at a source that was ready, where nothing is stored as waiting.
+    /// Records a successful call on a source that was ready and has no waiter.
     #[inline]
     pub(crate) fn drained(&mut self, key: SourceKey, direction: Direction, after: After) {
         if let Some(source) = self.sources.get(key) {
@@ -208,8 +208,8 @@ impl Reactor {
         Ok(())
     }
 
-    /// Keeps a listener quiet, which no accept waits for any more. True if it has reported what was
-    /// not accepted.
+    /// Disarms a listener without a waiting accept. Returns true if it has reported a connection
+    /// that was not accepted.
     pub(crate) fn disarm(&mut self, key: SourceKey) -> bool {
         let Some(source) = self.sources.get(key) else {
             return false;
@@ -220,33 +220,33 @@ impl Reactor {
         source.readiness.is_ready(Direction::Read)
     }
 
-    /// Tells whether a call may succeed. If not, and there is a task to be stored by its number,
-    /// that is done at once.
+    /// Checks whether a call may succeed. If not, and there is a task to be stored by its number,
+    /// stores it.
     #[inline(always)]
     pub(crate) fn try_or_park(
         &mut self,
         key: SourceKey,
         direction: Direction,
         task: impl FnOnce() -> Option<usize>,
-    ) -> Look {
+    ) -> Check {
         let Some(source) = self.sources.get(key) else {
-            return Look::Ready;
+            return Check::Ready;
         };
         if source.readiness.is_ready(direction) {
-            return Look::Ready;
+            return Check::Ready;
         }
         if source.readiness.is_unarmed() {
-            return Look::NotReady;
+            return Check::NotReady;
         }
         let Some(number) = task() else {
-            return Look::NotReady;
+            return Check::NotReady;
         };
         let parked = self.foreign.keep(Waiter::Task(number));
         let before = source.readiness.park(direction, parked);
-        Look::Parked(before.map(|before| self.foreign.take(before)))
+        Check::Parked(before.map(|before| self.foreign.take(before)))
     }
 
-    /// Stores who waits; gives back who waited before.
+    /// Stores a waiter; returns the previous one.
     #[must_use = "a foreign waker is dropped outside the borrow"]
     pub(crate) fn park(
         &mut self,
@@ -262,7 +262,7 @@ impl Reactor {
         Some(self.foreign.take(before))
     }
 
-    /// Nobody waits there any more.
+    /// Removes the waiter.
     #[must_use = "a foreign waker is dropped outside the borrow"]
     #[inline]
     pub(crate) fn unpark(&mut self, key: SourceKey, direction: Direction) -> Option<Waiter> {
@@ -270,20 +270,21 @@ impl Reactor {
         Some(self.foreign.take(parked))
     }
 
-    /// Waits for events until `deadline`; 0 is not at all, `None` for ever. May be early.
+    /// Waits for events until `deadline`; with 0 not at all, with `None` forever. It may return
+    /// early.
     pub(crate) fn wait(&mut self, deadline: Option<Nanos>, bell: &Bell) -> io::Result<()> {
         if self.poller.is_none() && deadline == Some(0) {
             return Ok(());
         }
         let waited = self.poller(bell)?.wait(deadline);
         match waited {
-            // A signal: the loop comes round and waits for what is left.
+            // A signal: the loop makes another turn and waits for the rest.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             other => other,
         }
     }
 
-    /// Marks what the last wait brought, and hands over who waited for it.
+    /// Records the events of the last wait, and passes on the waiters.
     #[inline]
     pub(crate) fn collect(&mut self, mut woken: impl FnMut(Waiter)) {
         let Some(poller) = &self.poller else { return };
@@ -293,7 +294,7 @@ impl Reactor {
                 return;
             };
             if !source.readiness.is_waited_for(Direction::Read) {
-                // An accept that was woken is not polled: the listener would report for ever.
+                // The woken accept may not be polled: the listener would report again and again.
                 silence(source, poller);
             }
             source
@@ -302,18 +303,18 @@ impl Reactor {
         });
     }
 
-    /// When the next wait has to end for the timers. A timer that has others near it is met
-    /// together with them, up to [`SLACK`] late: a busy server would else wake for each of
-    /// thousands; a lone one is met as exactly as the system can, and one that is due already,
-    /// say of a sleep that only comes round the loop, waits for no other.
+    /// Returns the end of the next wait for the timers. A timer with others near it is met together
+    /// with them, up to [`SLACK`] late: otherwise a busy server would wake for each of thousands. A
+    /// lone one is met as exactly as the system can. One that is already due, for example of a zero
+    /// sleep, waits for no other.
     pub(crate) fn wake_at(&self) -> Option<Nanos> {
         let (first, together) = (self.timers.earliest()?, self.timers.wake_at(SLACK)?);
-        // The clock is read only where it matters.
+        // The clock is read only if it matters.
         let due = together > first && first <= clock::now();
         Some(if due { first } else { together })
     }
 
-    /// Hands over who waited for a deadline that has come, at most `limit` of them.
+    /// Passes on the wakers of deadlines that have passed, at most `limit` of them.
     #[inline]
     pub(crate) fn expire(&mut self, limit: usize, mut woken: impl FnMut(Waker)) {
         if self.timers.earliest().is_none() {
@@ -328,8 +329,7 @@ impl Reactor {
         }
     }
 
-    /// Takes everybody out who waits for anything; the wakers that are to be called, for there are
-    /// tasks among them that the caller wakes anyway.
+    /// Removes all waiters; returns the foreign wakers, because the caller wakes all tasks anyway.
     pub(crate) fn take_waiters(&mut self, wakers: &mut Vec<Waker>) {
         for source in self.sources.iter_mut() {
             let waiters = waiters(source, &mut self.foreign);
@@ -342,7 +342,7 @@ impl Reactor {
         self.timers.take_wakers(wakers);
     }
 
-    /// How many descriptors are registered.
+    /// The number of registered descriptors.
     pub(crate) fn source_count(&self) -> usize {
         self.sources.len()
     }
@@ -352,12 +352,12 @@ impl Reactor {
 fn silence(source: &mut Source, poller: &Poller) {
     let armed = source.readiness.listener.as_mut();
     if let Some(listener) = armed.filter(|listener| listener.armed) {
-        // If it cannot be silenced it is gone already.
+        // If it cannot be disarmed it is already gone.
         listener.armed = poller.disarm(source.fd).is_err();
     }
 }
 
-/// Takes out who waits for a source.
+/// Removes the waiters of a source.
 fn waiters(source: &mut Source, foreign: &mut Foreign) -> [Option<Waiter>; 2] {
     [Direction::Read, Direction::Write]
         .map(|direction| Some(foreign.take(source.readiness.unpark(direction)?)))
@@ -367,8 +367,8 @@ fn waiters(source: &mut Source, foreign: &mut Foreign) -> [Option<Waiter>; 2] {
 mod tests {
     use super::*;
 
-    /// Under random operations a waker of somebody else's is kept as long as it waits, and no
-    /// longer; a task is handed back under the number it was stored by.
+    /// Under random operations a foreign waker is stored as long as it waits, and no longer; a task
+    /// is returned under the number it was stored by.
     #[test]
     fn foreign_wakers_stay_as_long_as_they_wait() {
         struct Nothing;
@@ -391,7 +391,7 @@ mod tests {
             while keys.len() < 4 {
                 keys.push(reactor.sources.insert(0, Readiness::default()));
             }
-            // A stale key comes by, too.
+            // Stale keys are used, too.
             let key = keys[seed as usize >> 8 & 3];
             let back: Vec<Option<Waiter>> = match seed >> 16 & 15 {
                 0..=3 => vec![reactor.park(key, direction, Waiter::Task(n))],
@@ -401,7 +401,7 @@ mod tests {
                 }
                 9 | 10 => vec![reactor.unpark(key, direction)],
                 11 => match reactor.try_or_park(key, direction, || Some(n)) {
-                    Look::Parked(before) => vec![before],
+                    Check::Parked(before) => vec![before],
                     _ => vec![],
                 },
                 12 if seed >> 32 & 7 == 0 => {

@@ -1,25 +1,25 @@
-//! A pure machine: what is known of one source, and who waits for it.
+//! A pure machine: the known readiness of one source, and its waiters.
 //!
-//! Readiness is a hint. It is set by events, whether or not anybody waits, and cleared where a
-//! system call says so: by `WouldBlock`, or by a receive that came back short *and* could not have
-//! been cut short by anything else. Since one thread both sets and clears, no event can slip in
-//! between, and no tick counts are needed.
+//! Readiness is a hint. It is set by events, with or without a waiter, and cleared only by a system
+//! call: by `WouldBlock`, or by a receive that was short *and* could not have been cut short for
+//! another reason. Since one thread both sets and clears it, no event can slip in between, and no
+//! tick counts are needed.
 //!
 //! ```text
 //!              event                          event
 //!   unknown ──────────> ready ──WouldBlock──> not ready ──> ready ...
-//!                         │  └─short receive, nothing odd seen──^
-//!                         └─ended: stays ready for ever (the call tells which end it is)
+//!                         │  └─short receive, nothing else seen──^
+//!                         └─ended: stays ready (the call returns which end it is)
 //! ```
 
 use crate::sys::poller::ready;
 
-/// Which way bytes go.
+/// The direction of the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
-    /// Towards us: receive, accept.
+    /// To this side: receive, accept.
     Read,
-    /// From us: send, connect.
+    /// From this side: send, connect.
     Write,
 }
 
@@ -33,18 +33,18 @@ impl Direction {
     }
 }
 
-/// What a successful call says about the next one.
+/// The readiness after a successful call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum After {
-    /// Nothing.
+    /// Unknown: still ready.
     Ready,
-    /// It gave less than was asked for.
+    /// It transferred less than requested.
     Short,
-    /// It took what the event was about (a listener's).
+    /// It took the connection that the event was about (of a listener).
     Taken,
 }
 
-/// Who waits, by a number that is never 0: of a task, or of a waker that is kept `apart`.
+/// A waiter, as a number that is never 0: of a task, or of a waker that is stored `apart`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Parked {
     pub(super) number: usize,
@@ -54,14 +54,15 @@ pub(crate) struct Parked {
 /// One source's readiness and its two waiters.
 #[derive(Debug, Default)]
 pub(crate) struct Readiness {
-    /// `ready` bits: `READ` and `WRITE` come and go, `ENDED` and `URGENT` stay.
+    /// `ready` bits: `READ` and `WRITE` are set and cleared, `ENDED` and `URGENT` stay set.
     bits: u8,
-    /// The directions whose waiter is kept apart.
+    /// The directions with a waiter that is stored apart.
     apart: u8,
-    /// The waiters' numbers; 0 for nobody.
+    /// The waiters' numbers; 0 for none.
     reader: usize,
     writer: usize,
-    /// Set for a listener. Here, not beside it in the source, where it would take 8 bytes more.
+    /// Set for a listener. Here, not beside it in the source, where padding would make the source
+    /// larger.
     pub(super) listener: Option<Listening>,
 }
 
@@ -72,7 +73,7 @@ pub(super) struct Listening {
 }
 
 impl Readiness {
-    /// Nothing is known yet, of a listener that is not armed.
+    /// The state of a listener without events that is not armed.
     pub(super) fn of_listener() -> Self {
         Self {
             listener: Some(Listening { armed: false }),
@@ -80,7 +81,7 @@ impl Readiness {
         }
     }
 
-    /// Takes in an event; hands over who waited for it.
+    /// Records an event; passes on the waiters for it.
     #[inline]
     pub(crate) fn event(&mut self, bits: u8, mut woken: impl FnMut(Parked)) {
         self.bits |= bits;
@@ -107,26 +108,26 @@ impl Readiness {
         self.bits & direction.bit() != 0
     }
 
-    /// True of a listener that has to be armed before it is waited for.
+    /// Returns true for a listener that has to be armed before a wait.
     #[inline]
     pub(super) fn is_unarmed(&self) -> bool {
         let listener = self.listener.as_ref();
         listener.is_some_and(|listener| !(listener.armed && super::STAYS_ARMED))
     }
 
-    /// True if an event had more to say than that a call may succeed. That stays.
+    /// Returns true if an event has reported more than readiness. That is permanent.
     pub(super) fn is_prior(&self) -> bool {
         self.bits & (ready::ENDED | ready::URGENT) != 0
     }
 
-    /// The call said `WouldBlock`.
+    /// Records a `WouldBlock`.
     #[inline]
     pub(crate) fn clear(&mut self, direction: Direction) {
         self.bits &= !direction.bit();
     }
 
-    /// A call succeeded. A short receive means an empty queue if nothing else was seen that can cut
-    /// one short: then the next `WouldBlock` need not be asked for.
+    /// Records a successful call. A short receive means an empty queue, if no event was seen that
+    /// can also cut one short: then no call is needed to get the next `WouldBlock`.
     #[inline]
     pub(crate) fn settle(&mut self, direction: Direction, after: After) {
         let drained = match after {
@@ -139,7 +140,7 @@ impl Readiness {
         }
     }
 
-    /// Stores who waits; gives back who did before.
+    /// Stores a waiter; returns the previous one.
     #[inline]
     #[must_use = "what is kept apart is to be dropped"]
     pub(crate) fn park(&mut self, direction: Direction, parked: Parked) -> Option<Parked> {
@@ -151,7 +152,7 @@ impl Readiness {
         before
     }
 
-    /// Nobody waits in this direction any more.
+    /// Removes the waiter of this direction.
     #[inline(always)]
     #[must_use = "what is kept apart is to be dropped"]
     pub(crate) fn unpark(&mut self, direction: Direction) -> Option<Parked> {
@@ -164,7 +165,7 @@ impl Readiness {
         Some(Parked { number, apart })
     }
 
-    /// Who waits.
+    /// Returns the waiter.
     pub(crate) fn waiter(&self, direction: Direction) -> Option<Parked> {
         let number = match direction {
             Direction::Read => self.reader,

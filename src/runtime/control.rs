@@ -161,9 +161,9 @@ pub(crate) trait Owner {
 
 /// The owner of a run that cannot be cancelled.
 #[derive(Debug)]
-pub(crate) struct Nobody;
+pub(crate) struct Unowned;
 
-impl Owner for Nobody {}
+impl Owner for Unowned {}
 
 /// The owner of a shield, which cannot be cancelled.
 #[derive(Debug)]

@@ -12,21 +12,21 @@ use super::wait::{Enlisted, Pass};
 use crate::error::{Error, Result};
 use crate::executor::TaskId;
 pub(crate) use crate::reactor::{After, Direction};
-use crate::reactor::{Look, SourceKey, Waiter};
+use crate::reactor::{Check, SourceKey, Waiter};
 
 /// Whether to make the call before the first wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum First {
-    /// It will most likely succeed: sending, connecting.
+    /// It will probably succeed: sending, connecting.
     Try,
-    /// It will most likely not: receiving after an accept, accepting.
+    /// It will probably not succeed: receiving after an accept, accepting.
     Wait,
-    /// What the call will give is at hand: the socket need not be ready.
+    /// The result is already there: the socket need not be ready.
     AtHand,
 }
 
-/// One operation under way on a socket: claims its direction at the first poll, or
-/// ([`briefly`](Self::briefly)) when it first has to wait, and gives it back when it is dropped.
+/// One operation in progress on a socket: claims its direction at the first poll, or
+/// ([`briefly`](Self::briefly)) when it first has to wait, and releases it on drop.
 #[derive(Debug)]
 pub(crate) struct Operation<'a> {
     socket: &'a Socket,
@@ -45,14 +45,14 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// It holds its direction only while it waits: for a future that ends with the first success.
+    /// Claims its direction only while it waits: for a future that ends with the first success.
     pub(crate) fn briefly(mut self) -> Self {
         self.place.keeps = false;
         self
     }
 
-    /// The next poll begins another operation, in the direction that this one goes on to hold: a
-    /// scope that is cancelled by then ends it before it has done anything.
+    /// Makes the next poll another operation, in the direction that is still claimed: a scope that
+    /// is cancelled by then ends it before it has done anything.
     pub(crate) fn again(&mut self) {
         self.place.delist();
         self.place.pass = Pass::default();
@@ -71,7 +71,7 @@ impl<'a> Operation<'a> {
         self.place.operate(on, cx, first, call, error)
     }
 
-    /// The place, for calls that want one.
+    /// Returns the place, for calls that need one.
     pub(crate) fn place(&mut self) -> &mut Place {
         &mut self.place
     }
@@ -89,25 +89,26 @@ impl Drop for Operation<'_> {
 /// A direction of a socket.
 type On<'a> = (&'a Socket, Direction);
 
-/// What comes next: the call, or (`Some`) it has failed; it waits; or it was told to end.
+/// The next action: the call, or (`Some`) it has failed; a wait; or its end by a cancel.
 type Next = Poll<Result<Option<io::Error>>>;
 
-/// What a look has shown of the usual course.
+/// The result of checking for the usual case.
 enum Usual {
-    /// The call is to be made.
+    /// The call has to be made.
     Call,
     /// The task waits.
     Wait,
-    /// Another course is to be taken.
+    /// It is not the usual case.
     Not,
 }
 
 impl Place {
     /// Polls an operation on a socket: passes the gate, then makes `call` until it succeeds, fails,
-    /// or would block; then waits for the socket. `call` says what its success means for the next.
+    /// or would block; then waits for the socket. `call` returns what its success means for
+    /// readiness.
     ///
-    /// What usually happens is a part of each caller, and small; all else is in functions that are
-    /// there once.
+    /// The usual case is a small part of each caller; everything else is in functions that exist
+    /// once.
     #[inline(always)]
     pub(crate) fn operate<T>(
         &mut self,
@@ -138,8 +139,8 @@ impl Place {
         })
     }
 
-    /// Looks whether the usual is the case: the socket is registered, all is calm, the direction is
-    /// free or its own. If so, it has passed the gate, and waits if the socket is not ready.
+    /// Checks for the usual case: the socket is registered, all is calm, the direction is free or
+    /// its own. If so, it has passed the gate, and waits if the socket is not ready.
     #[inline(always)]
     fn usual(&mut self, core: &Core, cx: &Context<'_>, on: On<'_>, first: First) -> Usual {
         let (socket, direction) = on;
@@ -155,19 +156,19 @@ impl Place {
             self.hold(core, on);
         }
         if first != First::AtHand {
-            match look(core, cx, direction, slot) {
-                Look::Ready => {}
-                Look::NotReady => return Usual::Not,
-                Look::Parked(old) => {
+            match check(core, cx, direction, slot) {
+                Check::Ready => {}
+                Check::NotReady => return Usual::Not,
+                Check::Parked(old) => {
                     self.pass.begin();
                     self.hold(core, on);
                     self.parked = true;
                     drop(old);
-                    // A task's own waker, which has no place in a scope.
+                    // A task's own waker, which needs no place in a scope.
                     return Usual::Wait;
                 }
             }
-            // Nothing is parked at a source that is ready.
+            // A source that is ready has no waiter.
             self.parked = false;
         }
         self.pass.begin();
@@ -204,7 +205,7 @@ impl Place {
         drop(waiter);
     }
 
-    /// All that comes before a call: the gate, the claim, the look.
+    /// Everything before a call: the gate, the claim, the check of readiness.
     #[cold]
     #[inline(never)]
     fn carefully(&mut self, core: &Core, cx: &Context<'_>, on: On<'_>, first: First) -> Next {
@@ -226,7 +227,7 @@ impl Place {
         self.ended(on, polled)
     }
 
-    /// A call has not succeeded: it waits, makes the call again, or has failed.
+    /// Handles a call that has not succeeded: it waits, makes the call again, or has failed.
     #[cold]
     #[inline(never)]
     fn unsuccessful(
@@ -248,7 +249,7 @@ impl Place {
         self.ended(on, polled)
     }
 
-    /// Passes on what a poll says, and gives up the direction if that is the end.
+    /// Releases the direction if the poll is the end.
     fn ended(&mut self, (socket, direction): On<'_>, polled: Next) -> Next {
         if polled.is_ready() && !self.keeps {
             if self.claimed != 0 {
@@ -259,7 +260,8 @@ impl Place {
         polled
     }
 
-    /// The gate, and whether the direction is free. What keeps its direction claims it first.
+    /// Passes the gate, and checks that the direction is free. An operation that retains its
+    /// direction claims it first.
     fn enter(&mut self, core: &Core, cx: &Context<'_>, on: On<'_>) -> Poll<Result<()>> {
         if self.keeps && self.claimed != core.serial() {
             self.admit_to(core, on)?;
@@ -273,7 +275,7 @@ impl Place {
 
     fn admit_to(&mut self, core: &Core, on: On<'_>) -> Result<()> {
         on.0.admit(core, on.1)?;
-        // If it was claimed before, then under a runtime that is dead, and its wakers with it.
+        // An earlier claim was made in a runtime that has ended, with its wakers.
         self.claimed = 0;
         self.parked = false;
         self.enlisted = Enlisted::default();
@@ -283,29 +285,29 @@ impl Place {
         Ok(())
     }
 
-    /// Holds the direction, which is free or its own.
+    /// Claims the direction, which is free or its own.
     #[inline]
     fn hold(&mut self, core: &Core, (socket, direction): On<'_>) {
         socket.hold(direction);
         self.claimed = core.serial();
     }
 
-    /// Waits for the socket, and holds its direction.
+    /// Waits for the socket, with its direction claimed.
     fn wait(&mut self, core: &Core, cx: &Context<'_>, on: On<'_>) -> Next {
         self.hold(core, on);
         if let Err(cause) = self.park(core, cx, on) {
             return Poll::Ready(failed(core, on.0, cause));
         }
         if core.has_cancels() {
-            if let Some(told) = self.pass.tell(core, cx, true) {
-                return told;
+            if let Some(outcome) = self.pass.end_or_yield(core, cx, true) {
+                return outcome;
             }
         }
         self.enlisted.enlist(core, cx);
         Poll::Pending
     }
 
-    /// Leaves the waker with the source, which is registered and armed.
+    /// Stores the waker with the source, which is registered and armed.
     fn park(&mut self, core: &Core, cx: &Context<'_>, on: On<'_>) -> io::Result<()> {
         let (socket, direction) = on;
         let key = match socket.slot() {
@@ -315,7 +317,7 @@ impl Place {
         if socket.is_listener() {
             core.reactor().arm(key, socket.is_lent())?;
         }
-        // Cloned before, and the old one dropped after, the reactor is borrowed.
+        // Cloned before the reactor is borrowed, and the old one is dropped after that.
         let waiter = match core.executor.task_of(cx.waker()) {
             Some(task) => Waiter::Task(task.number()),
             None => Waiter::Foreign(cx.waker().clone()),
@@ -326,13 +328,13 @@ impl Place {
         Ok(())
     }
 
-    /// Gives up what it holds of a socket's direction.
+    /// Releases its claim of a socket's direction.
     pub(crate) fn leave_socket(&mut self, socket: &Socket, direction: Direction) {
         self.delist();
         let Self {
             claimed, parked, ..
         } = std::mem::take(self);
-        // If the socket is bound anew, the operation that is busy there is another one.
+        // If the socket was bound again, the direction is claimed by another operation.
         if claimed == 0 || socket.owner() != claimed {
             return;
         }
@@ -345,24 +347,24 @@ impl Place {
             false => None,
         };
         socket.release(direction);
-        // Last: it may be the user's code, and panic.
+        // Last, because it may be the user's code, and panic.
         drop(waiter);
     }
 }
 
-/// It counts too: a call that goes on failing must not keep the loop to itself.
+/// A failed call counts, too: a call that fails again and again must not block the loop.
 fn failed(core: &Core, socket: &Socket, cause: io::Error) -> Result<Option<io::Error>> {
     core.finished();
     match socket.is_closed() {
-        // Another thread's abort, between the look and the call.
+        // Another thread's abort, between the check and the call.
         true => Err(Error::Closed),
         false => Ok(Some(cause)),
     }
 }
 
-/// Looks whether the call may succeed, and parks the task that has to wait.
+/// Checks whether the call may succeed, and stores the task if it has to wait.
 #[inline(always)]
-fn look(core: &Core, cx: &Context<'_>, direction: Direction, slot: SourceKey) -> Look {
+fn check(core: &Core, cx: &Context<'_>, direction: Direction, slot: SourceKey) -> Check {
     let task = || core.executor.task_of(cx.waker()).map(TaskId::number);
     core.reactor().try_or_park(slot, direction, task)
 }

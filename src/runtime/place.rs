@@ -136,12 +136,12 @@ impl Place {
         what: &'static &'static str,
     ) -> Poll<Result<T>> {
         if core.has_cancels() {
-            if let Some(told) = self.pass.tell(core, cx, true) {
-                return told;
+            if let Some(outcome) = self.pass.end_or_yield(core, cx, true) {
+                return outcome;
             }
         }
         self.enlisted.enlist(core, cx);
-        core.executor.note(what, TaskId::NOBODY);
+        core.executor.note(what, TaskId::NONE);
         Poll::Pending
     }
 

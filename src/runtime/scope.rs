@@ -1,21 +1,20 @@
-//! Scopes at run time: cancelling, telling operations, and ending what goes on.
+//! Scopes at run time: cancelling, notifying operations, and ending bodies.
 //!
-//! Cancelling has two phases. First every operation inside ends with `Err(Cancelled)`, again and
-//! again, so that code unwinds and may clean up in a shield. What is still pending when nothing is
-//! left to be told, and no shield holds, is dropped:
+//! A cancel has two phases. First every operation inside ends with `Err(Cancelled)`, each time, so
+//! that code unwinds and may clean up in a shield. If the body is still pending when no operation
+//! is left to be notified, and no shield protects it, it is dropped:
 //!
 //! ```text
-//!   cancel ──> wake all that is below ──> poll the body ──┬─ ready: its value is handed on
-//!                      ^                                  │
-//!                      │                                  ├─ a shield holds, and the allowance is
-//!                      │                                  │  not used up: wait
-//!                      └── something was told: once more ─┤
-//!                          (at most 16 times)             └─ nothing was told: drop the body
+//!   cancel ──> wake everything below ──> poll the body ──┬─ ready: its value is returned
+//!                      ^                                 │
+//!                      │                                 ├─ a shield is within its allowance: wait
+//!                      └─ an operation was notified: ────┤
+//!                         again (at most 16 times)       └─ none was notified: drop the body
 //! ```
 //!
-//! The *allowance* of a cancelled scope is what its shields share: the longest that was asked for,
+//! The *allowance* of a cancelled scope is shared by its shields: the longest of their limits,
 //! counted from the cancel. A loop that ignores the errors uses up the turn's budget, as any busy
-//! loop does, so it gives way and is dropped after 16 polls. So a time limit always fires.
+//! loop does, so it yields and is dropped after 16 polls. So a time limit always fires.
 
 use std::task::{Context, Waker};
 
@@ -26,20 +25,20 @@ use crate::executor::{Base, Running, SetKey, TaskId, drop_each, wake_list};
 use crate::sys::clock::{self, NEVER, Nanos};
 
 impl Core {
-    /// The scope that what runs now is in; 0 for none.
+    /// Returns the scope of the running code; 0 for none.
     #[inline]
     pub(crate) fn scope(&self) -> ScopeKey {
         self.executor.scope()
     }
 
-    /// The body of a scope is polled in it, until the guard is dropped.
+    /// Polls the body of a scope in it, until the guard is dropped.
     #[inline]
     pub(super) fn run_in(&self, scope: ScopeKey) -> Running<'_> {
         self.executor.run(self.executor.task(), scope)
     }
 
     /// Gives the running task a node of its own if it has none, so that a cancel of the task alone
-    /// finds what is below; gives the current scope, which is in there.
+    /// reaches the nodes below; returns the current scope, which is inside it.
     fn enter_task(&self) -> ScopeKey {
         let scope = self.scope();
         let Some(Base { own, set: above }) = self.executor.base() else {
@@ -50,8 +49,8 @@ impl Core {
             task = self.scopes().enter(above, Kind::Task, Limit::At(NEVER));
             self.executor.set_task_scope(self.executor.task(), task);
         }
-        // A task that was given its node inside a scope, which has ended, goes on in the group's
-        // until its poll is over.
+        // A task that got its node inside a scope, which has ended, continues in the group's until
+        // the end of its poll.
         if scope == above {
             self.executor.go_on_in(task);
             return task;
@@ -60,13 +59,14 @@ impl Core {
         scope
     }
 
-    /// A new shield inside the current scope, and when it ends.
+    /// Adds a shield inside the current scope; returns it and its end.
     pub(super) fn enter_shield(&self, until: Nanos, now: Nanos) -> (ScopeKey, Nanos) {
         let parent = self.enter_task();
         self.scopes().enter_shield(parent, until, now)
     }
 
-    /// A group with its set is polled: its scope is made, or moved to where it is polled now.
+    /// Called when a group with its set is polled: makes its scope, or moves it to the present
+    /// place.
     pub(crate) fn group_scope(&self, key: ScopeKey, set: SetKey) -> ScopeKey {
         if key != 0 {
             self.move_scope(key);
@@ -80,7 +80,8 @@ impl Core {
         key
     }
 
-    /// A scope is polled where the running task is now; if it is cancelled there, all in it hears.
+    /// Moves a scope to the place of the running task; if it is cancelled there, notifies all in
+    /// it.
     #[inline]
     pub(super) fn move_scope(&self, key: ScopeKey) {
         let (around, task) = (self.scope(), self.executor.task());
@@ -94,14 +95,14 @@ impl Core {
         }
     }
 
-    /// A run is over; true if something in it ended because of it.
+    /// Ends a run; returns true if something in it ended because of it.
     #[inline]
     pub(super) fn leave_run(&self, key: ScopeKey) -> bool {
         let alone = self.scopes().leave_alone(key);
         !alone && self.leave_scope(key)
     }
 
-    /// A scope has ended; true if something in it ended because of it.
+    /// Ends a scope; returns true if something in it ended because of it.
     pub(crate) fn leave_scope(&self, key: ScopeKey) -> bool {
         let mut wakers = Vec::new();
         let caught = self.take_scope(key, &mut wakers);
@@ -109,14 +110,14 @@ impl Core {
         caught
     }
 
-    /// The shield of that name protects no more.
+    /// Ends the protection of a shield.
     pub(super) fn end_shield(&self, key: ScopeKey) {
         self.scopes().end_shield(key);
         self.end_waits();
     }
 
     /// Wakes the cancelled scopes that have lost their last shield, also if it was moved out of
-    /// them or dropped somewhere else, where no wake reaches them.
+    /// them or dropped outside of them, where no wake reaches them.
     fn end_waits(&self) {
         let timers = self.scopes().take_unheld();
         let mut wakers = Vec::new();
@@ -140,7 +141,7 @@ impl Core {
         left.caught
     }
 
-    /// Forgets the scopes of tasks that have ended.
+    /// Removes the scopes of tasks that have ended.
     pub(super) fn forget_scopes(&self) {
         if !self.executor.has_retired() {
             return;
@@ -152,7 +153,7 @@ impl Core {
         drop_each(wakers);
     }
 
-    /// Cancels a scope: wakes everything in it. Nothing happens if it is cancelled already.
+    /// Cancels a scope: wakes everything in it. No effect if it is already cancelled.
     pub(crate) fn cancel_scope(&self, key: ScopeKey) {
         if self.scopes().cancel(key, clock::now()) {
             self.add_cancel();
@@ -180,7 +181,7 @@ impl Core {
         wake_list(foreign);
     }
 
-    /// Cancels one task, if it is of this runtime; gives its scope.
+    /// Cancels one task, if it is of this runtime; returns its scope.
     pub(crate) fn cancel_task(&self, task: TaskId) -> ScopeKey {
         let Some(base) = self.executor.base_of(task) else {
             return 0;
@@ -188,7 +189,7 @@ impl Core {
         if base.own == 0 && task == self.executor.task() {
             self.enter_task();
         } else if base.own == 0 {
-            // What is in it already is moved into it when it is polled next.
+            // Scopes that are already in it are moved into the new one when they are polled next.
             let own = self.scopes().enter(base.set, Kind::Task, Limit::At(NEVER));
             self.executor.set_task_scope(task, own);
         }
@@ -201,7 +202,8 @@ impl Core {
         self.scopes().outermost(from, clock::now)
     }
 
-    /// True if the group's surroundings are cancelled, so that an error of a child is theirs.
+    /// Returns true if a scope around the group is cancelled, so that an error of a child is due to
+    /// that.
     pub(crate) fn is_cancelled_around(&self, group: ScopeKey) -> bool {
         if !self.has_cancels() {
             return false;
@@ -210,7 +212,7 @@ impl Core {
         self.outermost(around).is_some()
     }
 
-    /// True if an operation in the scope was told to end.
+    /// Returns true if an operation in the scope was notified.
     pub(crate) fn was_notified(&self, key: ScopeKey) -> bool {
         self.has_cancels() && self.scopes().was_notified(key)
     }
@@ -220,8 +222,8 @@ impl Core {
         self.has_cancels() && self.scopes().is_cancelled(key)
     }
 
-    /// Tells the operation that asks that it is cancelled, if it is; `waited` if it waited before,
-    /// `false` if it has not begun.
+    /// Returns the error for the calling operation if it is cancelled; `waited` if it waited
+    /// before, `false` if it has not begun.
     #[cold]
     pub(super) fn notify(&self, waited: bool) -> Option<Error> {
         let by = self.outermost(self.scope())?;
@@ -231,10 +233,10 @@ impl Core {
         Some(Error::Cancelled)
     }
 
-    /// An operation waits with a waker that is not a task's: a cancel has to call it.
+    /// Registers an operation that waits with a foreign waker, which a cancel has to call.
     pub(super) fn enlist(&self, key: WaiterKey, waker: &Waker) -> WaiterKey {
         if self.scope() == 0 && self.executor.is_body() {
-            // Nothing around the main future can be cancelled.
+            // No scope around the main future can be cancelled.
             return 0;
         }
         let scope = self.enter_task();
@@ -251,13 +253,13 @@ impl Core {
         drop(waker);
     }
 
-    /// The body of a scope is going to be polled; true if it is cancelled.
+    /// Called before the body of a scope is polled; returns true if the scope is cancelled.
     #[inline]
     pub(crate) fn begin(&self, key: ScopeKey) -> bool {
         self.has_cancels() && self.scopes().begin(key)
     }
 
-    /// A group was polled and is pending: what its cancelled surroundings have to know of that.
+    /// Records the first polls in a group that is pending, for cancelled scopes around it.
     pub(crate) fn group_was_polled(&self, group: ScopeKey) {
         if self.has_cancels() {
             let set = self.scopes().set_of(group);
@@ -266,20 +268,20 @@ impl Core {
         }
     }
 
-    /// The body of a cancelled scope was polled and is pending; `before`: it was cancelled already
-    /// when that poll began. True if the body has to be dropped now. Else it is polled again when
-    /// something has changed.
+    /// Called after the body of a cancelled scope was polled and is pending; `before` if it was
+    /// already cancelled when that poll began. Returns true if the body has to be dropped now.
+    /// Otherwise it is polled again after a change.
     pub(crate) fn is_over(&self, key: ScopeKey, before: bool, cx: &Context<'_>) -> bool {
         let next = match before {
             true => self.scopes().after_poll(key, clock::now(), self.is_spent()),
-            // The cancel came in the middle of the poll, after some of it had pended.
+            // The cancel came in the middle of the poll, after parts of it were pending.
             false => Next::Again,
         };
         match next {
             Next::Wait(until) => self.wake_at(key, until, cx),
             Next::Again => cx.waker().wake_by_ref(),
             Next::Over => {
-                // For one cancel only the outermost of the cancelled scopes has caught something.
+                // For one cancel only the outermost of the cancelled scopes has caught it.
                 let by = self.outermost(key).unwrap_or(key);
                 self.scopes().blame(by);
             }
@@ -295,13 +297,13 @@ impl Core {
         drop(old);
     }
 
-    /// How many nodes walks have visited so far.
+    /// The number of nodes that walks have visited so far.
     #[cfg(test)]
     pub(crate) fn visited(&self) -> usize {
         self.scopes().visited.get()
     }
 
-    /// The earliest deadline that is in effect here; [`NEVER`] if there is none.
+    /// Returns the earliest deadline that applies here; [`NEVER`] if there is none.
     pub(crate) fn effective_deadline(&self) -> Nanos {
         let now = clock::now();
         let scope = self.scope();

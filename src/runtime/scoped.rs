@@ -1,14 +1,14 @@
 //! One body in a scope: a time limit, a shield, or a run of a scope that has an owner.
 //!
-//! A body that is ready at once costs an entry in a slab; the clock is read, and a timer set, when
-//! it first has to wait.
+//! A body that is ready at once costs an entry in a slab; the clock is read, and a timer set, only
+//! when it first has to wait.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::context::{self, Core};
-pub(crate) use super::control::{Control, Ended, Nobody, Owned, Owner, Shield};
+pub(crate) use super::control::{Control, Ended, Owned, Owner, Shield, Unowned};
 use super::scopes::{Kind, Limit, ScopeKey};
 use super::sleep::{self, When};
 use crate::executor::remote::Post;
@@ -17,8 +17,8 @@ use crate::reactor::TimerKey;
 use crate::sys::beside::Beside;
 use crate::sys::clock::{self, NEVER};
 
-/// Polls `body` in a scope of its own until it ends or is dropped, and makes what `end` makes of
-/// that. One that is ready at once sets no timer and reads no clock.
+/// Polls `body` in a scope of its own until it ends or is dropped, and returns the result of `end`.
+/// A body that is ready at once sets no timer and reads no clock.
 ///
 /// The body is cancelled at `when`, or protected until then if `owner` is a [`Shield`].
 #[inline]
@@ -31,8 +31,8 @@ where
     Beside::new(Some(body), (Scope::new(when.limit(), owner), end))
 }
 
-/// See [`scoped`]. Polled by hand: an async fn would copy the body when it is polled first, which
-/// is half of what a time limit around something that is ready costs.
+/// See [`scoped`]. Written by hand: an async fn would copy the body at its first poll, which is a
+/// large part of the cost of a time limit around a ready future.
 pub(crate) type Scoped<F, O, E> = Beside<Option<F>, (Scope<O>, E)>;
 
 impl<F, O, E, R> Future for Scoped<F, O, E>
@@ -46,8 +46,8 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
         let (mut body, (scope, end)) = self.parts();
-        // Not in a closure, and with one poll of the body for all cases: scopes may be nested as
-        // deep as the stack allows.
+        // Not in a closure, and with one poll of the body for all cases, to save stack: scopes may
+        // be nested as deep as the stack allows.
         let Some(core) = context::current() else {
             return poll_outside::<_, O, _, _>(cx, body, end);
         };
@@ -73,19 +73,19 @@ where
     }
 }
 
-/// What has become of a run's timer.
+/// The state of a run's timer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     /// The body has not had to wait yet.
     Unset,
-    /// There was no time left, but neither had the turn any: what is ready is let through in the
-    /// next.
+    /// The time had passed at the first wait, but the turn's budget was spent, too: ready
+    /// operations get their chance in the next turn.
     GaveWay,
-    /// There is one.
+    /// The timer is set.
     Set,
-    /// There is nothing to wait for.
+    /// There is no deadline.
     Never,
-    /// The time is over.
+    /// The deadline has passed.
     Over,
 }
 
@@ -96,8 +96,8 @@ pub(crate) struct Scope<O: Owner> {
     /// The runtime and the scope in it, once polled.
     serial: u64,
     key: ScopeKey,
-    /// Only where it is [`Stage::Set`]. Not inside of that: where nothing is known, the compiler
-    /// copies what is there already, and the processor waits for that.
+    /// Valid only in [`Stage::Set`]. Not a field of that variant: the compiler would copy its
+    /// uninitialised bytes, and the processor would stall on that.
     timer: TimerKey,
     stage: Stage,
 }
@@ -115,8 +115,8 @@ impl<O: Owner> Scope<O> {
         }
     }
 
-    /// The body ends with the scope still there, so that its drop ends nothing else. True if it was
-    /// dropped because of this scope.
+    /// Drops the body with the scope still there, so that its drop ends nothing else. Returns true
+    /// if it was dropped because of this scope.
     #[cold]
     fn drop_body<F: Future>(&mut self, core: &Core, mut body: Pin<&mut Option<F>>) -> bool {
         let running = core.run_in(self.key);
@@ -125,7 +125,7 @@ impl<O: Owner> Scope<O> {
         self.leave_in(core)
     }
 
-    /// Takes notice of where it is polled, and of what has happened meanwhile.
+    /// Records the runtime and scope of the poll, and applies a moved deadline.
     #[inline]
     fn enter(&mut self, core: &Core, cx: &Context<'_>) {
         if self.serial == core.serial() {
@@ -172,7 +172,7 @@ impl<O: Owner> Scope<O> {
         }
     }
 
-    /// The deadline may have been moved.
+    /// Applies the deadline if it was moved.
     fn apply_deadline(&mut self, core: &Core) {
         let Some(at) = self.owner.moved_deadline() else {
             return;
@@ -187,10 +187,10 @@ impl<O: Owner> Scope<O> {
         }
     }
 
-    /// The body has to wait: sees to it that somebody wakes it in time. True if its time is over
-    /// already, which it has not noticed yet.
+    /// Called when the body has to wait: sets a timer that wakes it in time. Returns true if its
+    /// time has already passed, of which it was not notified yet.
     fn wait(&mut self, core: &Core, cx: &Context<'_>) -> bool {
-        // Moved from inside the body.
+        // It may have been moved from inside the body.
         self.apply_deadline(core);
         match self.stage {
             Stage::Unset | Stage::GaveWay => self.set_timer(core, cx),
@@ -213,7 +213,7 @@ impl<O: Owner> Scope<O> {
             _ if O::SHIELDS => self.limit.deadline(|| now),
             key => core.scopes().deadline(key, || now),
         };
-        // Under another runtime it goes on, instead of starting anew.
+        // Under another runtime it continues, instead of starting again.
         self.limit = Limit::At(deadline);
         match deadline {
             NEVER => self.stage = Stage::Never,
@@ -256,7 +256,7 @@ impl<O: Owner> Scope<O> {
         }
     }
 
-    /// The run is over; true if something in it ended because of it.
+    /// Ends the run; returns true if something in it ended because of it.
     #[inline]
     fn leave_in(&mut self, core: &Core) -> bool {
         if std::mem::replace(&mut self.stage, Stage::Over) == Stage::Set {
@@ -272,7 +272,7 @@ impl<O: Owner> Scope<O> {
         caught
     }
 
-    /// The same from wherever it is dropped.
+    /// The same on any thread.
     #[cold]
     fn leave(&mut self) {
         let here = context::current().filter(|core| core.serial() == self.serial);
@@ -298,7 +298,7 @@ impl<O: Owner> Drop for Scope<O> {
     }
 }
 
-/// Outside a runtime there is no time, so nothing that waits can be limited.
+/// Polls outside a runtime: without a clock, a body that waits cannot be limited.
 #[cold]
 fn poll_outside<F, O, E, R>(
     cx: &mut Context<'_>,

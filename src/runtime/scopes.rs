@@ -1,7 +1,7 @@
-//! A pure machine: the scopes of one runtime, how they nest, and what a cancel reaches.
+//! A pure machine: the scopes of one runtime, their nesting, and the reach of a cancel.
 //!
 //! A *scope* is a node of a forest. Each `CancelScope` that runs, each time limit, shield and task
-//! group is a node; a task gets one when something below it has to be found from above:
+//! group is a node; a task gets one when a node below it has to be found from above:
 //!
 //! ```text
 //!   CancelScope ── group ─┬─ task ── time limit
@@ -10,29 +10,29 @@
 //! ```
 //!
 //! * *Up* leads the parent: an operation is cancelled if a node above it is, with no live shield in
-//!   between. Always valid.
-//! * *Down* lead links: a cancel follows them to what it has to wake. Only groups, shields and
-//!   operations with a waker that is not a task's are linked ([`Scopes::link`]), with the nodes
+//!   between. It is always valid.
+//! * *Down* lead links: a cancel follows them to the nodes and wakers to wake. Only groups, shields
+//!   and operations with a waker that is not a task's are linked ([`Scopes::link`]), with the nodes
 //!   between them; everything else is reached by waking a task. So a time limit around one receive
 //!   is a node without links.
 //!
 //! The state of a node:
 //!
-//! | field | set by | cleared by | meaning, and what it excludes |
+//! | field | set by | cleared by | meaning, and exclusions |
 //! |---|---|---|---|
 //! | `linked` | `link` | `unlink`, the parent's `leave` | it is in its parent's list |
-//! | `cancelled_at` | `cancel` | never | when it was cancelled; [`NEVER`] before |
-//! | `allowance` | `allow` | never | until when shields below hold it up; only if cancelled |
-//! | `shields` | `count_shields` | `count_shields` | how many shields below have not ended |
+//! | `cancelled_at` | `cancel` | never | the time of its cancel; [`NEVER`] before |
+//! | `allowance` | `allow` | never | the end of the delay by shields below; only if cancelled |
+//! | `shields` | `count_shields` | `count_shields` | number of shields below, not ended |
 //! | `first_polls` | `expect` | `polled_first` | tasks below, not polled since its cancel |
 //! | `polls` | `after_poll` | never | pending polls since the cancel that were not in order |
-//! | `news` | `notify`, `cancel` | `begin` | what this poll of its body has told |
+//! | `news` | `notify`, `cancel` | `begin` | the notifications during this poll of its body |
 //! | `was_first` | `polled_first` | `begin` | this poll was the first of one of those tasks |
 //! | `notified` | `notify` | never | an operation in it ended with `Cancelled` |
 //! | `caught` | `notify`, `blame` | never | something ended because of it; only if cancelled |
 //!
 //! Every walk is a loop, not a recursion: scopes may be nested as deep as the stack allows.
-//! Nothing is woken in here; [`Reached`] lists what has to be.
+//! Nothing is woken in here; [`Reached`] lists the tasks and wakers.
 //!
 //! The file is long because every walk relies on the same few links.
 
@@ -45,27 +45,27 @@ use crate::reactor::TimerKey;
 use crate::room::Slab;
 use crate::sys::clock::{NEVER, Nanos};
 
-/// Names a scope: generation in the upper half, index in the lower; 0 is none. A stale key finds
-/// nothing.
+/// Identifies a scope: generation in the upper half, index in the lower; 0 is none. A stale key
+/// finds nothing.
 pub(crate) type ScopeKey = u64;
 
-/// Names a waiter: the same form.
+/// Identifies a waiter, in the same form.
 pub(crate) type WaiterKey = u64;
 
 /// No node.
 const NIL: u32 = u32::MAX;
 
-/// How many pending polls of its body a cancelled scope bears before it drops it. Those are not
-/// counted in which a shield holds, an operation that waited was told, or a task was polled for
-/// the first time since the cancel.
+/// The number of pending polls of its body after which a cancelled scope drops it. A poll does not
+/// count if a shield is alive, if an operation that waited was notified, or if a task was polled
+/// for the first time since the cancel.
 const POLLS: u8 = 16;
 
-/// What a node stands for.
+/// The kind of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A [`CancelScope`](crate::CancelScope) or a time limit.
     Scope,
-    /// Protects what is below until a moment; 0 when it has ended.
+    /// Protects the nodes below until a time; 0 when it has ended.
     Shield(Nanos),
     /// A task group, with the set of its tasks.
     Group(SetKey),
@@ -73,32 +73,32 @@ pub(crate) enum Kind {
     Task,
 }
 
-/// When a scope ends by the clock.
+/// The time when a scope ends by the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Limit {
-    /// At a moment; [`NEVER`] for not at all.
+    /// At a time; [`NEVER`] means not at all.
     At(Nanos),
-    /// So many nanoseconds after it first had to wait.
+    /// This number of nanoseconds after its first wait.
     After(Nanos),
 }
 
-/// What a poll of a cancelled body has told.
+/// The notifications during a poll of a cancelled body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum News {
     None,
-    /// Operations that began after the cancel, or a scope further down: a loop can bring about any
-    /// number of these.
+    /// Operations that began after the cancel, or a scope further down, were notified: a loop can
+    /// cause any number of these.
     Late,
-    /// Operations that the cancel has found waiting: they are as many as they are.
+    /// Operations that waited when the cancel came were notified: their number is limited.
     InOrder,
 }
 
-/// How a cancelled scope goes on after a poll of its body that is pending.
+/// The next action of a cancelled scope after a pending poll of its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// It waits for a shield, at most until then.
+    /// It waits for a shield, at most until this time.
     Wait(Nanos),
-    /// The body is polled once more.
+    /// The body is polled again.
     Again,
     /// The body is dropped.
     Over,
@@ -109,7 +109,7 @@ struct Node {
     generation: u32,
     kind: Kind,
     parent: ScopeKey,
-    /// The first of the children that are linked, and the neighbours among the parent's.
+    /// The first of the linked children, and the neighbours among the parent's.
     first_child: u32,
     previous: u32,
     next: u32,
@@ -126,9 +126,9 @@ struct Node {
     allowance: Nanos,
     /// The task that polls it.
     task: TaskId,
-    /// Of a shield: how long it was asked for.
+    /// For a shield: its limit.
     limit: Limit,
-    /// Ends the wait for shields.
+    /// The timer that ends the wait for shields.
     timer: TimerKey,
 }
 
@@ -141,14 +141,14 @@ impl Node {
         matches!(self.kind, Kind::Shield(until) if until != 0 && until > now())
     }
 
-    /// How many shields it counts for further up.
+    /// The number of shields that it counts for further up.
     fn count(&self) -> i32 {
         let own = matches!(self.kind, Kind::Shield(until) if until != 0);
         self.shields + i32::from(own)
     }
 }
 
-/// An operation (or a scope) whose waker is not a task's.
+/// An operation (or a scope) with a waker that is not a task's.
 #[derive(Debug)]
 struct Waiter {
     generation: u32,
@@ -158,7 +158,7 @@ struct Waiter {
     waker: Waker,
 }
 
-/// What has to hear of a cancel.
+/// The tasks, sets and wakers to notify of a cancel.
 #[derive(Debug, Default)]
 pub(crate) struct Reached {
     pub(crate) tasks: Vec<TaskId>,
@@ -166,7 +166,7 @@ pub(crate) struct Reached {
     pub(crate) wakers: Vec<Waker>,
 }
 
-/// What a scope leaves behind at its end.
+/// The state of a scope at its end.
 #[derive(Debug, Default)]
 pub(crate) struct Left {
     pub(crate) cancelled: bool,
@@ -180,7 +180,7 @@ pub(crate) struct Scopes {
     nodes: Slab<Node>,
     waiters: Slab<Waiter>,
     generation: u32,
-    /// The timers of cancelled scopes that waited for shields, of which none is left below.
+    /// The timers of cancelled scopes that waited for shields and have none left below.
     unheld: Vec<TimerKey>,
     /// Counts the nodes that walks down have visited.
     #[cfg(test)]
@@ -189,15 +189,15 @@ pub(crate) struct Scopes {
 
 impl Scopes {
     fn next_generation(&mut self) -> u32 {
-        // Never 0, so that no key is.
+        // Never 0, so that no key is 0.
         self.generation = self.generation.checked_add(1).unwrap_or(1);
         self.generation
     }
 
-    /// A new scope inside `parent`, without links.
+    /// Adds a scope inside `parent`, without links.
     #[inline]
     pub(crate) fn enter(&mut self, parent: ScopeKey, kind: Kind, limit: Limit) -> ScopeKey {
-        self.enter_by(TaskId::NOBODY, parent, kind, limit)
+        self.enter_by(TaskId::NONE, parent, kind, limit)
     }
 
     /// The same, polled by `task`.
@@ -235,8 +235,8 @@ impl Scopes {
         u64::from(generation) << 32 | index as u64
     }
 
-    /// Forgets a scope. What is still linked below, because its future was leaked, has no parent
-    /// from here on. The wakers are to be dropped when nothing is borrowed.
+    /// Removes a scope. Nodes that are still linked below, because their future was leaked, have no
+    /// parent from now on. The wakers have to be dropped when nothing is borrowed.
     pub(crate) fn leave(&mut self, key: ScopeKey, wakers: &mut Vec<Waker>) -> Left {
         let Some(node) = self.get(key) else {
             return Left::default();
@@ -259,7 +259,7 @@ impl Scopes {
         }
     }
 
-    /// Forgets a scope if it is not linked and was not cancelled; true if so.
+    /// Removes a scope if it is not linked and was not cancelled; returns true if so.
     #[inline]
     pub(crate) fn leave_alone(&mut self, key: ScopeKey) -> bool {
         let alone = self.get(key).is_some_and(|node| {
@@ -282,7 +282,8 @@ impl Scopes {
         (u64::from(node.generation) == key >> 32).then_some(node)
     }
 
-    /// The scope is polled inside `parent` now, by `task`; true if that was another one before.
+    /// Records that the scope is polled inside `parent` by `task`; returns true if its parent has
+    /// changed.
     #[inline]
     pub(crate) fn moved(&mut self, key: ScopeKey, parent: ScopeKey, task: TaskId) -> bool {
         let Some(node) = self.get_mut(key) else {
@@ -300,12 +301,12 @@ impl Scopes {
     fn move_to(&mut self, key: ScopeKey, parent: ScopeKey) {
         let node = &self.nodes[place(key)];
         let (count, old) = (node.count(), node.parent);
-        // Without a parent it had no link, whatever is below.
+        // Without a parent it had no link, even with nodes below.
         let is_found = node.linked
             || matches!(node.kind, Kind::Group(_) | Kind::Shield(_))
             || node.first_child != NIL
             || node.first_waiter != NIL;
-        // First there, so that what is above both never counts none.
+        // The new parents first, so that the count of common ones never drops to 0 in between.
         self.count_shields(parent, count);
         self.count_shields(old, -count);
         self.unlink(key);
@@ -318,8 +319,8 @@ impl Scopes {
         }
     }
 
-    /// Puts the scope of a task between the scopes that were entered in it and its group's: `from`
-    /// is the innermost of those, `above` the group's. Nothing happens if it is there already.
+    /// Inserts the scope of a task between the scopes that were entered in it and its group's:
+    /// `from` is the innermost of those, `above` the group's. No effect if it is already there.
     pub(crate) fn splice(&mut self, from: ScopeKey, above: ScopeKey, task: ScopeKey) {
         let mut key = from;
         while let Some(node) = self.get(key) {
@@ -375,7 +376,7 @@ impl Scopes {
         }
     }
 
-    /// Adds the waker of something inside `key` that a task's wake would not reach.
+    /// Adds the waker of an operation inside `key` that a task's wake would not reach.
     pub(crate) fn enlist(&mut self, key: ScopeKey, waker: Waker) -> WaiterKey {
         if self.get(key).is_none() {
             return 0;
@@ -398,7 +399,7 @@ impl Scopes {
         u64::from(generation) << 32 | u64::from(waiter)
     }
 
-    /// Takes a waiter out again.
+    /// Removes a waiter.
     #[must_use = "a foreign waker is dropped outside the borrow"]
     pub(crate) fn delist(&mut self, key: WaiterKey) -> Option<Waker> {
         let waiter = self.waiters.get(place(key))?;
@@ -420,7 +421,7 @@ impl Scopes {
         self.get(key).is_some_and(Node::is_cancelled)
     }
 
-    /// The outermost scope whose cancel is in effect at `from`.
+    /// Returns the outermost scope that cancels operations at `from`.
     pub(crate) fn outermost(&self, from: ScopeKey, now: impl Fn() -> Nanos) -> Option<ScopeKey> {
         let (mut key, mut outermost) = (from, None);
         while let Some(node) = self.get(key) {
@@ -435,7 +436,7 @@ impl Scopes {
         outermost
     }
 
-    /// The scope around `key`, if there is one.
+    /// Returns the scope around `key`, if there is one.
     pub(crate) fn parent(&self, key: ScopeKey) -> ScopeKey {
         self.get(key).map_or(0, |node| node.parent)
     }
@@ -449,7 +450,7 @@ impl Scopes {
         }
     }
 
-    /// True if the waiter is still in, with a waker that does the same.
+    /// Returns true if the waiter is still there, with an equivalent waker.
     pub(crate) fn is_enlisted(&self, key: WaiterKey, scope: ScopeKey, waker: &Waker) -> bool {
         self.waiters.get(place(key)).is_some_and(|waiter| {
             u64::from(waiter.generation) == key >> 32
@@ -458,7 +459,7 @@ impl Scopes {
         })
     }
 
-    /// Calls `visit` for a node and those linked below it, as far down as it says.
+    /// Calls `visit` for a node and those linked below it, further down only where it returns true.
     fn each_below(&self, key: ScopeKey, mut visit: impl FnMut(ScopeKey, &Node) -> bool) {
         if self.get(key).is_none() {
             return;
@@ -479,7 +480,7 @@ impl Scopes {
         }
     }
 
-    /// The tasks of a group.
+    /// Returns the set of a group.
     pub(crate) fn set_of(&self, key: ScopeKey) -> Option<SetKey> {
         match self.get(key)?.kind {
             Kind::Group(set) => Some(set),
@@ -487,13 +488,13 @@ impl Scopes {
         }
     }
 
-    /// The timer that ends the wait for shields, and the one that is to do so from now on.
+    /// Sets the timer that ends the wait for shields; returns the previous one.
     pub(crate) fn replace_timer(&mut self, key: ScopeKey, timer: TimerKey) -> TimerKey {
         let node = self.get_mut(key);
         node.map_or(0, |node| std::mem::replace(&mut node.timer, timer))
     }
 
-    /// The timers of the scopes that have to wait for shields no more since this was asked last.
+    /// Returns the timers of the scopes that have lost their last shield since the last call.
     pub(crate) fn take_unheld(&mut self) -> Vec<TimerKey> {
         std::mem::take(&mut self.unheld)
     }
@@ -504,7 +505,7 @@ impl Scopes {
         }
     }
 
-    /// The moment at which a scope ends; one counted from the first wait is counted from `now` on.
+    /// Returns the time when a scope ends; a limit from the first wait counts from `now`.
     pub(crate) fn deadline(&mut self, key: ScopeKey, now: impl FnOnce() -> Nanos) -> Nanos {
         let Some(node) = self.get_mut(key) else {
             return NEVER;
@@ -514,7 +515,7 @@ impl Scopes {
         deadline
     }
 
-    /// The earliest deadline in effect at `from`; `now` if it is cancelled there.
+    /// Returns the earliest deadline that applies at `from`; `now` if it is cancelled there.
     pub(crate) fn effective_deadline(&mut self, from: ScopeKey, now: Nanos) -> Nanos {
         let (mut key, mut earliest) = (from, NEVER);
         while let Some(node) = self.get_mut(key) {
@@ -533,7 +534,7 @@ impl Scopes {
         earliest
     }
 
-    /// How many scopes there are.
+    /// The number of scopes.
     pub(crate) fn len(&self) -> usize {
         self.nodes.len()
     }
@@ -556,10 +557,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What is done to the machine and to its twin.
+    /// An action on the machine and its twin.
     #[derive(Clone, Copy, Debug)]
     enum Action {
-        /// Inside the scope with that number, if it lives.
+        /// Inside the scope with that number, if it is alive.
         Enter(usize, bool),
         Leave(usize),
         Attach(usize),
@@ -569,7 +570,7 @@ mod tests {
         Delist(usize),
     }
 
-    /// A scope of the twin: no links but the parent's name.
+    /// A scope of the twin: only the parent's name, no links.
     struct Twin {
         key: ScopeKey,
         parent: Option<usize>,
@@ -582,7 +583,7 @@ mod tests {
     struct Both {
         machine: Scopes,
         twins: Vec<Twin>,
-        /// Where it waits, if it does.
+        /// The scopes that it waits in.
         waiters: Vec<(WaiterKey, Option<usize>)>,
     }
 
@@ -630,7 +631,7 @@ mod tests {
             }
         }
 
-        /// Reached by links: a chain of linked scopes leads down to it, past no live shield.
+        /// Returns true if a chain of linked scopes leads down to it, without a live shield.
         fn is_reached(&self, name: usize, from: usize) -> bool {
             let mut at = name;
             loop {
@@ -730,7 +731,7 @@ mod tests {
                 return;
             }
             let (key, above) = (self.twins[name].key, self.twins[to].key);
-            let moved = self.machine.moved(key, above, TaskId::NOBODY);
+            let moved = self.machine.moved(key, above, TaskId::NONE);
             assert_eq!(moved, self.twins[name].parent != Some(to));
             let is_found = self.is_found(name);
             self.twins[name].parent = Some(to);
@@ -868,7 +869,7 @@ mod tests {
         assert_eq!(scopes.after_poll(outer, 10, false), Next::Over);
         assert!(scopes.was_notified(inner) && scopes.was_notified(shield));
         assert!(left(&mut scopes, outer).caught);
-        // Whatever is left below counts for none.
+        // A node that is left below counts for none.
         scopes.end_shield(shield);
         left(&mut scopes, shield);
     }
@@ -885,13 +886,13 @@ mod tests {
         left(&mut scopes, first);
         assert_eq!(scopes.enter_shield(inner, 110 + 10, 110).1, 0, "used up");
         assert_eq!(scopes.after_poll(outer, 110, false), Next::Over);
-        // A longer one has the rest of its own, and what is shorter shares that.
+        // A longer one has the rest of its own time, and a shorter one shares that.
         let (longer, until) = scopes.enter_shield(inner, 110 + 50, 110);
         assert_eq!(until, 150);
         assert_eq!(scopes.after_poll(outer, 110, false), Next::Wait(150));
         let (nested, until) = scopes.enter_shield(longer, 120 + 10, 120);
         assert_eq!(until, 130);
-        // Each scope counts from its own cancel, and the first to be used up counts.
+        // Each scope counts from its own cancel, and the first to be used up decides.
         scopes.cancel(inner, 140);
         assert_eq!(scopes.enter_shield(inner, 140 + 5, 140).1, 145);
         assert_eq!(scopes.enter_shield(inner, 145 + 99, 145).1, 199);
@@ -909,7 +910,7 @@ mod tests {
         let key = scopes.enter(0, Kind::Scope, Limit::At(NEVER));
         scopes.cancel(key, 1);
         scopes.expect(key, 3);
-        // Three tasks, and what has waited, are told in their turns, however many.
+        // Three tasks, and waiting operations, are notified in turn, in any number.
         for _ in 0..3 {
             scopes.begin(key);
             scopes.polled_first(key, 1);
@@ -944,9 +945,9 @@ mod tests {
         scopes.replace_timer(outer, 7);
         left(&mut scopes, first);
         // It is below the same scope all the time.
-        assert!(scopes.moved(second, outer, TaskId::NOBODY));
+        assert!(scopes.moved(second, outer, TaskId::NONE));
         assert_eq!(scopes.take_unheld(), []);
-        assert!(scopes.moved(second, 0, TaskId::NOBODY));
+        assert!(scopes.moved(second, 0, TaskId::NONE));
         assert_eq!(scopes.take_unheld(), [7]);
         assert_eq!(left(&mut scopes, outer).timer, 0);
     }
@@ -961,7 +962,7 @@ mod tests {
         scopes.end_shield(first);
         assert_eq!(scopes.outermost(inner, || 3), Some(outer));
         assert_eq!(scopes.after_poll(outer, 3, false), Next::Wait(10));
-        // It counts once, however often it ends.
+        // It counts once, even if it ends several times.
         scopes.end_shield(first);
         assert_eq!(scopes.after_poll(outer, 3, false), Next::Wait(10));
         scopes.end_shield(second);
@@ -977,7 +978,7 @@ mod tests {
         let outer = scopes.enter(0, Kind::Scope, Limit::At(NEVER));
         let shield = scopes.enter_shield(0, 10, 1).0;
         scopes.cancel(outer, 2);
-        assert!(scopes.moved(shield, outer, TaskId::NOBODY));
+        assert!(scopes.moved(shield, outer, TaskId::NONE));
         assert_eq!(scopes.after_poll(outer, 2, false), Next::Wait(10));
     }
 

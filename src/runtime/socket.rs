@@ -1,4 +1,4 @@
-//! One socket of any kind: which loop it belongs to, and who uses it.
+//! One socket of any kind: its loop, and the claims of its directions.
 //!
 //! # Bound by its first operation, registered by its first wait
 //!
@@ -8,21 +8,21 @@
 //! ```text
 //!   owner 0 ──first operation: one CAS──> owner = serial of this runtime ──first wait──> slot set
 //!      ^                                     │            │
-//!      └── the owner died: CAS again <───────┘            └─ operation on another live runtime:
+//!      └── the owner has ended: CAS again <──┘            └─ operation on another live runtime:
 //!                                                            Error::OtherLoop
 //! ```
 //!
-//! Once bound it is used by the owner's thread: loads and stores, no read-modify-write. What other
-//! threads may do is abort it (`closed`, with fences around the slot), drop it, and drop an
-//! operation that was under way (which gives its direction back). Wakers and readiness live in the
-//! owner's source slot, not here.
+//! Once bound it is used by the owner's thread: loads and stores, no read-modify-write. Other
+//! threads may only abort it (`closed`, with fences around the slot), drop it, and drop an
+//! operation in progress (which releases its direction). Wakers and readiness are in the owner's
+//! source slot, not here.
 //!
 //! # Dropping
 //!
-//! At home: the slot is freed, the descriptor closed; events that are still on their way carry a
-//! generation that nobody has any more. If the descriptor was lent out ([`Socket::lend`]) it may
-//! have been duplicated, and a duplicate keeps it in the epoll set: then it is taken out first.
-//! Elsewhere: it is taken out through the owner's shared half, closed, and its key posted.
+//! On the owner's thread: the slot is freed, the descriptor closed; events in flight have a
+//! generation that no source has any more. If the descriptor was lent out ([`Socket::lend`]) it may
+//! have been duplicated, and a duplicate keeps it in the epoll set: then it is removed first. On
+//! other threads: it is removed through the owner's shared part, closed, and its key posted.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -47,13 +47,13 @@ pub(crate) struct Socket {
     owner: AtomicU64,
     /// Its source there; 0 before the first wait.
     slot: AtomicU64,
-    /// An operation of this direction is under way.
+    /// An operation of this direction is in progress.
     busy: [AtomicBool; 2],
     /// Ended by `abort`. The one flag that any thread may set.
     closed: AtomicBool,
-    /// The descriptor was shown to the user, who may have duplicated it.
+    /// The descriptor was given to the user, who may have duplicated it.
     lent: AtomicBool,
-    /// How long `close` waits for the peer; of a listener, for the streams that it accepts.
+    /// The limits of a close; for a listener, those of the streams that it accepts.
     pub(crate) close_limits: SharedLimits,
 }
 
@@ -75,13 +75,13 @@ impl Socket {
         self.fd.as_fd()
     }
 
-    /// The descriptor, for the user.
+    /// Returns the descriptor, for the user.
     pub(crate) fn lend(&self) -> BorrowedFd<'_> {
         self.lent.store(true, Relaxed);
         self.fd.as_fd()
     }
 
-    /// True if the descriptor was shown to the user.
+    /// Returns true if the descriptor was given to the user.
     pub(crate) fn is_lent(&self) -> bool {
         self.lent.load(Relaxed)
     }
@@ -94,24 +94,24 @@ impl Socket {
         self.trigger == Trigger::Level
     }
 
-    /// The runtime it is bound to; 0 for none.
+    /// Returns the runtime that it is bound to; 0 for none.
     pub(super) fn owner(&self) -> u64 {
         self.owner.load(Relaxed)
     }
 
-    /// Its source there; 0 for none.
+    /// Returns its source there; 0 for none.
     #[inline]
     pub(crate) fn slot(&self) -> SourceKey {
         self.slot.load(Relaxed)
     }
 
-    /// True if it is this runtime's, and no operation has this direction.
+    /// Returns true if it is bound to this runtime, and no operation has claimed this direction.
     #[inline]
     pub(super) fn is_free(&self, core: &Core, direction: Direction) -> bool {
         self.owner() == core.serial() && !self.busy[direction as usize].load(Acquire)
     }
 
-    /// Whether an operation of this direction may begin under this runtime.
+    /// Checks whether an operation of this direction may begin in this runtime.
     pub(super) fn admit(&self, core: &Core, direction: Direction) -> Result<()> {
         if self.is_closed() {
             return Err(Error::Closed);
@@ -123,19 +123,19 @@ impl Socket {
         }
     }
 
-    /// Takes a direction for an operation that was admitted.
+    /// Claims a direction for an operation that was admitted.
     #[inline]
     pub(super) fn hold(&self, direction: Direction) {
         self.busy[direction as usize].store(true, Relaxed);
     }
 
-    /// The operation that had the direction is over.
+    /// Releases a direction.
     #[inline]
     pub(super) fn release(&self, direction: Direction) {
         self.busy[direction as usize].store(false, Release);
     }
 
-    /// Makes the socket this runtime's, if it is nobody else's.
+    /// Binds the socket to this runtime, unless it is bound to another live one.
     fn bind(&self, core: &Core) -> Result<()> {
         let owner = self.owner.load(Acquire);
         if owner == core.serial() {
@@ -148,13 +148,13 @@ impl Socket {
             .owner
             .compare_exchange(owner, core.serial(), AcqRel, Relaxed);
         bound.map_err(|_| Error::OtherLoop)?;
-        // What the dead owner left: its slot went with it, and so did who waited.
+        // The previous owner has ended, with its slot and its waiters.
         self.slot.store(0, Relaxed);
         self.busy.iter().for_each(|busy| busy.store(false, Relaxed));
         Ok(())
     }
 
-    /// True words for a call that never waits: the errors an operation would get now.
+    /// Checks that do not wait: returns the error that an operation would return now.
     pub(crate) fn check(&self) -> Result<()> {
         let core = context::current().ok_or(Error::NoRuntime)?;
         if self.is_closed() {
@@ -174,7 +174,7 @@ impl Socket {
             .reactor()
             .register(self.fd(), self.trigger, core.bell())?;
         self.slot.store(key, Relaxed);
-        // With the fence of `abort`: either that sees the slot, or this sees the end.
+        // Together with the fence of `abort`: either that sees the slot, or this sees the end.
         fence(SeqCst);
         if self.is_closed() {
             self.slot.store(0, Relaxed);
@@ -185,12 +185,13 @@ impl Socket {
         Ok(key)
     }
 
-    /// Leaves its loop, so that its next operation binds it anew. Nobody uses it now.
+    /// Unbinds it from its loop, so that its next operation binds it again. No operation uses it
+    /// now.
     #[cfg(feature = "adopt")]
     pub(crate) fn unbind(&mut self) {
         let (owner, slot) = (*self.owner.get_mut(), *self.slot.get_mut());
         if slot != 0 {
-            // Taken out of the poller, since the descriptor is not closed.
+            // Removed from the poller, since the descriptor is not closed.
             let at_home = context::with_serial(owner, |core| {
                 core.reactor().deregister(slot, Some(self.fd()))
             });
@@ -205,18 +206,19 @@ impl Socket {
         self.busy = [AtomicBool::new(false), AtomicBool::new(false)];
     }
 
-    /// Ends the socket although others still hold it: its address and peer are released now,
-    /// whoever waits gets [`Error::Closed`], the descriptor's number goes with the last owner.
+    /// Ends the socket, although other references to it exist: its address and peer are released
+    /// now, waiting operations get [`Error::Closed`], and the descriptor is closed with the last
+    /// reference.
     pub(crate) fn abort(&self) {
         self.end(|| self.kill());
     }
 
-    /// The same, and the peer sees a reset where the kernel has one.
+    /// The same, but the peer sees a reset if the kernel has one.
     pub(crate) fn reset(&self) {
         self.end(|| sys::socket::reset(self.fd()));
     }
 
-    /// Ends all waits on it with [`Error::Closed`], and does nothing to the file behind it.
+    /// Ends all waits on it with [`Error::Closed`], without an effect on the file behind it.
     #[cfg(feature = "adopt")]
     pub(crate) fn retire(&self) {
         self.end(|| ());
@@ -240,7 +242,8 @@ impl Socket {
         }
     }
 
-    /// A duplicate of a listener's descriptor goes on listening, one of a stream's does not go on.
+    /// Ends the socket: a duplicate of a listener's descriptor still listens, but one of a stream's
+    /// ends.
     fn kill(&self) {
         if self.is_listener() {
             sys::socket::tell_pollers(self.fd());
@@ -248,8 +251,8 @@ impl Socket {
         sys::socket::kill(self.fd(), !self.is_listener());
     }
 
-    /// No accept waits for this listener any more. It is silenced; and if this loop was woken for
-    /// a connection that it has not accepted, the other loops that share the listener are told.
+    /// Disarms a listener without a waiting accept. If this loop was woken for a connection that it
+    /// has not accepted, the other loops that share the listener are woken.
     pub(super) fn silence(&self, claimed: u64) {
         let disarm = |core: &std::rc::Rc<Core>| core.reactor().disarm(self.slot());
         match context::with_serial(claimed, disarm) {
@@ -262,7 +265,7 @@ impl Socket {
         }
     }
 
-    /// Wakes who waits in this direction, to look again.
+    /// Wakes the waiter of this direction, to try again.
     pub(crate) fn rouse(&self, direction: Direction) {
         let foreign = context::with_serial(self.owner.load(Relaxed), |core| {
             let slot = self.slot.load(Relaxed);
@@ -272,7 +275,7 @@ impl Socket {
         wake_each(foreign.into_iter().flatten().flatten());
     }
 
-    /// Leaves the owner from elsewhere: taken out of the poller, `end`ed, and the key posted.
+    /// Leaves the owner from another thread: removed from the poller, `end`ed, and the key posted.
     fn leave(&self, owner: u64, end: impl FnOnce()) {
         let slot = self.slot.load(Acquire);
         let remote = if slot == 0 {
@@ -281,7 +284,7 @@ impl Socket {
             waker::by_serial(owner)
         };
         if let Some(remote) = &remote {
-            // `None` if the owner ends just now, and its poller with it.
+            // `None` if the owner is ending, with its poller.
             let _closed_meanwhile = remote.while_open(|bell| bell.detach(self.fd()));
         }
         end();
@@ -297,13 +300,13 @@ impl Drop for Socket {
         if slot == 0 {
             return;
         }
-        // A listener is often passed on to other processes.
+        // A listener is often passed to other processes.
         let lent = *self.lent.get_mut() || self.is_listener();
         let lent = lent.then(|| self.fd.as_fd());
         let at_home = context::with_serial(owner, |core| core.reactor().deregister(slot, lent));
         match at_home {
             Some(waiters) => drop(waiters),
-            // Closed right after, by the field's own drop: the generation keeps them apart.
+            // Closed afterwards, by the field's drop: the generation distinguishes later sources.
             None => self.leave(owner, || ()),
         }
     }

@@ -1,18 +1,18 @@
 //! One waiting operation: the gate at each poll, and the wait.
 //!
-//! Sockets, timers, queues, locks, jobs and memory streams keep their own lists of who waits; what
-//! they share is here, so that there is one place where a poll is told to give way or to end:
+//! Sockets, timers, queues, locks, jobs and memory streams have their own lists of waiters. Their
+//! common part is here, so that there is one place where a poll yields or ends:
 //!
 //! ```text
 //!   poll:  admit ──> try ──> done            (ready wins, also over a cancel)
 //!                      └───> pend            (the waker is in the operation's own list)
 //! ```
 //!
-//! A socket's operation does the same with less: what it waits for a dump finds by itself, and the
-//! runtime it waits in is the one it holds its direction under.
+//! A socket's operation does the same with less: a dump finds its wait by itself, and the runtime
+//! of its wait is the one in which it has claimed its direction.
 //!
 //! An operation that begins in a cancelled scope ends before it has done anything. One that waits
-//! when the scope is cancelled tries once more, and then gives its place up.
+//! when the scope is cancelled tries once more, and then gives up its place.
 
 use std::task::{Context, Poll};
 
@@ -21,34 +21,34 @@ use super::scopes::WaiterKey;
 use crate::error::Result;
 use crate::executor::TaskId;
 
-/// What an operation remembers of the gate.
+/// The state of an operation at the gate.
 ///
 /// ```text
 ///   | turn 31 | begun 1 |
 /// ```
 ///
-/// *begun*: it passed once. *turn*: the one in which it gave way, if it did at the last poll; else
-/// 0. The highest bit of a turn's number is left out: who meets the same number again after two
-/// billion turns gives way once more than it has to.
+/// *begun*: it has passed once. *turn*: the turn in which it yielded, if it did at the last poll;
+/// else 0. The highest bit of a turn's number is left out: an operation that meets the same number
+/// again after two billion turns yields once more than necessary.
 #[derive(Debug, Default)]
 pub(super) struct Pass(u32);
 
-/// An operation's place among the waiters of a scope, if it has one: only wakers that are not a
-/// task's have to.
+/// An operation's place among the waiters of a scope, if it has one: only a waker that is not a
+/// task's needs one.
 #[derive(Debug, Default)]
 pub(super) struct Enlisted(WaiterKey);
 
-/// The part of a waiting operation that the runtime knows of. Lives in the operation's future.
+/// The part of a waiting operation that the runtime uses. It is in the operation's future.
 #[derive(Debug)]
 pub(crate) struct Wait {
-    /// What it waits for, for a dump; `None` where the place it waits in says so.
+    /// Describes the wait for a dump; `None` if the dump finds it by itself.
     what: Option<&'static &'static str>,
     /// The runtime of `enlisted`.
     serial: u64,
     enlisted: Enlisted,
     pass: Pass,
-    /// Instead of padding, of which the compiler would copy what was there before together with
-    /// what is known; the processor would wait for that each time an operation is made (8 ns).
+    /// Instead of padding: the compiler would copy the uninitialised bytes together with the
+    /// fields, and the processor would stall on that each time an operation is made.
     _fill: u32,
 }
 
@@ -65,7 +65,7 @@ impl Pass {
         self.admit_with_care(core, cx)
     }
 
-    /// It passes: all is calm.
+    /// Passes: all is calm.
     #[inline]
     pub(super) fn begin(&mut self) {
         self.0 |= Self::BEGUN;
@@ -73,8 +73,8 @@ impl Pass {
 
     #[cold]
     fn admit_with_care(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<()>> {
-        if let Some(told) = self.ask(core, cx) {
-            return told;
+        if let Some(outcome) = self.ask(core, cx) {
+            return outcome;
         }
         if self.gives_way(core) {
             cx.waker().wake_by_ref();
@@ -88,17 +88,17 @@ impl Pass {
     #[inline]
     fn admit_wait(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<()>> {
         if core.has_cancels() {
-            if let Some(told) = self.ask(core, cx) {
-                return told;
+            if let Some(outcome) = self.ask(core, cx) {
+                return outcome;
             }
         }
         self.0 |= Self::BEGUN;
         Poll::Ready(Ok(()))
     }
 
-    /// True if the budget is used and it has not given way in the turn before: what stands before
-    /// it in the same task may use the budget of every turn. To be polled again in one turn, as a
-    /// time limit of zero does, is no turn of its own.
+    /// Returns true if the budget is spent and it has not yielded in the turn before: operations
+    /// before it in the same task may use the budget of every turn. Another poll in the same turn,
+    /// as by a time limit of zero, is not a turn of its own.
     #[cold]
     fn gives_way(&mut self, core: &Core) -> bool {
         let (turn, gave) = (core.executor.turn() << 1, self.0 & !Self::BEGUN);
@@ -107,7 +107,7 @@ impl Pass {
         gives_way
     }
 
-    /// What there is to be told at the gate.
+    /// Returns the result of the gate, if it is not to pass.
     #[cold]
     fn ask(&mut self, core: &Core, cx: &Context<'_>) -> Option<Poll<Result<()>>> {
         if core.has_failed() {
@@ -116,13 +116,13 @@ impl Pass {
         if self.0 & Self::BEGUN != 0 || !core.has_cancels() {
             return None;
         }
-        self.tell(core, cx, false)
+        self.end_or_yield(core, cx, false)
     }
 
-    /// Tells the operation that it is cancelled, if it is, or gives way first. Asked for at the
-    /// gate, and (`waited`) when it has to wait.
+    /// Ends the operation if it is cancelled, or yields first. Called at the gate, and (`waited`)
+    /// when it has to wait.
     #[cold]
-    pub(super) fn tell<T>(
+    pub(super) fn end_or_yield<T>(
         &mut self,
         core: &Core,
         cx: &Context<'_>,
@@ -144,7 +144,8 @@ impl Pass {
 }
 
 impl Enlisted {
-    /// Takes a place for a waker that is not a task's of this runtime, where its last place was.
+    /// Takes a place for a waker that is not a task's of this runtime, the same as before if
+    /// possible.
     #[inline]
     pub(super) fn enlist(&mut self, core: &Core, cx: &Context<'_>) {
         if !core.executor.is_own(cx.waker()) {
@@ -157,24 +158,24 @@ impl Enlisted {
         self.0 != 0
     }
 
-    /// Gives up the place it has in the runtime with this serial.
+    /// Gives up its place in the runtime with this serial.
     #[cold]
     pub(super) fn delist(&mut self, serial: u64) {
         let key = std::mem::take(&mut self.0);
-        // Elsewhere the entry stays until its scope ends.
+        // In another runtime the entry stays until its scope ends.
         context::with_serial(serial, |core| core.delist(key)).unwrap_or_default();
     }
 }
 
 impl Wait {
-    /// An operation that waits for `what`, such as "room in a memory object stream".
+    /// Makes the wait of an operation for `what`, such as "room in a memory object stream".
     pub(crate) const fn new(what: &'static &'static str) -> Self {
         let mut wait = Self::unnamed();
         wait.what = Some(what);
         wait
     }
 
-    /// An operation on a socket or a timer, where a dump finds it.
+    /// Makes the wait of an operation on a socket or a timer, where a dump finds it.
     pub(crate) const fn unnamed() -> Self {
         Self {
             what: None,
@@ -185,29 +186,28 @@ impl Wait {
         }
     }
 
-    /// The gate. Called first at each poll: `Pending` has woken the task already, an error ends
-    /// the operation, which then leaves every list it is in.
+    /// The gate. Called first in each poll: if it is `Pending` the task is already woken; an error
+    /// ends the operation, which then leaves every list that it is in.
     #[inline]
     pub(crate) fn admit(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<()>> {
         self.pass.admit(core, cx)
     }
 
-    /// The gate for what does no work but waits, such as a timer. It needs no share of the turn,
-    /// or what is always busy would keep the time limit around it from being looked at.
+    /// The gate for operations that only wait, such as a timer. They consume no budget, or else a
+    /// body that is always busy would prevent polls of the time limit around it.
     #[inline]
     pub(crate) fn admit_wait(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<()>> {
         self.pass.admit_wait(core, cx)
     }
 
-    /// The operation has to wait: called at the end of each such poll, after its waker was put
-    /// where it will be called. An error ends the operation instead, which then leaves every list
-    /// it is in.
+    /// Called at the end of each poll in which the operation has to wait, after its waker was
+    /// stored. An error ends the operation instead, which then leaves every list that it is in.
     #[inline]
     pub(crate) fn pend<T>(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<T>> {
-        self.pend_on(core, cx, TaskId::NOBODY)
+        self.pend_on(core, cx, TaskId::NONE)
     }
 
-    /// The same where a task is known that keeps this one waiting.
+    /// The same if the task is known that this one waits for.
     #[inline]
     pub(crate) fn pend_on<T>(
         &mut self,
@@ -216,8 +216,8 @@ impl Wait {
         holder: TaskId,
     ) -> Poll<Result<T>> {
         if core.has_cancels() {
-            if let Some(told) = self.pass.tell(core, cx, true) {
-                return told;
+            if let Some(outcome) = self.pass.end_or_yield(core, cx, true) {
+                return outcome;
             }
         }
         if self.serial != core.serial() {
@@ -230,8 +230,8 @@ impl Wait {
         Poll::Pending
     }
 
-    /// True if an operation that has to wait here would be told that it is cancelled: for what
-    /// would rather wait on, in a shield.
+    /// Returns true if an operation that has to wait here would end because of a cancel: for code
+    /// that then waits in a shield instead.
     pub(crate) fn would_end(core: &Core) -> bool {
         core.has_cancels() && core.outermost(core.scope()).is_some()
     }
@@ -244,7 +244,7 @@ impl Wait {
         self.serial = core.serial();
     }
 
-    /// The operation succeeded: it counts against the turn's budget.
+    /// Called when the operation has succeeded: it consumes budget of the turn.
     #[inline]
     pub(crate) fn done(&mut self, core: &Core) {
         core.finished();
@@ -273,7 +273,7 @@ mod tests {
     use crate::error::Error;
     use crate::sys::clock::NEVER;
 
-    /// A waker that is no task's; its clones are counted by the `Arc`.
+    /// A waker that is no task's; the `Arc` counts its clones.
     #[derive(Default)]
     struct Calls(AtomicUsize);
 
@@ -311,12 +311,12 @@ mod tests {
         core.scopes().enter(scope, Kind::Scope, Limit::At(NEVER))
     }
 
-    fn is_cancelled(told: &Poll<Result<()>>) -> bool {
-        matches!(told, Poll::Ready(Err(Error::Cancelled)))
+    fn is_cancelled(outcome: &Poll<Result<()>>) -> bool {
+        matches!(outcome, Poll::Ready(Err(Error::Cancelled)))
     }
 
-    fn may_try(told: &Poll<Result<()>>) -> bool {
-        matches!(told, Poll::Ready(Ok(())))
+    fn may_try(outcome: &Poll<Result<()>>) -> bool {
+        matches!(outcome, Poll::Ready(Ok(())))
     }
 
     #[test]
@@ -327,14 +327,14 @@ mod tests {
                 for _ in 0..2 {
                     begin_spent_turn(core);
                     let before = calls.count();
-                    // To be polled again in the same turn changes nothing.
+                    // Another poll in the same turn changes nothing.
                     for _ in 0..3 {
                         assert!(wait.admit(core, cx).is_pending(), "turn {turns}");
                     }
                     assert_eq!(calls.count(), before + 3, "it is polled again");
                     begin_spent_turn(core);
                     assert!(may_try(&wait.admit(core, cx)), "turn {turns}");
-                    // That was its share: it gives way again from here on.
+                    // That was its share: from now on it yields again.
                     assert!(wait.admit(core, cx).is_pending());
                     begin_spent_turn(core);
                     assert!(may_try(&wait.admit(core, cx)));
@@ -358,7 +358,8 @@ mod tests {
         });
     }
 
-    /// What has begun is told when it has to wait, so that a result that is there is taken.
+    /// An operation that has begun is notified when it has to wait, so that a ready result is
+    /// taken.
     #[test]
     fn only_what_has_not_begun_ends_at_the_gate() {
         inside(|core, cx, _| {

@@ -1,15 +1,15 @@
-//! The accept loop, written once: accept, hand over, survive.
+//! The accept loop, written once: accept, hand over, continue after errors.
 //!
-//! Servers die in the accept loop. An error of one connection must not end it; running out of
-//! descriptors must neither end it nor let it spin. So errors are sorted ([`accept_failure`]):
+//! Typical servers fail in the accept loop. An error of one connection must not end it; without
+//! descriptors it must neither end nor be busy. So errors are classified ([`accept_failure`]):
 //!
 //! ```text
-//!   one connection is gone ──> accept the next; a pause after GONE_IN_A_ROW of them
-//!   no descriptors, memory ──> a pause, until a connection of ours ends or BACK_OFF is over;
-//!                              if that did not help for BACK_OFF, then each time it is over, one
-//!                              client is let in on the descriptor in reserve and closed: it
-//!                              knows, instead of waiting
-//!   the listener is broken ──> the end
+//!   one connection has ended ──> accept the next; a pause after GONE_IN_A_ROW of them
+//!   no descriptors, memory ────> a pause, until a connection ends or BACK_OFF has passed;
+//!                                if that did not help for SHED_EVERY, each time one client is
+//!                                accepted on the spare descriptor and closed, so that it need
+//!                                not wait
+//!   the listener is broken ────> the end
 //! ```
 //!
 //! All are counted; each kind is reported at most once a second.
@@ -30,37 +30,37 @@ use crate::sys::spare::Spare;
 use crate::task::{move_on_after, yield_now};
 use crate::time::sleep;
 
-/// How long accepting pauses: when descriptors or memory ran out, or nothing else comes.
+/// The pause of the loop without descriptors or memory, or after many errors.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// How long descriptors have to be short before one client is let in to be closed, and the next.
+/// The time without descriptors until one client is accepted to be closed, and then the next.
 const SHED_EVERY: Nanos = 100_000_000;
 
-/// How many connections are accepted at the end at most: as many as a backlog holds by default.
+/// The largest number of connections accepted at the end: the default size of a backlog.
 const LAST: u32 = 4096;
 
-/// How many connections in a row may be gone before they are accepted until accepting pauses: an
-/// error that never ends, such as a filter's, must not keep a core busy.
+/// The number of connections in a row that have ended before they were accepted, until the loop
+/// pauses: a permanent error, such as a filter's, must not keep a core busy.
 const GONE_IN_A_ROW: u32 = 100;
 
-/// How many connections are accepted before others have their turn. (A socket's accept gives way
-/// by itself; a listener of the user's need not.)
+/// The number of accepts before other tasks have their turn. (A socket's accept yields by itself; a
+/// listener of the user's need not.)
 const BATCH: u32 = 64;
 
-/// A listener whose connections get tasks, with the types of both forgotten: the loop is compiled
-/// once, however many servers a program has.
+/// A listener and the tasks of its connections, with erased types: the loop is compiled once for
+/// all servers of a program.
 pub(super) trait Accept {
-    /// Accepts a connection and starts its task, or closes it if the server sheds.
+    /// Accepts a connection and starts its task, or closes it if `sheds` of the server is set.
     fn poll_one(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>>;
 
-    /// Nothing is being accepted any more.
+    /// Called when no accept is in progress any more.
     fn leave(self: Pin<&mut Self>);
 
     /// Aborts the listener.
     fn abort(self: Pin<&mut Self>);
 }
 
-/// The listener, and what makes the future that accepts one.
+/// The listener, and the function that makes the future of one accept.
 pub(super) struct Accepting<'a, L, M> {
     listener: &'a L,
     one: M,
@@ -100,7 +100,7 @@ where
     }
 }
 
-/// Accepts until an error of the listener.
+/// Accepts until the listener fails.
 pub(super) async fn accept_all(
     mut accept: Pin<&mut (dyn Accept + '_)>,
     serving: &Serving<'_>,
@@ -123,8 +123,8 @@ pub(super) async fn accept_all(
     }
 }
 
-/// Accepts what waits already, to which a connection is a promise, until one round of the loop
-/// brings no other, or as many run as may.
+/// Accepts the connections that already wait, since their clients count as connected, until one
+/// turn of the loop brings no other, or the limit of connections is reached.
 pub(super) async fn accept_waiting(mut accept: Pin<&mut (dyn Accept + '_)>, serving: &Serving<'_>) {
     for _ in 0..LAST {
         if !serving.has_free() {
@@ -142,12 +142,12 @@ pub(super) async fn accept_waiting(mut accept: Pin<&mut (dyn Accept + '_)>, serv
     accept.leave();
 }
 
-/// What the loop remembers of the errors it has met.
+/// The state of the loop's errors.
 struct Trouble {
-    /// Errors about single connections since the last one that was accepted.
+    /// The number of errors of single connections since the last success.
     gone: u32,
     spare: Spare,
-    /// When descriptors ran short, or one was last let in to be closed.
+    /// The time when descriptors ran out, or a client was last accepted to be closed.
     shed: Option<Nanos>,
 }
 
@@ -160,7 +160,7 @@ impl Trouble {
         }
     }
 
-    /// Goes on after an error of accepting, or ends with it.
+    /// Continues after an error of an accept, or returns it.
     async fn pass_over(
         &mut self,
         error: Error,
@@ -190,12 +190,12 @@ impl Trouble {
         }
         let before = serving.ended();
         let goes_on = || failure != AcceptFailure::Connection && serving.ended() != before;
-        // Over or not, the next accept tells.
+        // The next accept finds out whether it helped.
         move_on_after(BACK_OFF, serving.until(&goes_on)).await?;
         Ok(())
     }
 
-    /// Lets one client in on the descriptor in reserve, and closes it; true if there was one.
+    /// Accepts one client on the spare descriptor, and closes it; returns true if there was one.
     async fn shed(
         &mut self,
         mut accept: Pin<&mut (dyn Accept + '_)>,
@@ -203,13 +203,13 @@ impl Trouble {
     ) -> bool {
         let now = clock::now();
         let early = now - *self.shed.get_or_insert(now) < SHED_EVERY;
-        // What took the reserve when it was lent out may have given it back.
+        // The code that took the spare descriptor may have released it.
         if early || !self.spare.refill() {
             return false;
         }
         self.shed = Some(now);
         self.spare.release();
-        // One poll, whatever it says: the reserve is not left open while others run.
+        // One poll only: the spare descriptor must not stay free while other tasks run.
         let shed = poll_fn(|cx| {
             serving.sheds.set(true);
             let polled = accept.as_mut().poll_one(cx);

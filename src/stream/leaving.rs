@@ -1,7 +1,7 @@
 //! Closes the streams that a server's handler drops while bytes are on their way.
 //!
-//! A drop closes at once, which loses bytes if the peer goes on sending. Only a task can wait for
-//! the peer, and a drop has none, except in a handler: its connection's task goes on until the
+//! A drop closes at once, and loses bytes if the peer continues to send. Only a task can wait for
+//! the peer, and a drop has none, except in a handler: the connection's task continues until the
 //! stream is closed.
 
 use std::cell::{Cell, RefCell};
@@ -11,47 +11,47 @@ use std::task::{Context, Poll};
 
 use super::report::Peer;
 use super::serving::Serving;
-use super::stopping::told;
+use super::stopping::with_event;
 use crate::error::{Error, Result};
 
-/// A close under way.
+/// A close in progress.
 type Closing = Pin<Box<dyn Future<Output = Result<()>>>>;
 
-/// What is being polled on a thread.
+/// The kind of code that is polled on a thread.
 #[derive(Clone, Copy, PartialEq)]
 enum Polled {
     NoHandler,
     Handler,
-    /// One that has dropped streams, which are in [`DROPPED`].
+    /// A handler that has dropped streams, which are in [`DROPPED`].
     Dropping,
 }
 
 thread_local! {
-    /// Looked at in each poll of a handler; the list only where something was dropped.
+    /// Read in each poll of a handler; the list only if a stream was dropped.
     static POLLED: Cell<Polled> = const { Cell::new(Polled::NoHandler) };
-    /// What the handlers that are being polled have dropped, those of the innermost last.
+    /// The streams dropped by the handlers that are being polled, those of the innermost last.
     static DROPPED: RefCell<Vec<Closing>> = const { RefCell::new(Vec::new()) };
 }
 
-/// True while a server's handler is polled on this thread.
+/// Returns true while a server's handler is polled on this thread.
 pub(crate) fn is_handler() -> bool {
     POLLED.get() != Polled::NoHandler
 }
 
-/// Leaves a close to the task of the handler that is being polled.
+/// Gives a close to the task of the handler that is being polled.
 pub(crate) fn leave(closing: impl Future<Output = Result<()>> + 'static) {
-    // Outside of a handler it is dropped, which closes too.
+    // Outside of a handler it is dropped, which also closes the stream.
     if is_handler() {
         DROPPED.with_borrow_mut(|dropped| dropped.push(Box::pin(closing)));
         POLLED.set(Polled::Dropping);
     }
 }
 
-/// One poll of a handler. The handler around it, if there is one, is the one that is polled after
-/// it, also after a panic.
+/// One poll of a handler. Afterwards, also after a panic, the handler around it, if any, is the
+/// polled one.
 struct Within {
     around: Polled,
-    /// How many closes in [`DROPPED`] are of handlers around.
+    /// The number of closes in [`DROPPED`] of the handlers around.
     others: usize,
 }
 
@@ -66,7 +66,7 @@ impl Within {
         Self { around, others }
     }
 
-    /// The poll is over; `closing` gets what was dropped in it.
+    /// Ends the poll; `closing` gets the streams that were dropped in it.
     #[inline]
     fn end(&self, closing: &mut Vec<Closing>) {
         if POLLED.get() == Polled::Dropping {
@@ -82,7 +82,7 @@ impl Within {
     }
 }
 
-/// After a panic of the handler what it has dropped is closed by a drop.
+/// After a panic of the handler the streams that it has dropped are closed by a drop.
 impl Drop for Within {
     #[inline]
     fn drop(&mut self) {
@@ -92,7 +92,8 @@ impl Drop for Within {
     }
 }
 
-/// Runs a connection's handler, and closes what it drops; the server is told of each error.
+/// Runs a connection's handler, and closes the streams that it drops; reports each error to the
+/// server.
 pub(super) async fn closing_after(
     mut handler: Pin<&mut (dyn Future<Output = Result<()>> + '_)>,
     serving: &Serving<'_>,
@@ -103,7 +104,7 @@ pub(super) async fn closing_after(
     poll_fn(|cx| {
         if !done {
             let within = Within::enter();
-            let polled = told(&serving.stop, || handler.as_mut().poll(cx));
+            let polled = with_event(&serving.stop, || handler.as_mut().poll(cx));
             within.end(&mut closing);
             drop(within);
             done = polled.is_ready();

@@ -61,7 +61,7 @@ impl<'a> Reports<'a> {
     }
 
     /// Calls the hook; without one, writes a line if the window has room for it.
-    pub(super) fn tell(&self, error: &Error, peer: &Peer) {
+    pub(super) fn report(&self, error: &Error, peer: &Peer) {
         if let Some(hook) = &self.hook {
             return hook(error, peer);
         }
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_window_has_room_for_ten_and_the_next_tells_of_the_rest() {
+    fn a_window_has_room_for_ten_and_the_next_counts_the_rest() {
         let reports = Reports::new(None);
         let mut now = WINDOW;
         for _ in 0..LINES {

@@ -123,7 +123,7 @@ pub(super) struct Serving<'a> {
     max: u64,
     reports: Reports<'a>,
     /// The time of the last report of an accept error of each kind.
-    told: [Cell<Option<Nanos>>; 2],
+    reported: [Cell<Option<Nanos>>; 2],
     /// The peer of the connection that has ended last.
     last: Cell<Peer>,
     /// The number of connections that have ended.
@@ -144,7 +144,7 @@ impl<'a> Serving<'a> {
             counters,
             max: u64::try_from(max).unwrap_or(u64::MAX),
             reports: Reports::new(hook),
-            told: [Cell::new(None), Cell::new(None)],
+            reported: [Cell::new(None), Cell::new(None)],
             last: Cell::new(Peer::Unknown),
             ended: Cell::new(0),
             waiting: RefCell::new(None),
@@ -210,17 +210,17 @@ impl<'a> Serving<'a> {
             return;
         }
         add(&self.counters.0.failed, 1);
-        self.reports.tell(error, peer);
+        self.reports.report(error, peer);
     }
 
     /// Counts an accept error that does not end the server, and reports it within the limit.
     pub(super) fn accept_failed(&self, kind: Kind, error: &Error) {
         add(&self.counters.0.accept_errors, 1);
-        let told = &self.told[kind as usize];
+        let reported = &self.reported[kind as usize];
         let now = clock::now();
-        if told.get().is_none_or(|then| now - then >= REPORT_EVERY) {
-            told.set(Some(now));
-            self.reports.tell(error, &Peer::None);
+        if reported.get().is_none_or(|then| now - then >= REPORT_EVERY) {
+            reported.set(Some(now));
+            self.reports.report(error, &Peer::None);
         }
     }
 

@@ -16,7 +16,7 @@ thread_local! {
 }
 
 /// Polls a handler, and sets the event of its server during the poll.
-pub(super) fn told<T>(stop: &ThreadEvent, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
+pub(super) fn with_event<T>(stop: &ThreadEvent, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
     OWN.with(|own| own.set(stop, poll))
 }
 

@@ -30,7 +30,7 @@ pub(crate) trait Line {
 
     /// The task that the others wait for, if there is one.
     fn holder(&self) -> TaskId {
-        TaskId::NOBODY
+        TaskId::NONE
     }
 }
 

@@ -32,7 +32,7 @@ impl Permits {
             total,
             taken: 0,
             queue: WaitQueue::new(),
-            holder: TaskId::NOBODY,
+            holder: TaskId::NONE,
         }
     }
 
@@ -45,7 +45,7 @@ impl Permits {
     #[cfg(debug_assertions)]
     pub(super) fn is_held_here(&self) -> bool {
         let here = running();
-        self.free() == 0 && here != TaskId::NOBODY && here == self.holder
+        self.free() == 0 && here != TaskId::NONE && here == self.holder
     }
 
     pub(super) fn total(&self) -> usize {
@@ -121,7 +121,7 @@ impl Line for Permits {
 
 /// Returns the task that is being polled.
 fn running() -> TaskId {
-    context::current().map_or(TaskId::NOBODY, |core| core.executor.task())
+    context::current().map_or(TaskId::NONE, |core| core.executor.task())
 }
 
 /// Waits for a permit and takes it.
@@ -160,7 +160,7 @@ mod tests {
         /// One that has a permit returns it.
         GiveBack(usize),
         /// A called waiter is polled.
-        Look(usize),
+        Poll(usize),
         /// One that is in line or was called leaves.
         Leave(usize),
         SetTotal(usize),
@@ -172,7 +172,7 @@ mod tests {
         let step = prop_oneof![
             4 => Just(Step::Arrive),
             3 => any::<usize>().prop_map(Step::GiveBack),
-            3 => any::<usize>().prop_map(Step::Look),
+            3 => any::<usize>().prop_map(Step::Poll),
             2 => any::<usize>().prop_map(Step::Leave),
             1 => (0..5_usize).prop_map(Step::SetTotal),
             1 => any::<usize>().prop_map(Step::Remove),
@@ -244,7 +244,7 @@ mod tests {
                         assert_eq!(woken, twin.called.len() > before);
                     }
                 }
-                Step::Look(which) => {
+                Step::Poll(which) => {
                     if let Some(name) = pick(&twin.called, which) {
                         let at = places.iter().position(|(other, _)| *other == name);
                         let (_, place) = places.remove(at.expect("it has a place"));

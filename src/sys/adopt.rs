@@ -34,7 +34,7 @@ pub(crate) struct Facts {
 }
 
 /// Reads the properties of a descriptor. The error is `ENOTSOCK` if it is not a socket.
-pub(crate) fn look(fd: BorrowedFd<'_>) -> io::Result<Facts> {
+pub(crate) fn read_facts(fd: BorrowedFd<'_>) -> io::Result<Facts> {
     let local = SockRef::from(&fd).local_addr()?;
     let carries = match option(fd, libc::SOL_SOCKET, libc::SO_TYPE)? {
         libc::SOCK_STREAM => Carries::Stream,
@@ -114,7 +114,7 @@ pub(crate) fn take_passed(count: usize) -> io::Result<Vec<OwnedFd>> {
         let copy = RawFd::try_from(copy).expect("a descriptor is a small number");
         // SAFETY: the call above just made this descriptor, and nothing else has its number.
         let copy = unsafe { OwnedFd::from_raw_fd(copy) };
-        look(copy.as_fd()).map(|_| copy)
+        read_facts(copy.as_fd()).map(|_| copy)
     };
     let taken = passed.clone().map(duplicate).collect::<io::Result<_>>()?;
     for number in passed {
@@ -135,25 +135,25 @@ mod tests {
 
     #[test]
     fn sockets_are_told_apart() {
-        let look = |fd: BorrowedFd<'_>| {
-            let facts = look(fd).expect("a socket");
+        let read_facts = |fd: BorrowedFd<'_>| {
+            let facts = read_facts(fd).expect("a socket");
             (facts.domain, facts.carries, facts.listens, facts.is_tcp)
         };
         let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let internet = (Domain::Internet, Carries::Stream, true, true);
-        assert_eq!(look(tcp.as_fd()), internet);
+        assert_eq!(read_facts(tcp.as_fd()), internet);
         let udp = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
         let datagrams = (Domain::Internet, Carries::Datagrams, false, false);
-        assert_eq!(look(udp.as_fd()), datagrams);
+        assert_eq!(read_facts(udp.as_fd()), datagrams);
         let (unix, _other) = std::os::unix::net::UnixStream::pair().expect("a pair");
         let stream = (Domain::Unix, Carries::Stream, false, false);
-        assert_eq!(look(unix.as_fd()), stream);
+        assert_eq!(read_facts(unix.as_fd()), stream);
     }
 
     #[test]
     fn what_is_no_socket_is_an_error() {
         let file = std::fs::File::open("/dev/null").expect("a file");
-        let error = look(file.as_fd()).expect_err("no socket");
+        let error = read_facts(file.as_fd()).expect_err("no socket");
         assert_eq!(error.raw_os_error(), Some(libc::ENOTSOCK));
         assert!(take_passed(usize::MAX).is_err());
         assert!(take_passed(100_000).is_err(), "not that many are open");

@@ -19,7 +19,7 @@ pub(crate) enum Found {
 }
 
 /// Returns the kind of file at a path, without following a link at its end.
-pub(crate) fn look(path: &Path) -> io::Result<Found> {
+pub(crate) fn kind_at(path: &Path) -> io::Result<Found> {
     match fs::symlink_metadata(path) {
         Ok(file) if file.file_type().is_socket() => Ok(Found::Socket),
         Ok(_) => Ok(Found::Other),

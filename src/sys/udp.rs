@@ -223,7 +223,7 @@ pub(crate) fn is_coalescing(_fd: BorrowedFd<'_>) -> bool {
 /// Makes the kernel report the destination of each datagram.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn tell_destinations(_fd: BorrowedFd<'_>) -> io::Result<()> {
-    let message = "this system is not asked for the addresses that datagrams come to";
+    let message = "this system does not report the addresses that datagrams are sent to";
     Err(io::Error::new(io::ErrorKind::Unsupported, message))
 }
 
@@ -247,6 +247,6 @@ pub(crate) fn send_from(
     _to: &SocketAddr,
     _source: IpAddr,
 ) -> io::Result<usize> {
-    let message = "this system is not told the address that a datagram goes out from";
+    let message = "this system cannot set the address that a datagram is sent from";
     Err(io::Error::new(io::ErrorKind::Unsupported, message))
 }

@@ -198,7 +198,7 @@ fn send_runs(fd: BorrowedFd<'_>, chunk: &Chunk<'_>, limit: usize) -> io::Result<
         if run > 1 || source.is_some() {
             let control = controls[used].write([0; 64]);
             let segment = (run > 1).then_some(chunk.data[first].len());
-            header.msg_controllen = tell(control, segment, source) as _;
+            header.msg_controllen = put_control(control, segment, source) as _;
             header.msg_control = control.as_mut_ptr().cast();
         }
         runs[used] = run;
@@ -219,7 +219,7 @@ fn send_runs(fd: BorrowedFd<'_>, chunk: &Chunk<'_>, limit: usize) -> io::Result<
 }
 
 /// Writes control data for the size of segments and the source address; returns its length.
-fn tell(control: &mut Control, segment: Option<usize>, source: Option<IpAddr>) -> usize {
+fn put_control(control: &mut Control, segment: Option<usize>, source: Option<IpAddr>) -> usize {
     let mut used = 0;
     if let Some(size) = segment {
         let size = u16::try_from(size).expect("no datagram is longer");

@@ -59,8 +59,8 @@ where
     F: Future<Output: Outcome<K::Error, Value = T>>,
     K: Keeper,
 {
-    fn poll(&self, cx: &mut Context<'_>, told: bool) -> Poll<Result<(), Failed>> {
-        if self.head.is_cancelled() && !told {
+    fn poll(&self, cx: &mut Context<'_>, notified: bool) -> Poll<Result<(), Failed>> {
+        if self.head.is_cancelled() && !notified {
             return poll_cancelled(self, cx);
         }
         let mut place = self.future.borrow_mut();

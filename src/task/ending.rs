@@ -64,7 +64,7 @@ pub(super) struct Errors<'env, E> {
     /// The error that ended the group.
     first: Cell<Option<E>>,
     /// The error of a child that ended because a scope around the group is cancelled.
-    told: Cell<Option<E>>,
+    cut_off: Cell<Option<E>>,
     /// The place of the errors after the first one.
     others: Cell<Option<&'env RefCell<Vec<E>>>>,
 }
@@ -72,7 +72,7 @@ pub(super) struct Errors<'env, E> {
 /// The place of the latest error, or an error without a task.
 pub(super) enum Keep {
     First,
-    Told,
+    CutOff,
     Other,
     Nowhere,
     /// The group was polled outside a runtime, which ended it.
@@ -91,7 +91,7 @@ impl<E> Errors<'_, E> {
         Self {
             latest: Cell::new(None),
             first: Cell::new(None),
-            told: Cell::new(None),
+            cut_off: Cell::new(None),
             others: Cell::new(None),
         }
     }
@@ -99,7 +99,7 @@ impl<E> Errors<'_, E> {
     /// Returns the error that the group ends with. If a child was cut off, so is the group, even if
     /// its body was not.
     pub(super) fn end(&self) -> Option<E> {
-        self.first.take().or_else(|| self.told.take())
+        self.first.take().or_else(|| self.cut_off.take())
     }
 }
 
@@ -108,9 +108,9 @@ impl<E: Failure> KeepErrors for Errors<'_, E> {
         let latest = self.latest.take();
         match how {
             Keep::First => self.first.set(latest),
-            Keep::Told => {
-                let told = self.told.take();
-                self.told.set(told.or(latest));
+            Keep::CutOff => {
+                let cut_off = self.cut_off.take();
+                self.cut_off.set(cut_off.or(latest));
             }
             Keep::Other => {
                 if let (Some(others), Some(error)) = (self.others.get(), latest) {

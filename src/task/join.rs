@@ -109,7 +109,7 @@ fn part<F: IntoFuture>(future: F) -> Part<F::IntoFuture> {
 
 impl<F: Future> Part<F> {
     /// Polls it if it is not done; returns true if it is.
-    fn look(self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool {
+    fn poll_part(self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool {
         let (mut future, output) = self.parts();
         if let Some(left) = future.as_mut().as_pin_mut() {
             let Poll::Ready(came) = left.poll(cx) else {
@@ -129,8 +129,8 @@ impl<F: Future> Part<F> {
 
 impl<F: Future<Output = Result<T, E>>, T, E> Part<F> {
     /// The same, but returns the error that it has ended with.
-    fn try_look(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Result<bool, E> {
-        let done = self.as_mut().look(cx);
+    fn try_poll_part(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Result<bool, E> {
+        let done = self.as_mut().poll_part(cx);
         let (_, output) = self.parts();
         match output.take_if(|output| output.is_err()) {
             Some(Err(error)) => Err(error),
@@ -154,7 +154,7 @@ macro_rules! join_tuple {
                     let (mut parts, mut done) = (parts.fields(), true);
                     for place in order($count) {
                         done &= match place {
-                            $($place => parts.$place.as_mut().look(cx),)+
+                            $($place => parts.$place.as_mut().poll_part(cx),)+
                             _ => unreachable!("a place below the count"),
                         };
                     }
@@ -177,7 +177,7 @@ macro_rules! join_tuple {
                     let (mut parts, mut done) = (parts.fields(), true);
                     for place in order($count) {
                         done &= match place {
-                            $($place => parts.$place.as_mut().try_look(cx)?,)+
+                            $($place => parts.$place.as_mut().try_poll_part(cx)?,)+
                             _ => unreachable!("a place below the count"),
                         };
                     }
@@ -210,7 +210,7 @@ fn boxed<F: IntoFuture>(future: F) -> Boxed<F::IntoFuture> {
 fn all<F: Future>(parts: &mut [Boxed<F>], cx: &mut Context<'_>) -> Poll<()> {
     let mut done = true;
     for place in order(parts.len()) {
-        done &= parts[place].as_mut().look(cx);
+        done &= parts[place].as_mut().poll_part(cx);
     }
     if done { Poll::Ready(()) } else { Poll::Pending }
 }
@@ -222,7 +222,7 @@ where
 {
     let mut done = true;
     for place in order(parts.len()) {
-        done &= parts[place].as_mut().try_look(cx)?;
+        done &= parts[place].as_mut().try_poll_part(cx)?;
     }
     if done {
         Poll::Ready(Ok(()))

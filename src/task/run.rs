@@ -116,7 +116,7 @@ impl Future for Run<'_> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Some((core, set)) = self.look(cx) else {
+        let Some((core, set)) = self.register(cx) else {
             self.errors.keep(Keep::NoRuntime);
             return Poll::Ready(());
         };
@@ -163,9 +163,9 @@ impl<'a> Run<'a> {
     }
 
     /// Records the waker and the runtime of a poll.
-    fn look(&self, cx: &Context<'_>) -> Option<(Rc<Core>, SetKey)> {
+    fn register(&self, cx: &Context<'_>) -> Option<(Rc<Core>, SetKey)> {
         let core = context::current()?;
-        let set = self.set.look(&core.executor, cx.waker());
+        let set = self.set.register(&core.executor, cx.waker());
         self.ending.enter(&core, set);
         Some((core, set))
     }
@@ -241,7 +241,7 @@ impl<'a> Run<'a> {
                 return self.errors.keep(Keep::Nowhere);
             }
             if notified && core.is_cancelled_around(group) {
-                return self.errors.keep(Keep::Told);
+                return self.errors.keep(Keep::CutOff);
             }
         }
         // The first error is the result, but another error replaces that of a cancel.

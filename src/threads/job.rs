@@ -173,14 +173,14 @@ where
     context::checkpoint().await?;
     let given = Given::new(Lane::here(limited), job);
     let take = || given.ended().take().expect("taken once, when it is over");
-    let Err(told) = given.wait(WHAT).await else {
+    let Err(error) = given.wait(WHAT).await else {
         return take();
     };
-    let waits = matches!(told, Error::Cancelled) && patience > Duration::ZERO;
+    let waits = matches!(error, Error::Cancelled) && patience > Duration::ZERO;
     if waits && given.has_started() {
         shield(patience, given.wait(WHAT)).await?;
         // The job's own error is returned in any case.
         take()?;
     }
-    Err(told)
+    Err(error)
 }

@@ -84,7 +84,7 @@ impl LoopHandle {
             Ok(is_first) => {
                 // Through the table on the loop's own thread too: there is no task to list.
                 if let Some(remote) = is_first.then(|| waker::by_serial(self.runtime)).flatten() {
-                    remote.wake(TaskId::NOBODY.number());
+                    remote.wake(TaskId::NONE.number());
                 }
                 Ok(())
             }

@@ -106,7 +106,7 @@ impl Identities {
         let Some(reload) = reload else {
             return Ok(certificates);
         };
-        let next_look = clock::after(reload.every);
+        let next_check = clock::after(reload.every);
         Ok(Arc::new(Reloading {
             identities: self,
             reload,
@@ -114,7 +114,7 @@ impl Identities {
             loaded: Mutex::new(Loaded {
                 certificates,
                 stamps,
-                next_look,
+                next_check,
             }),
         }))
     }
@@ -138,15 +138,15 @@ struct Loaded {
     certificates: Arc<Certificates>,
     /// Taken before the files were read: a change in between is found by the next check.
     stamps: Vec<Option<[i128; 3]>>,
-    next_look: Nanos,
+    next_check: Nanos,
 }
 
 impl Loaded {
-    fn look(&mut self, from: &Reloading) -> Result<()> {
-        if clock::now() < self.next_look {
+    fn refresh(&mut self, from: &Reloading) -> Result<()> {
+        if clock::now() < self.next_check {
             return Ok(());
         }
-        self.next_look = clock::after(from.reload.every);
+        self.next_check = clock::after(from.reload.every);
         let stamps = from.identities.stamps();
         if stamps != self.stamps {
             self.stamps = stamps;
@@ -168,10 +168,10 @@ impl fmt::Debug for Reloading {
 impl ResolvesServerCert for Reloading {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        let looked = loaded.look(self);
+        let refreshed = loaded.refresh(self);
         let certificates = loaded.certificates.clone();
         drop(loaded);
-        if let Err(error) = looked {
+        if let Err(error) = refreshed {
             (self.reload.on_error)(&error);
         }
         certificates.resolve(hello)

@@ -127,11 +127,11 @@ async fn finish<S: ByteStream>(session: &Session<S>) -> Result<()> {
 pub(super) async fn give_up<S: ByteStream>(session: Box<Session<S>>) {
     // The handshake's own error is the result. The wait for a peer that failed it is shorter than
     // for others.
-    let told = fail_after(ALERT, async {
+    let alerted = fail_after(ALERT, async {
         let sent = poll_fn(|cx| session.poll_hand_over(cx)).await;
         sent.and(session.inner.close().await)
     });
-    drop(told.await);
+    drop(alerted.await);
 }
 
 #[cold]

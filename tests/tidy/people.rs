@@ -8,12 +8,6 @@ use crate::source::{Source, words};
 const PERSONS: [&str; 6] = ["who", "whom", "whose", "nobody", "somebody", "everybody"];
 /// The most of them in 1,000 comment lines of a folder.
 const BOUND: usize = 3;
-/// The folders with a larger bound. It only falls, and the row goes when it has reached `BOUND`.
-const LARGER: &[(&str, usize)] = &[
-    ("src/executor", 46),
-    ("src/reactor", 139),
-    ("src/runtime", 16),
-];
 
 /// Returns the folder that a file counts for: one below `src` has its own bound.
 fn folder(path: &str) -> &str {
@@ -46,21 +40,15 @@ pub(crate) fn check_persons<'a>(sources: impl Iterator<Item = &'a Source>) -> Ve
             }
         }
     }
-    let bound = |folder| {
-        LARGER
-            .iter()
-            .find(|(name, _)| *name == folder)
-            .map_or(BOUND, |row| row.1)
-    };
     let over = folders
         .iter()
-        .filter(|(folder, (lines, count, ..))| count * 1_000 > bound(**folder) * lines);
+        .filter(|(_, (lines, count, ..))| count * 1_000 > BOUND * lines);
     over.map(|(folder, (lines, count, file, last))| Finding {
         file: (*file).to_owned(),
         line: *last,
         rule: format!(
-            "{count} words for persons in {lines} comment lines of `{folder}`, over {} in 1,000",
-            bound(folder)
+            "{count} words for persons in {lines} comment lines of `{folder}`, \
+             over {BOUND} in 1,000"
         ),
         remedy: "name the thing (the task, the waiter, the caller), or write `it`",
     })

@@ -92,7 +92,7 @@ fn a_wake_walks_up_to_the_first_set_that_is_looked_at() {
     let child = slots.add_slot(group, 5, None);
     assert!(slots.wake(child).is_none());
     assert_eq!(taken(&mut slots, root), Some((main, 0)));
-    assert!(slots.look(group, None, TaskId::NOBODY).0.is_none());
+    assert!(slots.begin_poll(group, None, TaskId::NONE).0.is_none());
     assert_eq!(taken(&mut slots, group), Some((child, 5)));
     // The group is still polling its list: a wake lists the child and goes no further.
     assert!(slots.wake(child).is_none());
@@ -144,7 +144,7 @@ fn a_set_is_told_once_that_all_its_tasks_are_woken_and_ends_once() {
     let mut slots = Slots::new(0);
     let set = slots.add_set(Parent::Loop);
     let looked = |slots: &mut Slots, parent| {
-        let (old, all) = slots.look(set, parent, TaskId::NOBODY);
+        let (old, all) = slots.begin_poll(set, parent, TaskId::NONE);
         (old.is_some(), all)
     };
     assert_eq!(looked(&mut slots, None), (false, false));

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const SOMEBODY: Parked = Parked {
+const WAITER: Parked = Parked {
     number: 7,
     apart: false,
 };
@@ -20,7 +20,7 @@ fn an_event_before_the_waiter_is_kept() {
 fn a_waiter_is_woken_once_and_by_its_own_direction() {
     let mut source = Readiness::default();
     let mut woken = Vec::new();
-    assert!(source.park(Direction::Read, SOMEBODY).is_none());
+    assert!(source.park(Direction::Read, WAITER).is_none());
     source.event(ready::WRITE, |parked| woken.push(parked));
     assert!(woken.is_empty());
     source.event(ready::READ, |parked| woken.push(parked));
@@ -54,7 +54,7 @@ fn a_listener_begins_disarmed_and_what_it_took_is_gone() {
     assert!(source.is_ready(Direction::Read));
     source.settle(Direction::Read, After::Taken);
     assert!(!source.is_ready(Direction::Read));
-    assert!(source.park(Direction::Write, SOMEBODY).is_none());
+    assert!(source.park(Direction::Write, WAITER).is_none());
     let waited = [Direction::Read, Direction::Write].map(|way| source.is_waited_for(way));
     assert_eq!(waited, [false, true]);
 }

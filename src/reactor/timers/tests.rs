@@ -8,15 +8,15 @@ use std::task::Wake;
 
 use super::*;
 
-struct Nobody;
+struct Inert;
 
-impl Wake for Nobody {
+impl Wake for Inert {
     fn wake(self: Arc<Self>) {}
 }
 
 /// A waker equal to no other.
 fn waker() -> Waker {
-    Waker::from(Arc::new(Nobody))
+    Waker::from(Arc::new(Inert))
 }
 
 /// Reproducible random numbers: xorshift64.
