@@ -2,8 +2,8 @@
 //!
 //! HTTP/1 and HTTP/2 in front; behind it a pool of connections that are kept. A body of a request
 //! may have 10 MiB, and the head of an answer may take 30 s. Each request is a line on standard
-//! output; what went wrong with one is a line on standard error. ctrl-c and SIGTERM end it: requests
-//! that run have 10 s.
+//! output; what went wrong with one is a line on standard error. ctrl-c and SIGTERM end it:
+//! requests that run have 10 s.
 
 use std::error::Error as _;
 use std::fmt::Display;

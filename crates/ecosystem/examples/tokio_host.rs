@@ -1,7 +1,7 @@
 //! soloio as the guest of tokio: both on one thread, in tokio's loop: `tokio_host`.
 //!
-//! For a program of tokio's that wants code of soloio's inside. A server of soloio's and a client of
-//! tokio's talk by TCP, and its tasks and tokio's by a channel.
+//! For a program of tokio's that wants code of soloio's inside. A server of soloio's and a client
+//! of tokio's talk by TCP, and its tasks and tokio's by a channel.
 
 #![allow(unsafe_code, reason = "tokio's way to watch a descriptor")]
 
