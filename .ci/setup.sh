@@ -48,6 +48,14 @@ install_tls_peers() {
     ((${#missing[@]} == 0)) || install_packages "${missing[@]}"
 }
 
+# The servers that clients of databases are tried with.
+install_databases() {
+    local missing=()
+    command -v redis-server >/dev/null || missing+=(redis-server)
+    compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
+    ((${#missing[@]} == 0)) || install_packages "${missing[@]}"
+}
+
 # The Rust release that Cargo.toml promises to support: 1.85.
 declared_msrv() {
     sed -n 's/^rust-version = "\([0-9]*\.[0-9]*\).*"/\1/p' Cargo.toml

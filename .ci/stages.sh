@@ -30,6 +30,7 @@ about() {
     tests) echo "cargo test, as the README says" ;;
     sim) echo "the simulated world: against Linux, and soloio in it" ;;
     companions) echo "hyper and tokio's traits on soloio: their tests, examples against curl and Python" ;;
+    ecosystem) echo "crates of others on soloio, as docs/ecosystem.md says" ;;
     features) echo "the tests that features change, with each set of them" ;;
     docs) echo "documentation, warnings denied" ;;
     examples) echo "examples build, the tour runs" ;;
@@ -51,6 +52,8 @@ stage_setup() {
         command -v cargo >/dev/null || install_packages cargo-web rustfmt-web rust-web-clippy
         # Whom TLS is tried with; what cannot be had is left out of the comparison.
         install_tls_peers || echo "not all of them could be installed"
+        # What clients of databases are tried with; a test without its server says so.
+        install_databases || echo "not all of them could be installed"
     fi
     cargo --version
     rustc --version
@@ -186,6 +189,18 @@ stage_companions() {
         tee "$work/companions.log"
     local counted
     counted="$(count_tests "$work/companions.log")"
+    [[ "$counted" != "0 passed"* ]] || { echo "no test ran"; return 1; }
+    note "ok, $counted"
+}
+
+# A workspace of its own, with a lock and a target folder of its own: nothing else sees its crates.
+stage_ecosystem() {
+    local manifest=(--manifest-path crates/ecosystem/Cargo.toml)
+    cargo fmt "${manifest[@]}" -- --check --color never
+    CARGO_BUILD_WARNINGS=deny CARGO_TARGET_DIR="$work/ecosystem" limit 900 \
+        cargo test "${manifest[@]}" 2>&1 | tee "$work/ecosystem.log"
+    local counted
+    counted="$(count_tests "$work/ecosystem.log")"
     [[ "$counted" != "0 passed"* ]] || { echo "no test ran"; return 1; }
     note "ok, $counted"
 }
