@@ -13,8 +13,9 @@
 //! Invariants:
 //! * A slot is in its set's ready list exactly while `queued`; the list is first in, first out.
 //! * `notified` of a set means that its list will be polled. It is set when the parent was woken
-//!   and when the group begins to poll ([`Slots::begin_poll`]), and cleared when the group has found
-//!   the list empty ([`Slots::next`]). So a wake walks up only to the first set that is notified.
+//!   and when the group begins to poll ([`Slots::begin_poll`]), and cleared when the group has
+//!   found the list empty ([`Slots::next`]). So a wake walks up only to the first set that is
+//!   notified.
 //! * Every key has a generation: a stale one is a silent no-op.
 //!
 //! The file is long because every function relies on these.
