@@ -1,9 +1,10 @@
 //! Keeps deadlines in order and returns the wakers that are due; takes `now` as an argument.
 //!
-//! A 4-ary min-heap. Each timer knows its place in it, so a cancelled one is removed at once
-//! instead of staying until its deadline, and the earliest deadline is always exact: the loop
-//! sleeps exactly that long and never wakes without a due timer. Nothing is allocated unless there
-//! are more timers than lately; memory of a spike is given back.
+//! A 4-ary min-heap, and beside it a line of deadlines that come in order (`line.rs`). Each timer
+//! knows its place, so a cancelled one is removed at once instead of staying until its deadline,
+//! and the earliest deadline is always exact: the loop sleeps exactly that long and never wakes
+//! without a due timer. Nothing is allocated unless there are more timers than lately; memory of a
+//! spike is given back.
 //!
 //! A timer that is moved to a later deadline, as an idle limit is by each message, usually stays in
 //! its place in the heap. It moves when it reaches the top, where no moved timer may stay: so it
@@ -17,18 +18,21 @@
 //! that the loop would wake without a due timer, and it moves a whole cell at once, so one turn
 //! could take long.
 //!
-//! Lists of deadlines that come in order, beside the heap, need as many lines again and gain
-//! nothing that the timer rows of the benchmarks show.
+//! The line saves 260 instructions of a time limit (row `tcp-echo-timeout` of the benchmarks).
 //!
 //! Invariants, asserted by `check` in the tests:
 //! - no entry is smaller than its parent or later than its timer's deadline, and none has the
 //!   deadline `NEVER`; the first entry has its timer's deadline;
-//! - the entry at place `p` names a slot with the place `p`; other slots are `FIRED` or `ASLEEP`;
+//! - the entry at place `p` names a slot with the place `p`; other slots are `FIRED`, `ASLEEP`, or
+//!   in the `LINE`, where no deadline is `NEVER` or later than the next one's;
 //! - no waker is dropped, cloned or woken in here, because that runs foreign code, which may call
 //!   back. Wakers are returned instead.
 
+mod line;
+
 use std::task::Waker;
 
+use self::line::Link;
 use crate::room::{self, Slab};
 
 /// Identifies one timer: the generation in the upper half, the index of its slot in the lower.
@@ -42,8 +46,10 @@ pub(crate) const NEVER: u64 = u64::MAX;
 /// All timers of one loop; deadlines are nanoseconds of one monotonic clock.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    /// The timers that can still fire, smallest deadline first: a 4-ary heap.
+    /// The other timers that can still fire, smallest deadline first: a 4-ary heap.
     heap: Vec<Entry>,
+    /// The ends of the line.
+    line: Link,
     /// All timers.
     slots: Slab<Slot>,
     /// The number of timers ever made, modulo 2^32.
@@ -60,6 +66,7 @@ impl Timers {
             generation,
             place: ASLEEP,
             deadline,
+            link: Link::default(),
         };
         let index = narrow(self.slots.insert(slot));
         self.put_in(index, deadline);
@@ -107,11 +114,12 @@ impl Timers {
         };
         let place = slot.place;
         slot.deadline = deadline;
-        if place < FIRED && deadline != NEVER {
+        if place < LINE && deadline != NEVER {
             self.move_in_heap(place as usize, Entry { deadline, index });
         } else {
             slot.place = ASLEEP;
-            self.take_out(place);
+            let link = std::mem::take(&mut slot.link);
+            self.take_out(place, link);
             self.put_in(index, deadline);
         }
         true
@@ -121,15 +129,16 @@ impl Timers {
     pub(crate) fn cancel(&mut self, key: TimerKey) -> Option<Waker> {
         self.slot(key)?;
         let slot = self.slots.remove(low(key) as usize);
-        self.take_out(slot.place);
+        self.take_out(slot.place, slot.link);
         slot.waker
     }
 
     /// Iterates over wakers and deadlines, in no order.
     #[cfg(feature = "dump")]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Waker, u64)> {
-        self.heap.iter().filter_map(|entry| {
-            let slot = self.slots.get(entry.index as usize)?;
+        let heap = self.heap.iter().map(|entry| entry.index);
+        heap.chain(self.in_line()).filter_map(|index| {
+            let slot = self.slots.get(index as usize)?;
             Some((slot.waker.as_ref()?, slot.deadline))
         })
     }
@@ -142,7 +151,9 @@ impl Timers {
     /// Returns the deadline of the timer that fires next, exactly; `None` if none will fire.
     #[inline]
     pub(crate) fn earliest(&self) -> Option<u64> {
-        self.heap.first().map(|first| first.deadline)
+        let top = self.heap.first().map_or(NEVER, |top| top.deadline);
+        let first = top.min(self.head_of_line());
+        (first != NEVER).then_some(first)
     }
 
     /// Takes the wakers of all timers; tasks that are polled then store new ones.
@@ -159,10 +170,11 @@ impl Timers {
     pub(crate) fn wake_at(&self, slack: u64) -> Option<u64> {
         let first = self.earliest()?;
         let limit = first.saturating_add(slack);
-        // The second earliest is one of the first's children, or below one that was moved: in that
-        // case the first is met alone.
-        let family = self.heap.iter().take(1 + ARITY);
-        let due = family.map(|entry| self.slots[entry.index as usize].deadline);
+        // The second earliest is the first in the line or the next there, one of the first's children
+        // in the heap, or below one that was moved: in that case the first is met alone.
+        let family = self.heap.iter().take(1 + ARITY).map(|entry| entry.index);
+        let near = family.chain(self.in_line().take(2));
+        let due = near.map(|index| self.slots[index as usize].deadline);
         let crowded = due.filter(|at| *at <= limit).nth(1).is_some();
         Some(if crowded { limit } else { first })
     }
@@ -173,11 +185,17 @@ impl Timers {
     /// nothing is borrowed. The order of equal deadlines is not guaranteed.
     pub(crate) fn pop_due(&mut self, now: u64) -> Option<Waker> {
         loop {
-            let index = self.heap.first().filter(|top| top.deadline <= now)?.index;
-            let slot = &mut self.slots[index as usize];
-            slot.place = FIRED;
-            let waker = slot.waker.take();
-            self.take_out(0);
+            let index = match self.heap.first() {
+                Some(top) if top.deadline <= self.head_of_line() => top.index,
+                _ => self.first_in_line(),
+            };
+            let slot = self.slots.get_mut(index as usize)?;
+            if slot.deadline > now {
+                return None;
+            }
+            let (place, waker) = (std::mem::replace(&mut slot.place, FIRED), slot.waker.take());
+            let link = std::mem::take(&mut slot.link);
+            self.take_out(place, link);
             // Without a waker it fires too, but `None` would mean that none is due.
             if waker.is_some() {
                 return waker;
@@ -201,23 +219,31 @@ impl Timers {
         (slot.generation == high(key)).then_some(slot)
     }
 
-    /// Adds a timer to the heap that is not in it, if its deadline is finite.
+    /// Adds a timer to the line or the heap if its deadline is finite.
     #[inline]
     fn put_in(&mut self, index: u32, deadline: u64) {
-        if deadline != NEVER {
-            let entry = Entry { deadline, index };
-            self.heap.push(entry);
-            self.sift_up(self.heap.len() - 1, entry);
+        if deadline != NEVER && !self.line_up(index, deadline) {
+            self.push(Entry { deadline, index });
         }
     }
 
-    /// Removes a timer from the heap if it is in it.
+    /// Removes a timer from where it is, which may be nowhere.
     #[inline]
-    fn take_out(&mut self, place: u32) {
-        if place >= FIRED {
-            return;
+    fn take_out(&mut self, place: u32, link: Link) {
+        match place {
+            LINE => self.leave_line(link),
+            FIRED | ASLEEP => {}
+            at => self.remove_from_heap(at as usize),
         }
-        let at = place as usize;
+    }
+
+    /// Adds a timer to the heap.
+    fn push(&mut self, entry: Entry) {
+        self.heap.push(entry);
+        self.sift_up(self.heap.len() - 1, entry);
+    }
+
+    fn remove_from_heap(&mut self, at: usize) {
         let last = self.heap.pop().expect("a place lies inside the heap");
         room::shrink(&mut self.heap);
         if at < self.heap.len() {
@@ -345,9 +371,11 @@ struct Entry {
 struct Slot {
     waker: Option<Waker>,
     generation: u32,
-    /// The index of its entry in the heap, or `FIRED`, or `ASLEEP` if its deadline is `NEVER`.
+    /// The index of its entry in the heap; `LINE`, `FIRED`, or `ASLEEP` if its deadline is `NEVER`.
     place: u32,
     deadline: u64,
+    /// Its neighbours in the line, only there.
+    link: Link,
 }
 
 fn low(key: TimerKey) -> u32 {
@@ -359,13 +387,14 @@ fn high(key: TimerKey) -> u32 {
 }
 
 fn narrow(index: usize) -> u32 {
-    let index = u32::try_from(index).ok().filter(|index| *index < FIRED);
+    let index = u32::try_from(index).ok().filter(|index| *index < LINE);
     index.expect("memory ends before the indices do")
 }
 
 const ARITY: usize = 4;
 const ASLEEP: u32 = u32::MAX;
 const FIRED: u32 = ASLEEP - 1;
+const LINE: u32 = FIRED - 1;
 
 #[cfg(test)]
 mod tests;

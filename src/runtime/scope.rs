@@ -87,9 +87,14 @@ impl Core {
         let (around, task) = (self.scope(), self.executor.task());
         let moved = self.scopes().moved(key, around, task);
         if moved {
-            self.end_waits();
+            self.tell_moved(key);
         }
-        if moved && self.has_cancels() && self.outermost(key).is_some() {
+    }
+
+    #[cold]
+    fn tell_moved(&self, key: ScopeKey) {
+        self.end_waits();
+        if self.has_cancels() && self.outermost(key).is_some() {
             self.scopes().tell_above(key);
             self.wake_below(key);
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Wake;
 
+use super::line::NIL;
 use super::*;
 
 struct Inert;
@@ -46,7 +47,12 @@ impl Random {
 
 impl Timers {
     fn armed(&self) -> usize {
-        self.heap.len()
+        self.heap.len() + self.in_line().count()
+    }
+
+    /// The deadline in the heap's entry of a timer.
+    fn entry(&self, key: TimerKey) -> u64 {
+        self.heap[self.slots[low(key) as usize].place as usize].deadline
     }
 
     fn check(&self) {
@@ -58,7 +64,15 @@ impl Timers {
             let (due, moved) = (slot.deadline, at > 0);
             assert!(due == entry.deadline || moved && due > entry.deadline);
         }
-        let armed = |(_, slot): &(usize, &Slot)| slot.place < FIRED;
+        let mut before = (NIL, 0);
+        for index in self.in_line() {
+            let slot = &self.slots[index as usize];
+            assert!(slot.place == LINE && slot.deadline < NEVER);
+            assert!(slot.link.previous == before.0 && slot.deadline >= before.1);
+            before = (index, slot.deadline);
+        }
+        assert_eq!(self.line.previous, before.0);
+        let armed = |(_, slot): &(usize, &Slot)| slot.place <= LINE;
         assert_eq!(self.slots.iter().filter(armed).count(), self.armed());
     }
 }
@@ -220,11 +234,12 @@ fn what_is_moved_to_a_later_deadline_stays_until_it_is_on_top() {
     let mut timers = Timers::default();
     let keys = [10, 20, 30, 40].map(|deadline| timers.insert(deadline, waker()));
     let [first, second, third, _] = keys;
+    timers.all_to_heap();
     assert!(timers.rearm(second, 50) && timers.rearm(second, 60) && timers.rearm(third, 45));
-    assert_eq!((timers.heap[1].deadline, timers.earliest()), (20, Some(10)));
+    assert_eq!((timers.entry(second), timers.earliest()), (20, Some(10)));
     timers.check();
     // A move back to a deadline that is later than its entry changes nothing either.
-    assert!(timers.rearm(second, 35) && timers.heap[1].deadline == 20);
+    assert!(timers.rearm(second, 35) && timers.entry(second) == 20);
     // A lone one is met exactly, even if its neighbours were close before.
     assert_eq!(timers.wake_at(15), Some(10));
     assert!(timers.rearm(first, 41));
@@ -290,6 +305,7 @@ fn many_timers_at_one_instant_fire_in_linear_time() {
     let mut timers = Timers::default();
     for _ in 0..100_000 {
         timers.insert(9, Waker::noop().clone());
+        timers.all_to_heap();
         assert_eq!(timers.heap[0].index, 0, "no equal one is overtaken");
     }
     while let Some(last) = timers.heap.last().map(|entry| entry.index) {
@@ -302,7 +318,7 @@ fn many_timers_at_one_instant_fire_in_linear_time() {
 }
 
 #[test]
-fn time_limits_of_one_length_are_moved_within_the_heap_only_at_its_top() {
+fn time_limits_of_one_length_do_not_touch_the_heap() {
     let mut timers = Timers::default();
     let mut keys: Vec<_> = (0..1_000)
         .map(|d| timers.insert(d + 30_000, waker()))
@@ -314,11 +330,49 @@ fn time_limits_of_one_length_are_moved_within_the_heap_only_at_its_top() {
         assert!(timers.rearm(keys[at], now + 30_000));
         assert_eq!(
             (timers.heap.len(), timers.earliest()),
-            (1_000, Some(now + 29_001))
+            (0, Some(now + 29_001))
         );
     }
     timers.check();
     assert!(timers.pop_due(34_000).is_some() && timers.is_fired(keys[0]));
+}
+
+#[test]
+fn long_limits_keep_no_short_one_out_of_the_line() {
+    let mut timers = Timers::default();
+    for deadline in [3_600, 7_200, 7_300] {
+        timers.insert(deadline, waker());
+    }
+    for now in 0..10 {
+        timers.insert(now + 30, waker());
+    }
+    // The first short one made two of the three give way, the second one the third.
+    assert_eq!((timers.heap.len(), timers.in_line().count()), (4, 9));
+    assert_eq!((timers.heap[0].deadline, timers.head_of_line()), (30, 31));
+    timers.check();
+}
+
+#[test]
+fn an_early_deadline_moves_a_few_at_most() {
+    let mut timers = Timers::default();
+    let keys: Vec<_> = (10..20).map(|at| timers.insert(at, waker())).collect();
+    timers.insert(18, waker());
+    assert_eq!((timers.heap.len(), timers.in_line().count()), (1, 10));
+    timers.insert(5, waker());
+    assert_eq!((timers.heap.len(), timers.in_line().count()), (4, 8));
+    timers.check();
+    assert_eq!(timers.wake_at(4), Some(5), "the next one is at 10");
+    assert_eq!(timers.wake_at(5), Some(10), "the line's first one is near");
+    assert!(timers.pop_due(5).is_some());
+    assert_eq!(timers.wake_at(1), Some(11), "two in the line");
+    // From the middle, the end and the beginning of the line.
+    for (key, left) in [(keys[3], 7), (keys[7], 6), (keys[0], 5)] {
+        assert!(timers.cancel(key).is_some() && timers.in_line().count() == left);
+        timers.check();
+    }
+    assert!(timers.rearm(keys[1], 30) && timers.in_line().last() == Some(low(keys[1])));
+    assert_eq!(timers.earliest(), Some(12));
+    timers.check();
 }
 
 #[test]
