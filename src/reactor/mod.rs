@@ -5,6 +5,7 @@
 //! | `readiness.rs` | one source: its known readiness and its waiters (a pure machine) |
 //! | `sources.rs` | the sources' numbers |
 //! | `timers.rs` | deadlines in order (a pure machine) |
+//! | `timers/` | the line of those that come in order |
 //! | `awaited.rs` | the waits of tasks, for a dump |
 //!
 //! The reactor calls no waker: it passes them to the loop, which calls foreign wakers when no cell

@@ -170,8 +170,8 @@ impl Timers {
     pub(crate) fn wake_at(&self, slack: u64) -> Option<u64> {
         let first = self.earliest()?;
         let limit = first.saturating_add(slack);
-        // The second earliest is the first in the line or the next there, one of the first's children
-        // in the heap, or below one that was moved: in that case the first is met alone.
+        // The second earliest is one of the line's first two, one of the first's children in the
+        // heap, or below one that was moved: in that case the first is met alone.
         let family = self.heap.iter().take(1 + ARITY).map(|entry| entry.index);
         let near = family.chain(self.in_line().take(2));
         let due = near.map(|index| self.slots[index as usize].deadline);

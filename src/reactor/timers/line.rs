@@ -120,3 +120,71 @@ impl Timers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::super::low;
+    use super::*;
+
+    #[test]
+    fn long_limits_keep_no_short_one_out_of_the_line() {
+        let mut timers = Timers::default();
+        for deadline in [3_600, 7_200, 7_300] {
+            timers.insert(deadline, Waker::noop().clone());
+        }
+        for now in 0..10 {
+            timers.insert(now + 30, Waker::noop().clone());
+        }
+        // The first short one made two of the three give way, the second one the third.
+        assert_eq!((timers.heap.len(), timers.in_line().count()), (4, 9));
+        assert_eq!((timers.heap[0].deadline, timers.head_of_line()), (30, 31));
+        timers.check();
+    }
+
+    #[test]
+    fn an_early_deadline_moves_a_few_at_most() {
+        let mut timers = Timers::default();
+        let keys: Vec<_> = (10..20)
+            .map(|at| timers.insert(at, Waker::noop().clone()))
+            .collect();
+        timers.insert(18, Waker::noop().clone());
+        assert_eq!((timers.heap.len(), timers.in_line().count()), (1, 10));
+        timers.insert(5, Waker::noop().clone());
+        assert_eq!((timers.heap.len(), timers.in_line().count()), (4, 8));
+        timers.check();
+        assert_eq!(timers.wake_at(4), Some(5), "the next one is at 10");
+        assert_eq!(timers.wake_at(5), Some(10), "the line's first one is near");
+        assert!(timers.pop_due(5).is_some());
+        assert_eq!(timers.wake_at(1), Some(11), "two in the line");
+        // From the middle, the end and the beginning of the line.
+        for (key, left) in [(keys[3], 7), (keys[7], 6), (keys[0], 5)] {
+            assert!(timers.cancel(key).is_some() && timers.in_line().count() == left);
+            timers.check();
+        }
+        assert!(timers.rearm(keys[1], 30) && timers.in_line().last() == Some(low(keys[1])));
+        assert_eq!(timers.earliest(), Some(12));
+        timers.check();
+    }
+
+    #[test]
+    fn time_limits_of_one_length_do_not_touch_the_heap() {
+        let mut timers = Timers::default();
+        let mut keys: Vec<_> = (0..1_000)
+            .map(|d| timers.insert(d + 30_000, Waker::noop().clone()))
+            .collect();
+        for now in 1_000..5_000_u64 {
+            let at = now as usize % 1_000;
+            assert!(timers.cancel(keys[at]).is_some());
+            keys[at] = timers.insert(now + 30_000, Waker::noop().clone());
+            assert!(timers.rearm(keys[at], now + 30_000));
+            assert_eq!(
+                (timers.heap.len(), timers.earliest()),
+                (0, Some(now + 29_001))
+            );
+        }
+        timers.check();
+        assert!(timers.pop_due(34_000).is_some() && timers.is_fired(keys[0]));
+    }
+}
