@@ -18,7 +18,7 @@
 //! that the loop would wake without a due timer, and it moves a whole cell at once, so one turn
 //! could take long.
 //!
-//! The line saves 260 instructions of a time limit (row `tcp-echo-timeout` of the benchmarks).
+//! The line saves 270 instructions of a time limit (row `tcp-echo-timeout` of the benchmarks).
 //!
 //! Invariants, asserted by `check` in the tests:
 //! - no entry is smaller than its parent or later than its timer's deadline, and none has the
