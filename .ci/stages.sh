@@ -197,7 +197,7 @@ stage_companions() {
 stage_ecosystem() {
     local manifest=(--manifest-path crates/ecosystem/Cargo.toml)
     cargo fmt "${manifest[@]}" -- --check --color never
-    CARGO_BUILD_WARNINGS=deny CARGO_TARGET_DIR="$work/ecosystem" limit 900 \
+    RUSTFLAGS='-D warnings' CARGO_TARGET_DIR="$work/ecosystem" limit 900 \
         cargo test "${manifest[@]}" 2>&1 | tee "$work/ecosystem.log"
     local counted
     counted="$(count_tests "$work/ecosystem.log")"

@@ -1,7 +1,5 @@
 //! Crates over the traits of futures-io: soloio's feature `futures-io`, `Io::new(stream)`.
 
-use std::future::poll_fn;
-
 use async_compression::futures::bufread::GzipDecoder;
 use async_compression::futures::write::GzipEncoder;
 use async_tungstenite::tungstenite::Message;
@@ -10,7 +8,6 @@ use asynchronous_codec::{Framed, LinesCodec};
 use futures_util::io::BufReader;
 use futures_util::{AsyncReadExt, AsyncWriteExt, SinkExt, StreamExt, TryStreamExt, future};
 use soloio::Io;
-use yamux::{Config, Connection, Mode};
 
 use crate::support::{Outcome, noise, pair, run};
 
@@ -83,63 +80,4 @@ fn asynchronous_codec() {
         assert_eq!(lines, ["one\n", "two\n"]);
         Ok(())
     });
-}
-
-/// Many streams over one connection; each is an echo of more than its window.
-#[test]
-fn yamux() {
-    run(async {
-        let (ours, theirs) = pair().await?;
-        let mut server = Connection::new(Io::new(theirs), Config::default(), Mode::Server);
-        let mut client = Connection::new(Io::new(ours), Config::default(), Mode::Client);
-        let serve = async {
-            let mut echoes = futures_util::stream::FuturesUnordered::new();
-            loop {
-                let next = poll_fn(|cx| server.poll_next_inbound(cx));
-                match future::select(next, echoes.next()).await {
-                    future::Either::Left((Some(stream), _)) => echoes.push(echo(stream?)),
-                    future::Either::Left((None, _)) => return Outcome::Ok(()),
-                    future::Either::Right((Some(echoed), _)) => echoed?,
-                    future::Either::Right((None, next)) => match next.await {
-                        Some(stream) => echoes.push(echo(stream?)),
-                        None => return Ok(()),
-                    },
-                }
-            }
-        };
-        let ask = async {
-            let first = poll_fn(|cx| client.poll_new_outbound(cx)).await?;
-            let second = poll_fn(|cx| client.poll_new_outbound(cx)).await?;
-            let drive = poll_fn(|cx| client.poll_next_inbound(cx));
-            let asked = Box::pin(future::try_join(exchange(first), exchange(second)));
-            match future::select(drive, asked).await {
-                future::Either::Left(_) => panic!("it ends before its streams"),
-                future::Either::Right((asked, _)) => asked?,
-            };
-            poll_fn(|cx| client.poll_close(cx)).await?;
-            Ok(())
-        };
-        future::try_join(Box::pin(serve), ask).await?;
-        Ok(())
-    });
-}
-
-async fn echo(stream: yamux::Stream) -> Outcome {
-    let (reader, mut writer) = AsyncReadExt::split(stream);
-    futures_util::io::copy(reader, &mut writer).await?;
-    writer.close().await?;
-    Ok(())
-}
-
-async fn exchange(stream: yamux::Stream) -> Outcome {
-    let bytes = noise(1_000_000);
-    let (mut reader, mut writer) = AsyncReadExt::split(stream);
-    let send = async {
-        writer.write_all(&bytes).await?;
-        writer.close().await
-    };
-    let mut got = Vec::new();
-    future::try_join(send, reader.read_to_end(&mut got)).await?;
-    assert!(got == bytes);
-    Ok(())
 }

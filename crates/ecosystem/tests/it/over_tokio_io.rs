@@ -1,6 +1,5 @@
 //! Crates over tokio's traits: the companion `soloio-tokio-io`, `TokioIo::new(stream)`.
 
-use fastwebsockets::{Frame, OpCode, Payload, Role, WebSocket};
 use futures_util::{SinkExt, TryStreamExt, future};
 use h2::{client, server};
 use hyper::body::Bytes;
@@ -10,38 +9,6 @@ use soloio_tokio_io::TokioIo;
 use tokio_util::codec::{Framed, LinesCodec};
 
 use crate::support::{Outcome, noise, pair, run};
-
-/// After a handshake of the program's own.
-#[test]
-fn fastwebsockets() {
-    run(async {
-        let (ours, theirs) = pair().await?;
-        let server = async {
-            let mut socket = WebSocket::after_handshake(TokioIo::new(theirs), Role::Server);
-            loop {
-                let frame = socket.read_frame().await?;
-                if frame.opcode == OpCode::Close {
-                    return Outcome::Ok(());
-                }
-                let echo = Frame::new(true, frame.opcode, None, frame.payload);
-                socket.write_frame(echo).await?;
-            }
-        };
-        let client = async {
-            let mut socket = WebSocket::after_handshake(TokioIo::new(ours), Role::Client);
-            for length in [0, 5, 100_000] {
-                let bytes = noise(length);
-                let frame = Frame::binary(Payload::Owned(bytes.clone()));
-                socket.write_frame(frame).await?;
-                assert!(*socket.read_frame().await?.payload == *bytes);
-            }
-            socket.write_frame(Frame::close(1000, b"goodbye")).await?;
-            Ok(())
-        };
-        future::try_join(server, client).await?;
-        Ok(())
-    });
-}
 
 /// Bodies both ways, larger than the first window of a stream.
 #[test]
