@@ -181,7 +181,7 @@ LINES, CORE_LINES = 24_200, 14_400
 # Program, what it is called, profile, options, and how large it may be, tokio being 1.
 SIZES = [
     ("empty", "`block_on(async {})`, thin LTO", THIN, CORE, 0.955),
-    ("echo", "echo, cargo's release profile", PLAIN, CORE, 1.125),
+    ("echo", "echo, cargo's release profile", PLAIN, CORE, 1.14),
     ("echo", 'echo, fat LTO, `panic = "abort"`, `opt-level = "s"`', SMALL, CORE, 1.145),
     ("server", "the server above, with limits, thin LTO", THIN, CORE, 1.215),
     ("tls_client", "TLS client with rustls' configuration, thin LTO", THIN, TLS, 1.125),
