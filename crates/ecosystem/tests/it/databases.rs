@@ -27,7 +27,10 @@ impl Drop for Database {
     fn drop(&mut self) {
         // SIGTERM, so that what it has started ends too.
         let id = self.child.id().to_string();
-        drop(Command::new("kill").arg(id).status());
+        let told = Command::new("kill").arg(id).status();
+        if !told.is_ok_and(|status| status.success()) {
+            drop(self.child.kill());
+        }
         drop(self.child.wait());
         drop(fs::remove_dir_all(&self.folder));
     }
