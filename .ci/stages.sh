@@ -52,8 +52,6 @@ stage_setup() {
         command -v cargo >/dev/null || install_packages cargo-web rustfmt-web rust-web-clippy
         # Whom TLS is tried with; what cannot be had is left out of the comparison.
         install_tls_peers || echo "not all of them could be installed"
-        # What clients of databases are tried with; a test without its server says so.
-        install_databases || echo "not all of them could be installed"
     fi
     cargo --version
     rustc --version
@@ -129,10 +127,9 @@ stated_crates() {
         $2 == options && $3 ~ /^[0-9]+$/ { print $3; exit }' README.md
 }
 
-# What is looked at in other ways: the core, all without TLS, without a provider, with both.
+# What is linted in other ways: the core, TLS without a provider, with the other one.
 lint_sets=(
     '--no-default-features'
-    '--no-default-features --features full'
     '--no-default-features --features full,tls'
     '--features aws-lc-rs,anyhow,futures-core,futures-io'
 )
@@ -195,6 +192,10 @@ stage_companions() {
 
 # A workspace of its own, with a lock and a target folder of its own: nothing else sees its crates.
 stage_ecosystem() {
+    # What clients of databases are tried with; a test without its server says so.
+    if command -v apt-get >/dev/null; then
+        install_databases || echo "not all of them could be installed"
+    fi
     local manifest=(--manifest-path crates/ecosystem/Cargo.toml)
     cargo fmt "${manifest[@]}" -- --check --color never
     RUSTFLAGS='-D warnings' CARGO_TARGET_DIR="$work/ecosystem" limit 900 \
@@ -209,7 +210,7 @@ stage_ecosystem() {
 # is only checked.
 stage_features() {
     local options filter feature
-    for feature in $(single_features) $(single_features | sed 's/$/,tls/'); do
+    for feature in full $(single_features) $(single_features | sed 's/$/,tls/'); do
         echo "with $feature alone"
         RUSTFLAGS='-D warnings' CARGO_TARGET_DIR="$work/single" \
             cargo check --quiet --package soloio --lib --no-default-features --features "$feature"

@@ -116,9 +116,12 @@ fn count(
         reached &= verdict.reached;
         let before = before
             .as_deref()
-            .and_then(|before| table::ours(before, counted.title));
-        if before.is_some_and(|before| verdict.soloio > before * MORE) {
-            more.push(counted.key);
+            .and_then(|before| table::before(before, counted.title));
+        // Another processor changes the counts of both sides, another tokio the ratio.
+        if let Some((ours, ratio)) = before {
+            if verdict.soloio > ours * MORE && verdict.ratio.median > ratio * MORE {
+                more.push(counted.key);
+            }
         }
     }
     match more.is_empty() {

@@ -39,10 +39,12 @@ pub fn line(title: &str, unit: &str, target: Target, verdict: &Verdict) {
     );
 }
 
-/// Returns soloio's value in the line with this title of a table that was printed before.
-pub fn ours(table: &str, title: &str) -> Option<f64> {
+/// Returns soloio's value, and its ratio to tokio's, in the line with this title of a table that was
+/// printed before.
+pub fn before(table: &str, title: &str) -> Option<(f64, f64)> {
     let line = table.lines().find_map(|line| line.strip_prefix(title))?;
-    line.split_whitespace().nth(1)?.parse().ok()
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    Some((fields.get(1)?.parse().ok()?, fields.get(4)?.parse().ok()?))
 }
 
 /// Formats about three digits: more would be noise.
