@@ -39,8 +39,8 @@ pub fn line(title: &str, unit: &str, target: Target, verdict: &Verdict) {
     );
 }
 
-/// Returns soloio's value, and its ratio to tokio's, in the line with this title of a table that was
-/// printed before.
+/// Returns soloio's value, and its ratio to tokio's, in the line with this title of a table of
+/// before.
 pub fn before(table: &str, title: &str) -> Option<(f64, f64)> {
     let line = table.lines().find_map(|line| line.strip_prefix(title))?;
     let fields: Vec<&str> = line.split_whitespace().collect();
