@@ -120,7 +120,7 @@ impl<'a, S: ByteStream> Connection<'a, S> {
     async fn requests(&mut self) -> Result<(), Error> {
         loop {
             if self.wire.input().is_empty() {
-                self.wire.flush().await?;
+                self.flush().await?;
                 match race((self.wire.fill(), self.stop.wait(), sleep(IDLE))).await {
                     Winner::First(Ok(true)) => {}
                     Winner::First(Err(error)) => return Err(error),
@@ -130,11 +130,11 @@ impl<'a, S: ByteStream> Connection<'a, S> {
             self.begun = false;
             let status = match fail_after(REQUEST, self.request()).await {
                 Ok(true) => continue,
-                Ok(false) => return self.wire.flush().await,
+                Ok(false) => return self.flush().await,
                 Err(Failed::Broken(Error::TimedOut)) if !self.begun => "408 Request Timeout",
                 Err(Failed::Broken(error)) => return Err(error),
                 Err(error) if self.begun => {
-                    self.wire.flush().await?;
+                    self.flush().await?;
                     return Err(Error::other(error));
                 }
                 Err(Failed::Malformed) => "400 Bad Request",
@@ -142,8 +142,13 @@ impl<'a, S: ByteStream> Connection<'a, S> {
                 Err(Failed::Unsupported) => "501 Not Implemented",
             };
             self.head(status, "content-length: 0\r\n", false);
-            return self.wire.flush().await;
+            return self.flush().await;
         }
+    }
+
+    /// Sends the answers; a client that does not read them has as long as for a request.
+    async fn flush(&mut self) -> Result<(), Error> {
+        fail_after(REQUEST, self.wire.flush()).await
     }
 
     /// Serves one request; returns true if another one may follow.

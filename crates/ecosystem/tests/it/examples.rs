@@ -5,8 +5,8 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
-use crate::running::Running;
-use crate::support::{curl, noise};
+use crate::running::{Running, curl};
+use crate::support::noise;
 
 #[test]
 fn tokio_host_drives_both() {

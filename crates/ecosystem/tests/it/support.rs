@@ -1,7 +1,6 @@
-//! What the tests share: a guard, a pair of connected streams, curl.
+//! The parts that the tests share: a guard, a pair of connected streams.
 
 use std::error::Error;
-use std::process::Command;
 use std::time::Duration;
 
 use soloio::{TcpStream, block_on, connect_tcp, create_tcp_listener, fail_after, try_join};
@@ -31,19 +30,4 @@ pub(crate) fn noise(length: usize) -> Vec<u8> {
         state.to_be_bytes()[0]
     };
     (0..length).map(step).collect()
-}
-
-/// What curl prints; `None` where there is no curl.
-pub(crate) fn curl(args: &[&str]) -> Option<String> {
-    let curl = Command::new("curl")
-        .args(["--silent", "--show-error", "--max-time", "50"])
-        .args(args)
-        .output();
-    let Ok(output) = curl else {
-        eprintln!("there is no curl: not tested against it");
-        return None;
-    };
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "curl {args:?}: {error}");
-    Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }

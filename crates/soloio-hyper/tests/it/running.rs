@@ -1,4 +1,5 @@
-//! A started example: its lines, and how it ends.
+//! Programs that the tests run: an example, with its lines and its end; curl. The tests of
+//! `crates/ecosystem` include the file.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -60,4 +61,19 @@ impl Drop for Running {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// Runs curl and returns its output; `None` if there is no curl.
+pub(crate) fn curl(args: &[&str]) -> Option<String> {
+    let curl = Command::new("curl")
+        .args(["--silent", "--show-error", "--max-time", "50"])
+        .args(args)
+        .output();
+    let Ok(output) = curl else {
+        eprintln!("there is no curl: not tested against it");
+        return None;
+    };
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "curl {args:?}: {error}");
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -2,12 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::Command;
 use std::sync::mpsc::channel;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use soloio::{ServeCounters, TcpListener, ThreadEvent, block_on, create_tcp_listener};
+
+use crate::running;
 
 /// Everything below is done long before; what is not, hangs.
 pub(crate) const GUARD: Duration = Duration::from_secs(60);
@@ -123,17 +124,7 @@ pub(crate) fn rest(stream: &mut TcpStream) -> Vec<u8> {
     }
 }
 
-/// Runs curl; `None` if there is none.
+/// Runs curl, for which an answer that is no success is an error; `None` if there is none.
 pub(crate) fn curl(args: &[&str]) -> Option<String> {
-    let curl = Command::new("curl")
-        .args(["--silent", "--show-error", "--fail", "--max-time", "50"])
-        .args(args)
-        .output();
-    let Ok(output) = curl else {
-        eprintln!("there is no curl: not tested against it");
-        return None;
-    };
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "curl {args:?}: {error}");
-    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+    running::curl(&[&["--fail"], args].concat())
 }
