@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """What the library costs beside what it does: lines, crates, bytes, seconds of the compiler.
 
-    python3 benches/footprint.py                 prints the tables of README.md
-    python3 benches/footprint.py --write         puts them into README.md
-    python3 benches/footprint.py --check         fails if a bound is broken, or README.md counts other
+    python3 benches/footprint.py                 prints the tables of docs/cost.md
+    python3 benches/footprint.py --write         puts them into docs/cost.md
+    python3 benches/footprint.py --check         fails if a bound is broken, or docs/cost.md counts other
                                                  crates or has a ratio of bytes that is too good
     python3 benches/footprint.py --times 3       also clean builds, so many rounds of both sides
 
@@ -253,7 +253,7 @@ def times_table(rounds):
 
 
 def is_stale(name, stated, made):
-    """Whether README.md counts other crates, or states a better ratio of bytes than there is."""
+    """Whether docs/cost.md counts other crates, or states a better ratio of bytes than there is."""
     if name == "crates":
         return stated != f"{made}\n"
     ratios = [re.findall(r"\| (\d\.\d\d) \|$", text, re.M) for text in (stated, made)]
@@ -272,20 +272,20 @@ def main():
     tables = {"crates": crates_table(), "sizes": sizes, "lines": lines}
     if chosen.times:
         tables["times"] = times_table(chosen.times)
-    readme = ROOT / "README.md"
-    text = readme.read_text()
+    cost = ROOT / "docs" / "cost.md"
+    text = cost.read_text()
     for name, made in tables.items():
         print(f"{made}\n")
         begin, end = f"<!-- footprint: {name} -->\n", "\n<!-- end -->"
         before, marked, rest = text.partition(begin)
         stated, _, after = rest.partition(end[1:])
         if not marked:
-            sys.exit(f"footprint: README.md has no place for the table of {name}")
+            sys.exit(f"footprint: docs/cost.md has no place for the table of {name}")
         if is_stale(name, stated, made):
-            broken.append(f"README.md: the table of {name} is not today's: run with --write")
+            broken.append(f"docs/cost.md: the table of {name} is not today's: run with --write")
         text = f"{before}{begin}{made}{end}{after}"
     if chosen.write:
-        readme.write_text(text)
+        cost.write_text(text)
     if chosen.check and broken:
         sys.exit("\n".join(broken))
 

@@ -88,7 +88,7 @@
 //!
 //! By default all features are on. `default-features = false` leaves the core, and each of `adopt`,
 //! `cores`, `dump`, `extras`, `options`, `relay`, `signal`, `threads`, `udp-batch` and `unix-ext`
-//! adds the part that it names (`full`: all of them, and `tls12`); README.md has a table.
+//! adds the part that it names (`full`: all of them, and `tls12`); docs/cost.md has a table.
 //! `futures-io` and `futures-core`, which are off by default, add the traits of these crates for
 //! [`Io`], and a `Stream` of accepted connections or received values.
 //!
@@ -186,6 +186,9 @@ pub use time::{Interval, Sleep, interval, sleep, sleep_until};
 mod documents {
     #[doc = include_str!("../README.md")]
     struct Readme;
+    #[cfg(all(feature = "full", feature = "tls"))]
+    #[doc = include_str!("../docs/guide.md")]
+    struct Guide;
     #[doc = include_str!("../docs/anyio.md")]
     struct FromAnyio;
     #[cfg(feature = "tls")]

@@ -1,4 +1,4 @@
-//! Checks the documents: one row for each file, all layers named, no line twice.
+//! Checks the documents: one row for each file, all layers named, no line twice, no dead link.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,6 +19,8 @@ const FOLDERS: &[&str] = &[
     "crates/soloio-sim",
     "crates/soloio-tokio-io",
 ];
+/// The README is read to its end if it is short.
+const README_LINES: usize = 150;
 /// Shorter lines may stand twice by chance.
 const CHANCE: usize = 25;
 
@@ -52,8 +54,11 @@ pub(crate) fn check_documents(root: &Path, library: &[Source], others: &[Source]
 
     found.extend(check_changelog(&document("CHANGELOG.md")));
     for name in markdown(root) {
-        found.extend(check_doubled(&name, &document(&name)));
+        let text = document(&name);
+        found.extend(check_doubled(&name, &text));
+        found.extend(check_links(&name, &text, |path| root.join(path).exists()));
     }
+    found.extend(check_length(&document("README.md")));
     found
 }
 
@@ -211,4 +216,32 @@ pub(crate) fn check_changelog(text: &str) -> Option<Finding> {
     let rule = "there is no `## [Unreleased]` section".to_owned();
     let remedy = "add it above the newest release";
     (!text.lines().any(heading)).then(|| finding("CHANGELOG.md", 1, rule, remedy))
+}
+
+/// A link to a file leads to one; those of other sites are not looked at.
+pub(crate) fn check_links(
+    document: &str,
+    text: &str,
+    exists: impl Fn(&Path) -> bool,
+) -> Vec<Finding> {
+    let folder = Path::new(document).parent().unwrap_or(Path::new(""));
+    let mut found = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        for after in line.split("](").skip(1) {
+            let target = after.split([')', '#']).next().unwrap_or(after);
+            let is_file = !target.is_empty() && !target.contains("://");
+            if is_file && !exists(&folder.join(target)) {
+                let rule = format!("`{target}` is no file");
+                found.push(finding(document, number + 1, rule, "correct the link"));
+            }
+        }
+    }
+    found
+}
+
+pub(crate) fn check_length(readme: &str) -> Option<Finding> {
+    let lines = readme.lines().count();
+    let rule = format!("{lines} lines, more than {README_LINES}");
+    let remedy = "move what a newcomer does not need at first to docs/";
+    (lines > README_LINES).then(|| finding("README.md", README_LINES, rule, remedy))
 }

@@ -1,8 +1,11 @@
 //! Bad code for each rule, and good code similar to it: a check that cannot fail protects nothing.
 
+use std::path::Path;
+
 use crate::cancel::operations;
 use crate::documents::{
-    check_changelog, check_doubled, check_head, check_headings, check_layers_named, check_rows,
+    check_changelog, check_doubled, check_head, check_headings, check_layers_named, check_length,
+    check_links, check_rows,
 };
 use crate::people::check_persons;
 use crate::rounds::check_rounds;
@@ -177,6 +180,12 @@ fn checks_of_documents_can_fail() {
         check_layers_named("D.md", &modules[1..].join(" | ")).len(),
         1
     );
+
+    let links = |text: &str| check_links("d/D.md", text, |path| path == Path::new("d/../A.md"));
+    assert!(links("[a](../A.md), [b](../A.md#b), [c](https://d.example/), [d](#e)").is_empty());
+    assert_eq!(links("[a](A.md) and [b](../A.md)").len(), 1);
+    assert!(check_length(&"line\n".repeat(150)).is_none());
+    assert!(check_length(&"line\n".repeat(151)).is_some());
 
     let line = "- what is too long to stand here twice by chance";
     let doubled = |text: String| check_doubled("D.md", &text).len();
