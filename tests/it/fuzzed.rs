@@ -68,6 +68,8 @@ fn pem_shows_nothing() {
         b"\n",
         b"Proc-Type: 4,ENCRYPTED\n",
     ];
+    // The end of a message and the bracket of its form for debugging, found by libFuzzer.
+    pem::run(b".-----`)D \n");
     drive(1, &pieces, pem::run);
 }
 

@@ -17,10 +17,10 @@ pub(crate) fn run(input: &[u8]) {
     let certificates = certificates_from_pem(input).err();
     let key = private_key_from_pem(input).err();
     for error in certificates.iter().chain(&key) {
-        let mut texts = vec![error.to_string(), format!("{error:?}")];
+        let mut texts = vec![error.to_string(), debug(error)];
         let mut cause = error.source();
         while let Some(error) = cause {
-            texts.extend([error.to_string(), format!("{error:?}")]);
+            texts.extend([error.to_string(), debug(error)]);
             cause = error.source();
         }
         for text in texts {
@@ -28,6 +28,14 @@ pub(crate) fn run(input: &[u8]) {
             assert!(shown.is_none(), "{text:?} shows {shown:?}");
         }
     }
+}
+
+/// The form for debugging, without what closes its brackets: a text of ours, and the bracket behind
+/// it, may stand in the input by chance.
+fn debug(error: &dyn Error) -> String {
+    format!("{error:?}")
+        .trim_end_matches([')', '}', '"', ' '])
+        .to_owned()
 }
 
 fn shown<'t>(text: &'t [u8], input: &[u8]) -> Option<&'t [u8]> {
