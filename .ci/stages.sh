@@ -138,10 +138,9 @@ lint_sets=(
     '--features aws-lc-rs,anyhow,futures-core,futures-io'
 )
 
-# What is tested in other ways: the core, TLS without a provider, with the other one and anyhow.
+# What is tested in other ways: the core, with TLS that has no provider; the other one, and anyhow.
 test_sets=(
-    '--no-default-features'
-    '--no-default-features --features full,tls'
+    '--no-default-features --features tls'
     '--no-default-features --features full,aws-lc-rs,anyhow,futures-core,futures-io'
 )
 
@@ -210,8 +209,7 @@ stage_ecosystem() {
     note "ok, $counted"
 }
 
-# Every test of the core and without TLS; with the other providers those of TLS. Each feature alone
-# is only checked.
+# Every test of the core; with the other provider those of TLS. Each feature alone is only checked.
 stage_features() {
     local options filter feature
     for feature in full $(single_features) $(single_features | sed 's/$/,tls/'); do
@@ -222,7 +220,6 @@ stage_features() {
     rm -f "$work/features.log"
     for options in "${test_sets[@]}"; do
         filter=
-        [[ "$options" != *tls* ]] || filter=tls
         [[ "$options" != *anyhow* ]] || filter='tls clean_up futures_traits'
         echo "with $options"
         # shellcheck disable=SC2086 # the options and the filter are words
