@@ -131,16 +131,18 @@ stated_crates() {
         $2 == options && $3 ~ /^[0-9]+$/ { print $3; exit }' docs/cost.md
 }
 
-# What is linted in other ways: the core, TLS without a provider, with the other one.
+# What is linted in other ways: the core with what its tests need, TLS without a provider, with the
+# other one.
 lint_sets=(
-    '--no-default-features'
+    '--no-default-features --features extras,guest,io'
     '--no-default-features --features full,tls'
     '--features aws-lc-rs,anyhow,futures-core,futures-io'
 )
 
-# What is tested in other ways: the core, with TLS that has no provider; the other one, and anyhow.
+# What is tested in other ways: the core with what its tests need and TLS that has no provider; the
+# other one, and anyhow.
 test_sets=(
-    '--no-default-features --features tls'
+    '--no-default-features --features extras,guest,tls'
     '--no-default-features --features full,aws-lc-rs,anyhow,futures-core,futures-io'
 )
 
@@ -209,11 +211,12 @@ stage_ecosystem() {
     note "ok, $counted"
 }
 
-# Every test of the core; with the other provider those of TLS. Each feature alone is only checked.
+# Every test of the core; with the other provider those of TLS. The core alone, and with each feature
+# alone, is only checked.
 stage_features() {
     local options filter feature
-    for feature in full $(single_features) $(single_features | sed 's/$/,tls/'); do
-        echo "with $feature alone"
+    for feature in '' full $(single_features) $(single_features | sed 's/$/,tls/'); do
+        echo "with ${feature:-no feature} alone"
         RUSTFLAGS='-D warnings' CARGO_TARGET_DIR="$work/single" \
             cargo check --quiet --package soloio --lib --no-default-features --features "$feature"
     done

@@ -91,7 +91,9 @@ def end_of_item(lines, start):
     """The last line of the item that the attribute in line `start` stands before."""
     depth = 0
     first = next((n for n in range(start, len(lines)) if not re.match(r"\s*(#\[|$)", lines[n])), start)
-    # A field of a struct, in its type or in its making.
+    # A field of a struct, in its type or in its making; a variant of an enum; an arm of a match.
+    words = "pub|fn|impl|mod|use|struct|enum|trait|const|static|async|unsafe|macro_rules|type|let"
+    item = re.match(rf"\s*({words})\b", lines[first])
     if re.match(r"\s*(pub(\(\w+\))? )?\w+: .*,$", lines[first]):
         return first
     for number in range(start, len(lines)):
@@ -105,6 +107,8 @@ def end_of_item(lines, start):
                     return number
             elif mark == ";" and depth == 0:
                 return number
+        if depth == 0 and not item and number >= first and line.rstrip().endswith(","):
+            return number
     return len(lines) - 1
 
 

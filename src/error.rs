@@ -2,9 +2,11 @@
 
 mod connect;
 mod failure;
+mod os;
 mod other;
 mod panicked;
 mod task_failed;
+#[cfg(feature = "tls")]
 mod tls;
 
 use std::error::Error as StdError;
@@ -15,10 +17,24 @@ use failure::holds_cancelled;
 
 pub use connect::{ConnectAttempt, ConnectFailed, ResolveError};
 pub use failure::Failure;
+pub use os::OsError;
 pub use other::OtherError;
 pub use panicked::Panicked;
 pub use task_failed::TaskFailed;
+#[cfg(feature = "tls")]
 pub use tls::TlsError;
+
+/// Declares that `Debug` shows the message, because a `main` that returns the error prints this.
+macro_rules! shown_by_message {
+    ($error:ty) => {
+        impl std::fmt::Debug for $error {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "{self}")
+            }
+        }
+    };
+}
+use shown_by_message;
 
 /// The result of every operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -49,6 +65,7 @@ pub enum Error {
     /// The host name could not be turned into addresses.
     Resolve(Box<ResolveError>),
     /// TLS could not be set up, or failed: a handshake, a certificate, a configuration.
+    #[cfg(feature = "tls")]
     Tls(Box<TlsError>),
     /// The stream ended before all requested bytes had come; see [`Buffered`](crate::Buffered).
     IncompleteRead,
@@ -109,6 +126,7 @@ impl Error {
     }
 
     /// Makes the error of a refused argument: `InvalidInput` with the operation and the reason.
+    #[cold]
     pub(crate) fn invalid(operation: &'static str, message: impl Into<String>) -> Self {
         let cause = io::Error::new(io::ErrorKind::InvalidInput, message.into());
         Self::Io(OsError::new(operation, cause))
@@ -117,95 +135,86 @@ impl Error {
     /// Makes the error of a connection that ended by `cause` before the peer had received all
     /// bytes.
     pub(crate) fn not_acknowledged(bytes: usize, cause: OsError, at: impl fmt::Display) -> Self {
-        let mut error = OsError::new("close the connection to", cause.into_cause()).at(at);
-        error.0.lost = bytes;
-        Self::Broken(error)
+        let error = OsError::new("close the connection to", cause.into_cause());
+        Self::Broken(error.at(at).losing(bytes))
     }
 
     /// Returns the number of bytes given to [`not_acknowledged`](Self::not_acknowledged), if any.
     #[cfg(feature = "tls")]
     pub(crate) fn lost(&self) -> Option<usize> {
         match self {
-            Self::Broken(error) => Some(error.0.lost).filter(|lost| *lost > 0),
+            Self::Broken(error) => Some(error.lost()).filter(|lost| *lost > 0),
             _ => None,
         }
     }
 
     /// Makes the error of a failed system call from its operation and address.
     pub(crate) fn io(operation: &'static str, at: impl fmt::Display, cause: io::Error) -> Self {
-        Self::Io(OsError::new(operation, cause).at(at))
+        Self::Io(OsError::about(operation, &at, cause))
+    }
+
+    /// Returns its name, its message, and the error in it, which ends the message. One table,
+    /// because each `match` would generate its own code.
+    fn parts(
+        &self,
+    ) -> (
+        &'static str,
+        &'static str,
+        Option<&(dyn StdError + 'static)>,
+    ) {
+        const NO_RUNTIME: &str =
+            "no runtime is running on this thread: enter one with `soloio::block_on`";
+        match self {
+            Self::EndOfStream => ("EndOfStream", "the peer has finished sending", None),
+            Self::Closed => ("Closed", "this side has already been closed", None),
+            Self::Broken(error) => ("Broken", "the connection is broken: ", Some(error)),
+            Self::Busy => ("Busy", "another task is already using this direction", None),
+            Self::WouldBlock => ("WouldBlock", "it would have to wait", None),
+            Self::Cancelled => ("Cancelled", "the operation was cancelled", None),
+            Self::TimedOut => ("TimedOut", "the time limit was reached", None),
+            Self::ConnectFailed(error) => ("ConnectFailed", "", Some(&**error)),
+            Self::Resolve(error) => ("Resolve", "", Some(&**error)),
+            #[cfg(feature = "tls")]
+            Self::Tls(error) => ("Tls", "", Some(&**error)),
+            Self::IncompleteRead => ("IncompleteRead", "the stream ended inside an item", None),
+            Self::DelimiterNotFound => (
+                "DelimiterNotFound",
+                "no delimiter within the size limit",
+                None,
+            ),
+            Self::NoRuntime => ("NoRuntime", NO_RUNTIME, None),
+            Self::OtherLoop => ("OtherLoop", "the socket is in use by another runtime", None),
+            Self::Panicked(error) => ("Panicked", "", Some(error)),
+            Self::TaskFailed(error) => ("TaskFailed", "", Some(&**error)),
+            Self::Io(error) => ("Io", "", Some(error)),
+            Self::Other(error) => ("Other", "", Some(&**error)),
+        }
     }
 }
 
-/// Shows the variant and its message. A table, because a derive generates more code.
+/// Shows the variant and the error in it.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, inner): (&str, Option<&dyn fmt::Display>) = match self {
-            Self::EndOfStream => ("EndOfStream", None),
-            Self::Closed => ("Closed", None),
-            Self::Broken(error) => ("Broken", Some(error)),
-            Self::Busy => ("Busy", None),
-            Self::WouldBlock => ("WouldBlock", None),
-            Self::Cancelled => ("Cancelled", None),
-            Self::TimedOut => ("TimedOut", None),
-            Self::ConnectFailed(error) => ("ConnectFailed", Some(error)),
-            Self::Resolve(error) => ("Resolve", Some(error)),
-            Self::Tls(error) => ("Tls", Some(error)),
-            Self::IncompleteRead => ("IncompleteRead", None),
-            Self::DelimiterNotFound => ("DelimiterNotFound", None),
-            Self::NoRuntime => ("NoRuntime", None),
-            Self::OtherLoop => ("OtherLoop", None),
-            Self::Panicked(error) => ("Panicked", Some(error)),
-            Self::TaskFailed(error) => ("TaskFailed", Some(error)),
-            Self::Io(error) => ("Io", Some(error)),
-            // The message alone does not name the variant.
-            Self::Other(error) => return write!(f, "Other({error:?})"),
-        };
-        f.write_str(name)?;
-        match inner {
-            Some(inner) => write!(f, "({inner})"),
-            None => Ok(()),
+        match (self, self.parts()) {
+            // The message alone does not name its type.
+            (Self::Other(error), (name, ..)) => write!(f, "{name}({error:?})"),
+            (_, (name, _, Some(inner))) => write!(f, "{name}({inner})"),
+            (_, (name, _, None)) => f.write_str(name),
         }
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::EndOfStream => f.write_str("the peer has finished sending"),
-            Self::Closed => f.write_str("this side has already been closed"),
-            Self::Broken(error) => write!(f, "the connection is broken: {error}"),
-            Self::Busy => f.write_str("another task is already using this direction"),
-            Self::WouldBlock => f.write_str("it would have to wait"),
-            Self::Cancelled => f.write_str("the operation was cancelled"),
-            Self::TimedOut => f.write_str("the time limit was reached"),
-            Self::ConnectFailed(error) => error.fmt(f),
-            Self::Resolve(error) => error.fmt(f),
-            Self::Tls(error) => error.fmt(f),
-            Self::IncompleteRead => f.write_str("the stream ended inside an item"),
-            Self::DelimiterNotFound => f.write_str("no delimiter within the size limit"),
-            Self::NoRuntime => f.write_str(
-                "no runtime is running on this thread: enter one with `soloio::block_on`",
-            ),
-            Self::OtherLoop => f.write_str("the socket is in use by another runtime"),
-            Self::Panicked(panicked) => panicked.fmt(f),
-            Self::TaskFailed(failed) => failed.fmt(f),
-            Self::Io(error) => error.fmt(f),
-            Self::Other(error) => error.fmt(f),
-        }
+        let (_, text, inner) = self.parts();
+        f.write_str(text)?;
+        inner.map_or(Ok(()), |inner| fmt::Display::fmt(inner, f))
     }
 }
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        match self {
-            Self::Broken(error) | Self::Io(error) => Some(&error.0.cause),
-            Self::ConnectFailed(error) => error.source(),
-            Self::Resolve(error) => error.source(),
-            Self::Tls(error) => error.source(),
-            Self::Other(error) => error.source(),
-            _ => None,
-        }
+        self.parts().2?.source()
     }
 }
 
@@ -251,89 +260,6 @@ impl From<Error> for io::Error {
         };
         let retried = matches!(kind, Kind::Interrupted | Kind::WouldBlock);
         Self::new(if retried { Kind::Other } else { kind }, error)
-    }
-}
-
-/// An error of the operating system, with the operation and the address that it concerns.
-///
-/// Derefs to the [`io::Error`], so `error.kind()` and `error.raw_os_error()` work.
-pub struct OsError(Box<Details>);
-
-struct Details {
-    operation: &'static str,
-    address: Option<String>,
-    /// The number of bytes that may not have arrived because of it.
-    lost: usize,
-    cause: io::Error,
-}
-
-impl OsError {
-    pub(crate) fn new(operation: &'static str, cause: io::Error) -> Self {
-        Self(Box::new(Details {
-            operation,
-            address: None,
-            lost: 0,
-            cause,
-        }))
-    }
-
-    /// Names the address the operation was about.
-    pub(crate) fn at(self, address: impl fmt::Display) -> Self {
-        self.named(&address)
-    }
-
-    fn named(mut self, address: &dyn fmt::Display) -> Self {
-        // Not `to_string`, which would be compiled here once more.
-        self.0.address = Some(format!("{address}"));
-        self
-    }
-
-    /// Returns the operating system's error alone.
-    pub(crate) fn into_cause(self) -> io::Error {
-        self.0.cause
-    }
-
-    /// The operation that failed, such as `receive from`; empty if the error came from outside.
-    #[must_use]
-    pub fn operation(&self) -> &str {
-        self.0.operation
-    }
-
-    /// The address or path of the operation, where there is one.
-    #[must_use]
-    pub fn address(&self) -> Option<&str> {
-        self.0.address.as_deref()
-    }
-}
-
-impl std::ops::Deref for OsError {
-    type Target = io::Error;
-
-    fn deref(&self) -> &io::Error {
-        &self.0.cause
-    }
-}
-
-impl fmt::Display for OsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.0.operation.is_empty() {
-            f.write_str(self.0.operation)?;
-            if let Some(address) = &self.0.address {
-                write!(f, " {address}")?;
-            }
-            f.write_str(": ")?;
-        }
-        if self.0.lost > 0 {
-            write!(f, "{} bytes were not acknowledged: ", self.0.lost)?;
-        }
-        self.0.cause.fmt(f)
-    }
-}
-
-/// Is the message, because a `main` that returns the error prints this.
-impl fmt::Debug for OsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
     }
 }
 

@@ -87,10 +87,10 @@
 //! # Features
 //!
 //! By default all features are on. `default-features = false` leaves the core, and each of `adopt`,
-//! `cores`, `dump`, `extras`, `options`, `relay`, `signal`, `threads`, `udp-batch` and `unix-ext`
-//! adds the part that it names (`full`: all of them, and `tls12`); docs/cost.md has a table.
-//! `futures-io` and `futures-core`, which are off by default, add the traits of these crates for
-//! [`Io`], and a `Stream` of accepted connections or received values.
+//! `cores`, `dump`, `extras`, `guest`, `io`, `options`, `relay`, `signal`, `threads`, `udp-batch`
+//! and `unix-ext` adds the part that it names (`full`: all of them, and `tls12`); docs/cost.md
+//! has a table. `futures-io` and `futures-core`, which are off by default, add the traits of these crates
+//! for `Io`, and a `Stream` of accepted connections or received values.
 //!
 //! # Guarantees
 //!
@@ -123,9 +123,11 @@ mod time;
 #[cfg(feature = "tls")]
 pub mod tls;
 
+#[cfg(feature = "tls")]
+pub use error::TlsError;
 pub use error::{
     ConnectAttempt, ConnectFailed, Error, Failure, OsError, OtherError, Panicked, ResolveError,
-    Result, TaskFailed, TlsError,
+    Result, TaskFailed,
 };
 #[cfg(all(feature = "adopt", any(target_os = "linux", target_os = "android")))]
 pub use net::wait_priority;
@@ -152,20 +154,24 @@ pub use runtime::{Dump, TaskState, dump};
 pub use runtime::{Runtime, block_on};
 #[cfg(feature = "signal")]
 pub use signal::{Signal, SignalReceiver, ctrl_c, open_signal_receiver};
+#[cfg(feature = "io")]
+pub use stream::Io;
 #[cfg(any(feature = "adopt", feature = "extras"))]
-pub use stream::MultiListener;
+pub use stream::{AnyByteStream, MultiListener};
 pub use stream::{
-    AnyByteStream, Buffered, ByteReceiveStream, ByteSendStream, ByteStream, Io, Listener,
-    MemoryStream, ObjectReceiver, ObjectSender, ObjectStreamStatistics, Peer, Serve, ServeCounters,
-    TrySendError, create_memory_byte_stream, create_memory_object_stream, stopping,
+    Buffered, ByteReceiveStream, ByteSendStream, ByteStream, Listener, MemoryStream,
+    ObjectReceiver, ObjectSender, ObjectStreamStatistics, Peer, Serve, ServeCounters, TrySendError,
+    create_memory_byte_stream, create_memory_object_stream, stopping,
 };
 #[cfg(feature = "futures-core")]
 pub use stream::{Items, items};
 #[cfg(feature = "relay")]
 pub use stream::{Relay, RelaySide, Relayed, relay};
+#[cfg(any(feature = "threads", feature = "extras"))]
+pub use sync::CapacityLimiter;
 #[cfg(feature = "extras")]
 pub use sync::RateLimiter;
-pub use sync::{CapacityLimiter, Condition, Event, Lock, LockGuard, Semaphore, ThreadEvent};
+pub use sync::{Condition, Event, Lock, LockGuard, Semaphore, ThreadEvent};
 pub use sys::room::Room;
 pub use task::{
     CancelScope, Outcome, Ready, TaskGroup, TaskHandle, current_effective_deadline, fail_after,

@@ -6,6 +6,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::shown_by_message;
+
 /// Every address of a host that was tried, with the reason why it could not be connected.
 #[non_exhaustive]
 pub struct ConnectFailed {
@@ -78,12 +80,7 @@ impl fmt::Display for ConnectFailed {
     }
 }
 
-/// Is the message, as for [`OsError`](super::OsError).
-impl fmt::Debug for ConnectFailed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
-}
+shown_by_message!(ConnectFailed);
 
 impl StdError for ConnectFailed {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
@@ -117,12 +114,7 @@ impl fmt::Display for ResolveError {
     }
 }
 
-/// Is the message, as for [`OsError`](super::OsError).
-impl fmt::Debug for ResolveError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
-}
+shown_by_message!(ResolveError);
 
 impl StdError for ResolveError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {

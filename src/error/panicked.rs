@@ -5,6 +5,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
+use super::shown_by_message;
+
 /// The payload of a panic in code that ran elsewhere: a job on a thread, a closure on the loop.
 ///
 /// # Examples
@@ -59,10 +61,6 @@ impl fmt::Display for Panicked {
     }
 }
 
-impl fmt::Debug for Panicked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
-}
+shown_by_message!(Panicked);
 
 impl StdError for Panicked {}

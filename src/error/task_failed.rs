@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::panic::Location;
 
+use super::shown_by_message;
+
 /// A task ended without the awaited value, and was not cancelled.
 ///
 /// # Examples
@@ -41,11 +43,6 @@ impl fmt::Display for TaskFailed {
     }
 }
 
-/// Is the message, because a `main` that returns the error prints this.
-impl fmt::Debug for TaskFailed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
-}
+shown_by_message!(TaskFailed);
 
 impl StdError for TaskFailed {}

@@ -3,8 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-#[cfg(feature = "tls")]
-use super::Error;
+use super::{Error, shown_by_message};
 
 /// A failure of TLS. The message names the remedy if there is one, and
 /// [`source`](StdError::source) is the error of the TLS library or the operating system.
@@ -16,7 +15,6 @@ pub struct TlsError {
 }
 
 impl TlsError {
-    #[cfg(feature = "tls")]
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
@@ -26,33 +24,25 @@ impl TlsError {
     }
 
     /// Adds the error of the layer below, which the message has already described.
-    #[cfg(feature = "tls")]
     pub(crate) fn instead_of(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.says_all = true;
         self.caused_by(cause)
     }
 
     /// Adds the error of the layer below.
-    #[cfg(feature = "tls")]
     pub(crate) fn caused_by(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.cause = Some(cause.into());
         self
     }
 }
 
-#[cfg(feature = "tls")]
 impl From<TlsError> for Error {
     fn from(error: TlsError) -> Self {
         Self::Tls(Box::new(error))
     }
 }
 
-/// Is the message, because a `main` that returns the error prints this.
-impl fmt::Debug for TlsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
-}
+shown_by_message!(TlsError);
 
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

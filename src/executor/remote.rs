@@ -182,6 +182,7 @@ impl<B: Bell> Remote<B> {
     }
 
     /// Returns whether the next `drain` will find something.
+    #[cfg(feature = "guest")]
     pub(crate) fn has_queued(&self) -> bool {
         !lock(&self.queue).is_empty()
     }

@@ -3,14 +3,11 @@
 //! The sources are std's types, descriptors, and the process that started this one. Each descriptor
 //! is checked for its kind. Adopted sockets become non-blocking, which applies to every duplicate
 //! of the descriptor, in other processes too.
-//!
-//! The file is long because it has a few lines for each of seven types.
 
 #[cfg(feature = "unix-ext")]
 mod unix_datagrams;
+mod wanted;
 
-use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net as unix;
 
@@ -22,145 +19,11 @@ use crate::error::{Error, Result};
 use crate::runtime::socket::{Socket, Trigger};
 use crate::stream::MultiListener;
 use crate::sys;
-use crate::sys::addr::UnixName;
-use crate::sys::adopt::{Carries, Domain, Facts};
-
-/// The properties that a descriptor must have.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Wanted {
-    operation: &'static str,
-    domain: Domain,
-    carries: Carries,
-    listens: bool,
-}
-
-pub(super) const TCP_STREAM: Wanted = Wanted {
-    operation: "adopt a TCP stream",
-    domain: Domain::Internet,
-    carries: Carries::Stream,
-    listens: false,
+use crate::sys::adopt::{Carries, Domain};
+pub(super) use wanted::TCP_STREAM;
+use wanted::{
+    CONNECTED_UDP, TCP_LISTENER, UDP_SOCKET, UNIX_LISTENER, UNIX_STREAM, Wanted, read_facts,
 };
-const TCP_LISTENER: Wanted = Wanted {
-    operation: "adopt a TCP listener",
-    listens: true,
-    ..TCP_STREAM
-};
-const UNIX_STREAM: Wanted = Wanted {
-    operation: "adopt a UNIX stream",
-    domain: Domain::Unix,
-    ..TCP_STREAM
-};
-const UNIX_LISTENER: Wanted = Wanted {
-    operation: "adopt a UNIX listener",
-    listens: true,
-    ..UNIX_STREAM
-};
-const UDP_SOCKET: Wanted = Wanted {
-    operation: "adopt a UDP socket",
-    carries: Carries::Datagrams,
-    ..TCP_STREAM
-};
-const CONNECTED_UDP: Wanted = Wanted {
-    operation: "adopt a connected UDP socket",
-    ..UDP_SOCKET
-};
-
-impl Wanted {
-    fn failed(self, cause: io::Error) -> Error {
-        Error::io(self.operation, "from a descriptor", cause)
-    }
-
-    /// Checks the descriptor, and sets the flags that the crate's own sockets have.
-    pub(super) fn check(self, fd: BorrowedFd<'_>) -> Result<Facts> {
-        let facts = read_facts(fd).map_err(|cause| self.failed(cause))?;
-        if let Some(message) = self.mismatch(&facts) {
-            return Err(Error::invalid(self.operation, message));
-        }
-        sys::adopt::make_ours(fd).map_err(|cause| self.failed(cause))?;
-        Ok(facts)
-    }
-
-    fn mismatch(self, found: &Facts) -> Option<String> {
-        let domain = |domain| match domain {
-            Domain::Internet => "internet (IPv4 or IPv6)",
-            Domain::Unix => "UNIX",
-            Domain::Other => "unknown",
-        };
-        let carries = |carries| match carries {
-            Carries::Stream => "bytes",
-            Carries::Datagrams => "datagrams",
-            Carries::Other => "something else",
-        };
-        if found.domain != self.domain {
-            let (found, wanted) = (domain(found.domain), domain(self.domain));
-            return Some(format!("the socket's family is {found}, not {wanted}"));
-        }
-        if found.carries != self.carries {
-            let (found, wanted) = (carries(found.carries), carries(self.carries));
-            return Some(format!("the socket carries {found}, not {wanted}"));
-        }
-        if found.listens != self.listens {
-            let not = if self.listens {
-                "does not listen"
-            } else {
-                "listens"
-            };
-            return Some(format!("the socket {not}"));
-        }
-        None
-    }
-
-    fn peer(self, fd: BorrowedFd<'_>) -> Result<SocketAddr> {
-        sys::socket::peer_addr(fd).map_err(|cause| self.no_peer(cause))
-    }
-
-    fn refuse_peer<A>(self, peer: io::Result<A>) -> Result<()> {
-        match peer {
-            Ok(_) => {
-                let message = "the socket is connected: adopt it as a connected one";
-                Err(Error::invalid(self.operation, message))
-            }
-            Err(_) => Ok(()),
-        }
-    }
-
-    fn peer_name(self, fd: BorrowedFd<'_>) -> Result<UnixName> {
-        sys::socket::peer_name(fd).map_err(|cause| self.no_peer(cause))
-    }
-
-    fn local_name(self, fd: BorrowedFd<'_>) -> Result<UnixName> {
-        sys::socket::local_name(fd).map_err(|cause| self.failed(cause))
-    }
-
-    fn no_peer(self, cause: io::Error) -> Error {
-        if sys::errno::is_not_connected(&cause) {
-            return Error::invalid(self.operation, "the socket is not connected");
-        }
-        self.failed(cause)
-    }
-
-    /// Returns the address of a bound socket; an error if it has no port.
-    fn local(self, fd: BorrowedFd<'_>) -> Result<SocketAddr> {
-        let local = sys::socket::local_addr(fd).map_err(|cause| self.failed(cause))?;
-        if local.port() == 0 {
-            return Err(Error::invalid(
-                self.operation,
-                "the socket is not bound to a port",
-            ));
-        }
-        Ok(local)
-    }
-}
-
-fn read_facts(fd: BorrowedFd<'_>) -> io::Result<Facts> {
-    sys::adopt::read_facts(fd).map_err(|error| {
-        if sys::errno::is_no_socket(&error) {
-            let message = "the descriptor is no socket";
-            return io::Error::new(io::ErrorKind::InvalidInput, message);
-        }
-        error
-    })
-}
 
 /// Marks an adopted socket as lent: it may have duplicates, which would keep it in the poller, so
 /// it is deregistered when it is closed.

@@ -121,6 +121,7 @@ impl ConnectTcp {
 
     /// Returns the candidates for the local address of a connection to `address`, best first; none
     /// if the kernel may choose.
+    #[inline]
     fn locals_for(&self, address: &SocketAddr, locals: Option<&[SocketAddr]>) -> Vec<SocketAddr> {
         match locals {
             Some(locals) => of_family(address, locals),
@@ -131,18 +132,21 @@ impl ConnectTcp {
 }
 
 /// Returns those of `locals` that have the family of `address`.
+#[inline]
 pub(super) fn of_family(address: &SocketAddr, locals: &[SocketAddr]) -> Vec<SocketAddr> {
     let same = |local: &&SocketAddr| local.is_ipv4() == address.is_ipv4();
     locals.iter().filter(same).copied().collect()
 }
 
 /// The error for port 0: where a socket is bound it means any port, but it is none to connect to.
+#[inline]
 pub(super) fn port_0(host: &Host) -> Error {
     let cause = io::Error::new(io::ErrorKind::InvalidInput, "port 0 cannot be connected to");
     Error::io("connect to", format_args!("{host} port 0"), cause)
 }
 
 /// Returns the unspecified address, which means all addresses of this host.
+#[inline]
 pub(super) fn any_address(v4: bool, port: u16) -> SocketAddr {
     use std::net::{Ipv4Addr, Ipv6Addr};
     if v4 {

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Returns true if the hosts file has the name.
+#[inline]
 pub(super) fn has(name: &str) -> bool {
     // Without the file there is no such name.
     fs::read("/etc/hosts").is_ok_and(|hosts| is_in(&hosts, bare(name)))
@@ -11,6 +12,7 @@ pub(super) fn has(name: &str) -> bool {
 
 /// Returns the addresses of `localhost` and the names below it, for which no server may be asked
 /// (RFC 6761, 6.3).
+#[inline]
 pub(super) fn localhost(name: &str) -> Option<Vec<SocketAddr>> {
     let last = bare(name).rsplit('.').next()?;
     let loopback = || {
@@ -21,12 +23,14 @@ pub(super) fn localhost(name: &str) -> Option<Vec<SocketAddr>> {
 }
 
 /// Strips the dot at the end of a fully qualified name.
+#[inline]
 fn bare(name: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }
 
 /// Searches a file in the format of hosts(5): each line has an address, its names, and optionally a
 /// comment.
+#[inline]
 fn is_in(hosts: &[u8], name: &str) -> bool {
     hosts.split(|byte| *byte == b'\n').any(|line| {
         let line = line.split(|byte| *byte == b'#').next().unwrap_or_default();

@@ -98,6 +98,7 @@ impl Local {
 
     /// The same for a connect to `address`. Binds the socket to the first local one of `locals`,
     /// and returns that; all are of the family of `address`.
+    #[inline]
     pub(super) fn bound(
         &self,
         address: &SocketAddr,
@@ -118,6 +119,7 @@ impl Local {
     }
 }
 
+#[inline]
 fn bind(fd: BorrowedFd<'_>, local: &SocketAddr) -> io::Result<()> {
     if local.port() == 0 {
         // Otherwise each connection has a port of its own, even for different peers.
@@ -130,6 +132,7 @@ fn bind(fd: BorrowedFd<'_>, local: &SocketAddr) -> io::Result<()> {
 }
 
 /// Makes an error about the local address: other causes of a failed attempt are about the peer's.
+#[inline]
 pub(super) fn about_local(what: &str, local: impl fmt::Display, cause: &io::Error) -> io::Error {
     io::Error::new(cause.kind(), format!("{what} {local} ({cause})"))
 }

@@ -101,6 +101,7 @@ pub type Resolving<'a> = Pin<Box<dyn Future<Output = Result<Vec<SocketAddr>>> + 
 pub struct SystemResolver;
 
 impl Resolver for SystemResolver {
+    #[inline]
     fn resolve<'a>(&'a self, name: &'a str, port: u16) -> Resolving<'a> {
         Box::pin(system(name, port))
     }
@@ -126,6 +127,7 @@ type Answer = Option<io::Result<Vec<SocketAddr>>>;
 
 /// Uses the system's resolver for a name in the file, because it may be configured to ignore the
 /// file.
+#[inline]
 fn ask_files(name: &str) -> Answer {
     match hosts::has(name) {
         true => Some(names::look_up(name)),
@@ -159,6 +161,7 @@ struct Lookup {
 /// The lookups of the process with this number. A forked process has none of the threads.
 type Lookups = (u32, Few<(Lane, String), Weak<Lookup>>);
 
+#[inline]
 fn lookups() -> MutexGuard<'static, Lookups> {
     static LOOKUPS: Mutex<Lookups> = Mutex::new((0, Few::new()));
     let mut lookups = LOOKUPS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -169,6 +172,7 @@ fn lookups() -> MutexGuard<'static, Lookups> {
 }
 
 impl Lookup {
+    #[inline]
     fn shared(lane: Lane, name: &str, ask: fn(&str) -> Answer) -> Arc<Self> {
         let key = (lane, name.to_owned());
         // A statement of its own: nothing may be dropped, nor begun, under the lock.
@@ -188,6 +192,7 @@ impl Lookup {
 }
 
 impl Drop for Lookup {
+    #[inline]
     fn drop(&mut self) {
         let mut lookups = lookups();
         let known = lookups.1.get(&self.key);

@@ -35,6 +35,7 @@ socket_stream!(UnixStream);
 close_options!(UnixStream, socket);
 
 impl UnixStream {
+    #[inline]
     pub(super) fn new(fd: OwnedFd, peer: UnixName) -> Self {
         Self {
             socket: StreamSocket::unix(fd, peer),
@@ -99,6 +100,7 @@ impl Sockets for UnixStream {
 /// # Ok::<_, soloio::Error>(())
 /// ```
 #[doc(alias = "socketpair")]
+#[inline]
 pub fn unix_socket_pair() -> Result<(UnixStream, UnixStream)> {
     let pair = sys::socket::pair(Kind::Stream);
     let (a, b) = pair.map_err(|cause| Error::io("make", "a pair of UNIX sockets", cause))?;
@@ -145,6 +147,7 @@ impl Sockets for UnixListener {
 }
 
 impl UnixListener {
+    #[inline]
     pub(super) fn new(fd: OwnedFd, name: UnixName) -> Self {
         Self {
             file: Mutex::default(),

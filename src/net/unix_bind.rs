@@ -75,6 +75,7 @@ impl Bind<'_> {
         }
     }
 
+    #[inline]
     fn bind_path(&self, path: &Path, lock: Option<&FolderLock>) -> io::Result<Bound> {
         let fd = match self.bind_free() {
             Err(in_use) if in_use.kind() == io::ErrorKind::AddrInUse && lock.is_some() => {
@@ -92,6 +93,7 @@ impl Bind<'_> {
     }
 
     /// Binds if the name is free.
+    #[inline]
     fn bind_free(&self) -> io::Result<OwnedFd> {
         let fd = sys::socket::unix(self.kind)?;
         if let Some(mode) = self.mode {
@@ -104,6 +106,7 @@ impl Bind<'_> {
         Ok(fd)
     }
 
+    #[inline]
     fn finish(&self, fd: &OwnedFd, path: &Path) -> io::Result<Option<OwnFile>> {
         if let Some(mode) = self.mode {
             // Before it listens, so that no client can connect with wider permissions.
@@ -117,6 +120,7 @@ impl Bind<'_> {
         Ok(file)
     }
 
+    #[inline]
     fn listen(&self, fd: &OwnedFd) -> io::Result<()> {
         match self.backlog {
             Some(backlog) => sys::socket::listen(fd.as_fd(), backlog),
@@ -126,6 +130,7 @@ impl Bind<'_> {
 
     /// Removes the file if it is a socket that refuses connections; one with an owner does not
     /// refuse.
+    #[inline]
     fn remove_stale(&self, path: &Path, in_use: io::Error) -> io::Result<()> {
         match sys::file::kind_at(path)? {
             Found::Nothing => return Ok(()),

@@ -3,19 +3,40 @@
 use std::convert::Infallible;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::{Awake, Runtime, context};
+use super::{Runtime, context};
 use crate::error::Result;
+use crate::executor::Payload;
 use crate::sys::clock;
-use crate::sys::poller::Poller;
 
 impl Runtime {
-    pub(super) fn make_watch(&self) -> io::Result<Rc<Poller>> {
-        self.core.make_poller()?;
-        self.core.reactor().poller(self.core.bell()).cloned()
+    /// Keeps the poller, for [`AsFd`].
+    pub(super) fn watch(&mut self) -> io::Result<()> {
+        let poller = self.core.reactor().poller(self.core.bell())?.clone();
+        self.watch = Some(poller);
+        Ok(())
+    }
+
+    /// Marks the runtime as asleep between turns, so that a wake rings. If a task is already woken
+    /// that is not needed: [`next_timeout`](Self::next_timeout) reports it.
+    fn fall_asleep(&mut self) -> Option<Payload> {
+        let mut first = None;
+        while !self.has_ready() && !self.core.has_failed() {
+            let (core, inbox) = (&*self.core, &mut self.inbox);
+            match core.make_poller() {
+                Err(cause) => core.fail(cause, &mut inbox.woken),
+                Ok(()) if inbox.try_sleep(core) => break,
+                Ok(()) => {}
+            }
+            if let Some(payload) = inbox.wake_all(core) {
+                first.get_or_insert(payload);
+            }
+        }
+        first
     }
 
     /// Waits at most `max_wait` for an event (`None`: without limit), then runs the woken tasks
@@ -69,5 +90,20 @@ impl AsFd for Runtime {
             .as_ref()
             .expect("`new` makes it, and nothing else gives out a runtime")
             .as_fd()
+    }
+}
+
+/// A runtime that is being driven; on drop, in any case, it counts as asleep again.
+pub(super) struct Awake<'a>(pub(super) &'a mut Runtime);
+
+impl Drop for Awake<'_> {
+    fn drop(&mut self) {
+        // The bell of a runtime that was not given out would have no effect.
+        let guest = self.0.watch.is_some();
+        if let Some(payload) = guest.then(|| self.0.fall_asleep()).flatten() {
+            if !std::thread::panicking() {
+                resume_unwind(payload);
+            }
+        }
     }
 }

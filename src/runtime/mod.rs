@@ -33,6 +33,7 @@ pub(crate) mod context;
 mod control;
 #[cfg(feature = "dump")]
 mod dump;
+#[cfg(feature = "guest")]
 mod guest;
 mod inbox;
 pub(crate) mod operation;
@@ -65,10 +66,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use crate::error::{Error, Result};
-use crate::executor::{Payload, SetKey, Step, TaskSet, waker};
+use crate::executor::{SetKey, Step, TaskSet, waker};
 #[cfg(feature = "dump")]
 use crate::sys::clock;
 use crate::sys::clock::Nanos;
+#[cfg(feature = "guest")]
 use crate::sys::poller::Poller;
 use context::Core;
 use inbox::Inbox;
@@ -151,6 +153,7 @@ pub struct Runtime {
     core: Rc<Core>,
     inbox: Inbox,
     /// The poller, for a foreign loop to watch.
+    #[cfg(feature = "guest")]
     watch: Option<Rc<Poller>>,
 }
 
@@ -162,9 +165,15 @@ impl Runtime {
     /// [`Error::Io`] if no descriptor is free, or if the largest number of runtimes are alive
     /// (65,535; 64 if pointers have 32 bits).
     pub fn new() -> Result<Self> {
-        let failed = |cause| Error::io("make", "a runtime", cause);
-        let mut runtime = Self::without_poller().map_err(failed)?;
-        runtime.watch = Some(runtime.make_watch().map_err(failed)?);
+        Self::with_poller().map_err(|cause| Error::io("make", "a runtime", cause))
+    }
+
+    fn with_poller() -> io::Result<Self> {
+        #[cfg_attr(not(feature = "guest"), allow(unused_mut))]
+        let mut runtime = Self::without_poller()?;
+        runtime.core.make_poller()?;
+        #[cfg(feature = "guest")]
+        runtime.watch()?;
         Ok(runtime)
     }
 
@@ -176,6 +185,7 @@ impl Runtime {
             root_key,
             core: Rc::new(core),
             inbox: Inbox::default(),
+            #[cfg(feature = "guest")]
             watch: None,
         })
     }
@@ -194,8 +204,12 @@ impl Runtime {
         self.core.recover();
         let core = Rc::clone(&self.core);
         context::enter(&core, || {
-            let awake = Awake(self);
+            #[cfg(feature = "guest")]
+            let awake = guest::Awake(self);
+            #[cfg(feature = "guest")]
             let this = &mut *awake.0;
+            #[cfg(not(feature = "guest"))]
+            let this = self;
             let mut main = pin!(future.into_future());
             let root = Rc::clone(&this.root);
             let _body = Body::new(&root);
@@ -275,39 +289,6 @@ impl Runtime {
         match (wake_at, limit) {
             (Some(wake_at), Some(limit)) => Some(wake_at.min(limit)),
             (wake_at, limit) => wake_at.or(limit),
-        }
-    }
-
-    /// Marks the runtime as asleep between turns, so that a wake rings. If a task is already woken
-    /// that is not needed: [`next_timeout`](Self::next_timeout) reports it.
-    fn fall_asleep(&mut self) -> Option<Payload> {
-        let mut first = None;
-        while !self.has_ready() && !self.core.has_failed() {
-            let (core, inbox) = (&*self.core, &mut self.inbox);
-            match core.make_poller() {
-                Err(cause) => core.fail(cause, &mut inbox.woken),
-                Ok(()) if inbox.try_sleep(core) => break,
-                Ok(()) => {}
-            }
-            if let Some(payload) = inbox.wake_all(core) {
-                first.get_or_insert(payload);
-            }
-        }
-        first
-    }
-}
-
-/// A runtime that is being driven; on drop, in any case, it counts as asleep again.
-struct Awake<'a>(&'a mut Runtime);
-
-impl Drop for Awake<'_> {
-    fn drop(&mut self) {
-        // The bell of a runtime that was not given out would have no effect.
-        let guest = self.0.watch.is_some();
-        if let Some(payload) = guest.then(|| self.0.fall_asleep()).flatten() {
-            if !std::thread::panicking() {
-                resume_unwind(payload);
-            }
         }
     }
 }

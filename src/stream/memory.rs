@@ -37,6 +37,7 @@ use crate::sys::room::Room;
 /// })?;
 /// # Ok::<_, soloio::Error>(())
 /// ```
+#[inline]
 pub fn create_memory_byte_stream(capacity: usize) -> (MemoryStream, MemoryStream) {
     let pipe = || Rc::new(Pipe::new(capacity.max(1)));
     let (there, back) = (pipe(), pipe());
@@ -77,6 +78,7 @@ struct Side {
 
 impl Side {
     /// Drops the waker of an operation that is given up.
+    #[inline]
     fn leave(&self, place: &mut Place) {
         if !place.is_idle() {
             place.leave(&self.claim);
@@ -85,6 +87,7 @@ impl Side {
         }
     }
 
+    #[inline]
     fn wake(&self) {
         let waiter = self.waiter.take();
         if let Some(waiter) = waiter {
@@ -95,6 +98,7 @@ impl Side {
 
 /// Shows only the number of bytes.
 impl fmt::Debug for Pipe {
+    #[inline]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pipe")
             .field("capacity", &self.capacity)
@@ -106,6 +110,7 @@ impl fmt::Debug for Pipe {
 }
 
 impl Pipe {
+    #[inline]
     fn new(capacity: usize) -> Self {
         Self {
             capacity,
@@ -120,6 +125,7 @@ impl Pipe {
 
 impl Pipe {
     /// Moves the buffered bytes into `room`; `None` if there are none.
+    #[inline]
     fn take(&self, room: &mut Room<'_>) -> Option<Result<()>> {
         let mut bytes = self.bytes.borrow_mut();
         if bytes.is_empty() {
@@ -139,6 +145,7 @@ impl Pipe {
     }
 
     /// Accepts the prefix of `parts` that fits; `None` if there is no room.
+    #[inline]
     fn put(&self, parts: &[IoSlice<'_>]) -> Option<Result<usize>> {
         if self.ended.get() {
             return Some(Err(Error::Closed));
@@ -167,6 +174,7 @@ impl Pipe {
 }
 
 impl MemoryStream {
+    #[inline]
     fn new(incoming: Rc<Pipe>, outgoing: Rc<Pipe>) -> Self {
         Self {
             incoming,
@@ -199,6 +207,7 @@ impl MemoryStream {
         polled
     }
 
+    #[inline]
     fn open(&self) -> Result<()> {
         match self.aborted.get() {
             true => Err(Error::Closed),
@@ -207,6 +216,7 @@ impl MemoryStream {
     }
 
     /// Ends both directions: the other end sees the end of ours, and a broken pipe if it sends.
+    #[inline]
     fn let_go(&self) {
         self.outgoing.ended.set(true);
         self.incoming.broken.set(true);
@@ -219,6 +229,7 @@ impl MemoryStream {
 }
 
 impl ByteReceiveStream for MemoryStream {
+    #[inline]
     fn poll_receive(
         &self,
         place: &mut Place,
@@ -232,12 +243,14 @@ impl ByteReceiveStream for MemoryStream {
         self.operate(&pipe.receiver, place, cx, || pipe.take(room))
     }
 
+    #[inline]
     fn leave_receive(&self, place: &mut Place) {
         self.incoming.receiver.leave(place);
     }
 }
 
 impl ByteSendStream for MemoryStream {
+    #[inline]
     fn poll_send(
         &self,
         place: &mut Place,
@@ -252,12 +265,14 @@ impl ByteSendStream for MemoryStream {
         Poll::Ready(Ok(()))
     }
 
+    #[inline]
     fn leave_send(&self, place: &mut Place) {
         self.outgoing.sender.leave(place);
     }
 }
 
 impl ByteStream for MemoryStream {
+    #[inline]
     fn poll_send_eof(&self, _: &mut Place, _: &mut Context<'_>) -> Poll<Result<()>> {
         self.open()?;
         self.outgoing.ended.set(true);
@@ -270,6 +285,7 @@ impl ByteStream for MemoryStream {
         self.send_eof().await
     }
 
+    #[inline]
     fn abort(&self) {
         if !self.aborted.replace(true) {
             self.let_go();
@@ -285,12 +301,14 @@ impl ByteStream for MemoryStream {
 }
 
 #[cold]
+#[inline]
 fn broken(operation: &'static str) -> Error {
     let cause = io::Error::from(io::ErrorKind::BrokenPipe);
     Error::Broken(OsError::new(operation, cause).at("the other end of a memory stream"))
 }
 
 impl Drop for MemoryStream {
+    #[inline]
     fn drop(&mut self) {
         self.let_go();
     }

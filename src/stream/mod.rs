@@ -2,7 +2,7 @@
 //!
 //! | file | content |
 //! |---|---|
-//! | `byte_stream.rs` | the contracts of byte streams: a few polls, and futures over them |
+//! | `byte_stream.rs`, `halves.rs` | the contracts of byte streams: a few polls, and futures over them |
 //! | `futures.rs` | these futures |
 //! | `io.rs` | a stream with places for crates that poll: `Io` |
 //! | `futures_io.rs` | `Io` with the I/O traits of futures-io |
@@ -30,6 +30,7 @@
 //! The laws of byte streams are at [`ByteStream`].
 
 mod accepting;
+#[cfg(any(feature = "adopt", feature = "extras"))]
 mod any;
 mod buffered;
 mod byte_stream;
@@ -38,6 +39,8 @@ mod face;
 mod futures;
 #[cfg(feature = "futures-io")]
 mod futures_io;
+mod halves;
+#[cfg(feature = "io")]
 mod io;
 #[cfg(feature = "futures-core")]
 mod items;
@@ -60,11 +63,14 @@ mod served;
 mod serving;
 mod stopping;
 
+#[cfg(any(feature = "adopt", feature = "extras"))]
 pub use any::AnyByteStream;
 pub use buffered::Buffered;
-pub use byte_stream::{ByteReceiveStream, ByteSendStream, ByteStream};
+pub use byte_stream::ByteStream;
 pub(crate) use data::{Data, Rest};
 pub(crate) use face::{byte_stream_face, socket_stream};
+pub use halves::{ByteReceiveStream, ByteSendStream};
+#[cfg(feature = "io")]
 pub use io::Io;
 #[cfg(feature = "futures-core")]
 pub use items::{Items, items};

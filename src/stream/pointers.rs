@@ -75,7 +75,9 @@ macro_rules! sends_by {
     };
 }
 
-pub(crate) use {receives_by, sends_by};
+#[cfg(any(feature = "adopt", feature = "extras"))]
+pub(crate) use receives_by;
+pub(crate) use sends_by;
 
 receives_by!([S: ByteReceiveStream + ?Sized] &S, this => (**this));
 receives_by!([S: ByteReceiveStream + ?Sized] Rc<S>, this => (**this));

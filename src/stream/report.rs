@@ -32,6 +32,7 @@ pub enum Peer {
 }
 
 impl fmt::Display for Peer {
+    #[inline]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Inet(address) => address.fmt(f),
@@ -61,6 +62,7 @@ impl<'a> Reports<'a> {
     }
 
     /// Calls the hook; without one, writes a line if the window has room for it.
+    #[inline]
     pub(super) fn report(&self, error: &Error, peer: &Peer) {
         if let Some(hook) = &self.hook {
             return hook(error, peer);
@@ -68,12 +70,13 @@ impl<'a> Reports<'a> {
         if let Some(left_out) = self.count(clock::now()) {
             let line = line(error, peer, left_out);
             // If standard error is closed, no other place is left for a report.
-            let _ = io::stderr().lock().write_all(line.as_bytes());
+            let _ = io::stderr().write_all(line.as_bytes());
         }
     }
 
     /// Counts a report. Returns the number of reports that were left out before it; `None` if it is
     /// to be left out, too.
+    #[inline]
     fn count(&self, now: Nanos) -> Option<u64> {
         let (began, count) = self.window.get();
         if count == 0 || now - began >= WINDOW {
@@ -86,23 +89,22 @@ impl<'a> Reports<'a> {
 }
 
 /// Makes one line, whatever characters the error and its causes contain.
+#[inline]
 fn line(error: &Error, peer: &Peer, left_out: u64) -> String {
     let mut text = format!("soloio: {peer}: {error}");
     let mut source = error.source();
     while let Some(cause) = source {
-        let cause_text = format!("{cause}");
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
+        let cause_text = format!(": {cause}");
+        if !text.contains(&cause_text[2..]) {
+            text += &cause_text;
         }
         source = cause.source();
     }
     if left_out > 0 {
-        text.push_str(&format!(" ({left_out} reports before it were left out)"));
+        text += &format!(" ({left_out} reports before it were left out)");
     }
-    let mut line = text.replace(char::is_control, " ");
-    line.push('\n');
-    line
+    let printed = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars().map(printed).chain(['\n']).collect()
 }
 
 #[cfg(test)]

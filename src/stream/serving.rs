@@ -82,6 +82,7 @@ impl ServeCounters {
     /// The number of connections that ended with an error or a panic, of the handler or the second
     /// step of the accept.
     #[must_use]
+    #[inline]
     pub fn failed(&self) -> u64 {
         self.0.failed.load(Relaxed)
     }
@@ -99,6 +100,7 @@ fn add(counter: &AtomicU64, what: i64) {
 }
 
 impl fmt::Debug for ServeCounters {
+    #[inline]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServeCounters")
             .field("accepted", &self.accepted())
@@ -139,6 +141,7 @@ pub(super) struct Serving<'a> {
 }
 
 impl<'a> Serving<'a> {
+    #[inline]
     pub(super) fn new(max: usize, hook: Option<Hook<'a>>, counters: ServeCounters) -> Self {
         Self {
             counters,
@@ -204,6 +207,7 @@ impl<'a> Serving<'a> {
     }
 
     /// Counts and reports a connection that ended with an error or a panic.
+    #[inline]
     pub(super) fn failed(&self, error: &Error, peer: &Peer) {
         if error.is_cancelled() {
             // The server has ended, or the code that runs it.
@@ -214,6 +218,7 @@ impl<'a> Serving<'a> {
     }
 
     /// Counts an accept error that does not end the server, and reports it within the limit.
+    #[inline]
     pub(super) fn accept_failed(&self, kind: Kind, error: &Error) {
         add(&self.counters.0.accept_errors, 1);
         let reported = &self.reported[kind as usize];
@@ -230,6 +235,7 @@ impl<'a> Serving<'a> {
 
     /// Reports the panic of a connection as its error.
     #[cold]
+    #[inline]
     pub(super) fn panicked(&self, payload: Payload) {
         let error = Error::Panicked(Panicked::new(payload));
         self.failed(&error, &self.last.replace(Peer::Unknown));
@@ -237,6 +243,7 @@ impl<'a> Serving<'a> {
 
     /// Counts the end of the connection with this peer. If it ends by a panic, `panicked` comes
     /// next.
+    #[inline]
     pub(super) fn end(&self, peer: &mut Peer) {
         self.last.replace(std::mem::replace(peer, Peer::Unknown));
         add(&self.counters.0.active, -1);

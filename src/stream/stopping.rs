@@ -1,8 +1,7 @@
 //! Notifies the handlers of a server that it stops: [`stopping`].
 
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::future::poll_fn;
+use std::task::{Poll, Waker, ready};
 
 use crate::error::Result;
 use crate::runtime::context;
@@ -64,57 +63,27 @@ pub(super) fn with_event<T>(stop: &ThreadEvent, poll: impl FnOnce() -> Poll<T>) 
 /// ```
 #[doc(alias = "graceful")]
 pub async fn stopping() -> Result<()> {
-    let stopping = Stopping {
-        found: None,
-        wait: Wait::new(&"its server to stop"),
-    };
-    stopping.await
-}
-
-/// The wait. A further poll with the same waker, as beside a busy connection, takes no lock.
-struct Stopping {
-    /// Set at the first poll: a future that was made in a handler may be polled elsewhere.
-    found: Option<Found>,
-    wait: Wait,
-}
-
-/// The server's event, and the place among its waiters.
-struct Found {
-    stop: ThreadEvent,
-    key: Option<usize>,
-    waker: Option<Waker>,
-}
-
-impl Future for Stopping {
-    type Output = Result<()>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let Self { found, wait } = self.get_mut();
-        let own = || Current::with(&OWN, |stop| stop.cloned());
-        let found = found.get_or_insert_with(|| Found {
-            stop: own().unwrap_or_default(),
-            key: None,
-            waker: None,
-        });
+    // At the first poll: a future that was made in a handler may be polled elsewhere.
+    let stop = Current::with(&OWN, |stop| stop.cloned()).unwrap_or_default();
+    let (mut place, mut waker) = (stop.place(), None::<Waker>);
+    let mut wait = Wait::new(&"its server to stop");
+    poll_fn(|cx| {
         context::poll_with(|core| {
             ready!(wait.admit_wait(core, cx))?;
-            let waits = |waker: &Waker| waker.will_wake(cx.waker());
-            if !found.waker.as_ref().is_some_and(waits) {
-                let old = found.waker.replace(cx.waker().clone());
-                drop(old);
-                if found.stop.is_set_or_take(&mut found.key, cx.waker()) {
-                    return Poll::Ready(Ok(()));
+            // Another poll with the same waker, as beside a busy connection, takes no lock.
+            let waits = waker.as_ref().is_some_and(|own| own.will_wake(cx.waker()));
+            let is_set = match waits {
+                true => stop.is_set(),
+                false => {
+                    drop(waker.replace(cx.waker().clone()));
+                    place.is_set_or_take(cx.waker())
                 }
-            } else if found.stop.is_set() {
-                return Poll::Ready(Ok(()));
+            };
+            match is_set {
+                true => Poll::Ready(Ok(())),
+                false => wait.pend(core, cx),
             }
-            wait.pend(core, cx)
         })
-    }
-}
-
-impl Drop for Found {
-    fn drop(&mut self) {
-        self.stop.leave(self.key);
-    }
+    })
+    .await
 }

@@ -1,11 +1,11 @@
 //! `CapacityLimiter`: a semaphore with a variable size, which records its borrowers.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 
 use super::permits::{self, Permits};
 use crate::error::{Error, Result};
 use crate::executor::wake_each;
+use crate::room::shrink;
 use crate::runtime::wait::Wait;
 
 /// Lends a number of tokens that can be changed at any time, and records the borrowers.
@@ -33,8 +33,8 @@ use crate::runtime::wait::Wait;
 #[derive(Debug)]
 pub struct CapacityLimiter {
     permits: RefCell<Permits>,
-    /// The named borrowers that hold a token.
-    borrowers: RefCell<BTreeSet<u64>>,
+    /// The named borrowers that hold a token, in order.
+    borrowers: RefCell<Vec<u64>>,
 }
 
 /// The state of a [`CapacityLimiter`].
@@ -58,7 +58,7 @@ impl CapacityLimiter {
     pub const fn new(total_tokens: usize) -> Self {
         Self {
             permits: RefCell::new(Permits::new(total_tokens)),
-            borrowers: RefCell::new(BTreeSet::new()),
+            borrowers: RefCell::new(Vec::new()),
         }
     }
 
@@ -90,7 +90,7 @@ impl CapacityLimiter {
     ///
     /// As [`acquire`](Self::acquire).
     pub async fn acquire_on_behalf_of(&self, borrower: u64) -> Result<LimiterToken<'_>> {
-        self.refuse_second(borrower)?;
+        self.new_place(borrower)?;
         let token = self.acquire().await?;
         self.name(token, borrower)
     }
@@ -115,21 +115,22 @@ impl CapacityLimiter {
     ///
     /// [`Error::WouldBlock`]; `InvalidInput` if this borrower has a token.
     pub fn acquire_on_behalf_of_nowait(&self, borrower: u64) -> Result<LimiterToken<'_>> {
-        self.refuse_second(borrower)?;
+        self.new_place(borrower)?;
         self.name(self.acquire_nowait()?, borrower)
     }
 
-    fn refuse_second(&self, borrower: u64) -> Result<()> {
-        if self.borrowers.borrow().contains(&borrower) {
+    /// Returns the place of a new borrower among the others.
+    fn new_place(&self, borrower: u64) -> Result<usize> {
+        let Err(place) = self.borrowers.borrow().binary_search(&borrower) else {
             let message = format!("borrower {borrower} has one of its tokens already");
             return Err(Error::invalid("acquire from a capacity limiter", message));
-        }
-        Ok(())
+        };
+        Ok(place)
     }
 
     fn name<'a>(&'a self, mut token: LimiterToken<'a>, borrower: u64) -> Result<LimiterToken<'a>> {
-        self.refuse_second(borrower)?;
-        self.borrowers.borrow_mut().insert(borrower);
+        let place = self.new_place(borrower)?;
+        self.borrowers.borrow_mut().insert(place, borrower);
         token.borrower = Some(borrower);
         Ok(token)
     }
@@ -166,7 +167,7 @@ impl CapacityLimiter {
         CapacityLimiterStatistics {
             borrowed_tokens: permits.taken(),
             total_tokens: permits.total(),
-            borrowers: self.borrowers.borrow().iter().copied().collect(),
+            borrowers: self.borrowers.borrow().clone(),
             tasks_waiting: permits.waiting(),
         }
     }
@@ -195,7 +196,9 @@ impl<'a> LimiterToken<'a> {
 impl Drop for LimiterToken<'_> {
     fn drop(&mut self) {
         if let Some(borrower) = self.borrower {
-            self.limiter.borrowers.borrow_mut().remove(&borrower);
+            let mut borrowers = self.limiter.borrowers.borrow_mut();
+            borrowers.retain(|other| *other != borrower);
+            shrink(&mut *borrowers);
         }
         permits::give_back(&self.limiter.permits);
     }

@@ -91,7 +91,7 @@ impl<T> Lock<T> {
     #[doc(alias = "lock")]
     pub async fn acquire(&self) -> Result<LockGuard<'_, T>> {
         let taking = permits::take(&self.permits, Wait::new(&"a lock"));
-        #[cfg(debug_assertions)]
+        #[cfg(all(feature = "dump", debug_assertions))]
         let taking = super::self_wait::watched(&self.permits, taking);
         taking.await?;
         Ok(self.guard())

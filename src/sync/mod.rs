@@ -41,13 +41,14 @@
 
 mod condition;
 mod event;
+#[cfg(any(feature = "threads", feature = "extras"))]
 mod limiter;
 pub(crate) mod line;
 mod lock;
 mod permits;
 #[cfg(feature = "extras")]
 mod rate;
-#[cfg(debug_assertions)]
+#[cfg(all(feature = "dump", debug_assertions))]
 mod self_wait;
 mod semaphore;
 mod thread_event;
@@ -55,6 +56,7 @@ pub(crate) mod wait_queue;
 
 pub use condition::{Condition, ConditionStatistics};
 pub use event::{Event, EventStatistics};
+#[cfg(any(feature = "threads", feature = "extras"))]
 pub use limiter::{CapacityLimiter, CapacityLimiterStatistics, LimiterToken};
 pub use lock::{Lock, LockGuard, LockStatistics};
 #[cfg(feature = "extras")]

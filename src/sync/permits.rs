@@ -42,7 +42,7 @@ impl Permits {
     }
 
     /// Returns true if all are taken, and the running task took one last.
-    #[cfg(debug_assertions)]
+    #[cfg(all(feature = "dump", debug_assertions))]
     pub(super) fn is_held_here(&self) -> bool {
         let here = running();
         self.free() == 0 && here != TaskId::NONE && here == self.holder
@@ -52,6 +52,7 @@ impl Permits {
         self.total
     }
 
+    #[cfg(any(feature = "threads", feature = "extras"))]
     pub(super) fn taken(&self) -> usize {
         self.taken
     }

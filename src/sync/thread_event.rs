@@ -113,47 +113,32 @@ pub(crate) struct Place<'a> {
     key: Option<usize>,
 }
 
-impl ThreadEvent {
-    /// Stores the waker, at the place with this key or a new one, unless the event has happened.
-    pub(crate) fn is_set_or_take(&self, key: &mut Option<usize>, waker: &Waker) -> bool {
-        if self.is_set() {
+impl Place<'_> {
+    /// Stores the waker unless the event has happened.
+    pub(crate) fn is_set_or_take(&mut self, waker: &Waker) -> bool {
+        if self.event.is_set() {
             return true;
         }
         // Cloned and dropped without the lock: both may run the user's code.
         let mut waker = Some(waker.clone());
-        let mut waiters = self.0.waiters();
-        let is_set = self.is_set();
-        match *key {
+        let mut waiters = self.event.0.waiters();
+        let is_set = self.event.is_set();
+        match self.key {
             _ if is_set => {}
             Some(key) => waker = waker.map(|waker| mem::replace(&mut waiters[key], waker)),
-            None => *key = waker.take().map(|waker| waiters.insert(waker)),
+            None => self.key = waker.take().map(|waker| waiters.insert(waker)),
         }
         drop(waiters);
         drop(waker);
         is_set
     }
-
-    /// Gives up a place.
-    pub(crate) fn leave(&self, key: Option<usize>) {
-        let Some(key) = key else {
-            return;
-        };
-        // After `set` the list stays empty.
-        let waker = self.0.waiters().try_remove(key);
-        drop(waker);
-    }
-}
-
-impl Place<'_> {
-    /// Stores the waker unless the event has happened.
-    pub(crate) fn is_set_or_take(&mut self, waker: &Waker) -> bool {
-        self.event.is_set_or_take(&mut self.key, waker)
-    }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.event.leave(self.key);
+        // After `set` the list stays empty.
+        let waker = self.key.map(|key| self.event.0.waiters().try_remove(key));
+        drop(waker);
     }
 }
 

@@ -19,6 +19,7 @@ pub(crate) enum Found {
 }
 
 /// Returns the kind of file at a path, without following a link at its end.
+#[inline]
 pub(crate) fn kind_at(path: &Path) -> io::Result<Found> {
     match fs::symlink_metadata(path) {
         Ok(file) if file.file_type().is_socket() => Ok(Found::Socket),
@@ -29,12 +30,14 @@ pub(crate) fn kind_at(path: &Path) -> io::Result<Found> {
 }
 
 /// Sets the permission bits.
+#[inline]
 pub(crate) fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
 /// Limits the permission bits with which the socket's file is made. Only Linux copies them from the
 /// descriptor to the file; on other systems it has no effect.
+#[inline]
 pub(crate) fn limit_mode(fd: BorrowedFd<'_>, mode: u32) {
     #[allow(clippy::unnecessary_cast, reason = "16 bits wide on some systems")]
     let bits = (mode & 0o7777) as libc::mode_t;
@@ -56,6 +59,7 @@ pub(crate) fn read_at(file: &File, buf: &mut [u8], offset: u64) -> io::Result<us
 }
 
 /// Removes a file.
+#[inline]
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     fs::remove_file(path)
 }
@@ -73,6 +77,7 @@ impl FolderLock {
     ///
     /// `WouldBlock` while it is taken; an error of opening or locking if the folder may not be
     /// read, or its file system has no locks.
+    #[inline]
     pub(crate) fn take(path: &Path) -> io::Result<Self> {
         let folder = match path.parent() {
             Some(folder) if folder != Path::new("") => folder,
@@ -101,6 +106,7 @@ pub(crate) struct OwnFile {
 
 impl OwnFile {
     /// The file that is at `path` now.
+    #[inline]
     pub(crate) fn at(path: &Path) -> io::Result<Self> {
         // The process may change its folder before the file is removed.
         let path = std::path::absolute(path)?;
@@ -130,6 +136,7 @@ impl Drop for OwnFile {
     }
 }
 
+#[inline]
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
     let file = fs::symlink_metadata(path)?;
     Ok((file.dev(), file.ino()))

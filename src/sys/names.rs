@@ -14,6 +14,7 @@ use super::addr::Inet;
 ///
 /// `NotFound` if there is no such name, or it has no address; `ResourceBusy` if that is unknown
 /// now, and a later try may succeed.
+#[inline]
 pub(crate) fn look_up(name: &str) -> io::Result<Vec<SocketAddr>> {
     let name = CString::new(name)?;
     let hints = libc::addrinfo {
@@ -61,6 +62,7 @@ const NO_ADDRESS: [i32; 2] = match cfg!(target_os = "linux") {
 };
 
 /// Converts a number of getaddrinfo to an error.
+#[inline]
 fn error(number: i32) -> io::Error {
     use io::ErrorKind::{NotFound, OutOfMemory, ResourceBusy};
     let (kind, message) = match number {

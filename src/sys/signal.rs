@@ -11,15 +11,6 @@
 //! The bit is set before the byte is written, and checked after the last byte was read: a signal in
 //! between leaves a byte, so no wait begins while a bit is set without a byte.
 //!
-//! # State shared with the handler
-//!
-//! The handler may run at any moment on any thread, so it takes no lock and allocates nothing: it
-//! uses the atomics of [`SEATS`], [`MET`], [`PREVIOUS`] and [`OWNER`], and calls `getpid`, `write`,
-//! and in the worst case `sigaction` and `raise`, all of which are allowed there
-//! (signal-safety(7)). It restores `errno`. A seat's descriptor is closed only after all handlers
-//! that may have read its number have left (`visitors`): none ever writes to a number that was
-//! reused.
-//!
 //! # State that is preserved
 //!
 //! A signal gets our handler when its first seat is taken, and its former action when the last seat
@@ -33,28 +24,25 @@
 //!
 //! A child process inherits handlers until it calls exec, and the descriptors with them. In a child
 //! the handler acts as if it were not installed: the parent is not notified.
-//!
-//! Long because the state that the handler shares has to be seen in one place.
+
+mod handler;
 
 use std::io;
-use std::mem::{transmute, zeroed};
+use std::mem::zeroed;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::ptr;
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-#[cfg(any(target_os = "android", target_os = "netbsd", target_os = "openbsd"))]
-use libc::__errno as errno;
-#[cfg(any(target_os = "linux", target_os = "dragonfly"))]
-use libc::__errno_location as errno;
-#[cfg(any(target_vendor = "apple", target_os = "freebsd"))]
-use libc::__error as errno;
-use libc::{c_int, c_void, siginfo_t};
+use libc::c_int;
 
 use super::check;
 use super::socket::recv;
+use handler::{
+    LAST, NUMBERS, OWNER, PREVIOUS, ROOM, SEATS, SEATS_USED, bit, is_ours, met, ours, process,
+};
 
 /// The numbers of the signals that have a name above.
 pub(crate) mod number {
@@ -63,88 +51,6 @@ pub(crate) mod number {
         SIGUSR2, SIGWINCH,
     };
 }
-
-/// The highest number: a set of signals is 64 bits.
-const LAST: c_int = 64;
-/// The largest number of receivers in a process at a time.
-const ROOM: usize = 1024;
-/// One entry for each signal's number.
-const NUMBERS: usize = LAST as usize + 1;
-
-/// One receiver, in the form for the handler.
-struct Seat {
-    /// The descriptor to write to, plus 1; 0 if the seat is free.
-    bell: AtomicI32,
-    /// The wanted signals, one bit each; and those that have come.
-    wanted: AtomicU64,
-    pending: AtomicU64,
-    /// The number of handlers that may have read the number of the bell.
-    visitors: AtomicU32,
-}
-
-impl Seat {
-    const fn new() -> Self {
-        Self {
-            bell: AtomicI32::new(0),
-            wanted: AtomicU64::new(0),
-            pending: AtomicU64::new(0),
-            visitors: AtomicU32::new(0),
-        }
-    }
-
-    /// Called by the handler: records a signal.
-    fn note(&self, bit: u64) {
-        // Together with `rise`, in one order for all: either that sees the visitor, or the visitor
-        // sees that the seat is free.
-        self.visitors.fetch_add(1, SeqCst);
-        let bell = self.bell.load(SeqCst) - 1;
-        if bell >= 0 && self.wanted.load(Relaxed) & bit != 0 {
-            self.pending.fetch_or(bit, SeqCst);
-            let byte = 1_u8;
-            // A full bell is as good: its receiver has not read it empty yet.
-            // SAFETY: the byte is valid for the length of the call; the descriptor is open, since
-            // it is closed only when no visitor is left.
-            unsafe { libc::write(bell, (&raw const byte).cast(), 1) };
-        }
-        self.visitors.fetch_sub(1, SeqCst);
-    }
-
-    /// Frees the seat; afterwards no handler uses the bell.
-    fn rise(&self) {
-        self.bell.store(0, SeqCst);
-        while self.visitors.load(SeqCst) != 0 {
-            std::thread::yield_now();
-        }
-    }
-}
-
-/// The action of a signal before ours.
-struct Previous {
-    /// The address in the system's form.
-    address: usize,
-    /// SA_SIGINFO; and SA_RESETHAND: it is called for one signal, and then replaced by the default.
-    flags: c_int,
-    call: Call,
-}
-
-#[derive(Clone, Copy)]
-enum Call {
-    Default,
-    Nothing,
-    Plain(extern "C" fn(c_int)),
-    Informed(Handler),
-}
-
-static SEATS: [Seat; ROOM] = [const { Seat::new() }; ROOM];
-/// Seats from this number on were never taken.
-static SEATS_USED: AtomicUsize = AtomicUsize::new(0);
-/// Each handler that was replaced, stored once and never changed, so that our handler reads it
-/// consistently. The first entry is that of [`Call::Default`].
-static MET: [OnceLock<Previous>; 256] = [const { OnceLock::new() }; 256];
-/// The entries of the handlers that ours has replaced.
-static PREVIOUS: [AtomicUsize; NUMBERS] = [const { AtomicUsize::new(0) }; NUMBERS];
-/// The process that these signals belong to; 0 while no seat is taken.
-static OWNER: AtomicU32 = AtomicU32::new(0);
 
 /// State that only taking and giving back seats uses.
 struct Table {
@@ -342,17 +248,8 @@ fn table() -> MutexGuard<'static, Table> {
     TABLE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn bit(signal: c_int) -> u64 {
-    1 << (signal - 1)
-}
-
 fn index(signal: c_int) -> usize {
     usize::try_from(signal).expect("1 to 64")
-}
-
-fn process() -> u32 {
-    // Calls only getpid.
-    std::process::id()
 }
 
 /// Returns the action of a signal; sets a new one if it is given.
@@ -368,110 +265,8 @@ fn action(signal: c_int, new: Option<&libc::sigaction>) -> io::Result<libc::siga
     }
 }
 
-/// Returns the entry of a former action, which is added if it is new.
-fn met(before: &libc::sigaction) -> io::Result<usize> {
-    let address = before.sa_sigaction;
-    let flags = before.sa_flags & (libc::SA_SIGINFO | libc::SA_RESETHAND);
-    let call = match address {
-        libc::SIG_DFL => return Ok(0),
-        libc::SIG_IGN => Call::Nothing,
-        // SAFETY: the code that installed it has stated by the flag that it is a handler with
-        // three arguments, or with one. It exposed the address when it gave it to the system as a
-        // number; and it is not null, which is SIG_DFL.
-        _ => unsafe {
-            let function = ptr::with_exposed_provenance::<()>(address);
-            match flags & libc::SA_SIGINFO {
-                0 => Call::Plain(transmute::<*const (), extern "C" fn(c_int)>(function)),
-                _ => Call::Informed(transmute::<*const (), Handler>(function)),
-            }
-        },
-    };
-    let is_it = |place: &OnceLock<Previous>| {
-        let previous = || Previous {
-            address,
-            flags,
-            call,
-        };
-        let met = place.get_or_init(previous);
-        met.address == address && met.flags == flags
-    };
-    let place = MET[1..].iter().position(is_it).map(|place| place + 1);
-    place.ok_or_else(|| io::Error::other("the signals had too many different handlers before"))
-}
-
-/// Makes the action with our handler that replaces `before`.
-fn ours(before: &libc::sigaction) -> libc::sigaction {
-    let kept = libc::SA_NOCLDSTOP | libc::SA_NOCLDWAIT | libc::SA_NODEFER;
-    let mut ours = *before;
-    ours.sa_sigaction = address(on_signal);
-    // RESTART: system calls of other code must not fail because of it. ONSTACK: code of other
-    // languages may run on stacks without room for a handler.
-    ours.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
-    ours.sa_flags |= before.sa_flags & kept;
-    ours
-}
-
-fn is_ours(action: &libc::sigaction) -> bool {
-    action.sa_sigaction == address(on_signal)
-}
-
 fn is_function(action: &libc::sigaction) -> bool {
     ![libc::SIG_DFL, libc::SIG_IGN].contains(&action.sa_sigaction)
-}
-
-type Handler = extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
-
-fn address(handler: Handler) -> usize {
-    handler as usize
-}
-
-/// The handler. The head of this file lists the calls that it may make.
-extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
-    let error = io::Error::last_os_error();
-    let (number, owner) = (index_in_handler(signal), OWNER.load(SeqCst));
-    let is_child = owner != 0 && owner != process();
-    if !is_child {
-        let seats = SEATS.iter().take(SEATS_USED.load(SeqCst));
-        seats.for_each(|seat| seat.note(bit(signal)));
-    }
-    match previous(number) {
-        Call::Nothing => {}
-        Call::Default if is_child => by_default(signal),
-        Call::Default => {}
-        Call::Plain(function) => function(signal),
-        Call::Informed(function) => function(signal, info, context),
-    }
-    // SAFETY: the place is the thread's own.
-    unsafe { *errno() = error.raw_os_error().unwrap_or(0) };
-}
-
-/// Returns the former handler to call. A handler to be called once is returned for one signal only.
-fn previous(number: usize) -> Call {
-    let place = PREVIOUS[number].load(SeqCst);
-    let Some(previous) = MET[place].get() else {
-        return Call::Default;
-    };
-    let is_once = previous.flags & libc::SA_RESETHAND != 0;
-    let taken = || PREVIOUS[number].compare_exchange(place, 0, SeqCst, SeqCst);
-    match is_once && taken().is_err() {
-        true => Call::Default,
-        false => previous.call,
-    }
-}
-
-/// An installed signal has a number from 1 to 64; nothing in a handler may panic.
-fn index_in_handler(signal: c_int) -> usize {
-    usize::try_from(signal).unwrap_or(0).min(NUMBERS - 1)
-}
-
-/// Restores the default action and raises the signal again, which takes effect at the return.
-fn by_default(signal: c_int) {
-    // SAFETY: both may be called in a handler; a sigaction is valid as zeros, which mean SIG_DFL.
-    unsafe {
-        let action: libc::sigaction = zeroed();
-        libc::sigaction(signal, &raw const action, ptr::null_mut());
-        libc::raise(signal);
-    }
 }
 
 /// Unblocks signals on this thread that were blocked, perhaps since the process began.

@@ -106,6 +106,7 @@ impl Pool {
     }
 
     /// Locks the state. The first call in a forked process starts with an empty one.
+    #[inline]
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics under the lock; if memory runs out the process aborts.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -119,6 +120,7 @@ impl Pool {
     }
 
     /// Adds a job. If it cannot be run it is refused, perhaps before this returns.
+    #[inline]
     pub(super) fn submit(&'static self, mut work: Box<dyn Work>, lane: Lane) -> Ticket {
         let mut state = self.lock();
         let number = state.tickets;
@@ -143,6 +145,7 @@ impl Pool {
     }
 
     /// Returns a job that has not started, and then never will; `None` if it has.
+    #[inline]
     pub(super) fn withdraw(&'static self, ticket: Ticket) -> Option<Box<dyn Work>> {
         let Ticket { number, lane } = ticket;
         let mut state = self.lock();
@@ -155,6 +158,7 @@ impl Pool {
     }
 
     /// Withdraws or abandons a job that no task waits for any more.
+    #[inline]
     pub(super) fn leave(&'static self, ticket: Ticket) {
         let withdrawn = self.withdraw(ticket);
         let mut state = self.lock();
@@ -169,6 +173,7 @@ impl Pool {
     }
 
     /// Makes a thread come for each ready job.
+    #[inline]
     fn send_threads(&'static self, mut state: MutexGuard<'_, State>) {
         while state.coming < state.ready.len() {
             state.coming += 1;
@@ -194,6 +199,7 @@ impl Pool {
     }
 
     /// The main loop of a thread.
+    #[inline]
     fn work(&'static self) {
         let seat = Arc::new(Condvar::new());
         let mut state = self.lock();
@@ -216,6 +222,7 @@ impl Pool {
         }
     }
 
+    #[inline]
     fn run(
         &'static self,
         number: u64,
@@ -260,11 +267,13 @@ impl State {
         }
     }
 
+    #[inline]
     fn line(&mut self, lane: Lane) -> &mut Line {
         self.lines.get_or_default(lane)
     }
 
     /// Makes jobs of the lane ready as far as its bounds allow.
+    #[inline]
     fn advance(&mut self, lane: Lane) {
         let (bounds, line) = (lane.bounds(), self.lines.get_or_default(lane));
         while line.wanted < bounds.wanted && line.started < bounds.running {
@@ -278,6 +287,7 @@ impl State {
     }
 
     /// A ready or a running job has ended or left: the next waiting one takes its place.
+    #[inline]
     fn ended(&mut self, lane: Lane, wanted: bool) {
         let line = self.line(lane);
         line.started -= 1;
@@ -285,12 +295,14 @@ impl State {
         self.advance(lane);
     }
 
+    #[inline]
     fn seat_of(&self, seat: &Arc<Condvar>) -> Option<usize> {
         self.idle.iter().position(|other| Arc::ptr_eq(other, seat))
     }
 }
 
 /// Refuses the jobs that must not wait, because a thread could not be started.
+#[inline]
 fn go_without(mut state: MutexGuard<'_, State>, cause: &io::Error) {
     state.coming -= 1;
     state.threads -= 1;

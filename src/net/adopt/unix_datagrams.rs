@@ -3,7 +3,8 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net as unix;
 
-use super::{Leaves, UDP_SOCKET, Wanted, conversions, give_away, give_away_blocking, shared};
+use super::wanted::{UDP_SOCKET, Wanted};
+use super::{Leaves, conversions, give_away, give_away_blocking, shared};
 use crate::error::{Error, Result};
 use crate::net::unix_datagram::{ConnectedUnixDatagramSocket, UnixDatagramSocket};
 use crate::sys;
