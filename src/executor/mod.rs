@@ -22,8 +22,9 @@ mod survey;
 mod task_set;
 pub(crate) mod waker;
 
-/// The locks of `remote.rs`; the model checker replaces them.
+/// The types of `remote.rs` that threads share; the model checker replaces them.
 mod sync {
+    pub(crate) use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
     pub(crate) use std::sync::{Arc, Mutex};
 }
 
@@ -248,11 +249,6 @@ impl Executor {
             .is_none_or(|slot| slot.member == task_set::BODY)
     }
 
-    /// Returns the scopes of the running task.
-    pub(crate) fn base(&self) -> Option<Base> {
-        self.base_of(self.task.get())
-    }
-
     /// Returns the scopes of a task; `None` if it is not of this executor, or gone.
     pub(crate) fn base_of(&self, task: TaskId) -> Option<Base> {
         self.slots().base(task)
@@ -278,11 +274,6 @@ impl Executor {
     #[must_use = "the waker has to be called"]
     pub(crate) fn wake_set(&self, set: SetKey) -> (Option<Waker>, u32) {
         self.slots().wake_set(set)
-    }
-
-    /// Returns the number of those that were polled for the first time since the last call.
-    pub(crate) fn take_first_polls(&self, set: SetKey) -> u32 {
-        self.slots().take_first_polls(set)
     }
 
     /// Returns true if tasks with their own scope have ended.

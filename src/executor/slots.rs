@@ -85,10 +85,6 @@ pub(super) struct Set {
     len: u32,
     /// All its tasks have to be listed by the next poll.
     all: bool,
-    /// The number of polls until each of those has been polled once, and that number at the last
-    /// call of `take_first_polls`.
-    unpolled: u32,
-    unpolled_before: u32,
     /// The scope that its tasks are in.
     scope: u64,
     parent: Parent,
@@ -182,8 +178,6 @@ impl Slots {
             notified: false,
             len: 0,
             all: false,
-            unpolled: 0,
-            unpolled_before: 0,
             scope: 0,
             parent,
             owner: TaskId::NONE,
@@ -352,20 +346,8 @@ impl Slots {
         set.all = true;
         // The parent is woken in any case: a poll in progress may be past its beginning.
         set.notified = true;
-        (set.unpolled, set.unpolled_before) = (set.len, set.len);
         let tasks = set.len;
         (self.notify_parent(key.index), tasks)
-    }
-
-    /// Returns the number of tasks of a set that were polled for the first time since all were
-    /// marked, and since the last call. A task that is polled twice comes after all that were
-    /// listed, so it counts only when they have been polled.
-    pub(crate) fn take_first_polls(&mut self, key: SetKey) -> u32 {
-        let Some(set) = self.set(key) else {
-            return 0;
-        };
-        let before = std::mem::replace(&mut set.unpolled_before, set.unpolled);
-        before - set.unpolled
     }
 
     #[inline]
@@ -479,7 +461,6 @@ impl Slots {
         if slot.next == NIL {
             set.last = NIL;
         }
-        set.unpolled = set.unpolled.saturating_sub(1);
         Some(Woken {
             id: TaskId::new(self.runtime, slot.generation, index),
             member: slot.member,

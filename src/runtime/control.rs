@@ -38,11 +38,6 @@ impl Control {
         self.caught.get()
     }
 
-    /// Something ended because of it.
-    pub(super) fn catch(&self) {
-        self.caught.set(true);
-    }
-
     /// Called at the deadline.
     pub(super) fn time_is_over(&self) {
         self.cancelled.set(true);
@@ -83,50 +78,38 @@ impl Control {
         wake_list(wakers);
     }
 
-    /// Called when a run is polled with `waker`. `place` is its present place, if any; returns the
-    /// place that it has from now on. There may be a run for each of thousands of connections, so
-    /// it is never searched for.
-    fn wait(&self, place: Option<usize>, serial: u64, key: ScopeKey, waker: &Waker) -> usize {
+    /// Called when a run is polled. There may be a run for each of thousands of connections, so it
+    /// is never searched for.
+    pub(super) fn wait(&self, owned: &mut Applied, serial: u64, key: ScopeKey, waker: &Waker) {
         let same = |run: &Run| run.key == key && run.serial == serial && run.waker.will_wake(waker);
-        let known = place.filter(|place| self.runs.borrow().get(*place).is_some_and(same));
-        if let Some(place) = known {
-            return place;
+        let place = owned.place;
+        if place.is_some_and(|place| self.runs.borrow().get(place).is_some_and(same)) {
+            return;
         }
         let new = Run {
             serial,
             key,
             waker: waker.clone(),
         };
+        let mut runs = self.runs.borrow_mut();
         let Some(place) = place else {
-            return self.runs.borrow_mut().insert(new);
+            owned.place = Some(runs.insert(new));
+            return;
         };
-        let old = mem::replace(&mut self.runs.borrow_mut()[place], new);
+        let old = mem::replace(&mut runs[place], new);
+        drop(runs);
         drop(old);
-        place
     }
 
-    fn leave(&self, place: usize) {
-        let gone = self.runs.borrow_mut().remove(place);
-        drop(gone);
-    }
-}
-
-/// The connection of a run to the control that may cancel it.
-#[derive(Debug)]
-pub(crate) struct Owned<'a> {
-    control: &'a Control,
-    /// Its place among the runs, once polled.
-    place: Option<usize>,
-    /// The deadline of the control that is applied.
-    applied: Option<Instant>,
-}
-
-impl<'a> Owned<'a> {
-    pub(crate) fn by(control: &'a Control) -> Self {
-        Self {
-            control,
-            place: None,
-            applied: None,
+    /// Called when a run has ended, or continues with another key; `caught` if something in it
+    /// ended because of it.
+    pub(super) fn leave(&self, owned: &mut Applied, caught: bool) {
+        if caught {
+            self.caught.set(true);
+        }
+        if let Some(place) = owned.place.take() {
+            let gone = self.runs.borrow_mut().remove(place);
+            drop(gone);
         }
     }
 }
@@ -137,26 +120,11 @@ pub(crate) trait Owner {
     /// The run is a shield, not a scope that may be cancelled.
     const SHIELDS: bool = false;
 
-    fn control(&self) -> Option<&Control> {
+    /// Returns the control of a run that has one, and the run's state of it.
+    #[inline]
+    fn control(&mut self) -> Option<(&Control, &mut Applied)> {
         None
     }
-
-    /// Returns the deadline that the owner has set, which applies from now on; `None` without an
-    /// owner.
-    fn deadline(&mut self) -> Option<Nanos> {
-        None
-    }
-
-    /// The same if it differs from the applied one.
-    fn moved_deadline(&mut self) -> Option<Nanos> {
-        None
-    }
-
-    /// Called when the run is polled, with its key and waker.
-    fn wait(&mut self, _serial: u64, _key: ScopeKey, _waker: &Waker) {}
-
-    /// Called when the run has ended, or continues with another key.
-    fn leave(&mut self) {}
 }
 
 /// The owner of a run that cannot be cancelled.
@@ -173,31 +141,49 @@ impl Owner for Shield {
     const SHIELDS: bool = true;
 }
 
+/// The connection of a run to the control that may cancel it.
+#[derive(Debug)]
+pub(crate) struct Owned<'a> {
+    control: &'a Control,
+    applied: Applied,
+}
+
+/// The part of a control that a run has applied.
+#[derive(Debug, Default)]
+pub(crate) struct Applied {
+    /// Its place among the runs, once polled.
+    place: Option<usize>,
+    /// The deadline of the control that is applied.
+    deadline: Option<Instant>,
+}
+
+impl Applied {
+    /// Returns the deadline of a run that begins.
+    pub(super) fn begin(&mut self, control: &Control) -> Nanos {
+        self.deadline = control.deadline();
+        self.deadline.map_or(NEVER, clock::at)
+    }
+
+    /// Returns the deadline if it was moved.
+    #[inline]
+    pub(super) fn moved(&mut self, control: &Control) -> Option<Nanos> {
+        (control.deadline() != self.deadline).then(|| self.begin(control))
+    }
+}
+
+impl<'a> Owned<'a> {
+    pub(crate) fn by(control: &'a Control) -> Self {
+        Self {
+            control,
+            applied: Applied::default(),
+        }
+    }
+}
+
 impl Owner for Owned<'_> {
-    fn control(&self) -> Option<&Control> {
-        Some(self.control)
-    }
-
-    fn deadline(&mut self) -> Option<Nanos> {
-        self.applied = self.control.deadline();
-        Some(self.applied.map_or(NEVER, clock::at))
-    }
-
-    fn moved_deadline(&mut self) -> Option<Nanos> {
-        if self.control.deadline() == self.applied {
-            return None;
-        }
-        self.deadline()
-    }
-
-    fn wait(&mut self, serial: u64, key: ScopeKey, waker: &Waker) {
-        self.place = Some(self.control.wait(self.place, serial, key, waker));
-    }
-
-    fn leave(&mut self) {
-        if let Some(place) = self.place.take() {
-            self.control.leave(place);
-        }
+    #[inline]
+    fn control(&mut self) -> Option<(&Control, &mut Applied)> {
+        Some((self.control, &mut self.applied))
     }
 }
 

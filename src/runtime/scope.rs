@@ -19,11 +19,12 @@
 use std::task::{Context, Waker};
 
 use super::context::Core;
-use super::scopes::{Kind, Limit, Next, ScopeKey, WaiterKey};
+use super::scopes::{Kind, Next, ScopeKey};
 use crate::error::Error;
 use crate::executor::{Base, Running, SetKey, TaskId, drop_each, wake_list};
-use crate::sys::clock::{self, NEVER, Nanos};
+use crate::sys::clock::{self, Nanos};
 
+/// Entering, moving and leaving.
 impl Core {
     /// Returns the scope of the running code; 0 for none.
     #[inline]
@@ -37,18 +38,24 @@ impl Core {
         self.executor.run(self.executor.task(), scope)
     }
 
+    /// Adds a node inside the current scope.
+    #[inline]
+    pub(super) fn enter_scope(&self, kind: Kind) -> ScopeKey {
+        let (task, around) = (self.executor.task(), self.scope());
+        self.scopes().enter(task, around, kind)
+    }
+
     /// Gives the running task a node of its own if it has none, so that a cancel of the task alone
     /// reaches the nodes below; returns the current scope, which is inside it.
     fn enter_task(&self) -> ScopeKey {
-        let scope = self.scope();
-        let Some(Base { own, set: above }) = self.executor.base() else {
+        let (id, scope) = (self.executor.task(), self.scope());
+        let Some(Base { own, set: above }) = self.executor.base_of(id) else {
             return scope;
         };
-        let mut task = own;
-        if own == 0 {
-            task = self.scopes().enter(above, Kind::Task, Limit::At(NEVER));
-            self.executor.set_task_scope(self.executor.task(), task);
-        }
+        let task = match own {
+            0 => self.add_task(id, above),
+            own => own,
+        };
         // A task that got its node inside a scope, which has ended, continues in the group's until
         // the end of its poll.
         if scope == above {
@@ -59,131 +66,122 @@ impl Core {
         scope
     }
 
-    /// Adds a shield inside the current scope; returns it and its end.
-    pub(super) fn enter_shield(&self, until: Nanos, now: Nanos) -> (ScopeKey, Nanos) {
-        let parent = self.enter_task();
-        self.scopes().enter_shield(parent, until, now)
+    fn add_task(&self, task: TaskId, above: ScopeKey) -> ScopeKey {
+        let own = self.scopes().enter(task, above, Kind::Task);
+        self.executor.set_task_scope(task, own);
+        own
     }
 
-    /// Called when a group with its set is polled: makes its scope, or moves it to the present
-    /// place.
-    pub(crate) fn group_scope(&self, key: ScopeKey, set: SetKey) -> ScopeKey {
-        if key != 0 {
-            self.move_scope(key);
-            return key;
-        }
-        let parent = self.enter_task();
-        let mut scopes = self.scopes();
-        let key = scopes.enter(parent, Kind::Group(set), Limit::At(NEVER));
-        scopes.link(key);
+    /// Adds a shield inside the current scope; returns it and its end.
+    pub(super) fn enter_shield(&self, until: Nanos, now: Nanos) -> (ScopeKey, Nanos) {
+        let (task, parent) = (self.executor.task(), self.enter_task());
+        self.scopes().enter_shield(task, parent, until, now)
+    }
+
+    /// Adds the scope of a group, which is polled for the first time here.
+    pub(crate) fn enter_group(&self, set: SetKey) -> ScopeKey {
+        self.enter_task();
+        let key = self.enter_scope(Kind::Group(set));
         self.executor.set_scope(set, key);
         key
+    }
+
+    /// Registers an operation that waits with a foreign waker, which a cancel has to call.
+    pub(super) fn enlist(&self, key: ScopeKey, waker: &Waker) -> ScopeKey {
+        if self.scope() == 0 && self.executor.is_body() {
+            // No scope around the main future can be cancelled.
+            return 0;
+        }
+        let scope = self.enter_task();
+        if self.scopes().is_enlisted(key, scope, waker) {
+            return key;
+        }
+        self.delist(key);
+        let clone = waker.clone();
+        self.scopes().enlist(scope, clone)
+    }
+
+    pub(super) fn delist(&self, key: ScopeKey) {
+        let waker = self.scopes().delist(key);
+        drop(waker);
     }
 
     /// Moves a scope to the place of the running task; if it is cancelled there, notifies all in
     /// it.
     #[inline]
-    pub(super) fn move_scope(&self, key: ScopeKey) {
-        let (around, task) = (self.scope(), self.executor.task());
+    pub(crate) fn move_scope(&self, key: ScopeKey) {
+        let (task, around) = (self.executor.task(), self.scope());
         let moved = self.scopes().moved(key, around, task);
         if moved {
-            self.tell_moved(key);
+            self.notify_moved(key);
         }
     }
 
     #[cold]
-    fn tell_moved(&self, key: ScopeKey) {
+    fn notify_moved(&self, key: ScopeKey) {
         self.end_waits();
         if self.has_cancels() && self.outermost(key).is_some() {
-            self.scopes().tell_above(key);
+            self.scopes().note_progress(key);
             self.wake_below(key);
         }
     }
 
-    /// Ends a run; returns true if something in it ended because of it.
-    #[inline]
-    pub(super) fn leave_run(&self, key: ScopeKey) -> bool {
-        let alone = self.scopes().leave_alone(key);
-        !alone && self.leave_scope(key)
-    }
-
     /// Ends a scope; returns true if something in it ended because of it.
+    #[inline]
     pub(crate) fn leave_scope(&self, key: ScopeKey) -> bool {
-        let mut wakers = Vec::new();
-        let caught = self.take_scope(key, &mut wakers);
-        drop_each(wakers);
-        caught
-    }
-
-    /// Ends the protection of a shield.
-    pub(super) fn end_shield(&self, key: ScopeKey) {
-        self.scopes().end_shield(key);
-        self.end_waits();
-    }
-
-    /// Wakes the cancelled scopes that have lost their last shield, also if it was moved out of
-    /// them or dropped outside of them, where no wake reaches them.
-    fn end_waits(&self) {
-        let timers = self.scopes().take_unheld();
-        let mut wakers = Vec::new();
-        for timer in timers {
-            if let Some(waker) = self.reactor().timers.cancel(timer) {
-                wakers.push(waker);
-            }
-        }
-        wake_list(wakers);
-    }
-
-    fn take_scope(&self, key: ScopeKey, wakers: &mut Vec<Waker>) -> bool {
-        let left = self.scopes().leave(key, wakers);
-        if left.cancelled {
-            self.remove_cancel();
-        }
-        if left.timer != 0 {
-            wakers.extend(self.reactor().timers.cancel(left.timer));
-        }
-        self.end_waits();
-        left.caught
+        let alone = self.scopes().leave_alone(key);
+        !alone && self.leave_scopes(&[key])
     }
 
     /// Removes the scopes of tasks that have ended.
+    #[inline]
     pub(super) fn forget_scopes(&self) {
-        if !self.executor.has_retired() {
-            return;
+        if self.executor.has_retired() {
+            self.leave_scopes(&self.executor.take_retired());
         }
-        let mut wakers = Vec::new();
-        for key in self.executor.take_retired() {
-            self.take_scope(key, &mut wakers);
-        }
-        drop_each(wakers);
     }
 
+    fn leave_scopes(&self, keys: &[ScopeKey]) -> bool {
+        let (mut wakers, mut caught) = (Vec::new(), false);
+        for key in keys {
+            let left = self.scopes().leave(*key, &mut wakers);
+            if left.cancelled {
+                self.remove_cancel();
+            }
+            wakers.extend(self.reactor().timers.cancel(left.timer));
+            caught |= left.caught;
+        }
+        self.end_waits();
+        drop_each(wakers);
+        caught
+    }
+}
+
+/// Cancelling.
+impl Core {
     /// Cancels a scope: wakes everything in it. No effect if it is already cancelled.
     pub(crate) fn cancel_scope(&self, key: ScopeKey) {
         if self.scopes().cancel(key, clock::now()) {
             self.add_cancel();
-            self.wake_below(key);
+            let tasks = self.wake_below(key);
+            self.scopes().expect(key, tasks);
         }
     }
 
-    pub(super) fn wake_below(&self, key: ScopeKey) {
+    /// Wakes everything in a scope; returns the number of its groups' tasks.
+    fn wake_below(&self, key: ScopeKey) -> u32 {
         let reached = self.scopes().reach(key, clock::now());
-        let mut foreign = reached.wakers;
+        let (mut foreign, mut tasks) = (reached.wakers, 0);
         for task in reached.tasks {
-            if let Some(waker) = self.executor.list(task) {
-                foreign.push(waker);
-            }
+            foreign.extend(self.executor.list(task));
         }
-        let mut listed = 0;
         for set in reached.sets {
-            let (waker, tasks) = self.executor.wake_set(set);
-            if let Some(waker) = waker {
-                foreign.push(waker);
-            }
-            listed += tasks;
+            let (waker, len) = self.executor.wake_set(set);
+            foreign.extend(waker);
+            tasks += len;
         }
-        self.scopes().expect(key, listed);
         wake_list(foreign);
+        tasks
     }
 
     /// Cancels one task, if it is of this runtime; returns its scope.
@@ -191,16 +189,17 @@ impl Core {
         let Some(base) = self.executor.base_of(task) else {
             return 0;
         };
-        if base.own == 0 && task == self.executor.task() {
-            self.enter_task();
-        } else if base.own == 0 {
+        let own = match base.own {
+            0 if task == self.executor.task() => {
+                self.enter_task();
+                self.executor.base_of(task).map_or(0, |base| base.own)
+            }
             // Scopes that are already in it are moved into the new one when they are polled next.
-            let own = self.scopes().enter(base.set, Kind::Task, Limit::At(NEVER));
-            self.executor.set_task_scope(task, own);
-        }
-        let scope = self.executor.scope_of(task);
-        self.cancel_scope(scope);
-        scope
+            0 => self.add_task(task, base.set),
+            own => own,
+        };
+        self.cancel_scope(own);
+        own
     }
 
     pub(super) fn outermost(&self, from: ScopeKey) -> Option<ScopeKey> {
@@ -222,7 +221,6 @@ impl Core {
         self.has_cancels() && self.scopes().was_notified(key)
     }
 
-    #[inline]
     pub(crate) fn is_cancelled(&self, key: ScopeKey) -> bool {
         self.has_cancels() && self.scopes().is_cancelled(key)
     }
@@ -238,51 +236,26 @@ impl Core {
         Some(Error::Cancelled)
     }
 
-    /// Registers an operation that waits with a foreign waker, which a cancel has to call.
-    pub(super) fn enlist(&self, key: WaiterKey, waker: &Waker) -> WaiterKey {
-        if self.scope() == 0 && self.executor.is_body() {
-            // No scope around the main future can be cancelled.
-            return 0;
-        }
-        let scope = self.enter_task();
-        if self.scopes().is_enlisted(key, scope, waker) {
-            return key;
-        }
-        self.delist(key);
-        let clone = waker.clone();
-        self.scopes().enlist(scope, clone)
-    }
-
-    pub(super) fn delist(&self, key: WaiterKey) {
-        let waker = self.scopes().delist(key);
-        drop(waker);
-    }
-
-    /// Called before the body of a scope is polled; returns true if the scope is cancelled.
+    /// Called before the body of a scope is polled.
     #[inline]
-    pub(crate) fn begin(&self, key: ScopeKey) -> bool {
-        self.has_cancels() && self.scopes().begin(key)
-    }
-
-    /// Records the first polls in a group that is pending, for cancelled scopes around it.
-    pub(crate) fn group_was_polled(&self, group: ScopeKey) {
+    pub(crate) fn begin(&self, key: ScopeKey) {
         if self.has_cancels() {
-            let set = self.scopes().set_of(group);
-            let tasks = set.map_or(0, |set| self.executor.take_first_polls(set));
-            self.scopes().polled_first(group, tasks);
+            self.scopes().begin(key);
         }
     }
 
-    /// Called after the body of a cancelled scope was polled and is pending; `before` if it was
-    /// already cancelled when that poll began. Returns true if the body has to be dropped now.
-    /// Otherwise it is polled again after a change.
-    pub(crate) fn is_over(&self, key: ScopeKey, before: bool, cx: &Context<'_>) -> bool {
-        let next = match before {
-            true => self.scopes().after_poll(key, clock::now(), self.is_spent()),
-            // The cancel came in the middle of the poll, after parts of it were pending.
-            false => Next::Again,
-        };
+    /// Called after the body of a scope was polled and is pending. Returns true if the scope is
+    /// cancelled, and the body has to be dropped now. Otherwise it is polled again after a change.
+    #[inline]
+    pub(crate) fn is_over(&self, key: ScopeKey, cx: &Context<'_>) -> bool {
+        self.has_cancels() && self.ends_body(key, cx)
+    }
+
+    #[cold]
+    fn ends_body(&self, key: ScopeKey, cx: &Context<'_>) -> bool {
+        let next = self.scopes().after_poll(key, clock::now, self.is_spent());
         match next {
+            Next::Nothing => {}
             Next::Wait(until) => self.wake_at(key, until, cx),
             Next::Again => cx.waker().wake_by_ref(),
             Next::Over => {
@@ -293,25 +266,45 @@ impl Core {
         }
         next == Next::Over
     }
+}
+
+/// Time: shields and deadlines.
+impl Core {
+    /// Ends the protection of a shield, and wakes everything in it that is cancelled.
+    pub(super) fn end_shield(&self, key: ScopeKey) {
+        self.scopes().end_shield(key);
+        self.end_waits();
+        if self.has_cancels() && self.outermost(key).is_some() {
+            self.wake_below(key);
+        }
+    }
 
     fn wake_at(&self, key: ScopeKey, until: Nanos, cx: &Context<'_>) {
         let waker = cx.waker().clone();
         let timer = self.reactor().timers.insert(until, waker);
-        let old = self.scopes().replace_timer(key, timer);
+        let old = self.scopes().set_timer(key, timer);
         let old = self.reactor().timers.cancel(old);
         drop(old);
+    }
+
+    /// Wakes the cancelled scopes that have lost their last shield, also if it was moved out of
+    /// them or dropped outside of them, where no wake reaches them.
+    fn end_waits(&self) {
+        let timers = self.scopes().take_unheld();
+        let cancel = |timer| self.reactor().timers.cancel(timer);
+        wake_list(timers.into_iter().filter_map(cancel).collect());
+    }
+
+    /// Returns the earliest deadline that applies here; `NEVER` if there is none.
+    pub(crate) fn effective_deadline(&self) -> Nanos {
+        let now = clock::now();
+        let scope = self.scope();
+        self.scopes().effective_deadline(scope, now)
     }
 
     /// The number of nodes that walks have visited so far.
     #[cfg(test)]
     pub(crate) fn visited(&self) -> usize {
         self.scopes().visited.get()
-    }
-
-    /// Returns the earliest deadline that applies here; [`NEVER`] if there is none.
-    pub(crate) fn effective_deadline(&self) -> Nanos {
-        let now = clock::now();
-        let scope = self.scope();
-        self.scopes().effective_deadline(scope, now)
     }
 }

@@ -53,7 +53,7 @@ where
         };
         scope.enter(&core, cx);
         loop {
-            let cancelled = core.begin(scope.key);
+            core.begin(scope.key);
             let running = core.run_in(scope.key);
             let polled = poll_body(&mut body, cx);
             drop(running);
@@ -64,7 +64,7 @@ where
             if scope.wait(&core, cx) {
                 continue;
             }
-            if core.is_cancelled(scope.key) && core.is_over(scope.key, cancelled, cx) {
+            if core.is_over(scope.key, cx) {
                 let caught = scope.drop_body(&core, body);
                 return Poll::Ready(end(Ended::Dropped { caught }));
             }
@@ -137,9 +137,11 @@ impl<O: Owner> Scope<O> {
         } else {
             self.enter_anew(core);
         }
-        self.owner.wait(self.serial, self.key, cx.waker());
-        if self.owner.control().is_some_and(Control::is_cancelled) {
-            core.cancel_scope(self.key);
+        if let Some((control, applied)) = self.owner.control() {
+            control.wait(applied, self.serial, self.key, cx.waker());
+            if control.is_cancelled() {
+                core.cancel_scope(self.key);
+            }
         }
     }
 
@@ -148,17 +150,14 @@ impl<O: Owner> Scope<O> {
         if self.key != 0 {
             self.leave();
         }
-        if let Some(deadline) = self.owner.deadline() {
-            self.limit = Limit::At(deadline);
+        if let Some((control, applied)) = self.owner.control() {
+            self.limit = Limit::At(applied.begin(control));
         }
         self.serial = core.serial();
         self.stage = Stage::Unset;
-        if O::SHIELDS {
-            self.enter_shield(core);
-        } else {
-            let (task, around) = (core.executor.task(), core.scope());
-            let mut scopes = core.scopes();
-            self.key = scopes.enter_by(task, around, Kind::Scope, self.limit);
+        match O::SHIELDS {
+            true => self.enter_shield(core),
+            false => self.key = core.enter_scope(Kind::Scope(self.limit)),
         }
     }
 
@@ -172,9 +171,11 @@ impl<O: Owner> Scope<O> {
         }
     }
 
-    /// Applies the deadline if it was moved.
+    /// Applies the deadline if its owner has moved it, which has woken this run.
+    #[inline]
     fn apply_deadline(&mut self, core: &Core) {
-        let Some(at) = self.owner.moved_deadline() else {
+        let control = self.owner.control();
+        let Some(at) = control.and_then(|(control, applied)| applied.moved(control)) else {
             return;
         };
         core.scopes().set_limit(self.key, Limit::At(at));
@@ -189,62 +190,51 @@ impl<O: Owner> Scope<O> {
 
     /// Called when the body has to wait: sets a timer that wakes it in time. Returns true if its
     /// time has already passed, of which it was not notified yet.
+    #[inline]
     fn wait(&mut self, core: &Core, cx: &Context<'_>) -> bool {
-        // It may have been moved from inside the body.
-        self.apply_deadline(core);
         match self.stage {
-            Stage::Unset | Stage::GaveWay => self.set_timer(core, cx),
-            Stage::Set => {
-                let same = core.reactor().timers.would_wake(self.timer, cx.waker());
-                if !same {
-                    let waker = cx.waker().clone();
-                    let old = core.reactor().timers.set_waker(self.timer, waker);
-                    waker::discard(old);
-                }
-                false
-            }
-            Stage::Never | Stage::Over => false,
-        }
-    }
-
-    fn set_timer(&mut self, core: &Core, cx: &Context<'_>) -> bool {
-        let now = clock::now();
-        let deadline = match self.key {
-            _ if O::SHIELDS => self.limit.deadline(|| now),
-            key => core.scopes().deadline(key, || now),
-        };
-        // Under another runtime it continues, instead of starting again.
-        self.limit = Limit::At(deadline);
-        match deadline {
-            NEVER => self.stage = Stage::Never,
-            past if past <= now => {
-                if core.is_spent() && self.stage == Stage::Unset {
-                    self.stage = Stage::GaveWay;
-                    cx.waker().wake_by_ref();
-                    return false;
-                }
-                self.time_is_over(core);
-                return true;
-            }
-            deadline => {
+            Stage::Unset | Stage::GaveWay => return self.set_timer(core, cx),
+            Stage::Set if !core.reactor().timers.would_wake(self.timer, cx.waker()) => {
                 let waker = cx.waker().clone();
-                self.timer = core.reactor().timers.insert(deadline, waker);
-                self.stage = Stage::Set;
+                let old = core.reactor().timers.set_waker(self.timer, waker);
+                waker::discard(old);
             }
+            Stage::Set | Stage::Never | Stage::Over => {}
         }
         false
     }
 
+    fn set_timer(&mut self, core: &Core, cx: &Context<'_>) -> bool {
+        let now = clock::now();
+        let deadline = match O::SHIELDS {
+            true => self.limit.deadline(|| now),
+            false => core.scopes().deadline(self.key, || now),
+        };
+        // Under another runtime it continues, instead of starting again.
+        self.limit = Limit::At(deadline);
+        if deadline == NEVER {
+            self.stage = Stage::Never;
+        } else if deadline > now {
+            let waker = cx.waker().clone();
+            self.timer = core.reactor().timers.insert(deadline, waker);
+            self.stage = Stage::Set;
+        } else if core.is_spent() && self.stage == Stage::Unset {
+            self.stage = Stage::GaveWay;
+            cx.waker().wake_by_ref();
+        } else {
+            self.time_is_over(core);
+            return true;
+        }
+        false
+    }
+
+    #[cold]
     fn time_is_over(&mut self, core: &Core) {
         self.drop_timer();
         if O::SHIELDS {
-            core.end_shield(self.key);
-            if core.outermost(self.key).is_some() {
-                core.wake_below(self.key);
-            }
-            return;
+            return core.end_shield(self.key);
         }
-        if let Some(control) = self.owner.control() {
+        if let Some((control, _)) = self.owner.control() {
             control.time_is_over();
         }
         core.cancel_scope(self.key);
@@ -264,10 +254,9 @@ impl<O: Owner> Scope<O> {
             waker::discard(waker);
         }
         let key = std::mem::take(&mut self.key);
-        let caught = core.leave_run(key);
-        self.owner.leave();
-        if let Some(control) = self.owner.control().filter(|_| caught) {
-            control.catch();
+        let caught = core.leave_scope(key);
+        if let Some((control, applied)) = self.owner.control() {
+            control.leave(applied, caught);
         }
         caught
     }
@@ -282,7 +271,9 @@ impl<O: Owner> Scope<O> {
         }
         self.drop_timer();
         let key = std::mem::take(&mut self.key);
-        self.owner.leave();
+        if let Some((control, applied)) = self.owner.control() {
+            control.leave(applied, false);
+        }
         if let Some(remote) = waker::by_serial(self.serial) {
             remote.post(Post::Scope(key));
         }

@@ -17,7 +17,7 @@
 use std::task::{Context, Poll};
 
 use super::context::{self, Core};
-use super::scopes::WaiterKey;
+use super::scopes::ScopeKey;
 use crate::error::Result;
 use crate::executor::TaskId;
 
@@ -36,7 +36,7 @@ pub(super) struct Pass(u32);
 /// An operation's place among the waiters of a scope, if it has one: only a waker that is not a
 /// task's needs one.
 #[derive(Debug, Default)]
-pub(super) struct Enlisted(WaiterKey);
+pub(super) struct Enlisted(ScopeKey);
 
 /// The part of a waiting operation that the runtime uses. It is in the operation's future.
 #[derive(Debug)]
@@ -307,8 +307,7 @@ mod tests {
     }
 
     fn enter(core: &Core) -> ScopeKey {
-        let scope = core.scope();
-        core.scopes().enter(scope, Kind::Scope, Limit::At(NEVER))
+        core.enter_scope(Kind::Scope(Limit::At(NEVER)))
     }
 
     fn is_cancelled(outcome: &Poll<Result<()>>) -> bool {

@@ -145,9 +145,9 @@ where
 fn poll_cancelled(child: &dyn Child, cx: &mut Context<'_>) -> Poll<Result<(), Failed>> {
     if let Some(core) = context::current() {
         let scope = core.cancel_task(core.executor.task());
-        let cancelled = core.begin(scope);
+        core.begin(scope);
         match child.poll(cx, true) {
-            Poll::Pending if !core.is_over(scope, cancelled, cx) => return Poll::Pending,
+            Poll::Pending if !core.is_over(scope, cx) => return Poll::Pending,
             Poll::Pending => {}
             ended => return ended,
         }

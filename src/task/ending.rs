@@ -26,17 +26,15 @@ impl Ending {
 
     /// Called when the group is polled in this runtime: finds its scope there, or makes it.
     pub(super) fn enter(&self, core: &Core, set: SetKey) {
-        let (serial, mut scope) = self.home.get();
-        if serial != core.serial() {
-            self.leave();
-            scope = 0;
+        let (serial, scope) = self.home.get();
+        if serial == core.serial() {
+            return core.move_scope(scope);
         }
-        let entered = core.group_scope(scope, set);
-        if scope == 0 {
-            self.home.set((core.serial(), entered));
-            if self.cancelled.get() {
-                core.cancel_scope(entered);
-            }
+        self.leave();
+        let scope = core.enter_group(set);
+        self.home.set((core.serial(), scope));
+        if self.cancelled.get() {
+            core.cancel_scope(scope);
         }
     }
 

@@ -121,7 +121,7 @@ impl Future for Run<'_> {
             return Poll::Ready(());
         };
         let (_, scope) = self.ending.home.get();
-        let cancelled = core.begin(scope);
+        core.begin(scope);
         loop {
             let step = self.set.step(&core.executor, set);
             match self.stepped(step, &core) {
@@ -130,7 +130,7 @@ impl Future for Run<'_> {
                     self.end();
                     return Poll::Ready(());
                 }
-                next => return self.pause(next, &core, cancelled, cx),
+                next => return self.pause(next, &core, cx),
             }
         }
     }
@@ -260,10 +260,9 @@ impl<'a> Run<'a> {
     }
 
     /// Ends this poll; drops the futures that a cancel has left pending.
-    fn pause(&mut self, next: Next, core: &Core, was: bool, cx: &Context<'_>) -> Poll<()> {
+    fn pause(&mut self, next: Next, core: &Core, cx: &Context<'_>) -> Poll<()> {
         let (_, scope) = self.ending.home.get();
-        core.group_was_polled(scope);
-        if self.ending.cancelled.get() && core.is_over(scope, was, cx) {
+        if core.is_over(scope, cx) {
             if self.result == GroupResult::None {
                 self.errors.keep(Keep::Cancelled);
             }

@@ -31,7 +31,7 @@ struct Both {
     machine: Scopes,
     twins: Vec<Twin>,
     /// The scopes that it waits in.
-    waiters: Vec<(WaiterKey, Option<usize>)>,
+    waiters: Vec<(ScopeKey, Option<usize>)>,
 }
 
 impl Both {
@@ -60,10 +60,10 @@ impl Both {
             || below.any(|twin| twin.alive && twin.linked && twin.parent == Some(name))
     }
 
-    fn shields_below(&self, name: usize) -> i32 {
+    fn shields_below(&self, name: usize) -> usize {
         let below = (0..self.twins.len()).filter(|at| *at != name && self.twins[*at].shield);
         let below = below.filter(|at| self.twins[*at].alive && self.is_below(*at, name));
-        i32::try_from(below.count()).expect("a few")
+        below.count()
     }
 
     fn link(&mut self, name: usize) {
@@ -71,7 +71,7 @@ impl Both {
         while let Some(name) = at {
             let parent = self.twins[name].parent;
             let rooted = parent.is_none_or(|parent| !self.twins[parent].alive);
-            if std::mem::replace(&mut self.twins[name].linked, !rooted) || rooted {
+            if replace(&mut self.twins[name].linked, !rooted) || rooted {
                 return;
             }
             at = parent;
@@ -154,8 +154,8 @@ impl Both {
         let parent = self.alive(inside);
         let above = parent.map_or(0, |parent| self.twins[parent].key);
         let key = match shield {
-            true => self.machine.enter_shield(above, NEVER, 1).0,
-            false => self.machine.enter(above, Kind::Scope, Limit::At(NEVER)),
+            true => self.machine.enter_shield(TaskId::NONE, above, NEVER, 1).0,
+            false => scope_in(&mut self.machine, above),
         };
         self.twins.push(Twin {
             key,
@@ -191,9 +191,11 @@ impl Both {
     }
 
     fn cancel(&mut self, name: usize) {
-        let Some(name) = self.alive(name) else { return };
+        // A shield is never cancelled itself.
+        let name = self.alive(name).filter(|name| !self.twins[*name].shield);
+        let Some(name) = name else { return };
         let key = self.twins[name].key;
-        let first = !std::mem::replace(&mut self.twins[name].cancelled, true);
+        let first = !replace(&mut self.twins[name].cancelled, true);
         assert_eq!(self.machine.cancel(key, 1), first);
         let below = (0..self.twins.len())
             .filter(|twin| self.twins[*twin].alive && self.is_reached(*twin, name));
@@ -203,11 +205,6 @@ impl Both {
         let reached = self.machine.reach(key, 0);
         assert_eq!(reached.tasks.len(), below.len());
         assert_eq!(reached.wakers.len(), waiting);
-        for waiter in &mut self.waiters {
-            if waits(&waiter.1) {
-                waiter.1 = None;
-            }
-        }
     }
 }
 
@@ -240,16 +237,29 @@ proptest! {
         for action in actions {
             both.act(action);
             for (name, twin) in both.twins.iter().enumerate() {
-                let count = both.machine.get(twin.key).map_or(0, |node| node.shields);
-                assert_eq!(count, both.shields_below(name));
+                // Shields are counted only in cancelled scopes.
+                if let Some(cancel) = both.machine.cancel_of(twin.key) {
+                    let count = usize::try_from(cancel.shields);
+                    assert_eq!(count, Ok(both.shields_below(name)));
+                }
                 let expected = if twin.alive { both.outermost(name) } else { None };
                 assert_eq!(both.machine.outermost(twin.key, || 0), expected);
             }
             let alive = both.twins.iter().filter(|twin| twin.alive).count();
             let waiting = both.waiters.iter().filter(|(_, at)| at.is_some()).count();
-            assert_eq!((both.machine.len(), both.machine.waiters.len()), (alive, waiting));
+            assert_eq!(both.machine.len(), alive + waiting);
         }
     }
+}
+
+fn scope_in(scopes: &mut Scopes, parent: ScopeKey) -> ScopeKey {
+    scopes.enter(TaskId::NONE, parent, Kind::Scope(Limit::At(NEVER)))
+}
+
+/// Begins a poll of the body of a cancelled scope.
+fn begin(scopes: &mut Scopes, key: ScopeKey) {
+    assert!(scopes.is_cancelled(key));
+    scopes.begin(key);
 }
 
 fn left(scopes: &mut Scopes, key: ScopeKey) -> Left {
@@ -269,28 +279,30 @@ fn a_waiter_and_a_timer_are_known_by_their_keys() {
         Scopes::default(),
         &Waker::from(std::sync::Arc::new(Nothing)),
     );
-    let [outer, group] = [0, 1].map(|_| scopes.enter(0, Kind::Scope, Limit::At(NEVER)));
-    let inner = scopes.enter(outer, Kind::Scope, Limit::At(NEVER));
+    let [outer, group] = [0, 1].map(|_| scope_in(&mut scopes, 0));
+    let inner = scope_in(&mut scopes, outer);
     assert_eq!((scopes.parent(inner), scopes.parent(outer)), (outer, 0));
     assert!(scopes.leave_alone(group) && !scopes.leave_alone(group));
-    assert_eq!(scopes.replace_timer(outer, 7), 0);
-    assert_eq!(scopes.replace_timer(outer, 0), 7);
     let key = scopes.enlist(inner, waker.clone());
     assert!(scopes.is_enlisted(key, inner, waker));
     assert!(!scopes.is_enlisted(key, outer, waker), "another scope");
     assert!(!scopes.is_enlisted(key + (1 << 32), inner, waker), "stale");
     assert!(!scopes.is_enlisted(key + 1, inner, waker), "no waiter");
     assert!(!scopes.leave_alone(inner), "something waits in it");
-    assert!(scopes.delist(key).is_some());
-    assert!(!scopes.is_enlisted(key, inner, waker));
+    scopes.cancel(outer, 1);
+    assert_eq!(scopes.set_timer(outer, 7), 0);
+    assert_eq!(scopes.set_timer(outer, 0), 7);
+    assert_eq!(scopes.reach(outer, 1).wakers.len(), 1);
+    assert!(!scopes.is_enlisted(key, inner, waker), "it was taken out");
+    assert!(scopes.delist(key).is_some() && scopes.delist(key).is_none());
 }
 
 #[test]
 fn a_tasks_scope_comes_between() {
     let mut scopes = Scopes::default();
-    let group = scopes.enter(0, Kind::Scope, Limit::At(NEVER));
-    let inner = scopes.enter(group, Kind::Scope, Limit::At(NEVER));
-    let task = scopes.enter(group, Kind::Scope, Limit::At(NEVER));
+    let group = scope_in(&mut scopes, 0);
+    let inner = scope_in(&mut scopes, group);
+    let task = scope_in(&mut scopes, group);
     scopes.splice(inner, group, task);
     assert_eq!((scopes.parent(inner), scopes.parent(task)), (task, group));
     scopes.splice(inner, group, task);
@@ -302,18 +314,19 @@ fn a_tasks_scope_comes_between() {
 #[test]
 fn a_shield_ends_by_the_clock() {
     let mut scopes = Scopes::default();
-    let outer = scopes.enter(0, Kind::Scope, Limit::At(NEVER));
-    let (shield, until) = scopes.enter_shield(outer, 10, 1);
+    let outer = scope_in(&mut scopes, 0);
+    let (shield, until) = scopes.enter_shield(TaskId::NONE, outer, 10, 1);
     assert_eq!(until, 10);
-    let inner = scopes.enter(shield, Kind::Scope, Limit::At(NEVER));
+    let inner = scope_in(&mut scopes, shield);
     assert!(scopes.cancel(outer, 2) && !scopes.cancel(outer, 3));
     assert_eq!(scopes.outermost(inner, || 9), None);
-    assert_eq!(scopes.after_poll(outer, 9, false), Next::Wait(10));
+    assert_eq!(scopes.after_poll(outer, || 9, false), Next::Wait(10));
     assert_eq!(scopes.outermost(inner, || 10), Some(outer));
     scopes.notify(inner, outer, true);
-    assert_eq!(scopes.after_poll(outer, 10, false), Next::Again);
-    assert!(scopes.begin(outer) && !scopes.begin(inner));
-    assert_eq!(scopes.after_poll(outer, 10, false), Next::Over);
+    assert_eq!(scopes.after_poll(outer, || 10, false), Next::Again);
+    begin(&mut scopes, outer);
+    assert!(!scopes.is_cancelled(inner));
+    assert_eq!(scopes.after_poll(outer, || 10, false), Next::Over);
     assert!(scopes.was_notified(inner) && scopes.was_notified(shield));
     assert!(left(&mut scopes, outer).caught);
     // A node that is left below counts for none.
@@ -324,72 +337,87 @@ fn a_shield_ends_by_the_clock() {
 #[test]
 fn the_shields_of_a_cancelled_scope_share_the_longest() {
     let mut scopes = Scopes::default();
-    let outer = scopes.enter(0, Kind::Scope, Limit::At(NEVER));
-    let inner = scopes.enter(outer, Kind::Scope, Limit::At(NEVER));
+    let outer = scope_in(&mut scopes, 0);
+    let inner = scope_in(&mut scopes, outer);
     scopes.cancel(outer, 100);
+    begin(&mut scopes, outer);
     // Counted from the cancel, not from where it begins.
-    let (first, until) = scopes.enter_shield(inner, 108 + 10, 108);
+    let (first, until) = scopes.enter_shield(TaskId::NONE, inner, 108 + 10, 108);
     assert_eq!(until, 110);
     left(&mut scopes, first);
-    assert_eq!(scopes.enter_shield(inner, 110 + 10, 110).1, 0, "used up");
-    assert_eq!(scopes.after_poll(outer, 110, false), Next::Over);
+    assert_eq!(
+        scopes.enter_shield(TaskId::NONE, inner, 110 + 10, 110).1,
+        0,
+        "used up"
+    );
+    assert_eq!(scopes.after_poll(outer, || 110, false), Next::Over);
     // A longer one has the rest of its own time, and a shorter one shares that.
-    let (longer, until) = scopes.enter_shield(inner, 110 + 50, 110);
+    let (longer, until) = scopes.enter_shield(TaskId::NONE, inner, 110 + 50, 110);
     assert_eq!(until, 150);
-    assert_eq!(scopes.after_poll(outer, 110, false), Next::Wait(150));
-    let (nested, until) = scopes.enter_shield(longer, 120 + 10, 120);
+    assert_eq!(scopes.after_poll(outer, || 110, false), Next::Wait(150));
+    let (nested, until) = scopes.enter_shield(TaskId::NONE, longer, 120 + 10, 120);
     assert_eq!(until, 130);
     // Each scope counts from its own cancel, and the first to be used up decides.
     scopes.cancel(inner, 140);
-    assert_eq!(scopes.enter_shield(inner, 140 + 5, 140).1, 145);
-    assert_eq!(scopes.enter_shield(inner, 145 + 99, 145).1, 199);
+    assert_eq!(
+        scopes.enter_shield(TaskId::NONE, inner, 140 + 5, 140).1,
+        145
+    );
+    assert_eq!(
+        scopes.enter_shield(TaskId::NONE, inner, 145 + 99, 145).1,
+        199
+    );
     for key in [nested, longer] {
         left(&mut scopes, key);
     }
     // Without end.
-    assert_eq!(scopes.enter_shield(inner, NEVER, 150).1, NEVER);
-    assert_eq!(scopes.after_poll(inner, 1 << 60, false), Next::Wait(NEVER));
+    assert_eq!(
+        scopes.enter_shield(TaskId::NONE, inner, NEVER, 150).1,
+        NEVER
+    );
+    assert_eq!(
+        scopes.after_poll(inner, || 1 << 60, false),
+        Next::Wait(NEVER)
+    );
 }
 
 #[test]
 fn a_loop_that_tells_nothing_in_order_ends() {
     let mut scopes = Scopes::default();
-    let key = scopes.enter(0, Kind::Scope, Limit::At(NEVER));
+    let key = scope_in(&mut scopes, 0);
     scopes.cancel(key, 1);
     scopes.expect(key, 3);
     // Three tasks, and waiting operations, are notified in turn, in any number.
     for _ in 0..3 {
-        scopes.begin(key);
-        scopes.polled_first(key, 1);
+        begin(&mut scopes, key);
         scopes.notify(key, key, false);
-        assert_eq!(scopes.after_poll(key, 1, true), Next::Again);
+        assert_eq!(scopes.after_poll(key, || 1, true), Next::Again);
     }
     for _ in 0..1_000 {
-        scopes.begin(key);
+        begin(&mut scopes, key);
         scopes.notify(key, key, true);
-        assert_eq!(scopes.after_poll(key, 1, true), Next::Again);
+        assert_eq!(scopes.after_poll(key, || 1, true), Next::Again);
     }
     // Further ones are not.
     for _ in 1..POLLS {
-        scopes.begin(key);
-        scopes.polled_first(key, 1);
+        begin(&mut scopes, key);
         scopes.notify(key, key, false);
-        assert_eq!(scopes.after_poll(key, 1, true), Next::Again);
+        assert_eq!(scopes.after_poll(key, || 1, true), Next::Again);
     }
-    scopes.begin(key);
+    begin(&mut scopes, key);
     scopes.notify(key, key, false);
-    assert_eq!(scopes.after_poll(key, 1, true), Next::Over);
+    assert_eq!(scopes.after_poll(key, || 1, true), Next::Over);
 }
 
 #[test]
 fn the_last_shield_that_leaves_gives_up_the_timer_of_the_wait() {
     let mut scopes = Scopes::default();
-    let outer = scopes.enter(0, Kind::Scope, Limit::At(NEVER));
-    let inner = scopes.enter(outer, Kind::Scope, Limit::At(NEVER));
-    let [first, second] = [0, 1].map(|_| scopes.enter_shield(inner, 10, 1).0);
+    let outer = scope_in(&mut scopes, 0);
+    let inner = scope_in(&mut scopes, outer);
+    let [first, second] = [0, 1].map(|_| scopes.enter_shield(TaskId::NONE, inner, 10, 1).0);
     scopes.cancel(outer, 2);
-    assert_eq!(scopes.after_poll(outer, 2, false), Next::Wait(10));
-    scopes.replace_timer(outer, 7);
+    assert_eq!(scopes.after_poll(outer, || 2, false), Next::Wait(10));
+    scopes.set_timer(outer, 7);
     left(&mut scopes, first);
     // It is below the same scope all the time.
     assert!(scopes.moved(second, outer, TaskId::NONE));
@@ -402,18 +430,19 @@ fn the_last_shield_that_leaves_gives_up_the_timer_of_the_wait() {
 #[test]
 fn a_shield_that_ends_holds_nothing_up() {
     let mut scopes = Scopes::default();
-    let outer = scopes.enter(0, Kind::Scope, Limit::At(NEVER));
-    let [first, second] = [0, 1].map(|_| scopes.enter_shield(outer, 10, 1).0);
-    let inner = scopes.enter(first, Kind::Scope, Limit::At(NEVER));
+    let outer = scope_in(&mut scopes, 0);
+    let [first, second] = [0, 1].map(|_| scopes.enter_shield(TaskId::NONE, outer, 10, 1).0);
+    let inner = scope_in(&mut scopes, first);
     scopes.cancel(outer, 2);
+    begin(&mut scopes, outer);
     scopes.end_shield(first);
     assert_eq!(scopes.outermost(inner, || 3), Some(outer));
-    assert_eq!(scopes.after_poll(outer, 3, false), Next::Wait(10));
+    assert_eq!(scopes.after_poll(outer, || 3, false), Next::Wait(10));
     // It counts once, even if it ends several times.
     scopes.end_shield(first);
-    assert_eq!(scopes.after_poll(outer, 3, false), Next::Wait(10));
+    assert_eq!(scopes.after_poll(outer, || 3, false), Next::Wait(10));
     scopes.end_shield(second);
-    assert_eq!(scopes.after_poll(outer, 3, false), Next::Over);
+    assert_eq!(scopes.after_poll(outer, || 3, false), Next::Over);
     left(&mut scopes, first);
     assert!(!scopes.was_notified(inner) && !scopes.was_notified(outer));
     assert!(!scopes.was_notified(first), "it is gone");
@@ -422,23 +451,24 @@ fn a_shield_that_ends_holds_nothing_up() {
 #[test]
 fn a_shield_that_is_moved_in_holds_up_what_is_cancelled_there() {
     let mut scopes = Scopes::default();
-    let outer = scopes.enter(0, Kind::Scope, Limit::At(NEVER));
-    let shield = scopes.enter_shield(0, 10, 1).0;
+    let outer = scope_in(&mut scopes, 0);
+    let shield = scopes.enter_shield(TaskId::NONE, 0, 10, 1).0;
     scopes.cancel(outer, 2);
     assert!(scopes.moved(shield, outer, TaskId::NONE));
-    assert_eq!(scopes.after_poll(outer, 2, false), Next::Wait(10));
+    assert_eq!(scopes.after_poll(outer, || 2, false), Next::Wait(10));
 }
 
 #[test]
 fn what_a_cancel_further_down_tells_is_heard_above() {
     let mut scopes = Scopes::default();
-    let outer = scopes.enter(0, Kind::Scope, Limit::At(NEVER));
-    let inner = scopes.enter(outer, Kind::Scope, Limit::At(NEVER));
+    let outer = scope_in(&mut scopes, 0);
+    let inner = scope_in(&mut scopes, outer);
     scopes.cancel(outer, 1);
-    assert!(scopes.begin(outer) && scopes.cancel(inner, 2));
-    assert_eq!(scopes.after_poll(outer, 2, false), Next::Again);
-    assert!(scopes.begin(outer));
-    assert_eq!(scopes.after_poll(outer, 2, false), Next::Over);
+    begin(&mut scopes, outer);
+    assert!(scopes.cancel(inner, 2));
+    assert_eq!(scopes.after_poll(outer, || 2, false), Next::Again);
+    begin(&mut scopes, outer);
+    assert_eq!(scopes.after_poll(outer, || 2, false), Next::Over);
     scopes.blame(outer);
     assert!(!left(&mut scopes, inner).caught && left(&mut scopes, outer).caught);
 }
@@ -446,8 +476,8 @@ fn what_a_cancel_further_down_tells_is_heard_above() {
 #[test]
 fn what_something_has_to_find_does_not_leave_alone() {
     let mut scopes = Scopes::default();
-    let outer = scopes.enter(0, Kind::Scope, Limit::At(NEVER));
-    let inner = scopes.enter(outer, Kind::Scope, Limit::At(NEVER));
+    let outer = scope_in(&mut scopes, 0);
+    let inner = scope_in(&mut scopes, outer);
     scopes.link(inner);
     assert!(!scopes.leave_alone(outer), "it has a child");
     assert!(!scopes.leave_alone(inner), "it is in a list");
@@ -458,8 +488,8 @@ fn what_something_has_to_find_does_not_leave_alone() {
 #[test]
 fn a_limit_is_counted_from_the_first_look_at_it() {
     let mut scopes = Scopes::default();
-    let outer = scopes.enter(0, Kind::Scope, Limit::At(500));
-    let inner = scopes.enter(outer, Kind::Scope, Limit::After(100));
+    let outer = scopes.enter(TaskId::NONE, 0, Kind::Scope(Limit::At(500)));
+    let inner = scopes.enter(TaskId::NONE, outer, Kind::Scope(Limit::After(100)));
     assert_eq!(scopes.effective_deadline(inner, 50), 150);
     assert_eq!(scopes.deadline(inner, || 300), 150);
     scopes.set_limit(inner, Limit::At(NEVER));
