@@ -87,9 +87,9 @@
 //! # Features
 //!
 //! By default all features are on. `default-features = false` leaves the core, and each of `adopt`,
-//! `cores`, `dump`, `extras`, `guest`, `io`, `options`, `relay`, `signal`, `threads`, `udp-batch`
+//! `cores`, `dump`, `extras`, `guest`, `options`, `relay`, `signal`, `threads`, `udp-batch`
 //! and `unix-ext` adds the part that it names (`full`: all of them, and `tls12`); docs/cost.md
-//! has a table. `futures-io` and `futures-core`, which are off by default, add the traits of these crates
+//! has a table. `futures-io` and `futures-core`, off by default, add the traits of these crates
 //! for `Io`, and a `Stream` of accepted connections or received values.
 //!
 //! # Guarantees
@@ -154,12 +154,10 @@ pub use runtime::{Dump, TaskState, dump};
 pub use runtime::{Runtime, block_on};
 #[cfg(feature = "signal")]
 pub use signal::{Signal, SignalReceiver, ctrl_c, open_signal_receiver};
-#[cfg(feature = "io")]
-pub use stream::Io;
 #[cfg(any(feature = "adopt", feature = "extras"))]
 pub use stream::{AnyByteStream, MultiListener};
 pub use stream::{
-    Buffered, ByteReceiveStream, ByteSendStream, ByteStream, Listener, MemoryStream,
+    Buffered, ByteReceiveStream, ByteSendStream, ByteStream, Io, Listener, MemoryStream,
     ObjectReceiver, ObjectSender, ObjectStreamStatistics, Peer, Serve, ServeCounters, TrySendError,
     create_memory_byte_stream, create_memory_object_stream, stopping,
 };
@@ -167,11 +165,9 @@ pub use stream::{
 pub use stream::{Items, items};
 #[cfg(feature = "relay")]
 pub use stream::{Relay, RelaySide, Relayed, relay};
-#[cfg(any(feature = "threads", feature = "extras"))]
-pub use sync::CapacityLimiter;
 #[cfg(feature = "extras")]
 pub use sync::RateLimiter;
-pub use sync::{Condition, Event, Lock, LockGuard, Semaphore, ThreadEvent};
+pub use sync::{CapacityLimiter, Condition, Event, Lock, LockGuard, Semaphore, ThreadEvent};
 pub use sys::room::Room;
 pub use task::{
     CancelScope, Outcome, Ready, TaskGroup, TaskHandle, current_effective_deadline, fail_after,

@@ -40,7 +40,6 @@ mod futures;
 #[cfg(feature = "futures-io")]
 mod futures_io;
 mod halves;
-#[cfg(feature = "io")]
 mod io;
 #[cfg(feature = "futures-core")]
 mod items;
@@ -70,7 +69,6 @@ pub use byte_stream::ByteStream;
 pub(crate) use data::{Data, Rest};
 pub(crate) use face::{byte_stream_face, socket_stream};
 pub use halves::{ByteReceiveStream, ByteSendStream};
-#[cfg(feature = "io")]
 pub use io::Io;
 #[cfg(feature = "futures-core")]
 pub use items::{Items, items};

@@ -41,7 +41,6 @@
 
 mod condition;
 mod event;
-#[cfg(any(feature = "threads", feature = "extras"))]
 mod limiter;
 pub(crate) mod line;
 mod lock;
@@ -56,7 +55,6 @@ pub(crate) mod wait_queue;
 
 pub use condition::{Condition, ConditionStatistics};
 pub use event::{Event, EventStatistics};
-#[cfg(any(feature = "threads", feature = "extras"))]
 pub use limiter::{CapacityLimiter, CapacityLimiterStatistics, LimiterToken};
 pub use lock::{Lock, LockGuard, LockStatistics};
 #[cfg(feature = "extras")]

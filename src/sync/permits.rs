@@ -52,7 +52,6 @@ impl Permits {
         self.total
     }
 
-    #[cfg(any(feature = "threads", feature = "extras"))]
     pub(super) fn taken(&self) -> usize {
         self.taken
     }
