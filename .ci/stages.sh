@@ -280,7 +280,7 @@ stage_kqueue() {
     # -Zwarnings: code that no other platform uses is a warning only here.
     RUSTC="$rustc" RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$work/kqueue" \
         CARGO_PROFILE_DEV_DEBUG=0 CARGO_BUILD_WARNINGS=deny \
-        cargo check --package soloio --lib --no-default-features --features native-certs \
+        cargo check --package soloio --lib --no-default-features --features full,native-certs \
         -Zwarnings -Zbuild-std=std,panic_abort \
         --target aarch64-apple-darwin --target x86_64-unknown-freebsd
 }

@@ -109,6 +109,7 @@ impl Batch {
     }
 
     /// Records the number of messages that came.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
     pub(super) fn came(&mut self, count: usize) {
         self.want = (count + 1).next_power_of_two().clamp(FEWEST, SLOTS);
     }
