@@ -26,7 +26,7 @@ pub struct Counted {
 }
 
 /// Returns all of them, in the order of the table.
-pub fn all() -> [Counted; 7] {
+pub fn all() -> [Counted; 8] {
     let row = |key, title, most, work| Counted {
         key,
         title,
@@ -35,6 +35,12 @@ pub fn all() -> [Counted; 7] {
     };
     [
         row("tcp-echo", "tcp echo", 0.45, Work::TcpEcho),
+        row(
+            "tcp-echo-alone",
+            "  one connection",
+            0.75,
+            Work::TcpEchoAlone,
+        ),
         row(
             "tcp-echo-timeout",
             "  each receive in a timeout",

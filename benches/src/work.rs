@@ -6,6 +6,8 @@ use clap::ValueEnum;
 #[derive(Clone, Copy, Debug)]
 pub enum Work {
     TcpEcho,
+    /// `TcpEcho` on one connection: a turn of the loop for each message.
+    TcpEchoAlone,
     TcpEchoTimeout,
     TcpRequest,
     UdpEcho,
@@ -32,7 +34,7 @@ impl Work {
     pub fn kind(self) -> Kind {
         match self {
             // A request on a connection of its own is an echo that ends early.
-            Self::TcpEcho | Self::TcpRequest => Kind::TcpEcho,
+            Self::TcpEcho | Self::TcpEchoAlone | Self::TcpRequest => Kind::TcpEcho,
             Self::TcpEchoTimeout => Kind::TcpEchoTimeout,
             Self::UdpEcho => Kind::UdpEcho,
             Self::UdpEchoMany => Kind::UdpEchoMany,

@@ -229,6 +229,15 @@ impl Executor {
         TaskId::of(waker, self.number).is_some()
     }
 
+    /// Returns the task that is being polled, if `waker` is its own; else none.
+    #[inline]
+    pub(crate) fn running(&self, waker: &Waker) -> TaskId {
+        match self.task_of(waker) {
+            Some(task) if task == self.task.get() => task,
+            _ => TaskId::NONE,
+        }
+    }
+
     /// Returns the task that is being polled.
     pub(crate) fn task(&self) -> TaskId {
         self.task.get()
@@ -267,6 +276,11 @@ impl Executor {
     /// Sets the scope that the tasks of a set are in.
     pub(crate) fn set_scope(&self, set: SetKey, scope: u64) {
         self.slots().set_scope(set, scope);
+    }
+
+    /// Records the present scope as that around the polls of a set.
+    pub(crate) fn settle_set(&self, set: SetKey) {
+        self.slots().set_around(set, self.scope());
     }
 
     /// Marks all tasks of a set to be polled; returns a foreign waker, which the caller has to

@@ -88,8 +88,9 @@ pub(super) struct Set {
     /// The scope that its tasks are in.
     scope: u64,
     parent: Parent,
-    /// The task that polls it, with any waker.
+    /// The task that polls it, with any waker, and the scope around that poll.
     pub(super) owner: TaskId,
+    around: u64,
 }
 
 /// A woken task, removed from its list.
@@ -181,6 +182,7 @@ impl Slots {
             scope: 0,
             parent,
             owner: TaskId::NONE,
+            around: 0,
         };
         SetKey {
             index: narrow(self.sets.insert(set)),
@@ -404,6 +406,27 @@ impl Slots {
                 return None;
             }
             set = self.slots[parent.index() as usize].set;
+        }
+    }
+
+    /// Begins a poll of the group's list that is like the last one: by the running task `parent`, in
+    /// the scope `around`. Returns false, without effect, if it is not, or if all tasks have to be
+    /// listed.
+    #[inline]
+    pub(crate) fn begin_again(&mut self, key: SetKey, parent: TaskId, around: u64) -> bool {
+        let Some(set) = self.set(key) else {
+            return false;
+        };
+        let same = matches!(set.parent, Parent::Task(task) if task == parent)
+            && (set.owner, set.around, set.all) == (parent, around, false);
+        set.notified |= same;
+        same
+    }
+
+    /// Records the scope around the polls of a set.
+    pub(crate) fn set_around(&mut self, key: SetKey, around: u64) {
+        if let Some(set) = self.set(key) {
+            set.around = around;
         }
     }
 

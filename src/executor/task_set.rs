@@ -86,13 +86,29 @@ impl TaskSet {
         (set, key)
     }
 
+    /// Begins a poll of the group that is like its last one: returns `None` if it is not, and then
+    /// has no effect.
+    #[inline]
+    pub(crate) fn register_again(&self, executor: &Rc<Executor>, waker: &Waker) -> Option<SetKey> {
+        let key = self.key_in(executor)?;
+        let (task, around) = (executor.running(waker), executor.scope());
+        let same = executor.slots().begin_again(key, task, around);
+        same.then_some(key)
+    }
+
+    /// Returns the key of the set in `executor`, if that is where its slots are.
+    #[inline]
+    fn key_in(&self, executor: &Rc<Executor>) -> Option<SetKey> {
+        match &*self.home.borrow() {
+            Some(home) if Rc::ptr_eq(&home.executor, executor) => Some(home.set),
+            _ => None,
+        }
+    }
+
     /// Called when the group is polled with `waker`: stores the task or waker to wake, and moves to
     /// `executor` if it had its slots in another one. The body counts as woken after a move.
     pub(crate) fn register(&self, executor: &Rc<Executor>, waker: &Waker) -> SetKey {
-        let key = match &*self.home.borrow() {
-            Some(home) if Rc::ptr_eq(&home.executor, executor) => Some(home.set),
-            _ => None,
-        };
+        let key = self.key_in(executor);
         let key = key.unwrap_or_else(|| self.move_to(executor));
         let parent = match TaskId::of(waker, executor.number()) {
             Some(task) => Some(Parent::Task(task)),

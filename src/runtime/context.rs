@@ -65,6 +65,8 @@ pub(crate) struct Core {
     /// Set if the kernel refused to let the loop wait: every operation ends with this.
     failure: RefCell<Option<io::Error>>,
     failed: Cell<bool>,
+    /// There is a poller, and its bell.
+    has_poller: Cell<bool>,
 }
 
 impl Core {
@@ -86,6 +88,7 @@ impl Core {
             batch: RefCell::default(),
             failure: RefCell::default(),
             failed: Cell::new(false),
+            has_poller: Cell::new(false),
         })
     }
 
@@ -142,8 +145,19 @@ impl Core {
     /// Makes the poller and its bell, if there are none yet. Called before each sleep, because a
     /// sleep without a bell could not be ended; and when a runtime is made, because that must not
     /// fail later.
+    #[inline(always)]
     pub(super) fn make_poller(&self) -> io::Result<()> {
-        self.reactor().poller(self.bell())?.hang(self.bell())
+        match self.has_poller.get() {
+            true => Ok(()),
+            false => self.add_poller(),
+        }
+    }
+
+    #[cold]
+    fn add_poller(&self) -> io::Result<()> {
+        self.reactor().poller(self.bell())?.hang(self.bell())?;
+        self.has_poller.set(true);
+        Ok(())
     }
 
     /// The buffer shared by receives without a buffer of their own: [`SCRATCH`] bytes, made when it

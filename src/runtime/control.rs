@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::context::{self, Core};
 use super::scopes::{Limit, ScopeKey};
-use crate::executor::wake_list;
+use crate::executor::{TaskId, wake_list};
 use crate::room::Slab;
 use crate::sys::clock::{self, NEVER, Nanos};
 
@@ -17,6 +17,8 @@ pub(crate) struct Control {
     deadline: Cell<Option<Instant>>,
     cancelled: Cell<bool>,
     caught: Cell<bool>,
+    /// The number of its changes, for a run to find out that there was none.
+    changes: Cell<u32>,
     /// The runs in progress.
     runs: RefCell<Slab<Run>>,
 }
@@ -41,6 +43,11 @@ impl Control {
     /// Called at the deadline.
     pub(super) fn time_is_over(&self) {
         self.cancelled.set(true);
+        self.change();
+    }
+
+    fn change(&self) {
+        self.changes.set(self.changes.get().wrapping_add(1));
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
@@ -63,6 +70,7 @@ impl Control {
 
     /// Calls `what` for the runs on the running loop, and wakes all runs.
     fn each(&self, what: &dyn Fn(&Core, ScopeKey)) {
+        self.change();
         // Taken, not cloned: a clone would be foreign code while the list is borrowed. A run that
         // is polled again stores another waker.
         let (mut runs, mut wakers) = (Vec::new(), Vec::new());
@@ -80,7 +88,14 @@ impl Control {
 
     /// Called when a run is polled. There may be a run for each of thousands of connections, so it
     /// is never searched for.
-    pub(super) fn wait(&self, owned: &mut Applied, serial: u64, key: ScopeKey, waker: &Waker) {
+    pub(super) fn wait(
+        &self,
+        owned: &mut Applied,
+        by: (TaskId, ScopeKey),
+        (serial, key): (u64, ScopeKey),
+        waker: &Waker,
+    ) {
+        (owned.by, owned.changes) = (by, self.changes.get());
         let same = |run: &Run| run.key == key && run.serial == serial && run.waker.will_wake(waker);
         let place = owned.place;
         if place.is_some_and(|place| self.runs.borrow().get(place).is_some_and(same)) {
@@ -149,12 +164,16 @@ pub(crate) struct Owned<'a> {
 }
 
 /// The part of a control that a run has applied.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Applied {
     /// Its place among the runs, once polled.
     place: Option<usize>,
     /// The deadline of the control that is applied.
     deadline: Option<Instant>,
+    /// The number of changes that are applied.
+    changes: u32,
+    /// The task that polled the run last, with its own waker, and the scope around that.
+    by: (TaskId, ScopeKey),
 }
 
 impl Applied {
@@ -162,6 +181,12 @@ impl Applied {
     pub(super) fn begin(&mut self, control: &Control) -> Nanos {
         self.deadline = control.deadline();
         self.deadline.map_or(NEVER, clock::at)
+    }
+
+    /// Returns true if the run is polled as the last time, and the control has not changed since.
+    #[inline]
+    pub(super) fn is_current(&self, control: &Control, by: (TaskId, ScopeKey)) -> bool {
+        by.0 != TaskId::NONE && self.by == by && self.changes == control.changes.get()
     }
 
     /// Returns the deadline if it was moved.
@@ -175,7 +200,12 @@ impl<'a> Owned<'a> {
     pub(crate) fn by(control: &'a Control) -> Self {
         Self {
             control,
-            applied: Applied::default(),
+            applied: Applied {
+                place: None,
+                deadline: None,
+                changes: 0,
+                by: (TaskId::NONE, 0),
+            },
         }
     }
 }

@@ -98,11 +98,17 @@ impl Inbox {
 
     /// Calls all collected wakers. The others are called after a panic of one, and the first panic
     /// is returned.
+    #[inline]
     pub(super) fn wake_all(&mut self, core: &Core) -> Option<Payload> {
         if self.woken.is_empty() && self.unused.is_empty() {
             // Usually there is none, but it must not wait until a task is woken.
             return self.panic.take();
         }
+        self.wake_some(core)
+    }
+
+    #[cold]
+    fn wake_some(&mut self, core: &Core) -> Option<Payload> {
         let mut woken = mem::take(&mut self.woken);
         let mut first = self.panic.take();
         for waker in woken.drain(..) {

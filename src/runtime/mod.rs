@@ -236,7 +236,8 @@ impl Runtime {
         #[cfg(feature = "dump")]
         executor.set_now(clock::coarse_millis());
         self.core.forget_scopes();
-        loop {
+        // The root's list stays `notified`: nothing above it has to be woken.
+        while executor.has_ready(self.root_key) {
             match self.root.step_caught(executor, self.root_key) {
                 // A task of the runtime itself ends with a value.
                 Step::Polled | Step::Failed(..) => {}
@@ -254,6 +255,7 @@ impl Runtime {
                 Step::Panicked(payload) => resume_unwind(payload),
             }
         }
+        Poll::Pending
     }
 
     /// Polls the kernel, the clock and the other threads once.

@@ -39,7 +39,7 @@ impl Core {
     }
 
     /// Adds a node inside the current scope.
-    #[inline]
+    #[inline(always)]
     pub(super) fn enter_scope(&self, kind: Kind) -> ScopeKey {
         let (task, around) = (self.executor.task(), self.scope());
         self.scopes().enter(task, around, kind)
@@ -127,7 +127,7 @@ impl Core {
     }
 
     /// Ends a scope; returns true if something in it ended because of it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn leave_scope(&self, key: ScopeKey) -> bool {
         let alone = self.scopes().leave_alone(key);
         !alone && self.leave_scopes(&[key])
@@ -141,6 +141,7 @@ impl Core {
         }
     }
 
+    #[cold]
     fn leave_scopes(&self, keys: &[ScopeKey]) -> bool {
         let (mut wakers, mut caught) = (Vec::new(), false);
         for key in keys {

@@ -128,17 +128,36 @@ impl<O: Owner> Scope<O> {
     /// Records the runtime and scope of the poll, and applies a moved deadline.
     #[inline]
     fn enter(&mut self, core: &Core, cx: &Context<'_>) {
-        if self.serial == core.serial() {
+        let is_known = self.serial == core.serial();
+        if self.owner.control().is_some() {
+            self.enter_owned(core, cx, is_known);
+        } else if is_known {
+            core.move_scope(self.key);
+        } else {
+            self.enter_anew(core);
+        }
+        if self.stage == Stage::Set && core.reactor().timers.is_fired(self.timer) {
+            self.time_is_over(core);
+        }
+    }
+
+    /// The same for a run that a control may cancel. What has not changed since the last poll is
+    /// not registered again.
+    #[inline]
+    fn enter_owned(&mut self, core: &Core, cx: &Context<'_>, is_known: bool) {
+        let by = (core.executor.running(cx.waker()), core.scope());
+        let control = self.owner.control();
+        if is_known && control.is_some_and(|(control, applied)| applied.is_current(control, by)) {
+            return;
+        }
+        if is_known {
             core.move_scope(self.key);
             self.apply_deadline(core);
-            if self.stage == Stage::Set && core.reactor().timers.is_fired(self.timer) {
-                self.time_is_over(core);
-            }
         } else {
             self.enter_anew(core);
         }
         if let Some((control, applied)) = self.owner.control() {
-            control.wait(applied, self.serial, self.key, cx.waker());
+            control.wait(applied, by, (self.serial, self.key), cx.waker());
             if control.is_cancelled() {
                 core.cancel_scope(self.key);
             }
@@ -172,7 +191,6 @@ impl<O: Owner> Scope<O> {
     }
 
     /// Applies the deadline if its owner has moved it, which has woken this run.
-    #[inline]
     fn apply_deadline(&mut self, core: &Core) {
         let control = self.owner.control();
         let Some(at) = control.and_then(|(control, applied)| applied.moved(control)) else {
@@ -193,15 +211,21 @@ impl<O: Owner> Scope<O> {
     #[inline]
     fn wait(&mut self, core: &Core, cx: &Context<'_>) -> bool {
         match self.stage {
-            Stage::Unset | Stage::GaveWay => return self.set_timer(core, cx),
-            Stage::Set if !core.reactor().timers.would_wake(self.timer, cx.waker()) => {
-                let waker = cx.waker().clone();
-                let old = core.reactor().timers.set_waker(self.timer, waker);
-                waker::discard(old);
+            Stage::Unset | Stage::GaveWay => self.set_timer(core, cx),
+            Stage::Set => {
+                self.renew_waker(core, cx);
+                false
             }
-            Stage::Set | Stage::Never | Stage::Over => {}
+            Stage::Never | Stage::Over => false,
         }
-        false
+    }
+
+    fn renew_waker(&self, core: &Core, cx: &Context<'_>) {
+        if !core.reactor().timers.would_wake(self.timer, cx.waker()) {
+            let waker = cx.waker().clone();
+            let old = core.reactor().timers.set_waker(self.timer, waker);
+            waker::discard(old);
+        }
     }
 
     fn set_timer(&mut self, core: &Core, cx: &Context<'_>) -> bool {
@@ -247,7 +271,6 @@ impl<O: Owner> Scope<O> {
     }
 
     /// Ends the run; returns true if something in it ended because of it.
-    #[inline]
     fn leave_in(&mut self, core: &Core) -> bool {
         if std::mem::replace(&mut self.stage, Stage::Over) == Stage::Set {
             let waker = core.reactor().timers.cancel(self.timer);

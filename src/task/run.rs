@@ -162,12 +162,21 @@ impl<'a> Run<'a> {
         self.body = Some(body);
     }
 
-    /// Records the waker and the runtime of a poll.
+    /// Records the waker and the runtime of a poll, unless they are those of the last one.
+    #[inline]
     fn register(&self, cx: &Context<'_>) -> Option<(Rc<Core>, SetKey)> {
         let core = context::current()?;
-        let set = self.set.register(&core.executor, cx.waker());
-        self.ending.enter(&core, set);
+        let same = self.set.register_again(&core.executor, cx.waker());
+        let set = same.unwrap_or_else(|| self.register_anew(&core, cx));
         Some((core, set))
+    }
+
+    #[cold]
+    fn register_anew(&self, core: &Rc<Core>, cx: &Context<'_>) -> SetKey {
+        let set = self.set.register(&core.executor, cx.waker());
+        self.ending.enter(core, set);
+        core.executor.settle_set(set);
+        set
     }
 
     /// Handles the result of a step. Separate from `poll` to save stack: children that are groups

@@ -44,8 +44,9 @@ impl Load {
         let bursts = |shape| UdpBursts::open(server, shape).map(Self::Bursts);
         match work {
             Work::TcpEcho | Work::TcpEchoTimeout | Work::CoresEcho => {
-                TcpEcho::open(server).map(Self::Echo)
+                TcpEcho::open(server, IN_FLIGHT).map(Self::Echo)
             }
+            Work::TcpEchoAlone => TcpEcho::open(server, 1).map(Self::Echo),
             Work::TcpRequest | Work::CoresRequest => TcpRequests::open(server).map(Self::Requests),
             Work::UdpEcho | Work::UdpEchoMany => UdpEcho::open(server).map(Self::Udp),
             Work::UdpSink => bursts(Shape::Sink),

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use super::{IN_FLIGHT, MESSAGE, PATIENCE, message, stuck, wrong_answer};
+use super::{MESSAGE, PATIENCE, message, stuck, wrong_answer};
 use crate::sys::epoll::Epoll;
 
 /// Connections to an echo server.
@@ -22,10 +22,10 @@ struct Connection {
 }
 
 impl TcpEcho {
-    pub fn open(server: SocketAddr) -> io::Result<Self> {
+    pub fn open(server: SocketAddr, count: usize) -> io::Result<Self> {
         let epoll = Epoll::new()?;
-        let mut connections = Vec::with_capacity(IN_FLIGHT);
-        for number in 0..IN_FLIGHT {
+        let mut connections = Vec::with_capacity(count);
+        for number in 0..count {
             let stream = TcpStream::connect(server)?;
             stream.set_nodelay(true)?;
             stream.set_nonblocking(true)?;
