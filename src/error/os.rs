@@ -13,8 +13,6 @@ use super::shown_by_message;
 /// Derefs to the [`io::Error`], so `error.kind()` and `error.raw_os_error()` work.
 pub struct OsError(Arc<Details>);
 
-/// In an `Arc` that is never shared: what a `Box` holds would be dropped by code of its own at each
-/// place where an error is dropped.
 struct Details {
     operation: &'static str,
     address: Option<String>,

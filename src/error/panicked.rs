@@ -24,7 +24,6 @@ use super::shown_by_message;
 /// ```
 pub struct Panicked(Arc<Details>);
 
-/// In an `Arc` for the reason of `OsError`.
 struct Details {
     /// The text, if the payload is text.
     message: Option<String>,

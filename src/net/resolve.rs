@@ -99,7 +99,7 @@ impl Host {
             Err(error) => error.into(),
         };
         let error = ResolveError::new(format!("{self}"), cause);
-        Err(Error::Resolve(Box::new(error)))
+        Err(Error::Resolve(Arc::new(error)))
     }
 
     fn look_up(&self, port: u16) -> Resolving<'_> {
