@@ -12,6 +12,7 @@ mod tls;
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use failure::holds_cancelled;
 
@@ -43,6 +44,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// The variants have AnyIO's names. Code decides by the variant; the message is for a person, and
 /// [`source`](StdError::source) is the error of the operating system.
+//
+// Larger contents are in an `Arc` that is never shared. The content of a `Box` would be dropped by
+// code of its own at each place that drops an error; that of an `Arc` is dropped by one function.
 #[non_exhaustive]
 pub enum Error {
     /// The peer finished sending. It is never reported as an empty read, and each later receive
@@ -61,12 +65,12 @@ pub enum Error {
     /// The time limit of [`fail_after`](crate::fail_after) passed first.
     TimedOut,
     /// No address of the host could be connected. The error lists every attempt.
-    ConnectFailed(Box<ConnectFailed>),
+    ConnectFailed(Arc<ConnectFailed>),
     /// The host name could not be turned into addresses.
-    Resolve(Box<ResolveError>),
+    Resolve(Arc<ResolveError>),
     /// TLS could not be set up, or failed: a handshake, a certificate, a configuration.
     #[cfg(feature = "tls")]
-    Tls(Box<TlsError>),
+    Tls(Arc<TlsError>),
     /// The stream ended before all requested bytes had come; see [`Buffered`](crate::Buffered).
     IncompleteRead,
     /// More bytes than allowed came before the delimiter; see [`Buffered`](crate::Buffered).
@@ -79,7 +83,7 @@ pub enum Error {
     Panicked(Panicked),
     /// A task that was waited for has ended without the awaited value: it failed, or it ended
     /// before it had reported that it is ready, or its value was taken already.
-    TaskFailed(Box<TaskFailed>),
+    TaskFailed(Arc<TaskFailed>),
     /// A system call failed, or an argument was refused before one was made.
     Io(OsError),
     /// An error that is not of this crate; see [`Error::other`].

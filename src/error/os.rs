@@ -4,13 +4,14 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use super::shown_by_message;
 
 /// An error of the operating system, with the operation and the address that it concerns.
 ///
 /// Derefs to the [`io::Error`], so `error.kind()` and `error.raw_os_error()` work.
-pub struct OsError(Box<Details>);
+pub struct OsError(Arc<Details>);
 
 struct Details {
     operation: &'static str,
@@ -22,9 +23,13 @@ struct Details {
 
 impl OsError {
     pub(crate) fn new(operation: &'static str, cause: io::Error) -> Self {
-        Self(Box::new(Details {
+        Self::of(operation, None, cause)
+    }
+
+    fn of(operation: &'static str, address: Option<String>, cause: io::Error) -> Self {
+        Self(Arc::new(Details {
             operation,
-            address: None,
+            address,
             lost: 0,
             cause,
         }))
@@ -32,10 +37,7 @@ impl OsError {
 
     /// Names the address the operation was about.
     pub(crate) fn at(self, address: impl fmt::Display) -> Self {
-        let Details {
-            operation, cause, ..
-        } = *self.0;
-        Self::about(operation, &address, cause)
+        Self::about(self.0.operation, &address, self.into_cause())
     }
 
     #[cold]
@@ -44,15 +46,15 @@ impl OsError {
         address: &dyn fmt::Display,
         cause: io::Error,
     ) -> Self {
-        let mut error = Self::new(operation, cause);
         // Not `to_string`, which would be compiled here once more.
-        error.0.address = Some(format!("{address}"));
-        error
+        Self::of(operation, Some(format!("{address}")), cause)
     }
 
     /// Notes the number of bytes that may not have arrived because of it.
     pub(super) fn losing(mut self, bytes: usize) -> Self {
-        self.0.lost = bytes;
+        if let Some(details) = Arc::get_mut(&mut self.0) {
+            details.lost = bytes;
+        }
         self
     }
 
@@ -63,7 +65,8 @@ impl OsError {
 
     /// Returns the operating system's error alone.
     pub(crate) fn into_cause(self) -> io::Error {
-        self.0.cause
+        let details = Arc::into_inner(self.0);
+        details.expect("it is not shared").cause
     }
 
     /// The operation that failed, such as `receive from`; empty if the error came from outside.

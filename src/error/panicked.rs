@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::shown_by_message;
 
@@ -22,7 +22,7 @@ use super::shown_by_message;
 ///     Err(error) => eprintln!("{error}"),
 /// }
 /// ```
-pub struct Panicked(Box<Details>);
+pub struct Panicked(Arc<Details>);
 
 struct Details {
     /// The text, if the payload is text.
@@ -35,7 +35,7 @@ impl Panicked {
     pub(crate) fn new(payload: Box<dyn Any + Send>) -> Self {
         let text = payload.downcast_ref::<&str>().map(ToString::to_string);
         let message = text.or_else(|| payload.downcast_ref::<String>().cloned());
-        Self(Box::new(Details {
+        Self(Arc::new(Details {
             message,
             payload: Mutex::new(payload),
         }))
@@ -50,7 +50,8 @@ impl Panicked {
     /// The payload, for [`resume_unwind`](std::panic::resume_unwind) or a downcast.
     #[must_use]
     pub fn into_payload(self) -> Box<dyn Any + Send> {
-        let payload = self.0.payload.into_inner();
+        let details = Arc::into_inner(self.0).expect("it is not shared");
+        let payload = details.payload.into_inner();
         payload.unwrap_or_else(PoisonError::into_inner)
     }
 }

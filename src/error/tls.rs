@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 
 use super::{Error, shown_by_message};
 
@@ -38,7 +39,7 @@ impl TlsError {
 
 impl From<TlsError> for Error {
     fn from(error: TlsError) -> Self {
-        Self::Tls(Box::new(error))
+        Self::Tls(Arc::new(error))
     }
 }
 

@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::happy_eyeballs::{self, Attempted};
@@ -115,7 +116,7 @@ impl ConnectTcp {
         let raced = happy_eyeballs::race(addresses, self.delay, begin).await?;
         raced.map_err(|attempts| {
             let failed = ConnectFailed::new(format!("{}", self.host), self.port, attempts);
-            Error::ConnectFailed(Box::new(failed))
+            Error::ConnectFailed(Arc::new(failed))
         })
     }
 

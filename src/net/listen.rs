@@ -109,7 +109,7 @@ impl CreateTcpListener {
             let message = "the local host has no address of the family asked for";
             return Err(Error::invalid("listen", message));
         }
-        self.with_one_port(addresses).map(TcpListener::new)
+        self.with_one_port(&addresses).map(TcpListener::new)
     }
 
     /// Listens on all addresses of this host.
@@ -130,29 +130,30 @@ impl CreateTcpListener {
 
     /// Binds all addresses to one port. If the kernel chooses it, the port that was free for the
     /// first address may be in use for another one: then a retry begins with another address.
-    fn with_one_port(&self, mut addresses: Vec<SocketAddr>) -> Result<Vec<(OwnedFd, SocketAddr)>> {
-        let mut tries = addresses.len();
+    fn with_one_port(&self, addresses: &[SocketAddr]) -> Result<Vec<(OwnedFd, SocketAddr)>> {
+        let mut first = 0;
         loop {
-            let in_use = match self.bind_all(&addresses) {
-                Err(Error::Io(error)) if error.kind() == io::ErrorKind::AddrInUse => error,
-                other => return other,
-            };
-            tries -= 1;
-            if tries == 0 || self.local.port != 0 {
-                return Err(Error::Io(in_use));
+            let bound = self.bind_all(addresses, first);
+            first += 1;
+            let others = self.local.port == 0 && first < addresses.len();
+            match &bound {
+                Err(Error::Io(error)) if others && error.kind() == io::ErrorKind::AddrInUse => {}
+                _ => return bound,
             }
-            let first = addresses.remove(0);
-            addresses.push(first);
         }
     }
 
-    /// Binds the local ones of the addresses, at least one.
-    fn bind_all(&self, addresses: &[SocketAddr]) -> Result<Vec<(OwnedFd, SocketAddr)>> {
+    /// Binds the local ones of the addresses, at least one; begins with that at `first`.
+    fn bind_all(
+        &self,
+        addresses: &[SocketAddr],
+        first: usize,
+    ) -> Result<Vec<(OwnedFd, SocketAddr)>> {
         let mut port = self.local.port;
         let mut bound = Vec::with_capacity(addresses.len());
         let mut missing = None;
-        for address in addresses {
-            let mut address = *address;
+        for n in first..first + addresses.len() {
+            let mut address = addresses[n % addresses.len()];
             address.set_port(port);
             match self.bind(address, true) {
                 Err(Error::Io(error)) if errno::is_out_of_reach(&error) => {

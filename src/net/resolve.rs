@@ -86,7 +86,11 @@ impl Host {
             Ok(addresses) if addresses.is_empty() => {
                 io::Error::new(io::ErrorKind::NotFound, "the name has no address")
             }
-            Ok(addresses) => return Ok(addresses.into_iter().map(sys::addr::unmapped).collect()),
+            Ok(mut addresses) => {
+                let each = addresses.iter_mut();
+                each.for_each(|address| *address = sys::addr::unmapped(*address));
+                return Ok(addresses);
+            }
             // The system's resolver names no operation: this error is of a loop that cannot wait.
             Err(Error::Io(error)) if self.resolver.is_none() && !error.operation().is_empty() => {
                 return Err(Error::Io(error));
@@ -99,7 +103,7 @@ impl Host {
             Err(error) => error.into(),
         };
         let error = ResolveError::new(format!("{self}"), cause);
-        Err(Error::Resolve(Box::new(error)))
+        Err(Error::Resolve(Arc::new(error)))
     }
 
     fn look_up(&self, port: u16) -> Resolving<'_> {

@@ -76,6 +76,7 @@ impl Within {
     }
 
     #[cold]
+    #[inline]
     fn gather(&self, closing: &mut Vec<Closing>) {
         let dropped = DROPPED.with_borrow_mut(|dropped| dropped.split_off(self.others));
         closing.extend(dropped);
@@ -124,6 +125,7 @@ pub(super) async fn closing_after(
 }
 
 #[cold]
+#[inline]
 fn poll_each(closing: &mut Vec<Closing>, cx: &mut Context<'_>, failed: impl Fn(Error)) {
     closing.retain_mut(|close| match close.as_mut().poll(cx) {
         Poll::Pending => true,

@@ -133,6 +133,7 @@ impl Condition {
     }
 
     /// Notifies up to `count` tasks, those first that have waited longest.
+    #[inline]
     pub fn notify(&self, count: usize) {
         // A task that waits again because of this call is not notified twice.
         let count = count.min(self.line.borrow().len());

@@ -54,6 +54,7 @@ impl Event {
     }
 
     /// Marks it as happened, and wakes all waiting tasks. It may be called again.
+    #[inline]
     pub fn set(&self) {
         if self.set.replace(true) {
             return;

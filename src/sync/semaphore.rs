@@ -70,6 +70,7 @@ impl Semaphore {
     /// # Errors
     ///
     /// `InvalidInput` if `value` is more than that.
+    #[inline]
     pub fn with_max_value(value: usize, max_value: usize) -> Result<Self> {
         if value > max_value {
             let message = "more permits than its max_value";
@@ -123,6 +124,7 @@ impl Semaphore {
     /// `InvalidInput` if there would be more than the `max_value` (or than a `usize` can count);
     /// then none is added.
     #[doc(alias = "release")]
+    #[inline]
     pub fn add(&self, count: usize) -> Result<()> {
         let total = self.permits.borrow().total().checked_add(count);
         let Some(total) = total.filter(|total| *total <= self.max_value) else {

@@ -91,6 +91,7 @@ pub(crate) struct Received {
 
 /// Receives one datagram. With `MSG_TRUNC` Linux returns its true length.
 #[cfg(any(target_os = "linux", target_os = "android"))]
+#[inline]
 pub(crate) fn recv_from(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<Received> {
     let mut from = Inet::empty();
     #[allow(clippy::cast_possible_truncation, reason = "28 bytes")]
@@ -145,6 +146,7 @@ pub(crate) fn recv_from_portable(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Resu
 pub(crate) use self::recv_from_portable as recv_from;
 
 /// Sends one datagram, all of it or nothing.
+#[inline]
 pub(crate) fn send_to(fd: BorrowedFd<'_>, data: &[u8], to: &SocketAddr) -> io::Result<usize> {
     let (address, length) = Inet::new(to);
     // SAFETY: pointers and lengths are those of one valid slice and one valid address.
@@ -200,18 +202,21 @@ pub(crate) fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<SocketAd
 pub(crate) const NODELAY_IS_INHERITED: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 /// Starts to connect; `Ok` if it is already done.
+#[inline]
 pub(crate) fn connect(fd: BorrowedFd<'_>, to: &SocketAddr) -> io::Result<()> {
     SockRef::from(&fd).connect(&SockAddr::from(*to))
 }
 
 /// Connects to a UNIX listener. If the backlog is full it returns `WouldBlock`, and nothing has
 /// begun.
+#[inline]
 pub(crate) fn connect_unix(fd: BorrowedFd<'_>, to: &UnixName) -> io::Result<()> {
     SockRef::from(&fd).connect(&to.to_sock_addr()?)
 }
 
 /// Returns the result of a connect that has begun: the peer's address; `WouldBlock` while it
 /// continues.
+#[inline]
 pub(crate) fn connect_result(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
     let socket = SockRef::from(&fd);
     if let Some(error) = socket.take_error()? {
@@ -233,6 +238,7 @@ pub(crate) fn bind(fd: BorrowedFd<'_>, address: &SocketAddr) -> io::Result<()> {
 /// Makes a bind to port 0 set only the address, so that the connect chooses the port, which
 /// connections to other peers may share (`IP_BIND_ADDRESS_NO_PORT`). On other systems the bind
 /// chooses it.
+#[inline]
 pub(crate) fn choose_port_late(fd: BorrowedFd<'_>) {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     drop(super::sockopt::set(
@@ -246,6 +252,7 @@ pub(crate) fn choose_port_late(fd: BorrowedFd<'_>) {
 }
 
 /// Binds a UNIX socket to a name.
+#[inline]
 pub(crate) fn bind_unix(fd: BorrowedFd<'_>, name: &UnixName) -> io::Result<()> {
     SockRef::from(&fd).bind(&name.to_sock_addr()?)
 }
@@ -321,16 +328,19 @@ fn internet_address(address: &SockAddr) -> io::Result<SocketAddr> {
 }
 
 /// Returns the name that a UNIX socket is bound to.
+#[inline]
 pub(crate) fn local_name(fd: BorrowedFd<'_>) -> io::Result<UnixName> {
     Ok(UnixName::read(&SockRef::from(&fd).local_addr()?))
 }
 
 /// Returns the name that a UNIX socket is connected to.
+#[inline]
 pub(crate) fn peer_name(fd: BorrowedFd<'_>) -> io::Result<UnixName> {
     Ok(UnixName::read(&SockRef::from(&fd).peer_addr()?))
 }
 
 /// Makes two sockets that are connected with each other, without names.
+#[inline]
 pub(crate) fn pair(kind: Kind) -> io::Result<(OwnedFd, OwnedFd)> {
     let (a, b) = Socket::pair(Domain::UNIX, kind.into(), None)?;
     a.set_nonblocking(true)?;

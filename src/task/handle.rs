@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use crate::error::{Error, Result, TaskFailed};
@@ -176,7 +177,7 @@ fn without(state: State, name: Option<&str>, place: Place) -> Error {
 
 #[cold]
 fn failed(reason: &'static str, name: Option<&str>, spawned_at: Place) -> Error {
-    Error::TaskFailed(Box::new(TaskFailed {
+    Error::TaskFailed(Arc::new(TaskFailed {
         name: name.map(str::to_owned),
         spawned_at,
         reason,
