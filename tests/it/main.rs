@@ -123,6 +123,8 @@ mod serve_in_group;
 mod serve_reports;
 #[cfg(feature = "threads")]
 mod serve_stopping;
+#[cfg(feature = "full")]
+mod serve_waiting;
 #[cfg(feature = "threads")]
 mod serve_with;
 #[cfg(feature = "full")]
