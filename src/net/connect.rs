@@ -16,7 +16,7 @@ use super::unix::UnixStream;
 use crate::error::{ConnectFailed, Error, Result};
 use crate::runtime::context;
 use crate::runtime::operation::{After, Direction, First, Operation};
-use crate::runtime::socket::{Socket, Trigger};
+use crate::runtime::socket::Socket;
 use crate::sys::addr::UnixName;
 use crate::sys::socket::Kind;
 use crate::sys::{self, errno};
@@ -170,7 +170,7 @@ async fn attempt(
         Ok(bound) => bound,
         Err(error) => return Ok(Err(error)),
     };
-    let connected = connect(Socket::new(fd, Trigger::Edge), &address, true).await?;
+    let connected = connect(local.own(fd), &address, true).await?;
     Ok(connected.map_err(|error| match from {
         // The address is local, since it could be bound.
         Some(from) if from.port() == 0 && error.kind() == io::ErrorKind::AddrNotAvailable => {

@@ -55,6 +55,8 @@ pub async fn connect_socket(socket: impl Into<OwnedFd>, to: SocketAddr) -> Resul
     let local = sys::socket::local_addr(fd.as_fd()).map_err(failed)?;
     let to = fitting(&local, to).map_err(failed)?;
     let socket = Socket::new(fd, Trigger::Edge);
+    // The program may have duplicates of it.
+    socket.lend();
     let connected = connect(socket, &to, facts.is_tcp).await?;
     connected.map_err(failed)
 }

@@ -128,7 +128,7 @@ impl Bound {
         UdpCore {
             #[cfg(feature = "udp-batch")]
             messages: Messages::new(self.plain, self.tell_destination),
-            ..UdpCore::new(fd, local, peer)
+            ..UdpCore::new(self.local.own(fd), local, peer)
         }
     }
 }

@@ -91,10 +91,15 @@ impl CreateTcpListener {
 
     async fn create(self) -> Result<TcpListener> {
         context::checkpoint().await?;
-        match self.local.resolve().await? {
-            Some(addresses) => self.on(addresses),
-            None => self.everywhere(),
+        let listener = match self.local.resolve().await? {
+            Some(addresses) => self.on(addresses)?,
+            None => self.everywhere()?,
+        };
+        if self.local.is_prepared() {
+            // Marks all as lent: they may have duplicates.
+            listener.as_fds().for_each(drop);
         }
+        Ok(listener)
     }
 
     /// Listens on the local ones of these addresses.

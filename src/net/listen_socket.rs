@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll};
 
 use crate::error::{Error, Result};
@@ -56,7 +56,16 @@ impl Accept<'_> {
         cx: &Context<'_>,
         error: impl Fn(io::Error) -> Error,
     ) -> Poll<Result<(OwnedFd, Option<SocketAddr>)>> {
-        let accept = |_: &_, fd: BorrowedFd<'_>| Ok((sys::socket::accept(fd)?, After::Taken));
+        let lent = self.operation.socket().is_lent();
+        let accept = |_: &_, fd: BorrowedFd<'_>| {
+            let accepted = sys::socket::accept(fd)?;
+            if lent {
+                // Inherited from a listener that was made or changed elsewhere. It fails for a
+                // connection that has ended, which does not linger.
+                drop(sys::sockopt::linger_no_longer(accepted.0.as_fd()));
+            }
+            Ok((accepted, After::Taken))
+        };
         self.operation.poll(cx, First::Wait, accept, error)
     }
 }

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use super::Family;
 use super::resolve::Host;
 use crate::error::Result;
+use crate::runtime::socket::{Socket, Trigger};
 use crate::sys;
 use crate::sys::errno;
 use crate::sys::socket::Kind;
@@ -41,7 +42,8 @@ macro_rules! local_options {
         /// Prepares each socket before it is bound or connected, for options that must be set by
         /// then: a mark, an interface, TCP Fast Open, buffer sizes that the window depends on.
         /// Accepted connections inherit them. If there are several attempts, an error of it fails
-        /// one attempt. It must not block.
+        /// one attempt. It must not block. A linger time (`SO_LINGER`) other than zero is removed:
+        /// closing would block the loop.
         ///
         /// # Examples
         ///
@@ -92,8 +94,28 @@ impl Local {
             sys::socket::set_nodelay(fd.as_fd())?;
         }
         #[cfg(feature = "options")]
-        self.prepare.step(fd.as_fd())?;
+        if self.is_prepared() {
+            self.prepare.step(fd.as_fd())?;
+            sys::sockopt::linger_no_longer(fd.as_fd())?;
+        }
         Ok(fd)
+    }
+
+    /// Returns true if the caller has prepared its sockets, and may have duplicated them.
+    pub(super) fn is_prepared(&self) -> bool {
+        #[cfg(feature = "options")]
+        return self.prepare.is_some();
+        #[cfg(not(feature = "options"))]
+        false
+    }
+
+    /// Makes a socket of a descriptor of [`socket`](Self::socket).
+    pub(super) fn own(&self, fd: OwnedFd) -> Socket {
+        let socket = Socket::new(fd, Trigger::Edge);
+        if self.is_prepared() {
+            socket.lend();
+        }
+        socket
     }
 
     /// The same for a connect to `address`. Binds the socket to the first local one of `locals`,
@@ -155,6 +177,10 @@ pub(super) mod prepare {
             Self(Some(Arc::new(step)))
         }
 
+        pub(super) fn is_some(&self) -> bool {
+            self.0.is_some()
+        }
+
         pub(super) fn step(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
             self.0.as_ref().map_or(Ok(()), |step| step(fd))
         }
@@ -162,7 +188,7 @@ pub(super) mod prepare {
 
     impl fmt::Debug for Prepare {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "Prepare({})", self.0.is_some())
+            write!(f, "Prepare({})", self.is_some())
         }
     }
 }

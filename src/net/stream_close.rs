@@ -121,6 +121,8 @@ impl<A: Display> StreamSocket<A> {
         // If no descriptor is free it closes at once.
         if let Ok(fd) = self.lend().try_clone_to_owned() {
             let left = Self::tcp(fd, self.peer().clone());
+            // The program may have a duplicate, too.
+            left.lend();
             left.end.store(end, Relaxed);
             // A second end has no effect.
             left.socket()

@@ -51,9 +51,9 @@ pub(super) struct One {
 }
 
 impl UdpCore {
-    pub(super) fn new(fd: OwnedFd, local: SocketAddr, peer: Option<SocketAddr>) -> Self {
+    pub(super) fn new(socket: Socket, local: SocketAddr, peer: Option<SocketAddr>) -> Self {
         Self {
-            socket: Socket::new(fd, Trigger::Edge),
+            socket,
             local,
             peer,
             #[cfg(feature = "udp-batch")]
@@ -65,7 +65,7 @@ impl UdpCore {
     #[cfg(feature = "adopt")]
     pub(super) fn adopted(fd: OwnedFd, local: SocketAddr, peer: Option<SocketAddr>) -> Self {
         #[allow(unused_mut, reason = "without batches there is nothing to note")]
-        let mut core = Self::new(fd, local, peer);
+        let mut core = Self::new(Socket::new(fd, Trigger::Edge), local, peer);
         #[cfg(feature = "udp-batch")]
         core.messages.read_options(core.socket.fd());
         #[cfg(not(feature = "udp-batch"))]

@@ -45,6 +45,10 @@ impl<'a> Operation<'a> {
         }
     }
 
+    pub(crate) fn socket(&self) -> &'a Socket {
+        self.socket
+    }
+
     /// Claims its direction only while it waits: for a future that ends with the first success.
     pub(crate) fn briefly(mut self) -> Self {
         self.place.keeps = false;

@@ -124,12 +124,9 @@ pub(super) async fn accept_all(
 }
 
 /// Accepts the connections that already wait, since their clients count as connected, until one
-/// turn of the loop brings no other, or the limit of connections is reached.
-pub(super) async fn accept_waiting(mut accept: Pin<&mut (dyn Accept + '_)>, serving: &Serving<'_>) {
+/// turn of the loop brings no other. Those beyond the limit of connections wait for a place.
+pub(super) async fn accept_waiting(mut accept: Pin<&mut (dyn Accept + '_)>) {
     for _ in 0..LAST {
-        if !serving.has_free() {
-            break;
-        }
         let mut round = pin!(sleep(Duration::ZERO));
         let accepted = poll_fn(|cx| match accept.as_mut().poll_one(cx) {
             Poll::Ready(accepted) => Poll::Ready(accepted.is_ok()),

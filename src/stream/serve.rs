@@ -152,9 +152,10 @@ impl<'a, L, H, E> Serve<'a, L, H, E> {
     }
 
     /// Ends the server when `signal` is done, with any output. First the connections in the backlog
-    /// are accepted (at most 4,096, and as [`max_connections`](Self::max_connections) allows). Then
-    /// the listener is aborted, and the running connections continue to their end, for as long as
-    /// [`drain`](Self::drain) allows; [`stopping`](crate::stopping) notifies their handlers.
+    /// are accepted (at most 4,096); those beyond [`max_connections`](Self::max_connections) have a
+    /// descriptor now, and wait for their handlers until others end. Then the listener is aborted,
+    /// and all these connections continue to their end, for as long as [`drain`](Self::drain)
+    /// allows; [`stopping`](crate::stopping) notifies their handlers.
     ///
     /// Connections that are not accepted by then are reset, unless a duplicate of the socket still
     /// listens, for example in another process.
@@ -180,10 +181,10 @@ impl<'a, L, H, E> Serve<'a, L, H, E> {
     where
         F: IntoFuture<IntoFuture: 'a>,
     {
-        let signal = signal.into_future();
-        self.ending.signal = Some(Box::pin(async {
-            signal.await;
-        }));
+        // An async block would have the signal twice: as it is captured, and as it is awaited.
+        let mut signal = Box::pin(signal.into_future());
+        let done = poll_fn(move |cx| signal.as_mut().poll(cx).map(drop));
+        self.ending.signal = Some(Box::pin(done));
         self
     }
 
@@ -318,7 +319,7 @@ async fn conduct(
     until(ending.signal, accept_all(accept.as_mut(), serving)).await?;
     serving.stop.set();
     accept.as_mut().leave();
-    accept_waiting(accept.as_mut(), serving).await;
+    accept_waiting(accept.as_mut()).await;
     accept.as_mut().abort();
     drop(accept);
     drained(serving, ending.limit).await

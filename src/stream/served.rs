@@ -75,11 +75,11 @@ where
     if served.serving.sheds.get() {
         return Ok(());
     }
-    served.serving.begin();
+    let late = served.serving.begin();
     let keeper = Rc::clone(&served);
     let connection = connection(begun, Place { served, peer });
-    if APART {
-        let limited = apart(Rc::clone(&keeper), Box::pin(connection));
+    if APART || late {
+        let limited = apart(Rc::clone(&keeper), Box::pin(connection), late);
         group.spawn_kept(limited, keeper, Location::caller());
     } else {
         group.spawn_kept(connection, keeper, Location::caller());
@@ -87,12 +87,25 @@ where
     Ok(())
 }
 
-/// Runs a connection in the server's scope.
+/// Runs a connection, in the server's scope if the group is not in it; a `late` one has to wait for
+/// its place.
 async fn apart<'s, L, H, E, const APART: bool>(
     served: Rc<Served<'_, L, H, E, APART>>,
     connection: Pin<Box<dyn Future<Output = ()> + 's>>,
+    late: bool,
 ) {
-    served.serving.scope.run(connection).await;
+    let serving = &served.serving;
+    let placed = async {
+        // After a cancel it is closed without a handler.
+        if !late || serving.place().await.is_ok() {
+            connection.await;
+        }
+    };
+    if APART {
+        serving.scope.run(placed).await;
+    } else {
+        placed.await;
+    }
 }
 
 /// The task of a connection. Captured values stay in it until its end, and are most of the memory

@@ -13,7 +13,7 @@ use crate::error::{Error, Panicked, Result};
 use crate::executor::Payload;
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
-use crate::sync::ThreadEvent;
+use crate::sync::{Semaphore, ThreadEvent};
 use crate::sys::clock::{self, Nanos};
 use crate::task::CancelScope;
 
@@ -130,6 +130,10 @@ pub(super) struct Serving<'a> {
     last: Cell<Peer>,
     /// The number of connections that have ended.
     ended: Cell<u64>,
+    /// The number of connections that were accepted without a free place, and wait for one.
+    late: Cell<u64>,
+    /// Has a permit for each of them that has got its place.
+    places: Semaphore,
     /// The waker of the loop, while it waits for the end of a connection.
     waiting: RefCell<Option<Waker>>,
     /// The scope of its connections, so that those left after the limit can be cancelled.
@@ -150,6 +154,8 @@ impl<'a> Serving<'a> {
             reported: [Cell::new(None), Cell::new(None)],
             last: Cell::new(Peer::Unknown),
             ended: Cell::new(0),
+            late: Cell::new(0),
+            places: Semaphore::new(0),
             waiting: RefCell::new(None),
             scope: CancelScope::new(),
             stop: ThreadEvent::new(),
@@ -200,10 +206,22 @@ impl<'a> Serving<'a> {
         .await
     }
 
-    /// Counts a connection that begins.
-    pub(super) fn begin(&self) {
+    /// Counts a connection that begins. Returns true if it must wait for its
+    /// [`place`](Self::place).
+    pub(super) fn begin(&self) -> bool {
+        let late = !self.has_free();
+        self.late.set(self.late.get() + u64::from(late));
         add(&self.counters.0.accepted, 1);
         add(&self.counters.0.active, 1);
+        late
+    }
+
+    /// Waits for the place of a connection that began when none was free.
+    pub(super) async fn place(&self) -> Result<()> {
+        let wait = Wait::new(&"a place among the connections");
+        self.places.acquire_as(wait).await?.forget();
+        // One that was cancelled meanwhile does not begin.
+        context::checkpoint().await
     }
 
     /// Counts and reports a connection that ended with an error or a panic.
@@ -247,6 +265,10 @@ impl<'a> Serving<'a> {
     pub(super) fn end(&self, peer: &mut Peer) {
         self.last.replace(std::mem::replace(peer, Peer::Unknown));
         add(&self.counters.0.active, -1);
+        if let Some(late) = self.late.get().checked_sub(1) {
+            self.late.set(late);
+            self.places.add(1).expect("fewer than connections");
+        }
         self.ended.set(self.ended.get().wrapping_add(1));
         let waiting = self.waiting.take();
         if let Some(waiting) = waiting {

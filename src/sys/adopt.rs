@@ -76,14 +76,10 @@ fn option(fd: BorrowedFd<'_>, level: i32, name: i32) -> io::Result<i32> {
     sockopt::get(fd, level, name, 0)
 }
 
-/// Sets the flags that the crate's own sockets have: non-blocking, close-on-exec, no SIGPIPE, no
-/// linger time for which closing would block the thread.
+/// Sets the flags that the crate's own sockets have: non-blocking, close-on-exec, no SIGPIPE.
 pub(crate) fn make_ours(fd: BorrowedFd<'_>) -> io::Result<()> {
     let socket = SockRef::from(&fd);
     socket.set_nonblocking(true)?;
-    if socket.linger()?.is_some_and(|time| !time.is_zero()) {
-        socket.set_linger(None)?;
-    }
     #[cfg(target_vendor = "apple")]
     socket.set_nosigpipe(true)?;
     socket.set_cloexec(true)

@@ -73,6 +73,15 @@ pub(crate) fn zero_linger(fd: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(SockRef::from(&fd).linger()? == Some(Duration::ZERO))
 }
 
+/// Removes a linger time for which closing would block the thread. Zero, which resets, stays.
+pub(crate) fn linger_no_longer(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let socket = SockRef::from(&fd);
+    match socket.linger()? {
+        Some(time) if !time.is_zero() => socket.set_linger(None),
+        _ => Ok(()),
+    }
+}
+
 /// Sets whether closing resets the connection. (No other time can be set: it would block the thread
 /// that closes.)
 pub(crate) fn set_zero_linger(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {

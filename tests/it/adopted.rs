@@ -1,18 +1,21 @@
 //! Sockets that were adopted: their clones, their linger time, UNIX datagram sockets.
 
-use std::io::Write;
-use std::os::fd::OwnedFd;
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::net::{TcpListener as StdListener, TcpStream as StdStream};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram as StdDatagram, UnixStream as StdUnixStream};
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
+use soloio::net::Watched;
 use soloio::{
-    ConnectedUnixDatagramSocket, Error, TcpStream, UdpSocket, UnixDatagramSocket, UnixStream,
-    create_unix_datagram_socket,
+    ConnectedUnixDatagramSocket, Error, TcpListener, TcpStream, UdpSocket, UnixDatagramSocket,
+    UnixStream, connect_tcp, create_unix_datagram_socket,
 };
 
 use crate::adopt::std_pair;
-use crate::net_support::{TempDir, clog, polled, refused, run};
+use crate::net_support::{TempDir, clog, polled, refused, run, tcp_listener};
 use crate::support::alone;
 
 #[test]
@@ -88,15 +91,11 @@ fn clones_are_adopted_one_after_the_other_in_one_runtime() {
 fn an_adopted_socket_never_blocks_the_loop_when_it_is_dropped() {
     run(async {
         let (client, server) = std_pair();
-        SockRef::from(&client)
-            .set_linger(Some(Duration::from_secs(3)))
-            .expect("an option");
+        lingers(&client).expect("an option");
         let client = TcpStream::try_from(client).expect("a TCP stream");
         // Sends until the buffers are full; the peer does not read.
         clog(&client, 0).await;
-        let start = Instant::now();
-        drop(client);
-        assert!(start.elapsed() < Duration::from_secs(1));
+        closes_at_once(client);
         drop(server);
         // A linger time of zero blocks nothing, and the program asked for it.
         let (client, _server) = std_pair();
@@ -105,5 +104,87 @@ fn an_adopted_socket_never_blocks_the_loop_when_it_is_dropped() {
             .expect("an option");
         let client = TcpStream::try_from(client).expect("a TCP stream");
         assert!(client.zero_linger().expect("an option"));
+    });
+}
+
+/// Asks for a linger time for which a close would block.
+pub(crate) fn lingers(socket: &impl AsFd) -> io::Result<()> {
+    SockRef::from(socket).set_linger(Some(Duration::from_secs(3)))
+}
+
+#[track_caller]
+pub(crate) fn closes_at_once<T>(socket: T) {
+    let start = Instant::now();
+    drop(socket);
+    assert!(start.elapsed() < Duration::from_secs(1));
+}
+
+/// On Linux a connection has the linger time of its listener since its handshake.
+#[test]
+fn accepted_sockets_inherit_no_linger_time() {
+    run(async {
+        let std = StdListener::bind("127.0.0.1:0").expect("a port");
+        lingers(&std).expect("an option");
+        let early = StdStream::connect(std.local_addr().expect("bound")).expect("connects");
+        let adopted = TcpListener::try_from(std).expect("a listener");
+        let server = adopted.accept().await.expect("accepts");
+        clog(&server, 0).await;
+        closes_at_once(server);
+        // The program sets it on a listener of ours.
+        let listener = tcp_listener().await;
+        lingers(&listener.as_fds().next().expect("one")).expect("an option");
+        let late = StdStream::connect(listener.local_addr()).expect("connects");
+        let server = listener.accept().await.expect("accepts");
+        clog(&server, 0).await;
+        closes_at_once(server);
+        drop((early, late));
+    });
+}
+
+#[test]
+fn a_socket_that_is_refused_is_closed_at_once() {
+    run(async {
+        let (client, server) = std_pair();
+        lingers(&client).expect("an option");
+        client.set_nonblocking(true).expect("an option");
+        while (&client).write(&[0; 65_536]).is_ok() {}
+        let client = OwnedFd::from(client);
+        let start = Instant::now();
+        refused!(UnixStream::try_from(client), Error::Io(_));
+        assert!(start.elapsed() < Duration::from_secs(1));
+        drop(server);
+    });
+}
+
+/// The stream that a handler has dropped is closed through a duplicate, beside those of the
+/// program.
+#[test]
+fn what_a_handler_has_left_is_not_in_the_poller_any_more() {
+    let test = "adopted::what_a_handler_has_left_is_not_in_the_poller_any_more";
+    alone(test, || {
+        run(async {
+            let (listener, kept) = (tcp_listener().await, RefCell::new(None));
+            let port = listener.local_addr().port();
+            let talk = async {
+                let client = connect_tcp("127.0.0.1", port).await.expect("connects");
+                client.send(b"some").await.expect("sent");
+                assert_eq!(client.next().await.expect("an orderly end"), None);
+            };
+            let serve = listener.serve(async |client: TcpStream| {
+                let duplicate = client.as_fd().try_clone_to_owned().map_err(Error::from)?;
+                kept.replace(Some(duplicate));
+                // The rest is unread, so the handler's task goes on to close the stream.
+                client.receive_max(1).await.map(drop)
+            });
+            let serve = async { serve.shutdown(talk).await };
+            serve.await.expect("as it was told");
+            let kept = kept.take().expect("one");
+            let watch = |_| Watched::new(kept.try_clone().expect("a duplicate")).expect("watched");
+            for watched in (0..8).map(watch).collect::<Vec<_>>() {
+                let again = |_: &_| Err::<(), _>(io::ErrorKind::WouldBlock.into());
+                let waited = polled(1, watched.read_with(again)).await;
+                assert!(waited.is_none(), "{waited:?}");
+            }
+        });
     });
 }

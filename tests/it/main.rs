@@ -33,6 +33,8 @@ mod clean_up;
 mod close;
 #[cfg(feature = "full")]
 mod close_resets;
+#[cfg(feature = "full")]
+mod close_slow;
 mod conformance;
 #[cfg(feature = "unix-ext")]
 mod control_data;
@@ -123,6 +125,8 @@ mod serve_in_group;
 mod serve_reports;
 #[cfg(feature = "threads")]
 mod serve_stopping;
+#[cfg(feature = "full")]
+mod serve_waiting;
 #[cfg(feature = "threads")]
 mod serve_with;
 #[cfg(feature = "full")]

@@ -3,21 +3,23 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener, UdpSocket as StdSocket};
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 
 use socket2::{Domain, SockRef, Socket, Type};
 use soloio::net::connect_socket;
 use soloio::{
-    Error, connect_tcp, create_connected_udp_socket, create_tcp_listener, create_udp_socket,
+    ConnectedUdpSocket, Error, TcpStream, UdpSocket, connect_tcp, create_connected_udp_socket,
+    create_tcp_listener, create_udp_socket,
 };
 
+use crate::adopted::{closes_at_once, lingers};
 use crate::cut::everywhere;
 use crate::kernel;
 use crate::names::Fixed;
 use crate::namespace::in_namespace;
-use crate::net_support::{polled, run, tcp_listener, turns};
+use crate::net_support::{clog, polled, run, tcp_listener, turns};
 use crate::support::{alone, fds};
 
 /// Counts the calls; each expects a socket that is neither bound nor connected.
@@ -244,5 +246,102 @@ fn cancelled() {
         let client = connect_socket(unconnected(), to).await.expect("connects");
         assert_eq!(client.peer_addr(), to);
         done
+    });
+}
+
+/// The duplicates that a preparation has made of its sockets.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<OwnedFd>>>);
+
+impl Kept {
+    fn keep(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        let duplicate = fd.try_clone_to_owned()?;
+        self.0.lock().expect("whole").push(duplicate);
+        Ok(())
+    }
+
+    fn step(&self) -> impl Fn(BorrowedFd<'_>) -> io::Result<()> + Send + Sync + 'static {
+        let kept = self.clone();
+        move |fd| kept.keep(fd)
+    }
+
+    /// Returns duplicates of the last socket: one of them gets the number of a descriptor that was
+    /// closed just now.
+    fn again<S: TryFrom<OwnedFd, Error = Error>>(&self) -> Vec<S> {
+        let kept = self.0.lock().expect("whole").pop().expect("one");
+        let duplicate = |_| kept.try_clone().expect("a duplicate");
+        let duplicates: Vec<_> = (0..8).map(duplicate).collect();
+        let adopt = |fd| S::try_from(fd).expect("adopted");
+        duplicates.into_iter().map(adopt).collect()
+    }
+}
+
+macro_rules! waits {
+    ($socket:expr) => {
+        let waited = polled(1, $socket.receive()).await;
+        assert!(waited.is_none(), "{:?}", waited.map(|ended| ended.err()));
+    };
+}
+
+/// A duplicate keeps the first socket in the poller, unless that is deregistered when it is closed.
+#[test]
+fn duplicates_that_the_program_keeps_are_adopted_in_the_same_runtime() {
+    let test = "prepare::duplicates_that_the_program_keeps_are_adopted_in_the_same_runtime";
+    alone(test, || {
+        run(async {
+            let (kept, listener) = (Kept::default(), tcp_listener().await);
+            let to = listener.local_addr();
+            let made = unconnected();
+            kept.keep(made.as_fd()).expect("kept");
+            let first = connect_socket(made, to).await.expect("connects");
+            waits!(first);
+            drop(first);
+            for again in kept.again::<TcpStream>() {
+                waits!(again);
+            }
+            let first = connect_tcp("127.0.0.1", to.port()).prepare(kept.step());
+            let first = first.await.expect("connects");
+            waits!(first);
+            drop(first);
+            for again in kept.again::<TcpStream>() {
+                waits!(again);
+            }
+            let first = create_udp_socket().local_host("127.0.0.1");
+            let first = first.prepare(kept.step()).await.expect("a socket");
+            waits!(first);
+            drop(first);
+            for again in kept.again::<UdpSocket>() {
+                waits!(again);
+            }
+            let first = create_connected_udp_socket("127.0.0.1", to.port());
+            let first = first.prepare(kept.step()).await.expect("a socket");
+            waits!(first);
+            drop(first);
+            for again in kept.again::<ConnectedUdpSocket>() {
+                waits!(again);
+            }
+        });
+    });
+}
+
+/// Otherwise the drop would block the loop for this time.
+#[test]
+fn a_linger_time_of_a_preparation_is_removed() {
+    run(async {
+        let listener = create_tcp_listener().local_host("127.0.0.1");
+        let listener = listener.prepare(|fd| lingers(&fd)).await.expect("listens");
+        let client = connect_tcp("127.0.0.1", listener.local_addr().port());
+        let client = client.prepare(|fd| lingers(&fd)).await.expect("connects");
+        let server = listener.accept().await.expect("accepts");
+        clog(&client, 0).await;
+        clog(&server, 0).await;
+        closes_at_once(client);
+        closes_at_once(server);
+        let made = unconnected();
+        lingers(&made).expect("an option");
+        let client = connect_socket(made, listener.local_addr()).await;
+        let client = client.expect("connects");
+        clog(&client, 0).await;
+        closes_at_once(client);
     });
 }

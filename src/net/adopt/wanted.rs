@@ -57,6 +57,8 @@ impl Wanted {
     /// Checks the descriptor, and sets the flags that the crate's own sockets have.
     pub(in crate::net) fn check(self, fd: BorrowedFd<'_>) -> Result<Facts> {
         let facts = read_facts(fd).map_err(|cause| self.failed(cause))?;
+        // Before any error, since that closes it.
+        sys::sockopt::linger_no_longer(fd).map_err(|cause| self.failed(cause))?;
         if let Some(message) = self.mismatch(&facts) {
             return Err(Error::invalid(self.operation, message));
         }
