@@ -8,6 +8,9 @@ pub enum Work {
     TcpEcho,
     TcpEchoTimeout,
     TcpRequest,
+    UnixEcho,
+    /// Lines there and back, many in a message.
+    Lines,
     UdpEcho,
     UdpEchoMany,
     UdpSink,
@@ -24,6 +27,8 @@ pub enum Work {
     TlsResumed,
     /// A KiB that the server receives, of many.
     TlsReceive,
+    /// The same in small buffers.
+    TlsReceiveSmall,
     /// A KiB that the server sends, of many.
     TlsSend,
 }
@@ -34,6 +39,8 @@ impl Work {
             // A request on a connection of its own is an echo that ends early.
             Self::TcpEcho | Self::TcpRequest => Kind::TcpEcho,
             Self::TcpEchoTimeout => Kind::TcpEchoTimeout,
+            Self::UnixEcho => Kind::UnixEcho,
+            Self::Lines => Kind::Lines,
             Self::UdpEcho => Kind::UdpEcho,
             Self::UdpEchoMany => Kind::UdpEchoMany,
             Self::UdpSink => Kind::UdpSink,
@@ -43,6 +50,7 @@ impl Work {
             Self::TcpRelayCopied => Kind::TcpRelayCopied,
             Self::TlsEcho | Self::TlsFull | Self::TlsResumed => Kind::TlsEcho,
             Self::TlsReceive => Kind::TlsSink,
+            Self::TlsReceiveSmall => Kind::TlsSinkSmall,
             Self::TlsSend => Kind::TlsSource,
         }
     }
@@ -57,6 +65,10 @@ pub enum Kind {
     TcpEchoTimeout,
     /// Echo that holds no buffer while it waits.
     TcpIdle,
+    /// `TcpEcho` over UNIX streams.
+    UnixEcho,
+    /// Echo of lines, read one by one through a buffer, and answered a message at a time.
+    Lines,
     UdpEcho,
     /// With batches where the side supports them.
     UdpEchoMany,
@@ -76,6 +88,8 @@ pub enum Kind {
     TlsIdle,
     /// Receives a length and that many bytes, then answers with a byte.
     TlsSink,
+    /// Like `TlsSink`, with a buffer of 1 KiB.
+    TlsSinkSmall,
     /// Receives a length, then sends that many bytes.
     TlsSource,
 }
@@ -84,7 +98,7 @@ impl Kind {
     pub fn is_tls(self) -> bool {
         matches!(
             self,
-            Self::TlsEcho | Self::TlsIdle | Self::TlsSink | Self::TlsSource
+            Self::TlsEcho | Self::TlsIdle | Self::TlsSink | Self::TlsSinkSmall | Self::TlsSource
         )
     }
 
@@ -94,6 +108,8 @@ impl Kind {
             Self::TcpEcho => "tcp-echo",
             Self::TcpEchoTimeout => "tcp-echo-timeout",
             Self::TcpIdle => "tcp-idle",
+            Self::UnixEcho => "unix-echo",
+            Self::Lines => "lines",
             Self::UdpEcho => "udp-echo",
             Self::UdpEchoMany => "udp-echo-many",
             Self::UdpSink => "udp-sink",
@@ -104,6 +120,7 @@ impl Kind {
             Self::TlsEcho => "tls-echo",
             Self::TlsIdle => "tls-idle",
             Self::TlsSink => "tls-sink",
+            Self::TlsSinkSmall => "tls-sink-small",
             Self::TlsSource => "tls-source",
         }
     }
