@@ -26,7 +26,7 @@ pub struct Counted {
 }
 
 /// Returns all of them, in the order of the table.
-pub fn all() -> [Counted; 8] {
+pub fn all() -> [Counted; 11] {
     let row = |key, title, most, work| Counted {
         key,
         title,
@@ -53,9 +53,17 @@ pub fn all() -> [Counted; 8] {
             0.35,
             Work::TcpRequest,
         ),
+        row("unix-echo", "unix echo", 0.9, Work::UnixEcho),
+        row("lines", "16 pipelined lines", 1.0, Work::Lines),
         row("udp-echo", "udp echo", 0.12, Work::UdpEcho),
         row("udp-many", "udp many", 0.80, Work::UdpEchoMany),
         row("tls-echo", "tls echo", 0.9, Work::TlsEcho),
+        row(
+            "tls-receive-small",
+            "tls receive in 1 KiB",
+            1.02,
+            Work::TlsReceiveSmall,
+        ),
         row("tls-send", "tls send", 0.87, Work::TlsSend),
     ]
 }

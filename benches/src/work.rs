@@ -10,6 +10,9 @@ pub enum Work {
     TcpEchoAlone,
     TcpEchoTimeout,
     TcpRequest,
+    UnixEcho,
+    /// Lines there and back, many in a message.
+    Lines,
     UdpEcho,
     UdpEchoMany,
     UdpSink,
@@ -26,6 +29,8 @@ pub enum Work {
     TlsResumed,
     /// A KiB that the server receives, of many.
     TlsReceive,
+    /// The same in small buffers.
+    TlsReceiveSmall,
     /// A KiB that the server sends, of many.
     TlsSend,
 }
@@ -36,6 +41,8 @@ impl Work {
             // A request on a connection of its own is an echo that ends early.
             Self::TcpEcho | Self::TcpEchoAlone | Self::TcpRequest => Kind::TcpEcho,
             Self::TcpEchoTimeout => Kind::TcpEchoTimeout,
+            Self::UnixEcho => Kind::UnixEcho,
+            Self::Lines => Kind::Lines,
             Self::UdpEcho => Kind::UdpEcho,
             Self::UdpEchoMany => Kind::UdpEchoMany,
             Self::UdpSink => Kind::UdpSink,
@@ -45,6 +52,7 @@ impl Work {
             Self::TcpRelayCopied => Kind::TcpRelayCopied,
             Self::TlsEcho | Self::TlsFull | Self::TlsResumed => Kind::TlsEcho,
             Self::TlsReceive => Kind::TlsSink,
+            Self::TlsReceiveSmall => Kind::TlsSinkSmall,
             Self::TlsSend => Kind::TlsSource,
         }
     }
@@ -59,6 +67,10 @@ pub enum Kind {
     TcpEchoTimeout,
     /// Echo that holds no buffer while it waits.
     TcpIdle,
+    /// `TcpEcho` over UNIX streams.
+    UnixEcho,
+    /// Echo of lines, read one by one through a buffer, and answered a message at a time.
+    Lines,
     UdpEcho,
     /// With batches where the side supports them.
     UdpEchoMany,
@@ -78,6 +90,8 @@ pub enum Kind {
     TlsIdle,
     /// Receives a length and that many bytes, then answers with a byte.
     TlsSink,
+    /// Like `TlsSink`, with a buffer of 1 KiB.
+    TlsSinkSmall,
     /// Receives a length, then sends that many bytes.
     TlsSource,
 }
@@ -86,7 +100,7 @@ impl Kind {
     pub fn is_tls(self) -> bool {
         matches!(
             self,
-            Self::TlsEcho | Self::TlsIdle | Self::TlsSink | Self::TlsSource
+            Self::TlsEcho | Self::TlsIdle | Self::TlsSink | Self::TlsSinkSmall | Self::TlsSource
         )
     }
 
@@ -96,6 +110,8 @@ impl Kind {
             Self::TcpEcho => "tcp-echo",
             Self::TcpEchoTimeout => "tcp-echo-timeout",
             Self::TcpIdle => "tcp-idle",
+            Self::UnixEcho => "unix-echo",
+            Self::Lines => "lines",
             Self::UdpEcho => "udp-echo",
             Self::UdpEchoMany => "udp-echo-many",
             Self::UdpSink => "udp-sink",
@@ -106,6 +122,7 @@ impl Kind {
             Self::TlsEcho => "tls-echo",
             Self::TlsIdle => "tls-idle",
             Self::TlsSink => "tls-sink",
+            Self::TlsSinkSmall => "tls-sink-small",
             Self::TlsSource => "tls-source",
         }
     }

@@ -7,13 +7,14 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 
-use super::stream_socket::StreamSocket;
+use super::stream_socket::{Kind, StreamSocket};
 use crate::error::{Error, OsError, Result};
-use crate::runtime::context::{Core, SCRATCH};
+use crate::runtime::context::Core;
 use crate::runtime::operation::{After, Direction, First, Operation};
 use crate::runtime::silence::Silence;
 use crate::stream::leaving;
 use crate::sys;
+use crate::sys::room::Room;
 
 impl<A: Display> StreamSocket<A> {
     /// Ends our direction, and discards received data until the peer has acknowledged everything
@@ -73,10 +74,8 @@ impl<A: Display> StreamSocket<A> {
     }
 
     fn poll_discard(&self, operation: &mut Operation<'_>, cx: &Context<'_>) -> Poll<Result<usize>> {
-        self.poll_receive_by(operation.place(), cx, |core, fd| {
-            let mut scratch = core.scratch();
-            let got = sys::socket::recv(fd, &mut scratch)?;
-            Ok((got, got == SCRATCH))
+        self.poll_receive_by(operation.place(), cx, |core, fd, is_unix| {
+            Room::new(&mut core.scratch()).receive(fd, is_unix, || core.scratch())
         })
     }
 
@@ -99,9 +98,9 @@ impl<A: Display> StreamSocket<A> {
 
     pub(super) fn unacknowledged(&self) -> usize {
         let ended = self.end_is_queued.load(Relaxed);
-        match self.is_tcp {
-            true => sys::queues::unacknowledged(self.fd(), ended),
-            false => 0,
+        match self.kind {
+            Kind::Tcp => sys::queues::unacknowledged(self.fd(), ended),
+            Kind::Unix | Kind::Other => 0,
         }
     }
 
@@ -146,9 +145,9 @@ struct Resets<'a, A>(&'a StreamSocket<A>);
 
 impl<A> Drop for Resets<'_, A> {
     fn drop(&mut self) {
-        match self.0.is_tcp {
-            true => self.0.socket.reset(),
-            false => self.0.socket.abort(),
+        match self.0.kind {
+            Kind::Tcp => self.0.socket.reset(),
+            Kind::Unix | Kind::Other => self.0.socket.abort(),
         }
     }
 }

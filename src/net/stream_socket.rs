@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32};
 use std::task::{Context, Poll};
 
 use crate::error::{Error, OsError, Result};
-use crate::runtime::context::{Core, SCRATCH};
+use crate::runtime::context::Core;
 use crate::runtime::operation::{After, Direction, First, Operation};
 use crate::runtime::place::Place;
 use crate::runtime::socket::{Socket, Trigger};
@@ -41,15 +41,23 @@ pub(crate) struct StreamSocket<A> {
     eof_sent: AtomicBool,
     /// The kernel has accepted our end, and counts it among the unacknowledged bytes.
     pub(super) end_is_queued: AtomicBool,
-    /// True for plain TCP. The sent data of a UNIX stream is already at its peer, and a receive of
-    /// it also stops at a message with descriptors.
-    pub(super) is_tcp: bool,
+    pub(super) kind: Kind,
     /// Called when it is dropped: see [`StreamSocket::leave`].
     pub(super) on_drop: Option<fn(&Self)>,
 }
 
-/// With kqueue there is no way to detect that urgent data has cut a receive short.
-const URGENT_IS_TOLD: bool = cfg!(any(target_os = "linux", target_os = "android"));
+/// What lies below a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Tcp,
+    /// Sent data is already at its peer, and a receive also stops at control data.
+    Unix,
+    /// Nothing is known of it: a receive may be short although more data is there.
+    Other,
+}
+
+/// With kqueue there is no way to detect that urgent or control data has cut a receive short.
+const SHORT_IS_CLEAR: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 impl<A: Display> StreamSocket<A> {
     /// Makes a TCP connection that a server's handler may drop.
@@ -63,23 +71,16 @@ impl<A: Display> StreamSocket<A> {
     }
 
     pub(super) fn tcp(fd: OwnedFd, peer: A) -> Box<Self> {
-        Self::tcp_connected(Socket::new(fd, Trigger::Edge), peer, true)
-    }
-
-    /// Makes a stream of a socket that connected through an operation, and keeps its place in the
-    /// loop. A receive of a stream that is not plain TCP may be short although more data is there,
-    /// as for a UNIX stream.
-    pub(super) fn tcp_connected(socket: Socket, peer: A, is_tcp: bool) -> Box<Self> {
-        Self::new(socket, peer, is_tcp)
+        Self::new(Socket::new(fd, Trigger::Edge), peer, Kind::Tcp)
     }
 
     pub(super) fn unix(fd: OwnedFd, peer: A) -> Box<Self> {
-        Self::new(Socket::new(fd, Trigger::Edge), peer, false)
+        Self::new(Socket::new(fd, Trigger::Edge), peer, Kind::Unix)
     }
 
     /// Returns a box, so that a stream is one pointer: futures have several copies of a value that
     /// is moved through them, and the memory of an idle connection is mostly its future.
-    fn new(socket: Socket, peer: A, is_tcp: bool) -> Box<Self> {
+    pub(super) fn new(socket: Socket, peer: A, kind: Kind) -> Box<Self> {
         Box::new(Self {
             socket,
             peer,
@@ -87,7 +88,7 @@ impl<A: Display> StreamSocket<A> {
             end: AtomicI32::new(0),
             eof_sent: AtomicBool::new(false),
             end_is_queued: AtomicBool::new(false),
-            is_tcp,
+            kind,
             on_drop: None,
         })
     }
@@ -123,7 +124,7 @@ impl<A: Display> StreamSocket<A> {
     }
 
     /// Receives into `room`: at least one byte, or an error.
-    #[inline]
+    #[inline(always)]
     pub(super) fn poll_receive(
         &self,
         place: &mut Place,
@@ -133,30 +134,27 @@ impl<A: Display> StreamSocket<A> {
         if room.remaining() == 0 {
             return Poll::Ready(Err(no_room()));
         }
-        let receive = |core: &Core, fd: BorrowedFd<'_>| {
-            let asked = room.remaining().min(SCRATCH);
-            let got = room.receive(fd, || core.scratch())?;
-            Ok((got, got >= asked))
-        };
+        let receive =
+            |core: &Core, fd: BorrowedFd<'_>, is_unix| room.receive(fd, is_unix, || core.scratch());
         self.poll_receive_by(place, cx, receive).map_ok(drop)
     }
 
-    /// Makes one receive: `receive` makes the call and returns the number of bytes, and whether the
-    /// buffer was full.
+    /// Makes one receive: `receive` makes the call, as [`Room::receive`] does it for this kind of
+    /// stream, and returns the same.
     #[inline(always)]
     pub(super) fn poll_receive_by(
         &self,
         place: &mut Place,
         cx: &Context<'_>,
-        mut receive: impl FnMut(&Core, BorrowedFd<'_>) -> io::Result<(usize, bool)>,
+        mut receive: impl FnMut(&Core, BorrowedFd<'_>, bool) -> io::Result<(usize, bool)>,
     ) -> Poll<Result<usize>> {
         if self.end.load(Relaxed) == ENDED && !self.socket.is_closed() {
             return Poll::Ready(Err(Error::EndOfStream));
         }
         let call = |core: &Core, fd: BorrowedFd<'_>| {
-            let (got, full) = receive(core, fd)?;
+            let (got, more) = receive(core, fd, self.kind == Kind::Unix)?;
             // A short receive means that the queue is empty.
-            let short = self.is_tcp && URGENT_IS_TOLD && !full && got > 0;
+            let short = self.kind != Kind::Other && SHORT_IS_CLEAR && !more && got > 0;
             Ok((got, if short { After::Short } else { After::Ready }))
         };
         let failed = |cause| self.receive_failed(cause);
@@ -176,8 +174,7 @@ impl<A: Display> StreamSocket<A> {
         parts: &[IoSlice<'_>],
     ) -> Poll<Result<usize>> {
         self.poll_send_by(place, cx, |_, fd| match parts {
-            [part] if part.is_empty() => Ok(0),
-            [part] => sys::socket::send(fd, part),
+            [part] if !part.is_empty() => sys::socket::send(fd, part),
             parts if parts.iter().all(|part| part.is_empty()) => Ok(0),
             parts => sys::socket::send_vectored(fd, parts),
         })

@@ -10,7 +10,7 @@ use super::listen_socket::{Accept, ListenSocket};
 #[cfg(any(feature = "adopt", feature = "options"))]
 use super::sockets::Sockets;
 use super::sockets::close_options;
-use super::stream_socket::StreamSocket;
+use super::stream_socket::{Kind, StreamSocket};
 use crate::error::{Error, Result};
 use crate::runtime::operation::Direction;
 use crate::runtime::place::Place;
@@ -48,9 +48,9 @@ impl TcpStream {
 
     /// Makes a connection of a `socket` that an operation has connected.
     pub(super) fn connected(socket: Socket, peer: SocketAddr, is_tcp: bool) -> Self {
-        Self {
-            socket: StreamSocket::tcp_connected(socket, peer, is_tcp),
-        }
+        let kind = if is_tcp { Kind::Tcp } else { Kind::Other };
+        let socket = StreamSocket::new(socket, peer, kind);
+        Self { socket }
     }
 
     /// The peer's address, also after the connection has ended.

@@ -147,12 +147,12 @@ impl UnixStream {
         let mut got = None;
         let mut operation = self.socket.operation(Direction::Read);
         poll_fn(|cx| {
-            let receive = |core: &Core, fd: BorrowedFd<'_>| {
+            let receive = |core: &Core, fd: BorrowedFd<'_>, _| {
                 let mut scratch = core.scratch();
                 let came = sys::ancillary::recv(fd, &mut scratch[..max_len], max_fds)?;
-                let length = came.length;
+                let (length, more) = (came.length, came.is_marked || came.length == max_len);
                 got = Some((scratch[..length].to_vec(), came));
-                Ok((length, true))
+                Ok((length, more))
             };
             self.socket.poll_receive_by(operation.place(), cx, receive)
         })

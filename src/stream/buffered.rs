@@ -161,8 +161,11 @@ impl<S> Buffered<S> {
     }
 
     /// Buffered bytes are used without a wait, but they pass the gate, too.
+    #[inline]
     async fn pass(&self) -> Result<()> {
-        context::checkpoint().await?;
+        if !context::pass_at_once() {
+            context::checkpoint().await?;
+        }
         self.open()
     }
 }
@@ -181,9 +184,7 @@ impl<S: ByteReceiveStream> Buffered<S> {
     /// A dropped future has received nothing: bytes that have come stay in the buffer.
     pub async fn receive_exactly(&self, count: usize) -> Result<Vec<u8>> {
         let _receiving = self.claim()?;
-        if self.buffered() >= count {
-            self.pass().await?;
-        }
+        self.pass().await?;
         loop {
             match count.saturating_sub(self.buffered()) {
                 0 => return Ok(self.ahead.borrow_mut().take(count)),
@@ -209,37 +210,83 @@ impl<S: ByteReceiveStream> Buffered<S> {
     ///
     /// As [`receive_exactly`](Self::receive_exactly).
     pub async fn receive_until(&self, delimiter: &[u8], max: usize) -> Result<Vec<u8>> {
+        let mut line = Vec::new();
+        self.receive_until_into(&mut line, delimiter, max).await?;
+        Ok(line)
+    }
+
+    /// [`receive_until`](Self::receive_until) that replaces the contents of `line` when the delimiter
+    /// has come, and uses its memory again: for loops over many lines.
+    ///
+    /// # Errors
+    ///
+    /// As [`receive_until`](Self::receive_until).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`receive_exactly`](Self::receive_exactly).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use soloio::{Buffered, Error, create_memory_byte_stream};
+    ///
+    /// soloio::block_on(async {
+    ///     let (ours, theirs) = create_memory_byte_stream(64);
+    ///     theirs.send(b"GET a\r\nGET b\r\n").await?;
+    ///     let (ours, mut line) = (Buffered::new(ours), Vec::new());
+    ///     for expected in [b"GET a", b"GET b"] {
+    ///         ours.receive_until_into(&mut line, b"\r\n", 100).await?;
+    ///         assert_eq!(line, expected);
+    ///     }
+    ///     Ok::<_, Error>(())
+    /// })?;
+    /// # Ok::<_, Error>(())
+    /// ```
+    pub async fn receive_until_into(
+        &self,
+        line: &mut Vec<u8>,
+        delimiter: &[u8],
+        max: usize,
+    ) -> Result<()> {
         let _receiving = self.claim()?;
         if delimiter.is_empty() {
             return Err(Error::invalid("receive", "an empty delimiter"));
         }
-        let limit = max.saturating_add(delimiter.len());
-        let (mut searched, mut waited) = (0, false);
+        self.pass().await?;
+        let (limit, mut searched) = (max.saturating_add(delimiter.len()), 0);
         loop {
-            let (found, looked) = {
-                let ahead = self.ahead.borrow();
-                let rest = ahead.rest();
-                let looked = &rest[..rest.len().min(limit)];
-                let found = position(&looked[searched..], delimiter);
-                (found.map(|at| searched + at), looked.len())
-            };
-            if found.is_none() && looked < limit {
-                // The searched bytes may end with the beginning of the delimiter.
-                searched = searched.max((looked + 1).saturating_sub(delimiter.len()));
-                self.fill((limit - looked).min(RECEIVE_MAX)).await?;
-                waited = true;
-                continue;
+            match self.take_line(line, delimiter, limit, &mut searched)? {
+                0 => return Ok(()),
+                missing => self.fill(missing.min(RECEIVE_MAX)).await?,
             }
-            if !waited {
-                self.pass().await?;
-            }
-            let mut ahead = self.ahead.borrow_mut();
-            let Some(length) = found else {
-                return Err(Error::DelimiterNotFound);
-            };
-            let taken = ahead.rest()[..length].to_vec();
+        }
+    }
+
+    /// Takes a line if it has come, or returns the number of bytes that may be missing. The first
+    /// `searched` bytes have no delimiter.
+    fn take_line(
+        &self,
+        line: &mut Vec<u8>,
+        delimiter: &[u8],
+        limit: usize,
+        searched: &mut usize,
+    ) -> Result<usize> {
+        let mut ahead = self.ahead.borrow_mut();
+        let rest = ahead.rest();
+        let looked = &rest[..rest.len().min(limit)];
+        if let Some(at) = position(&looked[*searched..], delimiter) {
+            let length = *searched + at;
+            line.clear();
+            line.extend_from_slice(&rest[..length]);
             ahead.skip(length + delimiter.len());
-            return Ok(taken);
+            return Ok(0);
+        }
+        // They may end with the beginning of the delimiter.
+        *searched = (looked.len() + 1).saturating_sub(delimiter.len());
+        match limit - looked.len() {
+            0 => Err(Error::DelimiterNotFound),
+            missing => Ok(missing),
         }
     }
 
@@ -256,12 +303,36 @@ impl<S: ByteReceiveStream> Buffered<S> {
     }
 }
 
-/// Returns the first position of `what`, which is not empty.
+/// Returns the first position of `what`, which is not empty. Searches for its last byte.
 fn position(data: &[u8], what: &[u8]) -> Option<usize> {
-    match what {
-        [one] => data.iter().position(|byte| byte == one),
-        _ => data.windows(what.len()).position(|part| part == what),
+    let (last, before) = what.split_last()?;
+    let mut end = before.len();
+    loop {
+        end += position_of(data.get(end..)?, *last)?;
+        if before.is_empty() || data[..end].ends_with(before) {
+            return Some(end - before.len());
+        }
+        end += 1;
     }
+}
+
+/// Returns the first position of a byte; searches in eight bytes at a time.
+#[inline]
+fn position_of(data: &[u8], byte: u8) -> Option<usize> {
+    const ONES: u64 = u64::MAX / 255;
+    let words = data.chunks_exact(8);
+    let rest = words.remainder();
+    for (at, word) in words.enumerate() {
+        let word = u64::from_le_bytes(word.try_into().expect("eight bytes"));
+        let other = word ^ ONES * u64::from(byte);
+        // The lowest bit in it is that of the first byte that is zero.
+        let zero = other.wrapping_sub(ONES) & !other & ONES << 7;
+        if zero != 0 {
+            return Some(8 * at + zero.trailing_zeros() as usize / 8);
+        }
+    }
+    let at = rest.iter().position(|other| *other == byte)?;
+    Some(data.len() - rest.len() + at)
 }
 
 byte_stream_face!(

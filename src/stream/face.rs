@@ -231,7 +231,6 @@ pub(crate) use byte_stream_face;
 macro_rules! socket_stream {
     ($type:ty) => {
         impl crate::stream::ByteReceiveStream for $type {
-            #[inline]
             fn poll_receive(
                 &self,
                 place: &mut Place,
@@ -253,7 +252,6 @@ macro_rules! socket_stream {
         }
 
         impl crate::stream::ByteSendStream for $type {
-            #[inline(always)]
             fn poll_send(
                 &self,
                 place: &mut Place,

@@ -18,10 +18,10 @@ use crate::runtime::operation::{Direction, Operation};
 #[cfg(feature = "tls")]
 use crate::runtime::silence::SharedLimits;
 
-/// A receive: how much came, and whether there was no room for more.
+/// A receive, of a UNIX stream or another: how much came, and whether more may be there.
 #[cfg(feature = "relay")]
 pub(crate) type ReceiveCall<'c> =
-    dyn FnMut(&Core, BorrowedFd<'_>) -> io::Result<(usize, bool)> + 'c;
+    dyn FnMut(&Core, BorrowedFd<'_>, bool) -> io::Result<(usize, bool)> + 'c;
 
 /// A send: how much went.
 #[cfg(feature = "relay")]

@@ -48,7 +48,7 @@ pub(crate) fn send(fd: BorrowedFd<'_>, data: &[u8], fds: &[BorrowedFd<'_>]) -> i
     clippy::unnecessary_cast,
     reason = "the types of lengths differ between systems; 4 KiB at most"
 )]
-fn message(part: &mut libc::iovec, control: &mut [u8]) -> libc::msghdr {
+pub(super) fn message(part: &mut libc::iovec, control: &mut [u8]) -> libc::msghdr {
     // SAFETY: a msghdr is integers and pointers, valid as zeros.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = part;
@@ -66,6 +66,8 @@ pub(crate) struct Received {
     /// Not all sent descriptors are there: there were more than requested, or no number was free.
     /// The received ones were closed.
     pub(crate) truncated: bool,
+    /// There was control data, at which a receive stops even if more bytes wait.
+    pub(crate) is_marked: bool,
 }
 
 /// Receives bytes and at most `max` descriptors. Other options of the socket may make the kernel
@@ -90,7 +92,8 @@ pub(crate) fn recv(fd: BorrowedFd<'_>, buf: &mut [u8], max: usize) -> io::Result
             _ => came.for_each(drop),
         }
     }
-    let truncated = message.msg_flags & libc::MSG_CTRUNC != 0 || fds.len() > max;
+    let cut = message.msg_flags & libc::MSG_CTRUNC != 0;
+    let truncated = cut || fds.len() > max;
     if truncated {
         fds.clear();
     }
@@ -99,6 +102,7 @@ pub(crate) fn recv(fd: BorrowedFd<'_>, buf: &mut [u8], max: usize) -> io::Result
         length,
         fds,
         truncated,
+        is_marked: cut || written > 0,
     })
 }
 

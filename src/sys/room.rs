@@ -1,6 +1,6 @@
 //! Memory to receive bytes into, which need not be initialised: [`Room`].
 //!
-//! Its only system call is recv(2), and it has `unsafe`: the written bytes are counted here and
+//! Its only system call is a receive, and it has `unsafe`: the written bytes are counted here and
 //! nowhere else, so that code that passes uninitialised memory may rely on the count.
 
 use std::fmt;
@@ -167,32 +167,64 @@ impl<'a> Room<'a> {
         done
     }
 
-    /// Receives from a stream socket and returns the number of bytes, 0 at its end; through
-    /// `scratch` if no memory was given.
+    /// Receives from a stream socket, through `scratch` if no memory was given. Returns the number
+    /// of bytes, 0 at its end, and whether more may be there now: the receive was not short, or
+    /// has stopped at control data, for which only a UNIX stream is checked.
     #[inline]
     pub(crate) fn receive<S: DerefMut<Target = Vec<u8>>>(
         &mut self,
         fd: BorrowedFd<'_>,
+        is_unix: bool,
         scratch: impl FnOnce() -> S,
-    ) -> io::Result<usize> {
+    ) -> io::Result<(usize, bool)> {
         if let Memory::Given(memory) = &mut self.memory {
-            let got = recv(fd, &mut memory[self.filled..self.limit])?;
+            let memory = &mut memory[self.filled..self.limit];
+            let (got, stopped) = recv(fd, memory, is_unix)?;
+            let is_full = got == memory.len();
             self.filled += got;
-            return Ok(got);
+            return Ok((got, stopped || is_full));
         }
         let mut scratch = scratch();
         let size = scratch.len().min(self.remaining());
-        let got = super::socket::recv(fd, &mut scratch[..size])?;
-        Ok(self.put(&scratch[..got]))
+        let mut given = Room::new(&mut scratch[..size]);
+        let received = given.receive(fd, is_unix, no_scratch)?;
+        self.put(given.filled());
+        Ok(received)
     }
 }
 
+/// Stands for the scratch memory of a room that needs none.
+pub(super) fn no_scratch() -> Box<Vec<u8>> {
+    unreachable!("memory was given")
+}
+
+/// Receives, and returns the number of bytes. Of a UNIX stream it also returns whether there was
+/// control data: a receive stops behind a message with descriptors, and (`SO_PASSCRED`) between
+/// two senders, even if more bytes wait. Linux reports that it dropped control data.
 #[inline]
-fn recv(fd: BorrowedFd<'_>, memory: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+fn recv(
+    fd: BorrowedFd<'_>,
+    memory: &mut [MaybeUninit<u8>],
+    is_unix: bool,
+) -> io::Result<(usize, bool)> {
     let (at, len) = (memory.as_mut_ptr().cast(), memory.len());
+    let fd = fd.as_raw_fd();
+    let mut flags = 0;
     // SAFETY: pointer and length are those of one valid piece of memory, which the kernel writes
     // and does not read.
-    super::check(unsafe { libc::recv(fd.as_raw_fd(), at, len, 0) })
+    let got = super::check(unsafe {
+        if is_unix {
+            let (iov_base, iov_len) = (at, len);
+            let mut part = libc::iovec { iov_base, iov_len };
+            let mut message = super::ancillary::message(&mut part, &mut []);
+            let got = libc::recvmsg(fd, &raw mut message, 0);
+            flags = message.msg_flags;
+            got
+        } else {
+            libc::recv(fd, at, len, 0)
+        }
+    })?;
+    Ok((got, flags & libc::MSG_CTRUNC != 0))
 }
 
 /// Shows no content.

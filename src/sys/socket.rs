@@ -11,7 +11,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::addr::{Inet, UnixName, unmapped};
-use super::room::Room;
+use super::room::{Room, no_scratch};
 use super::{check, errno};
 
 /// The kind of socket to make.
@@ -65,7 +65,8 @@ fn make(domain: Domain, kind: Kind) -> io::Result<OwnedFd> {
 
 /// Receives up to `buf.len()` bytes; 0 is the end of the stream.
 pub(crate) fn recv(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
-    Room::new(buf).receive(fd, || -> Box<Vec<u8>> { unreachable!("memory was given") })
+    let received = Room::new(buf).receive(fd, false, no_scratch);
+    received.map(|(got, _)| got)
 }
 
 /// Sends a prefix of `data` and returns its length.

@@ -3,7 +3,7 @@
 //! Large buffers come from a small store of the thread and return to it when they are empty, so
 //! that ten thousand idle connections share two of them.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::fmt;
 
 /// The size of a large buffer: two full records with the overhead of encryption.
@@ -16,8 +16,8 @@ const KEPT: usize = 2;
 const WORTH_MOVING: usize = LARGE / 2;
 
 thread_local! {
-    /// The one that was given back last comes first.
-    static FREE: [Cell<Vec<u8>>; KEPT] = const { [const { Cell::new(Vec::new()) }; KEPT] };
+    /// The one that was given back last comes last.
+    static FREE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A queue of bytes in one piece: filled at the end, discarded from the front.
@@ -151,22 +151,20 @@ impl Drop for Buffer {
 
 fn take_large() -> Vec<u8> {
     // At the end of the thread the store no longer exists.
-    let free = FREE.try_with(|free| free.iter().map(Cell::take).find(|free| !free.is_empty()));
+    let free = FREE.try_with(|free| free.borrow_mut().pop());
     free.ok().flatten().unwrap_or_else(|| vec![0; LARGE])
 }
 
-fn give_back(mut bytes: Vec<u8>) {
+fn give_back(bytes: Vec<u8>) {
     if bytes.len() == LARGE {
-        let kept = FREE.try_with(|free| {
-            for place in free {
-                bytes = place.replace(std::mem::take(&mut bytes));
-                if bytes.is_empty() {
-                    return;
-                }
+        let keep = |free: &RefCell<Vec<_>>| {
+            let mut free = free.borrow_mut();
+            if free.len() < KEPT {
+                free.push(bytes);
             }
-        });
+        };
         // At the end of the thread they are freed.
-        kept.unwrap_or_default();
+        FREE.try_with(keep).unwrap_or_default();
     }
 }
 
@@ -228,12 +226,7 @@ mod tests {
             buffer.settle();
             assert_eq!(buffer.bytes.capacity(), 0);
         }
-        let kept = FREE.with(|free| {
-            free.iter()
-                .map(Cell::take)
-                .filter(|b| !b.is_empty())
-                .count()
-        });
+        let kept = FREE.with_borrow(Vec::len);
         assert!((1..=KEPT).contains(&kept), "{kept}");
         buffers[0].append(&[1; 20_000]);
         buffers[0].discard(19_000);

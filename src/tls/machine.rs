@@ -255,23 +255,19 @@ impl<D> Write for Traffic<'_, '_, D> {
     }
 }
 
-/// The reason why something could not be encoded: no room, or an error.
-enum Refused {
-    Needs(usize),
-    Failed(rustls::Error),
-}
-
-fn encoding(error: EncodeError) -> Refused {
+/// The room that is needed; `None` if that is not the failure.
+fn encoding(error: EncodeError) -> Option<usize> {
     match error {
-        EncodeError::InsufficientSize(size) => Refused::Needs(size.required_size),
-        EncodeError::AlreadyEncoded => Refused::Failed(rustls::Error::General(error.to_string())),
+        EncodeError::InsufficientSize(size) => Some(size.required_size),
+        EncodeError::AlreadyEncoded => None,
     }
 }
 
-fn encrypting(error: EncryptError) -> Refused {
+/// The same.
+fn encrypting(error: EncryptError) -> Option<usize> {
     match error {
-        EncryptError::InsufficientSize(size) => Refused::Needs(size.required_size),
-        EncryptError::EncryptExhausted => Refused::Failed(rustls::Error::EncryptError),
+        EncryptError::InsufficientSize(size) => Some(size.required_size),
+        EncryptError::EncryptExhausted => None,
     }
 }
 
@@ -279,7 +275,7 @@ fn encrypting(error: EncryptError) -> Refused {
 fn put(
     out: &mut Buffer,
     estimate: usize,
-    mut encode: impl FnMut(&mut [u8]) -> Result<usize, Refused>,
+    mut encode: impl FnMut(&mut [u8]) -> Result<usize, Option<usize>>,
 ) -> Result<(), rustls::Error> {
     let mut room = estimate;
     loop {
@@ -288,9 +284,8 @@ fn put(
                 out.commit(written);
                 return Ok(());
             }
-            Err(Refused::Needs(more)) if more > room => room = more,
-            Err(Refused::Needs(_)) => return Err(rustls::Error::EncryptError),
-            Err(Refused::Failed(error)) => return Err(error),
+            Err(Some(more)) if more > room => room = more,
+            Err(_) => return Err(rustls::Error::EncryptError),
         }
     }
 }

@@ -4,6 +4,7 @@ use futures_util::future::join;
 use proptest::prelude::*;
 use soloio::{Buffered, Error, Result, create_memory_byte_stream};
 
+use crate::allocations::made;
 #[cfg(feature = "relay")]
 use crate::net_support::TempDir;
 use crate::net_support::{polled, refused, run, tcp_pair, turns};
@@ -151,6 +152,36 @@ fn an_abort_ends_who_waits_and_empties_the_buffer() {
         refused!(near.receive().await, Error::Closed);
         refused!(near.receive_exactly(0).await, Error::Closed);
         assert_eq!(near.buffer(), b"");
+    });
+}
+
+/// A line took an allocation each, which a server of many short requests pays with a sixth of its
+/// time.
+#[test]
+fn lines_that_came_together_take_no_allocation() {
+    run(async {
+        let (ours, theirs) = create_memory_byte_stream(4096);
+        let (ours, mut line) = (Buffered::new(ours), Vec::with_capacity(64));
+        for delimiter in [&b"\n"[..], b"\r\n"] {
+            for _ in 0..3 {
+                let all = [b"a line of 20 bytes..", delimiter].concat().repeat(16);
+                theirs.send(&all).await.expect("sent");
+                ours.receive_until_into(&mut line, delimiter, 1024)
+                    .await
+                    .expect("received");
+                let before = made();
+                for _ in 1..16 {
+                    let received = ours.receive_until_into(&mut line, delimiter, 1024);
+                    received.await.expect("received");
+                    assert_eq!(line, b"a line of 20 bytes..");
+                }
+                assert_eq!(made(), before);
+            }
+        }
+        theirs.send_eof().await.expect("ended");
+        let ended = ours.receive_until_into(&mut line, b"\n", 1024).await;
+        refused!(ended, Error::EndOfStream);
+        assert_eq!(line, b"a line of 20 bytes..", "an error changes nothing");
     });
 }
 

@@ -154,6 +154,8 @@ mod time;
 #[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 mod tls;
 #[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
+mod tls_calls;
+#[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 mod tls_cancel;
 #[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 mod tls_certificates;

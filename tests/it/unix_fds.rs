@@ -11,7 +11,7 @@ use soloio::{Error, Result, UnixStream, unix_socket_pair};
 
 use crate::cancel_everywhere::everywhere;
 use crate::kernel;
-use crate::net_support::{check_numbered, clog, numbered, refused, run, turns};
+use crate::net_support::{check_numbered, clog, numbered, polled, refused, run, turns};
 use crate::support::{alone, fds, rounds};
 
 fn pair() -> (UnixStream, UnixStream) {
@@ -279,5 +279,72 @@ fn credentials_are_those_of_this_process() {
             assert_eq!((peer.uid, peer.gid), (own.uid(), own.gid()));
         }
         assert!(client.peer_name().as_path().is_some());
+    });
+}
+
+/// A short receive counts as the last of what has come, unless the kernel has stopped it at
+/// descriptors: then bytes wait, and no further event reports them.
+#[test]
+fn no_byte_waits_behind_descriptors() {
+    const KINDS: [(&[u8], usize); 4] = [(b"abc", 0), (b"de", 1), (b"f", 2), (&[7; 10], 0)];
+    run(async {
+        let null = null();
+        let many = [null.as_fd(), null.as_fd()];
+        for order in 0..4_usize.pow(4) {
+            for (most, takes) in [(1, false), (3, false), (100, false), (3, true), (100, true)] {
+                let (a, b) = pair();
+                // From here on it is known when something has come.
+                a.send(b"x").await.expect("sent");
+                assert_eq!(b.receive().await.expect("received"), b"x");
+                let (mut sent, mut got, mut came) = (Vec::new(), Vec::new(), 0);
+                for place in 0..4 {
+                    let (data, fds) = KINDS[order >> (2 * place) & 3];
+                    match fds {
+                        0 => a.send(data).await.expect("sent"),
+                        _ => a.send_fds(data, &many[..fds]).await.expect("sent"),
+                    }
+                    sent.extend(data);
+                    came += fds;
+                }
+                while got.len() < sent.len() {
+                    if takes {
+                        let (data, fds) = b.receive_fds(most, 9).await.expect("received");
+                        got.extend(data);
+                        came -= fds.len();
+                    } else {
+                        got.extend(b.receive_max(most).await.expect("received"));
+                    }
+                }
+                assert_eq!(got, sent, "order {order}, at most {most} bytes");
+                assert!(came == 0 || !takes, "order {order}: {came} descriptors");
+                assert!(polled(2, b.receive()).await.is_none());
+                a.send(b"y").await.expect("sent");
+                assert_eq!(b.receive().await.expect("received"), b"y");
+            }
+        }
+    });
+}
+
+/// With `SO_PASSCRED` a receive stops between the bytes of two processes.
+#[test]
+fn no_byte_waits_behind_those_of_another_process() {
+    run(async {
+        let (a, b) = pair();
+        kernel::set_option(&b, libc::SOL_SOCKET, libc::SO_PASSCRED, 1).expect("set");
+        a.send(b"x").await.expect("sent");
+        assert_eq!(b.receive().await.expect("received"), b"x");
+        for round in 0..3 {
+            a.send(b"ours").await.expect("sent");
+            let shared = a.as_fd().try_clone_to_owned().expect("a descriptor");
+            let mut other = std::process::Command::new("printf");
+            let status = other.arg("theirs").stdout(shared).status();
+            assert!(status.expect("started").success());
+            a.send(b"ours").await.expect("sent");
+            let mut got = Vec::new();
+            while got.len() < 14 {
+                got.extend(b.receive().await.expect("received"));
+            }
+            assert_eq!(got, b"ourstheirsours", "round {round}");
+        }
     });
 }

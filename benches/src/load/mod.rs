@@ -1,29 +1,32 @@
 //! The load generator: plain sockets and one epoll loop, the same for every side, no futures.
 
+mod echo;
 mod idle;
 mod relay;
-mod tcp_echo;
 mod tcp_requests;
 mod tls;
 mod udp_bursts;
 mod udp_echo;
 
+pub use echo::Echo;
 pub use idle::Idle;
 pub use relay::Relay;
-pub use tcp_echo::TcpEcho;
 pub use tcp_requests::TcpRequests;
 pub use tls::{Kind as TlsKind, Tls};
 pub use udp_bursts::{BULK, BURST, BURSTS, Shape, UdpBursts};
 pub use udp_echo::UdpEcho;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use crate::work::Work;
 
 /// Bytes in a message.
 pub const MESSAGE: usize = 64;
+/// Lines in a message of lines.
+pub const LINES: usize = 16;
 /// Connections, or sockets, that have a message in flight at any time.
 pub const IN_FLIGHT: usize = 64;
 /// Silence after which the server counts as stuck. Generous, because it may run under valgrind.
@@ -31,7 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A client of one kind, connected and ready to run any number of operations.
 pub enum Load {
-    Echo(TcpEcho),
+    Echo(Echo<TcpStream>),
+    UnixEcho(Echo<UnixStream>),
     Requests(TcpRequests),
     Udp(UdpEcho),
     Bursts(UdpBursts),
@@ -44,9 +48,11 @@ impl Load {
         let bursts = |shape| UdpBursts::open(server, shape).map(Self::Bursts);
         match work {
             Work::TcpEcho | Work::TcpEchoTimeout | Work::CoresEcho => {
-                TcpEcho::open(server, IN_FLIGHT).map(Self::Echo)
+                Echo::tcp(server, IN_FLIGHT).map(Self::Echo)
             }
-            Work::TcpEchoAlone => TcpEcho::open(server, 1).map(Self::Echo),
+            Work::TcpEchoAlone => Echo::tcp(server, 1).map(Self::Echo),
+            Work::UnixEcho => Echo::unix(server).map(Self::UnixEcho),
+            Work::Lines => Echo::lines(server).map(Self::Echo),
             Work::TcpRequest | Work::CoresRequest => TcpRequests::open(server).map(Self::Requests),
             Work::UdpEcho | Work::UdpEchoMany => UdpEcho::open(server).map(Self::Udp),
             Work::UdpSink => bursts(Shape::Sink),
@@ -55,7 +61,9 @@ impl Load {
             Work::TlsEcho => Tls::open(server, TlsKind::Echo, false).map(Self::Tls),
             Work::TlsFull => Tls::open(server, TlsKind::Handshakes, false).map(Self::Tls),
             Work::TlsResumed => Tls::open(server, TlsKind::Handshakes, true).map(Self::Tls),
-            Work::TlsReceive => Tls::open(server, TlsKind::Sink, false).map(Self::Tls),
+            Work::TlsReceive | Work::TlsReceiveSmall => {
+                Tls::open(server, TlsKind::Sink, false).map(Self::Tls)
+            }
             Work::TlsSend => Tls::open(server, TlsKind::Source, false).map(Self::Tls),
         }
     }
@@ -64,6 +72,7 @@ impl Load {
     pub fn run(&mut self, count: u64) -> io::Result<()> {
         match self {
             Self::Echo(load) => load.run(count),
+            Self::UnixEcho(load) => load.run(count),
             Self::Requests(load) => load.run(count),
             Self::Udp(load) => load.run(count),
             Self::Bursts(load) => load.run(count),

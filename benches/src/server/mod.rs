@@ -11,6 +11,7 @@ pub use child::Child;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::flavour::{CurrentThread, Local};
@@ -42,6 +43,19 @@ pub fn run(side: Side, kind: Kind, core: usize) -> io::Result<()> {
         Side::TokioCurrent => tokio_side::run::<CurrentThread>(kind),
         Side::TokioLocal => tokio_side::run::<Local>(kind),
     }
+}
+
+/// Returns the path of a UNIX listener, and the address that is announced in its place.
+fn unix_address() -> io::Result<(PathBuf, SocketAddr)> {
+    // No other server with this number runs now.
+    let port = u16::try_from(std::process::id() % 60_000).map_err(io::Error::other)?;
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    Ok((unix_path(address), address))
+}
+
+/// Returns the path of the UNIX listener that was announced as `address`.
+pub fn unix_path(address: SocketAddr) -> PathBuf {
+    std::env::temp_dir().join(format!("soloio-benches-{}.sock", address.port()))
 }
 
 /// Prints the port to connect to, for the parent.

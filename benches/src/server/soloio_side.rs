@@ -2,14 +2,14 @@
 
 use std::io;
 
-use soloio::net::{TcpStream, UdpSocket};
+use soloio::net::{TcpStream, UdpSocket, UnixStream};
 use soloio::{
-    DatagramBuffer, Error, Family, Result, block_on, create_tcp_listener, create_udp_socket,
-    fail_after, per_core, relay, task_group,
+    Buffered, DatagramBuffer, Error, Family, Result, block_on, create_tcp_listener,
+    create_udp_socket, create_unix_listener, fail_after, per_core, relay, task_group,
 };
 
-use super::{BUFFER, CORES, RECEIVE_LIMIT, announce};
-use crate::load::{BULK, BURST, BURSTS};
+use super::{BUFFER, CORES, RECEIVE_LIMIT, announce, unix_address};
+use crate::load::{BULK, BURST, BURSTS, LINES};
 use crate::sys::socket_option;
 use crate::work::Kind;
 
@@ -22,6 +22,8 @@ pub fn run(kind: Kind) -> io::Result<()> {
             Kind::TcpEcho => serve(echo).await,
             Kind::TcpEchoTimeout => serve(echo_with_timeout).await,
             Kind::TcpIdle => serve(echo_without_buffer).await,
+            Kind::UnixEcho => unix_echo().await,
+            Kind::Lines => serve(lines).await,
             Kind::UdpEcho => udp_echo().await,
             Kind::UdpEchoMany => udp_echo_many().await,
             Kind::UdpSink => udp_sink().await,
@@ -72,6 +74,33 @@ async fn echo(client: TcpStream) -> Result<()> {
     loop {
         let data = client.receive_into(&mut buffer).await?;
         client.send(data).await?;
+    }
+}
+
+async fn unix_echo() -> Result<()> {
+    let (path, address) = unix_address()?;
+    let listener = create_unix_listener(&path).await?;
+    announce(address)?;
+    let echo = async |client: UnixStream| -> Result<()> {
+        let mut buffer = [0; BUFFER];
+        loop {
+            let data = client.receive_into(&mut buffer).await?;
+            client.send(data).await?;
+        }
+    };
+    listener.serve(echo).on_error(|_, _| {}).await
+}
+
+async fn lines(client: TcpStream) -> Result<()> {
+    let (client, mut line, mut answer) = (Buffered::new(client), Vec::new(), Vec::new());
+    loop {
+        answer.clear();
+        for _ in 0..LINES {
+            client.receive_until_into(&mut line, b"\n", BUFFER).await?;
+            answer.extend_from_slice(&line);
+            answer.push(b'\n');
+        }
+        client.send(&answer).await?;
     }
 }
 

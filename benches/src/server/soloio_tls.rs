@@ -19,6 +19,7 @@ pub fn run(kind: Kind) -> io::Result<()> {
             Kind::TlsEcho => serve(echo).await,
             Kind::TlsIdle => serve(idle).await,
             Kind::TlsSink => serve(sink).await,
+            Kind::TlsSinkSmall => serve(sink_small).await,
             _ => serve(source).await,
         }
     });
@@ -58,11 +59,18 @@ async fn length(client: &Client) -> Result<u64> {
 }
 
 async fn sink(client: Client) -> Result<()> {
-    let mut buffer = vec![0; BULK];
+    sink_into(client, &mut vec![0; BULK]).await
+}
+
+async fn sink_small(client: Client) -> Result<()> {
+    sink_into(client, &mut [0; BUFFER]).await
+}
+
+async fn sink_into(client: Client, buffer: &mut [u8]) -> Result<()> {
     loop {
         let mut left = length(&client).await?;
         while left > 0 {
-            left -= client.receive_into(&mut buffer).await?.len() as u64;
+            left -= client.receive_into(buffer).await?.len() as u64;
         }
         client.send(b"!").await?;
     }

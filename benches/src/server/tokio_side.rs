@@ -3,14 +3,17 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::io::{
+    AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader,
+    copy_bidirectional,
+};
+use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixListener};
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
-use super::{BUFFER, CORES, RECEIVE_LIMIT, announce};
+use super::{BUFFER, CORES, RECEIVE_LIMIT, announce, unix_address};
 use crate::flavour::Flavour;
-use crate::load::{BULK, BURST, BURSTS};
+use crate::load::{BULK, BURST, BURSTS, LINES};
 use crate::sys::socket_option;
 use crate::work::Kind;
 
@@ -26,6 +29,8 @@ pub fn run<F: Flavour>(kind: Kind) -> io::Result<()> {
                 Kind::TcpEcho => serve::<F>(echo).await,
                 Kind::TcpEchoTimeout => serve::<F>(echo_with_timeout).await,
                 Kind::TcpIdle => serve::<F>(echo_without_buffer).await,
+                Kind::UnixEcho => unix_echo::<F>().await,
+                Kind::Lines => serve::<F>(lines).await,
                 Kind::UdpEcho | Kind::UdpEchoMany => udp_echo().await,
                 Kind::UdpSink => udp_sink().await,
                 Kind::UdpBulk => udp_bulk().await,
@@ -80,8 +85,36 @@ async fn relay_pairs<F: Flavour>() -> io::Result<()> {
     }
 }
 
+async fn unix_echo<F: Flavour>() -> io::Result<()> {
+    let (path, address) = unix_address()?;
+    let listener = UnixListener::bind(path)?;
+    announce(address)?;
+    loop {
+        let (stream, _) = listener.accept().await?;
+        F::spawn(echo(stream));
+    }
+}
+
+async fn lines(stream: TcpStream) {
+    let mut stream = BufReader::new(stream);
+    let (mut line, mut answer) = (Vec::new(), Vec::new());
+    loop {
+        answer.clear();
+        for _ in 0..LINES {
+            line.clear();
+            match stream.read_until(b'\n', &mut line).await {
+                Ok(1..) => answer.extend_from_slice(&line),
+                _ => return,
+            }
+        }
+        if stream.write_all(&answer).await.is_err() {
+            return;
+        }
+    }
+}
+
 /// An error ends the connection, as on the other side.
-async fn echo(mut stream: TcpStream) {
+async fn echo(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let mut buffer = [0; BUFFER];
     while let Ok(count @ 1..) = stream.read(&mut buffer).await {
         if stream.write_all(&buffer[..count]).await.is_err() {

@@ -24,6 +24,7 @@ pub fn run<F: Flavour>(kind: Kind) -> io::Result<()> {
                 Kind::TlsEcho => serve::<F>(echo).await,
                 Kind::TlsIdle => serve::<F>(idle).await,
                 Kind::TlsSink => serve::<F>(sink).await,
+                Kind::TlsSinkSmall => serve::<F>(sink_small).await,
                 _ => serve::<F>(source).await,
             }
         });
@@ -74,12 +75,19 @@ async fn idle(mut client: Client) -> io::Result<()> {
     }
 }
 
-async fn sink(mut client: Client) -> io::Result<()> {
-    let mut buffer = vec![0; BULK];
+async fn sink(client: Client) -> io::Result<()> {
+    sink_into(client, &mut vec![0; BULK]).await
+}
+
+async fn sink_small(client: Client) -> io::Result<()> {
+    sink_into(client, &mut [0; BUFFER]).await
+}
+
+async fn sink_into(mut client: Client, buffer: &mut [u8]) -> io::Result<()> {
     loop {
         let mut left = client.read_u64_le().await?;
         while left > 0 {
-            let count = client.read(&mut buffer).await?;
+            let count = client.read(buffer).await?;
             if count == 0 {
                 return Ok(());
             }

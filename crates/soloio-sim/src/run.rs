@@ -1,5 +1,6 @@
 //! Runs one future in a world without faults, for tests that only need the clock.
 
+use std::collections::BTreeMap;
 use std::future::{IntoFuture, poll_fn};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -14,6 +15,7 @@ use crate::calls::wait;
 use crate::faults::Faults;
 use crate::report::{self, Replay};
 use crate::threads::{Wait, Waited};
+use crate::trace::What;
 use crate::world::descriptors::Object;
 use crate::world::machine::Machine;
 
@@ -114,6 +116,34 @@ pub fn elapsed() -> Option<Duration> {
     let inside = kernel::is_inside();
     let elapsed = inside.then(|| kernel::with(|world| world.elapsed()))?;
     elapsed.map(Duration::from_nanos)
+}
+
+/// Returns the number of calls of each C function in this world so far, such as `recv`; empty outside
+/// of a world. A test of a program's system calls compares two of them.
+///
+/// # Examples
+///
+/// ```
+/// soloio_sim::run(async {
+///     let before = soloio_sim::calls();
+///     let _pair = soloio::unix_socket_pair().unwrap();
+///     let after = soloio_sim::calls();
+///     assert_eq!((before.get("socketpair"), after["socketpair"]), (None, 1));
+/// });
+/// ```
+#[must_use]
+pub fn calls() -> BTreeMap<&'static str, usize> {
+    let mut calls = BTreeMap::new();
+    if kernel::is_inside() {
+        kernel::with(|world| {
+            for record in &world.trace.records {
+                if let What::Call(name, ..) = record.what {
+                    *calls.entry(name).or_insert(0) += 1;
+                }
+            }
+        });
+    }
+    calls
 }
 
 /// Waits until every other task of the world waits: the moment before the clock would jump. Use it

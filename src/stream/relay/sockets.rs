@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::runtime::context::{self, Core};
 use crate::runtime::operation::{Direction, Operation};
 use crate::sys;
+use crate::sys::room::Room;
 
 /// The number of receives in one poll, so that the other way, and other tasks, have their turn.
 const ROUNDS: usize = 16;
@@ -111,7 +112,9 @@ impl<'a> Pump<'a> {
     fn poll_receive(&mut self, cx: &Context<'_>) -> Poll<Result<()>> {
         let mut filled = Filled::of(&mut self.way.held);
         let (way, splice) = (&mut *self.way, self.splice);
-        let mut call = |core: &Core, fd: BorrowedFd<'_>| filled.receive(core, fd, way, splice);
+        let mut call = |core: &Core, fd: BorrowedFd<'_>, is_unix| {
+            filled.receive(core, (fd, is_unix), way, splice)
+        };
         let polled = self
             .from
             .0
@@ -177,7 +180,7 @@ impl Filled {
     fn receive(
         &mut self,
         core: &Core,
-        fd: BorrowedFd<'_>,
+        (fd, is_unix): (BorrowedFd<'_>, bool),
         way: &mut Way,
         splice: bool,
     ) -> io::Result<(usize, bool)> {
@@ -189,9 +192,9 @@ impl Filled {
         }
         self.give_pipe(core);
         let buffer = self.buffer.get_or_insert_with(|| core.stores.take_buffer());
-        let got = sys::socket::recv(fd, buffer)?;
-        way.bulk = splice && got == buffer.len();
-        Ok((got, got == buffer.len()))
+        let received = Room::new(buffer).receive(fd, is_unix, || core.scratch())?;
+        way.bulk = splice && received.0 == buffer.len();
+        Ok(received)
     }
 
     /// Lets the kernel move bytes into a pipe; `None` if it cannot, or there are none now.

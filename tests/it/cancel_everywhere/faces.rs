@@ -185,8 +185,8 @@ fn of_any() {
 
 /// Covers: Buffered::receive, Buffered::receive_max, Buffered::receive_into, Buffered::next,
 /// Buffered::send, Buffered::send_from, Buffered::send_vectored, Buffered::send_eof,
-/// Buffered::close, Buffered::receive_exactly, Buffered::receive_until, Buffered::send_file,
-/// Buffered::send_file_from.
+/// Buffered::close, Buffered::receive_exactly, Buffered::receive_until,
+/// Buffered::receive_until_into, Buffered::send_file, Buffered::send_file_from.
 #[test]
 fn of_buffered() {
     type Stream = Buffered<UnixStream>;
@@ -204,6 +204,13 @@ fn of_buffered() {
             let delimiter = numbered(14, 3);
             let got = cut.apply(a.receive_until(&delimiter, 20)).await;
             got.map(|got| got.map(|before| [before, delimiter].concat()))
+        })
+        .await;
+        done &= receive(pair().await, async |a: &Stream| {
+            let (mut line, delimiter) = (Vec::new(), numbered(14, 3));
+            let received = a.receive_until_into(&mut line, &delimiter, 20);
+            let got = cut.apply(received).await;
+            got.map(|got| got.map(|()| [line, delimiter].concat()))
         })
         .await;
         done

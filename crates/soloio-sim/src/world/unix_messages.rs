@@ -143,7 +143,8 @@ impl World {
         Ok(bytes.len())
     }
 
-    /// Receives bytes of a stream up to the next rights, or one datagram with its true length.
+    /// Receives bytes of a stream up to the end of a message with rights, or one datagram with its
+    /// true length.
     pub(crate) fn unix_recv(&mut self, id: Id, most: usize, peek: bool) -> Result<Message> {
         let unix = self.unix(id).ok_or(libc::ENOTSOCK)?;
         if !unix.datagram && unix.state != State::Connected {
@@ -168,7 +169,7 @@ impl World {
                 got.data.clone_from(&first.data);
                 return Ok(got);
             }
-            // Bytes up to the first rights, which come alone.
+            // Bytes up to the end of the first message with rights, which a peek leaves.
             let mut more = true;
             let run = unix.inbox.iter().take_while(|message| {
                 let take = more;
@@ -184,17 +185,17 @@ impl World {
             got = unix.inbox.pop_front().expect("looked at above");
             gone.extend(got.sender);
         } else {
-            got.rights = std::mem::take(&mut first.rights);
-            while let Some(first) = unix.inbox.front_mut() {
-                // The bytes after other rights are another message.
-                if got.data.len() == most || !first.rights.is_empty() {
-                    break;
-                }
+            while let Some(first) = unix.inbox.front_mut().filter(|_| got.data.len() < most) {
                 let count = first.data.len().min(most - got.data.len());
                 got.data.extend(first.data.drain(..count));
+                got.rights.append(&mut first.rights);
                 if first.data.is_empty() {
                     gone.extend(first.sender);
                     unix.inbox.pop_front();
+                    // Linux stops here, whether or not more bytes wait.
+                    if !got.rights.is_empty() {
+                        break;
+                    }
                 }
             }
         }

@@ -1,38 +1,81 @@
 //! Echo over connections that stay open: one message in flight on each.
 
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 
-use super::{MESSAGE, PATIENCE, message, stuck, wrong_answer};
+use super::{IN_FLIGHT, LINES, PATIENCE, message, stuck, wrong_answer};
+use crate::server;
 use crate::sys::epoll::Epoll;
 
 /// Connections to an echo server.
-pub struct TcpEcho {
-    connections: Vec<Connection>,
+pub struct Echo<S> {
+    connections: Vec<Connection<S>>,
     epoll: Epoll,
     ready: Vec<usize>,
     sent: u64,
+    message: fn(u64) -> Vec<u8>,
 }
 
-struct Connection {
-    stream: TcpStream,
+struct Connection<S> {
+    stream: S,
     /// The last message, and the number of its bytes that came back.
-    expected: [u8; MESSAGE],
+    expected: Vec<u8>,
     received: usize,
 }
 
-impl TcpEcho {
-    pub fn open(server: SocketAddr, count: usize) -> io::Result<Self> {
+impl Echo<TcpStream> {
+    pub fn tcp(server: SocketAddr, count: usize) -> io::Result<Self> {
+        Self::open(tcp(server), count, |number| message(number).to_vec())
+    }
+
+    /// Each message has many lines.
+    pub fn lines(server: SocketAddr) -> io::Result<Self> {
+        Self::open(tcp(server), IN_FLIGHT, |number| {
+            format!("{number:031}\n").repeat(LINES).into_bytes()
+        })
+    }
+}
+
+impl Echo<UnixStream> {
+    pub fn unix(server: SocketAddr) -> io::Result<Self> {
+        let path = server::unix_path(server);
+        let connect = || {
+            let stream = UnixStream::connect(&path)?;
+            stream.set_nonblocking(true)?;
+            Ok(stream)
+        };
+        let opened = Self::open(connect, IN_FLIGHT, |number| message(number).to_vec());
+        fs::remove_file(&path)?;
+        opened
+    }
+}
+
+fn tcp(server: SocketAddr) -> impl Fn() -> io::Result<TcpStream> {
+    move || {
+        let stream = TcpStream::connect(server)?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        Ok(stream)
+    }
+}
+
+impl<S: Read + Write + AsFd> Echo<S> {
+    fn open(
+        connect: impl Fn() -> io::Result<S>,
+        count: usize,
+        message: fn(u64) -> Vec<u8>,
+    ) -> io::Result<Self> {
         let epoll = Epoll::new()?;
         let mut connections = Vec::with_capacity(count);
         for number in 0..count {
-            let stream = TcpStream::connect(server)?;
-            stream.set_nodelay(true)?;
-            stream.set_nonblocking(true)?;
+            let stream = connect()?;
             epoll.add(&stream, number)?;
             connections.push(Connection {
                 stream,
-                expected: [0; MESSAGE],
+                expected: Vec::new(),
                 received: 0,
             });
         }
@@ -41,6 +84,7 @@ impl TcpEcho {
             epoll,
             ready: Vec::new(),
             sent: 0,
+            message,
         })
     }
 
@@ -49,7 +93,7 @@ impl TcpEcho {
         let mut open = 0_u64;
         for connection in &mut self.connections {
             if self.sent < last {
-                connection.send(self.sent)?;
+                connection.send((self.message)(self.sent))?;
                 self.sent += 1;
                 open += 1;
             }
@@ -65,7 +109,7 @@ impl TcpEcho {
                     continue;
                 }
                 if self.sent < last {
-                    connection.send(self.sent)?;
+                    connection.send((self.message)(self.sent))?;
                     self.sent += 1;
                 } else {
                     open -= 1;
@@ -76,9 +120,9 @@ impl TcpEcho {
     }
 }
 
-impl Connection {
-    fn send(&mut self, number: u64) -> io::Result<()> {
-        self.expected = message(number);
+impl<S: Read + Write> Connection<S> {
+    fn send(&mut self, message: Vec<u8>) -> io::Result<()> {
+        self.expected = message;
         self.received = 0;
         // One message per connection is in flight, so the kernel's buffer has room for it.
         self.stream.write_all(&self.expected)
@@ -86,13 +130,13 @@ impl Connection {
 
     /// Returns true if the answer is complete now.
     fn receive(&mut self) -> io::Result<bool> {
-        let mut buffer = [0; MESSAGE + 1];
+        let mut buffer = [0; 1024];
         let count = self.stream.read(&mut buffer)?;
         let end = self.received + count;
         if count == 0 || self.expected.get(self.received..end) != Some(&buffer[..count]) {
             return Err(wrong_answer());
         }
         self.received = end;
-        Ok(end == MESSAGE)
+        Ok(end == self.expected.len())
     }
 }

@@ -1,4 +1,7 @@
-//! The conformance suite over soloio's own streams, in the world and outside of it.
+//! The conformance suite over soloio's own streams, in the world and outside of it; the system
+//! calls that they make.
+
+mod calls;
 
 use std::time::Duration;
 
