@@ -99,15 +99,6 @@ pub struct ResolveError {
     pub cause: io::Error,
 }
 
-impl ResolveError {
-    pub(crate) fn new(host: impl Into<String>, cause: io::Error) -> Self {
-        Self {
-            host: host.into(),
-            cause,
-        }
-    }
-}
-
 impl fmt::Display for ResolveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "look up {:?}: {}", self.host, self.cause)

@@ -140,14 +140,12 @@ pub(super) fn of_family(address: &SocketAddr, locals: &[SocketAddr]) -> Vec<Sock
 }
 
 /// The error for port 0: where a socket is bound it means any port, but it is none to connect to.
-#[inline]
 pub(super) fn port_0(host: &Host) -> Error {
     let cause = io::Error::new(io::ErrorKind::InvalidInput, "port 0 cannot be connected to");
     Error::io("connect to", format_args!("{host} port 0"), cause)
 }
 
 /// Returns the unspecified address, which means all addresses of this host.
-#[inline]
 pub(super) fn any_address(v4: bool, port: u16) -> SocketAddr {
     use std::net::{Ipv4Addr, Ipv6Addr};
     if v4 {

@@ -23,7 +23,6 @@ pub(super) fn localhost(name: &str) -> Option<Vec<SocketAddr>> {
 }
 
 /// Strips the dot at the end of a fully qualified name.
-#[inline]
 fn bare(name: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }

@@ -102,8 +102,8 @@ impl Host {
             }
             Err(error) => error.into(),
         };
-        let error = ResolveError::new(format!("{self}"), cause);
-        Err(Error::Resolve(Arc::new(error)))
+        let host = format!("{self}");
+        Err(Error::Resolve(Arc::new(ResolveError { host, cause })))
     }
 
     fn look_up(&self, port: u16) -> Resolving<'_> {

@@ -35,7 +35,6 @@ socket_stream!(UnixStream);
 close_options!(UnixStream, socket);
 
 impl UnixStream {
-    #[inline]
     pub(super) fn new(fd: OwnedFd, peer: UnixName) -> Self {
         Self {
             socket: StreamSocket::unix(fd, peer),
@@ -147,7 +146,6 @@ impl Sockets for UnixListener {
 }
 
 impl UnixListener {
-    #[inline]
     pub(super) fn new(fd: OwnedFd, name: UnixName) -> Self {
         Self {
             file: Mutex::default(),

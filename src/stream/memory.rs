@@ -78,7 +78,6 @@ struct Side {
 
 impl Side {
     /// Drops the waker of an operation that is given up.
-    #[inline]
     fn leave(&self, place: &mut Place) {
         if !place.is_idle() {
             place.leave(&self.claim);
@@ -87,7 +86,6 @@ impl Side {
         }
     }
 
-    #[inline]
     fn wake(&self) {
         let waiter = self.waiter.take();
         if let Some(waiter) = waiter {
@@ -98,7 +96,6 @@ impl Side {
 
 /// Shows only the number of bytes.
 impl fmt::Debug for Pipe {
-    #[inline]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pipe")
             .field("capacity", &self.capacity)
@@ -110,7 +107,6 @@ impl fmt::Debug for Pipe {
 }
 
 impl Pipe {
-    #[inline]
     fn new(capacity: usize) -> Self {
         Self {
             capacity,
@@ -121,9 +117,7 @@ impl Pipe {
             sender: Side::default(),
         }
     }
-}
 
-impl Pipe {
     /// Moves the buffered bytes into `room`; `None` if there are none.
     #[inline]
     fn take(&self, room: &mut Room<'_>) -> Option<Result<()>> {
@@ -174,7 +168,6 @@ impl Pipe {
 }
 
 impl MemoryStream {
-    #[inline]
     fn new(incoming: Rc<Pipe>, outgoing: Rc<Pipe>) -> Self {
         Self {
             incoming,
@@ -207,7 +200,6 @@ impl MemoryStream {
         polled
     }
 
-    #[inline]
     fn open(&self) -> Result<()> {
         match self.aborted.get() {
             true => Err(Error::Closed),
@@ -243,7 +235,6 @@ impl ByteReceiveStream for MemoryStream {
         self.operate(&pipe.receiver, place, cx, || pipe.take(room))
     }
 
-    #[inline]
     fn leave_receive(&self, place: &mut Place) {
         self.incoming.receiver.leave(place);
     }
@@ -265,7 +256,6 @@ impl ByteSendStream for MemoryStream {
         Poll::Ready(Ok(()))
     }
 
-    #[inline]
     fn leave_send(&self, place: &mut Place) {
         self.outgoing.sender.leave(place);
     }
@@ -285,7 +275,6 @@ impl ByteStream for MemoryStream {
         self.send_eof().await
     }
 
-    #[inline]
     fn abort(&self) {
         if !self.aborted.replace(true) {
             self.let_go();
@@ -301,7 +290,6 @@ impl ByteStream for MemoryStream {
 }
 
 #[cold]
-#[inline]
 fn broken(operation: &'static str) -> Error {
     let cause = io::Error::from(io::ErrorKind::BrokenPipe);
     Error::Broken(OsError::new(operation, cause).at("the other end of a memory stream"))

@@ -32,7 +32,6 @@ pub enum Peer {
 }
 
 impl fmt::Display for Peer {
-    #[inline]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Inet(address) => address.fmt(f),
@@ -76,7 +75,6 @@ impl<'a> Reports<'a> {
 
     /// Counts a report. Returns the number of reports that were left out before it; `None` if it is
     /// to be left out, too.
-    #[inline]
     fn count(&self, now: Nanos) -> Option<u64> {
         let (began, count) = self.window.get();
         if count == 0 || now - began >= WINDOW {

@@ -1,7 +1,6 @@
 //! The state that the accept loop of a server and its connections share: places, counters, reports.
 
 use std::cell::{Cell, RefCell};
-use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -48,11 +47,11 @@ const REPORT_EVERY: Nanos = 1_000_000_000;
 /// })?;
 /// # Ok::<_, soloio::Error>(())
 /// ```
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct ServeCounters(Arc<Counts>);
 
 /// Written only by the server's thread.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Counts {
     accepted: AtomicU64,
     active: AtomicU64,
@@ -100,19 +99,6 @@ fn add(counter: &AtomicU64, what: i64) {
     counter.store(counter.load(Relaxed).wrapping_add_signed(what), Relaxed);
 }
 
-impl fmt::Debug for ServeCounters {
-    #[inline]
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServeCounters")
-            .field("accepted", &self.accepted())
-            .field("active", &self.active())
-            .field("shed", &self.shed())
-            .field("failed", &self.failed())
-            .field("accept_errors", &self.accept_errors())
-            .finish()
-    }
-}
-
 /// The kinds of accept errors. Each has a limit of its own, so that one kind cannot hide the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -146,7 +132,6 @@ pub(super) struct Serving<'a> {
 }
 
 impl<'a> Serving<'a> {
-    #[inline]
     pub(super) fn new(max: usize, hook: Option<Hook<'a>>, counters: ServeCounters) -> Self {
         Self {
             counters,

@@ -70,7 +70,6 @@ impl Semaphore {
     /// # Errors
     ///
     /// `InvalidInput` if `value` is more than that.
-    #[inline]
     pub fn with_max_value(value: usize, max_value: usize) -> Result<Self> {
         if value > max_value {
             let message = "more permits than its max_value";

@@ -30,14 +30,12 @@ pub(crate) fn kind_at(path: &Path) -> io::Result<Found> {
 }
 
 /// Sets the permission bits.
-#[inline]
 pub(crate) fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
 /// Limits the permission bits with which the socket's file is made. Only Linux copies them from the
 /// descriptor to the file; on other systems it has no effect.
-#[inline]
 pub(crate) fn limit_mode(fd: BorrowedFd<'_>, mode: u32) {
     #[allow(clippy::unnecessary_cast, reason = "16 bits wide on some systems")]
     let bits = (mode & 0o7777) as libc::mode_t;
@@ -59,7 +57,6 @@ pub(crate) fn read_at(file: &File, buf: &mut [u8], offset: u64) -> io::Result<us
 }
 
 /// Removes a file.
-#[inline]
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     fs::remove_file(path)
 }

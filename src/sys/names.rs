@@ -62,7 +62,6 @@ const NO_ADDRESS: [i32; 2] = match cfg!(target_os = "linux") {
 };
 
 /// Converts a number of getaddrinfo to an error.
-#[inline]
 fn error(number: i32) -> io::Error {
     use io::ErrorKind::{NotFound, OutOfMemory, ResourceBusy};
     let (kind, message) = match number {

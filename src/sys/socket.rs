@@ -239,7 +239,6 @@ pub(crate) fn bind(fd: BorrowedFd<'_>, address: &SocketAddr) -> io::Result<()> {
 /// Makes a bind to port 0 set only the address, so that the connect chooses the port, which
 /// connections to other peers may share (`IP_BIND_ADDRESS_NO_PORT`). On other systems the bind
 /// chooses it.
-#[inline]
 pub(crate) fn choose_port_late(fd: BorrowedFd<'_>) {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     drop(super::sockopt::set(
@@ -253,7 +252,6 @@ pub(crate) fn choose_port_late(fd: BorrowedFd<'_>) {
 }
 
 /// Binds a UNIX socket to a name.
-#[inline]
 pub(crate) fn bind_unix(fd: BorrowedFd<'_>, name: &UnixName) -> io::Result<()> {
     SockRef::from(&fd).bind(&name.to_sock_addr()?)
 }
@@ -329,13 +327,11 @@ fn internet_address(address: &SockAddr) -> io::Result<SocketAddr> {
 }
 
 /// Returns the name that a UNIX socket is bound to.
-#[inline]
 pub(crate) fn local_name(fd: BorrowedFd<'_>) -> io::Result<UnixName> {
     Ok(UnixName::read(&SockRef::from(&fd).local_addr()?))
 }
 
 /// Returns the name that a UNIX socket is connected to.
-#[inline]
 pub(crate) fn peer_name(fd: BorrowedFd<'_>) -> io::Result<UnixName> {
     Ok(UnixName::read(&SockRef::from(&fd).peer_addr()?))
 }

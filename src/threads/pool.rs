@@ -267,7 +267,6 @@ impl State {
         }
     }
 
-    #[inline]
     fn line(&mut self, lane: Lane) -> &mut Line {
         self.lines.get_or_default(lane)
     }
@@ -295,7 +294,6 @@ impl State {
         self.advance(lane);
     }
 
-    #[inline]
     fn seat_of(&self, seat: &Arc<Condvar>) -> Option<usize> {
         self.idle.iter().position(|other| Arc::ptr_eq(other, seat))
     }
