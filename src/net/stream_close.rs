@@ -86,10 +86,10 @@ impl<A: Display> StreamSocket<A> {
         operation: &mut Operation<'_>,
         cx: &Context<'_>,
     ) -> Poll<Result<()>> {
-        let call = |_: &Core, _: BorrowedFd<'_>| match self.unacknowledged() {
+        let call = |_: &Core, fd: BorrowedFd<'_>| match self.unacknowledged() {
             0 => Ok(((), After::Ready)),
             // After the peer's end no receive would report the loss of the connection.
-            _ if sys::socket::is_gone(self.fd()) => Err(io::ErrorKind::ConnectionReset.into()),
+            _ if sys::socket::is_gone(fd) => Err(io::ErrorKind::ConnectionReset.into()),
             _ => Err(io::ErrorKind::WouldBlock.into()),
         };
         let broken = |cause| Error::Broken(OsError::new("close", cause));
@@ -99,7 +99,7 @@ impl<A: Display> StreamSocket<A> {
     pub(super) fn unacknowledged(&self) -> usize {
         let ended = self.end_is_queued.load(Relaxed);
         match self.kind {
-            Kind::Tcp => sys::queues::unacknowledged(self.fd(), ended),
+            Kind::Tcp => sys::queues::unacknowledged(self.socket.fd(), ended),
             Kind::Unix | Kind::Other => 0,
         }
     }
@@ -111,14 +111,15 @@ impl<A: Display> StreamSocket<A> {
         A: Clone + 'static,
     {
         let end = self.end.load(Relaxed);
-        let unread = || end == 0 && sys::queues::unread(self.fd()) > 0;
+        let fd = self.socket.fd();
+        let unread = || end == 0 && sys::queues::unread(fd) > 0;
         let lost = || self.unacknowledged() > 0 || unread();
         let over = self.socket().is_closed() || end > 0 || !leaving::is_handler();
-        if over || !lost() || sys::sockopt::zero_linger(self.fd()).is_ok_and(|is_zero| is_zero) {
+        if over || !lost() || sys::sockopt::zero_linger(fd).is_ok_and(|is_zero| is_zero) {
             return;
         }
         // If no descriptor is free it closes at once.
-        if let Ok(fd) = self.lend().try_clone_to_owned() {
+        if let Ok(fd) = self.socket.lend().try_clone_to_owned() {
             let left = Self::tcp(fd, self.peer().clone());
             // The program may have a duplicate, too.
             left.lend();

@@ -111,14 +111,6 @@ impl<A: Display> StreamSocket<A> {
         &mut self.socket
     }
 
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        self.socket.fd()
-    }
-
-    pub(super) fn lend(&self) -> BorrowedFd<'_> {
-        self.socket.lend()
-    }
-
     pub(super) fn operation(&self, direction: Direction) -> Operation<'_> {
         Operation::new(&self.socket, direction)
     }
@@ -157,7 +149,7 @@ impl<A: Display> StreamSocket<A> {
             let short = self.kind != Kind::Other && SHORT_IS_CLEAR && !more && got > 0;
             Ok((got, if short { After::Short } else { After::Ready }))
         };
-        let failed = |cause| self.receive_failed(cause);
+        let failed = |cause| self.failed("receive from", cause);
         let on = (&self.socket, Direction::Read);
         match place.operate(on, cx, First::Wait, call, failed) {
             Poll::Ready(Ok(0)) => Poll::Ready(Err(self.at_end())),
@@ -217,11 +209,6 @@ impl<A: Display> StreamSocket<A> {
     }
 
     #[cold]
-    fn receive_failed(&self, cause: io::Error) -> Error {
-        self.failed("receive from", cause)
-    }
-
-    #[cold]
     fn send_failed(&self, cause: io::Error) -> Error {
         // The peer ended regularly before this send: its data can still be received.
         if errno::is_broken_pipe(&cause) {
@@ -230,6 +217,7 @@ impl<A: Display> StreamSocket<A> {
         self.failed("send to", cause)
     }
 
+    #[cold]
     fn failed(&self, operation: &'static str, cause: io::Error) -> Error {
         match errno::connection_end(&cause) {
             Some(number) => {
@@ -251,7 +239,7 @@ impl<A: Display> StreamSocket<A> {
         if self.eof_sent.swap(true, Relaxed) {
             return Ok(());
         }
-        let ended = sys::socket::shutdown_write(self.fd());
+        let ended = sys::socket::shutdown_write(self.socket.fd());
         self.end_is_queued.store(ended.is_ok(), Relaxed);
         // A UNIX socket reports no event of its own shutdown to a send that waits.
         self.socket.rouse(Direction::Write);

@@ -96,7 +96,7 @@ impl Sockets for TcpStream {
 
 impl AsFd for TcpStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.lend()
+        self.socket.socket.lend()
     }
 }
 

@@ -109,7 +109,7 @@ pub fn unix_socket_pair() -> Result<(UnixStream, UnixStream)> {
 
 impl AsFd for UnixStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.lend()
+        self.socket.socket.lend()
     }
 }
 

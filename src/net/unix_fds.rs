@@ -31,7 +31,7 @@ impl UnixStream {
     #[doc(alias = "SO_PEERCRED")]
     #[doc(alias = "ucred")]
     pub fn peer_credentials(&self) -> Result<PeerCredentials> {
-        sys::unix::peer_credentials(self.socket.fd())
+        sys::unix::peer_credentials(self.socket.socket.fd())
             .map_err(|cause| Error::io("read the credentials of", self.peer_name(), cause))
     }
 
@@ -99,21 +99,17 @@ impl UnixStream {
             return invalid("they need at least one byte to travel with");
         }
         let mut operation = self.socket.operation(Direction::Write);
-        let first = poll_fn(|cx| {
-            let data = *rest;
-            let send = |_: &Core, fd: BorrowedFd<'_>| sys::ancillary::send(fd, data, fds);
-            self.socket.poll_send_by(operation.place(), cx, send)
-        });
-        let sent = first.await?;
-        *rest = &rest[sent..];
+        let mut left = fds;
         while !rest.is_empty() {
-            let more = poll_fn(|cx| {
-                let data = *rest;
-                let send = |_: &Core, fd: BorrowedFd<'_>| sys::socket::send(fd, data);
+            let sent = poll_fn(|cx| {
+                let send = |_: &Core, fd: BorrowedFd<'_>| match left {
+                    [] => sys::socket::send(fd, rest),
+                    fds => sys::ancillary::send(fd, rest, fds),
+                };
                 self.socket.poll_send_by(operation.place(), cx, send)
             });
-            let sent = more.await?;
-            *rest = &rest[sent..];
+            let sent = sent.await?;
+            (*rest, left) = (&rest[sent..], &[]);
         }
         Ok(())
     }

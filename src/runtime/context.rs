@@ -308,15 +308,6 @@ pub(crate) fn finished() {
     });
 }
 
-/// Passes the gate if all is calm, for an operation that is done at once.
-#[inline]
-pub(crate) fn pass_at_once() -> bool {
-    with(|core| {
-        let calm = core.filter(|core| core.is_calm());
-        calm.inspect(|core| core.finished()).is_some()
-    })
-}
-
 /// Passes the gate once, for functions with system calls that never wait: repeated calls still let
 /// other tasks run.
 pub(crate) async fn checkpoint() -> Result<()> {

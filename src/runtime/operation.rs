@@ -12,7 +12,7 @@ use super::wait::{Enlisted, Pass};
 use crate::error::{Error, Result};
 use crate::executor::TaskId;
 pub(crate) use crate::reactor::{After, Direction};
-use crate::reactor::{Check, SourceKey, Waiter};
+use crate::reactor::{Check, Waiter};
 
 /// Whether to make the call before the first wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,7 +160,8 @@ impl Place {
             self.hold(core, on);
         }
         if first != First::AtHand {
-            match check(core, cx, direction, slot) {
+            let task = || core.executor.task_of(cx.waker()).map(TaskId::number);
+            match core.reactor().try_or_park(slot, direction, task) {
                 Check::Ready => {}
                 Check::NotReady => return Usual::Not,
                 Check::Parked(old) => {
@@ -364,13 +365,6 @@ fn failed(core: &Core, socket: &Socket, cause: io::Error) -> Result<Option<io::E
         true => Err(Error::Closed),
         false => Ok(Some(cause)),
     }
-}
-
-/// Checks whether the call may succeed, and stores the task if it has to wait.
-#[inline(always)]
-fn check(core: &Core, cx: &Context<'_>, direction: Direction, slot: SourceKey) -> Check {
-    let task = || core.executor.task_of(cx.waker()).map(TaskId::number);
-    core.reactor().try_or_park(slot, direction, task)
 }
 
 #[cfg(all(test, target_pointer_width = "64"))]

@@ -161,11 +161,8 @@ impl<S> Buffered<S> {
     }
 
     /// Buffered bytes are used without a wait, but they pass the gate, too.
-    #[inline]
     async fn pass(&self) -> Result<()> {
-        if !context::pass_at_once() {
-            context::checkpoint().await?;
-        }
+        context::checkpoint().await?;
         self.open()
     }
 }
@@ -256,37 +253,24 @@ impl<S: ByteReceiveStream> Buffered<S> {
         self.pass().await?;
         let (limit, mut searched) = (max.saturating_add(delimiter.len()), 0);
         loop {
-            match self.take_line(line, delimiter, limit, &mut searched)? {
-                0 => return Ok(()),
-                missing => self.fill(missing.min(RECEIVE_MAX)).await?,
+            let missing = {
+                let mut ahead = self.ahead.borrow_mut();
+                let rest = ahead.rest();
+                let looked = &rest[..rest.len().min(limit)];
+                if let Some(at) = position(&looked[searched..], delimiter) {
+                    line.clear();
+                    line.extend_from_slice(&rest[..searched + at]);
+                    ahead.skip(searched + at + delimiter.len());
+                    return Ok(());
+                }
+                // The searched bytes may end with the beginning of the delimiter.
+                searched = (looked.len() + 1).saturating_sub(delimiter.len());
+                limit - looked.len()
+            };
+            if missing == 0 {
+                return Err(Error::DelimiterNotFound);
             }
-        }
-    }
-
-    /// Takes a line if it has come, or returns the number of bytes that may be missing. The first
-    /// `searched` bytes have no delimiter.
-    fn take_line(
-        &self,
-        line: &mut Vec<u8>,
-        delimiter: &[u8],
-        limit: usize,
-        searched: &mut usize,
-    ) -> Result<usize> {
-        let mut ahead = self.ahead.borrow_mut();
-        let rest = ahead.rest();
-        let looked = &rest[..rest.len().min(limit)];
-        if let Some(at) = position(&looked[*searched..], delimiter) {
-            let length = *searched + at;
-            line.clear();
-            line.extend_from_slice(&rest[..length]);
-            ahead.skip(length + delimiter.len());
-            return Ok(0);
-        }
-        // They may end with the beginning of the delimiter.
-        *searched = (looked.len() + 1).saturating_sub(delimiter.len());
-        match limit - looked.len() {
-            0 => Err(Error::DelimiterNotFound),
-            missing => Ok(missing),
+            self.fill(missing.min(RECEIVE_MAX)).await?;
         }
     }
 

@@ -97,6 +97,7 @@ pub(crate) fn recv(fd: BorrowedFd<'_>, buf: &mut [u8], max: usize) -> io::Result
     if truncated {
         fds.clear();
     }
+    #[cfg(target_vendor = "apple")]
     close_on_exec(&fds)?;
     Ok(Received {
         length,
@@ -110,15 +111,6 @@ pub(crate) fn recv(fd: BorrowedFd<'_>, buf: &mut [u8], max: usize) -> io::Result
 const CLOEXEC: i32 = libc::MSG_CMSG_CLOEXEC;
 #[cfg(target_vendor = "apple")]
 const CLOEXEC: i32 = 0;
-
-#[cfg(not(target_vendor = "apple"))]
-#[allow(
-    clippy::unnecessary_wraps,
-    reason = "elsewhere there is a call to make"
-)]
-fn close_on_exec(_fds: &[OwnedFd]) -> io::Result<()> {
-    Ok(())
-}
 
 /// Apple's systems cannot set it on arrival.
 #[cfg(target_vendor = "apple")]

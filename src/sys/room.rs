@@ -7,7 +7,7 @@ use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
 use std::ops::DerefMut;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 /// Memory for bytes to be received, and the number of received bytes.
 ///
@@ -179,7 +179,7 @@ impl<'a> Room<'a> {
     ) -> io::Result<(usize, bool)> {
         if let Memory::Given(memory) = &mut self.memory {
             let memory = &mut memory[self.filled..self.limit];
-            let (got, stopped) = recv(fd, memory, is_unix)?;
+            let (got, stopped) = recv(fd.as_raw_fd(), memory, is_unix)?;
             let is_full = got == memory.len();
             self.filled += got;
             return Ok((got, stopped || is_full));
@@ -202,26 +202,20 @@ pub(super) fn no_scratch() -> Box<Vec<u8>> {
 /// control data: a receive stops behind a message with descriptors, and (`SO_PASSCRED`) between
 /// two senders, even if more bytes wait. Linux reports that it dropped control data.
 #[inline]
-fn recv(
-    fd: BorrowedFd<'_>,
-    memory: &mut [MaybeUninit<u8>],
-    is_unix: bool,
-) -> io::Result<(usize, bool)> {
-    let (at, len) = (memory.as_mut_ptr().cast(), memory.len());
-    let fd = fd.as_raw_fd();
+fn recv(fd: RawFd, memory: &mut [MaybeUninit<u8>], is_unix: bool) -> io::Result<(usize, bool)> {
+    let (iov_base, iov_len) = (memory.as_mut_ptr().cast(), memory.len());
     let mut flags = 0;
     // SAFETY: pointer and length are those of one valid piece of memory, which the kernel writes
     // and does not read.
     let got = super::check(unsafe {
         if is_unix {
-            let (iov_base, iov_len) = (at, len);
             let mut part = libc::iovec { iov_base, iov_len };
             let mut message = super::ancillary::message(&mut part, &mut []);
             let got = libc::recvmsg(fd, &raw mut message, 0);
             flags = message.msg_flags;
             got
         } else {
-            libc::recv(fd, at, len, 0)
+            libc::recv(fd, iov_base, iov_len, 0)
         }
     })?;
     Ok((got, flags & libc::MSG_CTRUNC != 0))

@@ -65,8 +65,7 @@ fn make(domain: Domain, kind: Kind) -> io::Result<OwnedFd> {
 
 /// Receives up to `buf.len()` bytes; 0 is the end of the stream.
 pub(crate) fn recv(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
-    let received = Room::new(buf).receive(fd, false, no_scratch);
-    received.map(|(got, _)| got)
+    Ok(Room::new(buf).receive(fd, false, no_scratch)?.0)
 }
 
 /// Sends a prefix of `data` and returns its length.

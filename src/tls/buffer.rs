@@ -143,9 +143,7 @@ impl Buffer {
 impl Drop for Buffer {
     #[inline]
     fn drop(&mut self) {
-        if !self.bytes.is_empty() {
-            give_back(std::mem::take(&mut self.bytes));
-        }
+        self.release();
     }
 }
 
@@ -159,9 +157,8 @@ fn give_back(bytes: Vec<u8>) {
     if bytes.len() == LARGE {
         let keep = |free: &RefCell<Vec<_>>| {
             let mut free = free.borrow_mut();
-            if free.len() < KEPT {
-                free.push(bytes);
-            }
+            free.push(bytes);
+            free.truncate(KEPT);
         };
         // At the end of the thread they are freed.
         FREE.try_with(keep).unwrap_or_default();

@@ -177,12 +177,8 @@ impl Machine {
 
     /// Takes the data that is left to be sent after an error, without processing input.
     fn take_alerts(&mut self, out: &mut Buffer) {
-        struct Nothing;
-        impl Act for Nothing {
-            fn plain(&mut self, _payload: &[u8]) {}
-        }
         while self.common().wants_write() {
-            let (_, handled) = self.status(&mut [], out, &mut Nothing);
+            let (_, handled) = self.status(&mut [], out, &mut Buffer::default());
             if !matches!(handled, Ok(None)) {
                 return;
             }

@@ -139,12 +139,9 @@ impl State {
 
     /// Runs one step of a handshake; returns true if more has to come from the peer.
     pub(super) fn shake(&mut self) -> Result<bool, rustls::Error> {
-        let mut keep = Keep {
-            plain: &mut self.plain,
-        };
         let stop = self
             .machine
-            .advance(&mut self.incoming, &mut self.out, &mut keep)?;
+            .advance(&mut self.incoming, &mut self.out, &mut self.plain)?;
         self.peer_closed |= stop == Stop::PeerClosed;
         if !self.machine.common().is_handshaking() {
             return Ok(false);
@@ -272,13 +269,9 @@ impl Act for Deliver<'_, '_> {
 }
 
 /// Stores plaintext: no task receives now.
-struct Keep<'a> {
-    plain: &'a mut Buffer,
-}
-
-impl Act for Keep<'_> {
+impl Act for Buffer {
     fn plain(&mut self, payload: &[u8]) {
-        self.plain.append(payload);
+        self.append(payload);
     }
 }
 

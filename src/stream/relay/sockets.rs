@@ -190,6 +190,7 @@ impl Filled {
                 return Ok((filled, true));
             }
         }
+        #[cfg(any(target_os = "linux", target_os = "android"))]
         self.give_pipe(core);
         let buffer = self.buffer.get_or_insert_with(|| core.stores.take_buffer());
         let received = Room::new(buffer).receive(fd, is_unix, || core.scratch())?;
@@ -238,10 +239,6 @@ impl Filled {
             core.stores.give_pipe(pipe);
         }
     }
-
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    #[allow(clippy::unused_self, reason = "elsewhere there is a pipe")]
-    fn give_pipe(&mut self, _core: &Core) {}
 
     /// Returns the memory that holds the `length` received bytes, if any.
     fn into_held(self, length: usize) -> Held {
