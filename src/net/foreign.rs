@@ -177,7 +177,7 @@ async fn wait(fd: BorrowedFd<'_>, way: u8) -> Result<()> {
     let call = |core: &Core, fd: BorrowedFd<'_>| {
         // Once it is watched the poller decides: another poll(2) would clear a file's change mark.
         let found = match watched.socket.slot() {
-            slot if priority && slot != 0 => core.reactor().is_prior(slot),
+            slot if priority && slot != 0 => core.reactor().take_prior(slot),
             _ => foreign::is_ready(fd, way)?,
         };
         match found {

@@ -3,11 +3,16 @@
 //! Each wait of [`wait_readable`](crate::wait_readable) needs a descriptor, an entry of the poller
 //! and some system calls. Here the duplicate is made once and stays with the loop, so a wait needs
 //! none. Other crates call such a type `AsyncFd`.
+//!
+//! `readable` and `writable` believe the loop once; until a closure was called, they then ask the
+//! kernel (`told`). Priority events have their own registration: to clear one clears no readiness.
 
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
 use crate::error::{Error, Result};
@@ -16,6 +21,10 @@ use crate::runtime::operation::{After, Direction, First, Operation};
 use crate::runtime::place::Place;
 use crate::runtime::socket::{Socket, Trigger};
 use crate::sys::foreign;
+use crate::sys::poller::ready;
+
+/// How many times in a poll a call may be interrupted until other tasks have their turn.
+const INTERRUPTED: u8 = 16;
 
 /// A foreign descriptor that stays watched, for code that reads and writes it itself: a socket of
 /// another protocol, a device, a library that exposes its descriptor.
@@ -52,6 +61,19 @@ pub struct Watched<T: AsFd> {
     value: T,
     /// For a duplicate: the value's own descriptor may be watched elsewhere.
     socket: Socket,
+    /// For each direction: a wait has told that it is ready, and no closure was called since.
+    told: [AtomicBool; 2],
+    /// For priority events; made at the first wait for one.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    prior: OnceLock<Socket>,
+}
+
+/// Duplicates a descriptor and makes a place for it in a loop.
+fn watch(fd: BorrowedFd<'_>) -> io::Result<Socket> {
+    let socket = Socket::new(foreign::duplicate(fd)?.0, Trigger::Edge);
+    // Closing it does not remove it from the poller: the original is still open.
+    socket.lend();
+    Ok(socket)
 }
 
 impl<T: AsFd> Watched<T> {
@@ -69,11 +91,14 @@ impl<T: AsFd> Watched<T> {
             let message = "the descriptor is not non-blocking: a call would hold up the loop";
             return Err(Error::invalid("watch", message));
         }
-        let (duplicate, _) = foreign::duplicate(fd).map_err(failed)?;
-        let socket = Socket::new(duplicate, Trigger::Edge);
-        // Closing it does not remove it from the poller: the original is still open.
-        socket.lend();
-        Ok(Self { value, socket })
+        let socket = watch(fd).map_err(failed)?;
+        Ok(Self {
+            value,
+            socket,
+            told: Default::default(),
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            prior: OnceLock::new(),
+        })
     }
 
     /// Returns the value.
@@ -145,12 +170,132 @@ impl<T: AsFd> Watched<T> {
         self.poll_with((place, Direction::Write), cx, call)
     }
 
+    /// Makes a call that reads once, and does not wait: its result is returned, `WouldBlock` too,
+    /// after which [`readable`](Self::readable) waits.
+    ///
+    /// # Errors
+    ///
+    /// The error of `call`.
+    #[doc(alias = "try_io")]
+    pub fn try_read_with<R>(&self, call: impl FnOnce(&T) -> io::Result<R>) -> io::Result<R> {
+        self.try_with(Direction::Read, call)
+    }
+
+    /// Makes a call that writes once; see [`try_read_with`](Self::try_read_with).
+    ///
+    /// # Errors
+    ///
+    /// The error of `call`.
+    #[doc(alias = "try_io")]
+    pub fn try_write_with<R>(&self, call: impl FnOnce(&T) -> io::Result<R>) -> io::Result<R> {
+        self.try_with(Direction::Write, call)
+    }
+
+    /// Waits until a read may succeed, for code that makes its calls elsewhere: there is data, the
+    /// end, or an error. A call may block all the same, if another reader was faster.
+    ///
+    /// Make the call by [`try_read_with`](Self::try_read_with): it tells the loop that nothing is
+    /// left. Without that, the next wait costs a system call.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] while another task reads or waits; [`Error::OtherLoop`]; [`Error::Io`] if
+    /// the descriptor cannot be watched.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future has had no effect.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use soloio::net::Watched;
+    /// use std::io::{Read, Write};
+    /// use std::os::unix::net::UnixStream;
+    ///
+    /// let (ours, mut theirs) = UnixStream::pair()?;
+    /// ours.set_nonblocking(true)?;
+    /// theirs.write_all(b"hello")?;
+    /// let ours = Watched::new(ours)?;
+    /// soloio::block_on(ours.readable())?;
+    /// let mut bytes = [0; 16];
+    /// assert_eq!(ours.try_read_with(|mut stream| stream.read(&mut bytes))?, 5);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub async fn readable(&self) -> Result<()> {
+        self.ready(Direction::Read).await
+    }
+
+    /// Waits until a write may succeed; see [`readable`](Self::readable).
+    ///
+    /// # Errors
+    ///
+    /// As [`readable`](Self::readable).
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future has had no effect.
+    pub async fn writable(&self) -> Result<()> {
+        self.ready(Direction::Write).await
+    }
+
+    /// [`readable`](Self::readable) in polls; see [`poll_read_with`](Self::poll_read_with).
+    ///
+    /// # Errors
+    ///
+    /// As [`readable`](Self::readable).
+    pub fn poll_readable(&self, place: &mut Place, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.poll_ready((place, Direction::Read), cx)
+    }
+
+    /// [`writable`](Self::writable) in polls; see [`poll_read_with`](Self::poll_read_with).
+    ///
+    /// # Errors
+    ///
+    /// As [`readable`](Self::readable).
+    pub fn poll_writable(&self, place: &mut Place, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.poll_ready((place, Direction::Write), cx)
+    }
+
+    /// Waits for an event that poll(2) calls `POLLPRI`, as [`wait_priority`](crate::wait_priority)
+    /// does. Each event is told once; an end or an error each time. Readers may wait meanwhile. It
+    /// needs a descriptor of its own, from the first wait on. Linux only.
+    ///
+    /// # Errors
+    ///
+    /// As [`readable`](Self::readable), and [`Error::Io`] if no descriptor is left.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future has had no effect.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[doc(alias = "POLLPRI")]
+    pub async fn priority(&self) -> Result<()> {
+        let socket = match self.prior.get() {
+            Some(socket) => socket,
+            None => {
+                let socket = watch(self.value.as_fd()).map_err(|cause| self.failed(cause))?;
+                self.prior.get_or_init(|| socket)
+            }
+        };
+        let call = |core: &Core, fd: BorrowedFd<'_>| {
+            // Once it is watched, poll(2) would clear a file's change mark.
+            let found = match socket.slot() {
+                0 => foreign::is_ready(fd, ready::URGENT)?,
+                slot => core.reactor().take_prior(slot),
+            };
+            told(found)
+        };
+        let mut operation = Operation::new(socket, Direction::Read).briefly();
+        poll_fn(|cx| operation.poll(cx, First::Try, call, |cause| self.failed(cause))).await
+    }
+
     /// Gives up a [`poll_read_with`](Self::poll_read_with) that is pending.
     pub fn leave_read(&self, place: &mut Place) {
         place.leave_socket(&self.socket, Direction::Read);
     }
 
-    /// Gives up a [`poll_write_with`](Self::poll_write_with) that is pending.
+    /// Gives up a poll of the other direction that is pending.
     pub fn leave_write(&self, place: &mut Place) {
         place.leave_socket(&self.socket, Direction::Write);
     }
@@ -171,12 +316,78 @@ impl<T: AsFd> Watched<T> {
         mut call: impl FnMut(&T) -> io::Result<R>,
     ) -> Poll<Result<R>> {
         let on = (&self.socket, direction);
+        self.told[direction as usize].store(false, Relaxed);
+        let mut interrupted = 0;
         // Only its own result counts; after a success the next call finds the new state.
-        let call = |_: &Core, _: BorrowedFd<'_>| Ok((call(&self.value)?, After::Ready));
-        place.operate(on, cx, First::Try, call, |cause| {
-            let number = self.value.as_fd().as_raw_fd();
-            Error::io("use descriptor", number, cause)
-        })
+        let call = |_: &Core, _: BorrowedFd<'_>| match call(&self.value) {
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {
+                interrupted += 1;
+                match interrupted < INTERRUPTED {
+                    true => Err(cause),
+                    false => Ok((None, After::Ready)),
+                }
+            }
+            called => Ok((Some(called?), After::Ready)),
+        };
+        match place.operate(on, cx, First::Try, call, |cause| self.failed(cause)) {
+            Poll::Ready(Ok(None)) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Poll::Ready(Ok(Some(value))) => Poll::Ready(Ok(value)),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn try_with<R>(
+        &self,
+        direction: Direction,
+        call: impl FnOnce(&T) -> io::Result<R>,
+    ) -> io::Result<R> {
+        self.told[direction as usize].store(false, Relaxed);
+        let called = call(&self.value);
+        if matches!(&called, Err(cause) if cause.kind() == io::ErrorKind::WouldBlock) {
+            self.socket.clear(direction);
+        }
+        called
+    }
+
+    async fn ready(&self, direction: Direction) -> Result<()> {
+        let mut operation = Operation::new(&self.socket, direction).briefly();
+        poll_fn(|cx| self.poll_ready((operation.place(), direction), cx)).await
+    }
+
+    fn poll_ready(
+        &self,
+        (place, direction): (&mut Place, Direction),
+        cx: &Context<'_>,
+    ) -> Poll<Result<()>> {
+        let is_told = &self.told[direction as usize];
+        let way = match direction {
+            Direction::Read => ready::READ,
+            Direction::Write => ready::WRITE,
+        };
+        let call = |_: &Core, fd: BorrowedFd<'_>| {
+            let asks = self.socket.slot() == 0 || is_told.load(Relaxed);
+            let found = !asks || foreign::is_ready(fd, way)?;
+            is_told.store(found, Relaxed);
+            told(found)
+        };
+        let on = (&self.socket, direction);
+        place.operate(on, cx, First::Try, call, |cause| self.failed(cause))
+    }
+
+    fn failed(&self, cause: io::Error) -> Error {
+        Error::io("use descriptor", self.value.as_fd().as_raw_fd(), cause)
+    }
+}
+
+/// The result of a call that only asks.
+fn told(found: bool) -> io::Result<((), After)> {
+    match found {
+        true => Ok(((), After::Ready)),
+        false => Err(io::ErrorKind::WouldBlock.into()),
     }
 }
 

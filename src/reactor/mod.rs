@@ -172,12 +172,12 @@ impl Reactor {
         }
     }
 
-    /// Returns true if an event has reported urgent data (or another priority event), an end or an
-    /// error. That is permanent.
+    /// Returns true if an event has reported urgent data (or another priority event), which then
+    /// counts as told, or an end or an error, which is permanent.
     #[cfg(feature = "adopt")]
-    pub(crate) fn is_prior(&mut self, key: SourceKey) -> bool {
+    pub(crate) fn take_prior(&mut self, key: SourceKey) -> bool {
         let source = self.sources.get(key);
-        source.is_none_or(|source| source.readiness.is_prior())
+        source.is_none_or(|source| source.readiness.take_prior())
     }
 
     /// Returns true if a call may succeed. Also true for a source that is gone: the call will fail.

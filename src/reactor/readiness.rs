@@ -115,9 +115,17 @@ impl Readiness {
         listener.is_some_and(|listener| !(listener.armed && super::STAYS_ARMED))
     }
 
-    /// Returns true if an event has reported more than readiness. That is permanent.
-    pub(super) fn is_prior(&self) -> bool {
+    /// Returns true if an event has reported more than readiness.
+    fn is_prior(&self) -> bool {
         self.bits & (ready::ENDED | ready::URGENT) != 0
+    }
+
+    /// The same, and forgets urgent data: for a source that is only waited for because of them.
+    #[cfg(feature = "adopt")]
+    pub(super) fn take_prior(&mut self) -> bool {
+        let is_prior = self.is_prior();
+        self.bits &= !ready::URGENT;
+        is_prior
     }
 
     /// Records a `WouldBlock`.

@@ -275,6 +275,14 @@ impl Socket {
         wake_each(foreign.into_iter().flatten().flatten());
     }
 
+    /// Records that a call of the user's would have blocked. On another thread that is left out:
+    /// the next operation finds it by itself.
+    #[cfg(feature = "adopt")]
+    pub(crate) fn clear(&self, direction: Direction) {
+        let clear = |core: &std::rc::Rc<Core>| core.reactor().clear(self.slot(), direction);
+        context::with_serial(self.owner(), clear);
+    }
+
     /// Leaves the owner from another thread: removed from the poller, `end`ed, and the key posted.
     fn leave(&self, owner: u64, end: impl FnOnce()) {
         let slot = self.slot.load(Acquire);

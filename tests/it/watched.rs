@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use futures_util::future::join;
 use soloio::net::Watched;
-use soloio::{Error, Place, Result, move_on_after};
+use soloio::{Error, Place, Result, fail_after, move_on_after};
 
 use crate::cut::everywhere;
-use crate::net_support::{check_numbered, numbered, refused, run, turns};
+use crate::net_support::{check_numbered, numbered, polled, refused, run, turns};
 use crate::support::{alone, fds, poll_once};
 
 fn pair() -> (Watched<UnixStream>, Watched<UnixStream>) {
@@ -188,6 +188,103 @@ fn what_would_hold_up_the_loop_is_refused() {
     refused!(outside.expect("no wait"), Error::NoRuntime);
 }
 
+#[test]
+fn what_is_told_is_true_whoever_makes_the_calls() {
+    run(async {
+        let (a, b) = pair();
+        a.writable().await.expect("there is room");
+        for round in 0..5 {
+            let waits = polled(3, a.readable()).await;
+            assert!(waits.is_none(), "nothing is there in round {round}");
+            write(&b, b"abc").await.expect("sent");
+            a.readable().await.expect("data");
+            a.readable().await.expect("still data");
+            let mut room = [0; 2];
+            if round % 2 == 0 {
+                let got = a.try_read_with(|mut stream| stream.read(&mut room));
+                assert_eq!(got.expect("data"), 2);
+                a.readable().await.expect("one more");
+                let all = a.try_read_with(|mut stream| stream.read(&mut room));
+                assert_eq!(all.expect("data"), 1);
+                let none = a.try_read_with(|mut stream| stream.read(&mut room));
+                assert_eq!(none.expect_err("empty").kind(), ErrorKind::WouldBlock);
+            } else {
+                // The loop is not told of these.
+                let mut stream = a.get_ref();
+                stream.read_exact(&mut [0; 3]).expect("data");
+            }
+        }
+        let (full, count) = (Cell::new(false), Cell::new(0));
+        while !full.get() {
+            match a.try_write_with(|mut stream| stream.write(&[0; 10_000])) {
+                Ok(sent) => count.set(count.get() + sent),
+                Err(error) => full.set(error.kind() == ErrorKind::WouldBlock),
+            }
+        }
+        assert!(polled(3, a.writable()).await.is_none());
+        while count.get() > 0 {
+            count.set(count.get() - read(&b, 10_000).await.expect("data").len());
+        }
+        a.writable().await.expect("room again");
+        drop(b);
+        a.readable().await.expect("the end");
+        a.readable().await.expect("the end, again");
+    });
+}
+
+#[test]
+fn a_call_that_is_always_interrupted_holds_up_no_other_task() {
+    run(async {
+        let (a, _b) = pair();
+        let calls = Cell::new(0_u32);
+        let endless = a.read_with(|_| {
+            calls.set(calls.get() + 1);
+            Err::<(), _>(ErrorKind::Interrupted.into())
+        });
+        let ended = fail_after(Duration::from_millis(1), endless).await;
+        refused!(ended, Error::TimedOut);
+        let interrupted = Cell::new(40);
+        let done = a.read_with(|_| match interrupted.replace(interrupted.get() - 1) {
+            0 => Ok("at last"),
+            _ => Err(ErrorKind::Interrupted.into()),
+        });
+        assert_eq!(done.await.expect("it ends"), "at last");
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn each_priority_event_is_told_once_and_readers_wait_beside_it() {
+    use std::net::{TcpListener, TcpStream};
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let near = TcpStream::connect(listener.local_addr().expect("bound")).expect("connected");
+    let (far, _) = listener.accept().expect("accepted");
+    far.set_nonblocking(true).expect("set");
+    run(async {
+        let far = Watched::new(far).expect("watched");
+        for _ in 0..3 {
+            assert!(polled(3, far.priority()).await.is_none());
+            let sent = socket2::SockRef::from(&near).send_out_of_band(b"!");
+            assert_eq!(sent.expect("sent"), 1);
+            far.priority().await.expect("told");
+            let mut room = [std::mem::MaybeUninit::uninit(); 2];
+            let got = socket2::SockRef::from(far.get_ref()).recv_out_of_band(&mut room);
+            assert_eq!(got.expect("the urgent byte"), 1);
+            (&near).write_all(b"data").expect("sent");
+            assert!(
+                polled(3, far.priority()).await.is_none(),
+                "that is no event"
+            );
+            let mut room = [0; 9];
+            let got = far.read_with(|mut stream| stream.read(&mut room)).await;
+            assert_eq!(got.expect("data"), 4);
+        }
+        drop(near);
+        far.priority().await.expect("the end");
+        far.priority().await.expect("the end, again");
+    });
+}
+
 /// Covers: Watched::read_with, Watched::write_with.
 #[test]
 fn cut() {
@@ -221,5 +318,32 @@ fn cut() {
             assert_eq!(read(&b, 9).await.expect("data"), b"def");
         };
         join(receive, partner).await.0
+    });
+}
+
+/// Covers: Watched::readable, Watched::writable, Watched::priority.
+#[cfg(target_os = "linux")]
+#[test]
+fn cut_waits() {
+    everywhere("watched::cut_waits", async |cut| {
+        let (a, b) = pair();
+        let wait = async {
+            let told = cut.apply(a.readable()).await;
+            if let Some(told) = &told {
+                told.as_ref().expect("data");
+            }
+            assert_eq!(read(&a, 9).await.expect("nothing is lost"), b"abc");
+            let room = cut.apply(a.writable()).await;
+            // The peer has ended.
+            let ended = cut.apply(a.priority()).await;
+            told.is_some() && room.is_some() && ended.is_some()
+        };
+        let partner = async {
+            turns(3).await;
+            write(&b, b"abc").await.expect("sent");
+            turns(3).await;
+            drop(b);
+        };
+        join(wait, partner).await.0
     });
 }
