@@ -173,13 +173,14 @@ impl ConnectTls {
         let stream = self.tcp.await?;
         TlsStream::client(stream, name, config)
             .standard_compatible(self.standard_compatible)
+            .run()
             .await
     }
 }
 
 impl IntoFuture for ConnectTls {
     type Output = Result<TlsStream<TcpStream>>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output>>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.connect())

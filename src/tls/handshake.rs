@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::{Future, IntoFuture, poll_fn};
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustls::ProtocolVersion;
@@ -66,69 +67,79 @@ impl<'a, S: ByteStream + 'a> IntoFuture for TlsHandshake<'a, S> {
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + 'a>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let session = Session::new(self.stream, self.machine?, self.compatible);
-            match shake(&session).await {
-                Ok(()) => Ok(TlsStream::new(session)),
-                // A cancel: it must end at once.
-                Err(error) if error.is_cancelled() => Err(error),
-                Err(error) => {
-                    give_up(session).await;
-                    Err(error)
-                }
-            }
-        })
+        Box::pin(self.run())
     }
 }
 
-/// Runs the handshake to its end; after an error the alert is not sent yet.
-pub(super) async fn shake<S: ByteStream>(session: &Session<S>) -> Result<()> {
-    loop {
-        let blocked = session.state.borrow_mut().shake();
-        let blocked = blocked.map_err(|error| {
-            failure::in_handshake(error, session.state.borrow().machine.is_client())
-        })?;
-        if !blocked {
-            // It may be plaintext that came together with the end of the handshake.
-            let done = !session.state.borrow().machine.common().is_handshaking();
-            if done {
-                return finish(session).await;
+impl<S: ByteStream> TlsHandshake<'_, S> {
+    /// The future without a box, which is `Send` where the stream and its futures are: the session
+    /// is borrowed mutably.
+    pub(crate) async fn run(self) -> Result<TlsStream<S>> {
+        let mut session = Session::new(self.stream, self.machine?, self.compatible);
+        let shaken = poll_fn(|cx| {
+            let session = &mut session;
+            session.poll_shake(cx)
+        });
+        match shaken.await {
+            Ok(()) => Ok(TlsStream::new(session)),
+            // A cancel: it must end at once.
+            Err(error) if error.is_cancelled() => Err(error),
+            Err(error) => {
+                give_up(session).await;
+                Err(error)
             }
-            continue;
         }
-        if session.state.borrow().truncated {
-            poll_fn(|cx| session.poll_hand_over(cx)).await?;
-            return Err(ended());
-        }
-        session
-            .while_handing_over(|cx| session.poll_below(cx))
-            .await?;
     }
 }
 
-/// Ends the handshake. A server's session tickets wait for the first data: that saves a system
-/// call, and a client that only sends would never receive them.
-async fn finish<S: ByteStream>(session: &Session<S>) -> Result<()> {
-    {
-        let mut state = session.state.borrow_mut();
-        // A connection that only sends from now on never settles it later.
-        state.incoming.settle();
-        let version = state.machine.common().protocol_version();
-        if !state.machine.is_client() && version == Some(ProtocolVersion::TLSv1_3) {
-            state.held_back = true;
-            state.out.settle();
-            return Ok(());
+impl<S: ByteStream> Session<S> {
+    /// Runs the handshake to its end; after an error the alert is not sent yet.
+    pub(super) fn poll_shake(&self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        while self.state.borrow().machine.common().is_handshaking() {
+            let blocked = self.state.borrow_mut().shake();
+            let blocked = blocked.map_err(|error| {
+                failure::in_handshake(error, self.state.borrow().machine.is_client())
+            })?;
+            // If not, it may be plaintext that came together with the end of the handshake.
+            if blocked && self.state.borrow().truncated {
+                ready!(self.poll_hand_over(cx))?;
+                return Poll::Ready(Err(ended()));
+            }
+            if blocked {
+                ready!(self.poll_while_handing_over(cx, |cx| self.poll_below(cx)))?;
+            }
         }
+        self.poll_finish(cx)
     }
-    poll_fn(|cx| session.poll_hand_over(cx)).await
+
+    /// Ends the handshake. A server's session tickets wait for the first data: that saves a system
+    /// call, and a client that only sends would never receive them.
+    fn poll_finish(&self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        {
+            let mut state = self.state.borrow_mut();
+            // A connection that only sends from now on never settles it later.
+            state.incoming.settle();
+            let version = state.machine.common().protocol_version();
+            if !state.machine.is_client() && version == Some(ProtocolVersion::TLSv1_3) {
+                state.held_back = true;
+                state.out.settle();
+                return Poll::Ready(Ok(()));
+            }
+        }
+        self.poll_hand_over(cx)
+    }
 }
 
 /// Sends the alert to the peer, if that is possible soon, and closes without losing the alert.
-pub(super) async fn give_up<S: ByteStream>(session: Box<Session<S>>) {
+pub(super) async fn give_up<S: ByteStream>(mut session: Box<Session<S>>) {
     // The handshake's own error is the result. The wait for a peer that failed it is shorter than
     // for others.
     let alerted = fail_after(ALERT, async {
-        let sent = poll_fn(|cx| session.poll_hand_over(cx)).await;
+        let handed = poll_fn(|cx| {
+            let session = &mut session;
+            session.poll_hand_over(cx)
+        });
+        let sent = handed.await;
         sent.and(session.inner.close().await)
     });
     drop(alerted.await);

@@ -2,14 +2,14 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
 
 use super::failure;
-use super::handshake::{give_up, shake};
+use super::handshake::give_up;
 use super::machine::Machine;
 use super::places::{Place, Places};
 use super::session::Session;
@@ -163,7 +163,7 @@ impl<L: Listener<Stream: ByteStream>> TlsListener<'_, L> {
             Machine::server(&config).map_err(|error| failure::in_handshake(error, false))?;
         let session = Session::new(stream, machine, self.compatible);
         let has_spoken = || session.state.borrow().machine.has_begun();
-        let shaking = place.keep_for(shake(&session), has_spoken);
+        let shaking = place.keep_for(poll_fn(|cx| session.poll_shake(cx)), has_spoken);
         let shaken: Result<()> = fail_after(self.timeout, shaking).await;
         let Err(error) = shaken else {
             return Ok(TlsStream::new(session));

@@ -1,7 +1,6 @@
 //! Sending in a TLS connection, and ending our direction: plaintext to records, records to the
 //! stream below.
 
-use std::future::poll_fn;
 use std::io::IoSlice;
 use std::mem::take;
 use std::task::{Context, Poll, ready};
@@ -208,19 +207,17 @@ impl<S: ByteStream> Session<S> {
 
     /// Runs `step` while everything that is to be sent is handed over: a peer that does the same
     /// may not read until it has sent.
-    pub(super) async fn while_handing_over<T>(
+    pub(super) fn poll_while_handing_over<T>(
         &self,
-        mut step: impl FnMut(&mut Context<'_>) -> Poll<Result<T>>,
-    ) -> Result<T> {
-        poll_fn(|cx| {
-            let sent = self.poll_hand_over(cx);
-            match (step(cx), sent) {
-                // The peer's last message may have the reason; so receiving decides.
-                (Poll::Pending, Poll::Ready(Err(error))) => Poll::Ready(Err(error)),
-                (polled, _) => polled,
-            }
-        })
-        .await
+        cx: &mut Context<'_>,
+        step: impl FnOnce(&mut Context<'_>) -> Poll<Result<T>>,
+    ) -> Poll<Result<T>> {
+        let sent = self.poll_hand_over(cx);
+        match (step(cx), sent) {
+            // The peer's last message may have the reason; so receiving decides.
+            (Poll::Pending, Poll::Ready(Err(error))) => Poll::Ready(Err(error)),
+            (polled, _) => polled,
+        }
     }
 
     pub(super) fn leave_send(&self, place: &mut Place) {

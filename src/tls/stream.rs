@@ -175,8 +175,8 @@ impl<S: ByteStream> TlsStream<S> {
         let mut receive = |cx: &mut Context<'_>| {
             session.poll_receive(&mut place, cx, &mut Room::new(&mut nothing))
         };
-        let received = session.while_handing_over(&mut receive).await;
-        match received {
+        let received = poll_fn(|cx| session.poll_while_handing_over(cx, &mut receive));
+        match received.await {
             Err(Error::EndOfStream) if session.state.borrow().peer_closed => {
                 poll_fn(|cx| session.poll_hand_over(cx)).await?;
                 let rest = session.state.borrow().incoming.filled().to_vec();

@@ -20,6 +20,15 @@ use crate::certs::{Ca, Issued};
 use crate::net_support::TempDir;
 use crate::support::deadline;
 
+/// So that it may be awaited where futures have to be `Send`, as in the handlers of axum.
+#[test]
+fn the_future_can_travel() {
+    fn travels(future: impl Future + Send) {
+        drop(future);
+    }
+    travels(connect_tcp("localhost", 1).tls().into_future());
+}
+
 async fn listener(issued: &Issued) -> TlsListener<'static, TcpListener> {
     let tcp = create_tcp_listener()
         .local_host("127.0.0.1")
