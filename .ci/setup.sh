@@ -48,6 +48,14 @@ install_tls_peers() {
     ((${#missing[@]} == 0)) || install_packages "${missing[@]}"
 }
 
+# The programs that HTTP is tried with.
+install_http_peers() {
+    local missing=()
+    command -v h2load >/dev/null || missing+=(nghttp2-client)
+    command -v wrk >/dev/null || missing+=(wrk)
+    ((${#missing[@]} == 0)) || install_packages "${missing[@]}"
+}
+
 # The servers that clients of databases are tried with.
 install_databases() {
     local missing=()

@@ -52,6 +52,7 @@ stage_setup() {
         command -v cargo >/dev/null || install_packages cargo-web rustfmt-web rust-web-clippy
         # Whom TLS is tried with; what cannot be had is left out of the comparison.
         install_tls_peers || echo "not all of them could be installed"
+        install_http_peers || echo "not all of them could be installed"
     fi
     cargo --version
     rustc --version
@@ -97,7 +98,7 @@ stage_tree() {
     fi
     local options stated wrong=0 counts=()
     for options in '' '--no-default-features' '--no-default-features --features aws-lc-rs' \
-        '--features anyhow' '--features futures-core,futures-io'; do
+        '--features anyhow' '--features futures-core,futures-io' '--features log'; do
         # shellcheck disable=SC2086 # the options are words
         count="$(packages_of_library normal,build $options | wc -l)"
         echo "${options:-default}: $count"
@@ -136,21 +137,21 @@ stated_crates() {
 lint_sets=(
     '--no-default-features --features extras,guest'
     '--no-default-features --features full,tls'
-    '--features aws-lc-rs,anyhow,futures-core,futures-io'
+    '--features aws-lc-rs,anyhow,futures-core,futures-io,log'
 )
 
 # What is tested in other ways: the core with what its tests need and TLS that has no provider; the
 # other one, and anyhow.
 test_sets=(
     '--no-default-features --features extras,guest,tls'
-    '--no-default-features --features full,aws-lc-rs,anyhow,futures-core,futures-io'
+    '--no-default-features --features full,aws-lc-rs,anyhow,futures-core,futures-io,log'
 )
 
 # Those of `full` in Cargo.toml, and others: each is to compile alone, and with TLS.
 single_features() {
     awk '/^full = \[/{ inside = 1; next } inside && /^\]/{ exit }
         inside { gsub(/[", ]/, ""); print }' Cargo.toml
-    printf '%s\n' futures-core futures-io
+    printf '%s\n' futures-core futures-io log
 }
 
 stage_clippy() {
@@ -223,7 +224,7 @@ stage_features() {
     rm -f "$work/features.log"
     for options in "${test_sets[@]}"; do
         filter=
-        [[ "$options" != *anyhow* ]] || filter='tls clean_up futures_traits'
+        [[ "$options" != *anyhow* ]] || filter='tls clean_up futures_traits records'
         echo "with $options"
         # shellcheck disable=SC2086 # the options and the filter are words
         limit 900 cargo test --package soloio $options --lib --test it -- $filter 2>&1 | tee -a "$work/features.log"

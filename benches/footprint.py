@@ -197,7 +197,7 @@ FURTHER = [
     ("one_group", "three_groups", "a further task group, thin LTO", False, 4_000),
 ]
 CRATES = [[], CORE, ["--no-default-features", "--features", "aws-lc-rs"], ["--features", "anyhow"],
-          ["--features", "futures-core,futures-io"]]
+          ["--features", "futures-core,futures-io"], ["--features", "log"]]
 
 
 def table(head, rows):

@@ -90,7 +90,8 @@
 //! `cores`, `dump`, `extras`, `guest`, `options`, `relay`, `signal`, `threads`, `udp-batch`
 //! and `unix-ext` adds the part that it names (`full`: all of them, and `tls12`); docs/cost.md
 //! has a table. `futures-io` and `futures-core`, off by default, add the traits of these crates
-//! for `Io`, and a `Stream` of accepted connections or received values.
+//! for `Io`, and a `Stream` of accepted connections or received values. `log`, off by default too,
+//! makes records of tasks and servers.
 //!
 //! # Guarantees
 //!
@@ -110,6 +111,7 @@ mod error;
 mod executor;
 pub mod net;
 mod reactor;
+mod records;
 mod room;
 mod runtime;
 #[cfg(feature = "signal")]

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::task::{Context, Poll, Waker};
 
 use super::waker::TaskId;
+use crate::records::record;
 
 /// The payload of a panic.
 pub(crate) type Payload = Box<dyn Any + Send>;
@@ -80,6 +81,7 @@ impl Head {
         if let Some(joiner) = self.joiner.take() {
             joiner.wake();
         }
+        record!(Trace, "soloio::task", "{} has ended: {state:?}", self.id());
     }
 
     #[inline]

@@ -26,6 +26,7 @@ use super::child::{self, Child, Failed, Payload};
 use super::slots::Woken;
 use super::waker::TaskId;
 use super::{Executor, Parent, Place, SetKey};
+use crate::records::record;
 use crate::room::Slab;
 
 /// The result of one step.
@@ -212,8 +213,11 @@ impl TaskSet {
             child.head().set_id(id);
             foreign = parent;
         }
+        #[cfg(feature = "log")]
+        let id = child.head().id();
         members.insert(child);
         drop(members);
+        record!(Trace, "soloio::task", "{id} begins, spawned at {place}");
         if let Some(foreign) = foreign {
             foreign.wake();
         }

@@ -45,6 +45,14 @@ const MAX_RUNTIMES: u16 = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TaskId(usize);
 
+/// For records: the same number again means another task, after a million of them.
+#[cfg(feature = "log")]
+impl std::fmt::Display for TaskId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "task {:#x}", self.0)
+    }
+}
+
 impl TaskId {
     /// The number that no task has: generations begin at 1.
     pub(crate) const NONE: Self = Self(0);

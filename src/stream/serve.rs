@@ -16,6 +16,7 @@ use super::report::{Hook, Peer};
 use super::served::{Served, Serves};
 use super::serving::{ServeCounters, Serving};
 use crate::error::{Error, Failure, Result};
+use crate::records::record;
 use crate::task::{Outcome, TaskGroup, move_on_after, task_group};
 
 /// A server that is about to run: await it.
@@ -317,6 +318,7 @@ async fn conduct(
 ) -> Result<()> {
     until(ending.signal, accept_all(accept.as_mut(), serving)).await?;
     serving.stop.set();
+    record!(Debug, "soloio::serve", "stops");
     accept.as_mut().leave();
     accept_waiting(accept.as_mut(), serving).await;
     accept.as_mut().abort();
@@ -333,7 +335,15 @@ async fn drained(serving: &Serving<'_>, limit: Option<Duration>) -> Result<()> {
         .is_none()
     {
         serving.scope.cancel("the server has drained long enough");
+        record!(
+            Debug,
+            "soloio::serve",
+            "cancels {} connections: drained long enough",
+            serving.active()
+        );
+        return Ok(());
     }
+    record!(Debug, "soloio::serve", "drained");
     Ok(())
 }
 

@@ -15,6 +15,7 @@ use super::report::Peer;
 use super::serving::Serving;
 use crate::error::{Error, Failure, Result};
 use crate::executor::{Failed, Payload};
+use crate::records::record;
 use crate::sys::beside::Beside;
 use crate::task::{Keeper, Outcome, TaskGroup};
 
@@ -76,6 +77,7 @@ where
         return Ok(());
     }
     served.serving.begin();
+    record!(Debug, "soloio::serve", "accepted {peer}");
     let keeper = Rc::clone(&served);
     let connection = connection(begun, Place { served, peer });
     if APART {

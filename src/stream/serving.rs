@@ -11,6 +11,7 @@ use std::task::{Poll, Waker, ready};
 use super::report::{Hook, Peer, Reports};
 use crate::error::{Error, Panicked, Result};
 use crate::executor::Payload;
+use crate::records::record;
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
 use crate::sync::ThreadEvent;
@@ -180,6 +181,12 @@ impl<'a> Serving<'a> {
         self.counters.active() == 0
     }
 
+    /// Returns the number of connections, for a record.
+    #[cfg(feature = "log")]
+    pub(super) fn active(&self) -> u64 {
+        self.counters.active()
+    }
+
     /// Waits for what the end of a connection brings about; one waits at a time.
     pub(super) async fn until(&self, done: &dyn Fn() -> bool) -> Result<()> {
         let mut wait = Wait::new(&"the end of a connection");
@@ -214,6 +221,7 @@ impl<'a> Serving<'a> {
             return;
         }
         add(&self.counters.0.failed, 1);
+        record!(Debug, "soloio::serve", "failed {peer}: {error}");
         self.reports.report(error, peer);
     }
 
@@ -221,6 +229,7 @@ impl<'a> Serving<'a> {
     #[inline]
     pub(super) fn accept_failed(&self, kind: Kind, error: &Error) {
         add(&self.counters.0.accept_errors, 1);
+        record!(Debug, "soloio::serve", "an accept failed: {error}");
         let reported = &self.reported[kind as usize];
         let now = clock::now();
         if reported.get().is_none_or(|then| now - then >= REPORT_EVERY) {
@@ -231,6 +240,11 @@ impl<'a> Serving<'a> {
 
     pub(super) fn shed_one(&self) {
         add(&self.counters.0.shed, 1);
+        record!(
+            Debug,
+            "soloio::serve",
+            "shed a client: no descriptor is free"
+        );
     }
 
     /// Reports the panic of a connection as its error.

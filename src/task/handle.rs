@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use crate::error::{Error, Result, TaskFailed};
 use crate::executor::{Head, Place, State};
+use crate::records::record;
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
 
@@ -96,6 +97,7 @@ impl<'s, T> TaskHandle<'s, T> {
         if let Some(core) = context::current() {
             let id = self.cell.head().task();
             core.executor.set_name(id, Rc::clone(&name));
+            record!(Trace, "soloio::task", "{id} has the name {name:?}");
         }
         self.name = Some(name);
         self

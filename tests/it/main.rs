@@ -99,6 +99,8 @@ mod priority;
 #[cfg(feature = "extras")]
 mod race;
 mod readiness;
+#[cfg(feature = "log")]
+mod records;
 mod regressions;
 #[cfg(feature = "relay")]
 mod relay;
