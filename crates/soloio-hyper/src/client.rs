@@ -62,7 +62,9 @@ pub fn client_builder(spawner: &Spawner) -> Builder {
     builder
 }
 
-/// Connects for hyper-util's client: `http`, and `https` with the feature `tls`.
+/// Connects for hyper-util's client: `http`, and `https` with the feature `tls`. If
+/// [`Spawner::run`] does not run, connects end with an error after the limit of
+/// [`connect_timeout`](Self::connect_timeout).
 #[derive(Clone)]
 pub struct Connector {
     spawner: Spawner,
@@ -140,14 +142,22 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        // Made and run where the spawner runs: what connects with TLS cannot travel.
+        // Where the spawner runs: there the connection lives.
         let (answer, connector) = (Answer::default(), self.clone());
-        let answering = Answering(answer.clone());
+        let (answering, timeout) = (Answering(answer.clone()), self.timeout);
+        let spawner = self.spawner.clone();
         self.spawner.make(|| async move {
             let connected = connector.connect(uri).await;
             answering.tell(connected);
         });
-        Box::pin(async move { Ok(answer.wait().await?) })
+        Box::pin(async move {
+            match fail_after(timeout, answer.wait()).await {
+                Err(Error::TimedOut) if !spawner.has_begun() => {
+                    Err("no connection is made: `Spawner::run` does not run".into())
+                }
+                connected => Ok(connected?),
+            }
+        })
     }
 }
 

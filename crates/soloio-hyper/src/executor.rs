@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::marker::PhantomData;
 use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 use hyper::rt::Executor;
+use pin_project_lite::pin_project;
 use soloio::{Failure, Result, TaskGroup, task_group};
 
 /// Spawns hyper's tasks into a task group: they may borrow what lives around it, need not be
@@ -45,10 +47,27 @@ where
     E: Failure + 's,
 {
     fn execute(&self, future: F) {
-        drop(self.0.spawn(async move {
-            future.await;
-            Ok::<(), E>(())
-        }));
+        let error = PhantomData::<fn() -> E>;
+        drop(self.0.spawn(Unfailing { future, error }));
+    }
+}
+
+pin_project! {
+    /// A future without an error as a task. (An async block would have it in it twice: as what it
+    /// has captured, and as what it awaits.)
+    struct Unfailing<F, E> {
+        #[pin]
+        future: F,
+        error: PhantomData<fn() -> E>,
+    }
+}
+
+impl<F: Future, E> Future for Unfailing<F, E> {
+    type Output = std::result::Result<(), E>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().future.poll(cx).map(|_| Ok(()))
     }
 }
 
@@ -58,6 +77,8 @@ type Job = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send>;
 struct Queue {
     jobs: VecDeque<Job>,
     waker: Option<Waker>,
+    /// They are run, or were.
+    begun: bool,
     /// Nothing runs them any more.
     over: bool,
 }
@@ -108,6 +129,7 @@ impl Spawner {
     ///
     /// Dropping the future drops the tasks.
     pub async fn run(self) -> Result<()> {
+        self.queue().begun = true;
         let running = Running(self);
         task_group(async |group| -> Result<()> {
             loop {
@@ -137,6 +159,12 @@ impl Spawner {
             Poll::Ready(mem::take(&mut queue.jobs))
         })
         .await
+    }
+
+    /// Returns true if its tasks are run, or were.
+    #[cfg(feature = "client")]
+    pub(crate) fn has_begun(&self) -> bool {
+        self.queue().begun
     }
 
     /// Has a future made and run there, which need not be `Send` itself.

@@ -3,14 +3,27 @@
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+#[cfg(feature = "server")]
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use soloio::{ByteStream, Error, Io, Room, Sleep, sleep};
 
-/// How much of what was received before hyper has at first.
-const FIRST: usize = 24;
+#[cfg(feature = "server")]
+use crate::answers::Answers;
+
+/// The free room that hyper's HTTP/1 wants in its buffer before each read.
+const WANTED: usize = 8192;
+
+/// How much more than that is little.
+const LITTLE: usize = 2048;
+
+/// How many reads a connection has with hyper's first buffer, of 8 KiB; those that go on are worth
+/// one of twice that.
+#[cfg(feature = "server")]
+const FEW: u8 = 4;
 
 /// A byte stream as hyper wants it; received straight into hyper's own buffers.
 ///
@@ -27,6 +40,12 @@ pub struct HyperIo<S: ByteStream> {
     /// How long a write may wait, and the wait if there is one.
     limit: Duration,
     stalled: Option<Box<Sleep>>,
+    /// What it tells its connection, over HTTP/1 as a part of [`Http`](crate::Http).
+    #[cfg(feature = "server")]
+    answers: Option<Arc<Answers>>,
+    /// How many reads there were, up to [`FEW`].
+    #[cfg(feature = "server")]
+    reads: u8,
 }
 
 impl<S: ByteStream> HyperIo<S> {
@@ -44,6 +63,56 @@ impl<S: ByteStream> HyperIo<S> {
             handed: 0,
             limit,
             stalled: None,
+            #[cfg(feature = "server")]
+            answers: None,
+            #[cfg(feature = "server")]
+            reads: 0,
+        }
+    }
+
+    /// Tells when answers wait for room, and keeps hyper's buffer (see [`Self::most`]).
+    #[cfg(feature = "server")]
+    pub(crate) fn telling(mut self, answers: &Arc<Answers>) -> Self {
+        self.answers = Some(Arc::clone(answers));
+        self
+    }
+
+    #[inline]
+    fn set_blocked(&self, blocked: bool) {
+        #[cfg(feature = "server")]
+        if let Some(answers) = &self.answers {
+            answers.set_blocked(blocked);
+        }
+        #[cfg(not(feature = "server"))]
+        let _ = blocked; // only a server's connection wants to know
+    }
+
+    #[inline]
+    fn keeps_buffer(&self) -> bool {
+        #[cfg(feature = "server")]
+        return self.reads == FEW && self.answers.is_some();
+        #[cfg(not(feature = "server"))]
+        return false;
+    }
+
+    #[inline]
+    fn count_read(&mut self) {
+        #[cfg(feature = "server")]
+        if self.reads < FEW {
+            self.reads += 1;
+        }
+    }
+
+    /// Returns how much to read if hyper's buffer has `free` room. hyper wants 8 KiB free for each
+    /// read. If there is less while a request is alive, which is in the same memory, hyper takes
+    /// new memory, for each request from then on. Between two requests it goes back to the
+    /// beginning of its buffer, so that is where the room is used up: a read that would leave too
+    /// little leaves one byte too little, and the next one comes at once.
+    #[inline]
+    fn most(&self, free: usize) -> usize {
+        match free.checked_sub(WANTED - 1) {
+            Some(most @ 1..=LITTLE) if self.keeps_buffer() => most,
+            _ => free,
         }
     }
 
@@ -60,13 +129,10 @@ impl<S: ByteStream> HyperIo<S> {
         (self.io.into_inner(), ahead)
     }
 
-    /// Gives hyper what was received before it: a few bytes at first. It wants 8 KiB free for each
-    /// read, so the second one makes its buffer as large again; with the smaller one it would make
-    /// a new one for each request, and not for one in three.
+    /// Gives hyper what was received before it.
     fn hand_over(&mut self, buf: &mut ReadBufCursor<'_>) {
         let rest = &self.ahead[self.handed..];
-        let most = if self.handed == 0 { FIRST } else { rest.len() };
-        let count = rest.len().min(most).min(buf.remaining());
+        let count = rest.len().min(self.most(buf.remaining()));
         buf.put_slice(&rest[..count]);
         self.handed += count;
         if self.handed == self.ahead.len() {
@@ -83,11 +149,15 @@ impl<S: ByteStream> HyperIo<S> {
         match polled {
             Poll::Ready(done) => {
                 self.stalled = None;
+                self.set_blocked(false);
                 Poll::Ready(done.map_err(io::Error::from))
             }
-            Poll::Pending if self.limit == Duration::MAX => Poll::Pending,
             Poll::Pending => {
+                self.set_blocked(true);
                 let limit = self.limit;
+                if limit == Duration::MAX {
+                    return Poll::Pending;
+                }
                 let stalled = self.stalled.get_or_insert_with(|| Box::new(sleep(limit)));
                 match Pin::new(&mut **stalled).poll(cx) {
                     Poll::Ready(Ok(())) => Poll::Ready(Err(Error::TimedOut.into())),
@@ -109,14 +179,20 @@ impl<S: ByteStream> Read for HyperIo<S> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if !this.ahead.is_empty() {
+            this.count_read();
             this.hand_over(&mut buf);
             return Poll::Ready(Ok(()));
         }
         // SAFETY: a `Room` writes initialised bytes only, and never takes one back.
         let memory = unsafe { buf.as_mut() };
+        let most = this.most(memory.len());
+        let memory = &mut memory[..most];
         let (count, polled) = Room::fill(memory, |room| this.io.poll_receive(cx, room));
         // SAFETY: so many bytes at the front of the memory are initialised, says `fill`.
         unsafe { buf.advance(count) };
+        if count > 0 {
+            this.count_read();
+        }
         polled.map_err(io::Error::from)
     }
 }

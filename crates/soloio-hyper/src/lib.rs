@@ -40,9 +40,13 @@
 //! Features: `server` (on by default), `client`, and `tls` for the client.
 
 #[cfg(feature = "server")]
+mod answers;
+#[cfg(feature = "server")]
 mod body;
 #[cfg(feature = "client")]
 mod client;
+#[cfg(feature = "server")]
+mod driving;
 mod executor;
 mod io;
 #[cfg(feature = "server")]

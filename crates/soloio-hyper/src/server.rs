@@ -3,17 +3,19 @@
 use std::error::Error as StdError;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use http_body::Body;
-use hyper::body::Incoming;
 use hyper::server::conn::{http1 as h1, http2 as h2};
 use hyper::service::Service;
 use hyper::{Request, Response};
 use soloio::{ByteStream, Error, Result, fail_after, sleep, stopping, task_group, yield_now};
 
+use crate::answers::{Answers, Counted};
 use crate::body::RequestBody;
+use crate::driving::{Driven, Idle, drive};
 use crate::executor::GroupExecutor;
 use crate::io::HyperIo;
 use crate::timer::SoloTimer;
@@ -56,12 +58,14 @@ pub fn http2<E: Clone>(executor: E) -> h2::Builder<E> {
 ///   (give `soloio::tls::server_config()` its `.alpn(["h2", "http/1.1"])`), and by prior knowledge
 ///   without.
 /// * A client has [`header_timeout`](Self::header_timeout) for the head of a request, and so long
-///   may a connection be idle; and [`stall_timeout`](Self::stall_timeout) for each wait for more of
-///   a request's body, or for more room for the answer.
+///   may a connection be idle, of either version; and [`stall_timeout`](Self::stall_timeout) for
+///   each wait for more of a request's body, or for more room for the answer.
 /// * When the server is told to stop ([`soloio::Serve::shutdown`]), idle connections end at once,
 ///   and the others after the answers to the requests that they have.
 /// * The tasks of HTTP/2 are in a group of the connection: services may borrow, and need not be
 ///   `Send`.
+/// * An HTTP/1 connection that is idle for [`buffer_timeout`](Self::buffer_timeout) gives up
+///   hyper's buffers, and has little more than its stream until the next request.
 /// * Upgrades (WebSocket) work as hyper's do: `hyper::upgrade::on(request)`.
 ///
 /// How many connections there may be is an option of `Serve`, as is where errors are told.
@@ -69,6 +73,7 @@ pub fn http2<E: Clone>(executor: E) -> h2::Builder<E> {
 pub struct Http {
     header_timeout: Duration,
     stall_timeout: Duration,
+    buffer_timeout: Duration,
 }
 
 impl Default for Http {
@@ -78,18 +83,20 @@ impl Default for Http {
 }
 
 impl Http {
-    /// Both versions, with 30 s for each of the limits.
+    /// Both versions, with 30 s for each of the limits, and buffers for a second.
     #[must_use]
     pub const fn new() -> Self {
         Self {
             header_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(30),
+            buffer_timeout: Duration::from_secs(1),
         }
     }
 
     /// How long the head of an HTTP/1 request may take to come, counted from the end of the answer
     /// before: so long may such a connection be idle, too. It ends without a word then. The first
-    /// bytes of an HTTP/2 connection have the same limit; after that it is asked by pings.
+    /// bytes of an HTTP/2 connection have the same limit. After that it is asked by pings, and is
+    /// told to end (`GOAWAY`) if it has no request for so long.
     #[must_use]
     pub const fn header_timeout(mut self, limit: Duration) -> Self {
         self.header_timeout = limit;
@@ -102,6 +109,14 @@ impl Http {
     #[must_use]
     pub const fn stall_timeout(mut self, limit: Duration) -> Self {
         self.stall_timeout = limit;
+        self
+    }
+
+    /// How long an HTTP/1 connection may be idle until it gives up hyper's buffers, 16 KiB and some
+    /// more. The next request makes them anew, which costs about as much as an accept.
+    #[must_use]
+    pub const fn buffer_timeout(mut self, limit: Duration) -> Self {
+        self.buffer_timeout = limit;
         self
     }
 
@@ -121,21 +136,15 @@ impl Http {
         S: Service<Request<RequestBody>, Response = Response<B>, Error: Into<Boxed>>,
         B: Body<Error: Into<Boxed>> + 'static,
     {
-        let Some(ahead) = self.first_bytes(&stream).await? else {
+        let answers = Arc::<Answers>::default();
+        let service = Counted::new(service, self.stall_timeout, &answers);
+        let looked = look_ahead(&stream, PREFACE);
+        let Some(ahead) = self.first_bytes(looked, self.header_timeout, GRACE).await? else {
             return Ok(());
         };
-        let is_http2 = ahead.starts_with(PREFACE);
-        let io = HyperIo::with(stream, ahead, self.stall_timeout);
-        let limit = self.stall_timeout;
-        let service = Limited { service, limit };
-        let ended = match is_http2 {
-            true => serve_http2(io, service).await?,
-            false => {
-                let mut builder = http1();
-                builder.header_read_timeout(self.header_timeout);
-                let connection = builder.serve_connection(io, service).with_upgrades();
-                until_stopped(connection, |connection| connection.graceful_shutdown()).await
-            }
+        let ended = match ahead.starts_with(PREFACE) {
+            true => self.serve_http2(stream, ahead, service, &answers).await?,
+            false => self.serve_http1(stream, ahead, service, &answers).await?,
         };
         match ended {
             Err(error) if !error.is_timeout() => {
@@ -147,26 +156,126 @@ impl Http {
         }
     }
 
-    /// Receives until it is clear which version the client speaks; `None` if it does not come
-    /// to that.
-    async fn first_bytes(&self, stream: &impl ByteStream) -> Result<Option<Vec<u8>>> {
-        let mut look = pin!(fail_after(self.header_timeout, look_ahead(stream)));
+    /// Serves by HTTP/1. hyper has two buffers of 8 KiB or more for a connection: one that is idle
+    /// is taken apart, and waits with its stream alone.
+    async fn serve_http1<T, S, B>(
+        &self,
+        mut stream: T,
+        mut ahead: Vec<u8>,
+        mut service: Counted<S>,
+        answers: &Arc<Answers>,
+    ) -> Result<hyper::Result<()>>
+    where
+        T: ByteStream + Send + 'static,
+        S: Service<Request<RequestBody>, Response = Response<B>, Error: Into<Boxed>>,
+        B: Body<Error: Into<Boxed>> + 'static,
+    {
+        let mut idle = Idle::new(answers, self.buffer_timeout, self.header_timeout);
+        loop {
+            let io = HyperIo::with(stream, ahead, self.stall_timeout).telling(answers);
+            // Its own limit would cost a timer for each request.
+            let mut builder = h1::Builder::new();
+            let connection = builder
+                .header_read_timeout(None)
+                .serve_connection(io, service);
+            let mut connection = Box::new(connection.with_upgrades());
+            let end = |connection: Pin<&mut h1::UpgradeableConnection<_, _>>| {
+                connection.graceful_shutdown();
+            };
+            match drive(Pin::new(&mut *connection), &mut idle, end).await? {
+                Driven::Ended(ended) => return Ok(ended),
+                Driven::Idle if idle.left().is_zero() => return Ok(Ok(())),
+                Driven::Idle => {}
+            }
+            let Some(parts) = connection.into_parts() else {
+                return Ok(Ok(()));
+            };
+            let rest;
+            (stream, rest) = parts.io.into_inner();
+            ahead = [&parts.read_buf[..], &rest].concat();
+            service = parts.service;
+            drop(parts.read_buf);
+            if ahead.is_empty() {
+                let looked = look_ahead(&stream, b"");
+                match self
+                    .first_bytes(looked, idle.left(), Duration::ZERO)
+                    .await?
+                {
+                    Some(more) => ahead = more,
+                    None => return self.end(&stream).await,
+                }
+            }
+        }
+    }
+
+    async fn serve_http2<T, S, B>(
+        &self,
+        stream: T,
+        ahead: Vec<u8>,
+        service: Counted<S>,
+        answers: &Arc<Answers>,
+    ) -> Result<hyper::Result<()>>
+    where
+        T: ByteStream,
+        S: Service<Request<RequestBody>, Response = Response<B>, Error: Into<Boxed>>,
+        B: Body<Error: Into<Boxed>> + 'static,
+    {
+        let io = HyperIo::with(stream, ahead, self.stall_timeout);
+        let mut idle = Idle::new(answers, Duration::MAX, self.header_timeout);
+        task_group(async |group| {
+            let connection = http2(GroupExecutor::new(group)).serve_connection(io, service);
+            let mut connection = pin!(connection);
+            let end = |connection: Pin<&mut h2::Connection<_, _, _>>| {
+                connection.graceful_shutdown();
+            };
+            match drive(connection.as_mut(), &mut idle, end).await? {
+                Driven::Ended(ended) => return Ok(ended),
+                Driven::Idle => connection.as_mut().graceful_shutdown(),
+            }
+            let mut idle = Idle::new(answers, Duration::MAX, self.stall_timeout);
+            match drive(connection, &mut idle, end).await? {
+                Driven::Ended(ended) => Ok(ended),
+                // It does not answer.
+                Driven::Idle => Ok(Ok(())),
+            }
+        })
+        .await
+    }
+
+    /// Ends an idle connection. It is no error if that takes too long.
+    async fn end(&self, stream: &impl ByteStream) -> Result<hyper::Result<()>> {
+        match fail_after(self.stall_timeout, stream.send_eof()).await {
+            Err(Error::TimedOut) | Ok(()) => Ok(Ok(())),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Receives what a connection says first, within `limit`; `None` if that passes, at the end,
+    /// or if the server stops and that takes longer than `grace`.
+    async fn first_bytes(
+        &self,
+        looked: impl Future<Output = Result<Option<Vec<u8>>>>,
+        limit: Duration,
+        grace: Duration,
+    ) -> Result<Option<Vec<u8>>> {
+        let mut looked = pin!(fail_after(limit, looked));
         let mut stop = pin!(async {
             stopping().await?;
-            sleep(GRACE).await
+            sleep(grace).await
         });
-        let looked = poll_fn(|cx| match look.as_mut().poll(cx) {
+        let first = poll_fn(|cx| match looked.as_mut().poll(cx) {
             Poll::Ready(looked) => Poll::Ready(looked),
             Poll::Pending => stop.as_mut().poll(cx).map(|_| Ok(None)),
         });
-        match looked.await {
+        match first.await {
             Err(Error::TimedOut) => Ok(None),
-            looked => looked,
+            first => first,
         }
     }
 }
 
-async fn look_ahead(stream: &impl ByteStream) -> Result<Option<Vec<u8>>> {
+/// Receives until it is clear whether the bytes begin with `preface`; `None` at the end.
+async fn look_ahead(stream: &impl ByteStream, preface: &[u8]) -> Result<Option<Vec<u8>>> {
     let mut ahead = Vec::new();
     loop {
         match stream.receive_max(FIRST).await {
@@ -177,62 +286,9 @@ async fn look_ahead(stream: &impl ByteStream) -> Result<Option<Vec<u8>>> {
             Err(Error::EndOfStream) => return Ok(Some(ahead)),
             Err(error) => return Err(error),
         }
-        let compared = ahead.len().min(PREFACE.len());
-        if compared == PREFACE.len() || ahead[..compared] != PREFACE[..compared] {
+        let compared = ahead.len().min(preface.len());
+        if compared == preface.len() || ahead[..compared] != preface[..compared] {
             return Ok(Some(ahead));
         }
-    }
-}
-
-async fn serve_http2<T, S, B>(io: HyperIo<T>, service: S) -> Result<hyper::Result<()>>
-where
-    T: ByteStream,
-    S: Service<Request<Incoming>, Response = Response<B>, Error: Into<Boxed>>,
-    B: Body<Error: Into<Boxed>> + 'static,
-{
-    task_group(async |group| {
-        let connection = http2(GroupExecutor::new(group)).serve_connection(io, service);
-        Ok(until_stopped(connection, |connection| connection.graceful_shutdown()).await)
-    })
-    .await
-}
-
-/// Drives a connection, and has it end when its server stops.
-async fn until_stopped<C>(connection: C, end: impl Fn(Pin<&mut C>)) -> hyper::Result<()>
-where
-    C: Future<Output = hyper::Result<()>>,
-{
-    let (mut connection, mut stop) = (pin!(connection), pin!(stopping()));
-    let mut told = false;
-    poll_fn(|cx| {
-        // First: what has come already is answered.
-        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-            return Poll::Ready(ended);
-        }
-        if !told && stop.as_mut().poll(cx).is_ready() {
-            told = true;
-            end(connection.as_mut());
-            return connection.as_mut().poll(cx);
-        }
-        Poll::Pending
-    })
-    .await
-}
-
-/// A service whose requests have a limit on their bodies.
-struct Limited<S> {
-    service: S,
-    limit: Duration,
-}
-
-impl<S: Service<Request<RequestBody>>> Service<Request<Incoming>> for Limited<S> {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn call(&self, request: Request<Incoming>) -> S::Future {
-        let limit = self.limit;
-        self.service
-            .call(request.map(|body| RequestBody::new(body, limit)))
     }
 }

@@ -51,6 +51,28 @@ fn uri(text: &str) -> Uri {
     text.parse().expect("a URI")
 }
 
+/// Its connections would live there, so no request is possible.
+#[test]
+fn a_spawner_that_does_not_run_is_an_error_of_the_connect() {
+    let asked: Result<()> = block_on(async {
+        let listener = create_tcp_listener().local_host("127.0.0.1").await?;
+        let to = uri(&format!("http://{}/", listener.local_addr()));
+        let spawner = Spawner::new();
+        let connector = Connector::new(&spawner).connect_timeout(Duration::from_millis(1));
+        let client: Pooled = client_builder(&spawner).build(connector);
+        let failed = client.get(to).await.expect_err("it cannot connect");
+        let mut text = String::new();
+        let mut cause: Option<&dyn std::error::Error> = Some(&failed);
+        while let Some(error) = cause {
+            text += &format!("{error}; ");
+            cause = error.source();
+        }
+        assert!(text.contains("`Spawner::run` does not run"), "{text}");
+        Ok(())
+    });
+    asked.expect("all went well");
+}
+
 #[test]
 fn a_connection_is_used_again() {
     let fetched = with_client(

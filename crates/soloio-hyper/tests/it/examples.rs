@@ -37,6 +37,37 @@ fn hyper_server_greets_and_echoes() {
     server.ended();
 }
 
+/// Runs a program that makes load; `None` if it is not installed.
+fn load(program: &str, args: &[&str]) -> Option<String> {
+    let Ok(output) = Command::new(program).args(args).output() else {
+        eprintln!("there is no {program}: not tested against it");
+        return None;
+    };
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {args:?}: {error}");
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn hyper_server_stands_load_of_both_versions() {
+    let mut server = Running::start("hyper_server", &["127.0.0.1:0"]);
+    let url = format!("http://{}/", server.address("http"));
+    for version in [&["--h1"][..], &["-m", "10"]] {
+        let args = [version, &["-n", "2000", "-c", "20", &url]].concat();
+        let said = load("h2load", &args);
+        assert!(
+            said.is_none_or(|said| said.contains(" 2000 2xx")),
+            "{args:?}"
+        );
+    }
+    if let Some(said) = load("wrk", &["-t1", "-c50", "-d1s", &url]) {
+        let fails = said.contains("Socket errors") || said.contains("Non-2xx");
+        assert!(said.contains("requests in") && !fails, "{said}");
+    }
+    server.terminate();
+    server.ended();
+}
+
 #[test]
 fn axum_routes_parses_sleeps_and_asks_others() {
     let mut server = Running::start("axum_server", &["127.0.0.1:0"]);
