@@ -211,6 +211,20 @@ stage_ecosystem() {
     counted="$(count_tests "$work/ecosystem.log")"
     [[ "$counted" != "0 passed"* ]] || { echo "no test ran"; return 1; }
     note "ok, $counted"
+    companions_with_old_rustc
+}
+
+# The versions of Rust that the companions' Cargo.toml state.
+companions_with_old_rustc() {
+    local rustc
+    if ! rustc="$(old_rustc 2>"$work/why")"; then
+        echo "no oldest compiler, because $(tail -n 1 "$work/why")"
+        return 0
+    fi
+    export RUSTC="$rustc" CARGO_TARGET_DIR="$work/msrv"
+    cargo check --package soloio-hyper --package soloio-tokio-io \
+        --features soloio-hyper/client,soloio-hyper/tls
+    cargo check --manifest-path crates/ecosystem/Cargo.toml --package soloio-quinn
 }
 
 # A workspace of its own, too: the bounds on what does not depend on the machine's load.
