@@ -31,6 +31,7 @@ about() {
     sim) echo "the simulated world: against Linux, and soloio in it" ;;
     companions) echo "hyper and tokio's traits on soloio: their tests, examples against curl and Python" ;;
     ecosystem) echo "crates of others on soloio, as docs/ecosystem.md says" ;;
+    http) echo "HTTP by hyper on soloio and on tokio: instructions, memory, stops" ;;
     features) echo "the tests that features change, with each set of them" ;;
     docs) echo "documentation, warnings denied" ;;
     examples) echo "examples build, the tour runs" ;;
@@ -203,13 +204,32 @@ stage_ecosystem() {
         install_databases || echo "not all of them could be installed"
     fi
     local manifest=(--manifest-path crates/ecosystem/Cargo.toml)
-    cargo fmt "${manifest[@]}" -- --check --color never
+    cargo fmt "${manifest[@]}" --all -- --check --color never
     RUSTFLAGS='-D warnings' CARGO_TARGET_DIR="$work/ecosystem" limit 900 \
         cargo test "${manifest[@]}" 2>&1 | tee "$work/ecosystem.log"
     local counted
     counted="$(count_tests "$work/ecosystem.log")"
     [[ "$counted" != "0 passed"* ]] || { echo "no test ran"; return 1; }
     note "ok, $counted"
+    companions_with_old_rustc
+}
+
+# The versions of Rust that the companions' Cargo.toml state.
+companions_with_old_rustc() {
+    local rustc
+    if ! rustc="$(old_rustc 2>"$work/why")"; then
+        echo "no oldest compiler, because $(tail -n 1 "$work/why")"
+        return 0
+    fi
+    export RUSTC="$rustc" CARGO_TARGET_DIR="$work/msrv"
+    cargo check --package soloio-hyper --package soloio-tokio-io \
+        --features soloio-hyper/client,soloio-hyper/tls
+    cargo check --manifest-path crates/ecosystem/Cargo.toml --package soloio-quinn
+}
+
+# A workspace of its own, too: the bounds on what does not depend on the machine's load.
+stage_http() {
+    CARGO_TARGET_DIR="$work/http" limit 1200 python3 benches/http.py --check
 }
 
 # Every test of the core; with the other provider those of TLS. The core alone, and with each feature

@@ -14,6 +14,7 @@ the clock depend on the machine, and are not checked.
 """
 
 import argparse
+import functools
 import os
 import re
 import shutil
@@ -125,23 +126,18 @@ def instructions(check, keep):
     print(f"\n{'instructions a request':24} {'soloio':>8} {'tokio':>8} {'ratio':>6} {'at most':>8}")
     reached = True
     with tempfile.TemporaryDirectory() as folder:
-        where = keep or folder
-        for kind in KINDS:
-            ours, theirs = (counted(kind, side, where) for side in SIDES)
-            reached &= row(kind, ours, theirs, INSTRUCTIONS[kind])
+        count = functools.partial(counted, keep=keep or folder)
+        first = {side: count("HTTP/1", side) for side in ["soloio", "tokio", "bare", "httparse"]}
+        for kind, most in INSTRUCTIONS.items():
             if kind == "HTTP/1":
-                first = theirs
-        row("HTTP/1, bare tokio", ours_of_first(where), counted("HTTP/1", "bare", where), None)
-        ours = counted("HTTP/1", "httparse", where)
-        reached &= row("httparse", ours, first, INSTRUCTIONS["httparse"])
+                sides = first["soloio"], first["tokio"]
+            elif kind == "httparse":
+                sides = first["httparse"], first["tokio"]
+            else:
+                sides = (count(kind, side) for side in SIDES)
+            reached &= row(kind, *sides, most)
+        row("HTTP/1, bare tokio", first["soloio"], first["bare"], None)
     return reached or not check
-
-
-def ours_of_first(folder):
-    """The count of the first kind, from its files."""
-    names = [Path(folder) / f"HTTP1-soloio--{count}" for count in (2_048, 12_288)]
-    totals = [int(re.search(r"^totals: (\d+)", name.read_text(), re.M).group(1)) for name in names]
-    return (totals[1] - totals[0]) / 10_240
 
 
 def row(title, ours, theirs, most):

@@ -232,12 +232,8 @@ impl Http {
                 Driven::Ended(ended) => return Ok(ended),
                 Driven::Idle => connection.as_mut().graceful_shutdown(),
             }
-            let mut idle = Idle::new(answers, Duration::MAX, self.stall_timeout);
-            match drive(connection, &mut idle, end).await? {
-                Driven::Ended(ended) => Ok(ended),
-                // It does not answer.
-                Driven::Idle => Ok(Ok(())),
-            }
+            // Pings end a client that does not answer that; its tunnels may go on.
+            Ok(connection.await)
         })
         .await
     }

@@ -6,6 +6,7 @@ mod examples;
 mod over_futures_io;
 mod over_tokio_io;
 mod pure;
+mod quic;
 #[path = "../../../soloio-hyper/tests/it/running.rs"]
 mod running;
 mod support;
