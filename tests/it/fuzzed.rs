@@ -120,7 +120,7 @@ fn tls_chunks_never_hang() {
         })
     });
     let configs = |old| both[usize::from(old)].clone();
-    for head in 0..8 {
+    for head in 0..16 {
         // Pieces of many sizes, and an end at once.
         let mut pieces = vec![head, 128];
         pieces.extend((0..200_u8).flat_map(|size| [size.wrapping_mul(41), 64 + size % 2]));

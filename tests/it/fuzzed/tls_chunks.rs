@@ -19,6 +19,9 @@ use soloio::{
 /// More turns than any input takes.
 const MOST: usize = 1_000_000;
 
+/// The bytes that wait in a stream at most. A smaller number makes more turns.
+const CAPACITIES: [usize; 8] = [100, 500, 5_000, 100_000, 2_000, 20_000, 50, 1];
+
 /// The configurations of a client and a server of `localhost`.
 pub(crate) type Configs = (Arc<ClientConfig>, Arc<ServerConfig>);
 
@@ -126,7 +129,7 @@ impl Part {
         let (to_server, to_client) = script.split_at(script.len() * usize::from(head[1]) / 255);
         Self {
             old: head[0] & 1 == 1,
-            capacity: [1, 100, 5_000, 100_000][usize::from(head[0] >> 1) % 4],
+            capacity: CAPACITIES[usize::from(head[0] >> 1) % CAPACITIES.len()],
             to_server: to_server.to_vec(),
             to_client: to_client.to_vec(),
         }
