@@ -91,6 +91,17 @@ pub(crate) async fn cancelled_send<S: ByteStream>(
     (a, b): (S, S),
 ) -> bool {
     let taken = clog(&a, 0).await;
+    cancelled_send_after(taken, cut, how, len, (a, b)).await
+}
+
+/// The same when `taken` numbered bytes were sent, and perhaps none waits.
+pub(crate) async fn cancelled_send_after<S: ByteStream>(
+    taken: usize,
+    cut: Cut,
+    how: Send,
+    len: usize,
+    (a, b): (S, S),
+) -> bool {
     let data = numbered(taken, len);
     let send = async {
         let mut rest = &data[..];
