@@ -122,7 +122,7 @@ impl<A: Display> StreamSocket<A> {
         if let Ok(fd) = self.socket.lend().try_clone_to_owned() {
             let left = Self::tcp(fd, self.peer().clone());
             // The program may have a duplicate, too.
-            left.lend();
+            left.socket.lend();
             left.end.store(end, Relaxed);
             // A second end has no effect.
             left.socket()

@@ -86,7 +86,7 @@ struct Previous {
 }
 
 #[derive(Clone, Copy)]
-enum Call {
+pub(super) enum Call {
     Default,
     Nothing,
     Plain(extern "C" fn(c_int)),
@@ -160,9 +160,9 @@ pub(super) fn is_ours(action: &libc::sigaction) -> bool {
     action.sa_sigaction == address(on_signal)
 }
 
-type Handler = extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
+pub(super) type Handler = extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
 
-fn address(handler: Handler) -> usize {
+pub(super) fn address(handler: Handler) -> usize {
     handler as usize
 }
 
@@ -187,7 +187,7 @@ extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_voi
 }
 
 /// Returns the former handler to call. A handler to be called once is returned for one signal only.
-fn previous(number: usize) -> Call {
+pub(super) fn previous(number: usize) -> Call {
     let place = PREVIOUS[number].load(SeqCst);
     let Some(previous) = MET[place].get() else {
         return Call::Default;

@@ -1,5 +1,10 @@
 //! Tests of the signals' seats.
 
+use std::mem::zeroed;
+
+use libc::{c_int, c_void, siginfo_t};
+
+use super::handler::{Call, NUMBERS, PREVIOUS, address, met, previous};
 use super::*;
 
 #[test]
