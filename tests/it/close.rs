@@ -98,7 +98,11 @@ fn an_early_answer_survives_an_upload_over_tls() {
 
 /// Reads `total` bytes at a constant rate within `time`, and writes four bytes when 70 % of it is
 /// over. Returns the number of bytes received, and the error at the end.
-async fn read_slowly<S: ByteStream>(client: &S, total: usize, time: Duration) -> (usize, Error) {
+pub(crate) async fn read_slowly<S: ByteStream>(
+    client: &S,
+    total: usize,
+    time: Duration,
+) -> (usize, Error) {
     let (begun, mut got, mut written) = (Instant::now(), 0, false);
     loop {
         let due = time.mul_f64(got as f64 / total as f64);
@@ -225,6 +229,7 @@ fn a_peer_that_never_reads_cannot_hold_it() {
         let begun = Instant::now();
         let lost = lost(server.close().await);
         assert!(begun.elapsed() >= Duration::from_millis(100));
+        assert!(begun.elapsed() < Duration::from_secs(10), "not the total");
         // The rest is in the peer's kernel, and can still be read.
         assert!(lost > 0 && lost < sent, "{lost} of {sent}");
     });
@@ -443,6 +448,14 @@ fn a_handler_may_still_reset() {
 fn limits_are_passed_on_and_clamped() {
     run(async {
         let listener = tcp_listener().await;
+        let documented = CloseLimits {
+            total: Duration::from_secs(30),
+            silence: Duration::from_secs(5),
+        };
+        assert_eq!(listener.close_limits(), documented);
+        let (client, server) = tcp_pair().await;
+        assert_eq!(client.close_limits(), documented);
+        assert_eq!(server.close_limits(), documented);
         listener.set_close_limits(CloseLimits {
             total: Duration::MAX,
             silence: Duration::from_nanos(1),

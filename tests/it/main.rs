@@ -33,6 +33,8 @@ mod clean_up;
 mod close;
 #[cfg(feature = "full")]
 mod close_resets;
+#[cfg(feature = "full")]
+mod close_slow;
 mod conformance;
 #[cfg(feature = "unix-ext")]
 mod control_data;
