@@ -8,7 +8,7 @@ use std::io;
 use std::time::Duration;
 
 use soloio::{
-    CancelScope, Error, Failure, TaskGroup, block_on, create_memory_byte_stream, fail_after,
+    CancelScope, Error, Failure, Ready, TaskGroup, block_on, create_memory_byte_stream, fail_after,
     fail_at, move_on_after, move_on_at, shield, sleep, task_group_with, yield_now,
 };
 
@@ -140,6 +140,11 @@ macro_rules! table {
             #[test]
             fn handles() {
                 handles_end_with_it::<$type>();
+            }
+
+            #[test]
+            fn starts() {
+                starts_end_with_it::<$type>();
             }
 
             #[test]
@@ -282,6 +287,47 @@ fn handles_end_with_it<E: Kind>() {
             ended.await.is_ok(),
             "the cancel's error is none of the group's"
         );
+    });
+}
+
+/// A child whose clean-up fails before it was ready.
+async fn fails_unready<E: Kind>(_ready: Ready<(), E>) -> Result<(), E> {
+    fails_in_clean_up().await
+}
+
+fn starts_end_with_it<E: Kind>() {
+    block_on(async {
+        let ended = task_group_with(async |group: &TaskGroup<'_, '_, E>| {
+            group.spawn(async {
+                yield_now().await?;
+                group.cancel();
+                Ok(())
+            });
+            group.start(fails_unready::<E>).await
+        });
+        assert_eq!(text(ended.await), DISK_FULL, "the group is cancelled");
+
+        let ended = task_group_with(async |group: &TaskGroup<'_, '_, E>| {
+            let started = fail_after(SOON, group.start(fails_unready::<E>)).await;
+            assert_eq!(text(started), TIMED_OUT, "the starter's own limit");
+            Ok(())
+        });
+        assert_eq!(text(ended.await), DISK_FULL, "the starter has left");
+
+        let ended = task_group_with(async |group: &TaskGroup<'_, '_, E>| {
+            let limited = async |ready: Ready<(), E>| fail_after(SOON, fails_unready(ready)).await;
+            assert_eq!(text(group.start(limited).await), DISK_FULL, "the starter's");
+            Ok(())
+        });
+        assert!(ended.await.is_ok(), "it was the starter's");
+
+        let ended = task_group_with(async |group: &TaskGroup<'_, '_, E>| {
+            let told = async |_ready: Ready<(), E>| passes_on::<E>().await;
+            let started = fail_after(SOON, group.start(told)).await;
+            assert_eq!(text(started), TIMED_OUT);
+            Ok(())
+        });
+        assert!(ended.await.is_ok(), "a child that passes the cancel on");
     });
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures_util::future::join;
 use soloio::{
-    AnyByteStream, Error, Listener, MultiListener, Result, TaskGroup, TcpStream, connect_tcp,
-    create_unix_listener, sleep, task_group, task_group_with,
+    AnyByteStream, CancelScope, Error, Listener, MultiListener, Result, TaskGroup, TcpListener,
+    TcpStream, connect_tcp, create_unix_listener, sleep, task_group, task_group_with,
 };
 
 use crate::clean_up::{AnyError, Kind, LONG, OwnError, fails_in_clean_up};
@@ -30,6 +30,8 @@ macro_rules! each_kind {
 each_kind! {
     a_handler_ends_with_any_error => any_error,
     clean_up_that_fails_in_a_drain_is_told => clean_up_in_a_drain,
+    clean_up_that_fails_in_a_cancelled_server_is_told => clean_up_in_a_cancel,
+    clean_up_that_fails_in_a_cancelled_group_is_told => clean_up_in_a_cancelled_group,
     clean_up_that_fails_in_a_drain_of_a_group_is_told => clean_up_in_a_drain_of_a_group,
 }
 
@@ -109,6 +111,63 @@ where
         ended.expect("it ended as it was told");
         let told = (first.local_addr().to_string(), "disk full".to_owned());
         assert_eq!(log.take(), [told]);
+    });
+}
+
+/// A server without a shutdown or a drain, which is cancelled from outside.
+fn clean_up_in_a_cancel<E>()
+where
+    E: Kind + Into<AnyError>,
+{
+    run(async {
+        let (log, listener, running) = (Log::default(), tcp_listener().await, Counter::new());
+        let scope = CancelScope::new();
+        let serve = listener.serve_with(handler::<E>(&running));
+        let serve = serve.on_error(log.hook());
+        let talk = two_clients(&listener, &running, || scope.cancel("by the test"));
+        let (ended, first) = join(scope.run(serve), talk).await;
+        assert!(
+            matches!(ended, None | Some(Err(Error::Cancelled))),
+            "{ended:?}"
+        );
+        assert_eq!(log.take(), [(first, "disk full".to_owned())]);
+    });
+}
+
+/// Cancels as soon as two connections run; returns the address of the first.
+async fn two_clients(listener: &TcpListener, running: &Counter, cancel: impl Fn()) -> String {
+    let port = listener.local_addr().port();
+    let first = connect_tcp("127.0.0.1", port).await.expect("connects");
+    let second = connect_tcp("127.0.0.1", port).await.expect("connects");
+    while running.get() < 2 {
+        turns(1).await;
+    }
+    cancel();
+    second.next().await.expect("an orderly end");
+    first.next().await.expect("an orderly end");
+    first.local_addr().to_string()
+}
+
+/// The connections are in a group with another type of errors, which is cancelled.
+fn clean_up_in_a_cancelled_group<E>()
+where
+    E: Kind + Into<AnyError>,
+{
+    run(async {
+        let (log, listener, running) = (Log::default(), tcp_listener().await, Counter::new());
+        let scope = CancelScope::new();
+        let serving = task_group_with(async |group: &TaskGroup<'_, '_, OwnError>| {
+            let serve = listener.serve_with(handler::<E>(&running));
+            serve.on_error(log.hook()).in_group(group).await?;
+            Ok::<(), OwnError>(())
+        });
+        let talk = two_clients(&listener, &running, || scope.cancel("by the test"));
+        let (ended, first) = join(scope.run(serving), talk).await;
+        assert!(
+            ended.is_none_or(|ended| matches!(ended, Err(OwnError::Net(Error::Cancelled)))),
+            "a connection's error is its own"
+        );
+        assert_eq!(log.take(), [(first, "disk full".to_owned())]);
     });
 }
 
