@@ -5,6 +5,7 @@
 //! never breaks the socket. An unconnected socket skips them when it receives, since they do not
 //! concern the other peers.
 
+use std::fmt;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -19,7 +20,7 @@ use crate::error::Result;
 use crate::sys::addr::fitting;
 
 /// A received datagram in a buffer of the caller's.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Datagram<'b> {
     /// The received bytes, as far as there was room; may be empty.
@@ -32,6 +33,18 @@ pub struct Datagram<'b> {
     pub to: Option<IpAddr>,
     /// True if there was no room for all of it: the rest is lost.
     pub truncated: bool,
+}
+
+/// Shows no content.
+impl fmt::Debug for Datagram<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Datagram")
+            .field("len", &self.data.len())
+            .field("from", &self.from)
+            .field("to", &self.to)
+            .field("truncated", &self.truncated)
+            .finish()
+    }
 }
 
 /// A UDP socket for any number of peers; made by

@@ -4,6 +4,7 @@
 //! Sent datagrams are removed from the caller's data before anything else can happen.
 
 use std::cell::Cell;
+use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -231,13 +232,24 @@ trait Outgoing<'d> {
 
 /// A datagram to be sent: made by `into()` from bytes and their destination, optionally with the
 /// local address to send them from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Parcel<'d> {
     data: &'d [u8],
     /// `None` on a connected socket.
     to: Option<SocketAddr>,
     /// `None` lets the system choose.
     source: Option<IpAddr>,
+}
+
+/// Shows no content.
+impl fmt::Debug for Parcel<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parcel")
+            .field("len", &self.data.len())
+            .field("to", &self.to)
+            .field("source", &self.source)
+            .finish()
+    }
 }
 
 impl<'d> From<(&'d [u8], SocketAddr)> for Parcel<'d> {

@@ -6,6 +6,7 @@
 //! each datagram may have another receiver, so it retries on a timer.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -26,7 +27,7 @@ use crate::time::sleep;
 const FULL_PAUSE: (Duration, Duration) = (Duration::from_micros(250), Duration::from_millis(16));
 
 /// A received datagram in a buffer of the caller's.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnixDatagram<'b> {
     /// The received bytes, as far as there was room; may be empty.
@@ -35,6 +36,17 @@ pub struct UnixDatagram<'b> {
     pub from: UnixName,
     /// True if there was no room for all of it: the rest is lost.
     pub truncated: bool,
+}
+
+/// Shows no content.
+impl fmt::Debug for UnixDatagram<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnixDatagram")
+            .field("len", &self.data.len())
+            .field("from", &self.from)
+            .field("truncated", &self.truncated)
+            .finish()
+    }
 }
 
 /// The part that both kinds share.

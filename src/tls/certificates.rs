@@ -187,7 +187,11 @@ fn check_host(name: &str, chain: &str, certified: &CertifiedKey) -> Result<()> {
         None => name.to_owned(),
     };
     let Ok(dns) = DnsName::try_from(one) else {
-        let mut what = format!("{name:?} is no host name that a client can ask for");
+        // One that is longer than any host's name may be a key.
+        let mut what = match name.len() {
+            ..=253 => format!("{name:?} is no host name that a client can ask for"),
+            length => format!("a host name of {length} bytes is longer than any"),
+        };
         if name.parse::<IpAddr>().is_ok() {
             what += ": a client that connects to an address asks for no name, and gets the \
                      certificate of `certificate_files(..)`";

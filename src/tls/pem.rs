@@ -86,6 +86,24 @@ fn shown(label: &str) -> &'static str {
     known.unwrap_or("(a label that is not known)")
 }
 
+/// The longest name of a file, and the shortest text that is taken for the body of a key.
+const NAME_MAX: usize = 255;
+const BODY_MIN: usize = 40;
+
+/// Returns true if a path may be the body of a key, given in place of a path: several lines, more
+/// than a name has, or base64 alone, as each key has it.
+fn is_contents(path: &str) -> bool {
+    let has = |kind: fn(&u8) -> bool| path.as_bytes().iter().any(kind);
+    let of_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=\\ ".contains(&byte);
+    let is_base64 = path.len() >= BODY_MIN
+        && path.bytes().all(of_base64)
+        && has(u8::is_ascii_uppercase)
+        && has(u8::is_ascii_lowercase)
+        && has(u8::is_ascii_digit);
+    let is_long = path.split('/').any(|name| name.len() > NAME_MAX);
+    is_base64 || is_long || has(u8::is_ascii_control)
+}
+
 /// The contents of a file, and its name in messages.
 pub(super) struct Pem {
     name: String,
@@ -108,7 +126,12 @@ impl Pem {
             }
             Ok(_) => Ok(pem),
             Err(error) => {
-                let error = TlsError::new(format!("{} cannot be read", pem.name)).caused_by(error);
+                let name = if is_contents(&pem.name) {
+                    "a file (its path is not shown: it looks like the contents of a file)"
+                } else {
+                    &pem.name
+                };
+                let error = TlsError::new(format!("{name} cannot be read")).caused_by(error);
                 Err(error.into())
             }
         }

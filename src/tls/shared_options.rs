@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -85,10 +85,19 @@ impl SharedOptions {
             let mut options = OpenOptions::new();
             // Its contents decrypt every connection, so no other user may read it.
             options.append(true).create(true).mode(0o600);
-            options.open(path).map_err(|error| {
+            let found = options.open(path).and_then(|file| file.metadata());
+            let found = found.map_err(|error| {
                 let what = format!("SSLKEYLOGFILE: {} cannot be written", path.display());
                 Error::from(TlsError::new(what).caused_by(error))
             })?;
+            // Not changed silently: the file is the user's, and others may have read it already.
+            if found.is_file() && found.mode() & 0o044 != 0 {
+                let what = format!(
+                    "SSLKEYLOGFILE: other users can read {}: remove it, or `chmod 600` it",
+                    path.display()
+                );
+                return Err(TlsError::new(what).into());
+            }
         }
         Ok(Some(Arc::new(KeyLogFile::new())))
     }
@@ -134,8 +143,8 @@ macro_rules! shared_options {
 
             /// Appends the secrets of every connection to the file that `SSLKEYLOGFILE` names, if
             /// it is set: with that file all data can be decrypted. It is for the analysis of
-            /// connections with Wireshark. A file that cannot be written is an error of
-            /// [`build`](Self::build).
+            /// connections with Wireshark. A file that cannot be written, or that its group or
+            /// others can read, is an error of [`build`](Self::build); a new one gets mode 600.
             #[doc(alias = "keylog_filename")]
             pub fn key_log_file(mut self) -> Self {
                 self.shared.key_log_file = true;

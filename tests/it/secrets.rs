@@ -47,6 +47,30 @@ fn streams_show_no_content() -> Result<()> {
     })
 }
 
+#[cfg(feature = "full")]
+#[test]
+fn datagrams_show_no_content() -> Result<()> {
+    use soloio::net::Parcel;
+    use soloio::{create_udp_socket, unix_datagram_socket_pair};
+
+    block_on(async {
+        let socket = create_udp_socket().local_host("127.0.0.1").await?;
+        let to = socket.local_addr();
+        let parcel = Parcel::from((SECRET, to));
+        socket.send_to(SECRET, to).await?;
+        let mut room = [0; 100];
+        let datagram = socket.receive_into(&mut room).await?;
+        assert_hides(&format!("{parcel:?} {datagram:?} {datagram:#?}"));
+        assert!(format!("{parcel:?} {datagram:?}").contains("len: 28"));
+        let (ours, theirs) = unix_datagram_socket_pair()?;
+        ours.send(SECRET).await?;
+        let mut room = [0; 100];
+        let datagram = theirs.receive_into(&mut room).await?;
+        assert_hides(&format!("{datagram:?} {datagram:#?}"));
+        Ok(())
+    })
+}
+
 #[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 #[test]
 fn tls_streams_show_no_content() -> Result<()> {

@@ -118,5 +118,20 @@ fn secrets_are_logged_only_when_asked() -> io::Result<()> {
     let text = run_with(TEST, &[("SSLKEYLOGFILE", "/nowhere/log"), ("ASKED", "1")]);
     let said = "no log: SSLKEYLOGFILE: /nowhere/log cannot be written: No such file";
     assert_eq!(text.matches(said).count(), 2, "{text}");
+    for mode in [0o640, 0o604] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+        let text = run_with(TEST, &named);
+        let said = format!(
+            "no log: SSLKEYLOGFILE: other users can read {}: remove it, or `chmod 600` it",
+            path.display()
+        );
+        assert_eq!(text.matches(&said).count(), 2, "{mode:o}: {text}");
+        assert_eq!(fs::read_to_string(&path)?, log, "nothing is written");
+    }
+    // Others may write to it, and a device is no file.
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o622))?;
+    run_with(TEST, &named);
+    assert!(fs::read_to_string(&path)?.len() > log.len());
+    run_with(TEST, &[("SSLKEYLOGFILE", "/dev/null"), ("ASKED", "1")]);
     Ok(())
 }
