@@ -9,7 +9,9 @@ use soloio::{
     unix_socket_pair,
 };
 
-use crate::net_support::{check_numbered, is_broken, numbered, run, tcp_pair, turns};
+use crate::net_support::{
+    check_numbered, clog, is_broken, numbered, receive_numbered, run, tcp_pair, turns,
+};
 #[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 use crate::tls_support::tls;
 
@@ -20,25 +22,35 @@ enum Form {
     ByReference,
 }
 
-/// The `client`, the peer of `a`, sends `length` bytes and `breaks` off. Returns the number of
-/// bytes that the peer of `b` received, and the error at their end.
+/// Relays between streams one of which breaks off.
+async fn relayed<A: ByteStream, B: ByteStream>(a: A, b: B, (form, splice): (Form, bool)) {
+    let ended = match form {
+        Form::ByValue => relay(a, b).splice(splice).await,
+        // Both streams live until the peers have seen the end.
+        Form::ByReference => {
+            let ended = relay(&a, &b).splice(splice).run().await;
+            turns(20).await;
+            ended
+        }
+    };
+    assert!(is_broken(&ended), "{ended:?}");
+}
+
+/// The `client`, the peer of `a`, sends `length` bytes and `breaks` off; `a` is the first stream of
+/// the relay, or the second one. Returns the number of bytes that the peer of `b` received, and the
+/// error at their end.
 async fn broken<A: ByteStream, B: ByteStream>(
     (client, a): (A, A),
     (b, server): (B, B),
-    (form, splice, length): (Form, bool, usize),
+    (form, splice, is_first): (Form, bool, bool),
     breaks: impl AsyncFn(A),
 ) -> (usize, Error) {
+    let length = LENGTH;
     let relayed = async {
-        let ended = match form {
-            Form::ByValue => relay(a, b).splice(splice).await,
-            // Both streams live until the peers have seen the end.
-            Form::ByReference => {
-                let ended = relay(&a, &b).splice(splice).run().await;
-                turns(20).await;
-                ended
-            }
-        };
-        assert!(is_broken(&ended), "{ended:?}");
+        match is_first {
+            true => relayed(a, b, (form, splice)).await,
+            false => relayed(b, a, (form, splice)).await,
+        }
     };
     let talk = async {
         client.send(&numbered(0, length)).await.expect("sent");
@@ -72,8 +84,8 @@ const LENGTH: usize = 1000;
 macro_rules! each_form {
     ($forms:ident => $body:block) => {
         for form in [Form::ByValue, Form::ByReference] {
-            for splice in [true, false] {
-                let $forms = (form, splice, LENGTH);
+            for (splice, is_first) in [(true, true), (true, false), (false, true), (false, false)] {
+                let $forms = (form, splice, is_first);
                 $body
             }
         }
@@ -130,6 +142,38 @@ fn tls_that_is_cut_off_is_passed_on_as_a_reset() {
             let cut = async |client| drop(client);
             check(broken(tls(tcp_pair()).await, tls(tcp_pair()).await, form, cut).await);
             check(broken(tcp_pair().await, tls(tcp_pair()).await, form, reset).await);
+        });
+    });
+}
+
+/// The relay holds bytes, in its buffer or its pipe, that the other side has no room for when the
+/// reset comes.
+#[test]
+fn bytes_that_the_relay_holds_come_before_the_reset() {
+    const HELD: usize = 30_000;
+    run(async {
+        each_form!(forms => {
+            let (form, splice, is_first) = forms;
+            let ((client, a), (b, server)) = (tcp_pair().await, tcp_pair().await);
+            server.set_receive_buffer_size(65_536).expect("set");
+            let before = clog(&b, 0).await;
+            let relayed = async {
+                match is_first {
+                    true => relayed(a, b, (form, splice)).await,
+                    false => relayed(b, a, (form, splice)).await,
+                }
+            };
+            let talk = async {
+                client.send(&numbered(before, HELD)).await.expect("sent");
+                // The relay takes all of it.
+                turns(20).await;
+                reset(client).await;
+                turns(20).await;
+                receive_numbered(&server, 0, before + HELD).await;
+                let end = server.receive().await;
+                assert!(is_broken(&end), "{end:?}");
+            };
+            join(relayed, talk).await;
         });
     });
 }
