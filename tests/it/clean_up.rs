@@ -1,5 +1,5 @@
 //! Errors of clean-up: a scope changes or drops only an error that is the cancel's own, whatever
-//! the type of the errors is.
+//! the type of the errors is. Long because the table is one.
 
 use std::cell::RefCell;
 use std::error::Error as StdError;
