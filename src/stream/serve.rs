@@ -181,10 +181,10 @@ impl<'a, L, H, E> Serve<'a, L, H, E> {
     where
         F: IntoFuture<IntoFuture: 'a>,
     {
-        let signal = signal.into_future();
-        self.ending.signal = Some(Box::pin(async {
-            signal.await;
-        }));
+        // An async block would have the signal twice: as it is captured, and as it is awaited.
+        let mut signal = Box::pin(signal.into_future());
+        let done = poll_fn(move |cx| signal.as_mut().poll(cx).map(drop));
+        self.ending.signal = Some(Box::pin(done));
         self
     }
 

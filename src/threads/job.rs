@@ -163,24 +163,27 @@ where
     }
 }
 
-/// Gives the job to the pool at the first poll, and waits for it.
-async fn run<F, T>(job: F, patience: Duration, limited: bool) -> Result<T>
+/// Gives the job to the pool at the first poll, and waits for it. (A block, because an async fn
+/// would have the job twice: as it is captured, and in its place.)
+fn run<F, T>(job: F, patience: Duration, limited: bool) -> impl Future<Output = Result<T>>
 where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
     const WHAT: &&str = &"a job on a thread";
-    context::checkpoint().await?;
-    let given = Given::new(Lane::here(limited), job);
-    let take = || given.ended().take().expect("taken once, when it is over");
-    let Err(error) = given.wait(WHAT).await else {
-        return take();
-    };
-    let waits = matches!(error, Error::Cancelled) && patience > Duration::ZERO;
-    if waits && given.has_started() {
-        shield(patience, given.wait(WHAT)).await?;
-        // The job's own error is returned in any case.
-        take()?;
+    async move {
+        context::checkpoint().await?;
+        let given = Given::new(Lane::here(limited), job);
+        let take = || given.ended().take().expect("taken once, when it is over");
+        let Err(error) = given.wait(WHAT).await else {
+            return take();
+        };
+        let waits = matches!(error, Error::Cancelled) && patience > Duration::ZERO;
+        if waits && given.has_started() {
+            shield(patience, given.wait(WHAT)).await?;
+            // The job's own error is returned in any case.
+            take()?;
+        }
+        Err(error)
     }
-    Err(error)
 }

@@ -4,8 +4,12 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 struct Counting;
+
+/// The bytes that all threads hold.
+static ALL: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     static MADE: Cell<usize> = const { Cell::new(0) };
@@ -26,6 +30,7 @@ fn count(bytes: usize) {
 fn hold(bytes: usize) {
     let add = |held: &Cell<usize>| held.set(held.get().wrapping_add(bytes));
     HELD.try_with(add).unwrap_or(());
+    ALL.fetch_add(bytes, Relaxed);
 }
 
 // SAFETY: the system's allocator does all the work.
@@ -57,4 +62,10 @@ pub(crate) fn made() -> usize {
 /// Returns the number of bytes this thread has allocated and not freed.
 pub(crate) fn held() -> usize {
     HELD.with(Cell::get)
+}
+
+/// Returns the number of bytes that all threads of the process have allocated and not freed.
+#[cfg(feature = "threads")]
+pub(crate) fn held_by_all() -> usize {
+    ALL.load(Relaxed)
 }

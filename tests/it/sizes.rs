@@ -3,7 +3,7 @@
 //! An async fn that awaits its argument reserves its size twice, and each level around it doubles
 //! that (futures-rs#1473, rust#62958): three nested races of two took 64 times the size.
 
-use std::future::Future;
+use std::future::{Future, IntoFuture};
 use std::hint::black_box;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,11 +11,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use soloio::{
-    CancelScope, Error, Result, Runtime, Winner, block_on, fail_after, fail_at, join,
+    CancelScope, Error, Ready, Result, Runtime, Winner, block_on, fail_after, fail_at, join,
     move_on_after, move_on_at, race, shield, task_group, task_group_with, try_join,
 };
 
 use crate::allocations::held;
+#[cfg(feature = "relay")]
+use crate::net_support::tcp_pair;
+use crate::net_support::{run, tcp_listener};
 
 const SIZE: usize = 4096;
 
@@ -120,6 +123,80 @@ fn a_task_takes_what_its_future_does() {
         drop((first, second, own));
     }))
     .expect("all are well");
+}
+
+/// The wait of a start holds nothing of the child, which takes what its future does.
+#[test]
+fn a_start_takes_what_its_child_does() {
+    block_on(task_group(async |group| {
+        let body = async |ready: Ready<()>| {
+            ready.ready(());
+            Ok(())
+        };
+        group.start(body).await?;
+        let before = held();
+        let start = group.start(async |ready: Ready<()>| {
+            ready.ready(());
+            big().await
+        });
+        is_slim(0, &start);
+        slim(1, held() - before);
+        start.await
+    }))
+    .expect("all are well");
+}
+
+/// The signal of a server is on the heap, once.
+#[test]
+fn a_server_takes_what_its_signal_does() {
+    run(async {
+        let listener = tcp_listener().await;
+        let before = held();
+        let serve = listener.serve(async |_| ()).shutdown(big());
+        is_slim(0, &serve);
+        slim(1, held() - before);
+        let future = serve.into_future();
+        is_slim(0, &future);
+        // Its own part is less than the signal.
+        slim(2, held() - before);
+    });
+}
+
+/// The job that waits to be given to a thread is on the heap; a token is waited for in one more
+/// future.
+#[cfg(feature = "threads")]
+#[test]
+fn a_job_takes_what_its_closure_does() {
+    let job = || {
+        let large = [0_u8; SIZE];
+        soloio::run_in_thread(move || black_box(large)[0])
+    };
+    is_slim(1, &job());
+    let before = held();
+    let future = job().into_future();
+    is_slim(0, &future);
+    slim(1, held().wrapping_sub(before));
+    let limiter = soloio::CapacityLimiter::new(1);
+    let before = held();
+    let future = job().limiter(&limiter).into_future();
+    is_slim(0, &future);
+    slim(2, held().wrapping_sub(before));
+}
+
+#[cfg(feature = "relay")]
+#[test]
+fn a_relay_has_no_buffer_while_it_waits() {
+    run(async {
+        let (a, b) = (tcp_pair().await, tcp_pair().await);
+        let mut relay = soloio::relay(&a.1, &b.0);
+        let run = size_of_val(&relay.run());
+        assert!(run <= 1024, "{run}");
+        let before = held();
+        let future = soloio::relay(a.1, b.0).into_future();
+        let held = held() - before;
+        assert!(held <= 2048, "{held}");
+        is_slim(0, &future);
+    });
 }
 
 /// In a debug build each function of the call chain has the future on its stack.
