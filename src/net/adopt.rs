@@ -113,7 +113,7 @@ impl TryFrom<OwnedFd> for UdpSocket {
         UDP_SOCKET.check(fd.as_fd())?;
         UDP_SOCKET.refuse_peer(sys::socket::peer_addr(fd.as_fd()))?;
         let local = UDP_SOCKET.local(fd.as_fd())?;
-        let core = UdpCore::adopted(fd, local, None);
+        let core = UdpCore::adopted(Socket::new(fd, Trigger::Edge), local, None);
         Ok(shared(Self { core }))
     }
 }
@@ -126,7 +126,7 @@ impl TryFrom<OwnedFd> for ConnectedUdpSocket {
         CONNECTED_UDP.check(fd.as_fd())?;
         let peer = CONNECTED_UDP.peer(fd.as_fd())?;
         let local = CONNECTED_UDP.local(fd.as_fd())?;
-        let core = UdpCore::adopted(fd, local, Some(peer));
+        let core = UdpCore::adopted(Socket::new(fd, Trigger::Edge), local, Some(peer));
         Ok(shared(Self { core }))
     }
 }

@@ -6,7 +6,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::task::{Poll, ready};
 
 use super::udp::Datagram;
@@ -15,7 +15,7 @@ use super::udp_messages::Messages;
 use crate::error::{Error, Result};
 use crate::runtime::context::Core;
 use crate::runtime::operation::{After, Direction, First, Operation};
-use crate::runtime::socket::{Socket, Trigger};
+use crate::runtime::socket::Socket;
 use crate::sys::addr::fitting;
 use crate::sys::socket::Received;
 use crate::sys::{self, errno};
@@ -63,9 +63,9 @@ impl UdpCore {
 
     /// The same for a socket that was made elsewhere, which may already merge datagrams.
     #[cfg(feature = "adopt")]
-    pub(super) fn adopted(fd: OwnedFd, local: SocketAddr, peer: Option<SocketAddr>) -> Self {
+    pub(super) fn adopted(socket: Socket, local: SocketAddr, peer: Option<SocketAddr>) -> Self {
         #[allow(unused_mut, reason = "without batches there is nothing to note")]
-        let mut core = Self::new(Socket::new(fd, Trigger::Edge), local, peer);
+        let mut core = Self::new(socket, local, peer);
         #[cfg(feature = "udp-batch")]
         core.messages.read_options(core.socket.fd());
         #[cfg(not(feature = "udp-batch"))]

@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg(debug_assertions)]
+    #[cfg(all(feature = "dump", debug_assertions))]
     fn outside_a_task_nothing_is_held_here() {
         let mut permits = Permits::new(2);
         assert!(permits.try_take() && permits.try_take());

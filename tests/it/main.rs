@@ -110,7 +110,7 @@ mod relay;
 #[cfg(feature = "relay")]
 mod relay_ends;
 mod runtime;
-#[cfg(feature = "extras")]
+#[cfg(feature = "full")]
 mod scope_model;
 mod scopes;
 #[cfg(feature = "full")]
@@ -182,6 +182,8 @@ mod tls_hosts;
 mod tls_idle;
 #[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 mod tls_layers;
+#[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
+mod tls_paths;
 #[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 mod tls_peer;
 #[cfg(feature = "tls")]

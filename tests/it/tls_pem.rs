@@ -20,7 +20,7 @@ use crate::certs::{Ca, Issued};
 use crate::net_support::TempDir;
 use crate::tls_config::{handshake, trusting};
 
-fn issued() -> (Ca, Issued) {
+pub(crate) fn issued() -> (Ca, Issued) {
     let ca = Ca::new("a CA");
     let server = ca.server(&["localhost"]);
     (ca, server)
@@ -306,7 +306,7 @@ const LABELS: &[&str] = &[
 
 /// Expects no eight consecutive bytes of `input` in `text`, except the words of PEM.
 #[track_caller]
-fn assert_shows_nothing(input: &str, text: &str) {
+pub(crate) fn assert_shows_nothing(input: &str, text: &str) {
     let lines = |label| {
         [
             format!("-----BEGIN {label}-----"),
@@ -328,7 +328,7 @@ fn assert_shows_nothing(input: &str, text: &str) {
 }
 
 /// Generates a piece of a file: parts of a key, valid or not, and text around it.
-fn piece() -> impl Strategy<Value = String> {
+pub(crate) fn piece() -> impl Strategy<Value = String> {
     let label = prop_oneof![
         Just("PRIVATE KEY".to_owned()),
         Just("RSA PRIVATE KEY".to_owned()),
