@@ -212,8 +212,8 @@ impl<S: ByteReceiveStream> Buffered<S> {
         Ok(line)
     }
 
-    /// [`receive_until`](Self::receive_until) that replaces the contents of `line` when the delimiter
-    /// has come, and uses its memory again: for loops over many lines.
+    /// [`receive_until`](Self::receive_until) that replaces the contents of `line` when the
+    /// delimiter has come, and uses its memory again: for loops over many lines.
     ///
     /// # Errors
     ///
@@ -308,9 +308,9 @@ fn position_of(data: &[u8], byte: u8) -> Option<usize> {
     let rest = words.remainder();
     for (at, word) in words.enumerate() {
         let word = u64::from_le_bytes(word.try_into().expect("eight bytes"));
-        let other = word ^ ONES * u64::from(byte);
+        let other = word ^ (ONES * u64::from(byte));
         // The lowest bit in it is that of the first byte that is zero.
-        let zero = other.wrapping_sub(ONES) & !other & ONES << 7;
+        let zero = other.wrapping_sub(ONES) & !other & (ONES << 7);
         if zero != 0 {
             return Some(8 * at + zero.trailing_zeros() as usize / 8);
         }

@@ -139,9 +139,8 @@ impl State {
 
     /// Runs one step of a handshake; returns true if more has to come from the peer.
     pub(super) fn shake(&mut self) -> Result<bool, rustls::Error> {
-        let stop = self
-            .machine
-            .advance(&mut self.incoming, &mut self.out, &mut self.plain)?;
+        let (incoming, out) = (&mut self.incoming, &mut self.out);
+        let stop = self.machine.advance(incoming, out, &mut self.plain)?;
         self.peer_closed |= stop == Stop::PeerClosed;
         if !self.machine.common().is_handshaking() {
             return Ok(false);

@@ -118,8 +118,8 @@ pub fn elapsed() -> Option<Duration> {
     elapsed.map(Duration::from_nanos)
 }
 
-/// Returns the number of calls of each C function in this world so far, such as `recv`; empty outside
-/// of a world. A test of a program's system calls compares two of them.
+/// Returns the number of calls of each C function in this world so far, such as `recv`; empty
+/// outside of a world. A test of a program's system calls compares two of them.
 ///
 /// # Examples
 ///
