@@ -510,10 +510,9 @@ impl std::task::Wake for Counting {
 }
 
 /// P12: the event happens before, between and after the two looks of a wait, and while the wait is
-/// polled with another waker. The wait ends or is woken, sees what came before, and no waker is left
-/// behind.
+/// polled with another waker. The wait ends or is woken, and no waker is left behind.
 #[test]
-fn p12_an_event_between_the_two_looks_of_a_wait_leaves_no_waker_behind() {
+fn p12_an_event_between_two_looks_leaves_no_waker_behind() {
     loom::model(|| {
         let waiters = Arc::new(Waiters::default());
         let payload = Arc::new(UnsafeCell::new(()));
@@ -550,7 +549,7 @@ fn p12_an_event_between_the_two_looks_of_a_wait_leaves_no_waker_behind() {
 
 /// The same while the wait is dropped.
 #[test]
-fn p12_a_wait_that_leaves_while_its_event_happens_leaves_no_waker_behind() {
+fn p12_a_wait_that_leaves_leaves_no_waker_behind() {
     loom::model(|| {
         let waiters = Arc::new(Waiters::default());
         let setter = spawn(&waiters, |waiters| {
