@@ -36,7 +36,6 @@ mod calls;
 
 /// Stands for the crate's module that the files under test import as `super::sync`.
 mod sync {
-    pub(crate) use loom::sync::atomic::{AtomicU8, Ordering::Relaxed};
     pub(crate) use loom::sync::{Arc, Mutex};
 }
 
