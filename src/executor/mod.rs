@@ -22,9 +22,8 @@ mod survey;
 mod task_set;
 pub(crate) mod waker;
 
-/// The types of `remote.rs` that threads share; the model checker replaces them.
+/// The locks of `remote.rs`; the model checker replaces them.
 mod sync {
-    pub(crate) use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
     pub(crate) use std::sync::{Arc, Mutex};
 }
 

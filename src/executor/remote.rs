@@ -1,10 +1,9 @@
 //! Wakes from other threads: the queue that each runtime shares with the process, and their table.
 //!
-//! This is the only code of the crate that several threads use at the same time. The queue of a
-//! [`Remote`] is behind one mutex. Beside it is one atomic number, its state, so that a loop which
-//! nothing was queued for takes no lock. That orders nothing: it changes in steps of which each sees
-//! the last, and whatever it announces is read under the lock. `tests/loom.rs` includes this very
-//! file with loom's types instead of std's, and explores the interleavings of the following.
+//! This is the only code of the crate that several threads use at the same time. The shared state
+//! of a [`Remote`] is behind one mutex, so its transitions happen one after the other, and there is
+//! no memory ordering to get wrong. `tests/loom.rs` includes this very file with loom's mutex
+//! instead of std's, and explores the interleavings of the following.
 //!
 //! # Operation
 //!
@@ -15,22 +14,22 @@
 //! ```text
 //!        the loop, on its thread             |       any other thread
 //!                                            |
-//!   try_sleep  AWAKE -> ASLEEP               |   wake, post  lock
-//!              or, if it is QUEUED:          |                 CLOSED: unlock, done
-//!              lock, take all, AWAKE, unlock |                 push
-//!              and stay awake                |                 ring = state was ASLEEP
-//!                                            |                 state -> QUEUED
+//!   try_sleep  lock                          |   wake, post  lock
+//!                something queued:           |                 closed: unlock, done
+//!                  take it, stay awake       |                 push
+//!                else asleep = true          |                 ring = asleep
+//!              unlock                        |                 asleep = false
 //!                                            |               unlock
 //!   sleep in the kernel  <-------------------+---------------- ring the bell, if ring
 //!                                            |
-//!   drain      ASLEEP -> AWAKE               |
-//!              or, if it is QUEUED:          |
-//!              lock, take all, AWAKE, unlock |
+//!   drain      lock                          |
+//!                asleep = false, take all    |
+//!              unlock                        |
 //! ```
 //!
-//! A push before the `try_sleep` is found by it. The first push after it finds `ASLEEP`, replaces it
-//! and rings; for later pushes `QUEUED` means that the loop will wake. There is no other case, and a
-//! sleep is rung at most once, for any number of threads that wake. The bell is rung
+//! A push before the `try_sleep` is found by it. The first push after it finds `asleep` set, clears
+//! it and rings; for later pushes the cleared flag means that the loop will wake. There is no other
+//! case, and a sleep is rung at most once, for any number of threads that wake. The bell is rung
 //! after the lock is released, because the woken loop needs that lock. By then the loop may have
 //! woken by itself and sleep again, or be closed: the ring is then spurious, which costs a turn at
 //! most, and the `Arc` keeps the bell alive.
@@ -50,8 +49,8 @@
 //!
 //! - No bell is rung or dropped, and no other code called, under a lock, except in those closures.
 //! - No lock is taken while another one is held.
-//! - Whenever the lock is free, the state is `QUEUED` exactly if the queue is not empty.
-//! - After `close` the queue stays empty and the state stays `CLOSED`. Through an `Arc` that still
+//! - `asleep` is set only while the queue is empty.
+//! - After `close` the queue stays empty and `asleep` stays clear. Through an `Arc` that still
 //!   exists it can be woken without effect; the last `Arc` frees it, including the bell.
 //! - A remote that the table no longer has is closed.
 
@@ -61,7 +60,7 @@ use std::mem;
 use std::ops::DerefMut;
 use std::sync::PoisonError;
 
-use super::sync::{Arc, AtomicU8, Mutex, Relaxed};
+use super::sync::{Arc, Mutex};
 
 /// Ends the sleep of a loop.
 pub(crate) trait Bell {
@@ -90,20 +89,8 @@ pub(crate) struct Remote<B> {
     /// The runtime's number, unique and never 0; see [`Table::open`].
     serial: u64,
     bell: B,
-    /// [`AWAKE`], [`ASLEEP`], [`QUEUED`] or [`CLOSED`]. Set to one of the last two, and from
-    /// `QUEUED` to another, only under the lock of the queue.
-    state: AtomicU8,
     queue: Mutex<Queue>,
 }
-
-/// Nothing is queued, and the loop will check before it sleeps.
-const AWAKE: u8 = 0;
-/// Nothing is queued, and the loop may be in the kernel: only a ring ends its sleep.
-const ASLEEP: u8 = 1;
-/// Something is queued, and the loop will take it.
-const QUEUED: u8 = 2;
-/// The loop has ended.
-const CLOSED: u8 = 3;
 
 /// Wakes and posts from other threads that the owner has not taken yet.
 struct Queue {
@@ -114,6 +101,11 @@ struct Queue {
     posts: Vec<Post>,
     /// The length of `wakes` at which duplicates are removed.
     compact_at: usize,
+    /// Set by `try_sleep` if nothing is queued; cleared by `drain`, by `close` and by the push that
+    /// has to ring. While it is set the loop may be in the kernel, and only a ring ends its sleep.
+    asleep: bool,
+    /// Set once, by `close`, and never cleared.
+    closed: bool,
 }
 
 impl<B: Bell> Remote<B> {
@@ -122,7 +114,6 @@ impl<B: Bell> Remote<B> {
         Self {
             serial,
             bell,
-            state: AtomicU8::new(AWAKE),
             queue: Mutex::new(Queue::new()),
         }
     }
@@ -156,8 +147,8 @@ impl<B: Bell> Remote<B> {
     /// For changes that another thread makes to the owner's poller, which the owner closes after it
     /// called [`close`](Table::close). `f` runs under the lock: one short system call, no more.
     pub(crate) fn while_open<R>(&self, f: impl FnOnce(&B) -> R) -> Option<R> {
-        let _queue = lock(&self.queue);
-        (self.state.load(Relaxed) != CLOSED).then(|| f(&self.bell))
+        let queue = lock(&self.queue);
+        (!queue.closed).then(|| f(&self.bell))
     }
 
     /// Calls `f` unless `post` is queued; it cannot be queued before `f` returns.
@@ -172,80 +163,48 @@ impl<B: Bell> Remote<B> {
     /// Marks the loop as asleep and returns true, or takes the queue's contents and returns false.
     ///
     /// Both vectors have to be empty; as in [`drain`](Self::drain) they are swapped, not filled.
-    #[inline]
     pub(crate) fn try_sleep(&self, wakes: &mut Vec<usize>, posts: &mut Vec<Post>) -> bool {
-        !self.change_or_take(AWAKE, ASLEEP, wakes, posts)
+        let mut queue = lock(&self.queue);
+        debug_assert!(!queue.closed, "a closed runtime would sleep for ever");
+        queue.asleep = queue.is_empty();
+        queue.take(wakes, posts);
+        queue.asleep
     }
 
     /// Marks the loop as awake and takes the queue's contents.
     ///
     /// The vectors, which have to be empty, are swapped with the queue's: nothing is copied under
     /// the lock, and in a steady state nothing is allocated.
-    #[inline]
     pub(crate) fn drain(&self, wakes: &mut Vec<usize>, posts: &mut Vec<Post>) {
-        self.change_or_take(ASLEEP, AWAKE, wakes, posts);
-    }
-
-    /// Changes the state from `before`, if it is that, or takes the queue's contents if there are
-    /// any, and returns true.
-    #[inline]
-    fn change_or_take(
-        &self,
-        before: u8,
-        after: u8,
-        wakes: &mut Vec<usize>,
-        posts: &mut Vec<Post>,
-    ) -> bool {
-        match self.state.compare_exchange(before, after, Relaxed, Relaxed) {
-            Err(QUEUED) => {
-                self.take(wakes, posts);
-                true
-            }
-            changed => {
-                debug_assert_ne!(
-                    changed,
-                    Err(CLOSED),
-                    "a closed runtime would sleep for ever"
-                );
-                false
-            }
-        }
-    }
-
-    #[cold]
-    fn take(&self, wakes: &mut Vec<usize>, posts: &mut Vec<Post>) {
-        debug_assert!(wakes.is_empty() && posts.is_empty(), "not handled yet");
         let mut queue = lock(&self.queue);
-        mem::swap(&mut queue.wakes, wakes);
-        mem::swap(&mut queue.posts, posts);
-        self.state.store(AWAKE, Relaxed);
+        queue.asleep = false;
+        queue.take(wakes, posts);
     }
 
     /// Returns whether the next `drain` will find something.
     #[cfg(feature = "guest")]
     pub(crate) fn has_queued(&self) -> bool {
-        self.state.load(Relaxed) == QUEUED
+        !lock(&self.queue).is_empty()
     }
 
     /// Drops the queue's contents and makes every later wake and post a no-op.
     pub(crate) fn close(&self) {
-        let mut queue = lock(&self.queue);
-        let dropped = mem::replace(&mut *queue, Queue::new());
-        self.state.store(CLOSED, Relaxed);
-        drop(queue);
-        drop(dropped);
+        *lock(&self.queue) = Queue {
+            closed: true,
+            ..Queue::new()
+        };
     }
 
     /// Adds to the queue of an open runtime and wakes its loop if it sleeps.
     fn push(&self, add: impl FnOnce(&mut Queue)) {
         let mut queue = lock(&self.queue);
-        if self.state.load(Relaxed) == CLOSED {
+        if queue.closed {
             return;
         }
         add(&mut queue);
-        let before = self.state.swap(QUEUED, Relaxed);
+        let was_asleep = mem::replace(&mut queue.asleep, false);
         drop(queue);
-        if before == ASLEEP {
+        if was_asleep {
             self.bell.ring();
         }
     }
@@ -257,7 +216,19 @@ impl Queue {
             wakes: Vec::new(),
             posts: Vec::new(),
             compact_at: COMPACT_MIN,
+            asleep: false,
+            closed: false,
         }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.wakes.is_empty() && self.posts.is_empty()
+    }
+
+    fn take(&mut self, wakes: &mut Vec<usize>, posts: &mut Vec<Post>) {
+        debug_assert!(wakes.is_empty() && posts.is_empty(), "not handled yet");
+        mem::swap(&mut self.wakes, wakes);
+        mem::swap(&mut self.posts, posts);
     }
 
     /// Adds an id, and removes duplicates when the vector has reached its limit.
