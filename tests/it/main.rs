@@ -105,7 +105,7 @@ mod relay;
 #[cfg(feature = "relay")]
 mod relay_ends;
 mod runtime;
-#[cfg(feature = "extras")]
+#[cfg(feature = "full")]
 mod scope_model;
 mod scopes;
 #[cfg(feature = "full")]
