@@ -2,7 +2,8 @@
 //!
 //! | file | content |
 //! |---|---|
-//! | `byte_stream.rs`, `halves.rs` | the contracts of byte streams: a few polls, and futures over them |
+//! | `byte_stream.rs` | the contract of a byte stream: a few polls, and futures over them |
+//! | `halves.rs` | the same for each direction |
 //! | `futures.rs` | these futures |
 //! | `io.rs` | a stream with places for crates that poll: `Io` |
 //! | `futures_io.rs` | `Io` with the I/O traits of futures-io |

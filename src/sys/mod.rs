@@ -20,7 +20,7 @@
 //! | `splice.rs` | bytes that stay in the kernel: splice, sendfile (Linux) |
 //! | `control.rs` | control data: the data beside the bytes of a message |
 //! | `ancillary.rs` | descriptors sent beside bytes |
-//! | `signal.rs` | the handler of signals, the receivers of each, the former actions |
+//! | `signal.rs`, `signal/` | the receivers of each signal, the former actions; the handler |
 //! | `names.rs` | getaddrinfo |
 //! | `interface.rs` | network interfaces by name |
 //! | `socket.rs` | making, connecting, accepting, receiving, sending |
