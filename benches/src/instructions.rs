@@ -53,7 +53,7 @@ pub fn all() -> [Counted; 11] {
             0.35,
             Work::TcpRequest,
         ),
-        row("unix-echo", "unix echo", 0.9, Work::UnixEcho),
+        row("unix-echo", "unix echo", 0.95, Work::UnixEcho),
         row("lines", "16 pipelined lines", 1.0, Work::Lines),
         row("udp-echo", "udp echo", 0.12, Work::UdpEcho),
         row("udp-many", "udp many", 0.80, Work::UdpEchoMany),

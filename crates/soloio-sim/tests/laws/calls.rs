@@ -77,7 +77,22 @@ fn a_connection_takes_no_call_beside_its_own() {
             .await
             .expect("a port");
         let port = listener.local_addr().port();
-        let calls = [("accept4", 1), ("close", 2), ("connect", 1)];
+        // The client's: socket, connect and its result, an option, its address; one registration on
+        // each side, none removed.
+        let calls = [
+            ("accept4", 1),
+            ("close", 2),
+            ("connect", 1),
+            ("epoll_ctl", 2),
+            ("epoll_wait", 3),
+            ("getpeername", 1),
+            ("getsockname", 1),
+            ("getsockopt", 1),
+            ("recv", 2),
+            ("send", 2),
+            ("setsockopt", 1),
+            ("socket", 1),
+        ];
         expect("a connection", &calls, async || {
             let ends = soloio::join((connect_tcp("127.0.0.1", port), listener.accept())).await;
             let (client, server) = (ends.0.expect("connected"), ends.1.expect("accepted"));
