@@ -1,16 +1,19 @@
-//! Cancels the ends of TLS streams, their server, and connects with TLS.
+//! Cancels the ends of TLS streams, their server, connects with TLS, and all operations over TLS in
+//! TLS.
 //!
 //! The state after a cut at each of a stream's waits is checked in `tls_cancel.rs`.
+
+use std::io::IoSlice;
 
 use futures_util::future::join;
 use soloio::tls::{TlsListener, TlsStream};
 use soloio::{Error, MemoryStream, connect_tcp, create_memory_byte_stream};
 
-use super::everywhere;
 use super::faces::is_done;
-use crate::net_support::{polled, tcp_listener, turns};
+use super::{Cut, Send, counted, everywhere};
+use crate::net_support::{check_numbered, numbered, polled, tcp_listener, turns};
 use crate::support::{Counter, forever};
-use crate::tls_support::{NAME, client_config, server_config, tls};
+use crate::tls_support::{NAME, client_config, server_config, tls, tls_over};
 
 pub(super) type Stream = TlsStream<MemoryStream>;
 
@@ -103,5 +106,141 @@ fn connects() {
             done &= client.is_some();
         }
         done
+    });
+}
+
+/// TLS in TLS over a stream that takes very little at once: after a cut, bytes are left in each of
+/// the layers.
+async fn layers() -> (TlsStream<Stream>, TlsStream<Stream>) {
+    let lower = tls(async { create_memory_byte_stream(16) }).await;
+    tls_over(lower, true).await
+}
+
+/// The peer sends and ends; a cut receive loses nothing, and leaves the other direction usable.
+async fn cut_receive(cut: Cut, into: bool) -> bool {
+    let (a, b) = layers().await;
+    let data = numbered(0, 100);
+    let partner = async {
+        b.send(&data).await.expect("sent");
+        b.send_eof().await.expect("ended");
+        b.receive().await.expect("the other direction")
+    };
+    let receive = async {
+        let mut room = [0; 7];
+        let got = match into {
+            true => {
+                let got = cut.apply(a.receive_into(&mut room)).await;
+                got.map(|got| got.expect("bytes").to_vec())
+            }
+            false => cut.apply(a.receive()).await.map(|got| got.expect("bytes")),
+        };
+        let done = got.is_some();
+        let mut all = got.unwrap_or_default();
+        while let Some(more) = a.next().await.expect("an orderly end") {
+            all.extend(more);
+        }
+        assert_eq!(all, data, "nothing lost, nothing doubled");
+        a.send(b"!").await.expect("sent");
+        done
+    };
+    let (done, answer) = join(receive, partner).await;
+    assert_eq!(answer, b"!");
+    done
+}
+
+/// Nothing of a cut send is lost or doubled; the rest is known if the caller has it.
+async fn cut_send(cut: Cut, how: Send) -> bool {
+    let (a, b) = layers().await;
+    let data = numbered(0, 100);
+    let send = async {
+        let mut rest = &data[..];
+        let mut parts: Vec<_> = data.chunks(7).map(IoSlice::new).collect();
+        let mut parts = &mut parts[..];
+        let sent = match how {
+            Send::Plain => cut.apply(a.send(&data)).await,
+            Send::From => cut.apply(a.send_from(&mut rest)).await,
+            Send::Vectored => cut.apply(a.send_vectored(&mut parts)).await,
+        };
+        let left = match how {
+            Send::Plain => None,
+            Send::From => Some(rest.len()),
+            Send::Vectored => Some(parts.iter().map(|part| part.len()).sum()),
+        };
+        a.send(b"!").await.expect("the stream goes on");
+        a.send_eof().await.expect("ended");
+        (is_done(sent), left)
+    };
+    counted(&b, 0, data.len(), send).await
+}
+
+/// D7.
+///
+/// Covers: ByteReceiveStream::receive, ByteReceiveStream::receive_into, ByteSendStream::send,
+/// ByteSendStream::send_from, ByteSendStream::send_vectored.
+#[test]
+fn layers_receive_and_send() {
+    everywhere(
+        "cancel_everywhere::tls::layers_receive_and_send",
+        async |cut| {
+            let mut done = true;
+            for into in [false, true] {
+                done &= cut_receive(cut, into).await;
+            }
+            for how in [Send::Plain, Send::From, Send::Vectored] {
+                done &= cut_send(cut, how).await;
+            }
+            done
+        },
+    );
+}
+
+/// A send that is cut at its first wait leaves bytes in both layers; then the end is cut.
+async fn cut_end(cut: Cut, close: bool) -> bool {
+    let (a, b) = layers().await;
+    let data = numbered(0, 100);
+    let mut rest = &data[..];
+    drop(Cut::after(1, false).apply(a.send_from(&mut rest)).await);
+    let sent = data.len() - rest.len();
+    let partner = async move {
+        let mut all = Vec::new();
+        let ended = loop {
+            match b.receive().await {
+                Ok(bytes) => all.extend(bytes),
+                Err(ended) => break ended,
+            }
+        };
+        check_numbered(0, &all);
+        // The other side may be gone.
+        drop(b.send_eof().await);
+        (all.len(), ended)
+    };
+    let end = async move {
+        if close {
+            return is_done(cut.apply(a.close()).await);
+        }
+        let done = is_done(cut.apply(a.send_eof()).await);
+        if !done {
+            a.send_eof().await.expect("ended now");
+        }
+        // Its partner ends as well.
+        assert!(a.next().await.is_ok_and(|end| end.is_none()));
+        done
+    };
+    let (done, (got, ended)) = join(end, partner).await;
+    match ended {
+        Error::EndOfStream => assert_eq!(got, sent, "{cut:?}"),
+        Error::Broken(_) => assert!(got <= sent && close && !done, "{cut:?}"),
+        other => panic!("{other}"),
+    }
+    done
+}
+
+/// D7.
+///
+/// Covers: ByteStream::send_eof, ByteStream::close.
+#[test]
+fn layers_end() {
+    everywhere("cancel_everywhere::tls::layers_end", async |cut| {
+        cut_end(cut, false).await & cut_end(cut, true).await
     });
 }
