@@ -1,5 +1,6 @@
 //! Explores every interleaving of the code that threads use to reach a loop:
-//! `src/executor/remote.rs`, and `src/runtime/calls.rs` on top of it.
+//! `src/executor/remote.rs`, and `src/runtime/calls.rs` on top of it; and the waiters of
+//! `ThreadEvent`, `src/sync/thread_event/waiters.rs`.
 //!
 //! Run with `RUSTFLAGS="--cfg loom" cargo test --test loom --release`. The files under test are
 //! included below as they are, and find loom's `Arc` and `Mutex` where the crate has std's. Besides
@@ -13,7 +14,7 @@
 //! The numbers in names and comments (E1, W1, ...) are those of the crate's list of failures seen
 //! in other runtimes. No model bounds preemptions: all run to the end of their state space.
 //!
-//! Long because the models of both files share the loop below.
+//! Long because the models share the types below.
 #![cfg(loom)]
 
 use std::sync::Arc as StdArc;
@@ -26,6 +27,7 @@ use loom::thread;
 use calls::{CallQueue, Calls};
 use remote::{Bell, Entries, Post, Remote, Table};
 use sync::{Arc, Mutex};
+use waiters::Waiters;
 
 #[path = "../src/executor/remote.rs"]
 #[allow(dead_code, reason = "the models don't post every kind of thing")]
@@ -34,9 +36,16 @@ mod remote;
 #[path = "../src/runtime/calls.rs"]
 mod calls;
 
+#[path = "../src/room.rs"]
+#[allow(dead_code, reason = "the models need only its slab")]
+mod room;
+
+#[path = "../src/sync/thread_event/waiters.rs"]
+mod waiters;
+
 /// Stands for the crate's module that the files under test import as `super::sync`.
 mod sync {
-    pub(crate) use loom::sync::atomic::{AtomicU8, Ordering::Relaxed};
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
     pub(crate) use loom::sync::{Arc, Mutex};
 }
 
@@ -488,5 +497,71 @@ fn a_closure_outlives_no_loop() {
         assert_eq!(gone.load(Relaxed), 2);
         assert!(ran.load(Relaxed) <= 1);
         assert!(queue.shared().is_closed());
+    });
+}
+
+/// A waker that counts its wakes, which loom does not see.
+struct Counting(AtomicUsize);
+
+impl std::task::Wake for Counting {
+    fn wake(self: StdArc<Self>) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+/// P12: the event happens before, between and after the two looks of a wait, and while the wait is
+/// polled with another waker. The wait ends or is woken, and no waker is left behind.
+#[test]
+fn p12_an_event_between_two_looks_leaves_no_waker_behind() {
+    loom::model(|| {
+        let waiters = Arc::new(Waiters::default());
+        let payload = Arc::new(UnsafeCell::new(()));
+        let setter = spawn(&waiters, {
+            let payload = Arc::clone(&payload);
+            move |waiters| {
+                payload.with_mut(|_| ());
+                waiters.set().into_values().for_each(|waker| waker.wake());
+            }
+        });
+        let counted = [0, 1].map(|_| StdArc::new(Counting(AtomicUsize::new(0))));
+        let mut key = None;
+        let [first, second] = [0, 1].map(|number| {
+            let waker = StdArc::clone(&counted[number]).into();
+            waiters.is_set_or_take(&mut key, &waker)
+        });
+        if second {
+            payload.with(|_| ());
+        }
+        setter.join().unwrap();
+        let woken = counted.each_ref().map(|counted| counted.0.load(Relaxed));
+        match (first, second) {
+            (true, true) => assert_eq!(woken, [0, 0]),
+            (false, true) => assert_eq!(woken, [1, 0]),
+            (false, false) => assert_eq!(woken, [0, 1]),
+            (true, false) => panic!("it happens once"),
+        }
+        for counted in &counted {
+            assert_eq!(StdArc::strong_count(counted), 1, "a waker is left behind");
+        }
+        payload.with(|_| ());
+    });
+}
+
+/// The same while the wait is dropped.
+#[test]
+fn p12_a_wait_that_leaves_leaves_no_waker_behind() {
+    loom::model(|| {
+        let waiters = Arc::new(Waiters::default());
+        let setter = spawn(&waiters, |waiters| {
+            waiters.set().into_values().for_each(|waker| waker.wake());
+        });
+        let counted = StdArc::new(Counting(AtomicUsize::new(0)));
+        let (mut key, waker) = (None, StdArc::clone(&counted).into());
+        waiters.is_set_or_take(&mut key, &waker);
+        drop(waker);
+        waiters.leave(key);
+        setter.join().unwrap();
+        assert_eq!(StdArc::strong_count(&counted), 1, "a waker is left behind");
+        assert!(waiters.is_set());
     });
 }

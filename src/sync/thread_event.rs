@@ -1,14 +1,20 @@
 //! `ThreadEvent`: set once, on any thread; waited for on any loop.
 
+mod waiters;
+
+/// The types that the model checker replaces.
+mod sync {
+    pub(crate) use std::sync::Mutex;
+    pub(crate) use std::sync::atomic::AtomicBool;
+}
+
 use std::future::poll_fn;
-use std::mem;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Poll, Waker, ready};
 
+use self::waiters::Waiters;
 use crate::error::Result;
 use crate::executor::wake_each;
-use crate::room::Slab;
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
 
@@ -31,20 +37,7 @@ use crate::runtime::wait::Wait;
 /// # Ok::<_, soloio::Error>(())
 /// ```
 #[derive(Debug, Clone, Default)]
-pub struct ThreadEvent(Arc<Shared>);
-
-#[derive(Debug, Default)]
-struct Shared {
-    /// Set under the lock, so that no wait begins after all were woken; read without it.
-    set: AtomicBool,
-    waiters: Mutex<Slab<Waker>>,
-}
-
-impl Shared {
-    fn waiters(&self) -> MutexGuard<'_, Slab<Waker>> {
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+pub struct ThreadEvent(Arc<Waiters>);
 
 impl ThreadEvent {
     /// An event that has not happened yet.
@@ -55,17 +48,13 @@ impl ThreadEvent {
 
     /// Marks it as happened, and wakes all waiting tasks. A second call has no effect.
     pub fn set(&self) {
-        let mut waiters = self.0.waiters();
-        self.0.set.store(true, Ordering::Release);
-        let woken = mem::take(&mut *waiters);
-        drop(waiters);
-        wake_each(woken.into_values());
+        wake_each(self.0.set().into_values());
     }
 
     /// Returns true once it has happened. Everything before [`set`](Self::set) happens before that.
     #[must_use]
     pub fn is_set(&self) -> bool {
-        self.0.set.load(Ordering::Acquire)
+        self.0.is_set()
     }
 
     /// Waits until it has happened.
@@ -116,29 +105,13 @@ pub(crate) struct Place<'a> {
 impl Place<'_> {
     /// Stores the waker unless the event has happened.
     pub(crate) fn is_set_or_take(&mut self, waker: &Waker) -> bool {
-        if self.event.is_set() {
-            return true;
-        }
-        // Cloned and dropped without the lock: both may run the user's code.
-        let mut waker = Some(waker.clone());
-        let mut waiters = self.event.0.waiters();
-        let is_set = self.event.is_set();
-        match self.key {
-            _ if is_set => {}
-            Some(key) => waker = waker.map(|waker| mem::replace(&mut waiters[key], waker)),
-            None => self.key = waker.take().map(|waker| waiters.insert(waker)),
-        }
-        drop(waiters);
-        drop(waker);
-        is_set
+        self.event.0.is_set_or_take(&mut self.key, waker)
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        // After `set` the list stays empty.
-        let waker = self.key.map(|key| self.event.0.waiters().try_remove(key));
-        drop(waker);
+        self.event.0.leave(self.key);
     }
 }
 

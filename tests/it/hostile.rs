@@ -181,19 +181,13 @@ fn e4_wakers_may_come_back_in_from_clone_wake_and_drop() {
     drop(runtime);
 }
 
-/// E7: a waker that panics loses no other wake, and leaves the runtime in order.
+/// E7: a waker that panics leaves the runtime in order.
 #[test]
-fn e7_wakers_that_panic_lose_no_other_wake() {
+fn e7_wakers_that_panic_leave_the_runtime_in_order() {
     let _deadline = deadline();
     for bad in [Call::Clone, Call::Wake, Call::Drop] {
         let mut runtime = Runtime::new().expect("a runtime");
-        let guard = mischief(move |call| {
-            // A second panic during the first would abort the process, wherever the waker is
-            // dropped.
-            if call == bad && !std::thread::panicking() {
-                quiet_panic("in a waker");
-            }
-        });
+        let guard = panic_at(bad);
         for _ in 0..20 {
             let turn =
                 AssertUnwindSafe(|| runtime.block_on(task_group(async |g| provoke(g).await)));
@@ -207,6 +201,72 @@ fn e7_wakers_that_panic_lose_no_other_wake() {
             task_group(async |group| group.spawn(async { Ok(4) }).await).await
         });
         assert_eq!(value.expect("all is well again"), 4);
+    }
+}
+
+/// A second panic during the first would abort the process, wherever the waker is dropped.
+fn panic_at(bad: Call) -> impl Drop {
+    mischief(move |call| {
+        if call == bad && !std::thread::panicking() {
+            quiet_panic("in a waker");
+        }
+    })
+}
+
+/// E7: a waker that panics loses no other wake of the same turn: tasks wait for timers, for bytes
+/// and for an event, and before and after each of them waits a future with a hostile waker.
+#[test]
+fn e7_wakers_that_panic_lose_no_other_wake() {
+    const SHORT: Duration = Duration::from_millis(2);
+    let _deadline = deadline();
+    for bad in [Call::Wake, Call::Drop] {
+        let mut runtime = Runtime::new().expect("a runtime");
+        let (woken, event) = (Counter::new(), Rc::new(soloio::Event::new()));
+        let mut hostiles: Vec<Boxed<'static>> = Vec::new();
+        let mut tasks = Vec::new();
+        for kind in 0..12 {
+            let (done, happens) = (woken.clone(), Rc::clone(&event));
+            let (ours, theirs) = soloio::create_memory_byte_stream(1);
+            tasks.push(runtime.spawn(async move {
+                match kind % 3 {
+                    0 => sleep(SHORT).await.expect("inside a runtime"),
+                    1 => happens.wait().await.expect("inside a runtime"),
+                    _ => drop(ours.receive().await.expect("a byte")),
+                }
+                done.add();
+            }));
+            let happens = Rc::clone(&event);
+            let mut wait: Boxed<'static> = match kind % 2 {
+                0 => Box::pin(sleep(SHORT)),
+                _ => Box::pin(async move { happens.wait().await }),
+            };
+            runtime.block_on(async {
+                give_way().await;
+                assert!(!poll(&mut wait, &hostile()));
+            });
+            hostiles.push(wait);
+            let happens = Rc::clone(&event);
+            drop(runtime.spawn(async move {
+                happens.wait().await.expect("inside a runtime");
+                theirs.send(b"!").await.expect("sent");
+            }));
+        }
+        let guard = panic_at(bad);
+        let mut panics = 0;
+        panics += usize::from(catch_unwind(AssertUnwindSafe(|| event.set())).is_err());
+        // Every timer above is due before this one.
+        let mut last = runtime.spawn(sleep(SHORT));
+        while !last.is_finished() {
+            let turn = catch_unwind(AssertUnwindSafe(|| runtime.turn(None)));
+            panics += usize::from(turn.is_err());
+        }
+        assert!(panics >= 1, "{bad:?}");
+        drop(guard);
+        let slept = runtime.block_on(&mut last).expect("it was not cancelled");
+        slept.expect("inside a runtime");
+        runtime.turn(Some(Duration::ZERO)).expect("a turn");
+        assert_eq!(woken.get(), 12, "{bad:?}");
+        drop(hostiles);
     }
 }
 

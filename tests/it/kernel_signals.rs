@@ -87,6 +87,38 @@ pub(crate) fn set_counting(signal: i32, flags: i32) -> usize {
     counting()
 }
 
+/// The signals that each of the two handlers below has seen, and those that came in another form.
+static FORMS: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
+
+extern "C" fn plain(_signal: i32) {
+    FORMS[0].fetch_add(1, SeqCst);
+}
+
+extern "C" fn informed(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    FORMS[1].fetch_add(1, SeqCst);
+    // SAFETY: a handler with SA_SIGINFO gets valid pointers. If it is called in another form, this
+    // may end the process, which is a failure as well.
+    let right = unsafe { (*info).si_signo == signal && (*info).si_pid() == libc::getpid() };
+    FORMS[2].fetch_add(usize::from(!right || context.is_null()), SeqCst);
+}
+
+/// Sets a handler that takes one argument, or one that takes three.
+pub(crate) fn set_form(signal: i32, takes_three: bool) {
+    let (handler, flags) = match takes_three {
+        true => {
+            let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = informed;
+            (handler as usize, libc::SA_SIGINFO)
+        }
+        false => (plain as extern "C" fn(i32) as usize, 0),
+    };
+    exchange_with(signal, Some(handler), flags | libc::SA_RESTART);
+}
+
+/// The numbers of signals that the two have seen, and of those that came in a wrong form.
+pub(crate) fn forms() -> [usize; 3] {
+    [0, 1, 2].map(|form| FORMS[form].load(SeqCst))
+}
+
 /// Makes the next handler raise its signal once more; `deepest` returns the depth of nesting.
 pub(crate) fn raise_again_in_handler() {
     AGAIN.store(1, SeqCst);

@@ -86,6 +86,7 @@ mod object_stream;
 #[cfg(feature = "options")]
 mod options;
 mod own_streams;
+mod panicking_wakers;
 mod panics;
 #[cfg(feature = "full")]
 mod passed_on;

@@ -16,7 +16,8 @@ use static_assertions::assert_impl_all;
 
 use crate::cancel_everywhere::everywhere_alone;
 use crate::kernel_signals::{
-    action, count_on_top, counted, errno, forked, raise, send, set_action, set_errno,
+    action, count_on_top, counted, errno, forked, forms, raise, send, set_action, set_errno,
+    set_form,
 };
 use crate::net_support::{tcp_pair, turns};
 use crate::support::{alone, deadline, fds, poll_once, rounds, threads};
@@ -166,6 +167,37 @@ fn a_handler_that_was_there_is_called_too() {
         assert_eq!(action(libc::SIGUSR1), counting);
         raise(libc::SIGUSR1);
         assert_eq!(counted(), 2);
+    });
+}
+
+/// P12: the former handler and its form are replaced as one. It is swapped while signals come.
+#[test]
+fn a_former_handler_is_called_in_its_own_form() {
+    const NAME: &str = "signals::a_former_handler_is_called_in_its_own_form";
+    alone(NAME, || {
+        let _guard = deadline();
+        set_form(libc::SIGUSR1, false);
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !over.load(SeqCst) {
+                        raise(libc::SIGUSR1);
+                    }
+                });
+            }
+            for round in 0_usize.. {
+                set_form(libc::SIGUSR1, round % 2 == 0);
+                let signals = open(&[Signal::User1]);
+                drop(signals);
+                let now = forms();
+                assert_eq!(now[2], 0, "in round {round}");
+                if round >= rounds(5_000) && now[0].min(now[1]) > 1_000 {
+                    break;
+                }
+            }
+            over.store(true, SeqCst);
+        });
     });
 }
 

@@ -36,3 +36,51 @@ fn pending_signals_take_turns() {
     let empty = receiving.take(read.as_fd()).map_err(|error| error.kind());
     assert_eq!(empty, Err(io::ErrorKind::WouldBlock));
 }
+
+/// The former handler and its form are one: a signal that comes while they are replaced finds the
+/// old pair or the new one.
+#[test]
+fn a_former_handler_is_replaced_together_with_its_form() {
+    extern "C" fn plain(_: c_int) {}
+    extern "C" fn informed(_: c_int, _: *mut siginfo_t, _: *mut c_void) {}
+    let place_of = |address: usize, flags: c_int| {
+        // SAFETY: a sigaction is integers and pointers, valid as zeros.
+        let mut action: libc::sigaction = unsafe { zeroed() };
+        action.sa_sigaction = address;
+        action.sa_flags = flags;
+        met(&action).expect("there is room")
+    };
+    let addresses = [plain as extern "C" fn(c_int) as usize, address(informed)];
+    let places = [
+        place_of(addresses[0], 0),
+        place_of(addresses[1], libc::SA_SIGINFO),
+    ];
+    // No test installs a handler for the last signal.
+    let number = NUMBERS - 1;
+    let (over, mut seen) = (AtomicU32::new(0), [0; 2]);
+    PREVIOUS[number].store(places[0], SeqCst);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for place in places.iter().cycle() {
+                PREVIOUS[number].store(*place, SeqCst);
+                if over.load(SeqCst) != 0 {
+                    break;
+                }
+            }
+        });
+        while seen[0].min(seen[1]) < 10_000 {
+            let form = match previous(number) {
+                Call::Plain(function) if function as usize == addresses[0] => 0,
+                Call::Informed(function) if address(function) == addresses[1] => 1,
+                _ => break,
+            };
+            seen[form] += 1;
+        }
+        over.store(1, SeqCst);
+    });
+    PREVIOUS[number].store(0, SeqCst);
+    assert!(
+        seen[0].min(seen[1]) >= 10_000,
+        "one in the other's form: {seen:?}"
+    );
+}
