@@ -21,22 +21,23 @@ use crate::sys::room::Room;
 /// # Examples
 ///
 /// ```
-/// use soloio::{AnyByteStream, connect_tcp, connect_unix, Result};
+/// use soloio::{AnyByteStream, connect_tcp, connect_unix};
+///
+/// type AnyError = Box<dyn std::error::Error + Send + Sync>;
 ///
 /// /// Connects to a path or to a host and port.
-/// async fn connect(to: &str) -> Result<AnyByteStream<'static>> {
+/// async fn connect(to: &str) -> Result<AnyByteStream<'static>, AnyError> {
 ///     Ok(match to.rsplit_once(':') {
 ///         Some((host, port)) => {
-///             let port = port.parse().map_err(|_| soloio::Error::other("no port"))?;
-///             AnyByteStream::new(connect_tcp(host, port).await?)
+///             AnyByteStream::new(connect_tcp(host, port.parse()?).await?)
 ///         }
 ///         None => AnyByteStream::new(connect_unix(to).await?),
 ///     })
 /// }
 /// # let listener = soloio::block_on(soloio::create_tcp_listener().local_host("127.0.0.1"))?;
 /// # let address = listener.local_addr().to_string();
-/// # soloio::block_on(async { connect(&address).await?.send(b"x").await })?;
-/// # Ok::<_, soloio::Error>(())
+/// # soloio::block_on(async { Ok::<_, AnyError>(connect(&address).await?.send(b"x").await?) })?;
+/// # Ok::<_, AnyError>(())
 /// ```
 pub struct AnyByteStream<'a>(Box<dyn AnyKind + 'a>);
 

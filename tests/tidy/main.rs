@@ -20,7 +20,8 @@ use crate::documents::check_documents;
 use crate::people::check_persons;
 use crate::rounds::check_rounds;
 use crate::rules::{
-    builders, check_cancel_docs, check_form, check_layers, check_strangers, check_words,
+    builders, check_cancel_docs, check_counts, check_foreign_errors, check_form, check_layers,
+    check_strangers, check_words,
 };
 use crate::source::Source;
 
@@ -72,6 +73,19 @@ fn read(root: &Path, folder: &str, sources: &mut Vec<Source>) {
     }
 }
 
+/// Returns the documents for users: those of the root and of `docs`.
+fn documents(root: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for folder in ["", "docs/"] {
+        let entries = fs::read_dir(root.join(folder)).into_iter().flatten();
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let texts = names.filter(|name| name.ends_with(".md"));
+        found.extend(texts.map(|name| format!("{folder}{name}")));
+    }
+    found.sort();
+    found
+}
+
 #[test]
 fn house_rules_hold() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -94,6 +108,14 @@ fn house_rules_hold() {
         found.extend(check_cancel_docs(source, &builders));
     }
     found.extend(check_strangers(&library));
+    found.extend(check_counts(&library));
+    for source in library.iter().chain(&others) {
+        found.extend(check_foreign_errors(&source.path, &source.text));
+    }
+    for path in documents(root) {
+        let text = fs::read_to_string(root.join(&path)).expect("a readable document");
+        found.extend(check_foreign_errors(&path, &text));
+    }
     found.extend(check_persons(library.iter().chain(&others)));
     found.extend(check_documents(root, &library, &others));
     match operations(&library, &builders) {

@@ -21,6 +21,11 @@ pub(crate) const ROWS: &[&[&str]] = &[
 /// The only places where `unsafe` may stand; a prefix that ends in `/` is a folder.
 pub(crate) const UNSAFE_HERE: &[&str] =
     &["src/sys/", "src/executor/waker.rs", "src/task/children.rs"];
+/// The number of `unsafe` blocks in src, without those of tests. It may only fall.
+pub(crate) const UNSAFE_BLOCKS: usize = 78;
+/// The number of functions in src that hand out a borrow of a `RefCell`: what their callers call
+/// meanwhile may borrow twice. It may only fall.
+pub(crate) const BORROWING_GETTERS: usize = 6;
 pub(crate) const LINE_COLUMNS: usize = 100;
 pub(crate) const FUNCTION_LINES: usize = 70;
 pub(crate) const FILE_LINES: usize = 400;
@@ -197,6 +202,73 @@ pub(crate) fn check_words(source: &Source) -> Vec<Finding> {
             let remedy = "do without, or put it into src/sys behind a safe function";
             source.finding(at, "`unsafe` outside its three places", remedy)
         }));
+    }
+    found
+}
+
+/// Holds the numbers of what may only become rarer.
+pub(crate) fn check_counts(sources: &[Source]) -> Vec<Finding> {
+    let in_code = |find: fn(&str) -> Vec<usize>| -> usize {
+        let counts = sources.iter().map(|source| {
+            let found = find(&source.code).into_iter();
+            found.filter(|at| !source.is_test(*at)).count()
+        });
+        counts.sum()
+    };
+    let mut found = Vec::new();
+    for (what, count, held) in [
+        ("`unsafe` blocks", in_code(unsafe_blocks), UNSAFE_BLOCKS),
+        (
+            "functions that return a `Ref` or `RefMut`",
+            in_code(borrowing),
+            BORROWING_GETTERS,
+        ),
+    ] {
+        if count != held {
+            found.push(Finding {
+                file: "src".to_owned(),
+                line: 0,
+                rule: format!("there are {count} {what}, and not {held}"),
+                remedy: "do without the new one; if there are fewer, lower the number in rules.rs",
+            });
+        }
+    }
+    found
+}
+
+fn unsafe_blocks(code: &str) -> Vec<usize> {
+    let is_block = |at: &usize| code[at + "unsafe".len()..].trim_start().starts_with('{');
+    words(code, "unsafe").filter(is_block).collect()
+}
+
+fn borrowing(code: &str) -> Vec<usize> {
+    let returns_one = |at: &usize| {
+        let rest = &code[*at..];
+        let head = &rest[..rest.find(['{', ';']).unwrap_or(rest.len())];
+        let returned = head.rsplit_once("->").map_or("", |(_, returned)| returned);
+        ["Ref", "RefMut"]
+            .iter()
+            .any(|one| words(returned, one).next().is_some())
+    };
+    words(code, "fn").filter(returns_one).collect()
+}
+
+/// Examples pass foreign errors on with `?`: in programs, in documentation comments, in documents.
+pub(crate) fn check_foreign_errors(path: &str, text: &str) -> Vec<Finding> {
+    let is_example = path.ends_with(".md") || path.contains("examples/");
+    let mut found = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let shown = is_example || line.trim_start().starts_with("//");
+        // A document may name it as what is not to be written.
+        let written = line.contains(".map_err(") && line.contains("Error::other");
+        if shown && written && !line.contains("`.map_err(Error::other)`") {
+            found.push(Finding {
+                file: path.to_owned(),
+                line: number + 1,
+                rule: "an example turns a foreign error into `Error::other` by hand".to_owned(),
+                remedy: "use `?`, with `Box<dyn Error + Send + Sync>` or a type of its own",
+            });
+        }
     }
     found
 }

@@ -10,7 +10,8 @@ use crate::documents::{
 use crate::people::check_persons;
 use crate::rounds::check_rounds;
 use crate::rules::{
-    ROWS, builders, check_cancel_docs, check_form, check_layers, check_strangers, check_words,
+    ROWS, builders, check_cancel_docs, check_counts, check_foreign_errors, check_form,
+    check_layers, check_strangers, check_words,
 };
 use crate::source::Source;
 
@@ -282,4 +283,31 @@ fn a_finding_names_file_line_rule_and_remedy() {
         "src/net/tcp.rs:3: `unsafe` outside its three places\n    \
          do without, or put it into src/sys behind a safe function"
     );
+}
+
+#[test]
+fn what_may_only_become_rarer_is_counted() {
+    let text = "unsafe { f() }\nunsafe fn f() {}\nfn g(&self) -> RefMut<'_, X> { x }\n\
+        fn h(&self) -> X { self.x.borrow().clone() }\n#[cfg(test)]\nmod tests { unsafe { f() } }\n";
+    let found = check_counts(&[Source::new("src/sys/a.rs", text)]);
+    let rules: Vec<&str> = found.iter().map(|finding| finding.rule.as_str()).collect();
+    assert!(
+        rules[0].starts_with("there are 1 `unsafe` blocks"),
+        "{rules:?}"
+    );
+    assert!(rules[1].starts_with("there are 1 functions"), "{rules:?}");
+}
+
+#[test]
+fn examples_pass_foreign_errors_on() {
+    let bad = "x.parse().map_err(soloio::Error::other)?;";
+    let shown = format!("/// {bad}");
+    let found = |path, text: &str| check_foreign_errors(path, text).len();
+    assert_eq!(found("examples/a.rs", bad), 1);
+    assert_eq!(found("crates/c/examples/a.rs", bad), 1);
+    assert_eq!(found("docs/a.md", bad), 1);
+    assert_eq!(found("src/a.rs", &shown), 1);
+    assert_eq!(found("src/a.rs", bad), 0, "code of the library's");
+    assert_eq!(found("docs/a.md", "no `.map_err(Error::other)` is left"), 0);
+    assert_eq!(found("examples/a.rs", "x.parse()?;"), 0);
 }

@@ -15,10 +15,12 @@ use h2::{RecvStream, SendStream};
 use hyper::body::{Buf, Bytes};
 use hyper::{HeaderMap, Request, Response};
 use soloio::{
-    Error, Result, Signal, TcpStream, block_on, create_tcp_listener, fail_after,
-    open_signal_receiver, stopping, task_group,
+    Signal, TcpStream, block_on, create_tcp_listener, fail_after, open_signal_receiver, stopping,
+    task_group_with,
 };
 use soloio_tokio_io::TokioIo;
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const LARGEST: usize = 1 << 20;
@@ -27,15 +29,15 @@ const OK: &str = "0";
 const RESOURCE_EXHAUSTED: &str = "8";
 const INTERNAL: &str = "13";
 
-async fn serve(stream: TcpStream) -> Result<()> {
+async fn serve(stream: TcpStream) -> Result<(), AnyError> {
     let mut builder = server::Builder::new();
     builder.max_concurrent_streams(100);
     let handshake = async {
         let handshake = builder.handshake::<_, Bytes>(TokioIo::new(stream));
-        handshake.await.map_err(Error::other)
+        Ok::<_, AnyError>(handshake.await?)
     };
     let mut connection = fail_after(HANDSHAKE, handshake).await?;
-    task_group(async |group| {
+    task_group_with(async |group| {
         let (mut stop, mut told) = (pin!(stopping()), false);
         loop {
             let accepted = poll_fn(|cx| {
@@ -51,7 +53,7 @@ async fn serve(stream: TcpStream) -> Result<()> {
                     drop(call(request, respond).await);
                     Ok(())
                 })),
-                Some(Err(error)) => return Err(Error::other(error)),
+                Some(Err(error)) => return Err(error.into()),
                 None => return Ok(()),
             }
         }
@@ -63,7 +65,7 @@ async fn serve(stream: TcpStream) -> Result<()> {
 async fn call(
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
-) -> std::result::Result<(), h2::Error> {
+) -> Result<(), h2::Error> {
     let head = Response::builder().header("content-type", "application/grpc");
     let head = head.body(()).expect("a valid head");
     let mut answer = respond.send_response(head, false)?;
@@ -76,7 +78,7 @@ async fn call(
 async fn echo(
     mut body: RecvStream,
     answer: &mut SendStream<Bytes>,
-) -> std::result::Result<&'static str, h2::Error> {
+) -> Result<&'static str, h2::Error> {
     let mut waiting = Vec::new();
     while let Some(part) = body.data().await {
         let part = part?;
@@ -107,10 +109,7 @@ fn message(mut bytes: &[u8]) -> Option<usize> {
 }
 
 /// Sends as the client has room: a client that does not read holds up its own call only.
-async fn send(
-    answer: &mut SendStream<Bytes>,
-    mut bytes: Bytes,
-) -> std::result::Result<(), h2::Error> {
+async fn send(answer: &mut SendStream<Bytes>, mut bytes: Bytes) -> Result<(), h2::Error> {
     while !bytes.is_empty() {
         answer.reserve_capacity(bytes.len());
         let room = poll_fn(|cx| match answer.poll_capacity(cx) {
@@ -124,10 +123,10 @@ async fn send(
     Ok(())
 }
 
-fn main() -> Result<()> {
+fn main() -> Result<(), AnyError> {
     let address = std::env::args().nth(1);
     let address = address.as_deref().unwrap_or("127.0.0.1:50051");
-    let address: SocketAddr = address.parse().map_err(Error::other)?;
+    let address: SocketAddr = address.parse()?;
     let signals = open_signal_receiver(&[Signal::Interrupt, Signal::Terminate])?;
     block_on(async {
         let listener = create_tcp_listener()
@@ -136,7 +135,7 @@ fn main() -> Result<()> {
             .await?;
         println!("grpc {}", listener.local_addr());
         listener
-            .serve(async |stream| serve(stream).await)
+            .serve_with(async |stream| serve(stream).await)
             .max_connections(1_000)
             .shutdown(signals.receive())
             .drain(Duration::from_secs(10))

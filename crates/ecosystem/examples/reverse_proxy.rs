@@ -18,10 +18,13 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode, Uri, Version};
 use hyper_util::client::legacy::Client;
 use soloio::{
-    Error, Result, Signal, block_on, create_tcp_listener, fail_after, open_signal_receiver,
+    Error, Failure, Signal, block_on, create_tcp_listener, fail_after, open_signal_receiver,
     task_group,
 };
 use soloio_hyper::{Connector, Http, RequestBody, Spawner, client_builder};
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+type Result<T, E = AnyError> = std::result::Result<T, E>;
 
 const LARGEST_BODY: usize = 10 << 20;
 const ANSWER: Duration = Duration::from_secs(30);
@@ -56,7 +59,10 @@ impl Proxy {
             false => match fail_after(ANSWER, self.ask(peer, asked)).await {
                 Ok(answer) => answer.map(Either::Left),
                 Err(error) if error.is_cancelled() => return Err(error),
-                Err(error) => refusal(status(&error), &line, &error),
+                Err(error) => {
+                    let error = Error::from(error);
+                    refusal(status(&error), &line, &error)
+                }
             },
         };
         let (status, took) = (answer.status().as_u16(), started.elapsed().as_millis());
@@ -73,11 +79,11 @@ impl Proxy {
         without_hops(headers);
         // HTTP/2 has it in its URI.
         if let Some(host) = host {
-            headers.insert(header::HOST, host.parse().map_err(Error::other)?);
+            headers.insert(header::HOST, host.parse()?);
         }
-        let forwarded: HeaderValue = peer.to_string().parse().map_err(Error::other)?;
+        let forwarded: HeaderValue = peer.to_string().parse()?;
         headers.append("x-forwarded-for", forwarded);
-        let mut answer = self.client.request(asked).await.map_err(Error::other)?;
+        let mut answer = self.client.request(asked).await?;
         without_hops(answer.headers_mut());
         Ok(answer)
     }
@@ -86,7 +92,7 @@ impl Proxy {
         let path = path.cloned().unwrap_or(PathAndQuery::from_static("/"));
         let uri = Uri::builder().scheme(Scheme::HTTP);
         let uri = uri.authority(self.upstream.clone()).path_and_query(path);
-        uri.build().map_err(Error::other)
+        Ok(uri.build()?)
     }
 }
 
@@ -128,31 +134,34 @@ fn main() -> Result<()> {
         eprintln!("usage: reverse_proxy LISTEN UPSTREAM");
         std::process::exit(2);
     };
-    let address: SocketAddr = address.parse().map_err(Error::other)?;
-    let upstream: Authority = upstream.parse().map_err(Error::other)?;
+    let address: SocketAddr = address.parse()?;
+    let upstream: Authority = upstream.parse()?;
     let signals = open_signal_receiver(&[Signal::Interrupt, Signal::Terminate])?;
-    block_on(task_group(async |group| {
-        let spawner = Spawner::new();
-        let running = group.spawn(spawner.clone().run());
-        let client = client_builder(&spawner).build(Connector::new(&spawner));
-        let (http, proxy) = (Http::new(), Proxy { upstream, client });
-        let listener = create_tcp_listener()
-            .local_host(address.ip())
-            .local_port(address.port())
-            .await?;
-        println!("http {}", listener.local_addr());
-        listener
-            .serve(async |stream| {
-                let peer = stream.peer_addr().ip();
-                let answer = service_fn(|asked| proxy.answer(peer, asked));
-                http.serve_connection(stream, answer).await
-            })
-            .max_connections(1_000)
-            .shutdown(signals.receive())
-            .drain(Duration::from_secs(10))
-            .await?;
-        // The connections of the pool end here.
-        running.cancel();
-        Ok(())
-    }))
+    block_on(async {
+        Ok(task_group(async |group| {
+            let spawner = Spawner::new();
+            let running = group.spawn(spawner.clone().run());
+            let client = client_builder(&spawner).build(Connector::new(&spawner));
+            let (http, proxy) = (Http::new(), Proxy { upstream, client });
+            let listener = create_tcp_listener()
+                .local_host(address.ip())
+                .local_port(address.port())
+                .await?;
+            println!("http {}", listener.local_addr());
+            listener
+                .serve(async |stream| {
+                    let peer = stream.peer_addr().ip();
+                    let answer = service_fn(|asked| proxy.answer(peer, asked));
+                    http.serve_connection(stream, answer).await
+                })
+                .max_connections(1_000)
+                .shutdown(signals.receive())
+                .drain(Duration::from_secs(10))
+                .await?;
+            // The connections of the pool end here.
+            running.cancel();
+            Ok(())
+        })
+        .await?)
+    })
 }

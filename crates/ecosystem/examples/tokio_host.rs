@@ -8,18 +8,17 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use soloio::{Result, Runtime, create_tcp_listener, sleep};
+use soloio::{Runtime, create_tcp_listener, sleep};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
 /// Any code of soloio's: it does not depend on the loop that drives it.
-async fn server(ports: Sender<u16>, mut names: Receiver<String>) -> Result<()> {
+async fn server(ports: Sender<u16>, mut names: Receiver<String>) -> Result<(), AnyError> {
     let listener = create_tcp_listener().local_host("127.0.0.1").await?;
-    ports
-        .send(listener.local_addr().port())
-        .await
-        .map_err(soloio::Error::other)?;
+    ports.send(listener.local_addr().port()).await?;
     drop(ports);
     // Each client is greeted with the next name that tokio's side sends.
     while let Some(name) = names.recv().await {
@@ -65,7 +64,7 @@ async fn wait(guest: &Runtime) -> std::io::Result<()> {
     }
 }
 
-fn main() -> Result<()> {
+fn main() -> Result<(), AnyError> {
     let mut host = tokio::runtime::Builder::new_current_thread();
     let host = host.enable_all().build()?;
     host.block_on(async {

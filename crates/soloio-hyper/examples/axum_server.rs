@@ -53,10 +53,10 @@ async fn upstream(Path(port): Path<u16>) -> std::result::Result<String, StatusCo
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-fn main() -> Result<()> {
+fn main() -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let address = std::env::args().nth(1);
     let address = address.as_deref().unwrap_or("127.0.0.1:8080");
-    let address: SocketAddr = address.parse().map_err(soloio::Error::other)?;
+    let address: SocketAddr = address.parse()?;
     let signals = open_signal_receiver(&[Signal::Interrupt, Signal::Terminate])?;
     let router = Router::new()
         .route("/hello/{name}", get(hello))
@@ -75,6 +75,7 @@ fn main() -> Result<()> {
             .serve(async |stream| http.serve_connection(stream, &service).await)
             .shutdown(signals.receive())
             .drain(Duration::from_secs(10))
-            .await
+            .await?;
+        Ok(())
     })
 }

@@ -13,8 +13,10 @@ use axum::Router;
 use axum::routing::get;
 use hyper_util::service::TowerToHyperService;
 use soloio::tls::{TlsListener, server_config};
-use soloio::{Error, Result, Signal, block_on, create_tcp_listener, open_signal_receiver, sleep};
+use soloio::{Signal, block_on, create_tcp_listener, open_signal_receiver, sleep};
 use soloio_hyper::Http;
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// An answer that takes a while: a stop waits for it.
 async fn slow() -> &'static str {
@@ -24,17 +26,16 @@ async fn slow() -> &'static str {
     }
 }
 
-fn main() -> Result<()> {
+fn main() -> Result<(), AnyError> {
     let mut args = std::env::args().skip(1);
     let address = args.next().unwrap_or_else(|| "127.0.0.1:8443".into());
-    let address: SocketAddr = address.parse().map_err(Error::other)?;
+    let address: SocketAddr = address.parse()?;
     let config = match (args.next(), args.next()) {
         (Some(chain), Some(key)) => server_config().certificate_files(chain, key),
         _ => {
-            let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
-            let made = made.map_err(Error::other)?;
+            let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
             let key = made.signing_key.serialize_der();
-            let key = key.try_into().map_err(Error::other)?;
+            let key = key.try_into()?;
             server_config().certificate(vec![made.cert.der().clone()], key)
         }
     };

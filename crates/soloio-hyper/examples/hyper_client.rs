@@ -7,31 +7,31 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Empty};
 use hyper::Uri;
 use hyper::body::Bytes;
-use soloio::{Error, Result, block_on, fail_after, task_group};
+use soloio::{block_on, fail_after, task_group_with};
 use soloio_hyper::{Connector, Spawner, client_builder};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-fn main() -> Result<()> {
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> Result<(), AnyError> {
     let parsed = std::env::args().skip(1).map(|uri| uri.parse());
-    let uris: Vec<Uri> = parsed
-        .collect::<std::result::Result<_, _>>()
-        .map_err(Error::other)?;
-    block_on(task_group(async |group| {
+    let uris: Vec<Uri> = parsed.collect::<Result<_, _>>()?;
+    block_on(task_group_with(async |group| {
         let spawner = Spawner::new();
-        let running = group.spawn(spawner.clone().run());
+        let running = group.spawn(async { Ok(spawner.clone().run().await?) });
         let client = client_builder(&spawner).build::<_, Empty<Bytes>>(Connector::new(&spawner));
-        let fetch = async |uri: Uri| -> Result<()> {
-            let answer = client.get(uri.clone()).await.map_err(Error::other)?;
+        let fetch = async |uri: Uri| -> Result<(), AnyError> {
+            let answer = client.get(uri.clone()).await?;
             let (status, version) = (answer.status(), answer.version());
-            let body = answer.into_body().collect().await.map_err(Error::other)?;
+            let body = answer.into_body().collect().await?;
             println!(
                 "{uri}: {status} by {version:?}, {} bytes",
                 body.to_bytes().len()
             );
             Ok(())
         };
-        task_group(async |group| {
+        task_group_with(async |group| {
             for uri in uris {
                 group.spawn(fail_after(LIMIT, fetch(uri)));
             }

@@ -32,10 +32,10 @@ async fn answer(request: Request<RequestBody>) -> Result<Response<Body>> {
     Ok(response)
 }
 
-fn main() -> Result<()> {
+fn main() -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let address = std::env::args().nth(1);
     let address = address.as_deref().unwrap_or("127.0.0.1:8080");
-    let address: SocketAddr = address.parse().map_err(soloio::Error::other)?;
+    let address: SocketAddr = address.parse()?;
     let signals = open_signal_receiver(&[Signal::Interrupt, Signal::Terminate])?;
     block_on(async {
         let listener = create_tcp_listener()
@@ -49,6 +49,7 @@ fn main() -> Result<()> {
             .max_connections(10_000)
             .shutdown(signals.receive())
             .drain(Duration::from_secs(10))
-            .await
+            .await?;
+        Ok(())
     })
 }

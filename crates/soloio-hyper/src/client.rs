@@ -34,22 +34,24 @@ const IDLE_PER_HOST: usize = 32;
 /// ```no_run
 /// use http_body_util::{BodyExt, Empty};
 /// use hyper::body::Bytes;
-/// use soloio::{Error, task_group};
+/// use soloio::task_group_with;
 /// use soloio_hyper::{Connector, Spawner, client_builder};
 ///
-/// soloio::block_on(task_group(async |group| {
+/// type AnyError = Box<dyn std::error::Error + Send + Sync>;
+///
+/// soloio::block_on(task_group_with(async |group| {
 ///     let spawner = Spawner::new();
-///     let running = group.spawn(spawner.clone().run());
+///     let running = group.spawn(async { Ok(spawner.clone().run().await?) });
 ///     let connector = Connector::new(&spawner);
 ///     let client = client_builder(&spawner).build::<_, Empty<Bytes>>(connector);
-///     let uri = "http://localhost:8080/".parse().map_err(Error::other)?;
-///     let answer = client.get(uri).await.map_err(Error::other)?;
-///     let body = answer.into_body().collect().await.map_err(Error::other)?;
+///     let uri = "http://localhost:8080/".parse()?;
+///     let answer = client.get(uri).await?;
+///     let body = answer.into_body().collect().await?;
 ///     println!("{} bytes", body.to_bytes().len());
 ///     running.cancel();
 ///     Ok(())
 /// }))?;
-/// # Ok::<_, Error>(())
+/// # Ok::<_, AnyError>(())
 /// ```
 #[must_use]
 pub fn client_builder(spawner: &Spawner) -> Builder {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::future::select;
 use futures_util::{SinkExt, StreamExt};
 use soloio::{
-    Error, Result, Signal, TcpStream, block_on, create_tcp_listener, fail_after, move_on_after,
+    Signal, TcpStream, block_on, create_tcp_listener, fail_after, move_on_after,
     open_signal_receiver, stopping,
 };
 use soloio_tokio_io::TokioIo;
@@ -22,17 +22,18 @@ use tokio_tungstenite::{WebSocketStream, accept_async_with_config};
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(60);
 
-async fn echo(stream: TcpStream) -> Result<()> {
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+async fn echo(stream: TcpStream) -> Result<(), AnyError> {
     let limits = WebSocketConfig::default().max_message_size(Some(1 << 20));
     let accept = async {
-        let accepted = accept_async_with_config(TokioIo::new(stream), Some(limits)).await;
-        accepted.map_err(Error::other)
+        Ok::<_, AnyError>(accept_async_with_config(TokioIo::new(stream), Some(limits)).await?)
     };
     let mut socket = fail_after(HANDSHAKE, accept).await?;
     while let Some(message) = next(&mut socket).await? {
         // Pings are answered by the next read, and closes too.
         if message.is_text() || message.is_binary() {
-            socket.send(message).await.map_err(Error::other)?;
+            socket.send(message).await?;
         }
     }
     // Its end may be there already.
@@ -41,17 +42,19 @@ async fn echo(stream: TcpStream) -> Result<()> {
 }
 
 /// The next message; `None` if the client is gone or silent, or the server stops.
-async fn next(socket: &mut WebSocketStream<TokioIo<TcpStream>>) -> Result<Option<Message>> {
-    let received = pin!(async { socket.next().await.transpose().map_err(Error::other) });
-    let stopped = pin!(async { stopping().await.map(|()| None) });
+async fn next(
+    socket: &mut WebSocketStream<TokioIo<TcpStream>>,
+) -> Result<Option<Message>, AnyError> {
+    let received = pin!(async { Ok(socket.next().await.transpose()?) });
+    let stopped = pin!(async { Ok(stopping().await.map(|()| None)?) });
     let first = async { select(received, stopped).await.factor_first().0 };
     Ok(move_on_after(IDLE, first).await?.flatten())
 }
 
-fn main() -> Result<()> {
+fn main() -> Result<(), AnyError> {
     let address = std::env::args().nth(1);
     let address = address.as_deref().unwrap_or("127.0.0.1:8080");
-    let address: SocketAddr = address.parse().map_err(Error::other)?;
+    let address: SocketAddr = address.parse()?;
     let signals = open_signal_receiver(&[Signal::Interrupt, Signal::Terminate])?;
     block_on(async {
         let listener = create_tcp_listener()
@@ -60,7 +63,7 @@ fn main() -> Result<()> {
             .await?;
         println!("ws {}", listener.local_addr());
         listener
-            .serve(async |stream| echo(stream).await)
+            .serve_with(async |stream| echo(stream).await)
             .max_connections(10_000)
             .shutdown(signals.receive())
             .drain(Duration::from_secs(10))
