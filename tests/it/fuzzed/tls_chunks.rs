@@ -147,8 +147,8 @@ async fn all(
     (client, at_client): (MemoryStream, Rc<MemoryStream>),
     (server, at_server): (MemoryStream, Rc<MemoryStream>),
 ) -> Result<[Result<()>; 2]> {
-    // A little more than two records, if that does not take long.
-    let length = (part.capacity * 100).min(40_000);
+    // Two records, if that does not take long.
+    let length = (part.capacity * 100).min(17_000);
     let (hello, answer) = (message(1, length), message(2, length));
     task_group(async |group| {
         group.spawn(pass(&at_client, &at_server, &part.to_server));
