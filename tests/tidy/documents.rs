@@ -224,7 +224,9 @@ pub(crate) fn check_links(
     text: &str,
     exists: impl Fn(&Path) -> bool,
 ) -> Vec<Finding> {
-    let folder = Path::new(document).parent().unwrap_or(Path::new(""));
+    let folder = Path::new(document)
+        .parent()
+        .unwrap_or_else(|| Path::new(""));
     let mut found = Vec::new();
     for (number, line) in text.lines().enumerate() {
         for after in line.split("](").skip(1) {
