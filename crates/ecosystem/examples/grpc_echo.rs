@@ -139,6 +139,7 @@ fn main() -> Result<(), AnyError> {
             .max_connections(1_000)
             .shutdown(signals.receive())
             .drain(Duration::from_secs(10))
-            .await
+            .await?;
+        Ok(())
     })
 }

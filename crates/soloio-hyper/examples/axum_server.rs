@@ -19,8 +19,7 @@ use axum::routing::{get, post};
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
 use soloio::{
-    Result, Signal, block_on, connect_tcp, create_tcp_listener, fail_after, open_signal_receiver,
-    sleep,
+    Signal, block_on, connect_tcp, create_tcp_listener, fail_after, open_signal_receiver, sleep,
 };
 use soloio_hyper::Http;
 

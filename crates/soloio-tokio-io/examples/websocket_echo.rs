@@ -45,7 +45,7 @@ async fn echo(stream: TcpStream) -> Result<(), AnyError> {
 async fn next(
     socket: &mut WebSocketStream<TokioIo<TcpStream>>,
 ) -> Result<Option<Message>, AnyError> {
-    let received = pin!(async { Ok(socket.next().await.transpose()?) });
+    let received = pin!(async { Ok::<_, AnyError>(socket.next().await.transpose()?) });
     let stopped = pin!(async { Ok(stopping().await.map(|()| None)?) });
     let first = async { select(received, stopped).await.factor_first().0 };
     Ok(move_on_after(IDLE, first).await?.flatten())
@@ -67,6 +67,7 @@ fn main() -> Result<(), AnyError> {
             .max_connections(10_000)
             .shutdown(signals.receive())
             .drain(Duration::from_secs(10))
-            .await
+            .await?;
+        Ok(())
     })
 }
