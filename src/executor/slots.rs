@@ -409,9 +409,9 @@ impl Slots {
         }
     }
 
-    /// Begins a poll of the group's list that is like the last one: by the running task `parent`, in
-    /// the scope `around`. Returns false, without effect, if it is not, or if all tasks have to be
-    /// listed.
+    /// Begins a poll of the group's list that is like the last one: by the running task `parent`,
+    /// in the scope `around`. Returns false, without effect, if it is not, or if all tasks have to
+    /// be listed.
     #[inline]
     pub(crate) fn begin_again(&mut self, key: SetKey, parent: TaskId, around: u64) -> bool {
         let Some(set) = self.set(key) else {

@@ -19,7 +19,7 @@
 //! | `operation.rs` | one operation on such a socket: the gate, the claim, the call, the wait |
 //! | `place.rs`, `wait.rs` | the state of an operation between two polls; its wait |
 //! | `sleep.rs`, `silence.rs` | one timer as a future; limits of a wait for a peer |
-//! | `scopes.rs` | the state of all scopes, and the effect of a cancel on it (pure) |
+//! | `scopes.rs`, `scopes/` | the state of all scopes, and the effect of a cancel on it (pure) |
 //! | `scope.rs` | scopes at run time: cancelling, notifying, ending |
 //! | `control.rs` | the owner's view of a scope, and its control |
 //! | `scoped.rs` | one body in a scope: a time limit, a shield, a run of an owned scope |
