@@ -172,7 +172,7 @@ impl Scopes {
     }
 
     /// Puts a node into its parent's list, and so on upwards, so that a cancel finds it.
-    fn link(&mut self, key: ScopeKey) {
+    pub(super) fn link(&mut self, key: ScopeKey) {
         let mut key = key;
         while let Some(node) = self.get(key) {
             let parent = node.parent;
