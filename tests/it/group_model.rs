@@ -1,8 +1,7 @@
 //! Random programs of tasks against a naive twin: a queue of names and nothing else.
 //!
 //! A program gives each task a list of steps. The twin runs them with a `VecDeque` and computes the
-//! order of polls and the end of each task; the group must do exactly the same, in whatever places
-//! and under whatever runtimes it is polled.
+//! order of polls and the end of each task; the group must do exactly the same.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -15,12 +14,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use proptest::prelude::*;
-use soloio::{
-    CancelScope, Error, Result, Runtime, TaskGroup, TaskHandle, block_on, fail_after, shield,
-    task_group,
-};
+use soloio::{CancelScope, Error, Result, TaskGroup, TaskHandle, block_on, fail_after, task_group};
 
-use crate::support::{Counter, OnDrop, asked_rounds, deadline, give_way, poll_once};
+use crate::support::{Counter, OnDrop, deadline, give_way, poll_once};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -35,9 +31,6 @@ enum Action {
     Cancel(usize),
     /// Waits for a task that was started later than itself, unless another task does.
     Join(usize),
-    /// The two waits in a shield, which a cancel does not reach.
-    ShieldedGiveWay,
-    ShieldedJoin(usize),
 }
 
 /// An event that can be seen from outside.
@@ -59,8 +52,6 @@ fn programs() -> impl Strategy<Value = Program> {
         3 => Just(Action::Spawn),
         1 => (0..12_usize).prop_map(Action::Cancel),
         2 => (0..12_usize).prop_map(Action::Join),
-        1 => Just(Action::ShieldedGiveWay),
-        1 => (0..12_usize).prop_map(Action::ShieldedJoin),
     ];
     prop::collection::vec(prop::collection::vec(action, 0..7), 12)
 }
@@ -81,8 +72,6 @@ struct Twin {
     waiting: bool,
     /// The cancel was delivered in this poll.
     told: bool,
-    /// It waits in a shield.
-    shielded: bool,
 }
 
 #[derive(Default)]
@@ -125,7 +114,7 @@ impl Oracle {
             self.events.push(Event::Polled(name));
             if self.poll(name, program) {
                 self.end(name, Event::Ended(name));
-            } else if !cancelled || self.tasks[name].shielded {
+            } else if !cancelled {
                 continue;
             } else if self.tasks[name].told {
                 // Its next wait is no operation of soloio, so the cancelled task is polled once
@@ -144,12 +133,8 @@ impl Oracle {
     /// Returns true when the task has come to its end.
     fn poll(&mut self, name: usize, program: &Program) -> bool {
         while let Some(&action) = program[name].get(self.tasks[name].at) {
-            let shielded = matches!(action, Action::ShieldedGiveWay | Action::ShieldedJoin(_));
-            self.tasks[name].shielded = shielded;
             match action {
-                Action::GiveWay | Action::ShieldedGiveWay
-                    if !std::mem::replace(&mut self.tasks[name].waiting, true) =>
-                {
+                Action::GiveWay if !std::mem::replace(&mut self.tasks[name].waiting, true) => {
                     self.wake(name);
                     return false;
                 }
@@ -158,8 +143,8 @@ impl Oracle {
                     self.tasks[other].cancelled = true;
                     self.wake(other);
                 }
-                Action::Join(other) | Action::ShieldedJoin(other) if self.may_join(name, other) => {
-                    let cancelled = self.tasks[name].cancelled && !shielded;
+                Action::Join(other) if self.may_join(name, other) => {
+                    let cancelled = self.tasks[name].cancelled;
                     let begun = self.tasks[name].waiting;
                     let task = &mut self.tasks[other];
                     task.awaited = true;
@@ -179,7 +164,6 @@ impl Oracle {
                 _ => {}
             }
             self.tasks[name].waiting = false;
-            self.tasks[name].shielded = false;
             self.tasks[name].at += 1;
         }
         true
@@ -248,9 +232,6 @@ async fn task<'s>(
     for action in world.program[name].clone() {
         match action {
             Action::GiveWay => give_way().await,
-            Action::ShieldedGiveWay => {
-                shield(HOUR, give_way().map(Ok::<_, Error>)).await?;
-            }
             Action::Spawn => spawn(&world, group),
             Action::Cancel(other) => {
                 let handle = world.handles.borrow().get(other).cloned();
@@ -258,32 +239,31 @@ async fn task<'s>(
                     handle.borrow().cancel();
                 }
             }
-            Action::Join(other) => join(name, &world, other, false).await,
-            Action::ShieldedJoin(other) => join(name, &world, other, true).await,
+            Action::Join(other) => {
+                let handle = world.handles.borrow().get(other).cloned();
+                let Some(handle) = handle.filter(|_| name < other) else {
+                    continue;
+                };
+                if std::mem::replace(&mut world.awaited.borrow_mut()[other], true) {
+                    continue;
+                }
+                let joined = poll_fn(|cx| match handle.try_borrow_mut() {
+                    Ok(mut handle) => Pin::new(&mut *handle).poll(cx),
+                    Err(_) => Poll::Pending,
+                })
+                .await;
+                assert!(
+                    matches!(joined, Err(Error::Cancelled))
+                        || joined.as_ref().is_ok_and(|n| *n == other)
+                );
+                world
+                    .events
+                    .borrow_mut()
+                    .push(Event::Joined(name, other, joined.is_ok()));
+            }
         }
     }
     Ok(name)
-}
-
-async fn join(name: usize, world: &World<'_>, other: usize, shielded: bool) {
-    let handle = world.handles.borrow().get(other).cloned();
-    let Some(handle) = handle.filter(|_| name < other) else {
-        return;
-    };
-    if std::mem::replace(&mut world.awaited.borrow_mut()[other], true) {
-        return;
-    }
-    let join = poll_fn(|cx| match handle.try_borrow_mut() {
-        Ok(mut handle) => Pin::new(&mut *handle).poll(cx),
-        Err(_) => Poll::Pending,
-    });
-    let joined = match shielded {
-        true => shield(HOUR, join).await,
-        false => join.await,
-    };
-    assert!(matches!(joined, Err(Error::Cancelled)) || joined.as_ref().is_ok_and(|n| *n == other));
-    let event = Event::Joined(name, other, joined.is_ok());
-    world.events.borrow_mut().push(event);
 }
 
 /// Polls a group in changing places, each time before the poll in its own place.
@@ -316,19 +296,7 @@ async fn moving(mut group: Pin<Box<impl Future<Output = Result<()>>>>) -> Result
     .await
 }
 
-/// Polls a group once under each of several runtimes, and then to its end in changing places.
-fn run_in_turns(mut group: Pin<Box<impl Future<Output = Result<()>>>>, turns: usize) -> Result<()> {
-    let mut runtimes = [0, 1].map(|_| Runtime::new().expect("a runtime"));
-    for turn in 0..turns {
-        if let Poll::Ready(ended) = runtimes[turn % 2].block_on(poll_once(group.as_mut())) {
-            return ended;
-        }
-    }
-    block_on(moving(group))
-}
-
-/// `turns` is the number of polls under other runtimes.
-fn run(program: &Program, turns: usize) -> Vec<Event> {
+fn run(program: &Program) -> Vec<Event> {
     let live = Counter::new();
     let events = RefCell::new(Vec::new());
     let group = task_group(async |group| {
@@ -350,16 +318,12 @@ fn run(program: &Program, turns: usize) -> Vec<Event> {
         events.replace(world.events.take());
         Ok(())
     });
-    run_in_turns(Box::pin(group), turns).expect("no child fails");
+    block_on(moving(Box::pin(group))).expect("no child fails");
     assert_eq!(live.get(), 0, "all children are accounted for");
     events.into_inner()
 }
 
-/// The number of random programs; `SOLOIO_TEST_ROUNDS` sets another.
-fn cases() -> u32 {
-    asked_rounds().map_or(CASES, |all| (all / 10) as u32)
-}
-
+/// The number of random programs.
 const CASES: u32 = if cfg!(debug_assertions) {
     2_000
 } else {
@@ -367,12 +331,12 @@ const CASES: u32 = if cfg!(debug_assertions) {
 };
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(cases()))]
+    #![proptest_config(ProptestConfig::with_cases(CASES))]
 
     #[test]
-    fn a_group_does_what_a_queue_of_names_does(program in programs(), turns in 0..5_usize) {
+    fn a_group_does_what_a_queue_of_names_does(program in programs()) {
         let _deadline = deadline();
         let expected = Oracle::default().run(&program);
-        prop_assert_eq!(run(&program, turns), expected);
+        prop_assert_eq!(run(&program), expected);
     }
 }
