@@ -10,6 +10,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use super::check;
 use super::control::{Kind, messages, put, space};
+use super::room::message;
 use super::socket::NO_SIGNAL;
 
 /// The largest number of descriptors in one message (`SCM_MAX_FD` of Linux; other systems allow at
@@ -41,21 +42,6 @@ pub(crate) fn send(fd: BorrowedFd<'_>, data: &[u8], fds: &[BorrowedFd<'_>]) -> i
     let message = message(&mut part, &mut control);
     // SAFETY: the message points at valid data, which is only read, and valid control data.
     check(unsafe { libc::sendmsg(fd.as_raw_fd(), &raw const message, NO_SIGNAL) })
-}
-
-#[allow(
-    clippy::cast_possible_truncation,
-    clippy::unnecessary_cast,
-    reason = "the types of lengths differ between systems; 4 KiB at most"
-)]
-pub(super) fn message(part: &mut libc::iovec, control: &mut [u8]) -> libc::msghdr {
-    // SAFETY: a msghdr is integers and pointers, valid as zeros.
-    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    message.msg_iov = part;
-    message.msg_iovlen = 1;
-    message.msg_control = control.as_mut_ptr().cast();
-    message.msg_controllen = control.len() as _;
-    message
 }
 
 /// The result of one receive.

@@ -210,7 +210,7 @@ fn recv(fd: RawFd, memory: &mut [MaybeUninit<u8>], is_unix: bool) -> io::Result<
     let got = super::check(unsafe {
         if is_unix {
             let mut part = libc::iovec { iov_base, iov_len };
-            let mut message = super::ancillary::message(&mut part, &mut []);
+            let mut message = message(&mut part, &mut []);
             let got = libc::recvmsg(fd, &raw mut message, 0);
             flags = message.msg_flags;
             got
@@ -219,6 +219,22 @@ fn recv(fd: RawFd, memory: &mut [MaybeUninit<u8>], is_unix: bool) -> io::Result<
         }
     })?;
     Ok((got, flags & libc::MSG_CTRUNC != 0))
+}
+
+/// A message of one part, with control data or room for it.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::unnecessary_cast,
+    reason = "the types of lengths differ between systems; 4 KiB at most"
+)]
+pub(super) fn message(part: &mut libc::iovec, control: &mut [u8]) -> libc::msghdr {
+    // SAFETY: a msghdr is integers and pointers, valid as zeros.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = control.len() as _;
+    message
 }
 
 /// Shows no content.

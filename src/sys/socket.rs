@@ -11,6 +11,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::addr::{Inet, UnixName, unmapped};
+#[cfg(any(test, feature = "signal"))]
 use super::room::{Room, no_scratch};
 use super::{check, errno};
 
@@ -64,6 +65,7 @@ fn make(domain: Domain, kind: Kind) -> io::Result<OwnedFd> {
 }
 
 /// Receives up to `buf.len()` bytes; 0 is the end of the stream.
+#[cfg(any(test, feature = "signal"))]
 pub(crate) fn recv(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
     Ok(Room::new(buf).receive(fd, false, no_scratch)?.0)
 }
