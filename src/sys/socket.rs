@@ -11,7 +11,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::addr::{Inet, UnixName, unmapped};
-#[cfg(any(test, feature = "signal"))]
+#[cfg(any(feature = "signal", all(test, feature = "relay")))]
 use super::room::{Room, no_scratch};
 use super::{check, errno};
 
@@ -65,7 +65,7 @@ fn make(domain: Domain, kind: Kind) -> io::Result<OwnedFd> {
 }
 
 /// Receives up to `buf.len()` bytes; 0 is the end of the stream.
-#[cfg(any(test, feature = "signal"))]
+#[cfg(any(feature = "signal", all(test, feature = "relay")))]
 pub(crate) fn recv(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
     Ok(Room::new(buf).receive(fd, false, no_scratch)?.0)
 }

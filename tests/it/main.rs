@@ -70,6 +70,7 @@ mod kernel;
 #[cfg(feature = "signal")]
 mod kernel_signals;
 mod limits;
+#[cfg(feature = "threads")]
 mod lookups;
 #[cfg(feature = "threads")]
 mod loop_handle;
@@ -78,6 +79,7 @@ mod moves;
 #[cfg(feature = "threads")]
 mod name_server;
 mod names;
+#[cfg(feature = "threads")]
 mod namespace;
 #[cfg(feature = "threads")]
 mod nested_jobs;

@@ -28,20 +28,20 @@ async fn hello(State(greeted): State<Arc<AtomicU64>>, Path(name): Path<String>) 
     format!("Hello, {name}! You are number {number}.\n")
 }
 
-async fn sum(Json(given): Json<Value>) -> std::result::Result<Json<Value>, StatusCode> {
+async fn sum(Json(given): Json<Value>) -> Result<Json<Value>, StatusCode> {
     let numbers = given["numbers"].as_array().ok_or(StatusCode::BAD_REQUEST)?;
     let sum: i64 = numbers.iter().filter_map(Value::as_i64).sum();
     Ok(Json(json!({ "sum": sum })))
 }
 
-async fn slow() -> std::result::Result<&'static str, StatusCode> {
+async fn slow() -> Result<&'static str, StatusCode> {
     let slept = sleep(Duration::from_millis(50)).await;
     slept.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     Ok("slept\n")
 }
 
 /// Asks another server, within a second.
-async fn upstream(Path(port): Path<u16>) -> std::result::Result<String, StatusCode> {
+async fn upstream(Path(port): Path<u16>) -> Result<String, StatusCode> {
     let ask = async {
         let upstream = connect_tcp("127.0.0.1", port).await?;
         upstream.send(b"Who are you?\n").await?;
@@ -52,7 +52,7 @@ async fn upstream(Path(port): Path<u16>) -> std::result::Result<String, StatusCo
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-fn main() -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
+fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let address = std::env::args().nth(1);
     let address = address.as_deref().unwrap_or("127.0.0.1:8080");
     let address: SocketAddr = address.parse()?;

@@ -19,7 +19,8 @@ fn main() -> Result<(), AnyError> {
     let uris: Vec<Uri> = parsed.collect::<Result<_, _>>()?;
     block_on(task_group_with(async |group| {
         let spawner = Spawner::new();
-        let running = group.spawn(async { Ok(spawner.clone().run().await?) });
+        let run = spawner.clone().run();
+        let running = group.spawn(async move { Ok(run.await?) });
         let client = client_builder(&spawner).build::<_, Empty<Bytes>>(Connector::new(&spawner));
         let fetch = async |uri: Uri| -> Result<(), AnyError> {
             let answer = client.get(uri.clone()).await?;

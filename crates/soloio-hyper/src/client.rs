@@ -41,7 +41,8 @@ const IDLE_PER_HOST: usize = 32;
 ///
 /// soloio::block_on(task_group_with(async |group| {
 ///     let spawner = Spawner::new();
-///     let running = group.spawn(async { Ok(spawner.clone().run().await?) });
+///     let run = spawner.clone().run();
+///     let running = group.spawn(async move { Ok(run.await?) });
 ///     let connector = Connector::new(&spawner);
 ///     let client = client_builder(&spawner).build::<_, Empty<Bytes>>(connector);
 ///     let uri = "http://localhost:8080/".parse()?;
