@@ -180,14 +180,14 @@ def clean_build(side, options, mode):
 # --- the tables ------------------------------------------------------------------------------
 
 # How many code lines there may be in all, and in the core.
-LINES, CORE_LINES = 24_200, 14_250
+LINES, CORE_LINES = 24_650, 14_450
 
 # Program, what it is called, profile, options, and how large it may be, tokio being 1.
 SIZES = [
     ("empty", "`block_on(async {})`, thin LTO", THIN, CORE, 0.955),
     ("echo", "echo, cargo's release profile", PLAIN, CORE, 1.11),
     ("echo", 'echo, fat LTO, `panic = "abort"`, `opt-level = "s"`', SMALL, CORE, 1.145),
-    ("server", "the server above, with limits, thin LTO", THIN, CORE, 1.20),
+    ("server", "the server above, with limits, thin LTO", THIN, CORE, 1.23),
     ("tls_client", "TLS client with rustls' configuration, thin LTO", THIN, TLS, 1.125),
 ]
 # One program and a larger one: what each of two further ones of the same kind adds, and how many

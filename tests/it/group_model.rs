@@ -14,9 +14,11 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use proptest::prelude::*;
-use soloio::{CancelScope, Error, Result, TaskGroup, TaskHandle, block_on, fail_after, task_group};
+use soloio::{
+    CancelScope, Error, Result, Runtime, TaskGroup, TaskHandle, block_on, fail_after, task_group,
+};
 
-use crate::support::{Counter, OnDrop, deadline, give_way, poll_once};
+use crate::support::{Counter, OnDrop, asked_rounds, deadline, give_way, poll_once};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -296,7 +298,19 @@ async fn moving(mut group: Pin<Box<impl Future<Output = Result<()>>>>) -> Result
     .await
 }
 
-fn run(program: &Program) -> Vec<Event> {
+/// Polls a group once under each of several runtimes, and then to its end in changing places.
+fn run_in_turns(mut group: Pin<Box<impl Future<Output = Result<()>>>>, turns: usize) -> Result<()> {
+    let mut runtimes = [0, 1].map(|_| Runtime::new().expect("a runtime"));
+    for turn in 0..turns {
+        if let Poll::Ready(ended) = runtimes[turn % 2].block_on(poll_once(group.as_mut())) {
+            return ended;
+        }
+    }
+    block_on(moving(group))
+}
+
+/// `turns` is the number of polls under other runtimes.
+fn run(program: &Program, turns: usize) -> Vec<Event> {
     let live = Counter::new();
     let events = RefCell::new(Vec::new());
     let group = task_group(async |group| {
@@ -318,12 +332,16 @@ fn run(program: &Program) -> Vec<Event> {
         events.replace(world.events.take());
         Ok(())
     });
-    block_on(moving(Box::pin(group))).expect("no child fails");
+    run_in_turns(Box::pin(group), turns).expect("no child fails");
     assert_eq!(live.get(), 0, "all children are accounted for");
     events.into_inner()
 }
 
-/// The number of random programs.
+/// The number of random programs; `SOLOIO_TEST_ROUNDS` sets another.
+fn cases() -> u32 {
+    asked_rounds().map_or(CASES, |all| (all / 10) as u32)
+}
+
 const CASES: u32 = if cfg!(debug_assertions) {
     2_000
 } else {
@@ -331,12 +349,12 @@ const CASES: u32 = if cfg!(debug_assertions) {
 };
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(CASES))]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     #[test]
-    fn a_group_does_what_a_queue_of_names_does(program in programs()) {
+    fn a_group_does_what_a_queue_of_names_does(program in programs(), turns in 0..5_usize) {
         let _deadline = deadline();
         let expected = Oracle::default().run(&program);
-        prop_assert_eq!(run(&program), expected);
+        prop_assert_eq!(run(&program, turns), expected);
     }
 }
