@@ -9,7 +9,7 @@ use crate::net_support::{turns, udp};
 /// Covers: UdpSocket::receive, UdpSocket::receive_into, UdpSocket::next, UdpSocket::send_to.
 #[test]
 fn datagrams() {
-    everywhere("datagrams::datagrams", async |cut| {
+    everywhere("cancel_everywhere::datagrams::datagrams", async |cut| {
         let mut done = true;
         for how in [Receive::All, Receive::Into, Receive::Next] {
             let (receiver, sender) = (udp().await, udp().await);
@@ -57,7 +57,7 @@ fn datagrams() {
 /// ConnectedUdpSocket::next, ConnectedUdpSocket::send.
 #[test]
 fn connected_datagrams() {
-    everywhere("datagrams::connected_datagrams", async |cut| {
+    everywhere("cancel_everywhere::datagrams::connected_datagrams", async |cut| {
         let mut done = true;
         for how in [Receive::All, Receive::Into, Receive::Next] {
             let server = udp().await;
