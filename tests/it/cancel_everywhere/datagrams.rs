@@ -56,8 +56,8 @@ fn datagrams() {
 /// Covers: ConnectedUdpSocket::receive, ConnectedUdpSocket::receive_into,
 /// ConnectedUdpSocket::next, ConnectedUdpSocket::send.
 #[test]
-fn connected_datagrams() {
-    everywhere("cancel_everywhere::datagrams::connected_datagrams", async |cut| {
+fn connected() {
+    everywhere("cancel_everywhere::datagrams::connected", async |cut| {
         let mut done = true;
         for how in [Receive::All, Receive::Into, Receive::Next] {
             let server = udp().await;
