@@ -50,7 +50,7 @@ const IDLE_PER_HOST: usize = 32;
 ///     let body = answer.into_body().collect().await?;
 ///     println!("{} bytes", body.to_bytes().len());
 ///     running.cancel();
-///     Ok(())
+///     Ok::<_, AnyError>(())
 /// }))?;
 /// # Ok::<_, AnyError>(())
 /// ```
