@@ -129,7 +129,10 @@ fn acquiring_again_waits_for_oneself() {
 
 /// A hang without a message is hard to find: a debug build prints the likely cause.
 #[test]
-#[cfg_attr(not(debug_assertions), ignore = "only a debug build prints it")]
+#[cfg_attr(
+    not(all(debug_assertions, feature = "dump")),
+    ignore = "only a debug build with `dump` prints it"
+)]
 fn a_task_that_waits_long_for_its_own_lock_says_so() {
     const MARK: &str = "SOLOIO_TEST_WAITS_FOR";
     const NAME: &str = "sync::a_task_that_waits_long_for_its_own_lock_says_so";
