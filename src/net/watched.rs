@@ -11,8 +11,6 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-#[cfg(any(target_os = "linux", target_os = "android"))]
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
@@ -66,7 +64,7 @@ pub struct Watched<T: AsFd> {
     told: [AtomicBool; 2],
     /// For priority events; made at the first wait for one.
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    prior: OnceLock<Socket>,
+    prior: std::sync::OnceLock<Socket>,
 }
 
 /// Duplicates a descriptor and makes a place for it in a loop.
@@ -98,7 +96,7 @@ impl<T: AsFd> Watched<T> {
             socket,
             told: Default::default(),
             #[cfg(any(target_os = "linux", target_os = "android"))]
-            prior: OnceLock::new(),
+            prior: std::sync::OnceLock::new(),
         })
     }
 
