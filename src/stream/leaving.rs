@@ -5,7 +5,7 @@
 //! stream is closed.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -93,35 +93,42 @@ impl Drop for Within {
     }
 }
 
-/// Runs a connection's handler, and closes the streams that it drops; reports each error to the
-/// server.
-pub(super) async fn closing_after(
-    mut handler: Pin<&mut (dyn Future<Output = Result<()>> + '_)>,
-    serving: &Serving<'_>,
-    peer: &Peer,
-) {
-    let failed = |error| serving.failed(&error, peer);
-    let (mut done, mut closing) = (false, Vec::new());
-    poll_fn(|cx| {
-        if !done {
+/// What is left of a connection beside its handler: the streams that the handler has dropped.
+#[derive(Default)]
+pub(super) struct Leaving {
+    is_handled: bool,
+    closing: Vec<Closing>,
+}
+
+impl Leaving {
+    /// Polls a connection's handler, then the closes of the streams that it has dropped; reports
+    /// each error to the server. It is ready when all of them have ended.
+    pub(super) fn poll(
+        &mut self,
+        handler: Pin<&mut (dyn Future<Output = Result<()>> + '_)>,
+        cx: &mut Context<'_>,
+        serving: &Serving<'_>,
+        peer: &Peer,
+    ) -> Poll<()> {
+        let failed = |error| serving.failed(&error, peer);
+        if !self.is_handled {
             let within = Within::enter();
-            let polled = with_event(&serving.stop, || handler.as_mut().poll(cx));
-            within.end(&mut closing);
+            let polled = with_event(&serving.stop, || handler.poll(cx));
+            within.end(&mut self.closing);
             drop(within);
-            done = polled.is_ready();
+            self.is_handled = polled.is_ready();
             if let Poll::Ready(Err(error)) = polled {
                 failed(error);
             }
         }
-        if !closing.is_empty() {
-            poll_each(&mut closing, cx, failed);
+        if !self.closing.is_empty() {
+            poll_each(&mut self.closing, cx, failed);
         }
-        match done && closing.is_empty() {
+        match self.is_handled && self.closing.is_empty() {
             true => Poll::Ready(()),
             false => Poll::Pending,
         }
-    })
-    .await;
+    }
 }
 
 #[cold]

@@ -255,7 +255,7 @@ impl<'a, L, H, E> Serve<'a, L, H, E> {
         O: Outcome<E, Value = ()> + 's,
         E: Failure + Into<Boxed> + 's,
     {
-        let (served, ending) = self.begin::<true>();
+        let (served, ending) = self.begin(true);
         let served: Rc<dyn Serves<'s, G> + 's> = served;
         let accept = Rc::clone(&served).accept(group);
         conduct(accept, served.serving(), ending).await?;
@@ -263,11 +263,13 @@ impl<'a, L, H, E> Serve<'a, L, H, E> {
         serving.until(&|| serving.is_idle()).await
     }
 
-    fn begin<const APART: bool>(self) -> (Rc<Served<'a, L, H, E, APART>>, Ending<'a>) {
+    fn begin(self, is_apart: bool) -> (Rc<Served<'a, L, H, E>>, Ending<'a>) {
+        let mut serving = Serving::new(self.max_connections, self.on_error, self.counters);
+        serving.is_apart = is_apart;
         let served = Served {
             listener: self.listener,
             handler: self.handler,
-            serving: Serving::new(self.max_connections, self.on_error, self.counters),
+            serving,
             error: PhantomData,
         };
         (Rc::new(served), self.ending)
@@ -295,7 +297,7 @@ where
     type IntoFuture = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let (served, ending) = self.begin::<false>();
+        let (served, ending) = self.begin(false);
         Box::pin(run(served, ending))
     }
 }

@@ -5,23 +5,22 @@ use std::error::Error as StdError;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::panic::Location;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 
 use super::accepting::{Accept, Accepting};
-use super::leaving::closing_after;
+use super::leaving::Leaving;
 use super::listener::Listener;
 use super::report::Peer;
 use super::serving::Serving;
 use crate::error::{Error, Failure, Result};
 use crate::executor::{Failed, Payload};
 use crate::records::record;
-use crate::sys::beside::Beside;
+use crate::sys::beside::{Beside, together};
 use crate::task::{Keeper, Outcome, TaskGroup};
 
-/// A running server. If `APART`, its connections are in a group of the caller's, so each of them
-/// enters the server's scope by itself.
-pub(super) struct Served<'a, L, H, E, const APART: bool> {
+/// A running server.
+pub(super) struct Served<'a, L, H, E> {
     pub(super) listener: &'a L,
     pub(super) handler: H,
     pub(super) serving: Serving<'a>,
@@ -39,7 +38,7 @@ pub(super) trait Serves<'a, G> {
         'a: 's;
 }
 
-impl<'a, G, L, H, O, E, const APART: bool> Serves<'a, G> for Served<'a, L, H, E, APART>
+impl<'a, G, L, H, O, E> Serves<'a, G> for Served<'a, L, H, E>
 where
     L: Listener,
     H: AsyncFn(L::Stream) -> O + 'a,
@@ -61,9 +60,9 @@ where
 }
 
 /// Accepts one connection and starts its task.
-async fn accept_one<'s, 'a: 's, G, L, H, O, E, const APART: bool>(
+async fn accept_one<'s, 'a: 's, G, L, H, O, E>(
     group: &'s TaskGroup<'s, '_, G>,
-    served: Rc<Served<'a, L, H, E, APART>>,
+    served: Rc<Served<'a, L, H, E>>,
 ) -> Result<()>
 where
     L: Listener,
@@ -78,53 +77,64 @@ where
     }
     let late = served.serving.begin();
     record!(Debug, "soloio::serve", "accepted {peer}");
-    let keeper = Rc::clone(&served);
+    let keeper: Rc<dyn Serves<'a, G> + 'a> = Rc::<Served<'_, _, _, _>>::clone(&served);
     let connection = connection(begun, Place { served, peer });
-    if APART || late {
-        let limited = apart(Rc::clone(&keeper), Box::pin(connection), late);
-        group.spawn_kept(limited, keeper, Location::caller());
+    if keeper.serving().is_apart || late {
+        start_apart(group, Box::pin(connection), keeper, late);
     } else {
         group.spawn_kept(connection, keeper, Location::caller());
     }
     Ok(())
 }
 
-/// Runs a connection, in the server's scope if the group is not in it; a `late` one has to wait for
-/// its place.
-async fn apart<'s, L, H, E, const APART: bool>(
-    served: Rc<Served<'_, L, H, E, APART>>,
+/// Starts a connection that is in a group of the caller's, so it enters the server's scope by itself;
+/// or that is `late`, so it has to wait for its place.
+fn start_apart<'s, 'a: 's, G>(
+    group: &'s TaskGroup<'s, '_, G>,
     connection: Pin<Box<dyn Future<Output = ()> + 's>>,
+    keeper: Rc<dyn Serves<'a, G> + 'a>,
     late: bool,
 ) {
-    let serving = &served.serving;
-    let placed = async {
-        // After a cancel it is closed without a handler.
-        if !late || serving.place().await.is_ok() {
-            connection.await;
+    let served = Rc::clone(&keeper);
+    let apart = async move {
+        let serving = served.serving();
+        let placed = async {
+            // After a cancel it is closed without a handler.
+            if !late || serving.place().await.is_ok() {
+                connection.await;
+            }
+        };
+        match serving.is_apart {
+            true => drop(serving.scope.run(placed).await),
+            false => placed.await,
         }
     };
-    if APART {
-        serving.scope.run(placed).await;
-    } else {
-        placed.await;
-    }
+    group.spawn_kept(apart, keeper, Location::caller());
 }
 
-/// The task of a connection. Captured values stay in it until its end, and are most of the memory
-/// of an idle connection.
-async fn connection<S, L, H, O, E, const APART: bool>(
+/// The task of a connection. Its values stay in it until its end, and are most of the memory of an
+/// idle connection: an async fn would have them twice.
+fn connection<S, L, H, O, E>(
     begun: impl Future<Output = Result<S>>,
-    place: Place<'_, L, H, E, APART>,
-) where
+    place: Place<'_, L, H, E>,
+) -> impl Future<Output = ()>
+where
     H: AsyncFn(S) -> O,
     O: Outcome<E, Value = ()>,
     E: Failure + Into<Box<dyn StdError + Send + Sync>>,
 {
-    let handled = pin!(async {
-        let ended = (place.served.handler)(begun.await?).await;
+    let served = Rc::clone(&place.served);
+    let handled = async move {
+        let ended = (served.handler)(begun.await?).await;
         ended.into_result().map_err(ours)
-    });
-    closing_after(handled, &place.served.serving, &place.peer).await;
+    };
+    together(
+        Beside::new(handled, (Leaving::default(), place)),
+        |all, cx| {
+            let (handled, (leaving, place)) = all.parts();
+            leaving.poll(handled, cx, &place.served.serving, &place.peer)
+        },
+    )
 }
 
 /// Converts the error of a handler to the crate's type.
@@ -136,19 +146,19 @@ fn ours<E: Failure + Into<Box<dyn StdError + Send + Sync>>>(error: E) -> Error {
 }
 
 /// A connection's place, given back when the connection ends.
-struct Place<'a, L, H, E, const APART: bool> {
-    served: Rc<Served<'a, L, H, E, APART>>,
+struct Place<'a, L, H, E> {
+    served: Rc<Served<'a, L, H, E>>,
     peer: Peer,
 }
 
-impl<L, H, E, const APART: bool> Drop for Place<'_, L, H, E, APART> {
+impl<L, H, E> Drop for Place<'_, L, H, E> {
     fn drop(&mut self) {
         self.served.serving.end(&mut self.peer);
     }
 }
 
 /// A panic of a connection is only its own error.
-impl<L, H, E, const APART: bool> Keeper for Rc<Served<'_, L, H, E, APART>> {
+impl<'a, G> Keeper for Rc<dyn Serves<'a, G> + 'a> {
     type Error = Infallible;
     const CATCHES: bool = true;
 
@@ -157,7 +167,7 @@ impl<L, H, E, const APART: bool> Keeper for Rc<Served<'_, L, H, E, APART>> {
     }
 
     fn panicked(&self, payload: Payload) -> Option<Payload> {
-        self.serving.panicked(payload);
+        self.serving().panicked(payload);
         None
     }
 }

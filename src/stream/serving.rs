@@ -129,6 +129,8 @@ pub(super) struct Serving<'a> {
     pub(super) stop: ThreadEvent,
     /// Accepted connections are closed immediately.
     pub(super) sheds: Cell<bool>,
+    /// Its connections are in a group of the caller's, so each enters the scope by itself.
+    pub(super) is_apart: bool,
 }
 
 impl<'a> Serving<'a> {
@@ -146,6 +148,7 @@ impl<'a> Serving<'a> {
             scope: CancelScope::new(),
             stop: ThreadEvent::new(),
             sheds: Cell::new(false),
+            is_apart: false,
         }
     }
 
@@ -250,12 +253,15 @@ impl<'a> Serving<'a> {
         );
     }
 
-    /// Reports the panic of a connection as its error.
+    /// Reports the panic of the connection that has ended last as its error. Another one may follow,
+    /// of the drop of what it has captured.
     #[cold]
     #[inline]
     pub(super) fn panicked(&self, payload: Payload) {
         let error = Error::Panicked(Panicked::new(payload));
-        self.failed(&error, &self.last.replace(Peer::Unknown));
+        let last = self.last.replace(Peer::Unknown);
+        self.failed(&error, &last);
+        self.last.set(last);
     }
 
     /// Counts the end of the connection with this peer. If it ends by a panic, `panicked` comes

@@ -156,12 +156,13 @@ fn poll_cancelled(child: &dyn Child, cx: &mut Context<'_>) -> Poll<Result<(), Fa
     Poll::Ready(Ok(()))
 }
 
-/// Ends a task after a panic of its poll that the keeper takes: the rest of it is dropped.
+/// Ends a task after a panic of its poll that the keeper takes: the rest of it is dropped, then the
+/// keeper gets the panic.
 #[cold]
 fn broken_off(child: &dyn Child, payload: Payload) -> Result<(), Failed> {
+    executor::cancel(child, true);
     let none = child.panicked(payload);
     debug_assert!(none.is_none(), "a keeper that catches keeps it");
-    executor::cancel(child, true);
     Ok(())
 }
 

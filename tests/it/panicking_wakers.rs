@@ -159,12 +159,15 @@ mod tls {
     use soloio::tls::TlsStream;
 
     use super::*;
+    use crate::net_support::turns;
     use crate::tls_support::tls;
 
-    /// A sender waits; behind it some end their direction, and a receiver waits. `end` ends the
-    /// sender.
-    async fn wait_behind_a_sender(end: impl FnOnce(&TlsStream<MemoryStream>, Boxed<'_>)) {
+    /// A sender waits, and a receiver; `end` gets the stream and the sender.
+    async fn behind_a_sender(end: impl FnOnce(&TlsStream<MemoryStream>, Boxed<'_>)) {
         let (stream, _peer) = tls(async { create_memory_byte_stream(1) }).await;
+        // A handshake in pieces of one byte may spend the turn's budget: a first poll then wakes
+        // its waker at once, which is not what is tested.
+        turns(2).await;
         let data = vec![0; 1000];
         let mut sending = boxed(stream.send(&data));
         assert!(poll_with(sending.as_mut(), Waker::noop()).is_pending());
@@ -172,28 +175,22 @@ mod tls {
         let received = Wakes::new();
         let good = Arc::clone(&received).into();
         assert!(poll_with(receiving.as_mut(), &good).is_pending());
-        check("tls", || boxed(stream.send_eof()), || end(&stream, sending));
+        end(&stream, sending);
         assert!(received.count() > 0, "the receiver is woken");
     }
 
     #[test]
     fn behind_a_sender_that_leaves_none_is_lost() {
         let _deadline = deadline();
-        block_on(wait_behind_a_sender(|_stream, sending| drop(sending)));
+        block_on(behind_a_sender(|stream, sending| {
+            check("tls", || boxed(stream.send_eof()), || drop(sending));
+        }));
     }
 
     #[test]
     fn at_an_abort_none_is_lost() {
         let _deadline = deadline();
-        block_on(async {
-            let (stream, _peer) = tls(async { create_memory_byte_stream(1) }).await;
-            let data = vec![0; 1000];
-            let mut sending = boxed(stream.send(&data));
-            assert!(poll_with(sending.as_mut(), Waker::noop()).is_pending());
-            let mut receiving = boxed(stream.receive());
-            let received = Wakes::new();
-            let good = Arc::clone(&received).into();
-            assert!(poll_with(receiving.as_mut(), &good).is_pending());
+        block_on(behind_a_sender(|stream, _sending| {
             let mut ends = [boxed(stream.send_eof()), boxed(stream.send_eof())];
             let last = Wakes::new();
             for (end, waker) in ends.iter_mut().zip([bad(), Arc::clone(&last).into()]) {
@@ -201,7 +198,7 @@ mod tls {
             }
             let ended = catch_unwind(AssertUnwindSafe(|| stream.abort()));
             assert_eq!(message(&*ended.expect_err("it goes on")), "in a waker");
-            assert!(last.count() > 0 && received.count() > 0);
-        });
+            assert!(last.count() > 0);
+        }));
     }
 }

@@ -78,13 +78,15 @@ impl<S: ByteStream> HyperIo<S> {
     }
 
     #[inline]
+    #[cfg_attr(
+        not(feature = "server"),
+        allow(unused_variables, reason = "only a server's connection wants to know")
+    )]
     fn set_blocked(&self, blocked: bool) {
         #[cfg(feature = "server")]
         if let Some(answers) = &self.answers {
             answers.set_blocked(blocked);
         }
-        #[cfg(not(feature = "server"))]
-        let _ = blocked; // only a server's connection wants to know
     }
 
     #[inline]

@@ -3,14 +3,12 @@
 //!
 //! The state after a cut at each of a stream's waits is checked in `tls_cancel.rs`.
 
-use std::io::IoSlice;
-
 use futures_util::future::join;
 use soloio::tls::{TlsListener, TlsStream};
 use soloio::{Error, MemoryStream, connect_tcp, create_memory_byte_stream};
 
 use super::faces::is_done;
-use super::{Cut, Send, counted, everywhere};
+use super::{Cut, Send, cancelled_send_after, everywhere};
 use crate::net_support::{check_numbered, numbered, polled, tcp_listener, turns};
 use crate::support::{Counter, forever};
 use crate::tls_support::{NAME, client_config, server_config, tls, tls_over};
@@ -148,31 +146,6 @@ async fn cut_receive(cut: Cut, into: bool) -> bool {
     done
 }
 
-/// Nothing of a cut send is lost or doubled; the rest is known if the caller has it.
-async fn cut_send(cut: Cut, how: Send) -> bool {
-    let (a, b) = layers().await;
-    let data = numbered(0, 100);
-    let send = async {
-        let mut rest = &data[..];
-        let mut parts: Vec<_> = data.chunks(7).map(IoSlice::new).collect();
-        let mut parts = &mut parts[..];
-        let sent = match how {
-            Send::Plain => cut.apply(a.send(&data)).await,
-            Send::From => cut.apply(a.send_from(&mut rest)).await,
-            Send::Vectored => cut.apply(a.send_vectored(&mut parts)).await,
-        };
-        let left = match how {
-            Send::Plain => None,
-            Send::From => Some(rest.len()),
-            Send::Vectored => Some(parts.iter().map(|part| part.len()).sum()),
-        };
-        a.send(b"!").await.expect("the stream goes on");
-        a.send_eof().await.expect("ended");
-        (is_done(sent), left)
-    };
-    counted(&b, 0, data.len(), send).await
-}
-
 /// D7.
 ///
 /// Covers: ByteReceiveStream::receive, ByteReceiveStream::receive_into, ByteSendStream::send,
@@ -187,7 +160,7 @@ fn layers_receive_and_send() {
                 done &= cut_receive(cut, into).await;
             }
             for how in [Send::Plain, Send::From, Send::Vectored] {
-                done &= cut_send(cut, how).await;
+                done &= cancelled_send_after(0, cut, how, 100, layers().await).await;
             }
             done
         },
