@@ -68,10 +68,10 @@ impl Within {
 
     /// Ends the poll; `closing` gets the streams that were dropped in it.
     #[inline]
-    fn end(&self, closing: &mut Vec<Closing>) {
+    fn end(&self, closing: &mut Option<Box<Vec<Closing>>>) {
         if POLLED.get() == Polled::Dropping {
             POLLED.set(Polled::Handler);
-            self.gather(closing);
+            self.gather(closing.get_or_insert_default());
         }
     }
 
@@ -97,7 +97,8 @@ impl Drop for Within {
 #[derive(Default)]
 pub(super) struct Leaving {
     is_handled: bool,
-    closing: Vec<Closing>,
+    /// In a box, as most connections leave nothing: an empty list is larger.
+    closing: Option<Box<Vec<Closing>>>,
 }
 
 impl Leaving {
@@ -121,10 +122,13 @@ impl Leaving {
                 failed(error);
             }
         }
-        if !self.closing.is_empty() {
-            poll_each(&mut self.closing, cx, failed);
+        if let Some(closing) = &mut self.closing {
+            poll_each(closing, cx, failed);
+            if closing.is_empty() {
+                self.closing = None;
+            }
         }
-        match self.is_handled && self.closing.is_empty() {
+        match self.is_handled && self.closing.is_none() {
             true => Poll::Ready(()),
             false => Poll::Pending,
         }
@@ -153,9 +157,13 @@ mod tests {
         Ok(())
     }
 
+    fn count(closing: Option<Box<Vec<Closing>>>) -> usize {
+        closing.map_or(0, |closing| closing.len())
+    }
+
     #[test]
     fn each_handler_has_what_it_has_dropped_itself() {
-        let (mut outer, mut inner) = (Vec::new(), Vec::new());
+        let (mut outer, mut inner) = (None, None);
         let around = Within::enter();
         leave(close());
         let within = Within::enter();
@@ -165,12 +173,12 @@ mod tests {
         leave(close());
         around.end(&mut outer);
         drop(around);
-        assert_eq!((inner.len(), outer.len(), is_handler()), (1, 2, false));
+        assert_eq!((count(inner), count(outer), is_handler()), (1, 2, false));
     }
 
     #[test]
     fn a_handler_in_a_handler_without_drops_takes_none_of_those_around_both() {
-        let (mut outermost, mut innermost) = (Vec::new(), Vec::new());
+        let (mut outermost, mut innermost) = (None, None);
         let around = Within::enter();
         leave(close());
         let between = Within::enter();
@@ -181,7 +189,7 @@ mod tests {
         drop(between);
         around.end(&mut outermost);
         drop(around);
-        assert_eq!((innermost.len(), outermost.len()), (1, 1));
+        assert_eq!((count(innermost), count(outermost)), (1, 1));
     }
 
     #[test]
@@ -194,9 +202,9 @@ mod tests {
             panic!("by the test");
         });
         assert!(panicked.is_err() && is_handler());
-        let mut left = Vec::new();
+        let mut left = None;
         around.end(&mut left);
         drop(around);
-        assert_eq!((left.len(), is_handler()), (1, false));
+        assert_eq!((count(left), is_handler()), (1, false));
     }
 }

@@ -125,8 +125,12 @@ where
 {
     let served = Rc::clone(&place.served);
     let handled = async move {
-        let ended = (served.handler)(begun.await?).await;
-        ended.into_result().map_err(ours)
+        // `?` would stay in the future until its end.
+        let stream = match begun.await {
+            Ok(stream) => stream,
+            Err(error) => return Err(error),
+        };
+        (served.handler)(stream).await.into_result().map_err(ours)
     };
     together(
         Beside::new(handled, (Leaving::default(), place)),
