@@ -87,8 +87,8 @@ where
     Ok(())
 }
 
-/// Starts a connection that is in a group of the caller's, so it enters the server's scope by itself;
-/// or that is `late`, so it has to wait for its place.
+/// Starts a connection that is in a group of the caller's, so that it enters the server's scope by
+/// itself; or that is `late`, so that it has to wait for its place.
 fn start_apart<'s, 'a: 's, G>(
     group: &'s TaskGroup<'s, '_, G>,
     connection: Pin<Box<dyn Future<Output = ()> + 's>>,

@@ -253,8 +253,8 @@ impl<'a> Serving<'a> {
         );
     }
 
-    /// Reports the panic of the connection that has ended last as its error. Another one may follow,
-    /// of the drop of what it has captured.
+    /// Reports the panic of the connection that has ended last as its error. Another one may
+    /// follow, of the drop of what it has captured.
     #[cold]
     #[inline]
     pub(super) fn panicked(&self, payload: Payload) {
