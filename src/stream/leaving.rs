@@ -17,6 +17,13 @@ use crate::error::{Error, Result};
 /// A close in progress.
 type Closing = Pin<Box<dyn Future<Output = Result<()>>>>;
 
+/// The closes of a connection that are in progress.
+#[allow(
+    clippy::box_collection,
+    reason = "most connections have none, and an empty list is larger"
+)]
+type Closings = Option<Box<Vec<Closing>>>;
+
 /// The kind of code that is polled on a thread.
 #[derive(Clone, Copy, PartialEq)]
 enum Polled {
@@ -68,7 +75,7 @@ impl Within {
 
     /// Ends the poll; `closing` gets the streams that were dropped in it.
     #[inline]
-    fn end(&self, closing: &mut Option<Box<Vec<Closing>>>) {
+    fn end(&self, closing: &mut Closings) {
         if POLLED.get() == Polled::Dropping {
             POLLED.set(Polled::Handler);
             self.gather(closing.get_or_insert_default());
@@ -97,8 +104,7 @@ impl Drop for Within {
 #[derive(Default)]
 pub(super) struct Leaving {
     is_handled: bool,
-    /// In a box, as most connections leave nothing: an empty list is larger.
-    closing: Option<Box<Vec<Closing>>>,
+    closing: Closings,
 }
 
 impl Leaving {
@@ -157,7 +163,7 @@ mod tests {
         Ok(())
     }
 
-    fn count(closing: Option<Box<Vec<Closing>>>) -> usize {
+    fn count(closing: Closings) -> usize {
         closing.map_or(0, |closing| closing.len())
     }
 
