@@ -3,20 +3,22 @@
 
     python3 benches/http.py                    prints all tables (takes minutes)
     python3 benches/http.py --check            fails if a bound of what is exact is broken
-    python3 benches/http.py instructions memory stop cpu
+    python3 benches/http.py instructions memory stop size cpu
 
 It needs h2load (Debian: nghttp2-client), and valgrind for the instructions. A server is on one core,
 its clients on another one, and the sides alternate. Instructions are those of user space for a
 request, the difference of two runs under callgrind; memory is resident, for a connection that has
 had an answer and waits; a stop is SIGTERM with 1,000 such connections. `bare` is tokio with hyper's
-HTTP/1 and a limit for heads alone: no choice of the version, no graceful end. Seconds of CPU and of
-the clock depend on the machine, and are not checked.
+HTTP/1 and a limit for heads alone: no choice of the version, no graceful end. A size is that of
+the stripped program, and the seconds are those of all processors for its clean build, downloads
+apart. Seconds of CPU and of the clock depend on the machine, and are not checked.
 """
 
 import argparse
 import functools
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -41,13 +43,16 @@ INSTRUCTIONS = {"HTTP/1": 0.98, "HTTP/1 over TLS": 0.99, "HTTP/2": 1.00, "httpar
 MEMORY = 0.85
 # Seconds of the processor for a stop, and idle connections.
 STOP, IDLE = 0.1, 1000
+SIZE = 1.00
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+MANIFEST = ["--manifest-path", str(ROOT / "benches" / "http" / "Cargo.toml")]
 
 
 def build():
     build = ["cargo", "build", "--release", "--quiet", "--target-dir", str(TARGET)]
-    manifest = ["--manifest-path", str(ROOT / "benches" / "http" / "Cargo.toml")]
-    subprocess.run(build + manifest, check=True)
+    subprocess.run(build + MANIFEST, check=True)
     example = ["--package", "soloio-examples", "--example", "http_server"]
     subprocess.run(build + example, check=True, cwd=ROOT)
 
@@ -185,6 +190,28 @@ def stop(check, _):
     return reached or not check
 
 
+def alone(side):
+    """The bytes of one side's program, and the seconds of its build, without the other side."""
+    target = TARGET / "alone"
+    shutil.rmtree(target, ignore_errors=True)
+    options = ["--no-default-features", "--features", f"{side}-side", "--bin", f"{side}_hyper"]
+    command = ["cargo", "build", "--release", "--quiet", "--offline", "--target-dir", str(target)]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    stripped = dict(os.environ, CARGO_PROFILE_RELEASE_STRIP="symbols")
+    subprocess.run(command + options + MANIFEST, check=True, env=stripped)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return (target / "release" / f"{side}_hyper").stat().st_size, seconds
+
+
+def size(check, _):
+    print(f"\n{'a program':24} {'soloio':>8} {'tokio':>8} {'ratio':>6} {'at most':>8}")
+    found = {side: alone(side) for side in SIDES}
+    reached = row("bytes, stripped", found["soloio"][0], found["tokio"][0], SIZE)
+    row("seconds of a build", found["soloio"][1], found["tokio"][1], None)
+    return reached or not check
+
+
 def cpu(_, __):
     print(f"\n{'µs of CPU a request':24} {'soloio':>8} {'tokio':>8} {'ratio':>6}  min..max")
     count = 100_000
@@ -209,7 +236,7 @@ def cpu(_, __):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    tables = {"instructions": instructions, "memory": memory, "stop": stop, "cpu": cpu}
+    tables = {"instructions": instructions, "memory": memory, "stop": stop, "size": size, "cpu": cpu}
     parser.add_argument("tables", nargs="*", choices=[*tables, []], help="these alone")
     parser.add_argument("--check", action="store_true", help="fail if a bound is broken")
     parser.add_argument("--keep", help="a folder for callgrind's files")

@@ -7,8 +7,8 @@ use std::time::Duration;
 use http_body_util::Full;
 use hyper::Response;
 use hyper::body::Bytes;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
 
 /// The limit for the head of a request.
 pub const HEAD: Duration = Duration::from_secs(30);

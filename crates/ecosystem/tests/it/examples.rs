@@ -68,6 +68,22 @@ fn grpc_echo_gives_back_messages_and_a_status() {
     server.ended();
 }
 
+#[test]
+fn quinn_echo_gives_back_and_stops() {
+    let file = std::env::temp_dir().join(format!("soloio-quinn-{}.der", std::process::id()));
+    let path = file.to_str().expect("UTF-8");
+    let mut server = Running::start("quinn_echo", &["serve", "127.0.0.1:0", path]);
+    let address = server.address("quic");
+    let large = "x".repeat(100_000);
+    for text in ["", "hello", &large] {
+        let client = Running::start("quinn_echo", &["ask", &address, path, text]);
+        assert_eq!(client.ended(), format!("{text}\n"));
+    }
+    fs::remove_file(&file).expect("it is there");
+    server.terminate();
+    server.ended();
+}
+
 /// Answers as many requests of one connection as come; says what they asked.
 fn upstream(stream: TcpStream, number: usize) {
     let mut stream = BufReader::new(stream);

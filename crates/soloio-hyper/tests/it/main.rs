@@ -6,6 +6,7 @@
 #[cfg(all(feature = "client", feature = "tls"))]
 mod client;
 mod examples;
+mod http2;
 mod idle;
 mod parts;
 mod running;
