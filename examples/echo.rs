@@ -16,9 +16,9 @@ use std::{env, fs};
 
 use soloio::tls::{TlsListener, server_config};
 use soloio::{
-    ByteStream, Error, Listener, Result, Signal, SignalReceiver, TaskGroup, TcpListener, UdpSocket,
-    UnixListener, block_on, create_tcp_listener, create_udp_socket, create_unix_listener,
-    move_on_after, open_signal_receiver, task_group,
+    ByteStream, Error, Host, Listener, Result, Signal, SignalReceiver, TaskGroup, TcpListener,
+    UdpSocket, UnixListener, block_on, create_tcp_listener, create_udp_socket,
+    create_unix_listener, move_on_after, open_signal_receiver, task_group,
 };
 
 const DRAIN: Duration = Duration::from_secs(5);
@@ -43,10 +43,10 @@ fn main() -> ExitCode {
 }
 
 enum Endpoint {
-    Tcp(String, u16),
-    Tls(String, u16),
+    Tcp(Host, u16),
+    Tls(Host, u16),
     Unix(OsString),
-    Udp(String, u16),
+    Udp(Host, u16),
 }
 
 /// The endpoints to listen on, and the certificate for TLS.
@@ -62,11 +62,7 @@ fn arguments(mut args: impl Iterator<Item = OsString>) -> Option<Wanted> {
     let mut wanted = Wanted::default();
     while let Some(option) = args.next() {
         let value = args.next()?;
-        let address = || {
-            let (host, port) = value.to_str()?.rsplit_once(':')?;
-            let host = host.trim_start_matches('[').trim_end_matches(']');
-            Some((host.to_owned(), port.parse().ok()?))
-        };
+        let address = || Host::with_port(value.to_str()?).ok();
         let endpoint = match (option.to_str()?, address()) {
             ("--cert", _) => {
                 wanted.cert = Some(value);
@@ -111,7 +107,9 @@ impl Endpoints {
         for endpoint in &wanted.endpoints {
             match endpoint {
                 Endpoint::Tcp(host, port) => {
-                    let make = create_tcp_listener().local_host(&**host).local_port(*port);
+                    let make = create_tcp_listener()
+                        .local_host(host.clone())
+                        .local_port(*port);
                     let listener = make.await?;
                     for address in listener.local_addrs() {
                         writeln!(out, "tcp {address}")?;
@@ -119,7 +117,9 @@ impl Endpoints {
                     self.tcp.push(listener);
                 }
                 Endpoint::Tls(host, port) => {
-                    let make = create_tcp_listener().local_host(&**host).local_port(*port);
+                    let make = create_tcp_listener()
+                        .local_host(host.clone())
+                        .local_port(*port);
                     let listener = make.await?;
                     for address in listener.local_addrs() {
                         writeln!(out, "tls {address}")?;
@@ -133,7 +133,9 @@ impl Endpoints {
                     self.unix.push(listener);
                 }
                 Endpoint::Udp(host, port) => {
-                    let make = create_udp_socket().local_host(&**host).local_port(*port);
+                    let make = create_udp_socket()
+                        .local_host(host.clone())
+                        .local_port(*port);
                     let socket = make.await?;
                     writeln!(out, "udp {}", socket.local_addr())?;
                     self.udp.push(socket);

@@ -13,8 +13,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use soloio::{
-    Error, RelaySide, Result, TcpStream, block_on, connect_tcp, create_tcp_listener, fail_after,
-    relay,
+    Error, Host, RelaySide, Result, TcpStream, block_on, connect_tcp, create_tcp_listener,
+    fail_after, relay,
 };
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -22,8 +22,7 @@ const HALF_OPEN: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [Some(listen), Some(target)] = [0, 1].map(|n| arguments.get(n).and_then(|it| parse(it)))
-    else {
+    let [listen, target] = &arguments[..] else {
         eprintln!("usage: proxy LISTEN_ADDR TARGET_ADDR, each HOST:PORT");
         return ExitCode::from(2);
     };
@@ -36,25 +35,20 @@ fn main() -> ExitCode {
     }
 }
 
-fn parse(address: &str) -> Option<(&str, u16)> {
-    let (host, port) = address.rsplit_once(':')?;
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    Some((host, port.parse().ok()?))
-}
-
-async fn serve((host, port): (&str, u16), target: (&str, u16)) -> Result<()> {
+async fn serve(listen: &str, target: &str) -> Result<()> {
+    let ((host, port), target) = (Host::with_port(listen)?, Host::with_port(target)?);
     let listener = create_tcp_listener().local_host(host).local_port(port);
     let listener = listener.await?;
     println!("tcp {}", listener.local_addr());
-    let server = listener.serve(async |client| pass_on(client, target).await);
+    let server = listener.serve(async |client| pass_on(client, &target).await);
     // An error ends one connection only: the others continue.
     server
         .on_error(|error, peer| eprintln!("proxy: {peer}: {error}"))
         .await
 }
 
-async fn pass_on(client: TcpStream, (host, port): (&str, u16)) -> Result<()> {
-    let server = fail_after(CONNECT, connect_tcp(host, port)).await?;
+async fn pass_on(client: TcpStream, (host, port): &(Host, u16)) -> Result<()> {
+    let server = fail_after(CONNECT, connect_tcp(host.clone(), *port)).await?;
     let mut relay = relay(&client, &server).half_open_limit(HALF_OPEN);
     let ended = relay.run().await;
     let relayed = relay.relayed();

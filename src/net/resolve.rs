@@ -14,9 +14,11 @@ use crate::sys;
 /// brackets. An IPv4-mapped one (`::ffff:127.0.0.1`) is the IPv4 address, here and in all other
 /// arguments.
 ///
-/// Made by `into()` from `&str`, `String` and the address types. An address is never looked up and
-/// starts no thread. A name is looked up by [`SystemResolver`](crate::net::SystemResolver), or by
-/// the resolver that [`resolved_by`](Self::resolved_by) sets.
+/// Made by `into()` from `&str`, `String` and the address types: of a [`SocketAddr`] it keeps the
+/// IPv6 scope, and the port is an argument of its own everywhere. [`with_port`](Self::with_port)
+/// parses both from text. An address is never looked up and starts no thread. A name is looked up by
+/// [`SystemResolver`](crate::net::SystemResolver), or by the resolver that
+/// [`resolved_by`](Self::resolved_by) sets.
 ///
 /// # Examples
 ///
@@ -52,6 +54,28 @@ impl Host {
             resolver: None,
             system: None,
         }
+    }
+
+    /// Parses a host and a port, as in `server.example:80`, `127.0.0.1:80`, `[::1]:80` and
+    /// `[fe80::1%eth0]:80`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Resolve`], whose text says what is wrong: there is no port, or none from 0 to
+    /// 65535; an IPv6 address is without brackets; it is a URL.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use soloio::Host;
+    ///
+    /// let (host, port) = Host::with_port("[::1]:80")?;
+    /// assert_eq!((host, port), (Host::from("::1"), 80));
+    /// assert!(Host::with_port("server.example").is_err());
+    /// # Ok::<_, soloio::Error>(())
+    /// ```
+    pub fn with_port(text: &str) -> Result<(Self, u16)> {
+        parse(text).map_err(|cause| failed(text.to_owned(), cause))
     }
 
     /// Uses `resolver` instead of the system's for the name of this host.
@@ -102,8 +126,7 @@ impl Host {
             }
             Err(error) => error.into(),
         };
-        let host = format!("{self}");
-        Err(Error::Resolve(Arc::new(ResolveError { host, cause })))
+        Err(failed(self.to_string(), cause))
     }
 
     fn look_up(&self, port: u16) -> Resolving<'_> {
@@ -124,17 +147,50 @@ impl Host {
     }
 }
 
+fn failed(host: String, cause: io::Error) -> Error {
+    Error::Resolve(Arc::new(ResolveError { host, cause }))
+}
+
+fn invalid(message: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, message)
+}
+
+/// Parses a host and a port.
+fn parse(text: &str) -> io::Result<(Host, u16)> {
+    let (host, port) = match text.rsplit_once(':') {
+        _ if text.contains('/') => return Err(invalid(URL)),
+        Some((host, port)) if !port.contains(']') => (host, port),
+        _ => return Err(invalid("there is no port, as in `server.example:80`")),
+    };
+    if host.contains(':') && !host.starts_with('[') {
+        let message = "an IPv6 address before a port is in brackets, as in `[::1]:80`";
+        return Err(invalid(message));
+    }
+    let host = Host::from(host);
+    if let Kind::Name(name) = &host.kind {
+        checked(name)?;
+    }
+    match port.parse() {
+        // `parse` accepts a sign, too.
+        Ok(number) if !port.starts_with('+') => Ok((host, number)),
+        _ => Err(invalid("the port is no number from 0 to 65535")),
+    }
+}
+
+const URL: &str = "it is a URL or a path: the host is a part of it";
+
 /// Returns the name if it can be valid.
 fn checked(name: &str) -> io::Result<&str> {
-    let invalid = |message| Err(io::Error::new(io::ErrorKind::InvalidInput, message));
-    match name {
-        "" => invalid("the host is empty"),
-        _ if name.contains('\0') => invalid("the host holds a NUL byte"),
-        _ if name.len() > 255 => {
-            invalid("the host is longer than the 255 bytes a name can have (RFC 1035)")
+    Err(invalid(match name {
+        "" => "the host is empty",
+        _ if name.contains('\0') => "the host holds a NUL byte",
+        _ if name.len() > 255 => "the host is longer than the 255 bytes a name can have (RFC 1035)",
+        _ if name.contains('/') => URL,
+        _ if name.contains(':') => {
+            "it is neither a name nor an IPv6 address: a port is an argument of its own"
         }
-        _ => Ok(name),
-    }
+        _ => return Ok(name),
+    }))
 }
 
 impl PartialEq for Host {
@@ -172,6 +228,17 @@ impl From<Ipv4Addr> for Host {
 impl From<Ipv6Addr> for Host {
     fn from(ip: Ipv6Addr) -> Self {
         IpAddr::from(ip).into()
+    }
+}
+
+impl From<SocketAddr> for Host {
+    fn from(address: SocketAddr) -> Self {
+        match address {
+            SocketAddr::V6(v6) if v6.scope_id() != 0 => {
+                Self::of(Kind::Address((*v6.ip()).into(), v6.scope_id()))
+            }
+            _ => address.ip().into(),
+        }
     }
 }
 
@@ -243,6 +310,67 @@ mod tests {
         assert_eq!(literal(""), None);
         assert_eq!(Host::from("fe80::1%3").to_string(), "fe80::1%3");
         assert_eq!(Host::from("fe80::1%lo").to_string(), "fe80::1%lo");
+    }
+
+    #[test]
+    fn a_host_and_a_port_are_parsed() {
+        let parsed = |text: &str| match Host::with_port(text) {
+            Ok((host, port)) => format!("{host} {port}"),
+            Err(error) => error.to_string(),
+        };
+        for (text, expected) in [
+            ("server.example:80", "server.example 80"),
+            ("127.0.0.1:0", "127.0.0.1 0"),
+            ("[::1]:65535", "::1 65535"),
+            ("[fe80::1%lo]:7", "fe80::1%lo 7"),
+        ] {
+            assert_eq!(parsed(text), expected);
+        }
+        for (text, expected) in [
+            ("", "no port"),
+            ("server.example", "no port"),
+            ("[::1]", "no port"),
+            ("::1", "in brackets"),
+            ("::1:80", "in brackets"),
+            ("http://server.example", "URL"),
+            ("http://server.example:80/", "URL"),
+            (":80", "empty"),
+            ("a:", "no number"),
+            ("a:+80", "no number"),
+            ("a:65536", "no number"),
+            ("a: 80", "no number"),
+            ("[::1]x:80", "neither a name"),
+            ("[x:1]:80", "neither a name"),
+        ] {
+            let said = parsed(text);
+            assert!(
+                said.contains(expected) && said.contains(&format!("{text:?}")),
+                "{said}"
+            );
+        }
+    }
+
+    /// What is no name is told before a resolver is asked.
+    #[test]
+    fn what_is_no_host_is_an_error_that_says_so() {
+        for (text, expected) in [
+            ("server.example:80", "a port is an argument of its own"),
+            ("[::1]:80", "a port is an argument of its own"),
+            ("1::2::3", "a port is an argument of its own"),
+            ("http://server.example/", "URL"),
+            ("server.example/", "URL"),
+        ] {
+            let found = block_on(Host::from(text).resolve(1)).expect_err("no host");
+            assert!(found.to_string().contains(expected), "{found}");
+        }
+    }
+
+    #[test]
+    fn an_address_keeps_its_scope() {
+        let scoped = "[fe80::1%3]:7".parse::<SocketAddr>().expect("valid");
+        assert_eq!(Host::from(scoped).literal(7), Some(scoped));
+        let mapped = "[::ffff:127.0.0.1]:7".parse::<SocketAddr>().expect("valid");
+        assert_eq!(Host::from(mapped), Host::from("127.0.0.1"));
     }
 
     #[test]

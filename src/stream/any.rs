@@ -21,18 +21,17 @@ use crate::sys::room::Room;
 /// # Examples
 ///
 /// ```
-/// use soloio::{AnyByteStream, connect_tcp, connect_unix};
+/// use soloio::{AnyByteStream, Host, connect_tcp, connect_unix};
 ///
 /// type AnyError = Box<dyn std::error::Error + Send + Sync>;
 ///
 /// /// Connects to a path or to a host and port.
 /// async fn connect(to: &str) -> Result<AnyByteStream<'static>, AnyError> {
-///     Ok(match to.rsplit_once(':') {
-///         Some((host, port)) => {
-///             AnyByteStream::new(connect_tcp(host, port.parse()?).await?)
-///         }
-///         None => AnyByteStream::new(connect_unix(to).await?),
-///     })
+///     if to.contains('/') {
+///         return Ok(AnyByteStream::new(connect_unix(to).await?));
+///     }
+///     let (host, port) = Host::with_port(to)?;
+///     Ok(AnyByteStream::new(connect_tcp(host, port).await?))
 /// }
 /// # let listener = soloio::block_on(soloio::create_tcp_listener().local_host("127.0.0.1"))?;
 /// # let address = listener.local_addr().to_string();
