@@ -16,8 +16,8 @@ use crate::sys;
 ///
 /// Made by `into()` from `&str`, `String` and the address types: of a [`SocketAddr`] it keeps the
 /// IPv6 scope, and the port is an argument of its own everywhere. [`with_port`](Self::with_port)
-/// parses both from text. An address is never looked up and starts no thread. A name is looked up by
-/// [`SystemResolver`](crate::net::SystemResolver), or by the resolver that
+/// parses both from text. An address is never looked up and starts no thread. A name is looked up
+/// by [`SystemResolver`](crate::net::SystemResolver), or by the resolver that
 /// [`resolved_by`](Self::resolved_by) sets.
 ///
 /// # Examples
