@@ -8,6 +8,7 @@
 #[expect(dead_code, reason = "only files are needed here")]
 mod certs;
 mod chat;
+mod daemon;
 mod http;
 mod running;
 mod tls;

@@ -54,7 +54,22 @@ pub(crate) fn start<S: AsRef<OsStr>>(name: &'static str, args: &[S]) -> Running 
     start_with(name, args, Stdio::piped())
 }
 
+/// With variables in its environment.
+pub(crate) fn start_in<S: AsRef<OsStr>>(
+    name: &'static str,
+    args: &[S],
+    environment: &[(&str, &str)],
+) -> Running {
+    let mut command = example(name, args);
+    command.envs(environment.iter().copied());
+    run(name, command, Stdio::piped())
+}
+
 pub(crate) fn start_with<S: AsRef<OsStr>>(name: &'static str, args: &[S], stdin: Stdio) -> Running {
+    run(name, example(name, args), stdin)
+}
+
+fn example<S: AsRef<OsStr>>(name: &str, args: &[S]) -> Command {
     let tests = std::env::current_exe().expect("the path of this test");
     let target = tests
         .ancestors()
@@ -67,8 +82,12 @@ pub(crate) fn start_with<S: AsRef<OsStr>>(name: &'static str, args: &[S], stdin:
         example.display()
     );
     let mut command = Command::new(example);
+    command.args(args);
     command
-        .args(args)
+}
+
+fn run(name: &'static str, mut command: Command, stdin: Stdio) -> Running {
+    command
         .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -102,8 +121,17 @@ fn lines(pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
 impl Running {
     /// Returns the next line the example prints, without the newline.
     pub(crate) fn line(&mut self) -> String {
+        self.line_of(&self.stdout)
+    }
+
+    /// Returns the next line on its stderr.
+    pub(crate) fn error_line(&mut self) -> String {
+        self.line_of(&self.stderr)
+    }
+
+    fn line_of(&self, pipe: &Receiver<Vec<u8>>) -> String {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        let line = self.stdout.recv_timeout(left);
+        let line = pipe.recv_timeout(left);
         let line = line.unwrap_or_else(|error| panic!("{} printed no line: {error}", self.name));
         String::from_utf8_lossy(&line).trim_end().to_owned()
     }
