@@ -1,5 +1,5 @@
 //! A service as its operator wants it: socket activation, readiness and a watchdog by systemd's
-//! rules; counters to scrape; a dump of what every task waits for; a restart that refuses nobody.
+//! rules; counters to scrape; a dump of what every task waits for; a restart that loses no client.
 //!
 //! ```text
 //! cargo run --example daemon [HOST:PORT]
@@ -9,7 +9,7 @@
 //! | signal | effect |
 //! |---|---|
 //! | SIGUSR1 | prints what every task waits for |
-//! | SIGUSR2 | starts the program's file anew on the same socket, which ends this process when ready |
+//! | SIGUSR2 | starts the program anew on the same socket, which ends this process when ready |
 //! | SIGTERM, ctrl-c | accepts no more; open connections have 10 seconds |
 //!
 //! Each process prints its address and its number when it listens.
