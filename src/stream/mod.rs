@@ -35,7 +35,6 @@ mod accepting;
 mod any;
 mod buffered;
 mod byte_stream;
-mod data;
 mod face;
 mod futures;
 #[cfg(feature = "futures-io")]
@@ -67,7 +66,6 @@ mod stopping;
 pub use any::AnyByteStream;
 pub use buffered::Buffered;
 pub use byte_stream::ByteStream;
-pub(crate) use data::{Data, Rest};
 pub(crate) use face::{byte_stream_face, socket_stream};
 pub use halves::{ByteReceiveStream, ByteSendStream};
 pub use io::Io;
