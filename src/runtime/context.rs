@@ -237,7 +237,7 @@ impl Core {
     #[must_use = "the wakers have to be called"]
     pub(super) fn list_waiters(&self, waiters: [Option<Waiter>; 2]) -> [Option<Waker>; 2] {
         waiters.map(|waiter| match waiter? {
-            Waiter::Task(number) => self.executor.list(TaskId::from_number(number)),
+            Waiter::Task(number) => self.executor.slots().wake(TaskId::from_number(number)),
             Waiter::Foreign(waker) => Some(waker),
         })
     }

@@ -41,11 +41,11 @@ impl Inbox {
         if !(self.wakes.is_empty() && self.posts.is_empty()) {
             self.sort(core);
         }
-        let (mut reactor, mut list) = (core.reactor(), core.executor.lister());
+        let (mut reactor, mut slots) = (core.reactor(), core.executor.slots());
         // Tasks of this runtime are listed at once: that runs no foreign code.
         reactor.collect(|waiter| {
             let foreign = match waiter {
-                Waiter::Task(number) => list.wake_task(TaskId::from_number(number)),
+                Waiter::Task(number) => slots.wake(TaskId::from_number(number)),
                 Waiter::Foreign(waker) => Some(waker),
             };
             if let Some(foreign) = foreign {
@@ -53,7 +53,7 @@ impl Inbox {
             }
         });
         reactor.expire(timers, |waker| {
-            if let Some(foreign) = list.wake(waker) {
+            if let Some(foreign) = slots.wake_own(waker) {
                 self.woken.push(foreign);
             }
         });
@@ -90,7 +90,7 @@ impl Inbox {
         self.posts.clear();
         for number in self.wakes.drain(..) {
             let id = TaskId::from_number(number);
-            self.woken.extend(core.executor.list(id));
+            self.woken.extend(core.executor.slots().wake(id));
         }
         room::shrink(&mut self.posts);
         room::shrink(&mut self.wakes);
@@ -112,7 +112,7 @@ impl Inbox {
         let mut woken = mem::take(&mut self.woken);
         let mut first = self.panic.take();
         for waker in woken.drain(..) {
-            let Some(foreign) = core.executor.wake_own(waker) else {
+            let Some(foreign) = core.executor.slots().wake_own(waker) else {
                 continue;
             };
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| foreign.wake())) {

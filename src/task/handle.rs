@@ -97,7 +97,7 @@ impl<'s, T> TaskHandle<'s, T> {
         let name = name.into();
         if let Some(core) = context::current() {
             let id = self.cell.head().task();
-            core.executor.set_name(id, Rc::clone(&name));
+            core.executor.slots().set_name(id, Rc::clone(&name));
             record!(Trace, "soloio::task", "{id} has the name {name:?}");
         }
         self.name = Some(name);
