@@ -20,6 +20,7 @@ use crate::runtime::socket::{Socket, Trigger};
 use crate::stream::MultiListener;
 use crate::sys;
 use crate::sys::adopt::{Carries, Domain};
+use crate::sys::file::OwnFile;
 pub(super) use wanted::TCP_STREAM;
 use wanted::{
     CONNECTED_UDP, TCP_LISTENER, UDP_SOCKET, UNIX_LISTENER, UNIX_STREAM, Wanted, read_facts,
@@ -101,7 +102,7 @@ impl TryFrom<OwnedFd> for UnixListener {
     fn try_from(fd: OwnedFd) -> Result<Self> {
         UNIX_LISTENER.check(fd.as_fd())?;
         let name = UNIX_LISTENER.local_name(fd.as_fd())?;
-        Ok(shared(Self::new(fd, name)))
+        Ok(shared(Self::new(fd, name, OwnFile::default())))
     }
 }
 
@@ -174,7 +175,7 @@ impl Leaves for ConnectedUdpSocket {
 impl Leaves for UnixListener {
     /// Keeps the file of its path.
     fn leaves(&self) {
-        self.keep_file();
+        self.file.keep();
     }
 }
 

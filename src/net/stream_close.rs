@@ -39,7 +39,7 @@ impl<A: Display> StreamSocket<A> {
     async fn settle(&self, finished: bool) -> Result<()> {
         let mut receive = self.operation(Direction::Read);
         let mut acknowledged = self.operation(Direction::Write);
-        let mut silence = Silence::new(self.socket().close_limits.get());
+        let mut silence = Silence::new(self.socket.close_limits.get());
         let mut discarded = 0;
         let ended = poll_fn(|cx| {
             let peer_ended = loop {
@@ -114,7 +114,7 @@ impl<A: Display> StreamSocket<A> {
         let fd = self.socket.fd();
         let unread = || end == 0 && sys::queues::unread(fd) > 0;
         let lost = || self.unacknowledged() > 0 || unread();
-        let over = self.socket().is_closed() || end > 0 || !leaving::is_handler();
+        let over = self.socket.is_closed() || end > 0 || !leaving::is_handler();
         if over || !lost() || sys::sockopt::zero_linger(fd).is_ok_and(|is_zero| is_zero) {
             return;
         }
@@ -125,9 +125,7 @@ impl<A: Display> StreamSocket<A> {
             left.socket.lend();
             left.end.store(end, Relaxed);
             // A second end has no effect.
-            left.socket()
-                .close_limits
-                .set_as(&self.socket().close_limits);
+            left.socket.close_limits.set_as(&self.socket.close_limits);
             leaving::leave(left.close());
         }
     }

@@ -102,15 +102,6 @@ impl<A: Display> StreamSocket<A> {
         self.local.get_or_init(|| Box::new(ask(self.socket.fd())))
     }
 
-    pub(super) fn socket(&self) -> &Socket {
-        &self.socket
-    }
-
-    #[cfg(feature = "adopt")]
-    pub(super) fn socket_mut(&mut self) -> &mut Socket {
-        &mut self.socket
-    }
-
     pub(super) fn operation(&self, direction: Direction) -> Operation<'_> {
         Operation::new(&self.socket, direction)
     }

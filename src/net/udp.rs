@@ -8,7 +8,6 @@
 use std::fmt;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd};
 
 use super::connect::port_0;
 use super::datagram_face::datagram_face;

@@ -9,8 +9,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Mutex, PoisonError};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use super::datagram_face::datagram_face;
@@ -53,15 +52,15 @@ impl fmt::Debug for UnixDatagram<'_> {
 #[derive(Debug)]
 struct DatagramCore {
     /// Removed before the socket is closed: while the file exists the socket answers.
-    file: Mutex<Option<OwnFile>>,
+    file: OwnFile,
     socket: Socket,
     local: UnixName,
 }
 
 impl DatagramCore {
-    fn new(fd: OwnedFd, local: UnixName, file: Option<OwnFile>) -> Self {
+    fn new(fd: OwnedFd, local: UnixName, file: OwnFile) -> Self {
         Self {
-            file: Mutex::new(file),
+            file,
             socket: Socket::new(fd, Trigger::Edge),
             local,
         }
@@ -140,19 +139,8 @@ impl DatagramCore {
     }
 
     fn abort(&self) {
-        drop(self.take_file());
+        self.file.remove();
         self.socket.abort();
-    }
-
-    /// Keeps the file when the socket is dropped.
-    #[cfg(feature = "adopt")]
-    fn keep_file(&self) {
-        self.take_file().into_iter().for_each(OwnFile::keep);
-    }
-
-    fn take_file(&self) -> Option<OwnFile> {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.take()
     }
 }
 
@@ -176,7 +164,7 @@ datagram_face!(
 );
 
 impl UnixDatagramSocket {
-    pub(super) fn new(fd: OwnedFd, local: UnixName, file: Option<OwnFile>) -> Self {
+    pub(super) fn new(fd: OwnedFd, local: UnixName, file: OwnFile) -> Self {
         Self {
             core: DatagramCore::new(fd, local, file),
         }
@@ -184,7 +172,7 @@ impl UnixDatagramSocket {
 
     #[cfg(feature = "adopt")]
     pub(super) fn keep_file(&self) {
-        self.core.keep_file();
+        self.core.file.keep();
     }
 
     /// Sends one datagram to the socket of that path or abstract name; `Ok` means that it is in
@@ -233,7 +221,7 @@ datagram_face!(
 );
 
 impl ConnectedUnixDatagramSocket {
-    pub(super) fn new(fd: OwnedFd, local: UnixName, peer: UnixName, file: Option<OwnFile>) -> Self {
+    pub(super) fn new(fd: OwnedFd, local: UnixName, peer: UnixName, file: OwnFile) -> Self {
         Self {
             core: DatagramCore::new(fd, local, file),
             peer,
@@ -242,7 +230,7 @@ impl ConnectedUnixDatagramSocket {
 
     #[cfg(feature = "adopt")]
     pub(super) fn keep_file(&self) {
-        self.core.keep_file();
+        self.core.file.keep();
     }
 
     /// The name it is connected to.

@@ -227,9 +227,10 @@ macro_rules! byte_stream_face {
 
 pub(crate) use byte_stream_face;
 
-/// Implements the contracts for a type with a field `socket`, a `StreamSocket` in a box.
+/// Implements the contracts for a type with a field `socket`, a `StreamSocket` in a box; `$local`
+/// returns its own address.
 macro_rules! socket_stream {
-    ($type:ty) => {
+    ($type:ty, $local:ident) => {
         impl crate::stream::ByteReceiveStream for $type {
             fn poll_receive(
                 &self,
@@ -288,12 +289,12 @@ macro_rules! socket_stream {
 
             fn abort(&self) {
                 // After an abort the kernel no longer knows it.
-                self.known_local();
+                let _known_afterwards = self.$local();
                 self.socket.abort();
             }
 
             async fn reset(&self) -> Result<()> {
-                self.known_local();
+                let _known_afterwards = self.$local();
                 self.socket.reset().await
             }
         }

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::net::unix_datagram::{ConnectedUnixDatagramSocket, UnixDatagramSocket};
 use crate::sys;
 use crate::sys::adopt::Domain;
+use crate::sys::file::OwnFile;
 
 const UNIX_DATAGRAMS: Wanted = Wanted {
     operation: "adopt a UNIX datagram socket",
@@ -29,7 +30,7 @@ impl TryFrom<OwnedFd> for UnixDatagramSocket {
         UNIX_DATAGRAMS.check(fd.as_fd())?;
         UNIX_DATAGRAMS.refuse_peer(sys::socket::peer_name(fd.as_fd()))?;
         let local = UNIX_DATAGRAMS.local_name(fd.as_fd())?;
-        Ok(shared(Self::new(fd, local, None)))
+        Ok(shared(Self::new(fd, local, OwnFile::default())))
     }
 }
 
@@ -41,7 +42,7 @@ impl TryFrom<OwnedFd> for ConnectedUnixDatagramSocket {
         CONNECTED_UNIX_DATAGRAMS.check(fd.as_fd())?;
         let peer = CONNECTED_UNIX_DATAGRAMS.peer_name(fd.as_fd())?;
         let local = CONNECTED_UNIX_DATAGRAMS.local_name(fd.as_fd())?;
-        Ok(shared(Self::new(fd, local, peer, None)))
+        Ok(shared(Self::new(fd, local, peer, OwnFile::default())))
     }
 }
 
