@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::runtime::operation::{Direction, Operation};
 use crate::runtime::place::Place;
 use crate::runtime::socket::{Socket, Trigger};
-use crate::stream::{AtOnce, Listener, Peer, byte_stream_face, serve_face, socket_stream};
+use crate::stream::{Listener, Peer, at_once, byte_stream_face, serve_face, socket_stream};
 use crate::sys::room::Room;
 use crate::sys::{self, errno};
 
@@ -210,7 +210,7 @@ impl Listener for TcpListener {
     async fn accept_from(&self) -> Result<(impl Future<Output = Result<TcpStream>>, Peer)> {
         let stream = self.accept().await?;
         let peer = Peer::Inet(stream.peer_addr());
-        Ok((AtOnce::new(stream), peer))
+        Ok((at_once(stream), peer))
     }
 
     fn abort(&self) {

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::runtime::operation::{Direction, Operation};
 use crate::runtime::place::Place;
 use crate::runtime::socket::{Socket, Trigger};
-use crate::stream::{AtOnce, Listener, Peer, byte_stream_face, serve_face, socket_stream};
+use crate::stream::{Listener, Peer, at_once, byte_stream_face, serve_face, socket_stream};
 use crate::sys;
 use crate::sys::addr::UnixName;
 use crate::sys::file::OwnFile;
@@ -155,7 +155,7 @@ impl Listener for UnixListener {
     async fn accept_from(&self) -> Result<(impl Future<Output = Result<UnixStream>>, Peer)> {
         let stream = self.accept().await?;
         let peer = Peer::Unix(stream.peer_name().clone());
-        Ok((AtOnce::new(stream), peer))
+        Ok((at_once(stream), peer))
     }
 
     fn abort(&self) {

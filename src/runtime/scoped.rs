@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use super::context::{self, Core};
 pub(crate) use super::control::{Control, Ended, Owned, Owner, Shield, Unowned};
 use super::scopes::{Kind, Limit, ScopeKey};
-use super::sleep::{self, When};
+use super::sleep;
 use crate::executor::remote::Post;
 use crate::executor::waker;
 use crate::reactor::TimerKey;
@@ -22,13 +22,13 @@ use crate::sys::clock::{self, NEVER};
 ///
 /// The body is cancelled at `when`, or protected until then if `owner` is a [`Shield`].
 #[inline]
-pub(crate) fn scoped<F, O, E, R>(when: When, owner: O, body: F, end: E) -> Scoped<F, O, E>
+pub(crate) fn scoped<F, O, E, R>(limit: Limit, owner: O, body: F, end: E) -> Scoped<F, O, E>
 where
     F: Future,
     O: Owner,
     E: FnMut(Ended<F::Output>) -> R,
 {
-    Beside::new(Some(body), (Scope::new(when.limit(), owner), end))
+    Beside::new(Some(body), (Scope::new(limit, owner), end))
 }
 
 /// See [`scoped`]. Written by hand: an async fn would copy the body at its first poll, which is a

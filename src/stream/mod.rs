@@ -72,7 +72,7 @@ pub use io::Io;
 #[cfg(feature = "futures-core")]
 pub use items::{Items, items};
 pub use listener::Listener;
-pub(crate) use listener::{AtOnce, serve_face};
+pub(crate) use listener::{at_once, serve_face};
 pub use memory::{MemoryStream, create_memory_byte_stream};
 #[cfg(any(feature = "adopt", feature = "extras"))]
 pub use multi::MultiListener;

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::permits::{self, Permits};
 use crate::error::{Error, Result};
-use crate::runtime::sleep::{Sleep, When};
+use crate::runtime::scopes::Limit;
+use crate::runtime::sleep::Sleep;
 use crate::runtime::wait::Wait;
 use crate::sys::clock::{self, NEVER, Nanos};
 
@@ -129,7 +130,7 @@ impl RateLimiter {
     /// [`burst`](Self::burst) too.
     #[must_use]
     pub fn new(tokens: u64, interval: Duration) -> Self {
-        let interval = Nanos::try_from(interval.as_nanos()).unwrap_or(NEVER);
+        let interval = clock::nanos(interval);
         Self {
             bucket: RefCell::new(Bucket::new(tokens, interval, tokens)),
             first: RefCell::new(Permits::new(1)),
@@ -175,7 +176,7 @@ impl RateLimiter {
             let taken = self.bucket.borrow_mut().take(clock::now());
             match taken {
                 Ok(()) => return Ok(()),
-                Err(at) => Sleep::new(When::Deadline(at)).await?,
+                Err(at) => Sleep::new(Limit::At(at)).await?,
             }
         }
     }

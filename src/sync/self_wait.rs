@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use super::permits::Permits;
 use crate::error::Result;
-use crate::runtime::sleep::{Sleep, When};
+use crate::runtime::scopes::Limit;
+use crate::runtime::sleep::Sleep;
 
 /// The time after which a wait is long.
 const LONG: Duration = Duration::from_secs(1);
@@ -26,7 +27,7 @@ pub(super) async fn watched(
     permits: &RefCell<Permits>,
     taking: impl Future<Output = Result<()>>,
 ) -> Result<()> {
-    let (mut taking, mut long) = (pin!(taking), pin!(Sleep::new(When::After(LONG))));
+    let (mut taking, mut long) = (pin!(taking), pin!(Sleep::new(Limit::after(LONG))));
     let mut watches = permits.borrow().is_held_here();
     poll_fn(|cx| {
         let polled = taking.as_mut().poll(cx);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::runtime::context;
 use crate::runtime::scoped::{Control, Ended, Owned, Shield, scoped};
-use crate::runtime::sleep::When;
+use crate::runtime::scopes::Limit;
 use crate::sys::clock::{self, NEVER};
 
 /// A part of a program that can be cancelled as a whole, or by a deadline.
@@ -88,7 +88,7 @@ impl CancelScope {
     /// That of `future`, which is dropped with it.
     pub fn run<F: IntoFuture>(&self, future: F) -> impl Future<Output = Option<F::Output>> {
         scoped(
-            When::Deadline(NEVER),
+            Limit::At(NEVER),
             Owned::by(&self.control),
             future.into_future(),
             |ended| match ended {
@@ -195,7 +195,7 @@ impl fmt::Debug for CancelScope {
 /// });
 /// ```
 pub fn shield<F: IntoFuture>(limit: Duration, future: F) -> impl Future<Output = F::Output> {
-    let limit = When::After(limit);
+    let limit = Limit::after(limit);
     scoped(limit, Shield, future.into_future(), |ended| match ended {
         Ended::Done { output, .. } => output,
         Ended::Dropped { .. } | Ended::NoRuntime => unreachable!("no shield is cancelled itself"),
