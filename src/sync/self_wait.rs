@@ -23,10 +23,10 @@ const TEXT: &str = "soloio: a task has waited for a second for a lock that it to
     ever";
 
 /// Takes the lock by `taking`, and writes the message if that takes long.
-pub(super) async fn watched(
+pub(super) async fn watched<T>(
     permits: &RefCell<Permits>,
-    taking: impl Future<Output = Result<()>>,
-) -> Result<()> {
+    taking: impl Future<Output = Result<T>>,
+) -> Result<T> {
     let (mut taking, mut long) = (pin!(taking), pin!(Sleep::new(Limit::after(LONG))));
     let mut watches = permits.borrow().is_held_here();
     poll_fn(|cx| {
