@@ -114,6 +114,7 @@ mod reactor;
 mod records;
 mod room;
 mod runtime;
+mod shown;
 #[cfg(feature = "signal")]
 mod signal;
 mod stream;

@@ -17,7 +17,6 @@
 //! spawn, wake, cancel, or panic. The file is long because its parts are one task's life.
 
 use std::cell::{Cell, RefCell};
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -28,6 +27,7 @@ use super::waker::TaskId;
 use super::{Executor, Parent, Place, SetKey};
 use crate::records::record;
 use crate::room::Slab;
+use crate::shown::shown;
 
 /// The result of one step.
 pub(crate) enum Step {
@@ -389,14 +389,11 @@ impl TaskSet {
     }
 }
 
-impl fmt::Debug for TaskSet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TaskSet")
-            .field("tasks", &self.members.borrow().len())
-            .field("closed", &self.closed.get())
-            .finish()
-    }
-}
+shown!(
+    [] TaskSet, "TaskSet", this =>
+    tasks: this.members.borrow().len(),
+    closed: this.closed.get()
+);
 
 /// Runs code of the user that may panic.
 fn caught(f: impl FnOnce()) -> Step {

@@ -4,7 +4,6 @@
 //! Sent datagrams are removed from the caller's data before anything else can happen.
 
 use std::cell::Cell;
-use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -18,6 +17,7 @@ use super::udp_core::UdpCore;
 use crate::error::{Error, Result};
 use crate::runtime::context::Core;
 use crate::runtime::operation::{After, Direction, First, Operation};
+use crate::shown::shown;
 use crate::sys::udp::{self, Chunk};
 use crate::sys::{self, errno};
 
@@ -241,16 +241,8 @@ pub struct Parcel<'d> {
     source: Option<IpAddr>,
 }
 
-/// Shows no content.
-impl fmt::Debug for Parcel<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parcel")
-            .field("len", &self.data.len())
-            .field("to", &self.to)
-            .field("source", &self.source)
-            .finish()
-    }
-}
+// Shows no content.
+shown!([] Parcel<'_>, "Parcel", this => len: this.data.len(), to: this.to, source: this.source);
 
 impl<'d> From<(&'d [u8], SocketAddr)> for Parcel<'d> {
     fn from((data, to): (&'d [u8], SocketAddr)) -> Self {

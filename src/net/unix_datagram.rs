@@ -6,7 +6,6 @@
 //! each datagram may have another receiver, so it retries on a timer.
 
 use std::ffi::OsStr;
-use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -17,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::runtime::context::Core;
 use crate::runtime::operation::{After, Direction, First, Operation};
 use crate::runtime::socket::{Socket, Trigger};
+use crate::shown::shown;
 use crate::sys::addr::UnixName;
 use crate::sys::file::OwnFile;
 use crate::sys::{self, errno};
@@ -37,16 +37,13 @@ pub struct UnixDatagram<'b> {
     pub truncated: bool,
 }
 
-/// Shows no content.
-impl fmt::Debug for UnixDatagram<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UnixDatagram")
-            .field("len", &self.data.len())
-            .field("from", &self.from)
-            .field("truncated", &self.truncated)
-            .finish()
-    }
-}
+// Shows no content.
+shown!(
+    [] UnixDatagram<'_>, "UnixDatagram", this =>
+    len: this.data.len(),
+    from: this.from,
+    truncated: this.truncated
+);
 
 /// The part that both kinds share.
 #[derive(Debug)]

@@ -7,7 +7,6 @@
 //! `readable` and `writable` believe the loop once; until a closure was called, they then ask the
 //! kernel (`told`). Priority events have their own registration: to clear one clears no readiness.
 
-use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -19,6 +18,7 @@ use crate::runtime::context::Core;
 use crate::runtime::operation::{After, Direction, First, Operation};
 use crate::runtime::place::Place;
 use crate::runtime::socket::{Socket, Trigger};
+use crate::shown::shown;
 use crate::sys::foreign;
 use crate::sys::poller::ready;
 
@@ -390,10 +390,4 @@ fn told(found: bool) -> io::Result<((), After)> {
     }
 }
 
-impl<T: AsFd> fmt::Debug for Watched<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watched")
-            .field("descriptor", &self.value.as_fd().as_raw_fd())
-            .finish_non_exhaustive()
-    }
-}
+shown!([T: AsFd] Watched<T>, "Watched", this => descriptor: this.value.as_fd().as_raw_fd(), ..);

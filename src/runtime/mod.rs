@@ -57,7 +57,6 @@ mod sync {
     pub(crate) use std::sync::{Arc, Mutex};
 }
 
-use std::fmt;
 use std::future::IntoFuture;
 use std::io;
 use std::panic::resume_unwind;
@@ -67,6 +66,7 @@ use std::task::{Context, Poll};
 
 use crate::error::{Error, Result};
 use crate::executor::{SetKey, Step, TaskSet, waker};
+use crate::shown::shown;
 #[cfg(feature = "dump")]
 use crate::sys::clock;
 use crate::sys::clock::Nanos;
@@ -331,13 +331,10 @@ impl Drop for Runtime {
     }
 }
 
-impl fmt::Debug for Runtime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Runtime")
-            .field("serial", &self.core.serial())
-            .field("tasks", &self.root)
-            .field("sources", &self.core.reactor_ref().source_count())
-            .field("scopes", &self.core.scopes().len())
-            .finish()
-    }
-}
+shown!(
+    [] Runtime, "Runtime", this =>
+    serial: this.core.serial(),
+    tasks: this.root,
+    sources: this.core.reactor_ref().source_count(),
+    scopes: this.core.scopes().len()
+);

@@ -1,12 +1,12 @@
 //! A byte stream with the places for its polls: [`Io`].
 
-use std::fmt;
 use std::io::IoSlice;
 use std::task::{Context, Poll};
 
 use super::ByteStream;
 use crate::error::{Error, Result};
 use crate::runtime::place::Place;
+use crate::shown::shown;
 use crate::sys::room::Room;
 
 /// A byte stream for crates that poll: the base of adapters to the I/O traits of other crates.
@@ -155,8 +155,4 @@ impl<S: ByteStream> Drop for Io<S> {
     }
 }
 
-impl<S: ByteStream> fmt::Debug for Io<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Io").finish_non_exhaustive()
-    }
-}
+shown!([S: ByteStream] Io<S>, "Io", _ => ..);

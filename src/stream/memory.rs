@@ -7,7 +7,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::fmt;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::rc::Rc;
@@ -19,6 +18,7 @@ use crate::executor::wake_each;
 use crate::room;
 use crate::runtime::context;
 use crate::runtime::place::{Claim, Place};
+use crate::shown::shown;
 use crate::sys::room::Room;
 
 /// Makes two connected streams. Each buffers at most `capacity` bytes (at least 1) that the other
@@ -94,17 +94,15 @@ impl Side {
     }
 }
 
-/// Shows only the number of bytes.
-impl fmt::Debug for Pipe {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pipe")
-            .field("capacity", &self.capacity)
-            .field("filled", &self.bytes.borrow().len())
-            .field("ended", &self.ended.get())
-            .field("broken", &self.broken.get())
-            .finish_non_exhaustive()
-    }
-}
+// Shows only the number of bytes.
+shown!(
+    [] Pipe, "Pipe", this =>
+    capacity: this.capacity,
+    filled: this.bytes.borrow().len(),
+    ended: this.ended.get(),
+    broken: this.broken.get(),
+    ..
+);
 
 impl Pipe {
     fn new(capacity: usize) -> Self {

@@ -5,7 +5,6 @@
 //! failed", which ends the others. Neither is accessed while a connection is served.
 
 use std::any::Any;
-use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -18,6 +17,7 @@ use super::outcome::Outcome;
 use super::scope::CancelScope;
 use crate::error::{Error, Failure, Result};
 use crate::runtime::block_on;
+use crate::shown::shown;
 use crate::sync::ThreadEvent;
 
 /// Runs `body` on each of `threads` threads, each with its own runtime, and returns the results in
@@ -288,15 +288,12 @@ impl Core {
     }
 }
 
-impl fmt::Debug for Core {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Core")
-            .field("index", &self.index)
-            .field("count", &self.count())
-            .field("stopped", &self.shared.stop.is_set())
-            .finish()
-    }
-}
+shown!(
+    [] Core, "Core", this =>
+    index: this.index,
+    count: this.count(),
+    stopped: this.shared.stop.is_set()
+);
 
 /// Stops the loops of [`per_core`] from anywhere; made by [`Core::stop_handle`].
 #[derive(Clone)]
@@ -315,13 +312,7 @@ impl StopHandle {
     }
 }
 
-impl fmt::Debug for StopHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StopHandle")
-            .field("stopped", &self.is_stopped())
-            .finish()
-    }
-}
+shown!([] StopHandle, "StopHandle", this => stopped: this.is_stopped());
 
 /// A failure of a loop, which ends the others.
 enum Fault<E> {

@@ -1,7 +1,6 @@
 //! Starts a child and waits until it reports that it is ready.
 
 use std::cell::{Cell, RefCell};
-use std::fmt;
 use std::future::{Future, poll_fn};
 use std::mem;
 use std::rc::Rc;
@@ -13,6 +12,7 @@ use super::outcome::Outcome;
 use crate::error::{Error, Failure, Result};
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
+use crate::shown::shown;
 
 /// The state that a child and its starter share until the child is ready.
 struct Start<T, E> {
@@ -104,11 +104,7 @@ impl<T, E> Drop for Ready<T, E> {
     }
 }
 
-impl<T, E> fmt::Debug for Ready<T, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ready").finish_non_exhaustive()
-    }
-}
+shown!([T, E] Ready<T, E>, "Ready", _ => ..);
 
 /// The waiting starter. If it was dropped, or never polled, the child continues only if it was
 /// ready.

@@ -18,7 +18,6 @@
 //! * While no data comes, no memory is used for it.
 
 use std::cell::{Cell, RefCell};
-use std::fmt;
 use std::mem::take;
 use std::task::{Context, Poll, Waker, ready};
 
@@ -28,6 +27,7 @@ use crate::error::{Error, Result};
 use crate::executor::wake_each;
 use crate::runtime::context;
 use crate::runtime::place::{Claim, Place};
+use crate::shown::shown;
 use crate::stream::{ByteStream, no_room};
 use crate::sys::room::Room;
 
@@ -58,13 +58,7 @@ pub(super) struct Session<S> {
     pub(super) enders: RefCell<Vec<Waker>>,
 }
 
-impl<S> fmt::Debug for Session<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session")
-            .field("compatible", &self.compatible)
-            .finish_non_exhaustive()
-    }
-}
+shown!([S] Session<S>, "Session", this => compatible: this.compatible, ..);
 
 impl<S: ByteStream> Session<S> {
     /// In a box, so that a stream is one pointer: it is moved through futures.
