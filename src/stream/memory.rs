@@ -70,10 +70,10 @@ struct Pipe {
 }
 
 /// The claim of one side of a pipe, and the waker of the operation that waits there.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Side {
     claim: Claim,
-    waiter: RefCell<Option<Waker>>,
+    waiter: Cell<Option<Waker>>,
 }
 
 impl Side {
@@ -81,14 +81,12 @@ impl Side {
     fn leave(&self, place: &mut Place) {
         if !place.is_idle() {
             place.leave(&self.claim);
-            let waiter = self.waiter.take();
-            drop(waiter);
+            self.waiter.set(None);
         }
     }
 
     fn wake(&self) {
-        let waiter = self.waiter.take();
-        if let Some(waiter) = waiter {
+        if let Some(waiter) = self.waiter.take() {
             waiter.wake();
         }
     }
@@ -188,8 +186,7 @@ impl MemoryStream {
                 core.finished();
                 return Poll::Ready(outcome);
             }
-            let old = side.waiter.replace(Some(cx.waker().clone()));
-            drop(old);
+            side.waiter.set(Some(cx.waker().clone()));
             place.pend(core, cx, &"the other end of a memory stream")
         });
         if polled.is_ready() && !place.keeps() {
@@ -210,8 +207,7 @@ impl MemoryStream {
     fn let_go(&self) {
         self.outgoing.ended.set(true);
         self.incoming.broken.set(true);
-        let lost = self.incoming.bytes.take();
-        drop(lost);
+        drop(self.incoming.bytes.take());
         let pipes = [&self.incoming, &self.outgoing];
         let sides = pipes.iter().flat_map(|pipe| [&pipe.receiver, &pipe.sender]);
         wake_each(sides.filter_map(|side| side.waiter.take()));

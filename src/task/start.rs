@@ -62,8 +62,7 @@ impl<T, E> Start<T, E> {
     async fn hand_over(&self, error: E) -> Result<(), E> {
         self.set(State::Failed(error));
         poll_fn(|cx| {
-            let old = self.child.replace(Some(cx.waker().clone()));
-            drop(old);
+            self.child.set(Some(cx.waker().clone()));
             let mut state = self.state.borrow_mut();
             match mem::replace(&mut *state, State::Over) {
                 State::Unheard(error) => Poll::Ready(Err(error)),
@@ -195,8 +194,7 @@ async fn wait<T, E: Failure>(starter: Starter<'_, T, E>) -> Result<T, E> {
     let ended = poll_fn(|cx| {
         context::poll_with(|core| {
             ready!(op.admit_wait(core, cx))?;
-            let old = start.waker.replace(Some(cx.waker().clone()));
-            drop(old);
+            start.waker.set(Some(cx.waker().clone()));
             let state = start.state.replace(State::Waiting);
             match state {
                 State::Ready(value) => Poll::Ready(Ok(Ok(value))),

@@ -52,7 +52,7 @@ pub(super) struct Session<S> {
     /// The stream below has accepted data that it may not have handed over.
     pub(super) left_below: Cell<bool>,
     /// The waker of the waiting receiver, if there is one.
-    pub(super) receiver: RefCell<Option<Waker>>,
+    pub(super) receiver: Cell<Option<Waker>>,
     /// The wakers of tasks that end our direction while another task sends, and wait until it has
     /// handed over.
     pub(super) enders: RefCell<Vec<Waker>>,
@@ -73,7 +73,7 @@ impl<S: ByteStream> Session<S> {
             receive_below: Cell::default(),
             send_below: Cell::default(),
             left_below: Cell::new(false),
-            receiver: RefCell::new(None),
+            receiver: Cell::new(None),
             enders: RefCell::default(),
         })
     }
@@ -154,8 +154,7 @@ impl<S: ByteStream> Session<S> {
         self.state.borrow_mut().incoming = incoming;
         match polled {
             Poll::Pending => {
-                let old = self.receiver.replace(Some(cx.waker().clone()));
-                drop(old);
+                self.receiver.set(Some(cx.waker().clone()));
                 self.hand_over_beside(cx);
                 Poll::Pending
             }
@@ -177,8 +176,7 @@ impl<S: ByteStream> Session<S> {
 
     fn end_receive(&self, place: &mut Place) {
         place.leave(&self.receiving);
-        let old = self.receiver.take();
-        drop(old);
+        self.receiver.set(None);
     }
 
     pub(super) fn leave_receive(&self, place: &mut Place) {
