@@ -106,12 +106,8 @@ impl Sockets for TcpListener {
 
 impl TcpListener {
     pub(super) fn new(bound: Vec<(OwnedFd, SocketAddr)>) -> Self {
-        let count = bound.len();
-        let (mut sockets, mut addresses) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        for (fd, address) in bound {
-            sockets.push(Socket::new(fd, Trigger::Level));
-            addresses.push(address);
-        }
+        let listening = |(fd, address)| (Socket::new(fd, Trigger::Level), address);
+        let (sockets, addresses) = bound.into_iter().map(listening).unzip();
         Self { sockets, addresses }
     }
 

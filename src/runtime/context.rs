@@ -232,11 +232,15 @@ impl Core {
 
     /// Lists the tasks among the waiters of a source; returns the wakers of the others.
     #[must_use = "the wakers have to be called"]
-    pub(super) fn list_waiters(&self, waiters: [Option<Waiter>; 2]) -> [Option<Waker>; 2] {
-        waiters.map(|waiter| match waiter? {
-            Waiter::Task(number) => self.executor.slots().wake(TaskId::from_number(number)),
-            Waiter::Foreign(waker) => Some(waker),
-        })
+    pub(super) fn list_waiters(&self, waiters: [Option<Waiter>; 2]) -> Vec<Waker> {
+        let mut foreign = Vec::new();
+        for waiter in waiters.into_iter().flatten() {
+            foreign.extend(match waiter {
+                Waiter::Task(number) => self.executor.slots().wake(TaskId::from_number(number)),
+                Waiter::Foreign(waker) => Some(waker),
+            });
+        }
+        foreign
     }
 
     /// The cause of the failure may have passed: the next wait will show it.

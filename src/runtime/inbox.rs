@@ -67,8 +67,7 @@ impl Inbox {
             match *post {
                 Post::Source(key) => {
                     let waiters = core.reactor().deregister(key, None);
-                    let foreign = core.list_waiters(waiters);
-                    self.woken.extend(foreign.into_iter().flatten());
+                    self.woken.append(&mut core.list_waiters(waiters));
                 }
                 Post::Timer(key) => {
                     let waker = core.reactor().timers.cancel(key);

@@ -32,7 +32,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, fence};
 use super::context::{self, Core};
 use super::silence::{CloseLimits, SharedLimits};
 use crate::error::{Error, Result};
-use crate::executor::{remote::Post, wake_each, waker};
+use crate::executor::{remote::Post, wake_list, waker};
 use crate::reactor::Direction;
 use crate::reactor::SourceKey;
 pub(crate) use crate::reactor::Trigger;
@@ -237,7 +237,7 @@ impl Socket {
             core.list_waiters(waiters)
         });
         match at_home {
-            Some(foreign) => wake_each(foreign.into_iter().flatten()),
+            Some(foreign) => wake_list(foreign),
             None => self.leave(owner, kill),
         }
     }
@@ -272,7 +272,7 @@ impl Socket {
             let waiter = core.reactor().unpark(slot, direction);
             core.list_waiters([waiter, None])
         });
-        wake_each(foreign.into_iter().flatten().flatten());
+        wake_list(foreign.unwrap_or_default());
     }
 
     /// Records that a call of the user's would have blocked. On another thread that is left out:
