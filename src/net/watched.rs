@@ -13,6 +13,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
+use super::foreign::{ask, told};
 use crate::error::{Error, Result};
 use crate::runtime::context::Core;
 use crate::runtime::operation::{After, Direction, First, Operation};
@@ -277,14 +278,7 @@ impl<T: AsFd> Watched<T> {
                 self.prior.get_or_init(|| socket)
             }
         };
-        let call = |core: &Core, fd: BorrowedFd<'_>| {
-            // Once it is watched, poll(2) would clear a file's change mark.
-            let found = match socket.slot() {
-                0 => foreign::is_ready(fd, ready::URGENT)?,
-                slot => core.reactor().take_prior(slot),
-            };
-            told(found)
-        };
+        let call = |core: &Core, fd: BorrowedFd<'_>| ask(core, socket, fd, ready::URGENT);
         let mut operation = Operation::new(socket, Direction::Read).briefly();
         poll_fn(|cx| operation.poll(cx, First::Try, call, |cause| self.failed(cause))).await
     }
@@ -379,14 +373,6 @@ impl<T: AsFd> Watched<T> {
 
     fn failed(&self, cause: io::Error) -> Error {
         Error::io("use descriptor", self.value.as_fd().as_raw_fd(), cause)
-    }
-}
-
-/// The result of a call that only asks.
-fn told(found: bool) -> io::Result<((), After)> {
-    match found {
-        true => Ok(((), After::Ready)),
-        false => Err(io::ErrorKind::WouldBlock.into()),
     }
 }
 
