@@ -46,27 +46,32 @@ const BUDGET: u32 = 256;
 
 /// Calls wakers, which may be the user's code: continues after a panic, and then resumes the first.
 pub(crate) fn wake_each(mut wakers: impl Iterator<Item = Waker>) {
-    each(&mut wakers, Waker::wake);
+    resume(each(&mut wakers, Waker::wake));
 }
 
 /// Drops wakers in the same way.
 pub(crate) fn drop_each(wakers: Vec<Waker>) {
-    each(&mut wakers.into_iter(), drop);
+    resume(each(&mut wakers.into_iter(), drop));
 }
 
 /// The same for a list. Compiled once.
 pub(crate) fn wake_list(wakers: Vec<Waker>) {
-    each(&mut wakers.into_iter(), Waker::wake);
+    resume(each(&mut wakers.into_iter(), Waker::wake));
 }
 
-fn each(wakers: &mut dyn Iterator<Item = Waker>, f: fn(Waker)) {
+/// Calls `f` for each, also after a panic; returns the first.
+pub(crate) fn each(wakers: &mut dyn Iterator<Item = Waker>, f: fn(Waker)) -> Option<Payload> {
     let mut first = None;
     for waker in wakers {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| f(waker))) {
             first.get_or_insert(payload);
         }
     }
-    if let Some(payload) = first {
+    first
+}
+
+fn resume(panic: Option<Payload>) {
+    if let Some(payload) = panic {
         resume_unwind(payload);
     }
 }

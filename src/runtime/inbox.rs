@@ -9,7 +9,7 @@ use std::task::Waker;
 
 use super::context::Core;
 use crate::executor::remote::Post;
-use crate::executor::{Payload, TaskId};
+use crate::executor::{Payload, TaskId, each};
 use crate::reactor::Waiter;
 use crate::room;
 
@@ -109,23 +109,14 @@ impl Inbox {
     #[cold]
     fn wake_some(&mut self, core: &Core) -> Option<Payload> {
         let mut woken = mem::take(&mut self.woken);
-        let mut first = self.panic.take();
-        for waker in woken.drain(..) {
-            let Some(foreign) = core.executor.slots().wake_own(waker) else {
-                continue;
-            };
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| foreign.wake())) {
-                first.get_or_insert(payload);
-            }
-        }
+        let slots = || core.executor.slots();
+        let mut foreign = woken.drain(..).filter_map(|waker| slots().wake_own(waker));
+        let woke = each(&mut foreign, Waker::wake);
+        drop(foreign);
         room::shrink(&mut woken);
         self.woken = woken;
-        for waker in self.unused.drain(..) {
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(waker))) {
-                first.get_or_insert(payload);
-            }
-        }
+        let dropped = each(&mut self.unused.drain(..), drop);
         room::shrink(&mut self.unused);
-        first
+        self.panic.take().or(woke).or(dropped)
     }
 }
