@@ -47,9 +47,9 @@ shown!(
 
 /// The part that both kinds share.
 #[derive(Debug)]
-struct DatagramCore {
+pub(super) struct DatagramCore {
     /// Removed before the socket is closed: while the file exists the socket answers.
-    file: OwnFile,
+    pub(super) file: OwnFile,
     socket: Socket,
     local: UnixName,
 }
@@ -148,7 +148,7 @@ impl DatagramCore {
 #[doc(alias = "UNIXDatagramSocket")]
 #[derive(Debug)]
 pub struct UnixDatagramSocket {
-    core: DatagramCore,
+    pub(super) core: DatagramCore,
 }
 
 datagram_face!(
@@ -165,11 +165,6 @@ impl UnixDatagramSocket {
         Self {
             core: DatagramCore::new(fd, local, file),
         }
-    }
-
-    #[cfg(feature = "adopt")]
-    pub(super) fn keep_file(&self) {
-        self.core.file.keep();
     }
 
     /// Sends one datagram to the socket of that path or abstract name; `Ok` means that it is in
@@ -204,7 +199,7 @@ impl UnixDatagramSocket {
 #[doc(alias = "ConnectedUNIXDatagramSocket")]
 #[derive(Debug)]
 pub struct ConnectedUnixDatagramSocket {
-    core: DatagramCore,
+    pub(super) core: DatagramCore,
     peer: UnixName,
 }
 
@@ -223,11 +218,6 @@ impl ConnectedUnixDatagramSocket {
             core: DatagramCore::new(fd, local, file),
             peer,
         }
-    }
-
-    #[cfg(feature = "adopt")]
-    pub(super) fn keep_file(&self) {
-        self.core.file.keep();
     }
 
     /// The name it is connected to.

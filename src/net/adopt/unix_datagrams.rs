@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net as unix;
 
 use super::wanted::{UDP_SOCKET, Wanted};
-use super::{Leaves, conversions, give_away, give_away_blocking, shared};
+use super::{conversions, give_away, give_away_blocking, shared};
 use crate::error::{Error, Result};
 use crate::net::unix_datagram::{ConnectedUnixDatagramSocket, UnixDatagramSocket};
 use crate::sys;
@@ -46,22 +46,11 @@ impl TryFrom<OwnedFd> for ConnectedUnixDatagramSocket {
     }
 }
 
-impl Leaves for UnixDatagramSocket {
-    fn leaves(&self) {
-        self.keep_file();
-    }
-}
-
-impl Leaves for ConnectedUnixDatagramSocket {
-    fn leaves(&self) {
-        self.keep_file();
-    }
-}
-
-conversions!(UnixDatagramSocket, unix::UnixDatagram, UNIX_DATAGRAMS);
+conversions!(UnixDatagramSocket, unix::UnixDatagram, UNIX_DATAGRAMS, it => it.core.file.keep());
 
 conversions!(
     ConnectedUnixDatagramSocket,
     unix::UnixDatagram,
-    CONNECTED_UNIX_DATAGRAMS
+    CONNECTED_UNIX_DATAGRAMS,
+    it => it.core.file.keep()
 );
