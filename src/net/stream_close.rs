@@ -67,7 +67,7 @@ impl<A: Display> StreamSocket<A> {
         match ended.await {
             Err(Error::Broken(error)) => match self.unacknowledged() {
                 0 => Ok(()),
-                lost => Err(Error::not_acknowledged(lost, error, self.peer())),
+                lost => Err(Error::not_acknowledged(lost, error, &self.peer)),
             },
             other => other,
         }
@@ -120,7 +120,7 @@ impl<A: Display> StreamSocket<A> {
         }
         // If no descriptor is free it closes at once.
         if let Ok(fd) = self.socket.lend().try_clone_to_owned() {
-            let left = Self::tcp(fd, self.peer().clone());
+            let left = Self::tcp(fd, self.peer.clone());
             // The program may have a duplicate, too.
             left.socket.lend();
             left.end.store(end, Relaxed);

@@ -33,7 +33,7 @@ const ENDED: i32 = -1;
 #[derive(Debug)]
 pub(crate) struct StreamSocket<A> {
     pub(super) socket: Socket,
-    peer: A,
+    pub(super) peer: A,
     /// Filled when it is first needed, or at the latest before an abort.
     local: OnceLock<Box<A>>,
     /// 0 while data may come, [`ENDED`], or the number of the error that broke it.
@@ -91,10 +91,6 @@ impl<A: Display> StreamSocket<A> {
             kind,
             on_drop: None,
         })
-    }
-
-    pub(super) fn peer(&self) -> &A {
-        &self.peer
     }
 
     /// Our own address; `ask` gets it from the kernel.
@@ -180,10 +176,6 @@ impl<A: Display> StreamSocket<A> {
         place.operate(on, cx, First::Try, call, failed)
     }
 
-    pub(super) fn leave_place(&self, direction: Direction, place: &mut Place) {
-        place.leave_socket(&self.socket, direction);
-    }
-
     /// The error after the last byte: the regular end, unless a reset was seen before.
     #[cold]
     fn at_end(&self) -> Error {
@@ -239,9 +231,5 @@ impl<A: Display> StreamSocket<A> {
             Err(error) if errno::is_not_connected(&error) => Ok(()),
             other => other.map_err(|cause| Error::io("send the end to", &self.peer, cause)),
         }
-    }
-
-    pub(super) fn abort(&self) {
-        self.socket.abort();
     }
 }

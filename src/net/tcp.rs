@@ -58,7 +58,7 @@ impl TcpStream {
     #[doc(alias = "remote_address")]
     #[must_use]
     pub fn peer_addr(&self) -> SocketAddr {
-        *self.socket.peer()
+        self.socket.peer
     }
 
     /// Our own address, also after the connection has ended.

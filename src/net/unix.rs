@@ -42,7 +42,7 @@ impl UnixStream {
     #[doc(alias = "remote_address")]
     #[must_use]
     pub fn peer_name(&self) -> &UnixName {
-        self.socket.peer()
+        &self.socket.peer
     }
 
     /// Our own name, also after the connection has ended.

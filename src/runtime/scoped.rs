@@ -13,7 +13,7 @@ use super::scopes::{Kind, Limit, ScopeKey};
 use super::sleep;
 use crate::executor::remote::Post;
 use crate::executor::waker;
-use crate::reactor::TimerKey;
+use crate::reactor::{Seen, TimerKey};
 use crate::sys::beside::Beside;
 use crate::sys::clock::{self, NEVER};
 
@@ -221,7 +221,7 @@ impl<O: Owner> Scope<O> {
     }
 
     fn renew_waker(&self, core: &Core, cx: &Context<'_>) {
-        if !core.reactor().timers.would_wake(self.timer, cx.waker()) {
+        if core.reactor().timers.see(self.timer, cx.waker()) != Seen::Set {
             let waker = cx.waker().clone();
             let old = core.reactor().timers.set_waker(self.timer, waker);
             waker::discard(old);

@@ -243,7 +243,7 @@ macro_rules! socket_stream {
 
             #[inline]
             fn leave_receive(&self, place: &mut Place) {
-                self.socket.leave_place(Direction::Read, place);
+                place.leave_socket(&self.socket.socket, Direction::Read);
             }
 
             #[cfg(any(feature = "relay", feature = "tls"))]
@@ -269,7 +269,7 @@ macro_rules! socket_stream {
 
             #[inline]
             fn leave_send(&self, place: &mut Place) {
-                self.socket.leave_place(Direction::Write, place);
+                place.leave_socket(&self.socket.socket, Direction::Write);
             }
 
             #[cfg(any(feature = "relay", feature = "tls"))]
@@ -290,7 +290,7 @@ macro_rules! socket_stream {
             fn abort(&self) {
                 // After an abort the kernel no longer knows it.
                 let _known_afterwards = self.$local();
-                self.socket.abort();
+                self.socket.socket.abort();
             }
 
             async fn reset(&self) -> Result<()> {
