@@ -152,8 +152,8 @@ fn give_away_blocking(wanted: Wanted, fd: BorrowedFd<'_>) -> Result<OwnedFd> {
     Ok(fd)
 }
 
-/// Implements the conversions between a type of this crate, std's, and a descriptor. What is last is
-/// done when a socket continues outside of this crate.
+/// Implements the conversions between a type of this crate, std's, and a descriptor. The last
+/// argument is called when a socket continues outside of this crate.
 macro_rules! conversions {
     ($ours:ty, $std:ty, $wanted:expr $(, $socket:ident => $leaves:expr)?) => {
         impl TryFrom<$std> for $ours {

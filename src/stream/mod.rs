@@ -9,7 +9,6 @@
 //! | `futures_io.rs` | `Io` with the I/O traits of futures-io |
 //! | `items.rs` | a `Stream` of futures-core of the results of a repeated call |
 //! | `pointers.rs` | references and pointers to a stream; macros for layers that pass calls on |
-//! | `data.rs` | the data of a send |
 //! | `face.rs` | the inherent methods of the crate's own streams, which mirror the contracts |
 //! | `listener.rs` | the contract of a listener |
 //! | `any.rs` | a byte stream of any kind |
