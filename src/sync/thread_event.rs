@@ -92,7 +92,6 @@ impl ThreadEvent {
         Place {
             event: self,
             key: None,
-            waker: None,
         }
     }
 }
@@ -101,18 +100,11 @@ impl ThreadEvent {
 pub(crate) struct Place<'a> {
     event: &'a ThreadEvent,
     key: Option<usize>,
-    /// The one that is stored in the list.
-    waker: Option<Waker>,
 }
 
 impl Place<'_> {
-    /// Stores the waker unless the event has happened. With the same waker as before, as beside a
-    /// busy connection, it takes no lock.
+    /// Stores the waker unless the event has happened.
     pub(crate) fn is_set_or_take(&mut self, waker: &Waker) -> bool {
-        if self.waker.as_ref().is_some_and(|own| own.will_wake(waker)) {
-            return self.event.is_set();
-        }
-        self.waker = Some(waker.clone());
         self.event.0.is_set_or_take(&mut self.key, waker)
     }
 }
