@@ -10,7 +10,6 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
 use std::thread;
 
 use super::outcome::Outcome;
@@ -223,17 +222,9 @@ impl<E: Failure> Loops<E> {
 async fn unless_failed<F: Future>(core: &Core, body: F) -> Option<F::Output> {
     let scope = CancelScope::new();
     let mut body = pin!(scope.run(body));
-    let failed = &core.shared.failed;
-    let (mut place, mut known) = (failed.place(), None::<Waker>);
+    let (mut failed, mut known) = (core.shared.failed.place(), None);
     poll_fn(|cx| {
-        // All cores share the lock of the event: it is taken only for another waker.
-        let is_known = known
-            .as_ref()
-            .is_some_and(|known| known.will_wake(cx.waker()));
-        if !is_known {
-            known = Some(cx.waker().clone());
-        }
-        if failed.is_set() || !is_known && place.is_set_or_take(cx.waker()) {
+        if failed.is_set_or_take_new(&mut known, cx.waker()) {
             scope.cancel("another core has failed");
         }
         body.as_mut().poll(cx)
