@@ -114,6 +114,7 @@ mod reactor;
 mod records;
 mod room;
 mod runtime;
+mod shown;
 #[cfg(feature = "signal")]
 mod signal;
 mod stream;
@@ -151,6 +152,7 @@ pub use net::{Interface, Keepalive};
 pub use net::{notify_closing, wait_readable, wait_writable};
 pub use runtime::place::Place;
 pub use runtime::silence::CloseLimits;
+pub use runtime::sleep::Sleep;
 #[cfg(feature = "dump")]
 pub use runtime::{Dump, TaskState, dump};
 pub use runtime::{Runtime, block_on};
@@ -183,7 +185,7 @@ pub use task::{Join, Race, TryJoin, Winner, join, race, try_join};
 pub use threads::{
     LoopHandle, RunInThread, ThreadStatistics, loop_handle, run_in_thread, thread_statistics,
 };
-pub use time::{Interval, Sleep, interval, sleep, sleep_until};
+pub use time::{Interval, interval, sleep, sleep_until};
 
 /// Documentation tests compile the programs of the documents, and run those that can run.
 #[cfg(doctest)]

@@ -43,19 +43,19 @@ pub enum Signal {
 }
 
 /// The names and their numbers.
-const NAMES: [(Signal, i32); 12] = [
-    (Signal::Interrupt, number::SIGINT),
-    (Signal::Terminate, number::SIGTERM),
-    (Signal::Hangup, number::SIGHUP),
-    (Signal::Quit, number::SIGQUIT),
-    (Signal::User1, number::SIGUSR1),
-    (Signal::User2, number::SIGUSR2),
-    (Signal::Child, number::SIGCHLD),
-    (Signal::WindowChange, number::SIGWINCH),
-    (Signal::Alarm, number::SIGALRM),
-    (Signal::Pipe, number::SIGPIPE),
-    (Signal::TerminalStop, number::SIGTSTP),
-    (Signal::Continue, number::SIGCONT),
+const NAMES: [(Signal, i32, &str); 12] = [
+    (Signal::Interrupt, number::SIGINT, "SIGINT"),
+    (Signal::Terminate, number::SIGTERM, "SIGTERM"),
+    (Signal::Hangup, number::SIGHUP, "SIGHUP"),
+    (Signal::Quit, number::SIGQUIT, "SIGQUIT"),
+    (Signal::User1, number::SIGUSR1, "SIGUSR1"),
+    (Signal::User2, number::SIGUSR2, "SIGUSR2"),
+    (Signal::Child, number::SIGCHLD, "SIGCHLD"),
+    (Signal::WindowChange, number::SIGWINCH, "SIGWINCH"),
+    (Signal::Alarm, number::SIGALRM, "SIGALRM"),
+    (Signal::Pipe, number::SIGPIPE, "SIGPIPE"),
+    (Signal::TerminalStop, number::SIGTSTP, "SIGTSTP"),
+    (Signal::Continue, number::SIGCONT, "SIGCONT"),
 ];
 
 impl Signal {
@@ -65,34 +65,24 @@ impl Signal {
         if let Self::Number(number) = self {
             return number;
         }
-        let named = NAMES.iter().find(|(name, _)| *name == self);
+        let named = NAMES.iter().find(|(name, ..)| *name == self);
         named.expect("every other one has a name").1
     }
 
     /// The signal of a number on this system.
     #[must_use]
     pub fn from_number(number: i32) -> Self {
-        let named = NAMES.iter().find(|(_, its)| *its == number);
-        named.map_or(Self::Number(number), |(name, _)| *name)
+        let named = NAMES.iter().find(|(_, its, _)| *its == number);
+        named.map_or(Self::Number(number), |(name, ..)| *name)
     }
 }
 
 impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Interrupt => f.write_str("SIGINT"),
-            Self::Terminate => f.write_str("SIGTERM"),
-            Self::Hangup => f.write_str("SIGHUP"),
-            Self::Quit => f.write_str("SIGQUIT"),
-            Self::User1 => f.write_str("SIGUSR1"),
-            Self::User2 => f.write_str("SIGUSR2"),
-            Self::Child => f.write_str("SIGCHLD"),
-            Self::WindowChange => f.write_str("SIGWINCH"),
-            Self::Alarm => f.write_str("SIGALRM"),
-            Self::Pipe => f.write_str("SIGPIPE"),
-            Self::TerminalStop => f.write_str("SIGTSTP"),
-            Self::Continue => f.write_str("SIGCONT"),
-            Self::Number(number) => write!(f, "signal {number}"),
+        let named = NAMES.iter().find(|(name, ..)| name == self);
+        match named {
+            Some((.., text)) => f.write_str(text),
+            None => write!(f, "signal {}", self.number()),
         }
     }
 }
@@ -239,7 +229,7 @@ mod tests {
 
     #[test]
     fn names_and_numbers_are_one_to_one() {
-        for (signal, number) in NAMES {
+        for (signal, number, _) in NAMES {
             assert_eq!(signal.number(), number);
             assert_eq!(Signal::from_number(number), signal);
             assert!(signal.to_string().starts_with("SIG"), "{signal}");

@@ -6,8 +6,9 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
-use crate::runtime::sleep::{Sleep as Timer, When};
-use crate::sys::clock::{self, NEVER, Nanos};
+use crate::runtime::scopes::Limit;
+use crate::runtime::sleep::Sleep;
+use crate::sys::clock::{self, Nanos};
 
 /// Waits until `duration` has passed since the first poll.
 ///
@@ -37,7 +38,7 @@ use crate::sys::clock::{self, NEVER, Nanos};
 /// ```
 #[inline]
 pub fn sleep(duration: Duration) -> Sleep {
-    Sleep(Timer::new(When::After(duration)))
+    Sleep::new(Limit::after(duration))
 }
 
 /// Waits until `deadline`. If it has passed, the loop makes one turn first.
@@ -62,58 +63,7 @@ pub fn sleep(duration: Duration) -> Sleep {
 /// ```
 #[inline]
 pub fn sleep_until(deadline: Instant) -> Sleep {
-    Sleep(Timer::new(When::At(deadline)))
-}
-
-/// A wait for a point in time that can be moved; made by [`sleep`] and [`sleep_until`].
-///
-/// A poll after its end returns the same again.
-///
-/// # Cancel safety
-///
-/// Dropping it removes the timer; nothing else has happened. One that is awaited by `&mut` and cut
-/// may be awaited again: it still ends at its deadline.
-#[derive(Debug)]
-#[must_use = "futures do nothing unless awaited"]
-pub struct Sleep(Timer);
-
-impl Sleep {
-    /// Sets the deadline, which may be later or earlier than before. If the wait has already ended,
-    /// it can be awaited once more. A waiting task continues to wait.
-    ///
-    /// It is cheaper than a new sleep, for example for an idle limit that restarts with each
-    /// message.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::time::{Duration, Instant};
-    ///
-    /// soloio::block_on(async {
-    ///     let mut pause = soloio::sleep(Duration::from_secs(60));
-    ///     for _ in 0..3 {
-    ///         let deadline = Instant::now() + Duration::from_millis(2);
-    ///         pause.reset(deadline);
-    ///         (&mut pause).await?;
-    ///         assert!(Instant::now() >= deadline);
-    ///     }
-    ///     Ok::<_, soloio::Error>(())
-    /// })?;
-    /// # Ok::<_, soloio::Error>(())
-    /// ```
-    #[inline]
-    pub fn reset(&mut self, deadline: Instant) {
-        self.0.reset(When::At(deadline));
-    }
-}
-
-impl Future for Sleep {
-    type Output = Result<()>;
-
-    #[inline]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        Pin::new(&mut self.0).poll(cx)
-    }
+    Sleep::new(Limit::until(deadline))
 }
 
 /// Ticks every `period`, first one period after the first poll of [`tick`](Interval::tick). With a
@@ -140,7 +90,7 @@ pub fn interval(period: Duration) -> Interval {
         period,
         next: None,
         waits: false,
-        sleep: Timer::new(When::After(period)),
+        sleep: Sleep::new(Limit::after(period)),
     }
 }
 
@@ -152,7 +102,7 @@ pub struct Interval {
     next: Option<Nanos>,
     /// The sleep is set to the next tick.
     waits: bool,
-    sleep: Timer,
+    sleep: Sleep,
 }
 
 impl Interval {
@@ -173,17 +123,14 @@ impl Interval {
     }
 
     fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let period = When::After(self.period);
-        let due = *self.next.get_or_insert_with(|| period.deadline());
+        let due = *self.next.get_or_insert_with(|| clock::after(self.period));
         if !self.waits {
-            self.sleep.reset(When::Deadline(due));
+            self.sleep.set_limit(Limit::At(due));
         }
         let slept = Pin::new(&mut self.sleep).poll(cx);
         self.waits = slept.is_pending();
         ready!(slept)?;
-        let period = Nanos::try_from(self.period.as_nanos())
-            .unwrap_or(NEVER)
-            .max(1);
+        let period = clock::nanos(self.period).max(1);
         let missed = clock::now().saturating_sub(due) / period;
         self.next = Some(due.saturating_add(period.saturating_mul(missed + 1)));
         Poll::Ready(Ok(()))

@@ -112,8 +112,7 @@ impl Head {
 
     /// Sets the waker to call at the end, instead of an earlier one.
     pub(crate) fn set_joiner(&self, waker: &Waker) {
-        let old = self.joiner.replace(Some(waker.clone()));
-        drop(old);
+        self.joiner.set(Some(waker.clone()));
     }
 
     #[inline]

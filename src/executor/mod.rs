@@ -29,7 +29,6 @@ mod sync {
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::rc::Rc;
 use std::task::Waker;
 
 pub(crate) use child::{Child, Failed, Head, Payload, State, cancel};
@@ -47,27 +46,32 @@ const BUDGET: u32 = 256;
 
 /// Calls wakers, which may be the user's code: continues after a panic, and then resumes the first.
 pub(crate) fn wake_each(mut wakers: impl Iterator<Item = Waker>) {
-    each(&mut wakers, Waker::wake);
+    resume(each(&mut wakers, Waker::wake));
 }
 
 /// Drops wakers in the same way.
 pub(crate) fn drop_each(wakers: Vec<Waker>) {
-    each(&mut wakers.into_iter(), drop);
+    resume(each(&mut wakers.into_iter(), drop));
 }
 
 /// The same for a list. Compiled once.
 pub(crate) fn wake_list(wakers: Vec<Waker>) {
-    each(&mut wakers.into_iter(), Waker::wake);
+    resume(each(&mut wakers.into_iter(), Waker::wake));
 }
 
-fn each(wakers: &mut dyn Iterator<Item = Waker>, f: fn(Waker)) {
+/// Calls `f` for each, also after a panic; returns the first.
+pub(crate) fn each(wakers: &mut dyn Iterator<Item = Waker>, f: fn(Waker)) -> Option<Payload> {
     let mut first = None;
     for waker in wakers {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| f(waker))) {
             first.get_or_insert(payload);
         }
     }
-    if let Some(payload) = first {
+    first
+}
+
+fn resume(panic: Option<Payload>) {
+    if let Some(payload) = panic {
         resume_unwind(payload);
     }
 }
@@ -102,33 +106,6 @@ impl Drop for Running<'_> {
     }
 }
 
-/// Lists tasks as woken.
-#[derive(Debug)]
-pub(crate) struct Lister<'a> {
-    number: u16,
-    slots: RefMut<'a, Slots>,
-}
-
-impl Lister<'_> {
-    /// As [`Executor::wake_own`].
-    #[inline]
-    #[must_use = "the waker has to be called"]
-    pub(crate) fn wake(&mut self, waker: Waker) -> Option<Waker> {
-        let Some(id) = TaskId::of(&waker, self.number) else {
-            return Some(waker);
-        };
-        waker::discard(Some(waker));
-        self.slots.wake(id)
-    }
-
-    /// As [`Executor::list`].
-    #[inline]
-    #[must_use = "the waker has to be called"]
-    pub(crate) fn wake_task(&mut self, id: TaskId) -> Option<Waker> {
-        self.slots.wake(id)
-    }
-}
-
 impl Executor {
     pub(crate) fn new(number: u16) -> Self {
         Self {
@@ -152,21 +129,10 @@ impl Executor {
         waker::is_entered(self)
     }
 
+    /// Returns the slots. No waker of the program's may be called or dropped meanwhile.
     #[inline]
-    fn slots(&self) -> RefMut<'_, Slots> {
+    pub(crate) fn slots(&self) -> RefMut<'_, Slots> {
         self.slots.borrow_mut()
-    }
-
-    /// Lists a task as woken; the caller has to call a foreign waker that is returned.
-    #[inline]
-    #[must_use = "the waker has to be called"]
-    pub(crate) fn list(&self, id: TaskId) -> Option<Waker> {
-        self.slots().wake(id)
-    }
-
-    /// Returns true if a task of the set is woken.
-    pub(crate) fn has_ready(&self, set: SetKey) -> bool {
-        self.slots().has_ready(set)
     }
 
     /// Gives a task a slot, woken.
@@ -176,24 +142,6 @@ impl Executor {
             foreign.wake();
         }
         id
-    }
-
-    /// Returns a guard for many calls of wakers in a row; nothing else of the executor may be used
-    /// meanwhile.
-    #[inline]
-    pub(crate) fn lister(&self) -> Lister<'_> {
-        Lister {
-            number: self.number,
-            slots: self.slots(),
-        }
-    }
-
-    /// Calls `waker`, which comes from this executor's thread; returns it if it is foreign, because
-    /// it may be the user's code.
-    #[inline]
-    #[must_use = "the waker has to be called"]
-    pub(crate) fn wake_own(&self, waker: Waker) -> Option<Waker> {
-        self.lister().wake(waker)
     }
 
     /// Lists every task as woken; the caller has to call the foreign wakers.
@@ -257,58 +205,15 @@ impl Executor {
             .is_none_or(|slot| slot.member == task_set::BODY)
     }
 
-    /// Returns the scopes of a task; `None` if it is not of this executor, or gone.
-    pub(crate) fn base_of(&self, task: TaskId) -> Option<Base> {
-        self.slots().base(task)
-    }
-
     /// Returns the scope that a task has of its own; 0 for none.
     pub(crate) fn scope_of(&self, task: TaskId) -> u64 {
         self.slots().base(task).map_or(0, |base| base.own)
-    }
-
-    /// Sets a task's own scope.
-    pub(crate) fn set_task_scope(&self, task: TaskId, scope: u64) {
-        self.slots().set_task_scope(task, scope);
-    }
-
-    /// Sets the scope that the tasks of a set are in.
-    pub(crate) fn set_scope(&self, set: SetKey, scope: u64) {
-        self.slots().set_scope(set, scope);
-    }
-
-    /// Records the present scope as that around the polls of a set.
-    pub(crate) fn settle_set(&self, set: SetKey) {
-        self.slots().set_around(set, self.scope());
-    }
-
-    /// Marks all tasks of a set to be polled; returns a foreign waker, which the caller has to
-    /// call, and the number of the tasks.
-    #[must_use = "the waker has to be called"]
-    pub(crate) fn wake_set(&self, set: SetKey) -> (Option<Waker>, u32) {
-        self.slots().wake_set(set)
-    }
-
-    /// Returns true if tasks with their own scope have ended.
-    pub(crate) fn has_retired(&self) -> bool {
-        self.slots().has_retired()
-    }
-
-    /// Returns the scopes of tasks that have ended since the last call.
-    pub(crate) fn take_retired(&self) -> Vec<u64> {
-        self.slots().take_retired()
     }
 
     /// Begins a new turn.
     pub(crate) fn refill(&self) {
         self.budget.set(BUDGET);
         self.turn.set(self.turn.get().checked_add(1).unwrap_or(1));
-    }
-
-    /// Sets the turn's time, in milliseconds of some clock.
-    #[cfg(feature = "dump")]
-    pub(crate) fn set_now(&self, now: u32) {
-        self.slots().now = now;
     }
 
     /// Stores a description of the running task's wait, and the task it waits for, until its next
@@ -318,10 +223,6 @@ impl Executor {
         self.slots().note(self.task.get(), what, holder);
         #[cfg(not(feature = "dump"))]
         let _unread = (what, holder);
-    }
-
-    pub(crate) fn set_name(&self, task: TaskId, name: Rc<str>) {
-        self.slots().set_name(task, name);
     }
 
     /// Returns the task that `waker` wakes, if it is one of this executor's.

@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use super::Executor;
 use super::labels::Place;
 use super::slots::{Slot, Slots, narrow};
 use super::waker::TaskId;
@@ -24,7 +23,7 @@ pub(crate) struct Survey {
 
 impl Slots {
     /// Returns every task, for a dump.
-    fn survey(&self) -> Vec<Survey> {
+    pub(crate) fn survey(&self) -> Vec<Survey> {
         let survey = |(index, slot): (usize, &Slot)| {
             let set = &self.sets[slot.set as usize];
             let now = (slot.generation, slot.polls);
@@ -46,12 +45,5 @@ impl Slots {
             }
         };
         self.slots.iter().map(survey).collect()
-    }
-}
-
-impl Executor {
-    /// Returns every task, for a dump.
-    pub(crate) fn survey(&self) -> Vec<Survey> {
-        self.slots().survey()
     }
 }

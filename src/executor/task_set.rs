@@ -17,7 +17,6 @@
 //! spawn, wake, cancel, or panic. The file is long because its parts are one task's life.
 
 use std::cell::{Cell, RefCell};
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -28,6 +27,7 @@ use super::waker::TaskId;
 use super::{Executor, Parent, Place, SetKey};
 use crate::records::record;
 use crate::room::Slab;
+use crate::shown::shown;
 
 /// The result of one step.
 pub(crate) enum Step {
@@ -158,7 +158,7 @@ impl TaskSet {
             let id = executor.add(set, narrow(key), place);
             member.head().set_id(id);
             if let Some(name) = name {
-                executor.set_name(id, name);
+                executor.slots().set_name(id, name);
             }
         }
         set
@@ -248,7 +248,7 @@ impl TaskSet {
     /// act. Panics are not caught: they end the group.
     pub(crate) fn step(&self, executor: &Executor, set: SetKey) -> Step {
         loop {
-            if executor.is_spent() && executor.has_ready(set) {
+            if executor.is_spent() && executor.slots().has_ready(set) {
                 return Step::Spent;
             }
             let Some(woken) = executor.slots().next(set) else {
@@ -269,7 +269,7 @@ impl TaskSet {
     /// of the about 900 instructions of a TCP echo (`instructions tcp-echo` of the benchmarks).
     #[inline]
     pub(crate) fn step_caught(&self, executor: &Executor, set: SetKey) -> Step {
-        if executor.is_spent() && executor.has_ready(set) {
+        if executor.is_spent() && executor.slots().has_ready(set) {
             return Step::Spent;
         }
         let Some(task) = executor.slots().next(set) else {
@@ -389,14 +389,11 @@ impl TaskSet {
     }
 }
 
-impl fmt::Debug for TaskSet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TaskSet")
-            .field("tasks", &self.members.borrow().len())
-            .field("closed", &self.closed.get())
-            .finish()
-    }
-}
+shown!(
+    [] TaskSet, "TaskSet", this =>
+    tasks: this.members.borrow().len(),
+    closed: this.closed.get()
+);
 
 /// Runs code of the user that may panic.
 fn caught(f: impl FnOnce()) -> Step {

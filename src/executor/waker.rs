@@ -21,6 +21,7 @@ use std::task::{RawWaker, RawWakerVTable, Waker};
 
 use super::Executor;
 use super::remote::{self, Entries, Remote, Table};
+use super::slots::Slots;
 use super::sync::Mutex;
 use crate::sys::current::Current;
 use crate::sys::poller;
@@ -114,7 +115,8 @@ impl TaskId {
     pub(crate) fn wake(self) {
         Current::with(&LOCAL, |executor| match executor {
             Some(executor) if executor.number() == self.runtime() => {
-                if let Some(foreign) = executor.list(self) {
+                let foreign = executor.slots().wake(self);
+                if let Some(foreign) = foreign {
                     foreign.wake();
                 }
             }
@@ -127,6 +129,20 @@ impl TaskId {
         if let Some(remote) = TABLE.by_index(self.runtime()) {
             remote.wake(self.0);
         }
+    }
+}
+
+impl Slots {
+    /// Calls `waker`, which comes from this executor's thread; returns it if it is foreign, because
+    /// it may be the user's code.
+    #[inline]
+    #[must_use = "the waker has to be called"]
+    pub(crate) fn wake_own(&mut self, waker: Waker) -> Option<Waker> {
+        let Some(id) = TaskId::of(&waker, self.runtime) else {
+            return Some(waker);
+        };
+        discard(Some(waker));
+        self.wake(id)
     }
 }
 

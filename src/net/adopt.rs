@@ -20,6 +20,7 @@ use crate::runtime::socket::{Socket, Trigger};
 use crate::stream::MultiListener;
 use crate::sys;
 use crate::sys::adopt::{Carries, Domain};
+use crate::sys::file::OwnFile;
 pub(super) use wanted::TCP_STREAM;
 use wanted::{
     CONNECTED_UDP, TCP_LISTENER, UDP_SOCKET, UNIX_LISTENER, UNIX_STREAM, Wanted, read_facts,
@@ -101,7 +102,7 @@ impl TryFrom<OwnedFd> for UnixListener {
     fn try_from(fd: OwnedFd) -> Result<Self> {
         UNIX_LISTENER.check(fd.as_fd())?;
         let name = UNIX_LISTENER.local_name(fd.as_fd())?;
-        Ok(shared(Self::new(fd, name)))
+        Ok(shared(Self::new(fd, name, OwnFile::default())))
     }
 }
 
@@ -151,36 +152,10 @@ fn give_away_blocking(wanted: Wanted, fd: BorrowedFd<'_>) -> Result<OwnedFd> {
     Ok(fd)
 }
 
-/// The other resources of a socket; most have none.
-trait Leaves {
-    /// Called when the socket continues outside of this crate.
-    fn leaves(&self) {}
-}
-
-impl Leaves for TcpStream {}
-impl Leaves for UnixStream {}
-impl Leaves for UdpSocket {
-    #[cfg(feature = "udp-batch")]
-    fn leaves(&self) {
-        self.core.leaves();
-    }
-}
-impl Leaves for ConnectedUdpSocket {
-    #[cfg(feature = "udp-batch")]
-    fn leaves(&self) {
-        self.core.leaves();
-    }
-}
-impl Leaves for UnixListener {
-    /// Keeps the file of its path.
-    fn leaves(&self) {
-        self.keep_file();
-    }
-}
-
-/// Implements the conversions between a type of this crate, std's, and a descriptor.
+/// Implements the conversions between a type of this crate, std's, and a descriptor. The last
+/// argument is called when a socket continues outside of this crate.
 macro_rules! conversions {
-    ($ours:ty, $std:ty, $wanted:expr) => {
+    ($ours:ty, $std:ty, $wanted:expr $(, $socket:ident => $leaves:expr)?) => {
         impl TryFrom<$std> for $ours {
             type Error = Error;
 
@@ -197,7 +172,10 @@ macro_rules! conversions {
             /// aborted.
             fn try_from(socket: $ours) -> Result<Self> {
                 let fd = give_away($wanted, socket.as_fd())?;
-                socket.leaves();
+                $(
+                    let $socket = &socket;
+                    $leaves;
+                )?
                 Ok(fd)
             }
         }
@@ -209,7 +187,10 @@ macro_rules! conversions {
             /// aborted.
             fn try_from(socket: $ours) -> Result<Self> {
                 let fd = give_away_blocking($wanted, socket.as_fd())?;
-                socket.leaves();
+                $(
+                    let $socket = &socket;
+                    $leaves;
+                )?
                 Ok(Self::from(fd))
             }
         }
@@ -221,9 +202,9 @@ use conversions;
 
 conversions!(TcpStream, std::net::TcpStream, TCP_STREAM);
 conversions!(UnixStream, unix::UnixStream, UNIX_STREAM);
-conversions!(UnixListener, unix::UnixListener, UNIX_LISTENER);
-conversions!(UdpSocket, std::net::UdpSocket, UDP_SOCKET);
-conversions!(ConnectedUdpSocket, std::net::UdpSocket, CONNECTED_UDP);
+conversions!(UnixListener, unix::UnixListener, UNIX_LISTENER, it => it.file.keep());
+conversions!(UdpSocket, std::net::UdpSocket, UDP_SOCKET, it => it.core.leaves());
+conversions!(ConnectedUdpSocket, std::net::UdpSocket, CONNECTED_UDP, it => it.core.leaves());
 
 impl TryFrom<std::net::TcpListener> for TcpListener {
     type Error = Error;

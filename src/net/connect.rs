@@ -70,10 +70,10 @@ pub fn connect_tcp(host: impl Into<Host>, port: u16) -> ConnectTcp {
 #[derive(Debug, Clone)]
 #[must_use = "nothing is connected unless awaited"]
 pub struct ConnectTcp {
-    host: Host,
+    pub(super) host: Host,
     port: u16,
-    local: Local,
-    delay: Duration,
+    pub(super) local: Local,
+    pub(super) delay: Duration,
 }
 
 impl ConnectTcp {
@@ -91,11 +91,6 @@ impl ConnectTcp {
     }
 
     /// The host that the server's certificate must be for.
-    #[cfg(feature = "tls")]
-    pub(super) fn host(&self) -> &Host {
-        &self.host
-    }
-
     async fn connect(self) -> Result<TcpStream> {
         if self.port == 0 {
             return Err(port_0(&self.host));

@@ -1,17 +1,14 @@
 //! TLS on `connect_tcp`: the options that enable it, and the connection that results.
 
-use std::future::{Future, IntoFuture};
 #[cfg(feature = "options")]
 use std::io;
-#[cfg(feature = "options")]
-use std::os::fd::BorrowedFd;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
 
 use super::connect::ConnectTcp;
+use super::local::local_options;
 use super::resolve::Host;
 use super::tcp::TcpStream;
 use crate::error::Result;
@@ -109,31 +106,11 @@ enum Config {
 }
 
 impl ConnectTls {
-    /// As [`ConnectTcp::local_host`].
-    pub fn local_host(mut self, host: impl Into<Host>) -> Self {
-        self.tcp = self.tcp.local_host(host);
-        self
-    }
-
-    /// As [`ConnectTcp::local_port`].
-    pub fn local_port(mut self, port: u16) -> Self {
-        self.tcp = self.tcp.local_port(port);
-        self
-    }
+    local_options!([tcp.local] "As [`ConnectTcp::local_host`].");
 
     /// As [`ConnectTcp::happy_eyeballs_delay`].
     pub fn happy_eyeballs_delay(mut self, delay: Duration) -> Self {
-        self.tcp = self.tcp.happy_eyeballs_delay(delay);
-        self
-    }
-
-    /// As [`ConnectTcp::prepare`].
-    #[cfg(feature = "options")]
-    pub fn prepare(
-        mut self,
-        prepare: impl Fn(BorrowedFd<'_>) -> io::Result<()> + Send + Sync + 'static,
-    ) -> Self {
-        self.tcp = self.tcp.prepare(prepare);
+        self.tcp.delay = delay;
         self
     }
 
@@ -164,7 +141,7 @@ impl ConnectTls {
     async fn connect(self) -> Result<TlsStream<TcpStream>> {
         let name = match &self.hostname {
             Some(name) => tls::server_name(name)?,
-            None => tls::server_name(&format!("{}", self.tcp.host()))?,
+            None => tls::server_name(&format!("{}", self.tcp.host))?,
         };
         let config = match self.config {
             Config::Given(config) => config,
@@ -178,11 +155,4 @@ impl ConnectTls {
     }
 }
 
-impl IntoFuture for ConnectTls {
-    type Output = Result<TlsStream<TcpStream>>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.connect())
-    }
-}
+awaited!(IntoFuture for ConnectTls, connect -> TlsStream<TcpStream>);

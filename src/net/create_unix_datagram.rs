@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::runtime::context;
 use crate::sys;
 use crate::sys::addr::UnixName;
+use crate::sys::file::OwnFile;
 use crate::sys::socket::Kind;
 
 /// Makes a UNIX datagram socket. Without [`local_path`](CreateUnixDatagramSocket::local_path) it
@@ -91,7 +92,7 @@ impl Local {
         let Some(path) = &self.path else {
             let failed = |cause| Error::io("make", "a UNIX datagram socket", cause);
             let fd = sys::socket::unix(Kind::Datagram).map_err(failed)?;
-            return Ok((UnixName::unnamed(), (fd, None)));
+            return Ok((UnixName::unnamed(), (fd, OwnFile::default())));
         };
         let failed = |cause| Error::io(BIND, path.to_string_lossy(), cause);
         let name = UnixName::new(path).map_err(failed)?;
@@ -172,15 +173,15 @@ impl CreateConnectedUnixDatagramSocket {
         let (name, (fd, file)) = self.local.bind().await?;
         // Connecting a datagram socket only sets the peer: it never has to wait.
         if let Err(cause) = sys::socket::connect_unix(fd.as_fd(), &peer) {
-            self.remove_bound(&name, file.is_some());
+            self.remove_bound(&name);
             return Err(failed(cause));
         }
         Ok(ConnectedUnixDatagramSocket::new(fd, name, peer, file))
     }
 
     /// Removes the file of a socket that could not be set up.
-    fn remove_bound(&self, name: &UnixName, is_removed_anyway: bool) {
-        if let (Some(path), false) = (name.as_path(), is_removed_anyway) {
+    fn remove_bound(&self, name: &UnixName) {
+        if let (Some(path), false) = (name.as_path(), self.local.unlink_on_close) {
             let removed: io::Result<()> = sys::file::remove(path);
             // The socket still answers there, so the file is ours; the first error counts.
             drop(removed);
@@ -216,6 +217,6 @@ pub fn unix_datagram_socket_pair()
     let pair = sys::socket::pair(Kind::Datagram);
     let (a, b) = pair.map_err(|cause| Error::io("make", "a pair of UNIX sockets", cause))?;
     let none = UnixName::unnamed;
-    let socket = |fd| ConnectedUnixDatagramSocket::new(fd, none(), none(), None);
+    let socket = |fd| ConnectedUnixDatagramSocket::new(fd, none(), none(), OwnFile::default());
     Ok((socket(a), socket(b)))
 }

@@ -12,6 +12,8 @@ macro_rules! datagram_face {
         $datagram:ident,
         $(#[$errors:meta])*
     ) => {
+        crate::net::sockets::one_socket!($type, core.socket, $local);
+
         impl $type {
             /// The address or name that it is bound to.
             #[doc(alias = "local_address")]
@@ -73,29 +75,6 @@ macro_rules! datagram_face {
             }
         }
 
-        #[cfg(any(feature = "adopt", feature = "options"))]
-        impl crate::net::sockets::Sockets for $type {
-            #[cfg(feature = "options")]
-            fn socket(&self) -> &crate::runtime::socket::Socket {
-                &self.core.socket
-            }
-
-            #[cfg(feature = "options")]
-            fn called(&self) -> String {
-                self.core.local().to_string()
-            }
-
-            #[cfg(feature = "adopt")]
-            fn each_socket(&mut self, change: fn(&mut crate::runtime::socket::Socket)) {
-                change(&mut self.core.socket);
-            }
-        }
-
-        impl AsFd for $type {
-            fn as_fd(&self) -> BorrowedFd<'_> {
-                self.core.socket.lend()
-            }
-        }
     };
 }
 

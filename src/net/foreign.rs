@@ -174,18 +174,30 @@ async fn wait(fd: BorrowedFd<'_>, way: u8) -> Result<()> {
     };
     let watched = Watched::new(number, duplicate);
     let mut operation = Operation::new(&watched.socket, direction);
-    let call = |core: &Core, fd: BorrowedFd<'_>| {
-        // Once it is watched the poller decides: another poll(2) would clear a file's change mark.
-        let found = match watched.socket.slot() {
-            slot if priority && slot != 0 => core.reactor().take_prior(slot),
-            _ => foreign::is_ready(fd, way)?,
-        };
-        match found {
-            true => Ok(((), After::Ready)),
-            false => Err(io::ErrorKind::WouldBlock.into()),
-        }
-    };
+    let call = |core: &Core, fd: BorrowedFd<'_>| ask(core, &watched.socket, fd, way);
     poll_fn(|cx| operation.poll(cx, first, call, failed)).await
+}
+
+/// Asks for one of the bits of [`ready`].
+pub(super) fn ask(
+    core: &Core,
+    socket: &Socket,
+    fd: BorrowedFd<'_>,
+    way: u8,
+) -> io::Result<((), After)> {
+    told(match socket.slot() {
+        // Once it is watched the poller decides: another poll(2) would clear a file's change mark.
+        slot if way == ready::URGENT && slot != 0 => core.reactor().take_prior(slot),
+        _ => foreign::is_ready(fd, way)?,
+    })
+}
+
+/// The result of a call that only asks.
+pub(super) fn told(found: bool) -> io::Result<((), After)> {
+    match found {
+        true => Ok(((), After::Ready)),
+        false => Err(io::ErrorKind::WouldBlock.into()),
+    }
 }
 
 type Waits = Vec<(RawFd, Arc<Socket>)>;

@@ -18,10 +18,10 @@ macro_rules! hand_over {
             /// It may be called on any thread.
             #[must_use = "dropping the socket closes it"]
             pub fn unbind(mut self) -> Self {
-                crate::net::sockets::Sockets::each_socket(
-                    &mut self,
-                    crate::runtime::socket::Socket::unbind,
-                );
+                let sockets = crate::net::sockets::Sockets::sockets_mut(&mut self);
+                sockets
+                    .iter_mut()
+                    .for_each(crate::runtime::socket::Socket::unbind);
                 self
             }
         }

@@ -97,7 +97,7 @@ impl CreateUnixListener {
             backlog: Some(self.backlog),
         };
         let (fd, file) = bind.bind().await?;
-        Ok(UnixListener::new(fd, name).with_file(file))
+        Ok(UnixListener::new(fd, name, file))
     }
 }
 

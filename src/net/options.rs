@@ -7,7 +7,6 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use super::listen_socket::ListenSocket;
 use super::sockets::Sockets;
 use super::tcp::{TcpListener, TcpStream};
 use super::udp::{ConnectedUdpSocket, UdpSocket};
@@ -65,10 +64,11 @@ pub(super) fn get<T>(
     what: &'static str,
     read: &dyn Fn(BorrowedFd<'_>) -> io::Result<T>,
 ) -> Result<T> {
-    if of.socket().is_closed() {
+    let first = &of.sockets()[0];
+    if first.is_closed() {
         return Err(Error::Closed);
     }
-    read(of.socket().fd()).map_err(|cause| Error::io(what, of.called(), cause))
+    read(first.fd()).map_err(|cause| Error::io(what, of.called(), cause))
 }
 
 /// Sets an option on every socket of the type.
@@ -78,8 +78,7 @@ pub(super) fn set(
     write: &dyn Fn(BorrowedFd<'_>) -> io::Result<()>,
 ) -> Result<()> {
     get(of, what, write)?;
-    let others = of.others().iter().map(ListenSocket::socket);
-    for other in others {
+    for other in &of.sockets()[1..] {
         write(other.fd()).map_err(|cause| Error::io(what, of.called(), cause))?;
     }
     Ok(())

@@ -48,7 +48,7 @@ impl<A: Display + Send + Sync> PlainSocket for StreamSocket<A> {
 
     #[cfg(feature = "tls")]
     fn close_limits(&self) -> &SharedLimits {
-        &self.socket().close_limits
+        &self.socket.close_limits
     }
 
     #[cfg(feature = "tls")]

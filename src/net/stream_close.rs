@@ -39,7 +39,7 @@ impl<A: Display> StreamSocket<A> {
     async fn settle(&self, finished: bool) -> Result<()> {
         let mut receive = self.operation(Direction::Read);
         let mut acknowledged = self.operation(Direction::Write);
-        let mut silence = Silence::new(self.socket().close_limits.get());
+        let mut silence = Silence::new(self.socket.close_limits.get());
         let mut discarded = 0;
         let ended = poll_fn(|cx| {
             let peer_ended = loop {
@@ -67,7 +67,7 @@ impl<A: Display> StreamSocket<A> {
         match ended.await {
             Err(Error::Broken(error)) => match self.unacknowledged() {
                 0 => Ok(()),
-                lost => Err(Error::not_acknowledged(lost, error, self.peer())),
+                lost => Err(Error::not_acknowledged(lost, error, &self.peer)),
             },
             other => other,
         }
@@ -114,20 +114,18 @@ impl<A: Display> StreamSocket<A> {
         let fd = self.socket.fd();
         let unread = || end == 0 && sys::queues::unread(fd) > 0;
         let lost = || self.unacknowledged() > 0 || unread();
-        let over = self.socket().is_closed() || end > 0 || !leaving::is_handler();
+        let over = self.socket.is_closed() || end > 0 || !leaving::is_handler();
         if over || !lost() || sys::sockopt::zero_linger(fd).is_ok_and(|is_zero| is_zero) {
             return;
         }
         // If no descriptor is free it closes at once.
         if let Ok(fd) = self.socket.lend().try_clone_to_owned() {
-            let left = Self::tcp(fd, self.peer().clone());
+            let left = Self::tcp(fd, self.peer.clone());
             // The program may have a duplicate, too.
             left.socket.lend();
             left.end.store(end, Relaxed);
             // A second end has no effect.
-            left.socket()
-                .close_limits
-                .set_as(&self.socket().close_limits);
+            left.socket.close_limits.set_as(&self.socket.close_limits);
             leaving::leave(left.close());
         }
     }

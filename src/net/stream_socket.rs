@@ -33,7 +33,7 @@ const ENDED: i32 = -1;
 #[derive(Debug)]
 pub(crate) struct StreamSocket<A> {
     pub(super) socket: Socket,
-    peer: A,
+    pub(super) peer: A,
     /// Filled when it is first needed, or at the latest before an abort.
     local: OnceLock<Box<A>>,
     /// 0 while data may come, [`ENDED`], or the number of the error that broke it.
@@ -93,22 +93,9 @@ impl<A: Display> StreamSocket<A> {
         })
     }
 
-    pub(super) fn peer(&self) -> &A {
-        &self.peer
-    }
-
     /// Our own address; `ask` gets it from the kernel.
     pub(super) fn local(&self, ask: impl FnOnce(BorrowedFd<'_>) -> A) -> &A {
         self.local.get_or_init(|| Box::new(ask(self.socket.fd())))
-    }
-
-    pub(super) fn socket(&self) -> &Socket {
-        &self.socket
-    }
-
-    #[cfg(feature = "adopt")]
-    pub(super) fn socket_mut(&mut self) -> &mut Socket {
-        &mut self.socket
     }
 
     pub(super) fn operation(&self, direction: Direction) -> Operation<'_> {
@@ -189,10 +176,6 @@ impl<A: Display> StreamSocket<A> {
         place.operate(on, cx, First::Try, call, failed)
     }
 
-    pub(super) fn leave_place(&self, direction: Direction, place: &mut Place) {
-        place.leave_socket(&self.socket, direction);
-    }
-
     /// The error after the last byte: the regular end, unless a reset was seen before.
     #[cold]
     fn at_end(&self) -> Error {
@@ -248,9 +231,5 @@ impl<A: Display> StreamSocket<A> {
             Err(error) if errno::is_not_connected(&error) => Ok(()),
             other => other.map_err(|cause| Error::io("send the end to", &self.peer, cause)),
         }
-    }
-
-    pub(super) fn abort(&self) {
-        self.socket.abort();
     }
 }

@@ -6,16 +6,16 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll};
 
-use super::listen_socket::{Accept, ListenSocket};
+use super::listen_socket::poll_accept;
 #[cfg(any(feature = "adopt", feature = "options"))]
 use super::sockets::Sockets;
-use super::sockets::close_options;
+use super::sockets::{close_options, one_socket};
 use super::stream_socket::{Kind, StreamSocket};
 use crate::error::{Error, Result};
-use crate::runtime::operation::Direction;
+use crate::runtime::operation::{Direction, Operation};
 use crate::runtime::place::Place;
-use crate::runtime::socket::Socket;
-use crate::stream::{AtOnce, Listener, Peer, byte_stream_face, serve_face, socket_stream};
+use crate::runtime::socket::{Socket, Trigger};
+use crate::stream::{Listener, Peer, at_once, byte_stream_face, serve_face, socket_stream};
 use crate::sys::room::Room;
 use crate::sys::{self, errno};
 
@@ -35,8 +35,9 @@ pub struct TcpStream {
 }
 
 byte_stream_face!(TcpStream, [], [], [], Send);
-socket_stream!(TcpStream);
-close_options!(TcpStream, socket);
+socket_stream!(TcpStream, local_addr);
+one_socket!(TcpStream, socket.socket, peer_addr);
+close_options!(TcpStream, socket.socket);
 
 impl TcpStream {
     /// Makes an accepted connection.
@@ -57,46 +58,18 @@ impl TcpStream {
     #[doc(alias = "remote_address")]
     #[must_use]
     pub fn peer_addr(&self) -> SocketAddr {
-        *self.socket.peer()
+        self.socket.peer
     }
 
     /// Our own address, also after the connection has ended.
     #[doc(alias = "local_address")]
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        *self.known_local()
-    }
-
-    fn known_local(&self) -> &SocketAddr {
-        self.socket.local(|fd| {
+        *self.socket.local(|fd| {
             // The kernel knows it while the descriptor is open, which it is here.
             let unspecified = SocketAddr::from(([0, 0, 0, 0], 0));
             sys::socket::local_addr(fd).unwrap_or(unspecified)
         })
-    }
-}
-
-#[cfg(any(feature = "adopt", feature = "options"))]
-impl Sockets for TcpStream {
-    #[cfg(feature = "options")]
-    fn socket(&self) -> &Socket {
-        self.socket.socket()
-    }
-
-    #[cfg(feature = "options")]
-    fn called(&self) -> String {
-        self.peer_addr().to_string()
-    }
-
-    #[cfg(feature = "adopt")]
-    fn each_socket(&mut self, change: fn(&mut Socket)) {
-        change(self.socket.socket_mut());
-    }
-}
-
-impl AsFd for TcpStream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.socket.lend()
     }
 }
 
@@ -107,7 +80,7 @@ impl AsFd for TcpStream {
 #[doc(alias = "SocketListener")]
 #[derive(Debug)]
 pub struct TcpListener {
-    sockets: Vec<ListenSocket>,
+    sockets: Vec<Socket>,
     addresses: Vec<SocketAddr>,
 }
 
@@ -116,36 +89,25 @@ close_options!(TcpListener, sockets[0]);
 #[cfg(any(feature = "adopt", feature = "options"))]
 impl Sockets for TcpListener {
     #[cfg(feature = "options")]
-    fn socket(&self) -> &Socket {
-        self.sockets[0].socket()
+    fn sockets(&self) -> &[Socket] {
+        &self.sockets
     }
 
-    #[cfg(feature = "options")]
-    fn others(&self) -> &[ListenSocket] {
-        &self.sockets[1..]
+    #[cfg(feature = "adopt")]
+    fn sockets_mut(&mut self) -> &mut [Socket] {
+        &mut self.sockets
     }
 
     #[cfg(feature = "options")]
     fn called(&self) -> String {
         self.local_addr().to_string()
     }
-
-    #[cfg(feature = "adopt")]
-    fn each_socket(&mut self, change: fn(&mut Socket)) {
-        for socket in &mut self.sockets {
-            change(socket.socket_mut());
-        }
-    }
 }
 
 impl TcpListener {
     pub(super) fn new(bound: Vec<(OwnedFd, SocketAddr)>) -> Self {
-        let count = bound.len();
-        let (mut sockets, mut addresses) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        for (fd, address) in bound {
-            sockets.push(ListenSocket::new(fd));
-            addresses.push(address);
-        }
+        let listening = |(fd, address)| (Socket::new(fd, Trigger::Level), address);
+        let (sockets, addresses) = bound.into_iter().map(listening).unzip();
         Self { sockets, addresses }
     }
 
@@ -174,7 +136,7 @@ impl TcpListener {
     /// Dropping the future leaves the connection in the backlog, for the next accept.
     pub async fn accept(&self) -> Result<TcpStream> {
         if let [socket] = &*self.sockets {
-            let mut accept = socket.accept();
+            let mut accept = Operation::new(socket, Direction::Read);
             return poll_fn(|cx| self.poll_accept(&mut accept, 0, cx)).await;
         }
         self.accept_any().await
@@ -182,7 +144,8 @@ impl TcpListener {
 
     /// Accepts on all sockets. None starves the others: each event is used for one connection.
     async fn accept_any(&self) -> Result<TcpStream> {
-        let mut accepts: Vec<_> = self.sockets.iter().map(ListenSocket::accept).collect();
+        let accept = |socket| Operation::new(socket, Direction::Read);
+        let mut accepts: Vec<_> = self.sockets.iter().map(accept).collect();
         poll_fn(|cx| {
             for (n, accept) in accepts.iter_mut().enumerate() {
                 if let Poll::Ready(done) = self.poll_accept(accept, n, cx) {
@@ -196,13 +159,13 @@ impl TcpListener {
 
     fn poll_accept(
         &self,
-        accept: &mut Accept<'_>,
+        accept: &mut Operation<'_>,
         n: usize,
         cx: &Context<'_>,
     ) -> Poll<Result<TcpStream>> {
         let address = self.addresses[n];
         let failed = |cause| Error::io("accept on", address, cause);
-        accept.poll(cx, failed).map(|accepted| {
+        poll_accept(accept, cx, failed).map(|accepted| {
             let (fd, peer) = accepted?;
             // Some systems return a connection that has already ended, as one without an address or
             // with options that cannot be set.
@@ -212,8 +175,8 @@ impl TcpListener {
                 sys::socket::set_nodelay(fd.as_fd()).map_err(|_| gone())?;
             }
             let stream = TcpStream::accepted(fd, peer);
-            let limits = &stream.socket.socket().close_limits;
-            limits.set_as(&self.sockets[0].socket().close_limits);
+            let limits = &stream.socket.socket.close_limits;
+            limits.set_as(&self.sockets[0].close_limits);
             Ok(stream)
         })
     }
@@ -221,13 +184,13 @@ impl TcpListener {
     /// The descriptors of the sockets, one for each address: for example to pass the listener on to
     /// another process.
     pub fn as_fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.sockets.iter().map(|socket| socket.socket().lend())
+        self.sockets.iter().map(Socket::lend)
     }
 
     /// Stops listening at once, although other references to the listener exist: the port is free,
     /// and a waiting accept gets [`Error::Closed`].
     pub fn abort(&self) {
-        self.sockets.iter().for_each(ListenSocket::abort);
+        self.sockets.iter().for_each(Socket::abort);
     }
 }
 
@@ -243,7 +206,7 @@ impl Listener for TcpListener {
     async fn accept_from(&self) -> Result<(impl Future<Output = Result<TcpStream>>, Peer)> {
         let stream = self.accept().await?;
         let peer = Peer::Inet(stream.peer_addr());
-        Ok((AtOnce::new(stream), peer))
+        Ok((at_once(stream), peer))
     }
 
     fn abort(&self) {

@@ -5,10 +5,8 @@
 //! never breaks the socket. An unconnected socket skips them when it receives, since they do not
 //! concern the other peers.
 
-use std::fmt;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd};
 
 use super::connect::port_0;
 use super::datagram_face::datagram_face;
@@ -17,6 +15,7 @@ use super::udp_core::UdpCore;
 #[allow(unused_imports, reason = "for the documentation")]
 use crate::error::Error;
 use crate::error::Result;
+use crate::shown::shown;
 use crate::sys::addr::fitting;
 
 /// A received datagram in a buffer of the caller's.
@@ -35,17 +34,14 @@ pub struct Datagram<'b> {
     pub truncated: bool,
 }
 
-/// Shows no content.
-impl fmt::Debug for Datagram<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Datagram")
-            .field("len", &self.data.len())
-            .field("from", &self.from)
-            .field("to", &self.to)
-            .field("truncated", &self.truncated)
-            .finish()
-    }
-}
+// Shows no content.
+shown!(
+    [] Datagram<'_>, "Datagram", this =>
+    len: this.data.len(),
+    from: this.from,
+    to: this.to,
+    truncated: this.truncated
+);
 
 /// A UDP socket for any number of peers; made by
 /// [`create_udp_socket`](crate::create_udp_socket).

@@ -73,6 +73,13 @@ impl UdpCore {
         core
     }
 
+    /// The socket leaves the crate.
+    #[cfg(feature = "adopt")]
+    pub(super) fn leaves(&self) {
+        #[cfg(feature = "udp-batch")]
+        self.messages.leaves(self.socket.fd());
+    }
+
     pub(super) fn local(&self) -> SocketAddr {
         self.local
     }

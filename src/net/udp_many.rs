@@ -4,7 +4,6 @@
 //! Sent datagrams are removed from the caller's data before anything else can happen.
 
 use std::cell::Cell;
-use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -18,6 +17,7 @@ use super::udp_core::UdpCore;
 use crate::error::{Error, Result};
 use crate::runtime::context::Core;
 use crate::runtime::operation::{After, Direction, First, Operation};
+use crate::shown::shown;
 use crate::sys::udp::{self, Chunk};
 use crate::sys::{self, errno};
 
@@ -223,8 +223,8 @@ impl ConnectedUdpSocket {
 
 /// A source of many datagrams; it is advanced past those that were sent.
 trait Outgoing<'d> {
-    /// Puts the next ones into an empty chunk. Returns `true` if there are no more after them.
-    fn gather(&self, udp: &UdpCore, chunk: &mut Chunk<'d>) -> io::Result<bool>;
+    /// Returns those that are left.
+    fn ahead(&self) -> impl Iterator<Item = Parcel<'d>>;
 
     /// Removes `count` datagrams that were sent, at least one.
     fn advance(&mut self, count: usize);
@@ -241,16 +241,8 @@ pub struct Parcel<'d> {
     source: Option<IpAddr>,
 }
 
-/// Shows no content.
-impl fmt::Debug for Parcel<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parcel")
-            .field("len", &self.data.len())
-            .field("to", &self.to)
-            .field("source", &self.source)
-            .finish()
-    }
-}
+// Shows no content.
+shown!([] Parcel<'_>, "Parcel", this => len: this.data.len(), to: this.to, source: this.source);
 
 impl<'d> From<(&'d [u8], SocketAddr)> for Parcel<'d> {
     fn from((data, to): (&'d [u8], SocketAddr)) -> Self {
@@ -280,21 +272,8 @@ where
     I: Iterator + Clone,
     F: Fn(I::Item) -> Parcel<'d>,
 {
-    fn gather(&self, udp: &UdpCore, chunk: &mut Chunk<'d>) -> io::Result<bool> {
-        let mut ahead = self.rest.clone();
-        while !chunk.is_full() {
-            let Some(Parcel { data, to, source }) = ahead.next().map(&self.turn) else {
-                return Ok(true);
-            };
-            match to.map(|to| udp.way(to, source)).transpose() {
-                Ok(None) => chunk.push(data, None, None),
-                Ok(Some((to, source))) => chunk.push(data, Some(to), source),
-                // Those before it are sent first; then it is the first, and returns its error.
-                Err(_) if chunk.len() > 0 => break,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(false)
+    fn ahead(&self) -> impl Iterator<Item = Parcel<'d>> {
+        self.rest.clone().map(&self.turn)
     }
 
     fn advance(&mut self, count: usize) {
@@ -312,19 +291,13 @@ struct Pieces<'r, 'd> {
 }
 
 impl<'d> Outgoing<'d> for Pieces<'_, 'd> {
-    fn gather(&self, udp: &UdpCore, chunk: &mut Chunk<'d>) -> io::Result<bool> {
-        let to = match self.to {
-            Some(to) => Some(udp.way(to, None)?.0),
-            None => None,
-        };
-        let mut pieces = self.rest.chunks(self.size);
-        while !chunk.is_full() {
-            let Some(data) = pieces.next() else {
-                return Ok(true);
-            };
-            chunk.push(data, to, None);
-        }
-        Ok(pieces.len() == 0)
+    fn ahead(&self) -> impl Iterator<Item = Parcel<'d>> {
+        let to = self.to;
+        self.rest.chunks(self.size).map(move |data| Parcel {
+            data,
+            to,
+            source: None,
+        })
     }
 
     fn advance(&mut self, count: usize) {
@@ -352,7 +325,7 @@ impl UdpCore {
                 let to = Cell::new(None);
                 let call = |core: &Core, fd: BorrowedFd<'_>| {
                     let mut chunk = Chunk::new();
-                    let ended = outgoing.gather(self, &mut chunk)?;
+                    let ended = self.gather(outgoing.ahead(), &mut chunk)?;
                     to.set(chunk.first_to());
                     if chunk.len() == 0 {
                         return Ok((ended, After::Ready));
@@ -369,6 +342,27 @@ impl UdpCore {
             }
         })
         .await
+    }
+
+    /// Puts the next datagrams into an empty chunk. Returns `true` if there are no more after them.
+    fn gather<'d>(
+        &self,
+        mut ahead: impl Iterator<Item = Parcel<'d>>,
+        chunk: &mut Chunk<'d>,
+    ) -> io::Result<bool> {
+        while !chunk.is_full() {
+            let Some(Parcel { data, to, source }) = ahead.next() else {
+                return Ok(true);
+            };
+            match to.map(|to| self.way(to, source)).transpose() {
+                Ok(None) => chunk.push(data, None, None),
+                Ok(Some((to, source))) => chunk.push(data, Some(to), source),
+                // Those before it are sent first; then it is the first, and returns its error.
+                Err(_) if chunk.len() > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
     }
 
     /// Sends a prefix of a chunk that is not empty, and returns the number of datagrams.

@@ -91,17 +91,17 @@ impl Messages {
         inbox.coalesced = Some(on);
         self.reports.store(on || self.destinations, Relaxed);
     }
+
+    /// The socket leaves the crate, to code that does not expect merged datagrams.
+    #[cfg(feature = "adopt")]
+    pub(super) fn leaves(&self, fd: BorrowedFd<'_>) {
+        if self.inbox().coalesced == Some(true) {
+            sockopt::part(fd);
+        }
+    }
 }
 
 impl UdpCore {
-    /// The socket leaves the crate, to code that does not expect merged datagrams.
-    #[cfg(feature = "adopt")]
-    pub(super) fn leaves(&self) {
-        if self.messages.inbox().coalesced == Some(true) {
-            sockopt::part(self.socket.fd());
-        }
-    }
-
     /// Receives one datagram into `buf`, and its ends into `ends`. The receiving direction must be
     /// claimed.
     #[cold]

@@ -2,21 +2,17 @@
 
 use std::future::{Future, poll_fn};
 use std::io::IoSlice;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Mutex, PoisonError};
+use std::os::fd::{AsFd, OwnedFd};
 use std::task::{Context, Poll};
 
-use super::listen_socket::ListenSocket;
-#[cfg(any(feature = "adopt", feature = "options"))]
-use super::sockets::Sockets;
-use super::sockets::close_options;
+use super::listen_socket::poll_accept;
+use super::sockets::{close_options, one_socket};
 use super::stream_socket::StreamSocket;
 use crate::error::{Error, Result};
-use crate::runtime::operation::Direction;
+use crate::runtime::operation::{Direction, Operation};
 use crate::runtime::place::Place;
-#[cfg(any(feature = "adopt", feature = "options"))]
-use crate::runtime::socket::Socket;
-use crate::stream::{AtOnce, Listener, Peer, byte_stream_face, serve_face, socket_stream};
+use crate::runtime::socket::{Socket, Trigger};
+use crate::stream::{Listener, Peer, at_once, byte_stream_face, serve_face, socket_stream};
 use crate::sys;
 use crate::sys::addr::UnixName;
 use crate::sys::file::OwnFile;
@@ -31,8 +27,9 @@ pub struct UnixStream {
 }
 
 byte_stream_face!(UnixStream, [], [], [], Send);
-socket_stream!(UnixStream);
-close_options!(UnixStream, socket);
+socket_stream!(UnixStream, local_name);
+one_socket!(UnixStream, socket.socket, peer_name);
+close_options!(UnixStream, socket.socket);
 
 impl UnixStream {
     pub(super) fn new(fd: OwnedFd, peer: UnixName) -> Self {
@@ -45,39 +42,17 @@ impl UnixStream {
     #[doc(alias = "remote_address")]
     #[must_use]
     pub fn peer_name(&self) -> &UnixName {
-        self.socket.peer()
+        &self.socket.peer
     }
 
     /// Our own name, also after the connection has ended.
     #[doc(alias = "local_address")]
     #[must_use]
     pub fn local_name(&self) -> &UnixName {
-        self.known_local()
-    }
-
-    fn known_local(&self) -> &UnixName {
         self.socket.local(|fd| {
             // The kernel knows it while the descriptor is open, which it is here.
             sys::socket::local_name(fd).unwrap_or_else(|_| UnixName::unnamed())
         })
-    }
-}
-
-#[cfg(any(feature = "adopt", feature = "options"))]
-impl Sockets for UnixStream {
-    #[cfg(feature = "options")]
-    fn socket(&self) -> &Socket {
-        self.socket.socket()
-    }
-
-    #[cfg(feature = "options")]
-    fn called(&self) -> String {
-        self.peer_name().to_string()
-    }
-
-    #[cfg(feature = "adopt")]
-    fn each_socket(&mut self, change: fn(&mut Socket)) {
-        change(self.socket.socket_mut());
     }
 }
 
@@ -107,12 +82,6 @@ pub fn unix_socket_pair() -> Result<(UnixStream, UnixStream)> {
     Ok((stream(a), stream(b)))
 }
 
-impl AsFd for UnixStream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.socket.lend()
-    }
-}
-
 /// Listens for UNIX connections; made by
 /// [`create_unix_listener`](crate::create_unix_listener).
 #[doc(alias = "SocketListener")]
@@ -120,58 +89,20 @@ impl AsFd for UnixStream {
 pub struct UnixListener {
     /// Removed before the socket is closed: while the file exists the socket answers, so that no
     /// other process that binds the same path considers it stale.
-    file: Mutex<Option<OwnFile>>,
-    socket: ListenSocket,
+    pub(super) file: OwnFile,
+    socket: Socket,
     name: UnixName,
 }
 
+one_socket!(UnixListener, socket, local_name);
 close_options!(UnixListener, socket);
 
-#[cfg(any(feature = "adopt", feature = "options"))]
-impl Sockets for UnixListener {
-    #[cfg(feature = "options")]
-    fn socket(&self) -> &Socket {
-        self.socket.socket()
-    }
-
-    #[cfg(feature = "options")]
-    fn called(&self) -> String {
-        self.name.to_string()
-    }
-
-    #[cfg(feature = "adopt")]
-    fn each_socket(&mut self, change: fn(&mut Socket)) {
-        change(self.socket.socket_mut());
-    }
-}
-
 impl UnixListener {
-    pub(super) fn new(fd: OwnedFd, name: UnixName) -> Self {
+    pub(super) fn new(fd: OwnedFd, name: UnixName, file: OwnFile) -> Self {
         Self {
-            file: Mutex::default(),
-            socket: ListenSocket::new(fd),
+            file,
+            socket: Socket::new(fd, Trigger::Level),
             name,
-        }
-    }
-
-    /// Sets the file that belongs to the listener.
-    pub(super) fn with_file(self, file: Option<OwnFile>) -> Self {
-        Self {
-            file: Mutex::new(file),
-            ..self
-        }
-    }
-
-    /// Keeps the file when the listener is dropped.
-    #[cfg(feature = "adopt")]
-    pub(super) fn keep_file(&self) {
-        let file = self
-            .file
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(file) = file {
-            file.keep();
         }
     }
 
@@ -192,14 +123,14 @@ impl UnixListener {
     ///
     /// Dropping the future leaves the connection in the backlog, for the next accept.
     pub async fn accept(&self) -> Result<UnixStream> {
-        let mut accept = self.socket.accept();
+        let mut accept = Operation::new(&self.socket, Direction::Read);
         let failed = |cause| Error::io("accept on", &self.name, cause);
-        let (fd, _) = poll_fn(|cx| accept.poll(cx, failed)).await?;
+        let (fd, _) = poll_fn(|cx| poll_accept(&mut accept, cx, failed)).await?;
         // A peer that has already closed has no name; its data can still be received.
         let peer = sys::socket::peer_name(fd.as_fd()).unwrap_or_else(|_| UnixName::unnamed());
         let stream = UnixStream::new(fd, peer);
-        let limits = &stream.socket.socket().close_limits;
-        limits.set_as(&self.socket.socket().close_limits);
+        let limits = &stream.socket.socket.close_limits;
+        limits.set_as(&self.socket.close_limits);
         Ok(stream)
     }
 
@@ -207,19 +138,8 @@ impl UnixListener {
     /// gets [`Error::Closed`]. The path stays in the file system unless
     /// [`unlink_on_close`](crate::net::CreateUnixListener::unlink_on_close) is set.
     pub fn abort(&self) {
-        let file = self
-            .file
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        drop(file);
+        self.file.remove();
         self.socket.abort();
-    }
-}
-
-impl AsFd for UnixListener {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.socket().lend()
     }
 }
 
@@ -235,7 +155,7 @@ impl Listener for UnixListener {
     async fn accept_from(&self) -> Result<(impl Future<Output = Result<UnixStream>>, Peer)> {
         let stream = self.accept().await?;
         let peer = Peer::Unix(stream.peer_name().clone());
-        Ok((AtOnce::new(stream), peer))
+        Ok((at_once(stream), peer))
     }
 
     fn abort(&self) {

@@ -46,7 +46,7 @@ pub(super) struct Bind<'a> {
 }
 
 /// A bound socket, and its file if the file is to be removed with it.
-pub(super) type Bound = (OwnedFd, Option<OwnFile>);
+pub(super) type Bound = (OwnedFd, OwnFile);
 
 impl Bind<'_> {
     /// Binds, after waiting for the lock of the folder. Dropping the future while it waits has no
@@ -54,7 +54,10 @@ impl Bind<'_> {
     pub(super) async fn bind(&self) -> Result<Bound> {
         let failed = |cause| Error::io(self.operation, self.name, cause);
         let Some(path) = self.name.as_path() else {
-            return self.bind_free().map(|fd| (fd, None)).map_err(failed);
+            return self
+                .bind_free()
+                .map(|fd| (fd, OwnFile::default()))
+                .map_err(failed);
         };
         let mut pause = LOCK_PAUSE.0;
         loop {
@@ -107,15 +110,15 @@ impl Bind<'_> {
     }
 
     #[inline]
-    fn finish(&self, fd: &OwnedFd, path: &Path) -> io::Result<Option<OwnFile>> {
+    fn finish(&self, fd: &OwnedFd, path: &Path) -> io::Result<OwnFile> {
         if let Some(mode) = self.mode {
             // Before it listens, so that no client can connect with wider permissions.
             sys::file::set_mode(path, mode)?;
         }
-        let file = self
-            .unlink_on_close
-            .then(|| OwnFile::at(path))
-            .transpose()?;
+        let file = match self.unlink_on_close {
+            true => OwnFile::at(path)?,
+            false => OwnFile::default(),
+        };
         self.listen(fd)?;
         Ok(file)
     }

@@ -6,11 +6,9 @@
 //! each datagram may have another receiver, so it retries on a timer.
 
 use std::ffi::OsStr;
-use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Mutex, PoisonError};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use super::datagram_face::datagram_face;
@@ -18,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::runtime::context::Core;
 use crate::runtime::operation::{After, Direction, First, Operation};
 use crate::runtime::socket::{Socket, Trigger};
+use crate::shown::shown;
 use crate::sys::addr::UnixName;
 use crate::sys::file::OwnFile;
 use crate::sys::{self, errno};
@@ -38,30 +37,27 @@ pub struct UnixDatagram<'b> {
     pub truncated: bool,
 }
 
-/// Shows no content.
-impl fmt::Debug for UnixDatagram<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UnixDatagram")
-            .field("len", &self.data.len())
-            .field("from", &self.from)
-            .field("truncated", &self.truncated)
-            .finish()
-    }
-}
+// Shows no content.
+shown!(
+    [] UnixDatagram<'_>, "UnixDatagram", this =>
+    len: this.data.len(),
+    from: this.from,
+    truncated: this.truncated
+);
 
 /// The part that both kinds share.
 #[derive(Debug)]
-struct DatagramCore {
+pub(super) struct DatagramCore {
     /// Removed before the socket is closed: while the file exists the socket answers.
-    file: Mutex<Option<OwnFile>>,
+    pub(super) file: OwnFile,
     socket: Socket,
     local: UnixName,
 }
 
 impl DatagramCore {
-    fn new(fd: OwnedFd, local: UnixName, file: Option<OwnFile>) -> Self {
+    fn new(fd: OwnedFd, local: UnixName, file: OwnFile) -> Self {
         Self {
-            file: Mutex::new(file),
+            file,
             socket: Socket::new(fd, Trigger::Edge),
             local,
         }
@@ -140,19 +136,8 @@ impl DatagramCore {
     }
 
     fn abort(&self) {
-        drop(self.take_file());
+        self.file.remove();
         self.socket.abort();
-    }
-
-    /// Keeps the file when the socket is dropped.
-    #[cfg(feature = "adopt")]
-    fn keep_file(&self) {
-        self.take_file().into_iter().for_each(OwnFile::keep);
-    }
-
-    fn take_file(&self) -> Option<OwnFile> {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.take()
     }
 }
 
@@ -163,7 +148,7 @@ impl DatagramCore {
 #[doc(alias = "UNIXDatagramSocket")]
 #[derive(Debug)]
 pub struct UnixDatagramSocket {
-    core: DatagramCore,
+    pub(super) core: DatagramCore,
 }
 
 datagram_face!(
@@ -176,15 +161,10 @@ datagram_face!(
 );
 
 impl UnixDatagramSocket {
-    pub(super) fn new(fd: OwnedFd, local: UnixName, file: Option<OwnFile>) -> Self {
+    pub(super) fn new(fd: OwnedFd, local: UnixName, file: OwnFile) -> Self {
         Self {
             core: DatagramCore::new(fd, local, file),
         }
-    }
-
-    #[cfg(feature = "adopt")]
-    pub(super) fn keep_file(&self) {
-        self.core.keep_file();
     }
 
     /// Sends one datagram to the socket of that path or abstract name; `Ok` means that it is in
@@ -219,7 +199,7 @@ impl UnixDatagramSocket {
 #[doc(alias = "ConnectedUNIXDatagramSocket")]
 #[derive(Debug)]
 pub struct ConnectedUnixDatagramSocket {
-    core: DatagramCore,
+    pub(super) core: DatagramCore,
     peer: UnixName,
 }
 
@@ -233,16 +213,11 @@ datagram_face!(
 );
 
 impl ConnectedUnixDatagramSocket {
-    pub(super) fn new(fd: OwnedFd, local: UnixName, peer: UnixName, file: Option<OwnFile>) -> Self {
+    pub(super) fn new(fd: OwnedFd, local: UnixName, peer: UnixName, file: OwnFile) -> Self {
         Self {
             core: DatagramCore::new(fd, local, file),
             peer,
         }
-    }
-
-    #[cfg(feature = "adopt")]
-    pub(super) fn keep_file(&self) {
-        self.core.keep_file();
     }
 
     /// The name it is connected to.

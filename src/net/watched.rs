@@ -7,18 +7,19 @@
 //! `readable` and `writable` believe the loop once; until a closure was called, they then ask the
 //! kernel (`told`). Priority events have their own registration: to clear one clears no readiness.
 
-use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
+use super::foreign::{ask, told};
 use crate::error::{Error, Result};
 use crate::runtime::context::Core;
 use crate::runtime::operation::{After, Direction, First, Operation};
 use crate::runtime::place::Place;
 use crate::runtime::socket::{Socket, Trigger};
+use crate::shown::shown;
 use crate::sys::foreign;
 use crate::sys::poller::ready;
 
@@ -277,14 +278,7 @@ impl<T: AsFd> Watched<T> {
                 self.prior.get_or_init(|| socket)
             }
         };
-        let call = |core: &Core, fd: BorrowedFd<'_>| {
-            // Once it is watched, poll(2) would clear a file's change mark.
-            let found = match socket.slot() {
-                0 => foreign::is_ready(fd, ready::URGENT)?,
-                slot => core.reactor().take_prior(slot),
-            };
-            told(found)
-        };
+        let call = |core: &Core, fd: BorrowedFd<'_>| ask(core, socket, fd, ready::URGENT);
         let mut operation = Operation::new(socket, Direction::Read).briefly();
         poll_fn(|cx| operation.poll(cx, First::Try, call, |cause| self.failed(cause))).await
     }
@@ -382,18 +376,4 @@ impl<T: AsFd> Watched<T> {
     }
 }
 
-/// The result of a call that only asks.
-fn told(found: bool) -> io::Result<((), After)> {
-    match found {
-        true => Ok(((), After::Ready)),
-        false => Err(io::ErrorKind::WouldBlock.into()),
-    }
-}
-
-impl<T: AsFd> fmt::Debug for Watched<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watched")
-            .field("descriptor", &self.value.as_fd().as_raw_fd())
-            .finish_non_exhaustive()
-    }
-}
+shown!([T: AsFd] Watched<T>, "Watched", this => descriptor: this.value.as_fd().as_raw_fd(), ..);

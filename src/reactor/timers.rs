@@ -73,12 +73,6 @@ impl Timers {
         u64::from(generation) << 32 | u64::from(index)
     }
 
-    /// Returns whether the timer wakes the same task as `waker`, so that it needs no new one.
-    #[inline]
-    pub(crate) fn would_wake(&self, key: TimerKey, waker: &Waker) -> bool {
-        self.see(key, waker) == Seen::Set
-    }
-
     /// Returns the next action of a task that waits for the timer with `waker`.
     #[inline]
     pub(crate) fn see(&self, key: TimerKey, waker: &Waker) -> Seen {

@@ -64,7 +64,6 @@ pub(crate) struct Core {
     batch: RefCell<Option<Box<Batch>>>,
     /// Set if the kernel refused to let the loop wait: every operation ends with this.
     failure: RefCell<Option<io::Error>>,
-    failed: Cell<bool>,
     /// There is a poller, and its bell.
     has_poller: Cell<bool>,
 }
@@ -87,7 +86,6 @@ impl Core {
             #[cfg(feature = "udp-batch")]
             batch: RefCell::default(),
             failure: RefCell::default(),
-            failed: Cell::new(false),
             has_poller: Cell::new(false),
         })
     }
@@ -224,8 +222,7 @@ impl Core {
     /// to `woken`.
     #[cold]
     pub(super) fn fail(&self, cause: io::Error, woken: &mut Vec<Waker>) {
-        self.failure.replace(Some(cause));
-        if !self.failed.replace(true) {
+        if self.failure.replace(Some(cause)).is_none() {
             self.add_cancel();
         }
         self.executor.list_all(woken);
@@ -235,22 +232,26 @@ impl Core {
 
     /// Lists the tasks among the waiters of a source; returns the wakers of the others.
     #[must_use = "the wakers have to be called"]
-    pub(super) fn list_waiters(&self, waiters: [Option<Waiter>; 2]) -> [Option<Waker>; 2] {
-        waiters.map(|waiter| match waiter? {
-            Waiter::Task(number) => self.executor.list(TaskId::from_number(number)),
-            Waiter::Foreign(waker) => Some(waker),
-        })
+    pub(super) fn list_waiters(&self, waiters: [Option<Waiter>; 2]) -> Vec<Waker> {
+        let mut foreign = Vec::new();
+        for waiter in waiters.into_iter().flatten() {
+            foreign.extend(match waiter {
+                Waiter::Task(number) => self.executor.slots().wake(TaskId::from_number(number)),
+                Waiter::Foreign(waker) => Some(waker),
+            });
+        }
+        foreign
     }
 
     /// The cause of the failure may have passed: the next wait will show it.
     pub(super) fn recover(&self) {
-        if self.failed.replace(false) {
+        if self.failure.take().is_some() {
             self.remove_cancel();
         }
     }
 
     pub(super) fn has_failed(&self) -> bool {
-        self.failed.get()
+        self.failure.borrow().is_some()
     }
 
     /// The error of the kernel when the loop failed.

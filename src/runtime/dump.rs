@@ -100,7 +100,7 @@ impl Runtime {
 
 fn take(core: &Core) -> Dump {
     let (mut waits, unattributed) = waits(core);
-    let survey = core.executor.survey();
+    let survey = core.executor.slots().survey();
     let numbers: HashMap<u32, usize> = (survey.iter().enumerate())
         .map(|(at, task)| (task.id.index(), at))
         .collect();

@@ -9,7 +9,7 @@ use std::task::Waker;
 
 use super::context::Core;
 use crate::executor::remote::Post;
-use crate::executor::{Payload, TaskId};
+use crate::executor::{Payload, TaskId, each};
 use crate::reactor::Waiter;
 use crate::room;
 
@@ -41,11 +41,11 @@ impl Inbox {
         if !(self.wakes.is_empty() && self.posts.is_empty()) {
             self.sort(core);
         }
-        let (mut reactor, mut list) = (core.reactor(), core.executor.lister());
+        let (mut reactor, mut slots) = (core.reactor(), core.executor.slots());
         // Tasks of this runtime are listed at once: that runs no foreign code.
         reactor.collect(|waiter| {
             let foreign = match waiter {
-                Waiter::Task(number) => list.wake_task(TaskId::from_number(number)),
+                Waiter::Task(number) => slots.wake(TaskId::from_number(number)),
                 Waiter::Foreign(waker) => Some(waker),
             };
             if let Some(foreign) = foreign {
@@ -53,7 +53,7 @@ impl Inbox {
             }
         });
         reactor.expire(timers, |waker| {
-            if let Some(foreign) = list.wake(waker) {
+            if let Some(foreign) = slots.wake_own(waker) {
                 self.woken.push(foreign);
             }
         });
@@ -67,8 +67,7 @@ impl Inbox {
             match *post {
                 Post::Source(key) => {
                     let waiters = core.reactor().deregister(key, None);
-                    let foreign = core.list_waiters(waiters);
-                    self.woken.extend(foreign.into_iter().flatten());
+                    self.woken.append(&mut core.list_waiters(waiters));
                 }
                 Post::Timer(key) => {
                     let waker = core.reactor().timers.cancel(key);
@@ -90,7 +89,7 @@ impl Inbox {
         self.posts.clear();
         for number in self.wakes.drain(..) {
             let id = TaskId::from_number(number);
-            self.woken.extend(core.executor.list(id));
+            self.woken.extend(core.executor.slots().wake(id));
         }
         room::shrink(&mut self.posts);
         room::shrink(&mut self.wakes);
@@ -110,23 +109,14 @@ impl Inbox {
     #[cold]
     fn wake_some(&mut self, core: &Core) -> Option<Payload> {
         let mut woken = mem::take(&mut self.woken);
-        let mut first = self.panic.take();
-        for waker in woken.drain(..) {
-            let Some(foreign) = core.executor.wake_own(waker) else {
-                continue;
-            };
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| foreign.wake())) {
-                first.get_or_insert(payload);
-            }
-        }
+        let slots = || core.executor.slots();
+        let mut foreign = woken.drain(..).filter_map(|waker| slots().wake_own(waker));
+        let woke = each(&mut foreign, Waker::wake);
+        drop(foreign);
         room::shrink(&mut woken);
         self.woken = woken;
-        for waker in self.unused.drain(..) {
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(waker))) {
-                first.get_or_insert(payload);
-            }
-        }
+        let dropped = each(&mut self.unused.drain(..), drop);
         room::shrink(&mut self.unused);
-        first
+        self.panic.take().or(woke).or(dropped)
     }
 }

@@ -57,7 +57,6 @@ mod sync {
     pub(crate) use std::sync::{Arc, Mutex};
 }
 
-use std::fmt;
 use std::future::IntoFuture;
 use std::io;
 use std::panic::resume_unwind;
@@ -67,6 +66,7 @@ use std::task::{Context, Poll};
 
 use crate::error::{Error, Result};
 use crate::executor::{SetKey, Step, TaskSet, waker};
+use crate::shown::shown;
 #[cfg(feature = "dump")]
 use crate::sys::clock;
 use crate::sys::clock::Nanos;
@@ -226,7 +226,7 @@ impl Runtime {
     }
 
     fn has_ready(&self) -> bool {
-        self.core.executor.has_ready(self.root_key) || self.core.has_errands()
+        self.core.executor.slots().has_ready(self.root_key) || self.core.has_errands()
     }
 
     /// Polls woken tasks until none is left, the budget is spent, or `main` is done.
@@ -234,10 +234,12 @@ impl Runtime {
         let executor = &*self.core.executor;
         executor.refill();
         #[cfg(feature = "dump")]
-        executor.set_now(clock::coarse_millis());
+        {
+            executor.slots().now = clock::coarse_millis();
+        }
         self.core.forget_scopes();
         // The root's list stays `notified`: nothing above it has to be woken.
-        while executor.has_ready(self.root_key) {
+        while executor.slots().has_ready(self.root_key) {
             match self.root.step_caught(executor, self.root_key) {
                 // A task of the runtime itself ends with a value.
                 Step::Polled | Step::Failed(..) => {}
@@ -329,13 +331,10 @@ impl Drop for Runtime {
     }
 }
 
-impl fmt::Debug for Runtime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Runtime")
-            .field("serial", &self.core.serial())
-            .field("tasks", &self.root)
-            .field("sources", &self.core.reactor_ref().source_count())
-            .field("scopes", &self.core.scopes().len())
-            .finish()
-    }
-}
+shown!(
+    [] Runtime, "Runtime", this =>
+    serial: this.core.serial(),
+    tasks: this.root,
+    sources: this.core.reactor_ref().source_count(),
+    scopes: this.core.scopes().len()
+);

@@ -10,10 +10,10 @@ use std::task::{Context, Poll};
 use super::context::{self, Core};
 pub(crate) use super::control::{Control, Ended, Owned, Owner, Shield, Unowned};
 use super::scopes::{Kind, Limit, ScopeKey};
-use super::sleep::{self, When};
+use super::sleep;
 use crate::executor::remote::Post;
 use crate::executor::waker;
-use crate::reactor::TimerKey;
+use crate::reactor::{Seen, TimerKey};
 use crate::sys::beside::Beside;
 use crate::sys::clock::{self, NEVER};
 
@@ -22,13 +22,13 @@ use crate::sys::clock::{self, NEVER};
 ///
 /// The body is cancelled at `when`, or protected until then if `owner` is a [`Shield`].
 #[inline]
-pub(crate) fn scoped<F, O, E, R>(when: When, owner: O, body: F, end: E) -> Scoped<F, O, E>
+pub(crate) fn scoped<F, O, E, R>(limit: Limit, owner: O, body: F, end: E) -> Scoped<F, O, E>
 where
     F: Future,
     O: Owner,
     E: FnMut(Ended<F::Output>) -> R,
 {
-    Beside::new(Some(body), (Scope::new(when.limit(), owner), end))
+    Beside::new(Some(body), (Scope::new(limit, owner), end))
 }
 
 /// See [`scoped`]. Written by hand: an async fn would copy the body at its first poll, which is a
@@ -221,7 +221,7 @@ impl<O: Owner> Scope<O> {
     }
 
     fn renew_waker(&self, core: &Core, cx: &Context<'_>) {
-        if !core.reactor().timers.would_wake(self.timer, cx.waker()) {
+        if core.reactor().timers.see(self.timer, cx.waker()) != Seen::Set {
             let waker = cx.waker().clone();
             let old = core.reactor().timers.set_waker(self.timer, waker);
             waker::discard(old);

@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use super::sleep::{Sleep, When};
+use super::scopes::Limit;
+use super::sleep::Sleep;
 use crate::error::Result;
 use crate::sys::clock::{self, NEVER, Nanos};
 
@@ -108,7 +109,7 @@ pub(crate) struct Silence {
 
 impl Silence {
     pub(crate) fn new(CloseLimits { total, silence }: CloseLimits) -> Self {
-        let silence = Nanos::try_from(silence.as_nanos()).unwrap_or(NEVER);
+        let silence = clock::nanos(silence);
         Self {
             silence,
             total,
@@ -146,7 +147,7 @@ impl Silence {
             }
             let next = now.saturating_add(self.step.max(1_000_000)).min(over);
             self.step = self.step.saturating_mul(2).min(self.silence / 5);
-            self.sleep = Some(Sleep::new(When::Deadline(next)));
+            self.sleep = Some(Sleep::new(Limit::At(next)));
         }
     }
 }

@@ -11,54 +11,20 @@ use super::wait::Wait;
 use crate::error::Result;
 use crate::executor::{remote::Post, waker};
 use crate::reactor::{Seen, TimerKey};
-use crate::sys::clock::{self, NEVER, Nanos};
-
-/// The time to wake.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum When {
-    /// A duration after the first wait.
-    After(Duration),
-    /// At a time of the clock.
-    At(Instant),
-    /// At a time of the loop's clock.
-    Deadline(Nanos),
-}
-
-/// Returns a duration in nanoseconds, if it fits (584 years).
-#[inline]
-fn nanos(duration: Duration) -> Option<Nanos> {
-    let seconds = duration.as_secs().checked_mul(1_000_000_000)?;
-    seconds.checked_add(u64::from(duration.subsec_nanos()))
-}
-
-impl When {
-    #[inline]
-    pub(crate) fn deadline(self) -> Nanos {
-        match self {
-            // A duration that does not fit, such as `Duration::MAX`, has no end.
-            Self::After(duration) => match nanos(duration) {
-                Some(nanos) => clock::now().saturating_add(nanos),
-                None => NEVER,
-            },
-            Self::At(instant) => clock::at(instant),
-            Self::Deadline(deadline) => deadline,
-        }
-    }
-
-    /// The same for code that reads the clock when it first has to wait.
-    #[inline]
-    pub(super) fn limit(self) -> Limit {
-        match self {
-            Self::After(duration) => match nanos(duration) {
-                Some(nanos) => Limit::After(nanos),
-                None => Limit::At(NEVER),
-            },
-            other => Limit::At(other.deadline()),
-        }
-    }
-}
+use crate::sys::clock::{self, Nanos};
 
 impl Limit {
+    /// A duration after the first wait; `Duration::MAX` has no end.
+    #[inline]
+    pub(crate) fn after(duration: Duration) -> Self {
+        Self::After(clock::nanos(duration))
+    }
+
+    #[inline]
+    pub(crate) fn until(instant: Instant) -> Self {
+        Self::At(clock::at(instant))
+    }
+
     /// Returns the deadline if the first wait began now.
     #[inline]
     pub(super) fn deadline(self, now: impl FnOnce() -> Nanos) -> Nanos {
@@ -69,10 +35,18 @@ impl Limit {
     }
 }
 
-/// A timer that is set at the first poll.
+/// A wait for a point in time that can be moved; made by [`sleep`](crate::sleep) and
+/// [`sleep_until`](crate::sleep_until).
+///
+/// A poll after its end returns the same again.
+///
+/// # Cancel safety
+///
+/// Dropping it removes the timer; nothing else has happened. One that is awaited by `&mut` and cut
+/// may be awaited again: it still ends at its deadline.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless awaited"]
-pub(crate) struct Sleep {
+pub struct Sleep {
     limit: Limit,
     wait: Wait,
     /// The runtime, once set; else 0. All fields have a value from the start: the compiler would
@@ -84,19 +58,47 @@ pub(crate) struct Sleep {
 
 impl Sleep {
     #[inline]
-    pub(crate) fn new(when: When) -> Self {
+    pub(crate) fn new(limit: Limit) -> Self {
         Self {
-            limit: when.limit(),
+            limit,
             wait: Wait::unnamed(),
             serial: 0,
             key: 0,
         }
     }
 
+    /// Sets the deadline, which may be later or earlier than before. If the wait has already ended,
+    /// it can be awaited once more. A waiting task continues to wait.
+    ///
+    /// It is cheaper than a new sleep, for example for an idle limit that restarts with each
+    /// message.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// soloio::block_on(async {
+    ///     let mut pause = soloio::sleep(Duration::from_secs(60));
+    ///     for _ in 0..3 {
+    ///         let deadline = Instant::now() + Duration::from_millis(2);
+    ///         pause.reset(deadline);
+    ///         (&mut pause).await?;
+    ///         assert!(Instant::now() >= deadline);
+    ///     }
+    ///     Ok::<_, soloio::Error>(())
+    /// })?;
+    /// # Ok::<_, soloio::Error>(())
+    /// ```
+    #[inline]
+    pub fn reset(&mut self, deadline: Instant) {
+        self.set_limit(Limit::until(deadline));
+    }
+
     /// Waits for another time from now on; a timer that is set is moved.
     #[inline]
-    pub(crate) fn reset(&mut self, when: When) {
-        self.limit = when.limit();
+    pub(crate) fn set_limit(&mut self, limit: Limit) {
+        self.limit = limit;
         self.wait = Wait::unnamed();
         if self.serial == 0 {
             return;

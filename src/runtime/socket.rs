@@ -32,7 +32,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, fence};
 use super::context::{self, Core};
 use super::silence::{CloseLimits, SharedLimits};
 use crate::error::{Error, Result};
-use crate::executor::{remote::Post, wake_each, waker};
+use crate::executor::{remote::Post, wake_list, waker};
 use crate::reactor::Direction;
 use crate::reactor::SourceKey;
 pub(crate) use crate::reactor::Trigger;
@@ -197,7 +197,7 @@ impl Socket {
             });
             match at_home {
                 Some(waiters) => drop(waiters),
-                None => self.leave(owner, || ()),
+                None => self.leave(owner, |_| ()),
             }
         }
         *self.owner.get_mut() = 0;
@@ -210,21 +210,21 @@ impl Socket {
     /// now, waiting operations get [`Error::Closed`], and the descriptor is closed with the last
     /// reference.
     pub(crate) fn abort(&self) {
-        self.end(|| self.kill());
+        self.end(Self::kill);
     }
 
     /// The same, but the peer sees a reset if the kernel has one.
     pub(crate) fn reset(&self) {
-        self.end(|| sys::socket::reset(self.fd()));
+        self.end(|socket| sys::socket::reset(socket.fd()));
     }
 
     /// Ends all waits on it with [`Error::Closed`], without an effect on the file behind it.
     #[cfg(feature = "adopt")]
     pub(crate) fn retire(&self) {
-        self.end(|| ());
+        self.end(|_| ());
     }
 
-    fn end(&self, kill: impl Fn()) {
+    fn end(&self, kill: fn(&Self)) {
         if self.closed.swap(true, AcqRel) {
             return;
         }
@@ -233,11 +233,11 @@ impl Socket {
         let at_home = context::with_serial(owner, |core| {
             let slot = self.slot.swap(0, Relaxed);
             let waiters = core.reactor().deregister(slot, Some(self.fd()));
-            kill();
+            kill(self);
             core.list_waiters(waiters)
         });
         match at_home {
-            Some(foreign) => wake_each(foreign.into_iter().flatten()),
+            Some(foreign) => wake_list(foreign),
             None => self.leave(owner, kill),
         }
     }
@@ -259,7 +259,7 @@ impl Socket {
             Some(false) => {}
             Some(true) => sys::socket::tell_pollers(self.fd()),
             None => {
-                self.leave(claimed, || sys::socket::tell_pollers(self.fd()));
+                self.leave(claimed, |socket| sys::socket::tell_pollers(socket.fd()));
                 self.slot.store(0, Relaxed);
             }
         }
@@ -272,7 +272,7 @@ impl Socket {
             let waiter = core.reactor().unpark(slot, direction);
             core.list_waiters([waiter, None])
         });
-        wake_each(foreign.into_iter().flatten().flatten());
+        wake_list(foreign.unwrap_or_default());
     }
 
     /// Records that a call of the user's would have blocked. On another thread that is left out:
@@ -284,7 +284,7 @@ impl Socket {
     }
 
     /// Leaves the owner from another thread: removed from the poller, `end`ed, and the key posted.
-    fn leave(&self, owner: u64, end: impl FnOnce()) {
+    fn leave(&self, owner: u64, end: fn(&Self)) {
         let slot = self.slot.load(Acquire);
         let remote = if slot == 0 {
             None
@@ -295,7 +295,7 @@ impl Socket {
             // `None` if the owner is ending, with its poller.
             let _closed_meanwhile = remote.while_open(|bell| bell.detach(self.fd()));
         }
-        end();
+        end(self);
         if let Some(remote) = remote {
             remote.post(Post::Source(slot));
         }
@@ -315,7 +315,7 @@ impl Drop for Socket {
         match at_home {
             Some(waiters) => drop(waiters),
             // Closed afterwards, by the field's drop: the generation distinguishes later sources.
-            None => self.leave(owner, || ()),
+            None => self.leave(owner, |_| ()),
         }
     }
 }

@@ -1,6 +1,5 @@
 //! A byte stream of any kind: [`AnyByteStream`].
 
-use std::fmt;
 use std::future::Future;
 use std::io::IoSlice;
 use std::pin::Pin;
@@ -10,6 +9,7 @@ use super::pointers::{receives_by, sends_by};
 use super::{ByteReceiveStream, ByteSendStream, ByteStream, byte_stream_face};
 use crate::error::Result;
 use crate::runtime::place::Place;
+use crate::shown::shown;
 use crate::sys::room::Room;
 
 /// A byte stream of a kind that is known only at run time: it would be a `Box<dyn ByteStream>`, if
@@ -49,11 +49,7 @@ impl<'a> AnyByteStream<'a> {
 
 byte_stream_face!(AnyByteStream<'a>, ['a], ['a], ['a]);
 
-impl fmt::Debug for AnyByteStream<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AnyByteStream").finish_non_exhaustive()
-    }
-}
+shown!([] AnyByteStream<'_>, "AnyByteStream", _ => ..);
 
 receives_by!(['a] AnyByteStream<'a>, this => this.0);
 sends_by!(['a] AnyByteStream<'a>, this => this.0);

@@ -8,7 +8,7 @@
 use std::future::Future;
 use std::task::{Context, Poll};
 
-use super::futures::SendEof;
+use super::futures::send_eof;
 use super::{ByteReceiveStream, ByteSendStream};
 #[cfg(doc)]
 use crate::error::Error;
@@ -134,7 +134,7 @@ pub trait ByteStream: ByteReceiveStream + ByteSendStream {
     where
         Self: Sized,
     {
-        SendEof::new(self)
+        send_eof(self)
     }
 
     /// Ends our direction, waits until the bytes that `send` accepted have arrived, and frees the

@@ -227,9 +227,10 @@ macro_rules! byte_stream_face {
 
 pub(crate) use byte_stream_face;
 
-/// Implements the contracts for a type with a field `socket`, a `StreamSocket` in a box.
+/// Implements the contracts for a type with a field `socket`, a `StreamSocket` in a box; `$local`
+/// returns its own address.
 macro_rules! socket_stream {
-    ($type:ty) => {
+    ($type:ty, $local:ident) => {
         impl crate::stream::ByteReceiveStream for $type {
             fn poll_receive(
                 &self,
@@ -242,7 +243,7 @@ macro_rules! socket_stream {
 
             #[inline]
             fn leave_receive(&self, place: &mut Place) {
-                self.socket.leave_place(Direction::Read, place);
+                place.leave_socket(&self.socket.socket, Direction::Read);
             }
 
             #[cfg(any(feature = "relay", feature = "tls"))]
@@ -268,7 +269,7 @@ macro_rules! socket_stream {
 
             #[inline]
             fn leave_send(&self, place: &mut Place) {
-                self.socket.leave_place(Direction::Write, place);
+                place.leave_socket(&self.socket.socket, Direction::Write);
             }
 
             #[cfg(any(feature = "relay", feature = "tls"))]
@@ -288,12 +289,12 @@ macro_rules! socket_stream {
 
             fn abort(&self) {
                 // After an abort the kernel no longer knows it.
-                self.known_local();
-                self.socket.abort();
+                let _known_afterwards = self.$local();
+                self.socket.socket.abort();
             }
 
             async fn reset(&self) -> Result<()> {
-                self.known_local();
+                let _known_afterwards = self.$local();
                 self.socket.reset().await
             }
         }

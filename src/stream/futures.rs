@@ -1,11 +1,10 @@
 //! The futures of byte streams: small ones over the polls of the contract.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::IoSlice;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use super::{ByteReceiveStream, ByteSendStream, ByteStream, Data, RECEIVE_MAX, Rest};
+use super::{ByteReceiveStream, ByteSendStream, ByteStream, RECEIVE_MAX};
 use crate::error::{Error, Result};
 use crate::runtime::place::Place;
 use crate::sys::room::Room;
@@ -22,6 +21,11 @@ impl<'a, S: ByteReceiveStream> Receiving<'a, S> {
         let place = Place::default();
         Self { stream, place }
     }
+
+    #[inline]
+    fn poll(&mut self, cx: &mut Context<'_>, room: &mut Room<'_>) -> Poll<Result<()>> {
+        self.stream.poll_receive(&mut self.place, cx, room)
+    }
 }
 
 impl<S: ByteReceiveStream> Drop for Receiving<'_, S> {
@@ -34,68 +38,37 @@ impl<S: ByteReceiveStream> Drop for Receiving<'_, S> {
 }
 
 /// Receives into a buffer of the caller's.
-pub(super) struct ReceiveInto<'a, 'b, S: ByteReceiveStream> {
-    receiving: Receiving<'a, S>,
-    buf: Option<&'b mut [u8]>,
-}
-
-impl<'a, 'b, S: ByteReceiveStream> ReceiveInto<'a, 'b, S> {
-    #[inline]
-    pub(super) fn new(stream: &'a S, buf: &'b mut [u8]) -> Self {
-        Self {
-            receiving: Receiving::new(stream),
-            buf: Some(buf),
-        }
-    }
-}
-
-impl<'b, S: ByteReceiveStream> Future for ReceiveInto<'_, 'b, S> {
-    type Output = Result<&'b mut [u8]>;
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        let Some(buf) = &mut this.buf else {
+#[inline]
+pub(super) fn receive_into<'b, S: ByteReceiveStream>(
+    stream: &S,
+    buf: &'b mut [u8],
+) -> impl Future<Output = Result<&'b mut [u8]>> {
+    let (mut receiving, mut buf) = (Receiving::new(stream), Some(buf));
+    poll_fn(move |cx| {
+        let Some(given) = &mut buf else {
             return Poll::Ready(Err(Error::Closed));
         };
-        let Receiving { stream, place } = &mut this.receiving;
-        let mut room = Room::new(buf);
-        ready!(stream.poll_receive(place, cx, &mut room))?;
+        let mut room = Room::new(given);
+        ready!(receiving.poll(cx, &mut room))?;
         let got = room.len();
-        let buf = this.buf.take().expect("it was there above");
+        let buf = buf.take().expect("it was there above");
         Poll::Ready(Ok(&mut buf[..got]))
-    }
+    })
 }
 
 /// Receives into its own memory, of exactly the size of the received bytes.
-pub(super) struct ReceiveMax<'a, S: ByteReceiveStream> {
-    receiving: Receiving<'a, S>,
+#[inline]
+pub(super) fn receive_max<S: ByteReceiveStream>(
+    stream: &S,
     max: usize,
-}
-
-impl<'a, S: ByteReceiveStream> ReceiveMax<'a, S> {
-    #[inline]
-    pub(super) fn new(stream: &'a S, max: usize) -> Self {
-        Self {
-            receiving: Receiving::new(stream),
-            max: max.min(RECEIVE_MAX),
-        }
-    }
-}
-
-impl<S: ByteReceiveStream> Future for ReceiveMax<'_, S> {
-    type Output = Result<Vec<u8>>;
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        let Receiving { stream, place } = &mut this.receiving;
+) -> impl Future<Output = Result<Vec<u8>>> {
+    let (mut receiving, max) = (Receiving::new(stream), max.min(RECEIVE_MAX));
+    poll_fn(move |cx| {
         let mut received = Vec::new();
-        let mut room = Room::exact(&mut received, this.max);
-        ready!(stream.poll_receive(place, cx, &mut room))?;
+        ready!(receiving.poll(cx, &mut Room::exact(&mut received, max)))?;
         received.shrink_to_fit();
         Poll::Ready(Ok(received))
-    }
+    })
 }
 
 /// A stream and the place of one send, which is given up on drop.
@@ -110,9 +83,7 @@ impl<'a, S: ByteSendStream> Sending<'a, S> {
         let place = Place::default();
         Self { stream, place }
     }
-}
 
-impl<S: ByteSendStream> Sending<'_, S> {
     #[inline]
     fn leave(&mut self) {
         if !self.place.is_idle() {
@@ -129,51 +100,37 @@ impl<S: ByteSendStream> Drop for Sending<'_, S> {
 }
 
 /// Sends all of `data`; bytes that the stream has accepted are removed from it.
-pub(super) struct SendAll<'a, S: ByteSendStream, D> {
-    sending: Sending<'a, S>,
-    data: D,
-    /// Everything was accepted, and is to be handed over.
-    taken: bool,
-}
-
-impl<'a, S: ByteSendStream, D> SendAll<'a, S, D> {
-    #[inline]
-    pub(super) fn new(stream: &'a S, data: D) -> Self {
-        Self {
-            sending: Sending::new(stream),
-            data,
-            taken: false,
-        }
-    }
-}
-
-impl<S: ByteSendStream, D: Data + Unpin> Future for SendAll<'_, S, D> {
-    type Output = Result<()>;
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let this = self.get_mut();
-        let polled = this.poll_all(cx);
+#[inline]
+pub(super) fn send_all<S: ByteSendStream>(
+    stream: &S,
+    mut data: impl Data,
+) -> impl Future<Output = Result<()>> {
+    // Whether everything was accepted, and is to be handed over.
+    let (mut sending, mut taken) = (Sending::new(stream), false);
+    poll_fn(move |cx| {
+        let polled = sending.poll_all(&mut data, &mut taken, cx);
         if polled.is_ready() {
             // Now, because the future may be dropped long after its end.
-            this.sending.leave();
+            sending.leave();
         }
         polled
-    }
+    })
 }
 
-impl<S: ByteSendStream, D: Data> SendAll<'_, S, D> {
+impl<S: ByteSendStream> Sending<'_, S> {
     #[inline]
-    fn poll_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let Sending { stream, place } = &mut self.sending;
-        while !self.taken {
+    fn poll_all(
+        &mut self,
+        data: &mut impl Data,
+        taken: &mut bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<()>> {
+        let Self { stream, place } = self;
+        while !*taken {
             // An empty send checks the state of this side.
-            let polled = match self.data.rest() {
-                Rest::One(part) => stream.poll_send(place, cx, &[IoSlice::new(part)]),
-                Rest::Many(parts) => stream.poll_send(place, cx, parts),
-            };
-            self.data.advance(ready!(polled)?);
-            self.taken = self.data.is_empty();
+            let polled = stream.poll_send(place, cx, data.parts().as_ref());
+            data.advance(ready!(polled)?);
+            *taken = data.parts().as_ref().iter().all(|part| part.is_empty());
             // The rest is sent with the same claim: no other send can come between.
             place.keep();
         }
@@ -181,24 +138,47 @@ impl<S: ByteSendStream, D: Data> SendAll<'_, S, D> {
     }
 }
 
+/// Data to be sent: a slice, one that advances, or several pieces.
+pub(super) trait Data {
+    /// Returns all that is left, to be sent as if it were one piece.
+    fn parts(&self) -> impl AsRef<[IoSlice<'_>]>;
+
+    /// Removes the first `sent` bytes.
+    fn advance(&mut self, sent: usize);
+}
+
+impl Data for &[u8] {
+    fn parts(&self) -> impl AsRef<[IoSlice<'_>]> {
+        [IoSlice::new(self)]
+    }
+
+    fn advance(&mut self, sent: usize) {
+        *self = &self[sent..];
+    }
+}
+
+impl Data for &mut &[u8] {
+    fn parts(&self) -> impl AsRef<[IoSlice<'_>]> {
+        [IoSlice::new(self)]
+    }
+
+    fn advance(&mut self, sent: usize) {
+        **self = &self[sent..];
+    }
+}
+
+impl Data for &mut &mut [IoSlice<'_>] {
+    fn parts(&self) -> impl AsRef<[IoSlice<'_>]> {
+        &***self
+    }
+
+    fn advance(&mut self, sent: usize) {
+        IoSlice::advance_slices(self, sent);
+    }
+}
+
 /// Ends the sending direction.
-pub(super) struct SendEof<'a, S: ByteStream> {
-    sending: Sending<'a, S>,
-}
-
-impl<'a, S: ByteStream> SendEof<'a, S> {
-    pub(super) fn new(stream: &'a S) -> Self {
-        Self {
-            sending: Sending::new(stream),
-        }
-    }
-}
-
-impl<S: ByteStream> Future for SendEof<'_, S> {
-    type Output = Result<()>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let Sending { stream, place } = &mut self.get_mut().sending;
-        stream.poll_send_eof(place, cx)
-    }
+pub(super) fn send_eof<S: ByteStream>(stream: &S) -> impl Future<Output = Result<()>> {
+    let mut sending = Sending::new(stream);
+    poll_fn(move |cx| stream.poll_send_eof(&mut sending.place, cx))
 }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 #[cfg(doc)]
 use super::ByteStream;
-use super::futures::{ReceiveInto, ReceiveMax, SendAll};
+use super::futures::{receive_into, receive_max, send_all};
 #[cfg(feature = "relay")]
 use super::send_file;
 use super::{RECEIVE_MAX, or_end};
@@ -53,7 +53,7 @@ pub trait ByteReceiveStream {
     where
         Self: Sized,
     {
-        ReceiveInto::new(self, buf)
+        receive_into(self, buf)
     }
 
     /// Receives 1 to `max` bytes (no more than 65,536 at a time), exactly sized.
@@ -70,7 +70,7 @@ pub trait ByteReceiveStream {
     where
         Self: Sized,
     {
-        ReceiveMax::new(self, max)
+        receive_max(self, max)
     }
 
     /// Receives 1 to 65,536 bytes, exactly sized.
@@ -87,7 +87,7 @@ pub trait ByteReceiveStream {
     where
         Self: Sized,
     {
-        ReceiveMax::new(self, RECEIVE_MAX)
+        receive_max(self, RECEIVE_MAX)
     }
 
     /// [`receive`](Self::receive), with the end as `None`.
@@ -158,7 +158,7 @@ pub trait ByteSendStream {
     where
         Self: Sized,
     {
-        SendAll::new(self, rest)
+        send_all(self, rest)
     }
 
     /// Sends all of `data`. With no data it still checks the state.
@@ -175,7 +175,7 @@ pub trait ByteSendStream {
     where
         Self: Sized,
     {
-        SendAll::new(self, data)
+        send_all(self, data)
     }
 
     /// Sends all `parts` as if they were one piece, and advances them like
@@ -193,7 +193,7 @@ pub trait ByteSendStream {
     where
         Self: Sized,
     {
-        SendAll::new(self, parts)
+        send_all(self, parts)
     }
 
     /// Sends `length` bytes of `file` from `offset` on. The file's own position is neither used nor

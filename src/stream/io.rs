@@ -1,12 +1,12 @@
 //! A byte stream with the places for its polls: [`Io`].
 
-use std::fmt;
 use std::io::IoSlice;
 use std::task::{Context, Poll};
 
 use super::ByteStream;
 use crate::error::{Error, Result};
 use crate::runtime::place::Place;
+use crate::shown::shown;
 use crate::sys::room::Room;
 
 /// A byte stream for crates that poll: the base of adapters to the I/O traits of other crates.
@@ -75,6 +75,13 @@ impl<S: ByteStream> Io<S> {
         self.stream.take().expect("only `into_inner` takes it")
     }
 
+    /// The stream, and the places of its two directions.
+    #[inline]
+    fn parts(&mut self) -> Result<(&S, &mut Place, &mut Place)> {
+        let stream = self.stream.as_ref().ok_or(Error::Closed)?;
+        Ok((stream, &mut self.receiving, &mut self.sending))
+    }
+
     /// Gives up pending operations: none of them loses a byte.
     pub fn leave(&mut self) {
         if let Some(stream) = &self.stream {
@@ -91,13 +98,11 @@ impl<S: ByteStream> Io<S> {
     /// As [`receive`](crate::ByteReceiveStream::receive), except for the end.
     #[inline]
     pub fn poll_receive(&mut self, cx: &mut Context<'_>, room: &mut Room<'_>) -> Poll<Result<()>> {
-        let Some(stream) = &self.stream else {
-            return Poll::Ready(Err(Error::Closed));
-        };
+        let (stream, place, _) = self.parts()?;
         if room.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
-        match stream.poll_receive(&mut self.receiving, cx, room) {
+        match stream.poll_receive(place, cx, room) {
             Poll::Ready(Err(Error::EndOfStream)) => Poll::Ready(Ok(())),
             polled => polled,
         }
@@ -114,10 +119,8 @@ impl<S: ByteStream> Io<S> {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<Result<usize>> {
-        let Some(stream) = &self.stream else {
-            return Poll::Ready(Err(Error::Closed));
-        };
-        stream.poll_send(&mut self.sending, cx, parts)
+        let (stream, _, place) = self.parts()?;
+        stream.poll_send(place, cx, parts)
     }
 
     /// Hands over the accepted bytes.
@@ -127,10 +130,8 @@ impl<S: ByteStream> Io<S> {
     /// As [`poll_send`](Self::poll_send).
     #[inline]
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let Some(stream) = &self.stream else {
-            return Poll::Ready(Err(Error::Closed));
-        };
-        stream.poll_flush(&mut self.sending, cx)
+        let (stream, _, place) = self.parts()?;
+        stream.poll_flush(place, cx)
     }
 
     /// Hands over the accepted bytes, and ends our direction.
@@ -139,10 +140,8 @@ impl<S: ByteStream> Io<S> {
     ///
     /// As [`send_eof`](crate::ByteStream::send_eof).
     pub fn poll_send_eof(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let Some(stream) = &self.stream else {
-            return Poll::Ready(Err(Error::Closed));
-        };
-        stream.poll_send_eof(&mut self.sending, cx)
+        let (stream, _, place) = self.parts()?;
+        stream.poll_send_eof(place, cx)
     }
 }
 
@@ -155,8 +154,4 @@ impl<S: ByteStream> Drop for Io<S> {
     }
 }
 
-impl<S: ByteStream> fmt::Debug for Io<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Io").finish_non_exhaustive()
-    }
-}
+shown!([S: ByteStream] Io<S>, "Io", _ => ..);

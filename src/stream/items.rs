@@ -1,6 +1,5 @@
 //! A sequence of results as a `Stream` of futures-core: [`items`].
 
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -9,6 +8,7 @@ use futures_core::Stream;
 use futures_core::stream::FusedStream;
 
 use crate::error::{Error, Result};
+use crate::shown::shown;
 
 /// Makes a `Stream` of the results of a method that is called repeatedly, such as `accept` of a
 /// listener or `receive` of datagrams, objects, signals.
@@ -108,10 +108,4 @@ where
     }
 }
 
-impl<M, F> fmt::Debug for Items<M, F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Items")
-            .field("over", &self.over)
-            .finish_non_exhaustive()
-    }
-}
+shown!([M, F] Items<M, F>, "Items", this => over: this.over, ..);

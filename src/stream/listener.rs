@@ -1,9 +1,8 @@
 //! The contract of a listener.
 
 use std::error::Error as StdError;
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::future::{Future, poll_fn};
+use std::task::Poll;
 
 use super::report::Peer;
 use super::serve::Serve;
@@ -173,20 +172,8 @@ impl<L: Listener + ?Sized> Listener for &L {
 
 /// The second step of a listener that has only one. It is smaller than `future::ready`, because it
 /// has no error, and a connection's task stores it until the end.
-#[derive(Debug)]
-pub(crate) struct AtOnce<S>(Option<S>);
-
-impl<S> AtOnce<S> {
-    pub(crate) fn new(stream: S) -> Self {
-        Self(Some(stream))
-    }
-}
-
-impl<S: Unpin> Future for AtOnce<S> {
-    type Output = Result<S>;
-
-    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<S>> {
-        // A second poll after the end has the error of a closed listener.
-        Poll::Ready(self.0.take().ok_or(Error::Closed))
-    }
+pub(crate) fn at_once<S>(stream: S) -> impl Future<Output = Result<S>> {
+    let mut stream = Some(stream);
+    // A second poll after the end has the error of a closed listener.
+    poll_fn(move |_| Poll::Ready(stream.take().ok_or(Error::Closed)))
 }

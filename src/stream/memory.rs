@@ -7,7 +7,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::fmt;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::rc::Rc;
@@ -19,6 +18,7 @@ use crate::executor::wake_each;
 use crate::room;
 use crate::runtime::context;
 use crate::runtime::place::{Claim, Place};
+use crate::shown::shown;
 use crate::sys::room::Room;
 
 /// Makes two connected streams. Each buffers at most `capacity` bytes (at least 1) that the other
@@ -70,10 +70,10 @@ struct Pipe {
 }
 
 /// The claim of one side of a pipe, and the waker of the operation that waits there.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Side {
     claim: Claim,
-    waiter: RefCell<Option<Waker>>,
+    waiter: Cell<Option<Waker>>,
 }
 
 impl Side {
@@ -81,30 +81,26 @@ impl Side {
     fn leave(&self, place: &mut Place) {
         if !place.is_idle() {
             place.leave(&self.claim);
-            let waiter = self.waiter.take();
-            drop(waiter);
+            self.waiter.set(None);
         }
     }
 
     fn wake(&self) {
-        let waiter = self.waiter.take();
-        if let Some(waiter) = waiter {
+        if let Some(waiter) = self.waiter.take() {
             waiter.wake();
         }
     }
 }
 
-/// Shows only the number of bytes.
-impl fmt::Debug for Pipe {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pipe")
-            .field("capacity", &self.capacity)
-            .field("filled", &self.bytes.borrow().len())
-            .field("ended", &self.ended.get())
-            .field("broken", &self.broken.get())
-            .finish_non_exhaustive()
-    }
-}
+// Shows only the number of bytes.
+shown!(
+    [] Pipe, "Pipe", this =>
+    capacity: this.capacity,
+    filled: this.bytes.borrow().len(),
+    ended: this.ended.get(),
+    broken: this.broken.get(),
+    ..
+);
 
 impl Pipe {
     fn new(capacity: usize) -> Self {
@@ -190,8 +186,7 @@ impl MemoryStream {
                 core.finished();
                 return Poll::Ready(outcome);
             }
-            let old = side.waiter.replace(Some(cx.waker().clone()));
-            drop(old);
+            side.waiter.set(Some(cx.waker().clone()));
             place.pend(core, cx, &"the other end of a memory stream")
         });
         if polled.is_ready() && !place.keeps() {
@@ -212,8 +207,7 @@ impl MemoryStream {
     fn let_go(&self) {
         self.outgoing.ended.set(true);
         self.incoming.broken.set(true);
-        let lost = self.incoming.bytes.take();
-        drop(lost);
+        drop(self.incoming.bytes.take());
         let pipes = [&self.incoming, &self.outgoing];
         let sides = pipes.iter().flat_map(|pipe| [&pipe.receiver, &pipe.sender]);
         wake_each(sides.filter_map(|side| side.waiter.take()));

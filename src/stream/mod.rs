@@ -9,7 +9,6 @@
 //! | `futures_io.rs` | `Io` with the I/O traits of futures-io |
 //! | `items.rs` | a `Stream` of futures-core of the results of a repeated call |
 //! | `pointers.rs` | references and pointers to a stream; macros for layers that pass calls on |
-//! | `data.rs` | the data of a send |
 //! | `face.rs` | the inherent methods of the crate's own streams, which mirror the contracts |
 //! | `listener.rs` | the contract of a listener |
 //! | `any.rs` | a byte stream of any kind |
@@ -35,7 +34,6 @@ mod accepting;
 mod any;
 mod buffered;
 mod byte_stream;
-mod data;
 mod face;
 mod futures;
 #[cfg(feature = "futures-io")]
@@ -67,14 +65,13 @@ mod stopping;
 pub use any::AnyByteStream;
 pub use buffered::Buffered;
 pub use byte_stream::ByteStream;
-pub(crate) use data::{Data, Rest};
 pub(crate) use face::{byte_stream_face, socket_stream};
 pub use halves::{ByteReceiveStream, ByteSendStream};
 pub use io::Io;
 #[cfg(feature = "futures-core")]
 pub use items::{Items, items};
 pub use listener::Listener;
-pub(crate) use listener::{AtOnce, serve_face};
+pub(crate) use listener::{at_once, serve_face};
 pub use memory::{MemoryStream, create_memory_byte_stream};
 #[cfg(any(feature = "adopt", feature = "extras"))]
 pub use multi::MultiListener;

@@ -1,13 +1,13 @@
 //! Several listeners, of any kinds, as one: [`MultiListener`].
 
 use std::cell::Cell;
-use std::fmt;
 use std::future::poll_fn;
 use std::task::Poll;
 
 use super::any::{AnyByteStream, Boxed};
 use super::{ByteStream, Listener, Peer, serve_face};
 use crate::error::{Error, Result};
+use crate::shown::shown;
 
 /// Several listeners that are served as one: TCP, UNIX, TLS, in any combination.
 ///
@@ -145,13 +145,7 @@ impl<'a> Listener for MultiListener<'a> {
     }
 }
 
-impl fmt::Debug for MultiListener<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MultiListener")
-            .field("listeners", &self.listeners.len())
-            .finish()
-    }
-}
+shown!([] MultiListener<'_>, "MultiListener", this => listeners: this.listeners.len());
 
 /// The contract of a listener in a form that can be behind a `dyn`.
 trait AnyListener<'a> {

@@ -1,7 +1,7 @@
 //! Notifies the handlers of a server that it stops: [`stopping`].
 
 use std::future::poll_fn;
-use std::task::{Poll, Waker, ready};
+use std::task::{Poll, ready};
 
 use crate::error::Result;
 use crate::runtime::context;
@@ -65,21 +65,12 @@ pub(super) fn with_event<T>(stop: &ThreadEvent, poll: impl FnOnce() -> Poll<T>) 
 pub async fn stopping() -> Result<()> {
     // At the first poll: a future that was made in a handler may be polled elsewhere.
     let stop = Current::with(&OWN, |stop| stop.cloned()).unwrap_or_default();
-    let (mut place, mut waker) = (stop.place(), None::<Waker>);
+    let (mut place, mut known) = (stop.place(), None);
     let mut wait = Wait::new(&"its server to stop");
     poll_fn(|cx| {
         context::poll_with(|core| {
             ready!(wait.admit_wait(core, cx))?;
-            // Another poll with the same waker, as beside a busy connection, takes no lock.
-            let waits = waker.as_ref().is_some_and(|own| own.will_wake(cx.waker()));
-            let is_set = match waits {
-                true => stop.is_set(),
-                false => {
-                    drop(waker.replace(cx.waker().clone()));
-                    place.is_set_or_take(cx.waker())
-                }
-            };
-            match is_set {
+            match place.is_set_or_take_new(&mut known, cx.waker()) {
                 true => Poll::Ready(Ok(())),
                 false => wait.pend(core, cx),
             }

@@ -2,9 +2,8 @@
 
 use std::cell::RefCell;
 
-use super::permits::{self, Permits};
+use super::permits::{self, Permit, Permits};
 use crate::error::{Error, Result};
-use crate::executor::wake_each;
 use crate::room::shrink;
 use crate::runtime::wait::Wait;
 
@@ -75,8 +74,8 @@ impl CapacityLimiter {
     /// over, the next waiter gets it.
     pub async fn acquire(&self) -> Result<LimiterToken<'_>> {
         let wait = Wait::new(&"a token of a capacity limiter");
-        permits::take(&self.permits, wait).await?;
-        Ok(LimiterToken::new(self, None))
+        let permit = Permit::take(&self.permits, wait).await?;
+        Ok(LimiterToken::new(self, permit))
     }
 
     /// The same for a borrower with a number, which borrows one token at most.
@@ -101,12 +100,7 @@ impl CapacityLimiter {
     ///
     /// [`Error::WouldBlock`].
     pub fn acquire_nowait(&self) -> Result<LimiterToken<'_>> {
-        let taken = self.permits.borrow_mut().try_take();
-        if taken {
-            Ok(LimiterToken::new(self, None))
-        } else {
-            Err(Error::WouldBlock)
-        }
+        Permit::take_now(&self.permits).map(|permit| LimiterToken::new(self, permit))
     }
 
     /// The same for a borrower with a number, which borrows one token at most.
@@ -144,8 +138,7 @@ impl CapacityLimiter {
     /// Sets the number of all tokens. Additional ones go to waiting tasks; if there are fewer than
     /// are lent, no task gets one until enough have been returned.
     pub fn set_total_tokens(&self, total_tokens: usize) {
-        self.permits.borrow_mut().set_total(total_tokens);
-        wake_each(std::iter::from_fn(|| self.permits.borrow_mut().call()));
+        permits::set_total(&self.permits, total_tokens);
     }
 
     /// Returns the number of tokens that are lent, or were handed to a waiting task.
@@ -179,11 +172,16 @@ impl CapacityLimiter {
 pub struct LimiterToken<'a> {
     limiter: &'a CapacityLimiter,
     borrower: Option<u64>,
+    _permit: Permit<'a>,
 }
 
 impl<'a> LimiterToken<'a> {
-    fn new(limiter: &'a CapacityLimiter, borrower: Option<u64>) -> Self {
-        Self { limiter, borrower }
+    fn new(limiter: &'a CapacityLimiter, permit: Permit<'a>) -> Self {
+        Self {
+            limiter,
+            borrower: None,
+            _permit: permit,
+        }
     }
 
     /// The borrower that it was borrowed for.
@@ -200,6 +198,5 @@ impl Drop for LimiterToken<'_> {
             borrowers.retain(|other| *other != borrower);
             shrink(&mut *borrowers);
         }
-        permits::give_back(&self.limiter.permits);
     }
 }

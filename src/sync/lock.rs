@@ -4,8 +4,10 @@ use std::cell::{RefCell, RefMut};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-use super::permits::{self, Permits};
-use crate::error::{Error, Result};
+use super::permits::{Permit, Permits};
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
 use crate::runtime::wait::Wait;
 
 /// A value that one task at a time uses, also across its waits; `()` if there is none.
@@ -90,17 +92,15 @@ impl<T> Lock<T> {
     /// over, the next waiter gets it.
     #[doc(alias = "lock")]
     pub async fn acquire(&self) -> Result<LockGuard<'_, T>> {
-        let taking = permits::take(&self.permits, Wait::new(&"a lock"));
+        let taking = Permit::take(&self.permits, Wait::new(&"a lock"));
         #[cfg(all(feature = "dump", debug_assertions))]
         let taking = super::self_wait::watched(&self.permits, taking);
-        taking.await?;
-        Ok(self.guard())
+        Ok(self.guard(taking.await?))
     }
 
     /// The same as the last step of a longer operation.
     pub(super) async fn acquire_as(&self, wait: Wait) -> Result<LockGuard<'_, T>> {
-        permits::take(&self.permits, wait).await?;
-        Ok(self.guard())
+        Ok(self.guard(Permit::take(&self.permits, wait).await?))
     }
 
     /// Takes it if it is free and no task waits for it.
@@ -110,19 +110,15 @@ impl<T> Lock<T> {
     /// [`Error::WouldBlock`].
     #[doc(alias = "try_lock")]
     pub fn acquire_nowait(&self) -> Result<LockGuard<'_, T>> {
-        let taken = self.permits.borrow_mut().try_take();
-        if taken {
-            Ok(self.guard())
-        } else {
-            Err(Error::WouldBlock)
-        }
+        Permit::take_now(&self.permits).map(|permit| self.guard(permit))
     }
 
-    fn guard(&self) -> LockGuard<'_, T> {
+    fn guard<'a>(&'a self, permit: Permit<'a>) -> LockGuard<'a, T> {
         self.permits.borrow_mut().note_holder();
         LockGuard {
             lock: self,
-            value: Some(self.value.borrow_mut()),
+            value: self.value.borrow_mut(),
+            _permit: permit,
         }
     }
 
@@ -175,8 +171,9 @@ impl<T: fmt::Debug> fmt::Debug for Lock<T> {
 #[must_use = "the lock is given back when the guard is dropped"]
 pub struct LockGuard<'a, T> {
     lock: &'a Lock<T>,
-    /// `None` only in the drop: the borrow ends before the lock is handed over.
-    value: Option<RefMut<'a, T>>,
+    /// Dropped before the permit: the borrow ends before the lock is handed over.
+    value: RefMut<'a, T>,
+    _permit: Permit<'a>,
 }
 
 impl<'a, T> LockGuard<'a, T> {
@@ -190,20 +187,13 @@ impl<T> Deref for LockGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        self.value.as_ref().expect("held until the drop")
+        &self.value
     }
 }
 
 impl<T> DerefMut for LockGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
-        self.value.as_mut().expect("held until the drop")
-    }
-}
-
-impl<T> Drop for LockGuard<'_, T> {
-    fn drop(&mut self) {
-        self.value = None;
-        permits::give_back(&self.lock.permits);
+        &mut self.value
     }
 }
 

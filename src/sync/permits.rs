@@ -9,8 +9,8 @@ use std::task::Waker;
 
 use super::line::{Line, Turn, wait_in_line};
 use super::wait_queue::WaitQueue;
-use crate::error::Result;
-use crate::executor::TaskId;
+use crate::error::{Error, Result};
+use crate::executor::{TaskId, wake_each};
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
 
@@ -124,24 +124,49 @@ fn running() -> TaskId {
     context::current().map_or(TaskId::NONE, |core| core.executor.task())
 }
 
-/// Waits for a permit and takes it.
-pub(super) fn take(
-    permits: &RefCell<Permits>,
-    wait: Wait,
-) -> impl Future<Output = Result<()>> + '_ {
-    wait_in_line(permits, wait, |permits: &mut Permits, turn| match turn {
-        Turn::Arrived => permits.try_take().then_some(()),
-        Turn::Waiting => None,
-        Turn::Called => Some(()),
-    })
+/// A permit, given back when dropped: the task that gets it is woken.
+#[derive(Debug)]
+pub(super) struct Permit<'a>(&'a RefCell<Permits>);
+
+impl<'a> Permit<'a> {
+    /// Waits for one and takes it.
+    pub(super) fn take(
+        permits: &'a RefCell<Permits>,
+        wait: Wait,
+    ) -> impl Future<Output = Result<Self>> {
+        wait_in_line(permits, wait, move |line: &mut Permits, turn| match turn {
+            Turn::Arrived => line.try_take().then(|| Self(permits)),
+            Turn::Waiting => None,
+            Turn::Called => Some(Self(permits)),
+        })
+    }
+
+    /// Takes one if it is free and no task waits for it.
+    pub(super) fn take_now(permits: &'a RefCell<Permits>) -> Result<Self> {
+        let taken = permits.borrow_mut().try_take();
+        taken.then(|| Self(permits)).ok_or(Error::WouldBlock)
+    }
+
+    /// Removes it for good.
+    pub(super) fn forget(self) {
+        self.0.borrow_mut().remove_taken();
+        std::mem::forget(self);
+    }
 }
 
-/// Returns a permit and wakes the task that gets it.
-pub(super) fn give_back(permits: &RefCell<Permits>) {
-    let next = permits.borrow_mut().give_back();
-    if let Some(next) = next {
-        next.wake();
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        let next = self.0.borrow_mut().give_back();
+        if let Some(next) = next {
+            next.wake();
+        }
     }
+}
+
+/// Sets the number of permits; waiting tasks get those that are added.
+pub(super) fn set_total(permits: &RefCell<Permits>, total: usize) {
+    permits.borrow_mut().set_total(total);
+    wake_each(std::iter::from_fn(|| permits.borrow_mut().call()));
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use super::permits::{self, Permits};
+use super::permits::{Permit, Permits};
 use crate::error::{Error, Result};
-use crate::runtime::sleep::{Sleep, When};
+use crate::runtime::scopes::Limit;
+use crate::runtime::sleep::Sleep;
 use crate::runtime::wait::Wait;
 use crate::sys::clock::{self, NEVER, Nanos};
 
@@ -129,7 +130,7 @@ impl RateLimiter {
     /// [`burst`](Self::burst) too.
     #[must_use]
     pub fn new(tokens: u64, interval: Duration) -> Self {
-        let interval = Nanos::try_from(interval.as_nanos()).unwrap_or(NEVER);
+        let interval = clock::nanos(interval);
         Self {
             bucket: RefCell::new(Bucket::new(tokens, interval, tokens)),
             first: RefCell::new(Permits::new(1)),
@@ -168,14 +169,14 @@ impl RateLimiter {
     /// No token is taken, and the place in the line is given up.
     pub async fn acquire(&self) -> Result<()> {
         let wait = Wait::new(&"a token of a rate limiter");
-        permits::take(&self.first, wait).await?;
-        let _first = First(&self.first);
+        // The next in line becomes the first when it is dropped.
+        let _first = Permit::take(&self.first, wait).await?;
         loop {
             // A statement of its own: the match would extend the borrow.
             let taken = self.bucket.borrow_mut().take(clock::now());
             match taken {
                 Ok(()) => return Ok(()),
-                Err(at) => Sleep::new(When::Deadline(at)).await?,
+                Err(at) => Sleep::new(Limit::At(at)).await?,
             }
         }
     }
@@ -201,15 +202,6 @@ impl RateLimiter {
             tasks_waiting: first.waiting() + first.taken(),
             available_tokens: self.bucket.borrow_mut().available(clock::now()),
         }
-    }
-}
-
-/// The permit of the first waiter in line; on drop the next one becomes the first.
-struct First<'a>(&'a RefCell<Permits>);
-
-impl Drop for First<'_> {
-    fn drop(&mut self) {
-        permits::give_back(self.0);
     }
 }
 

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use super::permits::Permits;
 use crate::error::Result;
-use crate::runtime::sleep::{Sleep, When};
+use crate::runtime::scopes::Limit;
+use crate::runtime::sleep::Sleep;
 
 /// The time after which a wait is long.
 const LONG: Duration = Duration::from_secs(1);
@@ -22,11 +23,11 @@ const TEXT: &str = "soloio: a task has waited for a second for a lock that it to
     ever";
 
 /// Takes the lock by `taking`, and writes the message if that takes long.
-pub(super) async fn watched(
+pub(super) async fn watched<T>(
     permits: &RefCell<Permits>,
-    taking: impl Future<Output = Result<()>>,
-) -> Result<()> {
-    let (mut taking, mut long) = (pin!(taking), pin!(Sleep::new(When::After(LONG))));
+    taking: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let (mut taking, mut long) = (pin!(taking), pin!(Sleep::new(Limit::after(LONG))));
     let mut watches = permits.borrow().is_held_here();
     poll_fn(|cx| {
         let polled = taking.as_mut().poll(cx);

@@ -2,9 +2,8 @@
 
 use std::cell::RefCell;
 
-use super::permits::{self, Permits};
+use super::permits::{self, Permit, Permits};
 use crate::error::{Error, Result};
-use crate::executor::wake_each;
 use crate::runtime::wait::Wait;
 
 /// A number of permits: an acquire waits until one is free; dropping the permit returns it.
@@ -97,8 +96,8 @@ impl Semaphore {
 
     /// The same with another description for a dump.
     pub(crate) async fn acquire_as(&self, wait: Wait) -> Result<SemaphorePermit<'_>> {
-        permits::take(&self.permits, wait).await?;
-        Ok(SemaphorePermit { semaphore: self })
+        let permit = Permit::take(&self.permits, wait).await?;
+        Ok(SemaphorePermit(permit))
     }
 
     /// Takes a permit if one is free and no task waits for it.
@@ -108,12 +107,7 @@ impl Semaphore {
     /// [`Error::WouldBlock`].
     #[doc(alias = "try_acquire")]
     pub fn acquire_nowait(&self) -> Result<SemaphorePermit<'_>> {
-        let taken = self.permits.borrow_mut().try_take();
-        if taken {
-            Ok(SemaphorePermit { semaphore: self })
-        } else {
-            Err(Error::WouldBlock)
-        }
+        Permit::take_now(&self.permits).map(SemaphorePermit)
     }
 
     /// Adds `count` permits, and wakes the tasks that get them.
@@ -130,8 +124,7 @@ impl Semaphore {
             let message = "there would be more permits than its max_value";
             return Err(Error::invalid("add to a semaphore", message));
         };
-        self.permits.borrow_mut().set_total(total);
-        wake_each(std::iter::from_fn(|| self.permits.borrow_mut().call()));
+        permits::set_total(&self.permits, total);
         Ok(())
     }
 
@@ -160,20 +153,11 @@ impl Semaphore {
 /// A permit of a [`Semaphore`], given back when dropped.
 #[derive(Debug)]
 #[must_use = "the permit is given back when it is dropped"]
-pub struct SemaphorePermit<'a> {
-    semaphore: &'a Semaphore,
-}
+pub struct SemaphorePermit<'a>(Permit<'a>);
 
 impl SemaphorePermit<'_> {
     /// Removes the permit for good: the semaphore has one less from now on.
     pub fn forget(self) {
-        self.semaphore.permits.borrow_mut().remove_taken();
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for SemaphorePermit<'_> {
-    fn drop(&mut self) {
-        permits::give_back(&self.semaphore.permits);
+        self.0.forget();
     }
 }

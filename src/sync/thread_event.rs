@@ -107,6 +107,16 @@ impl Place<'_> {
     pub(crate) fn is_set_or_take(&mut self, waker: &Waker) -> bool {
         self.event.0.is_set_or_take(&mut self.key, waker)
     }
+
+    /// The same beside other code that is polled often: it takes no lock if the waker is the one
+    /// that is `known` from the last poll.
+    pub(crate) fn is_set_or_take_new(&mut self, known: &mut Option<Waker>, waker: &Waker) -> bool {
+        if known.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            return self.event.is_set();
+        }
+        *known = Some(waker.clone());
+        self.is_set_or_take(waker)
+    }
 }
 
 impl Drop for Place<'_> {

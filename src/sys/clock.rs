@@ -46,10 +46,15 @@ pub(crate) fn coarse_millis() -> u32 {
 
 /// Returns the deadline `wait` from now; [`NEVER`] if that is after the clock's end.
 pub(crate) fn after(wait: Duration) -> Nanos {
-    match Nanos::try_from(wait.as_nanos()) {
-        Ok(nanos) => now().saturating_add(nanos),
-        Err(_) => NEVER,
-    }
+    now().saturating_add(nanos(wait))
+}
+
+/// Returns a duration in nanoseconds; one that does not fit (584 years) is [`NEVER`].
+#[inline]
+pub(crate) fn nanos(duration: Duration) -> Nanos {
+    let seconds = duration.as_secs().checked_mul(1_000_000_000);
+    let nanos = seconds.and_then(|it| it.checked_add(duration.subsec_nanos().into()));
+    nanos.unwrap_or(NEVER)
 }
 
 /// Returns the deadline for an [`Instant`]; for a past one it is now.
@@ -59,12 +64,8 @@ pub(crate) fn at(instant: Instant) -> Nanos {
     if cfg!(any(target_os = "linux", target_os = "android")) {
         static ANCHOR: OnceLock<(Instant, Nanos)> = OnceLock::new();
         // In this order, so that the deadline may be slightly late but never early.
-        let (anchor, nanos) = ANCHOR.get_or_init(|| (Instant::now(), now()));
-        let later = instant.saturating_duration_since(*anchor);
-        return match Nanos::try_from(later.as_nanos()) {
-            Ok(later) => nanos.saturating_add(later),
-            Err(_) => NEVER,
-        };
+        let (anchor, then) = ANCHOR.get_or_init(|| (Instant::now(), now()));
+        return then.saturating_add(nanos(instant.saturating_duration_since(*anchor)));
     }
     after(instant.saturating_duration_since(Instant::now()))
 }

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use super::check;
 use super::fork::Process;
@@ -91,9 +92,12 @@ impl FolderLock {
     }
 }
 
-/// A file that is removed on drop, unless it was replaced by then.
+/// The file of a socket that is removed with it, unless it was replaced by then; or none.
+#[derive(Debug, Default)]
+pub(crate) struct OwnFile(Mutex<Option<Made>>);
+
 #[derive(Debug)]
-pub(crate) struct OwnFile {
+struct Made {
     path: PathBuf,
     /// Device and inode: a file that replaces it has others.
     identity: (u64, u64),
@@ -108,22 +112,34 @@ impl OwnFile {
         // The process may change its folder before the file is removed.
         let path = std::path::absolute(path)?;
         let identity = identity(&path)?;
-        Ok(Self {
+        let process = Process::current();
+        Ok(Self(Mutex::new(Some(Made {
             path,
             identity,
-            process: Process::current(),
-        })
+            process,
+        }))))
     }
 
-    /// Keeps the file.
+    /// Removes it now.
+    pub(crate) fn remove(&self) {
+        drop(self.take());
+    }
+
+    /// Keeps it.
     #[cfg(feature = "adopt")]
-    pub(crate) fn keep(mut self) {
-        // There is no file at the empty path.
-        self.path = PathBuf::new();
+    pub(crate) fn keep(&self) {
+        if let Some(mut made) = self.take() {
+            // There is no file at the empty path.
+            made.path = PathBuf::new();
+        }
+    }
+
+    fn take(&self) -> Option<Made> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
-impl Drop for OwnFile {
+impl Drop for Made {
     fn drop(&mut self) {
         let is_ours = |found| found == self.identity && self.process.is_current();
         if identity(&self.path).is_ok_and(is_ours) {

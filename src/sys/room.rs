@@ -3,11 +3,12 @@
 //! Its only system call is a receive, and it has `unsafe`: the written bytes are counted here and
 //! nowhere else, so that code that passes uninitialised memory may rely on the count.
 
-use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
 use std::ops::DerefMut;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+
+use crate::shown::shown;
 
 /// Memory for bytes to be received, and the number of received bytes.
 ///
@@ -237,15 +238,8 @@ pub(super) fn message(part: &mut libc::iovec, control: &mut [u8]) -> libc::msghd
     message
 }
 
-/// Shows no content.
-impl fmt::Debug for Room<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Room")
-            .field("len", &self.len())
-            .field("remaining", &self.remaining())
-            .finish()
-    }
-}
+// Shows no content.
+shown!([] Room<'_>, "Room", this => len: this.len(), remaining: this.remaining());
 
 #[cfg(test)]
 mod tests {

@@ -5,19 +5,18 @@
 //! failed", which ends the others. Neither is accessed while a connection is served.
 
 use std::any::Any;
-use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
 use std::thread;
 
 use super::outcome::Outcome;
 use super::scope::CancelScope;
 use crate::error::{Error, Failure, Result};
 use crate::runtime::block_on;
+use crate::shown::shown;
 use crate::sync::ThreadEvent;
 
 /// Runs `body` on each of `threads` threads, each with its own runtime, and returns the results in
@@ -223,17 +222,9 @@ impl<E: Failure> Loops<E> {
 async fn unless_failed<F: Future>(core: &Core, body: F) -> Option<F::Output> {
     let scope = CancelScope::new();
     let mut body = pin!(scope.run(body));
-    let failed = &core.shared.failed;
-    let (mut place, mut known) = (failed.place(), None::<Waker>);
+    let (mut failed, mut known) = (core.shared.failed.place(), None);
     poll_fn(|cx| {
-        // All cores share the lock of the event: it is taken only for another waker.
-        let is_known = known
-            .as_ref()
-            .is_some_and(|known| known.will_wake(cx.waker()));
-        if !is_known {
-            known = Some(cx.waker().clone());
-        }
-        if failed.is_set() || !is_known && place.is_set_or_take(cx.waker()) {
+        if failed.is_set_or_take_new(&mut known, cx.waker()) {
             scope.cancel("another core has failed");
         }
         body.as_mut().poll(cx)
@@ -288,15 +279,12 @@ impl Core {
     }
 }
 
-impl fmt::Debug for Core {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Core")
-            .field("index", &self.index)
-            .field("count", &self.count())
-            .field("stopped", &self.shared.stop.is_set())
-            .finish()
-    }
-}
+shown!(
+    [] Core, "Core", this =>
+    index: this.index,
+    count: this.count(),
+    stopped: this.shared.stop.is_set()
+);
 
 /// Stops the loops of [`per_core`] from anywhere; made by [`Core::stop_handle`].
 #[derive(Clone)]
@@ -315,13 +303,7 @@ impl StopHandle {
     }
 }
 
-impl fmt::Debug for StopHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StopHandle")
-            .field("stopped", &self.is_stopped())
-            .finish()
-    }
-}
+shown!([] StopHandle, "StopHandle", this => stopped: this.is_stopped());
 
 /// A failure of a loop, which ends the others.
 enum Fault<E> {

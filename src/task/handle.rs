@@ -1,7 +1,6 @@
 //! The handle of a task, which awaits its result.
 
 use std::cell::Cell;
-use std::fmt;
 use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
 use std::panic::Location;
@@ -15,6 +14,7 @@ use crate::executor::{Head, Place, State};
 use crate::records::record;
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
+use crate::shown::shown;
 
 /// Waits until the task has ended.
 fn poll_finished(head: &Head, wait: &mut Wait, cx: &Context<'_>) -> Poll<Result<()>> {
@@ -97,7 +97,7 @@ impl<'s, T> TaskHandle<'s, T> {
         let name = name.into();
         if let Some(core) = context::current() {
             let id = self.cell.head().task();
-            core.executor.set_name(id, Rc::clone(&name));
+            core.executor.slots().set_name(id, Rc::clone(&name));
             record!(Trace, "soloio::task", "{id} has the name {name:?}");
         }
         self.name = Some(name);
@@ -207,10 +207,4 @@ impl<T> Future for TaskHandle<'_, T> {
     }
 }
 
-impl<T> fmt::Debug for TaskHandle<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TaskHandle")
-            .field("finished", &self.is_finished())
-            .finish()
-    }
-}
+shown!([T] TaskHandle<'_, T>, "TaskHandle", this => finished: this.is_finished());

@@ -1,5 +1,6 @@
 //! `join` and `try_join`: several futures at once, until all are done.
 
+use std::convert::{Infallible, identity};
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -100,48 +101,62 @@ pub trait TryJoin: Sealed {
     fn run(self) -> impl Future<Output = Result<Self::Output, Self::Error>>;
 }
 
-/// A future, `None` when it is done, and its output beside it.
-type Part<F> = Beside<Option<F>, Option<<F as Future>::Output>>;
+/// A future, `None` when it is done; beside it its value, and how an output is split into that and
+/// an error.
+type Part<F, T, E> = Beside<Option<F>, (Option<T>, fn(<F as Future>::Output) -> Result<T, E>)>;
 
-fn part<F: IntoFuture>(future: F) -> Part<F::IntoFuture> {
-    Beside::new(Some(future.into_future()), None)
+fn part<F: IntoFuture, T, E>(
+    future: F,
+    split: fn(F::Output) -> Result<T, E>,
+) -> Part<F::IntoFuture, T, E> {
+    Beside::new(Some(future.into_future()), (None, split))
 }
 
-impl<F: Future> Part<F> {
-    /// Polls it if it is not done; returns true if it is.
-    fn poll_part(self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool {
-        let (mut future, output) = self.parts();
+impl<F: Future, T, E> Part<F, T, E> {
+    /// Polls it if it is not done; returns true if it is, or the error that it has ended with.
+    fn poll_part(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Result<bool, E> {
+        let (mut future, (value, split)) = self.parts();
         if let Some(left) = future.as_mut().as_pin_mut() {
-            let Poll::Ready(came) = left.poll(cx) else {
-                return false;
+            let Poll::Ready(output) = left.poll(cx) else {
+                return Ok(false);
             };
             future.set(None);
-            *output = Some(came);
+            *value = Some(split(output)?);
         }
-        true
+        Ok(true)
     }
 
-    fn take(self: Pin<&mut Self>) -> F::Output {
-        let (_, output) = self.parts();
-        output.take().expect("all are done, and this is once")
+    fn take(self: Pin<&mut Self>) -> T {
+        let (_, (value, _)) = self.parts();
+        value.take().expect("all are done, and this is once")
     }
 }
 
-impl<F: Future<Output = Result<T, E>>, T, E> Part<F> {
-    /// The same, but returns the error that it has ended with.
-    fn try_poll_part(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Result<bool, E> {
-        let done = self.as_mut().poll_part(cx);
-        let (_, output) = self.parts();
-        match output.take_if(|output| output.is_err()) {
-            Some(Err(error)) => Err(error),
-            _ => Ok(done),
-        }
-    }
+/// Returns the values of futures that cannot fail.
+fn sure<T>(Ok(values): Result<T, Infallible>) -> T {
+    values
+}
 
-    fn take_value(self: Pin<&mut Self>) -> T {
-        let value = self.take().ok();
-        value.expect("the first error has ended it")
-    }
+macro_rules! run_tuple {
+    ($futures:ident, $split:expr, $end:expr, $count:literal: $($place:tt),+) => {
+        together(($(part($futures.$place, $split),)+), |parts, cx| {
+            let (mut parts, mut done) = (parts.fields(), true);
+            for place in order($count) {
+                let polled = match place {
+                    $($place => parts.$place.as_mut().poll_part(cx),)+
+                    _ => unreachable!("a place below the count"),
+                };
+                match polled {
+                    Ok(is_done) => done &= is_done,
+                    Err(error) => return Poll::Ready($end(Err(error))),
+                }
+            }
+            match done {
+                true => Poll::Ready($end(Ok(($(parts.$place.take(),)+)))),
+                false => Poll::Pending,
+            }
+        })
+    };
 }
 
 macro_rules! join_tuple {
@@ -150,19 +165,7 @@ macro_rules! join_tuple {
             type Output = ($($type::Output,)+);
 
             fn run(self) -> impl Future<Output = Self::Output> {
-                together(($(part(self.$place),)+), |parts, cx| {
-                    let (mut parts, mut done) = (parts.fields(), true);
-                    for place in order($count) {
-                        done &= match place {
-                            $($place => parts.$place.as_mut().poll_part(cx),)+
-                            _ => unreachable!("a place below the count"),
-                        };
-                    }
-                    match done {
-                        true => Poll::Ready(($(parts.$place.take(),)+)),
-                        false => Poll::Pending,
-                    }
-                })
+                run_tuple!(self, Ok, sure, $count: $($place),+)
             }
         }
 
@@ -173,19 +176,7 @@ macro_rules! join_tuple {
             type Error = Er;
 
             fn run(self) -> impl Future<Output = Result<Self::Output, Er>> {
-                together(($(part(self.$place),)+), |parts, cx| {
-                    let (mut parts, mut done) = (parts.fields(), true);
-                    for place in order($count) {
-                        done &= match place {
-                            $($place => parts.$place.as_mut().try_poll_part(cx)?,)+
-                            _ => unreachable!("a place below the count"),
-                        };
-                    }
-                    match done {
-                        true => Poll::Ready(Ok(($(parts.$place.take_value(),)+))),
-                        false => Poll::Pending,
-                    }
-                })
+                run_tuple!(self, identity, identity, $count: $($place),+)
             }
         }
     };
@@ -200,46 +191,53 @@ join_tuple!(7: 0 A TA, 1 B TB, 2 C TC, 3 D TD, 4 E TE, 5 F TF, 6 G TG);
 join_tuple!(8: 0 A TA, 1 B TB, 2 C TC, 3 D TD, 4 E TE, 5 F TF, 6 G TG, 7 H TH);
 
 /// On the heap, pinned there.
-type Boxed<F> = Pin<Box<Part<F>>>;
+type Boxed<F, T, E> = Pin<Box<Part<F, T, E>>>;
 
-fn boxed<F: IntoFuture>(future: F) -> Boxed<F::IntoFuture> {
-    Box::pin(part(future))
+fn boxed<F: IntoFuture, T, E>(
+    future: F,
+    split: fn(F::Output) -> Result<T, E>,
+) -> Boxed<F::IntoFuture, T, E> {
+    Box::pin(part(future, split))
 }
 
-/// Polls all that are not done.
-fn all<F: Future>(parts: &mut [Boxed<F>], cx: &mut Context<'_>) -> Poll<()> {
-    let mut done = true;
-    for place in order(parts.len()) {
-        done &= parts[place].as_mut().poll_part(cx);
-    }
-    if done { Poll::Ready(()) } else { Poll::Pending }
-}
-
-/// The same until one has failed.
-fn try_all<F, T, E>(parts: &mut [Boxed<F>], cx: &mut Context<'_>) -> Poll<Result<(), E>>
+/// Polls all that are not done, until one has failed.
+fn all<F, T, E>(parts: &mut [Boxed<F, T, E>], cx: &mut Context<'_>) -> Poll<Result<(), E>>
 where
-    F: Future<Output = Result<T, E>>,
+    F: Future,
 {
     let mut done = true;
     for place in order(parts.len()) {
-        done &= parts[place].as_mut().try_poll_part(cx)?;
+        done &= parts[place].as_mut().poll_part(cx)?;
     }
-    if done {
-        Poll::Ready(Ok(()))
-    } else {
-        Poll::Pending
+    match done {
+        true => Poll::Ready(Ok(())),
+        false => Poll::Pending,
     }
+}
+
+macro_rules! run_boxed {
+    ($parts:expr, $end:expr, $values:expr) => {
+        together($parts, |parts, cx| {
+            let parts = parts.get_mut();
+            let ended = ready!(all(parts, cx));
+            Poll::Ready($end(ended.map(|()| $values(parts))))
+        })
+    };
+}
+
+fn array<F: Future, T, E, const N: usize>(parts: &mut [Boxed<F, T, E>; N]) -> [T; N] {
+    parts.each_mut().map(|part| part.as_mut().take())
+}
+
+fn vec<F: Future, T, E>(parts: &mut Vec<Boxed<F, T, E>>) -> Vec<T> {
+    parts.iter_mut().map(|part| part.as_mut().take()).collect()
 }
 
 impl<F: IntoFuture, const N: usize> Join for [F; N] {
     type Output = [F::Output; N];
 
     fn run(self) -> impl Future<Output = Self::Output> {
-        together(self.map(boxed), |parts, cx| {
-            let parts = parts.get_mut();
-            ready!(all(parts, cx));
-            Poll::Ready(parts.each_mut().map(|part| part.as_mut().take()))
-        })
+        run_boxed!(self.map(|future| boxed(future, Ok)), sure, array)
     }
 }
 
@@ -247,12 +245,8 @@ impl<F: IntoFuture> Join for Vec<F> {
     type Output = Vec<F::Output>;
 
     fn run(self) -> impl Future<Output = Self::Output> {
-        let parts: Vec<_> = self.into_iter().map(boxed).collect();
-        together(parts, |parts, cx| {
-            let parts = parts.get_mut();
-            ready!(all(parts, cx));
-            Poll::Ready(parts.iter_mut().map(|part| part.as_mut().take()).collect())
-        })
+        let parts = self.into_iter().map(|future| boxed(future, Ok));
+        run_boxed!(parts.collect::<Vec<_>>(), sure, vec)
     }
 }
 
@@ -261,12 +255,7 @@ impl<F: IntoFuture<Output = Result<T, E>>, T, E, const N: usize> TryJoin for [F;
     type Error = E;
 
     fn run(self) -> impl Future<Output = Result<Self::Output, E>> {
-        together(self.map(boxed), |parts, cx| {
-            let parts = parts.get_mut();
-            ready!(try_all(parts, cx))?;
-            let value = |part: &mut Boxed<_>| part.as_mut().take_value();
-            Poll::Ready(Ok(parts.each_mut().map(value)))
-        })
+        run_boxed!(self.map(|future| boxed(future, identity)), identity, array)
     }
 }
 
@@ -275,12 +264,7 @@ impl<F: IntoFuture<Output = Result<T, E>>, T, E> TryJoin for Vec<F> {
     type Error = E;
 
     fn run(self) -> impl Future<Output = Result<Self::Output, E>> {
-        let parts: Vec<_> = self.into_iter().map(boxed).collect();
-        together(parts, |parts, cx| {
-            let parts = parts.get_mut();
-            ready!(try_all(parts, cx))?;
-            let value = |part: &mut Boxed<_>| part.as_mut().take_value();
-            Poll::Ready(Ok(parts.iter_mut().map(value).collect()))
-        })
+        let parts = self.into_iter().map(|future| boxed(future, identity));
+        run_boxed!(parts.collect::<Vec<_>>(), identity, vec)
     }
 }

@@ -2,14 +2,14 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
 use crate::runtime::context;
 use crate::runtime::scoped::{Control, Ended, Owned, Shield, scoped};
-use crate::runtime::sleep::When;
+use crate::runtime::scopes::Limit;
+use crate::shown::shown;
 use crate::sys::clock::{self, NEVER};
 
 /// A part of a program that can be cancelled as a whole, or by a deadline.
@@ -88,7 +88,7 @@ impl CancelScope {
     /// That of `future`, which is dropped with it.
     pub fn run<F: IntoFuture>(&self, future: F) -> impl Future<Output = Option<F::Output>> {
         scoped(
-            When::Deadline(NEVER),
+            Limit::At(NEVER),
             Owned::by(&self.control),
             future.into_future(),
             |ended| match ended {
@@ -147,15 +147,13 @@ impl Default for CancelScope {
     }
 }
 
-impl fmt::Debug for CancelScope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CancelScope")
-            .field("cancel_called", &self.cancel_called())
-            .field("cancelled_caught", &self.cancelled_caught())
-            .field("reason", &self.reason())
-            .finish_non_exhaustive()
-    }
-}
+shown!(
+    [] CancelScope, "CancelScope", this =>
+    cancel_called: this.cancel_called(),
+    cancelled_caught: this.cancelled_caught(),
+    reason: this.reason(),
+    ..
+);
 
 /// Protects `future` from the scopes around it for `limit`, counted from the first poll: for
 /// clean-up that has to run, such as a last message to a peer.
@@ -195,7 +193,7 @@ impl fmt::Debug for CancelScope {
 /// });
 /// ```
 pub fn shield<F: IntoFuture>(limit: Duration, future: F) -> impl Future<Output = F::Output> {
-    let limit = When::After(limit);
+    let limit = Limit::after(limit);
     scoped(limit, Shield, future.into_future(), |ended| match ended {
         Ended::Done { output, .. } => output,
         Ended::Dropped { .. } | Ended::NoRuntime => unreachable!("no shield is cancelled itself"),

@@ -1,7 +1,6 @@
 //! Starts a child and waits until it reports that it is ready.
 
 use std::cell::{Cell, RefCell};
-use std::fmt;
 use std::future::{Future, poll_fn};
 use std::mem;
 use std::rc::Rc;
@@ -13,6 +12,7 @@ use super::outcome::Outcome;
 use crate::error::{Error, Failure, Result};
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
+use crate::shown::shown;
 
 /// The state that a child and its starter share until the child is ready.
 struct Start<T, E> {
@@ -62,8 +62,7 @@ impl<T, E> Start<T, E> {
     async fn hand_over(&self, error: E) -> Result<(), E> {
         self.set(State::Failed(error));
         poll_fn(|cx| {
-            let old = self.child.replace(Some(cx.waker().clone()));
-            drop(old);
+            self.child.set(Some(cx.waker().clone()));
             let mut state = self.state.borrow_mut();
             match mem::replace(&mut *state, State::Over) {
                 State::Unheard(error) => Poll::Ready(Err(error)),
@@ -104,11 +103,7 @@ impl<T, E> Drop for Ready<T, E> {
     }
 }
 
-impl<T, E> fmt::Debug for Ready<T, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ready").finish_non_exhaustive()
-    }
-}
+shown!([T, E] Ready<T, E>, "Ready", _ => ..);
 
 /// The waiting starter. If it was dropped, or never polled, the child continues only if it was
 /// ready.
@@ -199,8 +194,7 @@ async fn wait<T, E: Failure>(starter: Starter<'_, T, E>) -> Result<T, E> {
     let ended = poll_fn(|cx| {
         context::poll_with(|core| {
             ready!(op.admit_wait(core, cx))?;
-            let old = start.waker.replace(Some(cx.waker().clone()));
-            drop(old);
+            start.waker.set(Some(cx.waker().clone()));
             let state = start.state.replace(State::Waiting);
             match state {
                 State::Ready(value) => Poll::Ready(Ok(Ok(value))),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Failure, Result};
 use crate::runtime::scoped::{Ended, Unowned, scoped};
-use crate::runtime::sleep::When;
+use crate::runtime::scopes::Limit;
 
 /// Limits `future` to `limit`, counted from its first wait; then it is cancelled, and the error is
 /// [`Error::TimedOut`]. One `?` is enough.
@@ -46,7 +46,7 @@ where
     F: IntoFuture<Output = Result<T, E>>,
     E: Failure,
 {
-    scoped(When::After(limit), Unowned, future.into_future(), fail)
+    scoped(Limit::after(limit), Unowned, future.into_future(), fail)
 }
 
 /// Limits `future` to `limit`, counted from its first wait; then it is cancelled as by
@@ -85,7 +85,7 @@ where
     F: IntoFuture<Output = Result<T, E>>,
     E: Failure,
 {
-    scoped(When::After(limit), Unowned, future.into_future(), within)
+    scoped(Limit::after(limit), Unowned, future.into_future(), within)
 }
 
 /// [`fail_after`] with a point in time instead of a duration.
@@ -118,7 +118,7 @@ where
     F: IntoFuture<Output = Result<T, E>>,
     E: Failure,
 {
-    scoped(When::At(deadline), Unowned, future.into_future(), fail)
+    scoped(Limit::until(deadline), Unowned, future.into_future(), fail)
 }
 
 /// [`move_on_after`] with a point in time instead of a duration.
@@ -155,7 +155,12 @@ where
     F: IntoFuture<Output = Result<T, E>>,
     E: Failure,
 {
-    scoped(When::At(deadline), Unowned, future.into_future(), within)
+    scoped(
+        Limit::until(deadline),
+        Unowned,
+        future.into_future(),
+        within,
+    )
 }
 
 /// The end of a time limit that is an error.

@@ -1,6 +1,5 @@
 //! `run_in_thread`: one blocking job on another thread, and the effect of a cancel on it.
 
-use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::time::Duration;
@@ -9,6 +8,7 @@ use super::given::Given;
 use super::lane::Lane;
 use crate::error::{Error, Result};
 use crate::runtime::context;
+use crate::shown::shown;
 use crate::sync::CapacityLimiter;
 use crate::task::shield;
 
@@ -124,13 +124,7 @@ impl<F, L> RunInThread<F, L> {
     }
 }
 
-impl<F, L> fmt::Debug for RunInThread<F, L> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RunInThread")
-            .field("abandon_after", &self.patience)
-            .finish_non_exhaustive()
-    }
-}
+shown!([F, L] RunInThread<F, L>, "RunInThread", this => abandon_after: this.patience, ..);
 
 impl<F, T> IntoFuture for RunInThread<F>
 where

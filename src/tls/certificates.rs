@@ -2,7 +2,6 @@
 //! have changed.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::fs;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
@@ -19,6 +18,7 @@ use rustls::sign::CertifiedKey;
 use super::failure;
 use super::identity::Identity;
 use crate::error::{Error, Result, TlsError};
+use crate::shown::shown;
 use crate::sys::clock::{self, Nanos};
 
 /// Selects the certificate by the name that the client sends.
@@ -157,13 +157,7 @@ impl Loaded {
     }
 }
 
-impl fmt::Debug for Reloading {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reloading")
-            .field("every", &self.reload.every)
-            .finish_non_exhaustive()
-    }
-}
+shown!([] Reloading, "Reloading", this => every: this.reload.every, ..);
 
 impl ResolvesServerCert for Reloading {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {

@@ -50,11 +50,10 @@ pub fn client_config() -> ClientConfigBuilder {
 pub struct ClientConfigBuilder {
     shared: SharedOptions,
     trusted: Vec<Trusted>,
-    identity: Option<Identity>,
 }
 
 /// A source of root certificates.
-enum Trusted {
+pub(super) enum Trusted {
     System,
     File(PathBuf),
     Roots(Arc<RootCertStore>),
@@ -85,26 +84,6 @@ impl ClientConfigBuilder {
         self
     }
 
-    /// Sets the client's certificate, for servers that request one: a certificate chain, the
-    /// client's own first, and its key, as PEM files.
-    #[doc(alias = "load_cert_chain")]
-    pub fn certificate_files(mut self, chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        let (chain, key) = (chain.into(), key.into());
-        self.identity = Some(Identity::Files { chain, key });
-        self
-    }
-
-    /// Sets the client's certificate, for servers that request one: a certificate chain, the
-    /// client's own first, and its key.
-    pub fn certificate(
-        mut self,
-        chain: Vec<CertificateDer<'static>>,
-        key: PrivateKeyDer<'static>,
-    ) -> Self {
-        self.identity = Some(Identity::Values { chain, key });
-        self
-    }
-
     /// Reads the files, and makes the configuration. It blocks while it reads.
     ///
     /// # Errors
@@ -118,7 +97,7 @@ impl ClientConfigBuilder {
             .with_protocol_versions(&self.shared.versions)
             .map_err(no_versions)?
             .with_root_certificates(roots);
-        let mut config = match self.identity {
+        let mut config = match &self.shared.identity {
             Some(identity) => {
                 let certified = identity.load(&provider)?;
                 builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))
@@ -140,23 +119,19 @@ impl ClientConfigBuilder {
         if let [Trusted::Roots(only)] = &self.trusted[..] {
             return not_empty(only.clone());
         }
-        let mut roots = RootCertStore::empty();
-        for source in &self.trusted {
-            match source {
-                Trusted::System => roots.extend(system_roots()?.roots),
-                Trusted::File(path) => add_file(&mut roots, path)?,
-                Trusted::Roots(more) => roots.extend(more.roots.iter().cloned()),
-            }
-        }
-        if self.trusted.is_empty() {
-            roots = system_roots()?;
-        }
+        let roots = match &self.trusted[..] {
+            [] => system_roots()?,
+            trusted => trusted_roots(trusted)?,
+        };
         not_empty(Arc::new(roots))
     }
 }
 
 shared_options! {
     ClientConfigBuilder,
+    /// Sets the client's certificate, for servers that request one: a certificate chain, the
+    /// client's own first, and its key, as PEM files.
+    certificate,
     /// The protocols to offer (ALPN), in order of preference: `["h2", "http/1.1"]`. A server that
     /// supports none of them may refuse the handshake, or continue without one: check the selected
     /// protocol.
@@ -166,9 +141,22 @@ shared_options! {
     sessions
 }
 
+/// Returns all the roots together.
+pub(super) fn trusted_roots(trusted: &[Trusted]) -> Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    for source in trusted {
+        match source {
+            Trusted::System => roots.extend(system_roots()?.roots),
+            Trusted::File(path) => add_file(&mut roots, path)?,
+            Trusted::Roots(more) => roots.extend(more.roots.iter().cloned()),
+        }
+    }
+    Ok(roots)
+}
+
 /// Adds every certificate of the file, since the program named it; one that cannot be a root is an
 /// error.
-pub(super) fn add_file(roots: &mut RootCertStore, path: &PathBuf) -> Result<()> {
+fn add_file(roots: &mut RootCertStore, path: &PathBuf) -> Result<()> {
     for (n, certificate) in read_certificates(path)?.into_iter().enumerate() {
         roots.add(certificate).map_err(|error| {
             let (n, path) = (n + 1, path.display());

@@ -1,7 +1,6 @@
 //! The handshake: the future of [`TlsStream::client`](super::TlsStream::client) and
 //! [`TlsStream::server`](super::TlsStream::server).
 
-use std::fmt;
 use std::future::{Future, IntoFuture, poll_fn};
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -15,6 +14,7 @@ use super::machine::Machine;
 use super::session::Session;
 use super::stream::TlsStream;
 use crate::error::{Error, OsError, Result};
+use crate::shown::shown;
 use crate::stream::ByteStream;
 use crate::task::fail_after;
 
@@ -54,13 +54,7 @@ impl<S> TlsHandshake<'_, S> {
     }
 }
 
-impl<S> fmt::Debug for TlsHandshake<'_, S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsHandshake")
-            .field("standard_compatible", &self.compatible)
-            .finish_non_exhaustive()
-    }
-}
+shown!([S] TlsHandshake<'_, S>, "TlsHandshake", this => standard_compatible: this.compatible, ..);
 
 impl<'a, S: ByteStream + 'a> IntoFuture for TlsHandshake<'a, S> {
     type Output = Result<TlsStream<S>>;

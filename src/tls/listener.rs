@@ -16,6 +16,7 @@ use super::session::Session;
 use super::stream::TlsStream;
 use crate::error::{Error, Result};
 use crate::runtime::place::Claim;
+use crate::shown::shown;
 use crate::stream::{ByteStream, Listener, Peer, serve_face};
 use crate::task::fail_after;
 
@@ -182,15 +183,13 @@ impl<L: Listener<Stream: ByteStream>> TlsListener<'_, L> {
     }
 }
 
-impl<L: Listener + fmt::Debug> fmt::Debug for TlsListener<'_, L> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsListener")
-            .field("listener", &self.listener)
-            .field("standard_compatible", &self.compatible)
-            .field("handshake_timeout", &self.timeout)
-            .finish_non_exhaustive()
-    }
-}
+shown!(
+    [L: Listener + fmt::Debug] TlsListener<'_, L>, "TlsListener", this =>
+    listener: this.listener,
+    standard_compatible: this.compatible,
+    handshake_timeout: this.timeout,
+    ..
+);
 
 serve_face!(TlsListener, ['h, L: Listener<Stream: ByteStream>], ['h, L], TlsStream<L::Stream>);
 

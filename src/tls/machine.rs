@@ -41,16 +41,16 @@ pub(super) trait Act {
     /// Takes the plaintext of a record.
     fn plain(&mut self, payload: &[u8]);
 
-    /// Called when application data may be sent.
-    fn traffic(&mut self, _write: &mut dyn Write) -> Result<(), rustls::Error> {
-        Ok(())
+    /// Called when application data may be sent; returns what is to be.
+    fn take_traffic(&mut self) -> Option<Traffic<'_>> {
+        None
     }
 }
 
-/// Appends application data, or its end, to the ciphertext to be sent.
-pub(super) trait Write {
-    fn encrypt(&mut self, data: &[u8]) -> Result<(), rustls::Error>;
-    fn close_notify(&mut self) -> Result<(), rustls::Error>;
+/// What is appended to the ciphertext to be sent.
+pub(super) enum Traffic<'a> {
+    Data(&'a [u8]),
+    CloseNotify,
 }
 
 /// rustls' connection of either side. In a box, so that a client contains no code of servers.
@@ -216,9 +216,20 @@ fn handle<D>(
             data.done();
             Ok(None)
         }
-        Ok(ConnectionState::WriteTraffic(traffic)) => {
-            let mut write = Traffic { traffic, out };
-            act.traffic(&mut write).map(|()| Some(Stop::Blocked))
+        Ok(ConnectionState::WriteTraffic(mut write)) => {
+            let written = match act.take_traffic() {
+                None => Ok(()),
+                Some(Traffic::Data(data)) => {
+                    let estimate = data.len() + data.len().div_ceil(RECORD_MAX) * RECORD_EXTRA;
+                    put(out, estimate, |room| {
+                        write.encrypt(data, room).map_err(encrypting)
+                    })
+                }
+                Some(Traffic::CloseNotify) => put(out, RECORD_EXTRA, |room| {
+                    write.queue_close_notify(room).map_err(encrypting)
+                }),
+            };
+            written.map(|()| Some(Stop::Blocked))
         }
         Ok(ConnectionState::PeerClosed) => Ok(Some(Stop::PeerClosed)),
         Ok(ConnectionState::BlockedHandshake | ConnectionState::Closed) => Ok(Some(Stop::Blocked)),
@@ -228,27 +239,6 @@ fn handle<D>(
         )),
     };
     (discard, handled)
-}
-
-struct Traffic<'a, 'c, D> {
-    traffic: rustls::unbuffered::WriteTraffic<'c, D>,
-    out: &'a mut Buffer,
-}
-
-impl<D> Write for Traffic<'_, '_, D> {
-    fn encrypt(&mut self, data: &[u8]) -> Result<(), rustls::Error> {
-        let records = data.len().div_ceil(RECORD_MAX);
-        let estimate = data.len() + records * RECORD_EXTRA;
-        put(self.out, estimate, |room| {
-            self.traffic.encrypt(data, room).map_err(encrypting)
-        })
-    }
-
-    fn close_notify(&mut self) -> Result<(), rustls::Error> {
-        put(self.out, RECORD_EXTRA, |room| {
-            self.traffic.queue_close_notify(room).map_err(encrypting)
-        })
-    }
 }
 
 /// The room that is needed; `None` if that is not the failure.

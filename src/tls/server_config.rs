@@ -13,7 +13,7 @@ use rustls::server::{
 use rustls::{RootCertStore, ServerConfig};
 
 use super::certificates::{Identities, Reload};
-use super::client_config::add_file;
+use super::client_config::{Trusted, trusted_roots};
 use super::identity::Identity;
 use super::shared_options::{SharedOptions, no_versions, shared_options};
 use crate::error::{Error, Result, TlsError};
@@ -46,35 +46,14 @@ pub fn server_config() -> ServerConfigBuilder {
 #[must_use = "nothing is read or checked before `build()`"]
 pub struct ServerConfigBuilder {
     shared: SharedOptions,
-    identities: Identities,
+    hosts: Vec<(String, Identity)>,
     reload: Option<Reload>,
-    client_cas: Vec<PathBuf>,
-    client_roots: Vec<Arc<RootCertStore>>,
+    client_trusted: Vec<Trusted>,
     client_may_be_unknown: bool,
     ticketer: Option<Arc<dyn ProducesTickets>>,
 }
 
 impl ServerConfigBuilder {
-    /// Sets the certificate for clients that send no name, or a name without a certificate of
-    /// [`host_files`](Self::host_files): a certificate chain, the server's own first, and its key,
-    /// as PEM files. Without it such clients are refused.
-    #[doc(alias = "load_cert_chain")]
-    pub fn certificate_files(mut self, chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        let (chain, key) = (chain.into(), key.into());
-        self.identities.fallback = Some(Identity::Files { chain, key });
-        self
-    }
-
-    /// [`certificate_files`](Self::certificate_files), with values.
-    pub fn certificate(
-        mut self,
-        chain: Vec<CertificateDer<'static>>,
-        key: PrivateKeyDer<'static>,
-    ) -> Self {
-        self.identities.fallback = Some(Identity::Values { chain, key });
-        self
-    }
-
     /// Sets the certificate for clients that send this name (SNI). `*.example.org` matches every
     /// name with one label more than `example.org`, unless there is a certificate for the name
     /// itself.
@@ -87,7 +66,7 @@ impl ServerConfigBuilder {
     ) -> Self {
         let (chain, key) = (chain.into(), key.into());
         let files = Identity::Files { chain, key };
-        self.identities.hosts.push((name.into(), files));
+        self.hosts.push((name.into(), files));
         self
     }
 
@@ -99,7 +78,7 @@ impl ServerConfigBuilder {
         key: PrivateKeyDer<'static>,
     ) -> Self {
         let values = Identity::Values { chain, key };
-        self.identities.hosts.push((name.into(), values));
+        self.hosts.push((name.into(), values));
         self
     }
 
@@ -138,13 +117,13 @@ impl ServerConfigBuilder {
     /// clients without one. It may be called more than once.
     #[doc(alias = "CERT_REQUIRED")]
     pub fn client_ca_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.client_cas.push(path.into());
+        self.client_trusted.push(Trusted::File(path.into()));
         self
     }
 
     /// [`client_ca_file`](Self::client_ca_file), with roots.
     pub fn client_roots(mut self, roots: impl Into<Arc<RootCertStore>>) -> Self {
-        self.client_roots.push(roots.into());
+        self.client_trusted.push(Trusted::Roots(roots.into()));
         self
     }
 
@@ -168,10 +147,14 @@ impl ServerConfigBuilder {
     ///
     /// [`Error::Tls`](crate::Error::Tls), which names the file and its fault, or the option that
     /// cannot be satisfied: no certificate, a host's name that its certificate is not for.
-    pub fn build(self) -> Result<Arc<ServerConfig>> {
+    pub fn build(mut self) -> Result<Arc<ServerConfig>> {
         let provider = self.shared.provider()?;
         let verifier = self.verifier(&provider)?;
-        let certificates = self.identities.resolver(self.reload, &provider)?;
+        let identities = Identities {
+            fallback: self.shared.identity.take(),
+            hosts: self.hosts,
+        };
+        let certificates = identities.resolver(self.reload, &provider)?;
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&self.shared.versions)
             .map_err(no_versions)?
@@ -194,7 +177,7 @@ impl ServerConfigBuilder {
     }
 
     fn verifier(&self, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>> {
-        if self.client_cas.is_empty() && self.client_roots.is_empty() {
+        if self.client_trusted.is_empty() {
             if self.client_may_be_unknown {
                 let what = "client certificates are asked for, but no issuer of them is set: \
                             call `client_ca_file(..)` too";
@@ -202,13 +185,7 @@ impl ServerConfigBuilder {
             }
             return Ok(WebPkiClientVerifier::no_client_auth());
         }
-        let mut roots = RootCertStore::empty();
-        for path in &self.client_cas {
-            add_file(&mut roots, path)?;
-        }
-        for more in &self.client_roots {
-            roots.extend(more.roots.iter().cloned());
-        }
+        let roots = trusted_roots(&self.client_trusted)?;
         let builder = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
         let builder = if self.client_may_be_unknown {
             builder.allow_unauthenticated()
@@ -224,6 +201,10 @@ impl ServerConfigBuilder {
 
 shared_options! {
     ServerConfigBuilder,
+    /// Sets the certificate for clients that send no name, or a name without a certificate of
+    /// [`host_files`](Self::host_files): a certificate chain, the server's own first, and its key,
+    /// as PEM files. Without it such clients are refused.
+    certificate,
     /// The supported protocols (ALPN), in order of preference: `["h2", "http/1.1"]`. Clients that
     /// offer protocols, but none of these, are refused (RFC 7301).
     alpn,

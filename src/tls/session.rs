@@ -18,7 +18,6 @@
 //! * While no data comes, no memory is used for it.
 
 use std::cell::{Cell, RefCell};
-use std::fmt;
 use std::mem::take;
 use std::task::{Context, Poll, Waker, ready};
 
@@ -28,6 +27,7 @@ use crate::error::{Error, Result};
 use crate::executor::wake_each;
 use crate::runtime::context;
 use crate::runtime::place::{Claim, Place};
+use crate::shown::shown;
 use crate::stream::{ByteStream, no_room};
 use crate::sys::room::Room;
 
@@ -52,19 +52,13 @@ pub(super) struct Session<S> {
     /// The stream below has accepted data that it may not have handed over.
     pub(super) left_below: Cell<bool>,
     /// The waker of the waiting receiver, if there is one.
-    pub(super) receiver: RefCell<Option<Waker>>,
+    pub(super) receiver: Cell<Option<Waker>>,
     /// The wakers of tasks that end our direction while another task sends, and wait until it has
     /// handed over.
     pub(super) enders: RefCell<Vec<Waker>>,
 }
 
-impl<S> fmt::Debug for Session<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session")
-            .field("compatible", &self.compatible)
-            .finish_non_exhaustive()
-    }
-}
+shown!([S] Session<S>, "Session", this => compatible: this.compatible, ..);
 
 impl<S: ByteStream> Session<S> {
     /// In a box, so that a stream is one pointer: it is moved through futures.
@@ -79,7 +73,7 @@ impl<S: ByteStream> Session<S> {
             receive_below: Cell::default(),
             send_below: Cell::default(),
             left_below: Cell::new(false),
-            receiver: RefCell::new(None),
+            receiver: Cell::new(None),
             enders: RefCell::default(),
         })
     }
@@ -160,8 +154,7 @@ impl<S: ByteStream> Session<S> {
         self.state.borrow_mut().incoming = incoming;
         match polled {
             Poll::Pending => {
-                let old = self.receiver.replace(Some(cx.waker().clone()));
-                drop(old);
+                self.receiver.set(Some(cx.waker().clone()));
                 self.hand_over_beside(cx);
                 Poll::Pending
             }
@@ -183,8 +176,7 @@ impl<S: ByteStream> Session<S> {
 
     fn end_receive(&self, place: &mut Place) {
         place.leave(&self.receiving);
-        let old = self.receiver.take();
-        drop(old);
+        self.receiver.set(None);
     }
 
     pub(super) fn leave_receive(&self, place: &mut Place) {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 use rustls::{KeyLog, KeyLogFile, SupportedProtocolVersion};
 
+use super::identity::Identity;
 use super::provider::default_provider;
 use crate::error::{Error, Result, TlsError};
 
@@ -24,6 +25,8 @@ const ALPN_MAX: usize = 32_768;
 
 #[derive(Debug)]
 pub(super) struct SharedOptions {
+    /// The certificate; of a server, that for all names without one of their own.
+    pub(super) identity: Option<Identity>,
     pub(super) provider: Option<Arc<CryptoProvider>>,
     pub(super) versions: Vec<&'static SupportedProtocolVersion>,
     pub(super) alpn: Vec<Vec<u8>>,
@@ -34,6 +37,7 @@ pub(super) struct SharedOptions {
 impl Default for SharedOptions {
     fn default() -> Self {
         Self {
+            identity: None,
             provider: None,
             versions: rustls::ALL_VERSIONS.to_vec(),
             alpn: Vec::new(),
@@ -105,8 +109,35 @@ impl SharedOptions {
 
 /// Declares the methods for these options, for a builder with a field `shared`.
 macro_rules! shared_options {
-    ($builder:ident, $(#[$alpn:meta])* alpn, $(#[$sessions:meta])* sessions) => {
+    (
+        $builder:ident,
+        $(#[$certificate:meta])* certificate,
+        $(#[$alpn:meta])* alpn,
+        $(#[$sessions:meta])* sessions
+    ) => {
         impl $builder {
+            $(#[$certificate])*
+            #[doc(alias = "load_cert_chain")]
+            pub fn certificate_files(
+                mut self,
+                chain: impl Into<PathBuf>,
+                key: impl Into<PathBuf>,
+            ) -> Self {
+                let (chain, key) = (chain.into(), key.into());
+                self.shared.identity = Some(Identity::Files { chain, key });
+                self
+            }
+
+            /// [`certificate_files`](Self::certificate_files), with values.
+            pub fn certificate(
+                mut self,
+                chain: Vec<CertificateDer<'static>>,
+                key: PrivateKeyDer<'static>,
+            ) -> Self {
+                self.shared.identity = Some(Identity::Values { chain, key });
+                self
+            }
+
             $(#[$alpn])*
             #[doc(alias = "set_alpn_protocols")]
             pub fn alpn<P: AsRef<[u8]>>(mut self, protocols: impl IntoIterator<Item = P>) -> Self {

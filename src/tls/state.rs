@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 
 use super::buffer::Buffer;
 use super::failure;
-use super::machine::{Act, Machine, Stop, Write};
+use super::machine::{Act, Machine, Stop, Traffic};
 use crate::error::{Error, OsError, Result};
 use crate::sys::room::Room;
 
@@ -159,7 +159,7 @@ impl State {
         let (first, count) = (parts.first().map_or(&[][..], |part| part), parts.len());
         if count == 1 || first.len() >= RECORD {
             let part = &first[..first.len().min(AHEAD)];
-            return self.write(|write| write.encrypt(part)).map(|()| part.len());
+            return self.write(Traffic::Data(part)).map(|()| part.len());
         }
         // Puts several pieces into one record.
         let mut gathered = Buffer::default();
@@ -168,13 +168,13 @@ impl State {
             gathered.append(&part[..part.len().min(left)]);
         }
         let part = gathered.filled();
-        self.write(|write| write.encrypt(part)).map(|()| part.len())
+        self.write(Traffic::Data(part)).map(|()| part.len())
     }
 
     /// Ends our direction: appends `close_notify` to the data to be sent.
     pub(super) fn finish(&mut self) {
         let before = self.out.len();
-        let finished = self.write(|write| write.close_notify());
+        let finished = self.write(Traffic::CloseNotify);
         self.own = self.own.saturating_add(self.out.len() - before);
         self.mute = finished.is_err();
         self.machine.finished |= !self.mute;
@@ -190,15 +190,11 @@ impl State {
     }
 
     /// Processes received data, which has to come first, until something can be written.
-    fn write(
-        &mut self,
-        write: impl FnMut(&mut dyn Write) -> Result<(), rustls::Error>,
-    ) -> Result<()> {
+    fn write(&mut self, traffic: Traffic<'_>) -> Result<()> {
         self.failure()?;
         let mut seal = Seal {
             plain: &mut self.plain,
-            write,
-            written: false,
+            traffic: Some(traffic),
         };
         loop {
             let advanced = self
@@ -207,7 +203,7 @@ impl State {
             match advanced {
                 Ok(Stop::Plain) => {}
                 Ok(Stop::PeerClosed) => self.peer_closed = true,
-                Ok(Stop::Blocked) if seal.written => return Ok(()),
+                Ok(Stop::Blocked) if seal.traffic.is_none() => return Ok(()),
                 Ok(Stop::Blocked) => return Err(Error::Closed),
                 Err(error) => {
                     self.fail(error);
@@ -275,22 +271,18 @@ impl Act for Buffer {
 }
 
 /// Stores plaintext, and writes as soon as that is possible.
-struct Seal<'a, W> {
+struct Seal<'a> {
     plain: &'a mut Buffer,
-    write: W,
-    written: bool,
+    /// `None` once it is written.
+    traffic: Option<Traffic<'a>>,
 }
 
-impl<W: FnMut(&mut dyn Write) -> Result<(), rustls::Error>> Act for Seal<'_, W> {
+impl Act for Seal<'_> {
     fn plain(&mut self, payload: &[u8]) {
         self.plain.append(payload);
     }
 
-    fn traffic(&mut self, write: &mut dyn Write) -> Result<(), rustls::Error> {
-        if !self.written {
-            (self.write)(write)?;
-            self.written = true;
-        }
-        Ok(())
+    fn take_traffic(&mut self) -> Option<Traffic<'_>> {
+        self.traffic.take()
     }
 }

@@ -8,7 +8,7 @@ use crate::source::{Source, block_after, ident, root_names, words};
 /// The modules of the crate, lowest row first. A row imports only from rows before it.
 pub(crate) const ROWS: &[&[&str]] = &[
     &["error"],
-    &["records"],
+    &["records", "shown"],
     &["sys", "room"],
     &["executor", "reactor"],
     &["runtime"],

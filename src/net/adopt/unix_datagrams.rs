@@ -4,11 +4,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net as unix;
 
 use super::wanted::{UDP_SOCKET, Wanted};
-use super::{Leaves, conversions, give_away, give_away_blocking, shared};
+use super::{conversions, give_away, give_away_blocking, shared};
 use crate::error::{Error, Result};
 use crate::net::unix_datagram::{ConnectedUnixDatagramSocket, UnixDatagramSocket};
 use crate::sys;
 use crate::sys::adopt::Domain;
+use crate::sys::file::OwnFile;
 
 const UNIX_DATAGRAMS: Wanted = Wanted {
     operation: "adopt a UNIX datagram socket",
@@ -29,7 +30,7 @@ impl TryFrom<OwnedFd> for UnixDatagramSocket {
         UNIX_DATAGRAMS.check(fd.as_fd())?;
         UNIX_DATAGRAMS.refuse_peer(sys::socket::peer_name(fd.as_fd()))?;
         let local = UNIX_DATAGRAMS.local_name(fd.as_fd())?;
-        Ok(shared(Self::new(fd, local, None)))
+        Ok(shared(Self::new(fd, local, OwnFile::default())))
     }
 }
 
@@ -41,26 +42,15 @@ impl TryFrom<OwnedFd> for ConnectedUnixDatagramSocket {
         CONNECTED_UNIX_DATAGRAMS.check(fd.as_fd())?;
         let peer = CONNECTED_UNIX_DATAGRAMS.peer_name(fd.as_fd())?;
         let local = CONNECTED_UNIX_DATAGRAMS.local_name(fd.as_fd())?;
-        Ok(shared(Self::new(fd, local, peer, None)))
+        Ok(shared(Self::new(fd, local, peer, OwnFile::default())))
     }
 }
 
-impl Leaves for UnixDatagramSocket {
-    fn leaves(&self) {
-        self.keep_file();
-    }
-}
-
-impl Leaves for ConnectedUnixDatagramSocket {
-    fn leaves(&self) {
-        self.keep_file();
-    }
-}
-
-conversions!(UnixDatagramSocket, unix::UnixDatagram, UNIX_DATAGRAMS);
+conversions!(UnixDatagramSocket, unix::UnixDatagram, UNIX_DATAGRAMS, it => it.core.file.keep());
 
 conversions!(
     ConnectedUnixDatagramSocket,
     unix::UnixDatagram,
-    CONNECTED_UNIX_DATAGRAMS
+    CONNECTED_UNIX_DATAGRAMS,
+    it => it.core.file.keep()
 );

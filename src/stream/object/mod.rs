@@ -20,6 +20,70 @@ pub use sender::ObjectSender;
 
 use shared::Shared;
 
+/// What both ends have: clones that are counted, and a close that withdraws their own waits.
+macro_rules! object_end {
+    ($end:ident, $open:ident, $gone:ident, $withdraw:ident, $(#[$close:meta])*) => {
+        impl<T> $end<T> {
+            pub(super) fn new(stream: Rc<Shared<T>>) -> Self {
+                Self {
+                    stream,
+                    closed: Cell::new(false),
+                }
+            }
+
+            $(#[$close])*
+            #[doc(alias = "aclose")]
+            pub fn close(&self) {
+                if !self.closed.replace(true) {
+                    let own = self.end();
+                    self.stream.$withdraw(|end| end == own);
+                    self.stream.$gone();
+                }
+            }
+
+            fn end(&self) -> End {
+                std::ptr::from_ref(self).addr()
+            }
+
+            /// The state of the stream: its items, ends and waiting operations.
+            #[must_use]
+            pub fn statistics(&self) -> ObjectStreamStatistics {
+                self.stream.statistics()
+            }
+        }
+
+        impl<T> Clone for $end<T> {
+            /// Makes another one; a clone of a closed one is closed.
+            fn clone(&self) -> Self {
+                let open = usize::from(!self.closed.get());
+                let count = &self.stream.$open;
+                count.set(count.get() + open);
+                Self {
+                    stream: Rc::clone(&self.stream),
+                    closed: self.closed.clone(),
+                }
+            }
+        }
+
+        impl<T> Drop for $end<T> {
+            fn drop(&mut self) {
+                if !self.closed.get() {
+                    self.stream.$gone();
+                }
+            }
+        }
+
+        impl<T> std::fmt::Debug for $end<T> {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                let statistics = self.statistics();
+                f.debug_tuple(stringify!($end)).field(&statistics).finish()
+            }
+        }
+    };
+}
+
+use object_end;
+
 /// Makes a stream of values between tasks: values sent to the first end are received from the
 /// second, in order, each once.
 ///

@@ -1,13 +1,12 @@
 //! The receiving end of a memory object stream.
 
 use std::cell::Cell;
-use std::fmt;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, ready};
 
-use super::ObjectStreamStatistics;
 use super::shared::{End, Receivers, Seat, Shared};
+use super::{ObjectStreamStatistics, object_end};
 use crate::error::{Error, Result};
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
@@ -26,14 +25,16 @@ pub struct ObjectReceiver<T> {
     closed: Cell<bool>,
 }
 
-impl<T> ObjectReceiver<T> {
-    pub(super) fn new(stream: Rc<Shared<T>>) -> Self {
-        Self {
-            stream,
-            closed: Cell::new(false),
-        }
-    }
+object_end!(
+    ObjectReceiver,
+    open_receivers,
+    receiver_gone,
+    withdraw_receives,
+    /// Closes this clone, as a drop does. Receives that wait on it end with [`Error::Closed`],
+    /// unless an item is already reserved for them, which they return.
+);
 
+impl<T> ObjectReceiver<T> {
     /// Receives the next item. Receives are served in the order of their calls, and each item goes
     /// to one of them.
     ///
@@ -102,27 +103,6 @@ impl<T> ObjectReceiver<T> {
         }
         Ok(item)
     }
-
-    /// Closes this clone, as a drop does. Receives that wait on it end with [`Error::Closed`],
-    /// unless an item is already reserved for them, which they return.
-    #[doc(alias = "aclose")]
-    pub fn close(&self) {
-        if !self.closed.replace(true) {
-            let own = self.end();
-            self.stream.withdraw_receives(|end| end == own);
-            self.stream.receiver_gone();
-        }
-    }
-
-    fn end(&self) -> End {
-        std::ptr::from_ref(self).addr()
-    }
-
-    /// The state of the stream: its items, ends and waiting operations.
-    #[must_use]
-    pub fn statistics(&self) -> ObjectStreamStatistics {
-        self.stream.statistics()
-    }
 }
 
 /// A receive in progress.
@@ -147,33 +127,5 @@ impl<T> Drop for Receiving<'_, T> {
     fn drop(&mut self) {
         self.own.give_up();
         self.stream.drop_unreachable();
-    }
-}
-
-impl<T> Clone for ObjectReceiver<T> {
-    /// Makes another receiver; a clone of a closed one is closed.
-    fn clone(&self) -> Self {
-        let open = usize::from(!self.closed.get());
-        let count = &self.stream.open_receivers;
-        count.set(count.get() + open);
-        Self {
-            stream: Rc::clone(&self.stream),
-            closed: self.closed.clone(),
-        }
-    }
-}
-
-impl<T> Drop for ObjectReceiver<T> {
-    fn drop(&mut self) {
-        if !self.closed.get() {
-            self.stream.receiver_gone();
-        }
-    }
-}
-
-impl<T> fmt::Debug for ObjectReceiver<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let statistics = self.statistics();
-        f.debug_tuple("ObjectReceiver").field(&statistics).finish()
     }
 }

@@ -1,14 +1,13 @@
 //! The sending end of a memory object stream.
 
 use std::cell::Cell;
-use std::fmt;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, ready};
 
-use super::ObjectStreamStatistics;
 use super::error::{TrySendError, no_receivers};
 use super::shared::{End, Offered, Senders, Shared};
+use super::{ObjectStreamStatistics, object_end};
 use crate::error::{Error, Result};
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
@@ -25,14 +24,15 @@ pub struct ObjectSender<T> {
     closed: Cell<bool>,
 }
 
-impl<T> ObjectSender<T> {
-    pub(super) fn new(stream: Rc<Shared<T>>) -> Self {
-        Self {
-            stream,
-            closed: Cell::new(false),
-        }
-    }
+object_end!(
+    ObjectSender,
+    open_senders,
+    sender_gone,
+    withdraw_sends,
+    /// Closes this clone, as dropping it does; sends that wait on it end with [`Error::Closed`].
+);
 
+impl<T> ObjectSender<T> {
     /// Sends an item: waits until a receiver takes it or there is room. Sends are served in the
     /// order of their calls.
     ///
@@ -102,11 +102,7 @@ impl<T> ObjectSender<T> {
             Err(Error::Closed) => return Err(TrySendError::Closed(item)),
             Err(_) => return Err(TrySendError::Broken(item)),
         }
-        let receiver = self.stream.put(item).map_err(TrySendError::WouldBlock)?;
-        if let Some(receiver) = receiver {
-            receiver.wake();
-        }
-        Ok(())
+        self.stream.put(item).map_err(TrySendError::WouldBlock)
     }
 
     fn check(&self) -> Result<()> {
@@ -117,26 +113,6 @@ impl<T> ObjectSender<T> {
             return Err(no_receivers());
         }
         Ok(())
-    }
-
-    /// Closes this clone, as dropping it does; sends that wait on it end with [`Error::Closed`].
-    #[doc(alias = "aclose")]
-    pub fn close(&self) {
-        if !self.closed.replace(true) {
-            let own = self.end();
-            self.stream.withdraw_sends(|end| end == own);
-            self.stream.sender_gone();
-        }
-    }
-
-    fn end(&self) -> End {
-        std::ptr::from_ref(self).addr()
-    }
-
-    /// The state of the stream: its items, ends and waiting operations.
-    #[must_use]
-    pub fn statistics(&self) -> ObjectStreamStatistics {
-        self.stream.statistics()
     }
 }
 
@@ -156,21 +132,8 @@ impl<T> Offer<'_, T> {
 
     /// Sends the item if possible; returns true if it was sent.
     fn put(&mut self, stream: &Shared<T>) -> bool {
-        let Some(item) = self.item.take() else {
-            return true;
-        };
-        match stream.put(item) {
-            Ok(receiver) => {
-                if let Some(receiver) = receiver {
-                    receiver.wake();
-                }
-                true
-            }
-            Err(item) => {
-                *self.item = Some(item);
-                false
-            }
-        }
+        *self.item = self.item.take().and_then(|item| stream.put(item).err());
+        self.item.is_none()
     }
 }
 
@@ -183,33 +146,5 @@ impl<T> Drop for Offer<'_, T> {
         {
             *self.item = Some(item);
         }
-    }
-}
-
-impl<T> Clone for ObjectSender<T> {
-    /// Makes another sender; a clone of a closed one is closed.
-    fn clone(&self) -> Self {
-        let open = usize::from(!self.closed.get());
-        let count = &self.stream.open_senders;
-        count.set(count.get() + open);
-        Self {
-            stream: Rc::clone(&self.stream),
-            closed: self.closed.clone(),
-        }
-    }
-}
-
-impl<T> Drop for ObjectSender<T> {
-    fn drop(&mut self) {
-        if !self.closed.get() {
-            self.stream.sender_gone();
-        }
-    }
-}
-
-impl<T> fmt::Debug for ObjectSender<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let statistics = self.statistics();
-        f.debug_tuple("ObjectSender").field(&statistics).finish()
     }
 }

@@ -143,14 +143,18 @@ impl<T> Shared<T> {
     }
 
     /// Puts an item in, if there is a receiver or room for it; the caller must call the waker.
-    pub(super) fn put(&self, item: T) -> Result<Option<Waker>, T> {
+    pub(super) fn put(&self, item: T) -> Result<(), T> {
         let mut receivers = self.receivers.borrow_mut();
         let receiver = receivers.call();
         if receiver.is_none() && receivers.free() >= self.max {
             return Err(item);
         }
         receivers.items.push_back(item);
-        Ok(receiver.flatten())
+        drop(receivers);
+        if let Some(receiver) = receiver.flatten() {
+            receiver.wake();
+        }
+        Ok(())
     }
 
     /// Takes an item that is not reserved, or the one that is reserved for the caller; the caller

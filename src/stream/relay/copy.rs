@@ -15,13 +15,13 @@ pub(super) async fn copy<R: ByteReceiveStream, S: ByteStream>(
     side: RelaySide,
 ) -> std::result::Result<(), Failed> {
     while !way.done {
-        if let Held::Bytes { data, at, end } = &mut way.held {
-            let sent = hand_over(to, &data[..*end], at, &counts.moved[side as usize]).await;
+        if !way.held.data.is_empty() {
+            let sent = hand_over(to, &mut way.held, &counts.moved[side as usize]).await;
             sent.map_err(|error| {
                 counts.failed(side.other(), &error);
                 Failed::of(side.other())(error)
             })?;
-            way.held = Held::Nothing;
+            way.held = Held::default();
         } else if way.ended {
             to.send_eof().await.map_err(Failed::of(side.other()))?;
             way.done = true;
@@ -29,9 +29,8 @@ pub(super) async fn copy<R: ByteReceiveStream, S: ByteStream>(
             // Exactly sized, and no buffer is kept during the wait.
             match from.receive_max(RECEIVE_MAX).await {
                 Ok(data) => {
-                    let (data, at) = (data.into_boxed_slice(), 0);
-                    let end = data.len();
-                    way.held = Held::Bytes { data, at, end };
+                    (way.held.at, way.held.end) = (0, data.len());
+                    way.held.data = data.into_boxed_slice();
                 }
                 Err(error) => {
                     counts.failed(side, &error);
@@ -46,17 +45,12 @@ pub(super) async fn copy<R: ByteReceiveStream, S: ByteStream>(
     Ok(())
 }
 
-/// Sends `data` from `at` on, and advances `at`, also when dropped midway.
-async fn hand_over<S: ByteStream>(
-    to: &S,
-    data: &[u8],
-    at: &mut usize,
-    moved: &Cell<u64>,
-) -> Result<()> {
+/// Sends what is held, and advances it, also when dropped midway.
+async fn hand_over<S: ByteStream>(to: &S, held: &mut Held, moved: &Cell<u64>) -> Result<()> {
     let mut progress = Progress {
-        rest: &data[*at..],
-        end: data.len(),
-        at,
+        rest: &held.data[held.at..held.end],
+        end: held.end,
+        at: &mut held.at,
         moved,
     };
     to.send_from(&mut progress.rest).await

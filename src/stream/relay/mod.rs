@@ -170,20 +170,16 @@ struct Way {
     copies: bool,
 }
 
-/// Received bytes that were not handed over yet.
+/// Received bytes that were not handed over yet: the bytes `at..end` of a buffer, or as many in a
+/// pipe.
 #[derive(Debug, Default)]
-enum Held {
-    #[default]
-    Nothing,
-    /// The bytes `at..end` of a buffer.
-    Bytes {
-        data: Box<[u8]>,
-        at: usize,
-        end: usize,
-    },
-    /// `length` bytes in a pipe.
+struct Held {
+    /// Empty if there is no buffer.
+    data: Box<[u8]>,
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    Piped { pipe: Pipe, length: usize },
+    pipe: Option<Pipe>,
+    at: usize,
+    end: usize,
 }
 
 /// An error of a way, and the stream that it is of.

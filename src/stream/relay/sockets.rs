@@ -37,14 +37,6 @@ pub(super) struct Pump<'a> {
     splice: bool,
 }
 
-/// The memory that one receive has filled.
-#[derive(Debug, Default)]
-struct Filled {
-    buffer: Option<Box<[u8]>>,
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    pipe: Option<sys::splice::Pipe>,
-}
-
 impl<'a> Pump<'a> {
     pub(super) fn new(
         (from, to): (Plain<'a>, Plain<'a>),
@@ -110,11 +102,9 @@ impl<'a> Pump<'a> {
 
     /// Receives into a buffer or a pipe.
     fn poll_receive(&mut self, cx: &Context<'_>) -> Poll<Result<()>> {
-        let mut filled = Filled::of(&mut self.way.held);
         let (way, splice) = (&mut *self.way, self.splice);
-        let mut call = |core: &Core, fd: BorrowedFd<'_>, is_unix| {
-            filled.receive(core, (fd, is_unix), way, splice)
-        };
+        let mut call =
+            |core: &Core, fd: BorrowedFd<'_>, is_unix| way.receive(core, (fd, is_unix), splice);
         let polled = self
             .from
             .0
@@ -123,7 +113,7 @@ impl<'a> Pump<'a> {
             Poll::Ready(Ok(length)) => *length,
             _ => 0,
         };
-        self.way.held = filled.into_held(length);
+        (self.way.held.at, self.way.held.end) = (0, length);
         polled.map_ok(drop)
     }
 
@@ -131,17 +121,10 @@ impl<'a> Pump<'a> {
     fn poll_send(&mut self, cx: &Context<'_>) -> Poll<Result<()>> {
         let held = &mut self.way.held;
         let refused = Cell::new(false);
-        let mut call = |_: &Core, fd: BorrowedFd<'_>| match &*held {
-            Held::Nothing => Ok(0),
-            Held::Bytes { data, at, end } => sys::socket::send(fd, &data[*at..*end]),
-            #[cfg(any(target_os = "linux", target_os = "android"))]
-            Held::Piped { pipe, length } => match pipe.drain(fd, *length) {
-                Err(error) if sys::errno::is_refused_shortcut(&error) => {
-                    refused.set(true);
-                    Ok(0)
-                }
-                drained => drained,
-            },
+        let mut call = |_: &Core, fd: BorrowedFd<'_>| {
+            let sent = held.send(fd)?;
+            refused.set(sent.is_none());
+            Ok(sent.unwrap_or(0))
         };
         let polled = self.to.0.poll_send_by(&mut self.send, cx, &mut call);
         let sent = match polled {
@@ -153,69 +136,54 @@ impl<'a> Pump<'a> {
             self.way.copies = true;
             held.unpipe().map_err(Error::from)?;
         }
-        held.advance(sent);
+        held.at += sent;
         let moved = &self.counts.moved[self.side as usize];
         moved.set(moved.get() + sent as u64);
         Poll::Ready(Ok(()))
     }
 }
 
-impl Filled {
-    /// Takes the memory of an empty `held` for reuse.
-    fn of(held: &mut Held) -> Self {
-        match std::mem::take(held) {
-            Held::Nothing => Self::default(),
-            Held::Bytes { data, .. } => Self {
-                buffer: Some(data),
-                ..Self::default()
-            },
-            #[cfg(any(target_os = "linux", target_os = "android"))]
-            Held::Piped { pipe, .. } => Self {
-                pipe: Some(pipe),
-                ..Self::default()
-            },
-        }
-    }
-
+impl Way {
+    /// Receives into the empty memory that is held, or into memory of the runtime.
     fn receive(
         &mut self,
         core: &Core,
         (fd, is_unix): (BorrowedFd<'_>, bool),
-        way: &mut Way,
         splice: bool,
     ) -> io::Result<(usize, bool)> {
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        if way.bulk && !way.copies && splice {
-            if let Some(filled) = self.fill_pipe(core, fd, way)? {
+        if self.bulk && !self.copies && splice {
+            if let Some(filled) = self.fill_pipe(core, fd)? {
                 return Ok((filled, true));
             }
         }
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        self.give_pipe(core);
-        let buffer = self.buffer.get_or_insert_with(|| core.stores.take_buffer());
-        let received = Room::new(buffer).receive(fd, is_unix, || core.scratch())?;
-        way.bulk = splice && received.0 == buffer.len();
+        if let Some(pipe) = self.held.pipe.take() {
+            core.stores.give_pipe(pipe);
+        }
+        let data = &mut self.held.data;
+        if data.is_empty() {
+            *data = core.stores.take_buffer();
+        }
+        let received = Room::new(data).receive(fd, is_unix, || core.scratch())?;
+        self.bulk = splice && received.0 == data.len();
         Ok(received)
     }
 
     /// Lets the kernel move bytes into a pipe; `None` if it cannot, or there are none now.
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    fn fill_pipe(
-        &mut self,
-        core: &Core,
-        fd: BorrowedFd<'_>,
-        way: &mut Way,
-    ) -> io::Result<Option<usize>> {
-        if self.pipe.is_none() {
+    fn fill_pipe(&mut self, core: &Core, fd: BorrowedFd<'_>) -> io::Result<Option<usize>> {
+        let Held { data, pipe, .. } = &mut self.held;
+        if pipe.is_none() {
             // Out of descriptors: a buffer is used instead.
-            self.pipe = core.stores.take_pipe().ok();
+            *pipe = core.stores.take_pipe().ok();
         }
-        let Some(pipe) = &self.pipe else {
+        let Some(pipe) = pipe else {
             return Ok(None);
         };
         let filled = match pipe.fill(fd) {
             Err(error) if sys::errno::is_refused_shortcut(&error) => {
-                way.copies = true;
+                self.copies = true;
                 return Ok(None);
             }
             // Nothing there, or an urgent byte before the rest, which splice(2) never passes: a
@@ -223,66 +191,40 @@ impl Filled {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
             filled => filled?,
         };
-        if let Some(buffer) = self.buffer.take() {
-            core.stores.give_buffer(buffer);
+        if !data.is_empty() {
+            core.stores.give_buffer(std::mem::take(data));
         }
-        way.few = if filled < FEW.0 { way.few + 1 } else { 0 };
-        if way.few == FEW.1 {
-            (way.few, way.bulk) = (0, false);
+        self.few = if filled < FEW.0 { self.few + 1 } else { 0 };
+        if self.few == FEW.1 {
+            (self.few, self.bulk) = (0, false);
         }
         Ok(Some(filled))
-    }
-
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    fn give_pipe(&mut self, core: &Core) {
-        if let Some(pipe) = self.pipe.take() {
-            core.stores.give_pipe(pipe);
-        }
-    }
-
-    /// Returns the memory that holds the `length` received bytes, if any.
-    fn into_held(self, length: usize) -> Held {
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        if let Some(pipe) = self.pipe {
-            return Held::Piped { pipe, length };
-        }
-        match self.buffer {
-            Some(data) => Held::Bytes {
-                data,
-                at: 0,
-                end: length,
-            },
-            None => Held::Nothing,
-        }
     }
 }
 
 impl Held {
     fn length(&self) -> usize {
-        match self {
-            Self::Nothing => 0,
-            Self::Bytes { at, end, .. } => end - at,
-            #[cfg(any(target_os = "linux", target_os = "android"))]
-            Self::Piped { length, .. } => *length,
-        }
+        self.end - self.at
     }
 
-    fn advance(&mut self, sent: usize) {
-        match self {
-            Self::Nothing => {}
-            Self::Bytes { at, .. } => *at += sent,
-            #[cfg(any(target_os = "linux", target_os = "android"))]
-            Self::Piped { length, .. } => *length -= sent,
+    /// Sends some of the bytes; `None` if the kernel cannot move them.
+    fn send(&self, fd: BorrowedFd<'_>) -> io::Result<Option<usize>> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if let Some(pipe) = &self.pipe {
+            return match pipe.drain(fd, self.length()) {
+                Err(error) if sys::errno::is_refused_shortcut(&error) => Ok(None),
+                drained => drained.map(Some),
+            };
         }
+        sys::socket::send(fd, &self.data[self.at..self.end]).map(Some)
     }
 
     /// Takes the bytes out of their pipe into a buffer.
     fn unpipe(&mut self) -> io::Result<()> {
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        if let Self::Piped { pipe, length } = self {
-            let data = pipe.take(*length)?.into_boxed_slice();
-            let end = data.len();
-            *self = Self::Bytes { data, at: 0, end };
+        if let Some(pipe) = &self.pipe {
+            self.data = pipe.take(self.length())?.into_boxed_slice();
+            (self.pipe, self.at, self.end) = (None, 0, self.data.len());
         }
         Ok(())
     }
@@ -294,14 +236,13 @@ impl Held {
         let Some(core) = context::current() else {
             return;
         };
-        match held {
-            // Bytes of other streams are in buffers of other sizes.
-            Self::Bytes { data, .. } if data.len() == crate::runtime::stores::BUFFER => {
-                core.stores.give_buffer(data);
-            }
-            Self::Nothing | Self::Bytes { .. } => {}
-            #[cfg(any(target_os = "linux", target_os = "android"))]
-            Self::Piped { pipe, .. } => core.stores.give_pipe(pipe),
+        // Bytes of other streams are in buffers of other sizes.
+        if held.data.len() == crate::runtime::stores::BUFFER {
+            core.stores.give_buffer(held.data);
+        }
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if let Some(pipe) = held.pipe {
+            core.stores.give_pipe(pipe);
         }
     }
 }
