@@ -46,6 +46,7 @@ over_all_kinds! {
     small_messages_are_not_held_back
     an_end_is_passed_on_and_the_other_way_goes_on
     a_way_that_is_silent_when_half_open_ends_the_relay
+    an_idle_limit_ends_the_relay_and_keeps_the_streams
     a_peer_that_stops_listening_is_still_heard
     a_slow_receiver_holds_back_the_sender
     a_client_that_is_gone_ends_it
@@ -154,6 +155,32 @@ mod kinds {
         let relayed = relayed.expect("both have ended");
         assert_eq!((relayed.a_to_b, relayed.b_to_a), (7, 5));
         assert_eq!(relayed.ended_first, Some(RelaySide::B));
+    }
+
+    pub(super) async fn an_idle_limit_ends_the_relay_and_keeps_the_streams<
+        A: ByteStream,
+        B: ByteStream,
+    >(
+        client: A,
+        relay: Relay<'_, A, B>,
+        server: B,
+    ) {
+        let mut relay = relay.idle_limit(Duration::from_millis(20));
+        client.send(b"hello").await.expect("sent");
+        let hear = receive_exactly(&server, b"hello");
+        let (ended, ()) = join(relay.run(), hear).await;
+        refused!(ended, Error::TimedOut);
+        assert_eq!(relay.relayed().a_to_b, 5);
+        assert_eq!(relay.relayed().ended_first, None);
+        // Another run continues.
+        server.send(b"late").await.expect("sent");
+        let hear = receive_exactly(&client, b"late");
+        let (ended, ()) = join(relay.run(), hear).await;
+        refused!(ended, Error::TimedOut);
+        // It is the limit of a half-open relay as well.
+        server.send_eof().await.expect("ended");
+        refused!(relay.run().await, Error::TimedOut);
+        refused!(client.receive().await, Error::EndOfStream);
     }
 
     pub(super) async fn a_way_that_is_silent_when_half_open_ends_the_relay<

@@ -59,6 +59,34 @@ fn a_keep_alive_of_40_seconds_is_tested_at_once() {
 }
 
 #[test]
+fn a_relay_is_idle_when_no_byte_moves_either_way() {
+    run(async {
+        let limit = secs(30);
+        let (client, ours) = soloio::create_memory_byte_stream(64);
+        let (theirs, server) = soloio::create_memory_byte_stream(64);
+        let relayed = async {
+            let ended = soloio::relay(ours, theirs).idle_limit(limit).await;
+            assert!(matches!(ended, Err(Error::TimedOut)));
+            Instant::now()
+        };
+        let talk = async {
+            for turn in 0..10 {
+                sleep(limit - secs(7)).await.unwrap();
+                // One direction at a time is enough.
+                match turn % 2 {
+                    0 => client.send(b"x").await.unwrap(),
+                    _ => server.send(b"x").await.unwrap(),
+                }
+            }
+            Instant::now()
+        };
+        let (ended, last) = soloio::join((relayed, talk)).await;
+        let idle = ended - last;
+        assert!(limit <= idle && idle <= limit * 6 / 5, "{idle:?}");
+    });
+}
+
+#[test]
 fn wait_all_tasks_blocked_comes_before_the_next_moment() {
     run(task_group(async |group| {
         let start = Instant::now();

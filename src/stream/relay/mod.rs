@@ -92,6 +92,7 @@ pub fn relay<'a, A: ByteStream + 'a, B: ByteStream + 'a>(a: A, b: B) -> Relay<'a
         ways: Default::default(),
         counts: Counts::default(),
         half_open_limit: HALF_OPEN,
+        idle_limit: Duration::MAX,
         splice: true,
         life: PhantomData,
     }
@@ -106,6 +107,7 @@ pub struct Relay<'a, A, B> {
     ways: [Way; 2],
     counts: Counts,
     half_open_limit: Duration,
+    idle_limit: Duration,
     splice: bool,
     /// The lifetime of both streams: its future is a box of that lifetime.
     life: PhantomData<&'a ()>,
@@ -213,6 +215,32 @@ impl<A: ByteStream, B: ByteStream> Relay<'_, A, B> {
         self
     }
 
+    /// The time for which no byte may move in either direction; no limit by default. It is noticed
+    /// up to a fifth of this time later.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use soloio::{Error, create_memory_byte_stream, relay};
+    /// use std::time::Duration;
+    ///
+    /// soloio::block_on(async {
+    ///     let (client, ours) = create_memory_byte_stream(64);
+    ///     let (to_server, server) = create_memory_byte_stream(64);
+    ///     client.send(b"hello").await?;
+    ///     let relay = relay(ours, to_server).idle_limit(Duration::from_millis(10));
+    ///     assert!(matches!(relay.await, Err(Error::TimedOut)));
+    ///     assert_eq!(server.receive().await?, b"hello");
+    ///     Ok::<_, Error>(())
+    /// })?;
+    /// # Ok::<_, Error>(())
+    /// ```
+    #[doc(alias = "timeout")]
+    pub fn idle_limit(mut self, limit: Duration) -> Self {
+        self.idle_limit = limit;
+        self
+    }
+
     /// Sets whether bytes may stay in the kernel between two plain sockets (Linux); true by
     /// default.
     pub fn splice(mut self, splice: bool) -> Self {
@@ -240,7 +268,8 @@ impl<A: ByteStream, B: ByteStream> Relay<'_, A, B> {
     /// The errors of the streams. If one breaks, the other is [`reset`](ByteStream::reset) unless
     /// its end was sent. If a stream breaks during a send to it, the other way continues to its
     /// end, and the error is returned after that. [`Error::TimedOut`] if one stream has ended and
-    /// the other was silent for the half-open limit. [`Error::Busy`] while another task receives
+    /// the other was silent for the half-open limit, or both were silent for the idle limit.
+    /// [`Error::Busy`] while another task receives
     /// from one of the streams, or sends to one.
     ///
     /// # Cancel safety
@@ -268,7 +297,7 @@ impl<A: ByteStream, B: ByteStream> Relay<'_, A, B> {
 
     async fn pass_on(&mut self) -> std::result::Result<(), Failed> {
         let (counts, [there, back]) = (&self.counts, &mut self.ways);
-        let limit = self.half_open_limit;
+        let limits = [self.idle_limit, self.half_open_limit.min(self.idle_limit)];
         let sockets = |receiving, sending| Some((receiving?, sending?));
         let from_a = sockets(self.a.plain_receiver(), self.b.plain_sender());
         let from_b = sockets(self.b.plain_receiver(), self.a.plain_sender());
@@ -278,12 +307,12 @@ impl<A: ByteStream, B: ByteStream> Relay<'_, A, B> {
                 let mut back = Pump::new(from_b, back, counts, RelaySide::B, self.splice);
                 let there = poll_fn(|cx| there.poll(cx));
                 let back = poll_fn(|cx| back.poll(cx));
-                both(pin!(there), pin!(back), counts, limit).await
+                both(pin!(there), pin!(back), counts, limits).await
             }
             _ => {
                 let there = copy(&self.a, &self.b, there, counts, RelaySide::A);
                 let back = copy(&self.b, &self.a, back, counts, RelaySide::B);
-                both(pin!(there), pin!(back), counts, limit).await
+                both(pin!(there), pin!(back), counts, limits).await
             }
         }
     }
@@ -321,21 +350,22 @@ impl<'a, A: ByteStream + 'a, B: ByteStream + 'a> IntoFuture for Relay<'a, A, B> 
     }
 }
 
-/// Waits for both ways; after one is done the other may be silent for `limit` at a time.
+/// Waits for both ways. They may be silent for the first of the limits at a time, and after one is
+/// done the other for the second.
 async fn both<F, G>(
     mut there: Pin<&mut F>,
     mut back: Pin<&mut G>,
     counts: &Counts,
-    limit: Duration,
+    limits: [Duration; 2],
 ) -> std::result::Result<(), Failed>
 where
     F: Future<Output = std::result::Result<(), Failed>>,
     G: Future<Output = std::result::Result<(), Failed>>,
 {
     let (mut done, mut broken) = ([false; 2], None);
-    let mut silence = Silence::new(CloseLimits {
-        total: Duration::MAX,
-        silence: limit,
+    let [mut idle, mut half_open] = limits.map(|silence| {
+        let total = Duration::MAX;
+        Silence::new(CloseLimits { total, silence })
     });
     poll_fn(|cx| {
         for way in [0, 1] {
@@ -363,15 +393,15 @@ where
                 }
             }
         }
-        match done {
-            [true, true] => Poll::Ready(broken.take().map_or(Ok(()), Err)),
-            [false, false] => Poll::Pending,
-            _ => {
-                let over = ready!(silence.poll(|| counts.total(), cx));
-                let error = over.err().unwrap_or(Error::TimedOut);
-                Poll::Ready(Err(Failed { side: None, error }))
-            }
-        }
+        let silence = match done {
+            [true, true] => return Poll::Ready(broken.take().map_or(Ok(()), Err)),
+            [false, false] if limits[0] == Duration::MAX => return Poll::Pending,
+            [false, false] => &mut idle,
+            _ => &mut half_open,
+        };
+        let over = ready!(silence.poll(|| counts.total(), cx));
+        let error = over.err().unwrap_or(Error::TimedOut);
+        Poll::Ready(Err(Failed { side: None, error }))
     })
     .await
 }
