@@ -13,6 +13,7 @@
 //! between others `copy.rs` does, by the contracts of byte streams.
 
 mod copy;
+mod relayed;
 mod sockets;
 
 use std::cell::Cell;
@@ -23,6 +24,8 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use self::copy::copy;
+use self::relayed::Counts;
+pub use self::relayed::{RelaySide, Relayed};
 use self::sockets::Pump;
 use super::ByteStream;
 use crate::error::{Error, Result};
@@ -111,48 +114,6 @@ pub struct Relay<'a, A, B> {
     splice: bool,
     /// The lifetime of both streams: its future is a box of that lifetime.
     life: PhantomData<&'a ()>,
-}
-
-/// One of the two streams of a relay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum RelaySide {
-    /// The first one given.
-    A,
-    /// The second one given.
-    B,
-}
-
-/// The progress of a relay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Relayed {
-    /// Bytes that were received from the first stream and handed to the second.
-    pub a_to_b: u64,
-    /// Bytes that were received from the second stream and handed to the first.
-    pub b_to_a: u64,
-    /// The stream that was the first to end, regularly or not; `None` while both continue.
-    pub ended_first: Option<RelaySide>,
-}
-
-/// The progress of both ways, shared with the relay.
-#[derive(Debug, Default)]
-struct Counts {
-    moved: [Cell<u64>; 2],
-    ended_first: Cell<Option<RelaySide>>,
-}
-
-impl Counts {
-    /// Records that a stream has ended with `error`, unless the error is of the task, not the
-    /// stream.
-    fn failed(&self, side: RelaySide, error: &Error) {
-        if is_about_the_stream(error) {
-            self.ended_first.set(self.ended_first.get().or(Some(side)));
-        }
-    }
-
-    fn total(&self) -> u64 {
-        self.moved.iter().map(Cell::get).sum()
-    }
 }
 
 /// One way: the bytes in it, and its state.
