@@ -312,8 +312,8 @@ impl Scopes {
         outermost
     }
 
-    /// Called before the body of a scope is polled; returns the timer of a wait, which ends here, so
-    /// that a shield that leaves in this poll does not cause another.
+    /// Called before the body of a scope is polled; returns the timer of a wait, which ends here,
+    /// so that a shield that leaves in this poll does not cause another.
     pub(crate) fn begin(&mut self, key: ScopeKey) -> TimerKey {
         self.cancel_of(key).map_or(0, |cancel| {
             cancel.progress = false;

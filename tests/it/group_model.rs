@@ -50,11 +50,13 @@ enum Event {
 type Program = Vec<Vec<Action>>;
 
 fn programs() -> impl Strategy<Value = Program> {
+    let number = || 0..12_usize;
+    let shielded = || prop::bool::weighted(0.3);
     let action = prop_oneof![
-        4 => prop::bool::weighted(0.3).prop_map(Action::GiveWay),
+        4 => shielded().prop_map(Action::GiveWay),
         3 => Just(Action::Spawn),
-        1 => (0..12_usize).prop_map(Action::Cancel),
-        3 => (0..12_usize, prop::bool::weighted(0.3)).prop_map(|(n, shielded)| Action::Join(n, shielded)),
+        1 => number().prop_map(Action::Cancel),
+        3 => (number(), shielded()).prop_map(|(other, shielded)| Action::Join(other, shielded)),
     ];
     prop::collection::vec(prop::collection::vec(action, 0..7), 12)
 }

@@ -15,7 +15,7 @@ use soloio::{
     move_on_after, race, shield, sleep, task_group, yield_now,
 };
 
-use crate::support::{deadline, forever, poll_once};
+use crate::support::{Counter, counted, deadline, forever, poll_once};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const SOON: Duration = Duration::from_millis(1);
@@ -137,6 +137,27 @@ fn wander(before: fn(Boxed<'_>) -> Boxed<'_>, place: fn(Boxed<'_>) -> Boxed<'_>,
         assert_eq!(told.get(), all, "each of its operations");
         assert!(ended.is_some() || runtimes == 2);
     }
+}
+
+/// A cancelled scope somewhere else is no reason to poll what moves.
+#[test]
+fn a_move_wakes_nothing_that_is_not_cancelled() {
+    let _deadline = deadline();
+    block_on(async {
+        let scope = CancelScope::new();
+        scope.cancel("before it runs");
+        let mut held = Box::pin(scope.run(shield(HOUR, long())));
+        assert!(poll_once(held.as_mut()).await.is_pending());
+        let polls = Counter::new();
+        let mut group = Box::pin(task_group(async |group| {
+            group.spawn(counted(polls.clone(), long()));
+            Ok(())
+        }));
+        assert!(poll_once(group.as_mut()).await.is_pending());
+        let mut moved = Box::pin(fail_after(HOUR, group));
+        assert!(poll_once(moved.as_mut()).await.is_pending());
+        assert_eq!(polls.get(), 1);
+    });
 }
 
 /// A shield that begins after the cancel has its time; a longer one after it has the rest.

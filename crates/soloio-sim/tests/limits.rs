@@ -135,7 +135,7 @@ async fn greedy(random: &Random, asked: &Asked) {
 }
 
 /// No program holds a limit up for longer than the longest shield that it has asked for, counted
-/// from the cancel, or from the shield's beginning before it; a greedy one does for exactly as long.
+/// from the cancel, or from the shield's beginning before it; a greedy one does for as long.
 #[test]
 fn shields_hold_a_limit_up_for_the_longest_of_them_and_no_longer() {
     run(async {
