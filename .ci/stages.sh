@@ -48,6 +48,8 @@ stage_setup() {
     # A C linker for Rust, and names in the sanitizer's reports.
     if command -v apt-get >/dev/null; then
         command -v cc >/dev/null || install_packages gcc libc6-dev
+        command -v ip >/dev/null || install_packages iproute2
+        command -v sysctl >/dev/null || install_packages procps
         command -v valgrind >/dev/null || install_packages valgrind || echo "no valgrind"
         command -v llvm-symbolizer >/dev/null || install_packages llvm || echo "no llvm-symbolizer"
         command -v cargo >/dev/null || install_packages cargo-web rustfmt-web rust-web-clippy

@@ -21,7 +21,7 @@ use std::task::{Context, Waker};
 use super::context::Core;
 use super::scopes::{Kind, Next, ScopeKey};
 use crate::error::Error;
-use crate::executor::{Base, Running, SetKey, TaskId, drop_each, wake_list};
+use crate::executor::{Base, Running, SetKey, TaskId, drop_each, wake_list, waker};
 use crate::sys::clock::{self, Nanos};
 
 /// Entering, moving and leaving.
@@ -163,7 +163,12 @@ impl Core {
 impl Core {
     /// Cancels a scope: wakes everything in it. No effect if it is already cancelled.
     pub(crate) fn cancel_scope(&self, key: ScopeKey) {
-        if self.scopes().cancel(key, clock::now()) {
+        self.cancel(key, false);
+    }
+
+    /// The same; `polled` if its body is polled next.
+    pub(super) fn cancel(&self, key: ScopeKey, polled: bool) {
+        if self.scopes().cancel(key, clock::now(), polled) {
             self.add_cancel();
             let tasks = self.wake_below(key);
             self.scopes().expect(key, tasks);
@@ -242,7 +247,8 @@ impl Core {
     #[inline]
     pub(crate) fn begin(&self, key: ScopeKey) {
         if self.has_cancels() {
-            self.scopes().begin(key);
+            let timer = self.scopes().begin(key);
+            waker::discard(self.reactor().timers.cancel(timer));
         }
     }
 
@@ -284,9 +290,7 @@ impl Core {
     fn wake_at(&self, key: ScopeKey, until: Nanos, cx: &Context<'_>) {
         let waker = cx.waker().clone();
         let timer = self.reactor().timers.insert(until, waker);
-        let old = self.scopes().set_timer(key, timer);
-        let old = self.reactor().timers.cancel(old);
-        drop(old);
+        self.scopes().set_timer(key, timer);
     }
 
     /// Wakes the cancelled scopes that have lost their last shield, also if it was moved out of

@@ -261,7 +261,7 @@ impl<O: Owner> Scope<O> {
         if let Some((control, _)) = self.owner.control() {
             control.time_is_over();
         }
-        core.cancel_scope(self.key);
+        core.cancel(self.key, true);
     }
 
     fn drop_timer(&mut self) {

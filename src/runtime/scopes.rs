@@ -25,7 +25,7 @@
 //! | `cancel` | `cancel` | never | it is cancelled; only then it has the fields below |
 //! | `cancel.shields` | `cancel`, `count_shields` | `count_shields` | its live shields below |
 //! | `cancel.allowance` | `allow` | never | the end of the delay by shields; it only grows |
-//! | `cancel.timer` | `set_timer` | `count_shields`, at 0 | ends the wait for shields |
+//! | `cancel.timer` | `set_timer` | `begin`; `count_shields`, at 0 | ends the wait for shields |
 //! | `cancel.progress` | `note_progress`, `notify` | `begin` | this poll notifies something |
 //! | `cancel.left` | `cancel`, `notify` | `after_poll` | polls until its body is dropped |
 //! | `cancel.caught` | `notify`, `blame` | never | something ended because of it |
@@ -188,15 +188,17 @@ pub(crate) struct Scopes {
     generation: u32,
     /// The timers of cancelled scopes that waited for shields and have none left below.
     unheld: Vec<TimerKey>,
-    /// Counts the nodes that walks down have visited.
+    /// Counts the nodes that walks have visited.
     #[cfg(test)]
     pub(crate) visited: std::cell::Cell<usize>,
 }
 
 /// Cancelling.
 impl Scopes {
-    /// Cancels a scope; returns false if it was already cancelled, or is gone.
-    pub(crate) fn cancel(&mut self, key: ScopeKey, now: Nanos) -> bool {
+    /// Cancels a scope; returns false if it was already cancelled, or is gone. The scopes around a
+    /// body that is `polled` next hear of that poll: a walk to each of them here would make nested
+    /// limits that end at once quadratic.
+    pub(crate) fn cancel(&mut self, key: ScopeKey, now: Nanos, polled: bool) -> bool {
         if self.get(key).is_none_or(|node| node.cancel.is_some()) {
             return false;
         }
@@ -212,7 +214,9 @@ impl Scopes {
         };
         cancel.allow(&shields);
         self.nodes[place(key)].cancel = Some(Box::new(cancel));
-        self.note_progress(key);
+        if !polled {
+            self.note_progress(key);
+        }
         true
     }
 
@@ -308,11 +312,13 @@ impl Scopes {
         outermost
     }
 
-    /// Called before the body of a scope is polled.
-    pub(crate) fn begin(&mut self, key: ScopeKey) {
-        if let Some(cancel) = self.cancel_of(key) {
+    /// Called before the body of a scope is polled; returns the timer of a wait, which ends here,
+    /// so that a shield that leaves in this poll does not cause another.
+    pub(crate) fn begin(&mut self, key: ScopeKey) -> TimerKey {
+        self.cancel_of(key).map_or(0, |cancel| {
             cancel.progress = false;
-        }
+            take(&mut cancel.timer)
+        })
     }
 
     /// Called after the body of a scope was polled and is pending; `spent` if the turn's budget is.
@@ -394,10 +400,11 @@ impl Scopes {
         }
     }
 
-    /// Sets the timer that ends the wait for shields; returns the previous one.
-    pub(crate) fn set_timer(&mut self, key: ScopeKey, timer: TimerKey) -> TimerKey {
-        let cancel = self.cancel_of(key);
-        cancel.map_or(0, |cancel| replace(&mut cancel.timer, timer))
+    /// Sets the timer that ends the wait for shields.
+    pub(crate) fn set_timer(&mut self, key: ScopeKey, timer: TimerKey) {
+        if let Some(cancel) = self.cancel_of(key) {
+            cancel.timer = timer;
+        }
     }
 
     /// Returns the timers of the scopes that have lost their last shield since the last call.

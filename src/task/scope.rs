@@ -229,11 +229,13 @@ pub fn current_effective_deadline() -> Option<Instant> {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+
     use super::*;
     use crate::error::Result;
     use crate::runtime::block_on;
     use crate::task::group::task_group;
-    use crate::task::timeout::fail_after;
+    use crate::task::timeout::{fail_after, fail_at};
     use crate::time::sleep;
 
     /// The number of nodes that are visited to cancel `children` children that are groups.
@@ -255,6 +257,31 @@ mod tests {
             assert!(ended.is_err());
             context::current().expect("inside").visited()
         })
+    }
+
+    /// The number of nodes that are visited when nested time limits end at once.
+    fn visited_by_limits(depth: usize) -> usize {
+        let nested = move || {
+            block_on(async {
+                let deadline = Instant::now() + Duration::from_millis(200);
+                let mut nested: Pin<Box<dyn Future<Output = Result<()>>>> =
+                    Box::pin(sleep(Duration::from_secs(60)));
+                for _ in 0..depth {
+                    nested = Box::pin(fail_at(deadline, nested));
+                }
+                assert!(nested.await.is_err());
+                context::current().expect("inside").visited()
+            })
+        };
+        let thread = std::thread::Builder::new().stack_size(64 << 20);
+        let visited = thread.spawn(nested).expect("a thread").join();
+        visited.expect("no panic")
+    }
+
+    #[test]
+    fn nested_limits_that_end_at_once_are_linear() {
+        let (few, many) = (visited_by_limits(100), visited_by_limits(1_000));
+        assert!(many <= 10 * few + 100, "{few} and {many} visits");
     }
 
     #[test]

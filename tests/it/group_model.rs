@@ -15,24 +15,25 @@ use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use proptest::prelude::*;
 use soloio::{
-    CancelScope, Error, Result, Runtime, TaskGroup, TaskHandle, block_on, fail_after, task_group,
+    CancelScope, Error, Result, Runtime, TaskGroup, TaskHandle, block_on, fail_after, shield,
+    task_group,
 };
 
 use crate::support::{Counter, OnDrop, asked_rounds, deadline, give_way, poll_once};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// A step of a task.
+/// A step of a task; true if it waits in a shield.
 #[derive(Clone, Copy, Debug)]
 enum Action {
     /// Wakes itself and waits.
-    GiveWay,
+    GiveWay(bool),
     /// Starts the next task.
     Spawn,
     /// Cancels a task that was started, perhaps itself.
     Cancel(usize),
     /// Waits for a task that was started later than itself, unless another task does.
-    Join(usize),
+    Join(usize, bool),
 }
 
 /// An event that can be seen from outside.
@@ -49,11 +50,13 @@ enum Event {
 type Program = Vec<Vec<Action>>;
 
 fn programs() -> impl Strategy<Value = Program> {
+    let number = || 0..12_usize;
+    let shielded = || prop::bool::weighted(0.3);
     let action = prop_oneof![
-        3 => Just(Action::GiveWay),
+        4 => shielded().prop_map(Action::GiveWay),
         3 => Just(Action::Spawn),
-        1 => (0..12_usize).prop_map(Action::Cancel),
-        2 => (0..12_usize).prop_map(Action::Join),
+        1 => number().prop_map(Action::Cancel),
+        3 => (number(), shielded()).prop_map(|(other, shielded)| Action::Join(other, shielded)),
     ];
     prop::collection::vec(prop::collection::vec(action, 0..7), 12)
 }
@@ -74,6 +77,8 @@ struct Twin {
     waiting: bool,
     /// The cancel was delivered in this poll.
     told: bool,
+    /// It waits in a shield.
+    shielded: bool,
 }
 
 #[derive(Default)]
@@ -116,7 +121,7 @@ impl Oracle {
             self.events.push(Event::Polled(name));
             if self.poll(name, program) {
                 self.end(name, Event::Ended(name));
-            } else if !cancelled {
+            } else if !cancelled || self.tasks[name].shielded {
                 continue;
             } else if self.tasks[name].told {
                 // Its next wait is no operation of soloio, so the cancelled task is polled once
@@ -135,8 +140,10 @@ impl Oracle {
     /// Returns true when the task has come to its end.
     fn poll(&mut self, name: usize, program: &Program) -> bool {
         while let Some(&action) = program[name].get(self.tasks[name].at) {
+            self.tasks[name].shielded =
+                matches!(action, Action::GiveWay(true) | Action::Join(_, true));
             match action {
-                Action::GiveWay if !std::mem::replace(&mut self.tasks[name].waiting, true) => {
+                Action::GiveWay(_) if !std::mem::replace(&mut self.tasks[name].waiting, true) => {
                     self.wake(name);
                     return false;
                 }
@@ -145,8 +152,8 @@ impl Oracle {
                     self.tasks[other].cancelled = true;
                     self.wake(other);
                 }
-                Action::Join(other) if self.may_join(name, other) => {
-                    let cancelled = self.tasks[name].cancelled;
+                Action::Join(other, shielded) if self.may_join(name, other) => {
+                    let cancelled = self.tasks[name].cancelled && !shielded;
                     let begun = self.tasks[name].waiting;
                     let task = &mut self.tasks[other];
                     task.awaited = true;
@@ -233,7 +240,8 @@ async fn task<'s>(
 ) -> Result<usize> {
     for action in world.program[name].clone() {
         match action {
-            Action::GiveWay => give_way().await,
+            Action::GiveWay(false) => give_way().await,
+            Action::GiveWay(true) => shield(HOUR, give_way()).await,
             Action::Spawn => spawn(&world, group),
             Action::Cancel(other) => {
                 let handle = world.handles.borrow().get(other).cloned();
@@ -241,7 +249,7 @@ async fn task<'s>(
                     handle.borrow().cancel();
                 }
             }
-            Action::Join(other) => {
+            Action::Join(other, shielded) => {
                 let handle = world.handles.borrow().get(other).cloned();
                 let Some(handle) = handle.filter(|_| name < other) else {
                     continue;
@@ -252,8 +260,11 @@ async fn task<'s>(
                 let joined = poll_fn(|cx| match handle.try_borrow_mut() {
                     Ok(mut handle) => Pin::new(&mut *handle).poll(cx),
                     Err(_) => Poll::Pending,
-                })
-                .await;
+                });
+                let joined = match shielded {
+                    true => shield(HOUR, joined).await,
+                    false => joined.await,
+                };
                 assert!(
                     matches!(joined, Err(Error::Cancelled))
                         || joined.as_ref().is_ok_and(|n| *n == other)

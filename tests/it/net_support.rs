@@ -3,10 +3,10 @@
 
 use std::fmt::Debug;
 use std::future::{Future, IntoFuture, poll_fn};
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -78,11 +78,10 @@ pub(crate) struct TempDir(PathBuf);
 
 impl TempDir {
     pub(crate) fn new() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("soloio-it-{}-{number}", std::process::id());
+        // A random number: the process is number 1 in each namespace.
+        let name = format!("soloio-it-{:x}", RandomState::new().hash_one(0));
         let dir = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&dir).expect("a temporary folder");
+        std::fs::create_dir(&dir).expect("a temporary folder");
         Self(dir)
     }
 

@@ -206,11 +206,15 @@ impl Scopes {
     }
 
     pub(super) fn get(&self, key: ScopeKey) -> Option<&Node> {
+        #[cfg(test)]
+        self.visited.set(self.visited.get() + 1);
         let node = self.nodes.get(place(key))?;
         (u64::from(node.generation) == key >> 32).then_some(node)
     }
 
     pub(super) fn get_mut(&mut self, key: ScopeKey) -> Option<&mut Node> {
+        #[cfg(test)]
+        self.visited.set(self.visited.get() + 1);
         let node = self.nodes.get_mut(place(key))?;
         (u64::from(node.generation) == key >> 32).then_some(node)
     }

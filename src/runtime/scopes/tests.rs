@@ -196,7 +196,7 @@ impl Both {
         let Some(name) = name else { return };
         let key = self.twins[name].key;
         let first = !replace(&mut self.twins[name].cancelled, true);
-        assert_eq!(self.machine.cancel(key, 1), first);
+        assert_eq!(self.machine.cancel(key, 1, false), first);
         let below = (0..self.twins.len())
             .filter(|twin| self.twins[*twin].alive && self.is_reached(*twin, name));
         let below: Vec<usize> = below.collect();
@@ -259,7 +259,7 @@ fn scope_in(scopes: &mut Scopes, parent: ScopeKey) -> ScopeKey {
 /// Begins a poll of the body of a cancelled scope.
 fn begin(scopes: &mut Scopes, key: ScopeKey) {
     assert!(scopes.is_cancelled(key));
-    scopes.begin(key);
+    assert_eq!(scopes.begin(key), 0, "it waits for nothing");
 }
 
 fn left(scopes: &mut Scopes, key: ScopeKey) -> Left {
@@ -289,9 +289,9 @@ fn a_waiter_and_a_timer_are_known_by_their_keys() {
     assert!(!scopes.is_enlisted(key + (1 << 32), inner, waker), "stale");
     assert!(!scopes.is_enlisted(key + 1, inner, waker), "no waiter");
     assert!(!scopes.leave_alone(inner), "something waits in it");
-    scopes.cancel(outer, 1);
-    assert_eq!(scopes.set_timer(outer, 7), 0);
-    assert_eq!(scopes.set_timer(outer, 0), 7);
+    scopes.cancel(outer, 1, false);
+    scopes.set_timer(outer, 7);
+    assert_eq!(scopes.begin(outer), 7);
     assert_eq!(scopes.reach(outer, 1).wakers.len(), 1);
     assert!(!scopes.is_enlisted(key, inner, waker), "it was taken out");
     assert!(scopes.delist(key).is_some() && scopes.delist(key).is_none());
@@ -307,7 +307,7 @@ fn a_tasks_scope_comes_between() {
     assert_eq!((scopes.parent(inner), scopes.parent(task)), (task, group));
     scopes.splice(inner, group, task);
     assert_eq!((scopes.parent(inner), scopes.parent(task)), (task, group));
-    assert!(scopes.cancel(task, 2));
+    assert!(scopes.cancel(task, 2, false));
     assert_eq!(scopes.outermost(inner, || 3), Some(task));
 }
 
@@ -318,7 +318,7 @@ fn a_shield_ends_by_the_clock() {
     let (shield, until) = scopes.enter_shield(TaskId::NONE, outer, 10, 1);
     assert_eq!(until, 10);
     let inner = scope_in(&mut scopes, shield);
-    assert!(scopes.cancel(outer, 2) && !scopes.cancel(outer, 3));
+    assert!(scopes.cancel(outer, 2, false) && !scopes.cancel(outer, 3, false));
     assert_eq!(scopes.outermost(inner, || 9), None);
     assert_eq!(scopes.after_poll(outer, || 9, false), Next::Wait(10));
     assert_eq!(scopes.outermost(inner, || 10), Some(outer));
@@ -339,7 +339,7 @@ fn the_shields_of_a_cancelled_scope_share_the_longest() {
     let mut scopes = Scopes::default();
     let outer = scope_in(&mut scopes, 0);
     let inner = scope_in(&mut scopes, outer);
-    scopes.cancel(outer, 100);
+    scopes.cancel(outer, 100, false);
     begin(&mut scopes, outer);
     // Counted from the cancel, not from where it begins.
     let (first, until) = scopes.enter_shield(TaskId::NONE, inner, 108 + 10, 108);
@@ -358,7 +358,7 @@ fn the_shields_of_a_cancelled_scope_share_the_longest() {
     let (nested, until) = scopes.enter_shield(TaskId::NONE, longer, 120 + 10, 120);
     assert_eq!(until, 130);
     // Each scope counts from its own cancel, and the first to be used up decides.
-    scopes.cancel(inner, 140);
+    scopes.cancel(inner, 140, false);
     assert_eq!(
         scopes.enter_shield(TaskId::NONE, inner, 140 + 5, 140).1,
         145
@@ -385,7 +385,7 @@ fn the_shields_of_a_cancelled_scope_share_the_longest() {
 fn a_loop_that_tells_nothing_in_order_ends() {
     let mut scopes = Scopes::default();
     let key = scope_in(&mut scopes, 0);
-    scopes.cancel(key, 1);
+    scopes.cancel(key, 1, false);
     scopes.expect(key, 3);
     // Three tasks, and waiting operations, are notified in turn, in any number.
     for _ in 0..3 {
@@ -415,7 +415,7 @@ fn the_last_shield_that_leaves_gives_up_the_timer_of_the_wait() {
     let outer = scope_in(&mut scopes, 0);
     let inner = scope_in(&mut scopes, outer);
     let [first, second] = [0, 1].map(|_| scopes.enter_shield(TaskId::NONE, inner, 10, 1).0);
-    scopes.cancel(outer, 2);
+    scopes.cancel(outer, 2, false);
     assert_eq!(scopes.after_poll(outer, || 2, false), Next::Wait(10));
     scopes.set_timer(outer, 7);
     left(&mut scopes, first);
@@ -428,12 +428,25 @@ fn the_last_shield_that_leaves_gives_up_the_timer_of_the_wait() {
 }
 
 #[test]
+fn a_shield_that_leaves_in_the_poll_of_the_wait_causes_no_other_poll() {
+    let mut scopes = Scopes::default();
+    let outer = scope_in(&mut scopes, 0);
+    let shield = scopes.enter_shield(TaskId::NONE, outer, 10, 1).0;
+    scopes.cancel(outer, 2, false);
+    scopes.set_timer(outer, 7);
+    assert_eq!(scopes.begin(outer), 7, "the caller cancels it");
+    left(&mut scopes, shield);
+    assert_eq!(scopes.take_unheld(), []);
+    assert_eq!(scopes.after_poll(outer, || 3, false), Next::Over);
+}
+
+#[test]
 fn a_shield_that_ends_holds_nothing_up() {
     let mut scopes = Scopes::default();
     let outer = scope_in(&mut scopes, 0);
     let [first, second] = [0, 1].map(|_| scopes.enter_shield(TaskId::NONE, outer, 10, 1).0);
     let inner = scope_in(&mut scopes, first);
-    scopes.cancel(outer, 2);
+    scopes.cancel(outer, 2, false);
     begin(&mut scopes, outer);
     scopes.end_shield(first);
     assert_eq!(scopes.outermost(inner, || 3), Some(outer));
@@ -453,7 +466,7 @@ fn a_shield_that_is_moved_in_holds_up_what_is_cancelled_there() {
     let mut scopes = Scopes::default();
     let outer = scope_in(&mut scopes, 0);
     let shield = scopes.enter_shield(TaskId::NONE, 0, 10, 1).0;
-    scopes.cancel(outer, 2);
+    scopes.cancel(outer, 2, false);
     assert!(scopes.moved(shield, outer, TaskId::NONE));
     assert_eq!(scopes.after_poll(outer, || 2, false), Next::Wait(10));
 }
@@ -463,11 +476,13 @@ fn what_a_cancel_further_down_tells_is_heard_above() {
     let mut scopes = Scopes::default();
     let outer = scope_in(&mut scopes, 0);
     let inner = scope_in(&mut scopes, outer);
-    scopes.cancel(outer, 1);
+    scopes.cancel(outer, 1, false);
     begin(&mut scopes, outer);
-    assert!(scopes.cancel(inner, 2));
+    assert!(scopes.cancel(inner, 2, false));
     assert_eq!(scopes.after_poll(outer, || 2, false), Next::Again);
     begin(&mut scopes, outer);
+    let innermost = scope_in(&mut scopes, inner);
+    assert!(scopes.cancel(innermost, 2, true), "what its poll tells is");
     assert_eq!(scopes.after_poll(outer, || 2, false), Next::Over);
     scopes.blame(outer);
     assert!(!left(&mut scopes, inner).caught && left(&mut scopes, outer).caught);
@@ -494,6 +509,6 @@ fn a_limit_is_counted_from_the_first_look_at_it() {
     assert_eq!(scopes.deadline(inner, || 300), 150);
     scopes.set_limit(inner, Limit::At(NEVER));
     assert_eq!(scopes.effective_deadline(inner, 50), 500);
-    scopes.cancel(outer, 55);
+    scopes.cancel(outer, 55, false);
     assert_eq!(scopes.effective_deadline(inner, 60), 60);
 }
