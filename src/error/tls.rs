@@ -43,6 +43,18 @@ impl From<TlsError> for Error {
     }
 }
 
+impl Error {
+    /// Adds the peer to the message of an error of TLS that is not shared yet.
+    pub(crate) fn of_tls_with(mut self, peer: &str) -> Self {
+        if let Self::Tls(error) = &mut self {
+            if let Some(TlsError { message, .. }) = Arc::get_mut(error) {
+                *message = format!("TLS with {peer}: {message}");
+            }
+        }
+        self
+    }
+}
+
 shown_by_message!(TlsError);
 
 impl fmt::Display for TlsError {

@@ -71,7 +71,7 @@ pub fn connect_tcp(host: impl Into<Host>, port: u16) -> ConnectTcp {
 #[must_use = "nothing is connected unless awaited"]
 pub struct ConnectTcp {
     pub(super) host: Host,
-    port: u16,
+    pub(super) port: u16,
     pub(super) local: Local,
     pub(super) delay: Duration,
 }

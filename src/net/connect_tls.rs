@@ -147,11 +147,13 @@ impl ConnectTls {
             Config::Given(config) => config,
             Config::Made(make) => make()?,
         };
+        let to = format!("{} port {}", self.tcp.host, self.tcp.port);
         let stream = self.tcp.await?;
         TlsStream::client(stream, name, config)
             .standard_compatible(self.standard_compatible)
             .run()
             .await
+            .map_err(|error| error.of_tls_with(&to))
     }
 }
 

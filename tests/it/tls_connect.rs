@@ -171,6 +171,24 @@ fn the_options_of_tcp_go_on() {
 }
 
 #[test]
+fn the_error_of_a_handshake_names_the_host() {
+    let _guard = deadline();
+    let ca = Ca::new("a CA");
+    let issued = ca.server(&["another.example"]);
+    block_on(async {
+        let config = client_config().roots(ca.roots()).build().expect("a client");
+        let listener = listener(&issued).await;
+        let port = listener.inner().local_addr().port();
+        let connect = connect_tcp("localhost", port).tls_config(config);
+        let (_, client) = join(listener.accept(), connect.into_future()).await;
+        let error = client.expect_err("the certificate is for another name");
+        assert!(matches!(error, Error::Tls(_)));
+        let expected = format!("TLS with localhost port {port}: the server's certificate is not");
+        assert!(error.to_string().starts_with(&expected), "{error}");
+    });
+}
+
+#[test]
 fn an_end_without_a_goodbye_is_allowed_only_when_asked() {
     let _guard = deadline();
     let ca = Ca::new("a CA");
