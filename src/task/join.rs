@@ -229,7 +229,7 @@ fn array<F: Future, T, E, const N: usize>(parts: &mut [Boxed<F, T, E>; N]) -> [T
     parts.each_mut().map(|part| part.as_mut().take())
 }
 
-fn vec<F: Future, T, E>(parts: &mut Vec<Boxed<F, T, E>>) -> Vec<T> {
+fn vec<F: Future, T, E>(parts: &mut [Boxed<F, T, E>]) -> Vec<T> {
     parts.iter_mut().map(|part| part.as_mut().take()).collect()
 }
 
