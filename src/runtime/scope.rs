@@ -223,11 +223,6 @@ impl Core {
         self.outermost(around).is_some()
     }
 
-    /// Returns true if an operation in the scope was notified.
-    pub(crate) fn was_notified(&self, key: ScopeKey) -> bool {
-        self.has_cancels() && self.scopes().was_notified(key)
-    }
-
     pub(crate) fn is_cancelled(&self, key: ScopeKey) -> bool {
         self.has_cancels() && self.scopes().is_cancelled(key)
     }
@@ -236,9 +231,9 @@ impl Core {
     /// before, `false` if it has not begun.
     #[cold]
     pub(super) fn notify(&self, waited: bool) -> Option<Error> {
-        let by = self.outermost(self.scope())?;
+        let from = self.scope();
+        let by = self.outermost(from)?;
         self.finished();
-        let from = self.enter_task();
         self.scopes().notify(from, by, waited);
         Some(Error::Cancelled)
     }

@@ -21,7 +21,6 @@
 //! | field | set by | cleared by | meaning, and exclusions |
 //! |---|---|---|---|
 //! | `linked` | `link` | `unlink`, the parent's `leave` | it is in its parent's list |
-//! | `notified` | `notify` | never | an operation in it ended with `Cancelled` |
 //! | `cancel` | `cancel` | never | it is cancelled; only then it has the fields below |
 //! | `cancel.shields` | `cancel`, `count_shields` | `count_shields` | its live shields below |
 //! | `cancel.allowance` | `allow` | never | the end of the delay by shields; it only grows |
@@ -115,7 +114,6 @@ struct Node {
     previous: u32,
     next: u32,
     linked: bool,
-    notified: bool,
     /// The task that polls it.
     task: TaskId,
     cancel: Option<Box<Cancel>>,
@@ -270,7 +268,6 @@ impl Scopes {
     pub(crate) fn notify(&mut self, from: ScopeKey, by: ScopeKey, waited: bool) {
         let mut at = from;
         while let Some(node) = self.get_mut(at) {
-            node.notified = true;
             if let Some(cancel) = &mut node.cancel {
                 cancel.progress = true;
                 // The poll in which that happens does not count.
@@ -286,11 +283,6 @@ impl Scopes {
         if let Some(cancel) = self.cancel_of(by) {
             cancel.caught = true;
         }
-    }
-
-    /// Returns true if an operation in the scope was notified, because of this scope or one above.
-    pub(crate) fn was_notified(&self, key: ScopeKey) -> bool {
-        self.get(key).is_some_and(|node| node.notified)
     }
 
     pub(crate) fn is_cancelled(&self, key: ScopeKey) -> bool {

@@ -243,13 +243,12 @@ impl<'a> Run<'a> {
         let (_, group) = self.ending.home.get();
         let is_cancelled = self.ending.cancelled.get();
         if failed.by_cancel {
-            let notified = !is_body && core.was_notified(scope);
-            let by_handle = notified && core.is_cancelled(scope);
+            let by_handle = !is_body && core.is_cancelled(scope);
             let has_result = self.result != GroupResult::None;
             if by_handle || is_cancelled && (!is_body || has_result) {
                 return self.errors.keep(Keep::Nowhere);
             }
-            if notified && core.is_cancelled_around(group) {
+            if !is_body && core.is_cancelled_around(group) {
                 return self.errors.keep(Keep::CutOff);
             }
         }

@@ -1,6 +1,6 @@
 //! The end of a group: drops that spawn, wake and cancel; and groups that are forgotten.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::mem;
 use std::pin::Pin;
@@ -10,11 +10,64 @@ use std::task::Waker;
 use std::thread;
 use std::time::Duration;
 
-use soloio::{Error, Result, Runtime, TaskHandle, block_on, sleep, task_group};
+use futures_util::FutureExt;
+use soloio::{CancelScope, Error, Result, Runtime, TaskHandle, block_on, sleep, task_group};
 
 use crate::support::{
     Counter, Gate, OnDrop, counted, forever, give_way, own_waker, poll_once, quiet_panic,
 };
+
+/// What is left of a group that was cut off ends with its scope, not before: the code after it does
+/// not run, whether a child passes the cancel on or not.
+#[test]
+fn a_group_that_is_cut_off_leaves_the_rest_to_its_scope() {
+    let after = Cell::new(false);
+    for told in [true, false] {
+        let scope = CancelScope::new();
+        let ended = block_on(scope.run(async {
+            let group = task_group(async |group| {
+                group.spawn(async move {
+                    if told {
+                        sleep(Duration::from_secs(60)).await?;
+                    }
+                    Err::<(), _>(Error::Cancelled)
+                });
+                group.spawn(forever().map(Ok::<_, Error>));
+                Ok(())
+            });
+            scope.cancel("by the body");
+            let ended = group.await;
+            after.set(true);
+            ended
+        }));
+        assert!(ended.is_none() && !after.get(), "{ended:?}");
+    }
+}
+
+/// The error of a cancel that a child ends with is its group's, unless the child was cancelled.
+#[test]
+fn the_error_of_a_cancel_fails_a_group_that_has_none() {
+    for cancel in [true, false] {
+        let (gate, told) = (Gate::default(), Cell::new(false));
+        let ended = block_on(task_group(async |group| {
+            let child = group.spawn(async {
+                gate.wait().await;
+                Err::<(), _>(Error::Cancelled)
+            });
+            group.spawn(async {
+                told.set(sleep(Duration::from_millis(5)).await.is_err());
+                Ok(())
+            });
+            give_way().await;
+            if cancel {
+                child.cancel();
+            }
+            gate.open();
+            Ok(())
+        }));
+        assert_eq!((told.get(), ended.is_err()), (!cancel, !cancel));
+    }
+}
 
 /// S-2: dropping a group drops body and children before the drop is over.
 #[test]

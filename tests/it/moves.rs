@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use soloio::{
     CancelScope, Error, Result, Runtime, block_on, create_memory_byte_stream, fail_after, fail_at,
-    move_on_after, race, shield, sleep, task_group, yield_now,
+    join, move_on_after, race, shield, sleep, task_group, yield_now,
 };
 
 use crate::support::{Counter, counted, deadline, forever, poll_once};
@@ -139,9 +139,9 @@ fn wander(before: fn(Boxed<'_>) -> Boxed<'_>, place: fn(Boxed<'_>) -> Boxed<'_>,
     }
 }
 
-/// A cancelled scope somewhere else is no reason to poll what moves.
+/// A cancelled scope somewhere else is no reason to poll what moves, or what a shield protected.
 #[test]
-fn a_move_wakes_nothing_that_is_not_cancelled() {
+fn a_cancel_elsewhere_wakes_nothing_here() {
     let _deadline = deadline();
     block_on(async {
         let scope = CancelScope::new();
@@ -154,9 +154,39 @@ fn a_move_wakes_nothing_that_is_not_cancelled() {
             Ok(())
         }));
         assert!(poll_once(group.as_mut()).await.is_pending());
-        let mut moved = Box::pin(fail_after(HOUR, group));
-        assert!(poll_once(moved.as_mut()).await.is_pending());
-        assert_eq!(polls.get(), 1);
+        let mut moved = Box::pin(shield(SOON, group));
+        for _ in 0..2 {
+            // What the first poll wakes is polled by the second.
+            assert!(poll_once(moved.as_mut()).await.is_pending());
+            assert!(poll_once(moved.as_mut()).await.is_pending());
+            assert_eq!(polls.get(), 1);
+            sleep(2 * SOON).await.expect("slept");
+        }
+    });
+}
+
+/// A wake of its task reaches neither a group nor a combinator inside.
+#[test]
+fn a_shield_notifies_all_that_waits_in_it_at_its_limit() {
+    let _deadline = deadline();
+    block_on(async {
+        let (scope, told) = (CancelScope::new(), Cell::new(0));
+        let waits = async || {
+            let ended = long().await;
+            told.set(told.get() + i32::from(is_cancelled(&ended)));
+            Ok(())
+        };
+        let ended = scope.run(async {
+            scope.cancel("now");
+            let all: FuturesUnordered<_> = (0..3).map(|_| waits()).collect();
+            let group: Boxed<'_> = Box::pin(task_group(async |group| {
+                group.spawn(waits());
+                Ok(())
+            }));
+            shield(SOON, join((all.collect::<Vec<_>>(), group))).await
+        });
+        assert!(ended.await.is_some(), "not dropped");
+        assert_eq!(told.get(), 4);
     });
 }
 

@@ -24,7 +24,6 @@ impl Scopes {
             previous: NIL,
             next: NIL,
             linked: false,
-            notified: false,
             task,
             cancel: None,
         });
