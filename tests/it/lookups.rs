@@ -166,6 +166,10 @@ fn names_wait_when_64_lookups_hang() {
                 }
                 // They are given up at the end of this round.
             }
+            // A search of the hosts file that was given up as well ends by itself.
+            while thread_statistics().abandoned > 64 {
+                yield_now().await.expect("inside a runtime");
+            }
             assert_eq!(thread_statistics().abandoned, 64);
             let mut live = std::pin::pin!(connect_tcp("live.example", port).into_future());
             assert!(poll_once(live.as_mut()).await.is_pending());
