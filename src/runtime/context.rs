@@ -251,7 +251,7 @@ impl Core {
     }
 
     pub(super) fn has_failed(&self) -> bool {
-        self.failure.borrow().is_some()
+        self.has_cancels() && self.failure.borrow().is_some()
     }
 
     /// The error of the kernel when the loop failed.
