@@ -161,7 +161,7 @@ pub use signal::{Signal, SignalReceiver, ctrl_c, open_signal_receiver};
 #[cfg(any(feature = "adopt", feature = "extras"))]
 pub use stream::{AnyByteStream, MultiListener};
 pub use stream::{
-    Buffered, ByteReceiveStream, ByteSendStream, ByteStream, Io, Listener, MemoryStream,
+    Buffered, ByteReceiveStream, ByteSendStream, ByteStream, Half, Io, Listener, MemoryStream,
     ObjectReceiver, ObjectSender, ObjectStreamStatistics, Peer, Serve, ServeCounters, TrySendError,
     create_memory_byte_stream, create_memory_object_stream, stopping,
 };

@@ -35,7 +35,8 @@ pub trait ByteReceiveStream {
         room: &mut Room<'_>,
     ) -> Poll<Result<()>>;
 
-    /// Gives up a receive that is pending; it has received nothing.
+    /// Gives up a receive that is pending; it has received nothing. It is called when a receive is
+    /// cancelled or dropped, unless the place [`is_idle`](Place::is_idle).
     fn leave_receive(&self, place: &mut Place);
 
     /// Receives into `buf` and returns its filled part, never empty.

@@ -10,14 +10,13 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll};
 
-use super::{ByteReceiveStream, ByteSendStream, ByteStream, byte_stream_face, no_room};
+use super::{ByteReceiveStream, ByteSendStream, ByteStream, Half, byte_stream_face, no_room};
 use crate::error::{Error, OsError, Result};
 use crate::executor::wake_each;
 use crate::room;
-use crate::runtime::context;
-use crate::runtime::place::{Claim, Place};
+use crate::runtime::place::Place;
 use crate::shown::shown;
 use crate::sys::room::Room;
 
@@ -65,31 +64,8 @@ struct Pipe {
     ended: Cell<bool>,
     /// One of the two sides was dropped without having finished.
     broken: Cell<bool>,
-    receiver: Side,
-    sender: Side,
-}
-
-/// The claim of one side of a pipe, and the waker of the operation that waits there.
-#[derive(Default)]
-struct Side {
-    claim: Claim,
-    waiter: Cell<Option<Waker>>,
-}
-
-impl Side {
-    /// Drops the waker of an operation that is given up.
-    fn leave(&self, place: &mut Place) {
-        if !place.is_idle() {
-            place.leave(&self.claim);
-            self.waiter.set(None);
-        }
-    }
-
-    fn wake(&self) {
-        if let Some(waiter) = self.waiter.take() {
-            waiter.wake();
-        }
-    }
+    receiver: Half,
+    sender: Half,
 }
 
 // Shows only the number of bytes.
@@ -109,8 +85,8 @@ impl Pipe {
             bytes: RefCell::default(),
             ended: Cell::new(false),
             broken: Cell::new(false),
-            receiver: Side::default(),
-            sender: Side::default(),
+            receiver: Half::default(),
+            sender: Half::default(),
         }
     }
 
@@ -172,29 +148,6 @@ impl MemoryStream {
         }
     }
 
-    /// Claims a side of a pipe and tries; waits if there is no result yet.
-    fn operate<T>(
-        &self,
-        side: &Side,
-        place: &mut Place,
-        cx: &Context<'_>,
-        attempt: impl FnOnce() -> Option<Result<T>>,
-    ) -> Poll<Result<T>> {
-        let polled = context::poll_with(|core| {
-            ready!(place.begin(core, cx, &side.claim, || self.open()))?;
-            if let Some(outcome) = attempt() {
-                core.finished();
-                return Poll::Ready(outcome);
-            }
-            side.waiter.set(Some(cx.waker().clone()));
-            place.pend(core, cx, &"the other end of a memory stream")
-        });
-        if polled.is_ready() && !place.keeps() {
-            side.leave(place);
-        }
-        polled
-    }
-
     fn open(&self) -> Result<()> {
         match self.aborted.get() {
             true => Err(Error::Closed),
@@ -210,7 +163,7 @@ impl MemoryStream {
         drop(self.incoming.bytes.take());
         let pipes = [&self.incoming, &self.outgoing];
         let sides = pipes.iter().flat_map(|pipe| [&pipe.receiver, &pipe.sender]);
-        wake_each(sides.filter_map(|side| side.waiter.take()));
+        wake_each(sides.filter_map(|side| side.take_waiter()));
     }
 }
 
@@ -226,7 +179,8 @@ impl ByteReceiveStream for MemoryStream {
             return Poll::Ready(Err(no_room()));
         }
         let pipe = &*self.incoming;
-        self.operate(&pipe.receiver, place, cx, || pipe.take(room))
+        pipe.receiver
+            .poll(place, cx, || self.open(), || pipe.take(room))
     }
 
     fn leave_receive(&self, place: &mut Place) {
@@ -243,7 +197,8 @@ impl ByteSendStream for MemoryStream {
         parts: &[IoSlice<'_>],
     ) -> Poll<Result<usize>> {
         let pipe = &*self.outgoing;
-        self.operate(&pipe.sender, place, cx, || pipe.put(parts))
+        pipe.sender
+            .poll(place, cx, || self.open(), || pipe.put(parts))
     }
 
     fn poll_flush(&self, _: &mut Place, _: &mut Context<'_>) -> Poll<Result<()>> {

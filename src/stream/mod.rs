@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `byte_stream.rs` | the contract of a byte stream: a few polls, and futures over them |
 //! | `halves.rs` | the same for each direction |
+//! | `half.rs` | the claim and the waiter of a direction, for streams that wrap none |
 //! | `futures.rs` | these futures |
 //! | `io.rs` | a stream with places for crates that poll: `Io` |
 //! | `futures_io.rs` | `Io` with the I/O traits of futures-io |
@@ -38,6 +39,7 @@ mod face;
 mod futures;
 #[cfg(feature = "futures-io")]
 mod futures_io;
+mod half;
 mod halves;
 mod io;
 #[cfg(feature = "futures-core")]
@@ -66,6 +68,7 @@ pub use any::AnyByteStream;
 pub use buffered::Buffered;
 pub use byte_stream::ByteStream;
 pub(crate) use face::{byte_stream_face, socket_stream};
+pub use half::Half;
 pub use halves::{ByteReceiveStream, ByteSendStream};
 pub use io::Io;
 #[cfg(feature = "futures-core")]

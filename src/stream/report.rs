@@ -73,16 +73,34 @@ impl<'a> Reports<'a> {
         }
     }
 
+    /// Returns the number of reports that were left out since the last line.
+    fn left_out(&self) -> u64 {
+        self.window.get().1.saturating_sub(LINES)
+    }
+
     /// Counts a report. Returns the number of reports that were left out before it; `None` if it is
     /// to be left out, too.
     fn count(&self, now: Nanos) -> Option<u64> {
         let (began, count) = self.window.get();
         if count == 0 || now - began >= WINDOW {
+            let left_out = self.left_out();
             self.window.set((now, 1));
-            return Some(count.saturating_sub(LINES));
+            return Some(left_out);
         }
         self.window.set((began, count + 1));
         (count < LINES).then_some(0)
+    }
+}
+
+/// No further line has the number of those left out.
+impl Drop for Reports<'_> {
+    fn drop(&mut self) {
+        let left_out = self.left_out();
+        if left_out > 0 {
+            let line = format!("soloio: {left_out} more reports were left out\n");
+            // As above.
+            let _ = io::stderr().write_all(line.as_bytes());
+        }
     }
 }
 

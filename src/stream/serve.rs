@@ -36,7 +36,9 @@ use crate::task::{Outcome, TaskGroup, move_on_after, task_group};
 /// Until then the connection counts as active; bytes that did not arrive are an error of the
 /// handler, by the rule of [`ByteStream::close`](crate::ByteStream::close). A stream closes at once
 /// if the handler has moved it to another task, or if it is dropped because the handler panicked or
-/// was dropped itself. A TLS stream sends no `close_notify` when it is dropped.
+/// was dropped itself. A TLS stream sends no `close_notify` when it is dropped. To the peer of a
+/// plain stream a handler that failed looks as one that has ended: if half an answer could be taken
+/// for the whole, call [`reset`](crate::ByteStream::reset).
 ///
 /// The server ends
 ///
@@ -118,8 +120,8 @@ impl<'a, L, H, E> Serve<'a, L, H, E> {
     /// An error of a cancel, such as at the end of [`drain`](Self::drain), is not reported.
     ///
     /// Without a hook each error is a line on standard error, with the peer and the causes. At most
-    /// 10 lines a second are written for a server, and the next line has the number of those left
-    /// out. If standard error is a pipe that is full and not read, the loop blocks, as with
+    /// 10 lines a second are written for a server, and the next line, or one at the server's end, has
+    /// the number of those left out. If standard error is a pipe that is full and not read, the loop blocks, as with
     /// `eprintln`. `.on_error(|_, _| {})` silences the server; [`counters`](Self::counters) counts
     /// in any case.
     ///

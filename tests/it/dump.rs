@@ -143,7 +143,7 @@ fn other_waits_are_named_and_those_of_combinators_counted() {
         .await;
         assert_eq!(
             waits_of(&dump, "memory"),
-            "the other end of a memory stream"
+            "the other end of a stream in memory"
         );
         assert_eq!(waits_of(&dump, "joins"), "the end of a task");
         let own = waits_of(&dump, "takes it twice");

@@ -48,7 +48,8 @@ const HALF_OPEN: Duration = Duration::from_secs(600);
 ///
 /// Await it, or [`run`](Relay::run) it to see its progress after an error or a cancel. Awaited, it
 /// ends both streams, unless it was cancelled: a stream that was sent an end is closed, the other
-/// is reset. Streams that it only borrows are reset too, but their owner closes them.
+/// is reset. A stream that is passed as `&stream` may be reset, too; closing it stays the
+/// caller's.
 ///
 /// # Errors
 ///

@@ -2,6 +2,7 @@
 //! calls that they make.
 
 mod calls;
+mod own;
 
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ async fn all_laws() {
     for room in [1, 7, 65_536] {
         conformance::byte_streams(async || create_memory_byte_stream(room)).await;
     }
+    conformance::byte_streams(async || own::pair()).await;
     conformance::byte_streams(async || unix_socket_pair().expect("a pair")).await;
     conformance::byte_streams(tcp).await;
     conformance::byte_streams(async || {
