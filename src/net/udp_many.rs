@@ -223,8 +223,8 @@ impl ConnectedUdpSocket {
 
 /// A source of many datagrams; it is advanced past those that were sent.
 trait Outgoing<'d> {
-    /// Returns those that are left.
-    fn ahead(&self) -> impl Iterator<Item = Parcel<'d>>;
+    /// Puts the next ones into an empty chunk. Returns `true` if there are no more after them.
+    fn gather(&self, udp: &UdpCore, chunk: &mut Chunk<'d>) -> io::Result<bool>;
 
     /// Removes `count` datagrams that were sent, at least one.
     fn advance(&mut self, count: usize);
@@ -272,8 +272,21 @@ where
     I: Iterator + Clone,
     F: Fn(I::Item) -> Parcel<'d>,
 {
-    fn ahead(&self) -> impl Iterator<Item = Parcel<'d>> {
-        self.rest.clone().map(&self.turn)
+    fn gather(&self, udp: &UdpCore, chunk: &mut Chunk<'d>) -> io::Result<bool> {
+        let mut ahead = self.rest.clone();
+        while !chunk.is_full() {
+            let Some(Parcel { data, to, source }) = ahead.next().map(&self.turn) else {
+                return Ok(true);
+            };
+            match to.map(|to| udp.way(to, source)).transpose() {
+                Ok(None) => chunk.push(data, None, None),
+                Ok(Some((to, source))) => chunk.push(data, Some(to), source),
+                // Those before it are sent first; then it is the first, and returns its error.
+                Err(_) if chunk.len() > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
     }
 
     fn advance(&mut self, count: usize) {
@@ -291,13 +304,19 @@ struct Pieces<'r, 'd> {
 }
 
 impl<'d> Outgoing<'d> for Pieces<'_, 'd> {
-    fn ahead(&self) -> impl Iterator<Item = Parcel<'d>> {
-        let to = self.to;
-        self.rest.chunks(self.size).map(move |data| Parcel {
-            data,
-            to,
-            source: None,
-        })
+    fn gather(&self, udp: &UdpCore, chunk: &mut Chunk<'d>) -> io::Result<bool> {
+        let to = match self.to {
+            Some(to) => Some(udp.way(to, None)?.0),
+            None => None,
+        };
+        let mut pieces = self.rest.chunks(self.size);
+        while !chunk.is_full() {
+            let Some(data) = pieces.next() else {
+                return Ok(true);
+            };
+            chunk.push(data, to, None);
+        }
+        Ok(pieces.len() == 0)
     }
 
     fn advance(&mut self, count: usize) {
@@ -325,7 +344,7 @@ impl UdpCore {
                 let to = Cell::new(None);
                 let call = |core: &Core, fd: BorrowedFd<'_>| {
                     let mut chunk = Chunk::new();
-                    let ended = self.gather(outgoing.ahead(), &mut chunk)?;
+                    let ended = outgoing.gather(self, &mut chunk)?;
                     to.set(chunk.first_to());
                     if chunk.len() == 0 {
                         return Ok((ended, After::Ready));
@@ -342,27 +361,6 @@ impl UdpCore {
             }
         })
         .await
-    }
-
-    /// Puts the next datagrams into an empty chunk. Returns `true` if there are no more after them.
-    fn gather<'d>(
-        &self,
-        mut ahead: impl Iterator<Item = Parcel<'d>>,
-        chunk: &mut Chunk<'d>,
-    ) -> io::Result<bool> {
-        while !chunk.is_full() {
-            let Some(Parcel { data, to, source }) = ahead.next() else {
-                return Ok(true);
-            };
-            match to.map(|to| self.way(to, source)).transpose() {
-                Ok(None) => chunk.push(data, None, None),
-                Ok(Some((to, source))) => chunk.push(data, Some(to), source),
-                // Those before it are sent first; then it is the first, and returns its error.
-                Err(_) if chunk.len() > 0 => break,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(false)
     }
 
     /// Sends a prefix of a chunk that is not empty, and returns the number of datagrams.
