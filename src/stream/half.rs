@@ -81,9 +81,9 @@ impl Half {
     ///
     /// # Errors
     ///
-    /// [`Error::Busy`](crate::Error::Busy) while another operation uses this half,
-    /// [`Error::Cancelled`](crate::Error::Cancelled), [`Error::NoRuntime`](crate::Error::NoRuntime);
-    /// those of `may` and `attempt`.
+    /// [`Error::Busy`](crate::Error::Busy) while another operation uses this half;
+    /// [`Error::Cancelled`](crate::Error::Cancelled) and
+    /// [`Error::NoRuntime`](crate::Error::NoRuntime); those of `may` and `attempt`.
     pub fn poll<T>(
         &self,
         place: &mut Place,

@@ -143,7 +143,13 @@ mod tests {
         for _ in 0..7 {
             assert_eq!(reports.count(now), None);
         }
+        assert_eq!(
+            reports.left_out(),
+            7,
+            "told at the end, or by the next line"
+        );
         assert_eq!(reports.count(2 * WINDOW), Some(7));
+        assert_eq!(reports.left_out(), 0);
         assert_eq!(reports.count(2 * WINDOW), Some(0));
         assert_eq!(reports.count(9 * WINDOW), Some(0), "none was left out");
     }

@@ -120,10 +120,10 @@ impl<'a, L, H, E> Serve<'a, L, H, E> {
     /// An error of a cancel, such as at the end of [`drain`](Self::drain), is not reported.
     ///
     /// Without a hook each error is a line on standard error, with the peer and the causes. At most
-    /// 10 lines a second are written for a server, and the next line, or one at the server's end, has
-    /// the number of those left out. If standard error is a pipe that is full and not read, the loop blocks, as with
-    /// `eprintln`. `.on_error(|_, _| {})` silences the server; [`counters`](Self::counters) counts
-    /// in any case.
+    /// 10 lines a second are written for a server, and the next line, or one at the server's end,
+    /// has the number of those left out. If standard error is a pipe that is full and not read, the
+    /// loop blocks, as with `eprintln`. `.on_error(|_, _| {})` silences the server;
+    /// [`counters`](Self::counters) counts in any case.
     ///
     /// # Examples
     ///
