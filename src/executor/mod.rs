@@ -135,6 +135,23 @@ impl Executor {
         self.slots.borrow_mut()
     }
 
+    /// Lists a task as woken; the caller has to call a foreign waker that is returned.
+    #[inline]
+    #[must_use = "the waker has to be called"]
+    pub(crate) fn list(&self, id: TaskId) -> Option<Waker> {
+        self.slots().wake(id)
+    }
+
+    /// Returns true if a task of the set is woken.
+    pub(crate) fn has_ready(&self, set: SetKey) -> bool {
+        self.slots().has_ready(set)
+    }
+
+    /// Returns the scopes of a task; `None` if it is not of this executor, or gone.
+    pub(crate) fn base_of(&self, task: TaskId) -> Option<Base> {
+        self.slots().base(task)
+    }
+
     /// Gives a task a slot, woken.
     fn add(&self, set: SetKey, member: u32, place: Option<Place>) -> TaskId {
         let (id, foreign) = self.slots().add_woken(set, member, place);
@@ -207,7 +224,7 @@ impl Executor {
 
     /// Returns the scope that a task has of its own; 0 for none.
     pub(crate) fn scope_of(&self, task: TaskId) -> u64 {
-        self.slots().base(task).map_or(0, |base| base.own)
+        self.base_of(task).map_or(0, |base| base.own)
     }
 
     /// Begins a new turn.

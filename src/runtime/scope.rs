@@ -49,7 +49,7 @@ impl Core {
     /// reaches the nodes below; returns the current scope, which is inside it.
     fn enter_task(&self) -> ScopeKey {
         let (id, scope) = (self.executor.task(), self.scope());
-        let Some(Base { own, set: above }) = self.executor.slots().base(id) else {
+        let Some(Base { own, set: above }) = self.executor.base_of(id) else {
             return scope;
         };
         let task = match own {
@@ -175,7 +175,7 @@ impl Core {
         let reached = self.scopes().reach(key, clock::now());
         let (mut foreign, mut tasks) = (reached.wakers, 0);
         for task in reached.tasks {
-            foreign.extend(self.executor.slots().wake(task));
+            foreign.extend(self.executor.list(task));
         }
         for set in reached.sets {
             let (waker, len) = self.executor.slots().wake_set(set);
@@ -188,13 +188,13 @@ impl Core {
 
     /// Cancels one task, if it is of this runtime; returns its scope.
     pub(crate) fn cancel_task(&self, task: TaskId) -> ScopeKey {
-        let Some(base) = self.executor.slots().base(task) else {
+        let Some(base) = self.executor.base_of(task) else {
             return 0;
         };
         let own = match base.own {
             0 if task == self.executor.task() => {
                 self.enter_task();
-                self.executor.slots().base(task).map_or(0, |base| base.own)
+                self.executor.base_of(task).map_or(0, |base| base.own)
             }
             // Scopes that are already in it are moved into the new one when they are polled next.
             0 => self.add_task(task, base.set),
