@@ -68,7 +68,7 @@ impl Core {
 
     fn add_task(&self, task: TaskId, above: ScopeKey) -> ScopeKey {
         let own = self.scopes().enter(task, above, Kind::Task);
-        self.executor.slots().set_task_scope(task, own);
+        self.executor.set_task_scope(task, own);
         own
     }
 
@@ -82,7 +82,7 @@ impl Core {
     pub(crate) fn enter_group(&self, set: SetKey) -> ScopeKey {
         self.enter_task();
         let key = self.enter_scope(Kind::Group(set));
-        self.executor.slots().set_scope(set, key);
+        self.executor.set_scope(set, key);
         key
     }
 
@@ -136,8 +136,8 @@ impl Core {
     /// Removes the scopes of tasks that have ended.
     #[inline]
     pub(super) fn forget_scopes(&self) {
-        if self.executor.slots().has_retired() {
-            let retired = self.executor.slots().take_retired();
+        if self.executor.has_retired() {
+            let retired = self.executor.take_retired();
             self.leave_scopes(&retired);
         }
     }
@@ -178,7 +178,7 @@ impl Core {
             foreign.extend(self.executor.list(task));
         }
         for set in reached.sets {
-            let (waker, len) = self.executor.slots().wake_set(set);
+            let (waker, len) = self.executor.wake_set(set);
             foreign.extend(waker);
             tasks += len;
         }
