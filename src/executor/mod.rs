@@ -135,6 +135,55 @@ impl Executor {
         self.slots.borrow_mut()
     }
 
+    /// Lists a task as woken; the caller has to call a foreign waker that is returned.
+    #[inline]
+    #[must_use = "the waker has to be called"]
+    pub(crate) fn list(&self, id: TaskId) -> Option<Waker> {
+        self.slots().wake(id)
+    }
+
+    /// Returns true if a task of the set is woken.
+    pub(crate) fn has_ready(&self, set: SetKey) -> bool {
+        self.slots().has_ready(set)
+    }
+
+    /// Returns the scopes of a task; `None` if it is not of this executor, or gone.
+    pub(crate) fn base_of(&self, task: TaskId) -> Option<Base> {
+        self.slots().base(task)
+    }
+
+    /// Sets a task's own scope.
+    pub(crate) fn set_task_scope(&self, task: TaskId, scope: u64) {
+        self.slots().set_task_scope(task, scope);
+    }
+
+    /// Sets the scope that the tasks of a set are in.
+    pub(crate) fn set_scope(&self, set: SetKey, scope: u64) {
+        self.slots().set_scope(set, scope);
+    }
+
+    /// Records the present scope as that around the polls of a set.
+    pub(crate) fn settle_set(&self, set: SetKey) {
+        self.slots().set_around(set, self.scope());
+    }
+
+    /// Marks all tasks of a set to be polled; returns a foreign waker, which the caller has to
+    /// call, and the number of the tasks.
+    #[must_use = "the waker has to be called"]
+    pub(crate) fn wake_set(&self, set: SetKey) -> (Option<Waker>, u32) {
+        self.slots().wake_set(set)
+    }
+
+    /// Returns true if tasks with their own scope have ended.
+    pub(crate) fn has_retired(&self) -> bool {
+        self.slots().has_retired()
+    }
+
+    /// Returns the scopes of tasks that have ended since the last call.
+    pub(crate) fn take_retired(&self) -> Vec<u64> {
+        self.slots().take_retired()
+    }
+
     /// Gives a task a slot, woken.
     fn add(&self, set: SetKey, member: u32, place: Option<Place>) -> TaskId {
         let (id, foreign) = self.slots().add_woken(set, member, place);
@@ -207,7 +256,7 @@ impl Executor {
 
     /// Returns the scope that a task has of its own; 0 for none.
     pub(crate) fn scope_of(&self, task: TaskId) -> u64 {
-        self.slots().base(task).map_or(0, |base| base.own)
+        self.base_of(task).map_or(0, |base| base.own)
     }
 
     /// Begins a new turn.

@@ -248,7 +248,7 @@ impl TaskSet {
     /// act. Panics are not caught: they end the group.
     pub(crate) fn step(&self, executor: &Executor, set: SetKey) -> Step {
         loop {
-            if executor.is_spent() && executor.slots().has_ready(set) {
+            if executor.is_spent() && executor.has_ready(set) {
                 return Step::Spent;
             }
             let Some(woken) = executor.slots().next(set) else {
@@ -269,7 +269,7 @@ impl TaskSet {
     /// of the about 900 instructions of a TCP echo (`instructions tcp-echo` of the benchmarks).
     #[inline]
     pub(crate) fn step_caught(&self, executor: &Executor, set: SetKey) -> Step {
-        if executor.is_spent() && executor.slots().has_ready(set) {
+        if executor.is_spent() && executor.has_ready(set) {
             return Step::Spent;
         }
         let Some(task) = executor.slots().next(set) else {

@@ -115,7 +115,7 @@ impl TaskId {
     pub(crate) fn wake(self) {
         Current::with(&LOCAL, |executor| match executor {
             Some(executor) if executor.number() == self.runtime() => {
-                let foreign = executor.slots().wake(self);
+                let foreign = executor.list(self);
                 if let Some(foreign) = foreign {
                     foreign.wake();
                 }

@@ -237,7 +237,7 @@ impl Core {
         let mut foreign = Vec::new();
         for waiter in waiters.into_iter().flatten() {
             foreign.extend(match waiter {
-                Waiter::Task(number) => self.executor.slots().wake(TaskId::from_number(number)),
+                Waiter::Task(number) => self.executor.list(TaskId::from_number(number)),
                 Waiter::Foreign(waker) => Some(waker),
             });
         }

@@ -89,7 +89,7 @@ impl Inbox {
         self.posts.clear();
         for number in self.wakes.drain(..) {
             let id = TaskId::from_number(number);
-            self.woken.extend(core.executor.slots().wake(id));
+            self.woken.extend(core.executor.list(id));
         }
         room::shrink(&mut self.posts);
         room::shrink(&mut self.wakes);

@@ -226,7 +226,7 @@ impl Runtime {
     }
 
     fn has_ready(&self) -> bool {
-        self.core.executor.slots().has_ready(self.root_key) || self.core.has_errands()
+        self.core.executor.has_ready(self.root_key) || self.core.has_errands()
     }
 
     /// Polls woken tasks until none is left, the budget is spent, or `main` is done.
@@ -239,7 +239,7 @@ impl Runtime {
         }
         self.core.forget_scopes();
         // The root's list stays `notified`: nothing above it has to be woken.
-        while executor.slots().has_ready(self.root_key) {
+        while executor.has_ready(self.root_key) {
             match self.root.step_caught(executor, self.root_key) {
                 // A task of the runtime itself ends with a value.
                 Step::Polled | Step::Failed(..) => {}

@@ -49,7 +49,7 @@ impl Core {
     /// reaches the nodes below; returns the current scope, which is inside it.
     fn enter_task(&self) -> ScopeKey {
         let (id, scope) = (self.executor.task(), self.scope());
-        let Some(Base { own, set: above }) = self.executor.slots().base(id) else {
+        let Some(Base { own, set: above }) = self.executor.base_of(id) else {
             return scope;
         };
         let task = match own {
@@ -68,7 +68,7 @@ impl Core {
 
     fn add_task(&self, task: TaskId, above: ScopeKey) -> ScopeKey {
         let own = self.scopes().enter(task, above, Kind::Task);
-        self.executor.slots().set_task_scope(task, own);
+        self.executor.set_task_scope(task, own);
         own
     }
 
@@ -82,7 +82,7 @@ impl Core {
     pub(crate) fn enter_group(&self, set: SetKey) -> ScopeKey {
         self.enter_task();
         let key = self.enter_scope(Kind::Group(set));
-        self.executor.slots().set_scope(set, key);
+        self.executor.set_scope(set, key);
         key
     }
 
@@ -136,8 +136,8 @@ impl Core {
     /// Removes the scopes of tasks that have ended.
     #[inline]
     pub(super) fn forget_scopes(&self) {
-        if self.executor.slots().has_retired() {
-            let retired = self.executor.slots().take_retired();
+        if self.executor.has_retired() {
+            let retired = self.executor.take_retired();
             self.leave_scopes(&retired);
         }
     }
@@ -180,10 +180,10 @@ impl Core {
         let reached = self.scopes().reach(key, clock::now());
         let (mut foreign, mut tasks) = (reached.wakers, 0);
         for task in reached.tasks {
-            foreign.extend(self.executor.slots().wake(task));
+            foreign.extend(self.executor.list(task));
         }
         for set in reached.sets {
-            let (waker, len) = self.executor.slots().wake_set(set);
+            let (waker, len) = self.executor.wake_set(set);
             foreign.extend(waker);
             tasks += len;
         }
@@ -193,13 +193,13 @@ impl Core {
 
     /// Cancels one task, if it is of this runtime; returns its scope.
     pub(crate) fn cancel_task(&self, task: TaskId) -> ScopeKey {
-        let Some(base) = self.executor.slots().base(task) else {
+        let Some(base) = self.executor.base_of(task) else {
             return 0;
         };
         let own = match base.own {
             0 if task == self.executor.task() => {
                 self.enter_task();
-                self.executor.slots().base(task).map_or(0, |base| base.own)
+                self.executor.base_of(task).map_or(0, |base| base.own)
             }
             // Scopes that are already in it are moved into the new one when they are polled next.
             0 => self.add_task(task, base.set),

@@ -175,7 +175,7 @@ impl<'a> Run<'a> {
     fn register_anew(&self, core: &Rc<Core>, cx: &Context<'_>) -> SetKey {
         let set = self.set.register(&core.executor, cx.waker());
         self.ending.enter(core, set);
-        core.executor.slots().set_around(set, core.scope());
+        core.executor.settle_set(set);
         set
     }
 
