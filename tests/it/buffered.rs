@@ -185,9 +185,8 @@ fn lines_that_came_together_take_no_allocation() {
                 theirs.send(&all.repeat(2)).await.expect("sent");
                 let whole = |bytes: &[u8]| (bytes.len() == 2 * all.len()).then_some((0, ()));
                 ours.receive_with(4096, whole).await.expect("all of it");
-                let (before, mut room) = (made(), [0; 30]);
-                let received = ours.receive_exactly_into(&mut room);
-                received.await.expect("received");
+                let before = made();
+                ours.receive_array::<30>().await.expect("received");
                 let received = ours.receive_with(9, |bytes| Some((bytes.len(), ())));
                 received.await.expect("received");
                 let lines = ours.receive_each(delimiter, 1024, |_| {}).await;

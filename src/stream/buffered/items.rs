@@ -1,6 +1,8 @@
 //! Receives what a delimiter ends, or what a parser finds.
 
-use std::future::Future;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 
 use super::Buffered;
 use crate::error::{Error, Result};
@@ -69,8 +71,8 @@ impl<S: ByteReceiveStream> Buffered<S> {
         if self.take_until(line, delimiter, max) {
             return Ok(());
         }
-        let each = |found: &[u8]| found.clone_into(line);
-        self.until(delimiter, max, 1, each).await.map(drop)
+        let mut later = pin!(self.until(delimiter, max, 1, |found| found.clone_into(line)));
+        poll_fn(|cx| apart(later.as_mut(), cx)).await.map(drop)
     }
 
     /// Receives items that `delimiter` ends, 1 to `most` of them. It searches no byte twice.
@@ -285,4 +287,10 @@ fn position(data: &[u8], what: &[u8]) -> Option<usize> {
         }
         end += 1;
     }
+}
+
+/// Polls. Not inlined, because the usual line needs none of this code.
+#[inline(never)]
+fn apart<F: Future>(future: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    future.poll(cx)
 }

@@ -49,7 +49,7 @@ use crate::sys::room::Room;
 ///     assert_eq!(ours.receive_until(b"\n", 100).await?, b"length: 5");
 ///     assert_eq!(ours.receive_exactly(5).await?, b"hello");
 ///     let late = ours.receive_until(b"\n", 100).await;
-///     assert!(matches!(late, Err(Error::IncompleteRead { received: 10 })));
+///     assert!(matches!(late, Err(Error::IncompleteRead(10))));
 ///     assert_eq!(ours.receive().await?, b" and so on"); // nothing is lost by an error
 ///     assert!(matches!(ours.receive_exactly(1).await, Err(Error::EndOfStream)));
 ///     Ok::<_, Error>(())
@@ -104,7 +104,7 @@ impl<S> Buffered<S> {
     }
 
     fn open(&self) -> Result<()> {
-        (!self.aborted.get()).then_some(()).ok_or(Error::Closed)
+        (self.aborted.get().then(|| Error::Closed)).map_or(Ok(()), Err)
     }
 
     fn buffered(&self) -> usize {
@@ -130,23 +130,6 @@ impl<S: ByteReceiveStream> Buffered<S> {
         Ok(self.ahead.borrow_mut().take(count))
     }
 
-    /// [`receive_exactly`](Self::receive_exactly) that fills `buf`, and allocates nothing if the
-    /// bytes have come already.
-    ///
-    /// # Errors
-    ///
-    /// As [`receive_exactly`](Self::receive_exactly); then `buf` is unchanged.
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`receive_exactly`](Self::receive_exactly).
-    pub fn receive_exactly_into(&self, buf: &mut [u8]) -> impl Future<Output = Result<()>> {
-        self.parsed(buf.len(), |bytes: &[u8]| {
-            let all = bytes.len() == buf.len();
-            Ok(all.then(|| (buf.len(), buf.copy_from_slice(bytes))))
-        })
-    }
-
     /// [`receive_exactly`](Self::receive_exactly) for a number of bytes that the type has: for
     /// heads of a fixed size.
     ///
@@ -168,9 +151,7 @@ impl<S: ByteReceiveStream> Buffered<S> {
     ///     theirs.send(b"\0\0\0\x05hello").await?;
     ///     let ours = Buffered::new(ours);
     ///     let length = u32::from_be_bytes(ours.receive_array().await?);
-    ///     let mut message = vec![0; length as usize]; // a server checks the length first
-    ///     ours.receive_exactly_into(&mut message).await?;
-    ///     assert_eq!(message, b"hello");
+    ///     assert_eq!(ours.receive_exactly(length as usize).await?, b"hello");
     ///     Ok::<_, Error>(())
     /// })?;
     /// # Ok::<_, Error>(())

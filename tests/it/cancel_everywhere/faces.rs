@@ -186,9 +186,8 @@ fn of_any() {
 /// Covers: Buffered::receive, Buffered::receive_max, Buffered::receive_into, Buffered::next,
 /// Buffered::send, Buffered::send_from, Buffered::send_vectored, Buffered::send_eof,
 /// Buffered::close, Buffered::receive_exactly, Buffered::receive_until,
-/// Buffered::receive_until_into, Buffered::receive_exactly_into, Buffered::receive_array,
-/// Buffered::receive_with, Buffered::receive_each, Buffered::next_line, Buffered::send_file,
-/// Buffered::send_file_from.
+/// Buffered::receive_until_into, Buffered::receive_array, Buffered::receive_with,
+/// Buffered::receive_each, Buffered::next_line, Buffered::send_file, Buffered::send_file_from.
 #[test]
 fn of_buffered() {
     type Stream = Buffered<UnixStream>;
@@ -213,12 +212,6 @@ fn of_buffered() {
             let received = a.receive_until_into(&mut line, &delimiter, 20);
             let got = cut.apply(received).await;
             got.map(|got| got.map(|()| [line, delimiter].concat()))
-        })
-        .await;
-        done &= receive(pair().await, async |a: &Stream| {
-            let mut room = [0; 15];
-            let got = cut.apply(a.receive_exactly_into(&mut room)).await;
-            got.map(|got| got.map(|()| room.to_vec()))
         })
         .await;
         done &= receive(pair().await, async |a: &Stream| {

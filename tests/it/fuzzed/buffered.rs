@@ -45,7 +45,7 @@ async fn receive(mut stream: Buffered<MemoryStream>, mut twin: Vec<u8>, script: 
         let (what, count) = (step[0], usize::from(step[1] % 32));
         let delimiter = &[what / 16 % 3, what / 64 % 3][..1 + usize::from(what / 8 % 2)];
         let polls = usize::from(step[1] / 32);
-        match what % 8 {
+        match what % 7 {
             0 => {
                 let received = cut(polls, stream.receive_exactly(count)).await;
                 let missing = missing(&twin, count);
@@ -59,7 +59,7 @@ async fn receive(mut stream: Buffered<MemoryStream>, mut twin: Vec<u8>, script: 
             2 | 3 => {
                 let max = count + 1;
                 let mut room = [0; 32];
-                let received = if what % 8 == 2 {
+                let received = if what % 7 == 2 {
                     cut(polls, stream.receive_max(max)).await
                 } else {
                     let received = cut(polls, stream.receive_into(&mut room[..max])).await;
@@ -93,13 +93,6 @@ async fn in_place(
     polls: usize,
 ) {
     match what {
-        7 => {
-            let mut room = vec![9; count];
-            let received = cut(polls, stream.receive_exactly_into(&mut room)).await;
-            let received = received.map(|received| received.map(|()| room));
-            let missing = missing(twin, count);
-            same(received, twin, missing.map_or(Ok((count, 0)), Err));
-        }
         5 => {
             // A byte with a length, and that many bytes; the byte is a part of the item.
             let parse = |bytes: &[u8]| {
