@@ -61,7 +61,6 @@ impl<S: ByteReceiveStream> Buffered<S> {
     /// })?;
     /// # Ok::<_, Error>(())
     /// ```
-    #[inline]
     pub async fn receive_until_into(
         &self,
         line: &mut Vec<u8>,
@@ -272,13 +271,18 @@ impl<S: ByteReceiveStream> Buffered<S> {
     }
 }
 
-/// Returns the first position of `what`; `None` if it is empty. Searches for its last byte.
+/// Returns the first position of `what`; `None` if it is empty.
 #[inline]
 fn position(data: &[u8], what: &[u8]) -> Option<usize> {
-    let (last, before) = what.split_last()?;
-    if before.is_empty() {
-        return search::position(data, *last);
+    match what {
+        [byte] => search::position(data, *byte),
+        what => position_of(data, what),
     }
+}
+
+/// The same for what is longer than a byte, or empty. Searches for its last byte.
+fn position_of(data: &[u8], what: &[u8]) -> Option<usize> {
+    let (last, before) = what.split_last()?;
     let mut end = before.len();
     loop {
         end += search::position(data.get(end..)?, *last)?;

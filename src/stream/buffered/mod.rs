@@ -255,9 +255,7 @@ impl<S: ByteStream> ByteStream for Buffered<S> {
     fn abort(&self) {
         self.aborted.set(true);
         // A parser that is called right now borrows the bytes.
-        if let Ok(mut ahead) = self.ahead.try_borrow_mut() {
-            *ahead = Ahead::default();
-        }
+        drop((self.ahead.try_borrow_mut()).map(|mut ahead| *ahead = Ahead::default()));
         self.stream.abort();
     }
 
