@@ -181,7 +181,7 @@ async fn begin(to: &mut Connection, url: &Url, upload: Option<&mut File>) -> Res
     let sent = send(to, url, upload).await;
     match to.fill().await {
         Ok(true) => Ok(()),
-        Ok(false) => Err(sent.err().unwrap_or(Error::IncompleteRead).into()),
+        Ok(false) => Err(sent.err().unwrap_or(Error::IncompleteRead(0)).into()),
         Err(error) => Err(sent.err().unwrap_or(error).into()),
     }
 }

@@ -199,7 +199,10 @@ impl<S: ByteStream> Wire<S> {
         self.flush().await?;
         match self.fill().await? {
             true => Ok(()),
-            false => Err(Failed::Broken(Error::IncompleteRead)),
+            false => {
+                let received = self.filled - self.used;
+                Err(Failed::Broken(Error::IncompleteRead(received)))
+            }
         }
     }
 

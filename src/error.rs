@@ -71,10 +71,12 @@ pub enum Error {
     /// TLS could not be set up, or failed: a handshake, a certificate, a configuration.
     #[cfg(feature = "tls")]
     Tls(Arc<TlsError>),
-    /// The stream ended before all requested bytes had come; see [`Buffered`](crate::Buffered).
-    IncompleteRead,
-    /// More bytes than allowed came before the delimiter; see [`Buffered`](crate::Buffered).
-    DelimiterNotFound,
+    /// The stream ended before all requested bytes had come, with this number of them; see
+    /// [`Buffered`](crate::Buffered).
+    IncompleteRead(usize),
+    /// More bytes than this limit came before the delimiter, or before the end of an item; see
+    /// [`Buffered`](crate::Buffered).
+    DelimiterNotFound(usize),
     /// The operation was polled outside a runtime: enter one with [`block_on`](crate::block_on).
     NoRuntime,
     /// The socket belongs to another runtime that is still alive.
@@ -157,6 +159,14 @@ impl Error {
         Self::Io(OsError::about(operation, &at, cause))
     }
 
+    /// Returns the number of bytes that ends the message, if one does.
+    fn bytes(&self) -> Option<usize> {
+        match self {
+            Self::IncompleteRead(bytes) | Self::DelimiterNotFound(bytes) => Some(*bytes),
+            _ => None,
+        }
+    }
+
     /// Returns its name, its message, and the error in it, which ends the message. One table,
     /// because each `match` would generate its own code.
     fn parts(
@@ -166,6 +176,7 @@ impl Error {
         &'static str,
         Option<&(dyn StdError + 'static)>,
     ) {
+        const INCOMPLETE: &str = "the stream ended inside an item, after ";
         const NO_RUNTIME: &str =
             "no runtime is running on this thread: enter one with `soloio::block_on`";
         match self {
@@ -180,12 +191,8 @@ impl Error {
             Self::Resolve(error) => ("Resolve", "", Some(&**error)),
             #[cfg(feature = "tls")]
             Self::Tls(error) => ("Tls", "", Some(&**error)),
-            Self::IncompleteRead => ("IncompleteRead", "the stream ended inside an item", None),
-            Self::DelimiterNotFound => (
-                "DelimiterNotFound",
-                "no delimiter within the size limit",
-                None,
-            ),
+            Self::IncompleteRead(_) => ("IncompleteRead", INCOMPLETE, None),
+            Self::DelimiterNotFound(_) => ("DelimiterNotFound", "no end of an item within ", None),
             Self::NoRuntime => ("NoRuntime", NO_RUNTIME, None),
             Self::OtherLoop => ("OtherLoop", "the socket is in use by another runtime", None),
             Self::Panicked(error) => ("Panicked", "", Some(error)),
@@ -199,6 +206,9 @@ impl Error {
 /// Shows the variant and the error in it.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(bytes) = self.bytes() {
+            return write!(f, "{}({bytes} bytes)", self.parts().0);
+        }
         match (self, self.parts()) {
             // The message alone does not name its type.
             (Self::Other(error), (name, ..)) => write!(f, "{name}({error:?})"),
@@ -212,6 +222,9 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (_, text, inner) = self.parts();
         f.write_str(text)?;
+        if let Some(bytes) = self.bytes() {
+            return write!(f, "{bytes} bytes");
+        }
         inner.map_or(Ok(()), |inner| fmt::Display::fmt(inner, f))
     }
 }
@@ -253,11 +266,11 @@ impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         use io::ErrorKind as Kind;
         let kind = match &error {
-            Error::EndOfStream | Error::IncompleteRead => Kind::UnexpectedEof,
+            Error::EndOfStream | Error::IncompleteRead(_) => Kind::UnexpectedEof,
             Error::Closed => Kind::NotConnected,
             Error::Busy => Kind::ResourceBusy,
             Error::TimedOut => Kind::TimedOut,
-            Error::DelimiterNotFound => Kind::InvalidData,
+            Error::DelimiterNotFound(_) => Kind::InvalidData,
             Error::ConnectFailed(failed) => failed.kind(),
             Error::Broken(cause) | Error::Io(cause) => cause.kind(),
             _ => Kind::Other,

@@ -68,7 +68,7 @@
 //!   Sockets made elsewhere: `TcpStream::try_from(fd)` and its like, [`net::inherited_sockets`].
 //! * Move bytes: [`ByteReceiveStream`], [`ByteSendStream`], [`ByteStream`]. Each stream type has
 //!   the same methods itself, so none of these traits has to be imported.
-//!   Lines, headers, messages of known length: [`Buffered`].
+//!   Lines, headers, messages of known length: [`Buffered`]; many small sends: [`SendBuffer`].
 //! * Run tasks side by side: [`task_group`], [`TaskGroup::spawn`], [`TaskHandle`]; in one task:
 //!   [`join`](fn@join), [`race`](fn@race); [`yield_now`].
 //! * Wait, or limit a wait: [`sleep`], [`sleep_until`], [`interval`], [`fail_after`],
@@ -162,8 +162,8 @@ pub use signal::{Signal, SignalReceiver, ctrl_c, open_signal_receiver};
 pub use stream::{AnyByteStream, MultiListener};
 pub use stream::{
     Buffered, ByteReceiveStream, ByteSendStream, ByteStream, Half, Io, Listener, MemoryStream,
-    ObjectReceiver, ObjectSender, ObjectStreamStatistics, Peer, Serve, ServeCounters, TrySendError,
-    create_memory_byte_stream, create_memory_object_stream, stopping,
+    ObjectReceiver, ObjectSender, ObjectStreamStatistics, Peer, SendBuffer, Serve, ServeCounters,
+    TrySendError, create_memory_byte_stream, create_memory_object_stream, stopping,
 };
 #[cfg(feature = "futures-core")]
 pub use stream::{Items, items};

@@ -26,7 +26,7 @@ pub struct Counted {
 }
 
 /// Returns all of them, in the order of the table.
-pub fn all() -> [Counted; 11] {
+pub fn all() -> [Counted; 12] {
     let row = |key, title, most, work| Counted {
         key,
         title,
@@ -55,6 +55,7 @@ pub fn all() -> [Counted; 11] {
         ),
         row("unix-echo", "unix echo", 0.95, Work::UnixEcho),
         row("lines", "16 pipelined lines", 1.0, Work::Lines),
+        row("lines-together", "  in one call", 1.0, Work::LinesTogether),
         row("udp-echo", "udp echo", 0.12, Work::UdpEcho),
         row("udp-many", "udp many", 0.80, Work::UdpEchoMany),
         row("tls-echo", "tls echo", 0.9, Work::TlsEcho),

@@ -13,6 +13,8 @@ pub enum Work {
     UnixEcho,
     /// Lines there and back, many in a message.
     Lines,
+    /// The same, with one call for all lines of a message where the side has such a call.
+    LinesTogether,
     UdpEcho,
     UdpEchoMany,
     UdpSink,
@@ -43,6 +45,7 @@ impl Work {
             Self::TcpEchoTimeout => Kind::TcpEchoTimeout,
             Self::UnixEcho => Kind::UnixEcho,
             Self::Lines => Kind::Lines,
+            Self::LinesTogether => Kind::LinesTogether,
             Self::UdpEcho => Kind::UdpEcho,
             Self::UdpEchoMany => Kind::UdpEchoMany,
             Self::UdpSink => Kind::UdpSink,
@@ -71,6 +74,8 @@ pub enum Kind {
     UnixEcho,
     /// Echo of lines, read one by one through a buffer, and answered a message at a time.
     Lines,
+    /// The same, with one call for all lines of a message where the side has such a call.
+    LinesTogether,
     UdpEcho,
     /// With batches where the side supports them.
     UdpEchoMany,
@@ -112,6 +117,7 @@ impl Kind {
             Self::TcpIdle => "tcp-idle",
             Self::UnixEcho => "unix-echo",
             Self::Lines => "lines",
+            Self::LinesTogether => "lines-together",
             Self::UdpEcho => "udp-echo",
             Self::UdpEchoMany => "udp-echo-many",
             Self::UdpSink => "udp-sink",

@@ -324,6 +324,14 @@ pub(crate) async fn checkpoint() -> Result<()> {
     .await
 }
 
+/// Passes the gate as an operation that is done, if all is calm, with a single access of the
+/// thread-local; else returns false, and the operation has to pass it by itself.
+#[inline(always)]
+pub(crate) fn pass_if_calm() -> bool {
+    let done = |core: &Rc<Core>| core.finished();
+    with(|core| core.filter(|core| core.is_calm()).map(done).is_some())
+}
+
 /// Calls `f` if the runtime with this serial runs on this thread.
 #[inline]
 pub(crate) fn with_serial<R>(serial: u64, f: impl FnOnce(&Rc<Core>) -> R) -> Option<R> {

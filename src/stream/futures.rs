@@ -167,6 +167,19 @@ impl Data for &mut &[u8] {
     }
 }
 
+/// The rest of a partial send moves to the front; the memory is used again, except for what a spike
+/// has left.
+impl Data for &mut Vec<u8> {
+    fn parts(&self) -> impl AsRef<[IoSlice<'_>]> {
+        [IoSlice::new(self)]
+    }
+
+    fn advance(&mut self, sent: usize) {
+        self.drain(..sent);
+        crate::room::shrink(*self);
+    }
+}
+
 impl Data for &mut &mut [IoSlice<'_>] {
     fn parts(&self) -> impl AsRef<[IoSlice<'_>]> {
         &***self

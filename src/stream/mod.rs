@@ -13,7 +13,8 @@
 //! | `face.rs` | the inherent methods of the crate's own streams, which mirror the contracts |
 //! | `listener.rs` | the contract of a listener |
 //! | `any.rs` | a byte stream of any kind |
-//! | `buffered.rs` | receives an exact number of bytes, or up to a delimiter |
+//! | `buffered/` | receives an exact number of bytes, up to a delimiter, or what a parser finds |
+//! | `send_buffer.rs` | collects bytes to be sent |
 //! | `multi.rs` | several listeners, of any kinds, as one |
 //! | `report.rs` | reports of a server: to its hook, or to standard error |
 //! | `serve.rs` | the server: its options, its group, its end |
@@ -56,6 +57,7 @@ mod pointers;
 #[cfg(feature = "relay")]
 mod relay;
 mod report;
+mod send_buffer;
 #[cfg(feature = "relay")]
 mod send_file;
 mod serve;
@@ -88,6 +90,7 @@ pub(crate) use plain::{ReceiveCall, SendCall};
 #[cfg(feature = "relay")]
 pub use relay::{Relay, RelaySide, Relayed, relay};
 pub use report::Peer;
+pub use send_buffer::SendBuffer;
 pub use serve::Serve;
 pub use serving::ServeCounters;
 pub use stopping::stopping;

@@ -34,21 +34,17 @@ impl Inet {
         let mut inet = Self::empty();
         let length = match address {
             SocketAddr::V4(v4) => {
-                // SAFETY: all bytes of the union are initialised, and any value of them is valid.
-                let raw = unsafe { &mut inet.v4 };
-                raw.sin_family = libc::AF_INET as libc::sa_family_t;
-                raw.sin_port = v4.port().to_be();
-                raw.sin_addr.s_addr = u32::from_ne_bytes(v4.ip().octets());
+                inet.v4.sin_family = libc::AF_INET as libc::sa_family_t;
+                inet.v4.sin_port = v4.port().to_be();
+                inet.v4.sin_addr.s_addr = u32::from_ne_bytes(v4.ip().octets());
                 size_of::<libc::sockaddr_in>()
             }
             SocketAddr::V6(v6) => {
-                // SAFETY: as above.
-                let raw = unsafe { &mut inet.v6 };
-                raw.sin6_family = libc::AF_INET6 as libc::sa_family_t;
-                raw.sin6_port = v6.port().to_be();
-                raw.sin6_addr.s6_addr = v6.ip().octets();
-                raw.sin6_flowinfo = v6.flowinfo();
-                raw.sin6_scope_id = v6.scope_id();
+                inet.v6.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+                inet.v6.sin6_port = v6.port().to_be();
+                inet.v6.sin6_addr.s6_addr = v6.ip().octets();
+                inet.v6.sin6_flowinfo = v6.flowinfo();
+                inet.v6.sin6_scope_id = v6.scope_id();
                 size_of::<libc::sockaddr_in6>()
             }
         };

@@ -25,6 +25,7 @@
 //! | `interface.rs` | network interfaces by name |
 //! | `socket.rs` | making, connecting, accepting, receiving, sending |
 //! | `room.rs` | memory to receive bytes into, which need not be initialised |
+//! | `search.rs` | no system call, but `unsafe`: the C library's search for a byte |
 //! | `queues.rs` | the number of bytes in a socket's queues |
 //! | `sockopt.rs` | socket options in the kernel's form |
 //! | `options.rs` | socket options as numbers and times |
@@ -66,6 +67,7 @@ pub(crate) mod options;
 pub(crate) mod poller;
 pub(crate) mod queues;
 pub(crate) mod room;
+pub(crate) mod search;
 #[cfg(feature = "signal")]
 pub(crate) mod signal;
 pub(crate) mod socket;

@@ -149,7 +149,10 @@ impl<'a> Room<'a> {
                 });
             }
             Memory::Exact(bytes) => {
-                if bytes.capacity() - bytes.len() < count {
+                if bytes.capacity() == 0 {
+                    // Less work than to grow.
+                    **bytes = Vec::with_capacity(count + more.min(self.limit - after));
+                } else if bytes.capacity() - bytes.len() < count {
                     bytes.reserve_exact(count + more.min(self.limit - after));
                 }
                 bytes.extend_from_slice(data);

@@ -13,6 +13,7 @@ use crate::net_support::{polled, refused, run, tcp_pair, turns};
 #[derive(Clone, Debug)]
 enum Step {
     Exactly(usize),
+    Array,
     Until(Vec<u8>, usize),
     Max(usize),
 }
@@ -24,6 +25,7 @@ fn bytes(length: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u8>> {
 fn steps() -> impl Strategy<Value = Vec<(Step, usize)>> {
     let step = prop_oneof![
         (0..12_usize).prop_map(Step::Exactly),
+        Just(Step::Array),
         (bytes(1..4), 0..12_usize).prop_map(|(delimiter, max)| Step::Until(delimiter, max)),
         (1..8_usize).prop_map(Step::Max),
     ];
@@ -35,9 +37,10 @@ fn steps() -> impl Strategy<Value = Vec<(Step, usize)>> {
 fn expected(step: &Step, rest: &[u8]) -> (Result<Vec<u8>>, usize) {
     let ended = || match rest {
         [] => (Err(Error::EndOfStream), 0),
-        _ => (Err(Error::IncompleteRead), 0),
+        _ => (Err(Error::IncompleteRead(rest.len())), 0),
     };
     match step {
+        Step::Array => expected(&Step::Exactly(3), rest),
         Step::Exactly(count) if rest.len() >= *count => (Ok(rest[..*count].to_vec()), *count),
         Step::Exactly(_) => ended(),
         Step::Until(delimiter, max) => {
@@ -47,7 +50,9 @@ fn expected(step: &Step, rest: &[u8]) -> (Result<Vec<u8>>, usize) {
                 .find(|at| rest[*at..].starts_with(delimiter))
             {
                 Some(at) => (Ok(rest[..at].to_vec()), at + delimiter.len()),
-                None if rest.len() >= max + delimiter.len() => (Err(Error::DelimiterNotFound), 0),
+                None if rest.len() >= max + delimiter.len() => {
+                    (Err(Error::DelimiterNotFound(*max)), 0)
+                }
                 None => ended(),
             }
         }
@@ -59,6 +64,7 @@ fn expected(step: &Step, rest: &[u8]) -> (Result<Vec<u8>>, usize) {
 async fn taken(stream: &Buffered<soloio::MemoryStream>, step: &Step) -> Result<Vec<u8>> {
     match step {
         Step::Exactly(count) => stream.receive_exactly(*count).await,
+        Step::Array => stream.receive_array::<3>().await.map(Vec::from),
         Step::Until(delimiter, max) => stream.receive_until(delimiter, *max).await,
         Step::Max(max) => stream.receive_max(*max).await,
     }
@@ -176,6 +182,15 @@ fn lines_that_came_together_take_no_allocation() {
                     assert_eq!(line, b"a line of 20 bytes..");
                 }
                 assert_eq!(made(), before);
+                theirs.send(&all.repeat(2)).await.expect("sent");
+                let whole = |bytes: &[u8]| (bytes.len() == 2 * all.len()).then_some((0, ()));
+                ours.receive_with(4096, whole).await.expect("all of it");
+                let before = made();
+                ours.receive_array::<30>().await.expect("received");
+                let received = ours.receive_with(9, |bytes| Some((bytes.len(), ())));
+                received.await.expect("received");
+                let lines = ours.receive_each(delimiter, 1024, |_| {}).await;
+                assert_eq!((made(), lines.expect("received")), (before, 31));
             }
         }
         theirs.send_eof().await.expect("ended");
@@ -196,7 +211,7 @@ fn it_takes_no_more_than_it_may_need_and_can_be_taken_apart() {
         let near = Buffered::new(near);
         refused!(
             near.receive_until(b"\r\n", 3).await,
-            Error::DelimiterNotFound
+            Error::DelimiterNotFound(3)
         );
         assert_eq!(
             near.buffer(),
@@ -215,11 +230,11 @@ fn it_takes_no_more_than_it_may_need_and_can_be_taken_apart() {
         // A length that the peer announces reserves no memory before the bytes have come.
         refused!(
             near.receive_exactly(usize::MAX).await,
-            Error::IncompleteRead
+            Error::IncompleteRead(13)
         );
         refused!(
             near.receive_until(b"\n", usize::MAX).await,
-            Error::IncompleteRead
+            Error::IncompleteRead(13)
         );
         refused!(near.receive_until(b"", 9).await, Error::Io(_));
         let (stream, rest) = near.into_parts();

@@ -22,8 +22,8 @@ fn each_word_has_its_text_and_its_kind() {
             ErrorKind::UnexpectedEof,
         ),
         (
-            Error::IncompleteRead,
-            "inside an item",
+            Error::IncompleteRead(5),
+            "inside an item, after 5 bytes",
             ErrorKind::UnexpectedEof,
         ),
         (
@@ -34,8 +34,8 @@ fn each_word_has_its_text_and_its_kind() {
         (Error::Busy, "already using", ErrorKind::ResourceBusy),
         (Error::TimedOut, "time limit", ErrorKind::TimedOut),
         (
-            Error::DelimiterNotFound,
-            "no delimiter",
+            Error::DelimiterNotFound(100),
+            "within 100 bytes",
             ErrorKind::InvalidData,
         ),
         // std's loops would retry for ever on `ErrorKind::WouldBlock`.

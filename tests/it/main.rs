@@ -92,6 +92,7 @@ mod options;
 mod own_streams;
 mod panicking_wakers;
 mod panics;
+mod parsed;
 #[cfg(feature = "full")]
 mod passed_on;
 #[cfg(feature = "extras")]
@@ -118,6 +119,7 @@ mod scopes;
 #[cfg(feature = "full")]
 mod second_look;
 mod secrets;
+mod send_buffer;
 #[cfg(feature = "relay")]
 mod send_file;
 mod serve;

@@ -52,7 +52,7 @@ impl Load {
             }
             Work::TcpEchoAlone => Echo::tcp(server, 1).map(Self::Echo),
             Work::UnixEcho => Echo::unix(server).map(Self::UnixEcho),
-            Work::Lines => Echo::lines(server).map(Self::Echo),
+            Work::Lines | Work::LinesTogether => Echo::lines(server).map(Self::Echo),
             Work::TcpRequest | Work::CoresRequest => TcpRequests::open(server).map(Self::Requests),
             Work::UdpEcho | Work::UdpEchoMany => UdpEcho::open(server).map(Self::Udp),
             Work::UdpSink => bursts(Shape::Sink),

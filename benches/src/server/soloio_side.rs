@@ -24,6 +24,7 @@ pub fn run(kind: Kind) -> io::Result<()> {
             Kind::TcpIdle => serve(echo_without_buffer).await,
             Kind::UnixEcho => unix_echo().await,
             Kind::Lines => serve(lines).await,
+            Kind::LinesTogether => serve(lines_together).await,
             Kind::UdpEcho => udp_echo().await,
             Kind::UdpEchoMany => udp_echo_many().await,
             Kind::UdpSink => udp_sink().await,
@@ -100,6 +101,19 @@ async fn lines(client: TcpStream) -> Result<()> {
             answer.extend_from_slice(&line);
             answer.push(b'\n');
         }
+        client.send(&answer).await?;
+    }
+}
+
+async fn lines_together(client: TcpStream) -> Result<()> {
+    let (client, mut answer) = (Buffered::new(client), Vec::new());
+    loop {
+        answer.clear();
+        let each = |line: &[u8]| {
+            answer.extend_from_slice(line);
+            answer.push(b'\n');
+        };
+        client.receive_each(b"\n", BUFFER, each).await?;
         client.send(&answer).await?;
     }
 }

@@ -30,7 +30,7 @@ pub fn run<F: Flavour>(kind: Kind) -> io::Result<()> {
                 Kind::TcpEchoTimeout => serve::<F>(echo_with_timeout).await,
                 Kind::TcpIdle => serve::<F>(echo_without_buffer).await,
                 Kind::UnixEcho => unix_echo::<F>().await,
-                Kind::Lines => serve::<F>(lines).await,
+                Kind::Lines | Kind::LinesTogether => serve::<F>(lines).await,
                 Kind::UdpEcho | Kind::UdpEchoMany => udp_echo().await,
                 Kind::UdpSink => udp_sink().await,
                 Kind::UdpBulk => udp_bulk().await,

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::IoSlice;
 
 use futures_util::future::join;
-use soloio::{AnyByteStream, Buffered, ByteStream, Result, create_memory_byte_stream};
+use soloio::{AnyByteStream, Buffered, ByteStream, Result, SendBuffer, create_memory_byte_stream};
 use soloio::{MemoryStream, TcpStream, UnixStream};
 
 use super::{Cut, counted, everywhere};
@@ -186,7 +186,8 @@ fn of_any() {
 /// Covers: Buffered::receive, Buffered::receive_max, Buffered::receive_into, Buffered::next,
 /// Buffered::send, Buffered::send_from, Buffered::send_vectored, Buffered::send_eof,
 /// Buffered::close, Buffered::receive_exactly, Buffered::receive_until,
-/// Buffered::receive_until_into, Buffered::send_file, Buffered::send_file_from.
+/// Buffered::receive_until_into, Buffered::receive_array, Buffered::receive_with,
+/// Buffered::receive_each, Buffered::next_line, Buffered::send_file, Buffered::send_file_from.
 #[test]
 fn of_buffered() {
     type Stream = Buffered<UnixStream>;
@@ -213,7 +214,73 @@ fn of_buffered() {
             got.map(|got| got.map(|()| [line, delimiter].concat()))
         })
         .await;
+        done &= receive(pair().await, async |a: &Stream| {
+            let got = cut.apply(a.receive_array::<15>()).await;
+            got.map(|got| got.map(|array| array.to_vec()))
+        })
+        .await;
+        done &= receive(pair().await, async |a: &Stream| {
+            let item = |bytes: &[u8]| Some((15, bytes.get(..15)?.to_vec()));
+            cut.apply(a.receive_with(20, item)).await
+        })
+        .await;
+        done &= receive(pair().await, async |a: &Stream| {
+            let (mut items, delimiter) = (Vec::new(), numbered(14, 3));
+            let each = |item: &[u8]| items.push([item, &delimiter].concat());
+            let got = cut.apply(a.receive_each(&delimiter, 20, each)).await;
+            got.map(|got| got.map(|_| items.concat()))
+        })
+        .await;
+        done & cancelled_line(cut, pair().await).await
+    });
+}
+
+/// `numbered` has one line feed at most, so this has data of its own.
+async fn cancelled_line<S: ByteStream>(cut: Cut, (a, b): (Buffered<S>, Buffered<S>)) -> bool {
+    let partner = async {
+        for half in [&b"a line in"[..], b" two parts\r\nrest"] {
+            turns(2).await;
+            b.send(half).await.expect("sent");
+        }
+        b.send_eof().await.expect("ended");
+    };
+    let receive = async {
+        let mut line = vec![9];
+        let done = match cut.apply(a.next_line(&mut line, 40)).await {
+            Some(came) => came.expect("a line"),
+            None => {
+                assert_eq!(line, [9], "unchanged");
+                assert!(a.next_line(&mut line, 40).await.expect("a line"));
+                false
+            }
+        };
+        assert_eq!(line, b"a line in two parts");
+        assert_eq!(a.receive_exactly(4).await.expect("the rest"), b"rest");
+        assert!(!a.next_line(&mut line, 40).await.expect("the end"));
         done
+    };
+    join(receive, partner).await.0
+}
+
+/// Covers: SendBuffer::flush.
+#[test]
+fn of_send_buffer() {
+    everywhere("cancel_everywhere::faces::of_send_buffer", async |cut| {
+        send(
+            unix_pair().await,
+            400_000,
+            async |a: &UnixStream, data, _| {
+                let mut buffer = SendBuffer::new(a);
+                let parts = data.chunks(1 + data.len() / 10);
+                parts.for_each(|part| buffer.write(part));
+                let done = is_done(cut.apply(buffer.flush()).await);
+                let left = buffer.unsent();
+                assert!(!done || left == 0);
+                buffer.clear();
+                (done, Some(left))
+            },
+        )
+        .await
     });
 }
 

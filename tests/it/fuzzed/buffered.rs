@@ -45,7 +45,7 @@ async fn receive(mut stream: Buffered<MemoryStream>, mut twin: Vec<u8>, script: 
         let (what, count) = (step[0], usize::from(step[1] % 32));
         let delimiter = &[what / 16 % 3, what / 64 % 3][..1 + usize::from(what / 8 % 2)];
         let polls = usize::from(step[1] / 32);
-        match what % 5 {
+        match what % 7 {
             0 => {
                 let received = cut(polls, stream.receive_exactly(count)).await;
                 let missing = missing(&twin, count);
@@ -53,21 +53,13 @@ async fn receive(mut stream: Buffered<MemoryStream>, mut twin: Vec<u8>, script: 
             }
             1 => {
                 let received = cut(polls, stream.receive_until(delimiter, count)).await;
-                let limit = count + delimiter.len();
-                let looked = &twin[..twin.len().min(limit)];
-                let found = looked
-                    .windows(delimiter.len())
-                    .position(|run| run == delimiter);
-                let expected = match found {
-                    Some(at) => Ok((at, delimiter.len())),
-                    None => Err(missing(&twin, limit).unwrap_or(Ended::TooLong)),
-                };
+                let expected = until(&twin, delimiter, count);
                 same(received, &mut twin, expected);
             }
             2 | 3 => {
                 let max = count + 1;
                 let mut room = [0; 32];
-                let received = if what % 5 == 2 {
+                let received = if what % 7 == 2 {
                     cut(polls, stream.receive_max(max)).await
                 } else {
                     let received = cut(polls, stream.receive_into(&mut room[..max])).await;
@@ -80,11 +72,56 @@ async fn receive(mut stream: Buffered<MemoryStream>, mut twin: Vec<u8>, script: 
                 let expected = missing(&twin, 1).map_or(Ok((got, 0)), Err);
                 same(received, &mut twin, expected);
             }
-            _ => {
+            4 => {
                 let at = stream.buffer().len();
                 assert_eq!(stream.buffer(), twin[..at]);
                 stream.feed_data(delimiter);
                 twin.splice(at..at, delimiter.iter().copied());
+            }
+            what => in_place(&stream, &mut twin, what, delimiter, count, polls).await,
+        }
+    }
+}
+
+/// The receives that copy nothing, or not into memory of their own.
+async fn in_place(
+    stream: &Buffered<MemoryStream>,
+    twin: &mut Vec<u8>,
+    what: u8,
+    delimiter: &[u8],
+    count: usize,
+    polls: usize,
+) {
+    match what {
+        5 => {
+            // A byte with a length, and that many bytes; the byte is a part of the item.
+            let parse = |bytes: &[u8]| {
+                assert!(!bytes.is_empty() && bytes.len() <= count || count == 0);
+                let item = bytes.get(..1 + usize::from(*bytes.first()?))?;
+                Some((item.len(), item.to_vec()))
+            };
+            let received = cut(polls, stream.receive_with(count, parse)).await;
+            let length = twin.first().map_or(1, |first| 1 + usize::from(*first));
+            let expected = match length <= count {
+                true => missing(twin, length).map_or(Ok((length, 0)), Err),
+                false => Err(missing(twin, count).unwrap_or(Ended::TooLong(count))),
+            };
+            same(received, twin, expected);
+        }
+        _ => {
+            let mut items = Vec::new();
+            let each = |item: &[u8]| items.push(item.to_vec());
+            let received = cut(polls, stream.receive_each(delimiter, count, each)).await;
+            if let Some(Ok(number)) = received {
+                assert!(number > 0 && number == items.len());
+                for item in items {
+                    let expected = until(twin, delimiter, item.len());
+                    same(Some(Ok(item)), twin, expected);
+                }
+            } else {
+                let expected = until(twin, delimiter, count);
+                let received = received.map(|received| received.map(|_| Vec::new()));
+                same(received, twin, expected);
             }
         }
     }
@@ -94,15 +131,30 @@ async fn receive(mut stream: Buffered<MemoryStream>, mut twin: Vec<u8>, script: 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Ended {
     AtOnce,
-    Within,
-    TooLong,
+    /// With this number of bytes.
+    Within(usize),
+    /// With this limit.
+    TooLong(usize),
+}
+
+/// What a receive of at most `max` bytes before a delimiter gives.
+fn until(twin: &[u8], delimiter: &[u8], max: usize) -> std::result::Result<(usize, usize), Ended> {
+    let limit = max + delimiter.len();
+    let seen = &twin[..twin.len().min(limit)];
+    let found = seen
+        .windows(delimiter.len())
+        .position(|run| run == delimiter);
+    match found {
+        Some(at) => Ok((at, delimiter.len())),
+        None => Err(missing(twin, limit).unwrap_or(Ended::TooLong(max))),
+    }
 }
 
 fn missing(twin: &[u8], count: usize) -> Option<Ended> {
     match twin.len() {
         left if left >= count => None,
         0 => Some(Ended::AtOnce),
-        _ => Some(Ended::Within),
+        left => Some(Ended::Within(left)),
     }
 }
 
@@ -123,8 +175,8 @@ fn same(
         (Err(error), Err(ended)) => {
             let told = match error {
                 Error::EndOfStream => Ended::AtOnce,
-                Error::IncompleteRead => Ended::Within,
-                Error::DelimiterNotFound => Ended::TooLong,
+                Error::IncompleteRead(received) => Ended::Within(received),
+                Error::DelimiterNotFound(limit) => Ended::TooLong(limit),
                 other => panic!("{other}"),
             };
             assert_eq!(told, ended);

@@ -1,0 +1,267 @@
+//! Receives an exact number of bytes, or up to a delimiter, over any byte stream: [`Buffered`].
+//!
+//! | file | content |
+//! |---|---|
+//! | `ahead.rs` | the bytes in the buffer |
+//! | `items.rs` | receives what a delimiter ends, or what a parser finds |
+//!
+//! Received bytes that were not requested yet are in the object, never in a future, so a cancel
+//! loses none of them. A call never takes more from the stream than it may need.
+
+mod ahead;
+mod items;
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::io::IoSlice;
+use std::task::{Context, Poll, ready};
+
+use ahead::Ahead;
+
+use super::pointers::sends_by;
+use super::{ByteReceiveStream, ByteSendStream, ByteStream, byte_stream_face, no_room};
+use crate::error::{Error, Result};
+use crate::runtime::context;
+use crate::runtime::place::{Claim, Place};
+use crate::sys::room::Room;
+
+/// A byte stream with a buffer on its receiving side: for lines, headers, and messages of known
+/// length. The sending side is that of the stream.
+///
+/// Receiving works as on every byte stream, from the buffer while it has bytes. There is one
+/// receiver at a time; a second one gets [`Error::Busy`]. While it is empty the buffer uses no
+/// memory, and it never holds more bytes than the call in progress has requested plus those from
+/// [`feed_data`].
+///
+/// [`feed_data`]: Self::feed_data
+///
+/// # Examples
+///
+/// ```
+/// use soloio::{Buffered, Error, create_memory_byte_stream};
+///
+/// soloio::block_on(async {
+///     let (ours, theirs) = create_memory_byte_stream(64);
+///     theirs.send(b"length: 5\nhello and so on").await?;
+///     theirs.send_eof().await?;
+///
+///     let ours = Buffered::new(ours);
+///     assert_eq!(ours.receive_until(b"\n", 100).await?, b"length: 5");
+///     assert_eq!(ours.receive_exactly(5).await?, b"hello");
+///     let late = ours.receive_until(b"\n", 100).await;
+///     assert!(matches!(late, Err(Error::IncompleteRead(10))));
+///     assert_eq!(ours.receive().await?, b" and so on"); // nothing is lost by an error
+///     assert!(matches!(ours.receive_exactly(1).await, Err(Error::EndOfStream)));
+///     Ok::<_, Error>(())
+/// })?;
+/// # Ok::<_, Error>(())
+/// ```
+#[doc(alias("BufferedByteReceiveStream", "BufferedByteStream"))]
+#[derive(Debug)]
+pub struct Buffered<S> {
+    stream: S,
+    ahead: RefCell<Ahead>,
+    receiving: Claim,
+    aborted: Cell<bool>,
+}
+
+impl<S> Buffered<S> {
+    /// Adds an empty buffer to a stream.
+    #[must_use]
+    pub fn new(stream: S) -> Self {
+        Self {
+            stream,
+            ahead: RefCell::default(),
+            receiving: Claim::default(),
+            aborted: Cell::new(false),
+        }
+    }
+
+    /// The stream. A receive from it directly bypasses the bytes in the buffer.
+    pub fn inner(&self) -> &S {
+        &self.stream
+    }
+
+    /// Returns the stream and the bytes in the buffer.
+    #[must_use = "otherwise the bytes in the buffer are lost"]
+    pub fn into_parts(self) -> (S, Vec<u8>) {
+        let mut ahead = self.ahead.into_inner();
+        let count = ahead.as_slice().len();
+        (self.stream, ahead.take(count))
+    }
+
+    /// Returns a copy of the bytes in the buffer.
+    #[must_use]
+    pub fn buffer(&self) -> Vec<u8> {
+        self.ahead.borrow().as_slice().to_vec()
+    }
+
+    /// Appends data to the buffer, as if it had come from the stream.
+    pub fn feed_data(&mut self, data: &[u8]) {
+        if !data.is_empty() {
+            self.ahead.get_mut().push(data.to_vec());
+        }
+    }
+
+    fn open(&self) -> Result<()> {
+        (self.aborted.get().then(|| Error::Closed)).map_or(Ok(()), Err)
+    }
+
+    fn buffered(&self) -> usize {
+        self.ahead.borrow().as_slice().len()
+    }
+}
+
+impl<S: ByteReceiveStream> Buffered<S> {
+    /// Receives exactly `count` bytes. Returns immediately if `count` is 0.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::EndOfStream`] if the stream has ended before the first of them,
+    /// [`Error::IncompleteRead`] if it has ended after that; otherwise as
+    /// [`receive`](Self::receive). Received bytes stay in the buffer.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future has received nothing: bytes that have come stay in the buffer.
+    pub async fn receive_exactly(&self, count: usize) -> Result<Vec<u8>> {
+        let all = |bytes: &[u8]| Ok((bytes.len() == count).then_some((0, ())));
+        self.parsed(count, all).await?;
+        Ok(self.ahead.borrow_mut().take(count))
+    }
+
+    /// [`receive_exactly`](Self::receive_exactly) for a number of bytes that the type has: for
+    /// heads of a fixed size.
+    ///
+    /// # Errors
+    ///
+    /// As [`receive_exactly`](Self::receive_exactly).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`receive_exactly`](Self::receive_exactly).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use soloio::{Buffered, Error, create_memory_byte_stream};
+    ///
+    /// soloio::block_on(async {
+    ///     let (ours, theirs) = create_memory_byte_stream(64);
+    ///     theirs.send(b"\0\0\0\x05hello").await?;
+    ///     let ours = Buffered::new(ours);
+    ///     let length = u32::from_be_bytes(ours.receive_array().await?);
+    ///     assert_eq!(ours.receive_exactly(length as usize).await?, b"hello");
+    ///     Ok::<_, Error>(())
+    /// })?;
+    /// # Ok::<_, Error>(())
+    /// ```
+    pub fn receive_array<const N: usize>(&self) -> impl Future<Output = Result<[u8; N]>> {
+        self.parsed(N, |bytes: &[u8]| {
+            Ok(bytes.try_into().ok().map(|array| (N, array)))
+        })
+    }
+
+    /// Receives until `parse` has found its item at the front of the received bytes, of which it
+    /// gets no more than `limit`. It returns the number of bytes to remove, and the item.
+    async fn parsed<T>(
+        &self,
+        limit: usize,
+        mut parse: impl FnMut(&[u8]) -> Result<Option<(usize, T)>>,
+    ) -> Result<T> {
+        self.open()?;
+        let _receiving = self.receiving.hold()?;
+        // Buffered bytes are used without a wait, but they pass the gate, too.
+        if !context::pass_if_calm() {
+            context::checkpoint().await?;
+            self.open()?;
+        }
+        loop {
+            let seen = self.buffered().min(limit);
+            let found = parse(&self.ahead.borrow().as_slice()[..seen]);
+            // The parser may have aborted the stream.
+            self.open().inspect_err(|_| drop(self.ahead.take()))?;
+            match found? {
+                Some((count, item)) => {
+                    self.ahead.borrow_mut().skip(count);
+                    return Ok(item);
+                }
+                None if seen == limit => return Err(Error::DelimiterNotFound(limit)),
+                None => {}
+            }
+            let came = self.stream.receive_max(limit - seen).await;
+            self.open()?;
+            let data = came.map_err(|error| match (error, seen) {
+                (Error::EndOfStream, 1..) => Error::IncompleteRead(seen),
+                (error, _) => error,
+            });
+            self.ahead.borrow_mut().push(data?);
+        }
+    }
+}
+
+byte_stream_face!(
+    Buffered<S>,
+    [S: ByteReceiveStream],
+    [S: ByteSendStream],
+    [S: ByteStream]
+);
+
+impl<S: ByteReceiveStream> ByteReceiveStream for Buffered<S> {
+    fn poll_receive(
+        &self,
+        place: &mut Place,
+        cx: &mut Context<'_>,
+        room: &mut Room<'_>,
+    ) -> Poll<Result<()>> {
+        if room.remaining() == 0 {
+            return Poll::Ready(Err(no_room()));
+        }
+        self.open()?;
+        if self.receiving.is_held() {
+            return Poll::Ready(Err(Error::Busy));
+        }
+        // A receive waits only in the stream itself, when the buffer is empty.
+        if self.buffered() == 0 {
+            return self.stream.poll_receive(place, cx, room);
+        }
+        context::poll_with(|core| {
+            ready!(place.admit(core, cx))?;
+            let mut ahead = self.ahead.borrow_mut();
+            let got = room.put(ahead.as_slice());
+            ahead.skip(got);
+            core.finished();
+            *place = Place::default();
+            Poll::Ready(Ok(()))
+        })
+    }
+
+    fn leave_receive(&self, place: &mut Place) {
+        self.stream.leave_receive(place);
+    }
+}
+
+sends_by!([S: ByteSendStream] Buffered<S>, this => this.stream);
+
+impl<S: ByteStream> ByteStream for Buffered<S> {
+    fn poll_send_eof(&self, place: &mut Place, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.stream.poll_send_eof(place, cx)
+    }
+
+    async fn close(self) -> Result<()> {
+        self.stream.close().await
+    }
+
+    fn abort(&self) {
+        self.aborted.set(true);
+        // A parser that is called right now borrows the bytes.
+        drop((self.ahead.try_borrow_mut()).map(|mut ahead| *ahead = Ahead::default()));
+        self.stream.abort();
+    }
+
+    async fn reset(&self) -> Result<()> {
+        let reset = self.stream.reset().await;
+        ByteStream::abort(self);
+        reset
+    }
+}

@@ -1,0 +1,103 @@
+//! Collects bytes to be sent: [`SendBuffer`].
+
+use std::fmt;
+use std::io::Write;
+use std::pin::pin;
+use std::task::{Context, Waker};
+
+use super::ByteStream;
+use super::futures::send_all;
+use crate::error::Result;
+use crate::shown::shown;
+
+/// Collects small pieces for a byte stream, which [`flush`](Self::flush) sends together.
+///
+/// Nothing is sent before that, and nothing is limited: a program that writes much flushes when
+/// there are many [`unsent`](Self::unsent) bytes. Its memory is used again after a flush, up to
+/// 4 KiB of it.
+///
+/// If it is dropped with bytes that were not sent, it [resets](ByteStream::reset) the stream: its
+/// operations end with [`Error::Closed`](crate::Error::Closed), and the peer never takes what it
+/// has received for everything (a UNIX stream has no reset: its peer sees an end). Call
+/// [`clear`](Self::clear) first if they are not to be sent.
+///
+/// # Examples
+///
+/// ```
+/// use soloio::{Buffered, Error, SendBuffer, create_memory_byte_stream};
+///
+/// soloio::block_on(async {
+///     let (ours, theirs) = create_memory_byte_stream(64);
+///     let client = Buffered::new(ours); // a reference sends, too, while it receives
+///     let mut answers = SendBuffer::new(&client);
+///     answers.write(b"+OK\r\n");
+///     write!(answers, ":{}\r\n", 7);
+///     answers.flush().await?;
+///     assert_eq!(theirs.receive().await?, b"+OK\r\n:7\r\n");
+///     Ok::<_, Error>(())
+/// })?;
+/// # Ok::<_, Error>(())
+/// ```
+#[must_use = "without a flush nothing is sent"]
+pub struct SendBuffer<S: ByteStream> {
+    stream: S,
+    bytes: Vec<u8>,
+}
+
+impl<S: ByteStream> SendBuffer<S> {
+    /// Makes an empty buffer in front of a stream.
+    pub fn new(stream: S) -> Self {
+        let bytes = Vec::new();
+        Self { stream, bytes }
+    }
+
+    /// Appends data.
+    pub fn write(&mut self, data: &[u8]) {
+        self.bytes.extend_from_slice(data);
+    }
+
+    /// Appends formatted text; called by `write!`.
+    ///
+    /// # Panics
+    ///
+    /// If the formatting of a value fails, as in [`format!`].
+    pub fn write_fmt(&mut self, text: fmt::Arguments<'_>) {
+        (self.bytes.write_fmt(text)).expect("a value was not formatted");
+    }
+
+    /// The number of bytes that were not sent yet.
+    pub fn unsent(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Discards the bytes that were not sent yet.
+    pub fn clear(&mut self) {
+        self.bytes = Vec::new();
+    }
+
+    /// Sends everything; returns when it was handed over. With no data it still checks the state.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](crate::ByteSendStream::send). Bytes that were not handed over stay in the
+    /// buffer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Exactly the bytes no longer in the buffer were handed over; another call continues.
+    pub async fn flush(&mut self) -> Result<()> {
+        send_all(&self.stream, &mut self.bytes).await
+    }
+}
+
+shown!([S: ByteStream] SendBuffer<S>, "SendBuffer", this => unsent: this.unsent(), ..);
+
+impl<S: ByteStream> Drop for SendBuffer<S> {
+    fn drop(&mut self) {
+        if self.unsent() > 0 {
+            // One poll begins a reset, and the drop of its future ends it at once.
+            let reset = pin!(self.stream.reset());
+            drop(reset.poll(&mut Context::from_waker(Waker::noop())));
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! `SendBuffer`: compared with a naive twin, and tested alone.
+
+use futures_util::future::join;
+use proptest::prelude::*;
+use soloio::{Buffered, Error, SendBuffer, create_memory_byte_stream};
+
+use crate::allocations::made;
+use crate::net_support::{is_broken, polled, refused, run, tcp_pair};
+
+proptest! {
+    /// Each written byte arrives once and in order, unless it was cleared, whichever flushes were
+    /// dropped.
+    #[test]
+    fn it_agrees_with_its_twin(
+        steps in prop::collection::vec((0..8_u8, 0..40_usize), 0..60),
+        capacity in 1..20_usize,
+    ) {
+        run(async {
+            let (near, far) = create_memory_byte_stream(capacity);
+            let mut buffer = SendBuffer::new(&near);
+            let (mut twin, mut arrived) = (Vec::new(), Vec::new());
+            let mut next = (0..=u8::MAX).cycle();
+            for (step, count) in steps {
+                match step {
+                    0 => {
+                        twin.truncate(twin.len() - buffer.unsent());
+                        buffer.clear();
+                    }
+                    1..=3 => {
+                        let data: Vec<u8> = next.by_ref().take(count).collect();
+                        buffer.write(&data);
+                        twin.extend(data);
+                    }
+                    4..=6 => {
+                        let done = polled(1 + count % 3, buffer.flush()).await;
+                        assert_eq!(done.is_some(), buffer.unsent() == 0);
+                    }
+                    _ => {
+                        if let Some(data) = polled(1, far.receive_max(count + 1)).await {
+                            arrived.extend(data.expect("bytes"));
+                        }
+                    }
+                }
+                let there = twin.len() - buffer.unsent() - arrived.len();
+                assert!(there <= capacity && twin.starts_with(&arrived));
+            }
+            let rest = async {
+                while arrived.len() < twin.len() {
+                    arrived.extend(far.receive().await.expect("bytes"));
+                }
+            };
+            join(buffer.flush(), rest).await.0.expect("sent");
+            assert_eq!(arrived, twin);
+        });
+    }
+}
+
+#[test]
+fn a_send_buffer_sends_in_order_and_uses_its_memory_again() {
+    run(async {
+        let (near, far) = create_memory_byte_stream(10);
+        let mut buffer = SendBuffer::new(&near);
+        buffer.write(b"0123456789");
+        let letter = 'b';
+        write!(buffer, "a{letter:>3}");
+        assert_eq!(
+            (buffer.unsent(), format!("{buffer:?}").contains("14")),
+            (14, true)
+        );
+        assert!(polled(3, buffer.flush()).await.is_none(), "no room");
+        assert_eq!(buffer.unsent(), 4);
+        buffer.write(b"c");
+        let receive = async { Buffered::new(&far).receive_exactly(15).await };
+        let (flushed, received) = join(buffer.flush(), receive).await;
+        flushed.expect("sent");
+        assert_eq!(received.expect("all"), b"0123456789a  bc");
+        let before = made();
+        for _ in 0..5 {
+            buffer.write(b"0123456789");
+            buffer.flush().await.expect("sent");
+            far.receive_into(&mut [0; 10]).await.expect("received");
+        }
+        assert_eq!(made(), before);
+        drop(buffer);
+        near.send_eof()
+            .await
+            .expect("an empty buffer resets nothing");
+        refused!(SendBuffer::new(&near).flush().await, Error::Closed);
+    });
+}
+
+/// With a plain end the peer would take half of an answer for the whole.
+#[test]
+fn a_send_buffer_that_is_dropped_with_bytes_resets_its_stream() {
+    run(async {
+        for clears in [false, true] {
+            let (near, far) = tcp_pair().await;
+            let mut buffer = SendBuffer::new(&near);
+            buffer.write(b"half of ");
+            buffer.flush().await.expect("sent");
+            buffer.write(b"an answer");
+            if clears {
+                buffer.clear();
+            }
+            drop(buffer);
+            if clears {
+                near.send_eof().await.expect("it is open");
+                assert_eq!(far.receive().await.expect("sent"), b"half of ");
+                refused!(far.receive().await, Error::EndOfStream);
+            } else {
+                refused!(near.send(b"more").await, Error::Closed);
+                drop(near);
+                while let Ok(data) = far.receive().await {
+                    assert!(b"half of ".starts_with(&data));
+                }
+                let ended = far.receive().await;
+                assert!(is_broken(&ended), "{ended:?}");
+            }
+        }
+    });
+}
