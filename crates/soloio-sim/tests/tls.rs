@@ -1,4 +1,4 @@
-//! An example: documents over TLS, with loss, latency and resets, and a planted bug that seeds find.
+//! An example: documents over TLS with loss, latency and resets, and a planted bug that seeds find.
 //!
 //! rustls and ring run as they are, and their entropy comes from the seed: keys, handshakes and
 //! records are the same when a seed runs again. The planted bug is a client that takes a connection
