@@ -73,6 +73,8 @@ pub async fn byte_streams<S: ByteStream>(make: impl AsyncFn() -> (S, S)) {
     let (a, b) = make().await;
     bytes_arrive_in_order_both_ways(&a, &b).await;
     let (a, b) = make().await;
+    a_small_receive_leaves_the_rest_at_hand(&a, &b).await;
+    let (a, b) = make().await;
     the_end_comes_after_the_data_and_stays(&a, &b).await;
     let (a, b) = make().await;
     an_end_is_of_one_direction(&a, &b).await;
@@ -101,6 +103,20 @@ async fn bytes_arrive_in_order_both_ways<S: ByteStream>(a: &S, b: &S) {
         to_a == data && to_b == data,
         "bytes arrive in order, both ways"
     );
+}
+
+/// A stream that forgets what it has left would wait for more, which never comes.
+async fn a_small_receive_leaves_the_rest_at_hand<S: ByteStream>(a: &S, b: &S) {
+    let receive = async {
+        for byte in b"0123456789" {
+            assert_eq!(a.receive_max(1).await.expect("received"), [*byte]);
+        }
+    };
+    join((
+        async { b.send(b"0123456789").await.expect("sent") },
+        receive,
+    ))
+    .await;
 }
 
 async fn the_end_comes_after_the_data_and_stays<S: ByteStream>(a: &S, b: &S) {

@@ -28,6 +28,8 @@ pub struct Sim {
     pub(crate) programs: Vec<Program>,
     pub(crate) actions: Vec<(Nanos, Action)>,
     pub(crate) always: Vec<Box<dyn FnMut()>>,
+    /// Each loop has said when it wants to run, and nothing on this thread has changed that.
+    pub(crate) asked: bool,
     left_out: Vec<String>,
     entered: Option<Entered>,
 }
@@ -45,6 +47,8 @@ pub(crate) struct Program {
 pub(crate) struct Running {
     pub(crate) handle: TaskHandle<'static, Option<String>>,
     pub(crate) runtime: Runtime,
+    /// The true time at which its loop wants to run again.
+    pub(crate) next: Option<Nanos>,
 }
 
 impl Sim {
@@ -67,6 +71,7 @@ impl Sim {
             programs: Vec::new(),
             actions: Vec::new(),
             always: Vec::new(),
+            asked: false,
             left_out: plan.without_clients,
             entered: Some(entered),
         }
@@ -181,7 +186,11 @@ impl Sim {
         let runtime = (0..1000).find_map(|_| Runtime::new().ok());
         let runtime = runtime.expect("no machine fails a thousand times in a row");
         let handle = runtime.spawn((self.programs[number].main)());
-        self.programs[number].running = Some(Running { handle, runtime });
+        self.programs[number].running = Some(Running {
+            handle,
+            runtime,
+            next: None,
+        });
     }
 
     pub(crate) fn crash(&mut self, number: usize) {
@@ -213,6 +222,7 @@ impl Sim {
     /// With the panic of a program, and of an invariant.
     pub fn run_until_done(&mut self, limit: Duration) -> Result<(), Failure> {
         let end = self.elapsed().saturating_add(limit);
+        self.asked = false;
         while !self.is_done() {
             match self.step(end)? {
                 Step::Ran | Step::Moved => {}
@@ -238,6 +248,7 @@ impl Sim {
     /// If a program ends with an error.
     pub fn run_for(&mut self, time: Duration) -> Result<(), Failure> {
         let end = self.elapsed().saturating_add(time);
+        self.asked = false;
         loop {
             match self.step(end)? {
                 Step::Ran | Step::Moved => {}

@@ -7,8 +7,8 @@ use crate::calls::{kernel, wait};
 use crate::net::Net;
 use crate::sim::{Running, Sim};
 use crate::verdict::Failure;
-use crate::world::Nanos;
 use crate::world::descriptors::Fd;
+use crate::world::{Nanos, START};
 
 /// The result of one step.
 pub(crate) enum Step {
@@ -24,31 +24,34 @@ pub(crate) enum Step {
 
 impl Sim {
     pub(crate) fn step(&mut self, end: Duration) -> Result<Step, Failure> {
-        self.act();
+        let acted = self.act();
         kernel::with(|world| world.advance());
-        if self.turns()? || wait::let_threads_run() {
+        if acted || !self.asked {
+            self.ask();
+        }
+        if self.turns()? {
+            self.asked = false;
             return Ok(Step::Ran);
         }
-        if kernel::with(|world| world.announce_idle()) == Some(true) {
+        if wait::let_threads_run() || kernel::with(|world| world.announce_idle()) == Some(true) {
             return Ok(Step::Ran);
         }
         let end = Nanos::try_from(end.as_nanos()).unwrap_or(Nanos::MAX);
-        let timers: Vec<Nanos> = self.timers();
         let actions = self.actions.iter().map(|(at, _)| *at).min();
+        let running = self.programs.iter().enumerate();
         Ok(kernel::with(|world| {
-            let events = world
-                .next_moment()
-                .map(|at| at - (world.now - world.elapsed()));
-            let next = timers.iter().copied().chain(events).chain(actions).min();
-            let begin = world.now - world.elapsed();
-            match next {
+            let awake = running.filter(|(number, _)| !world.machines[*number].paused);
+            let timers = awake.filter_map(|(_, program)| program.running.as_ref()?.next);
+            let actions = actions.map(|at| START.saturating_add(at));
+            let events = world.next_moment();
+            match timers.chain(events).chain(actions).min() {
                 None => Step::Stuck,
-                Some(next) if next > end => {
-                    world.move_to(begin.saturating_add(end));
+                Some(next) if next > START.saturating_add(end) => {
+                    world.move_to(START.saturating_add(end));
                     Step::Late
                 }
                 Some(next) => {
-                    world.move_to(begin + next);
+                    world.move_to(next);
                     Step::Moved
                 }
             }
@@ -56,14 +59,37 @@ impl Sim {
         .expect("the world that `new` has made"))
     }
 
-    /// Runs the actions that were planned for this time, in the order of their planning.
-    fn act(&mut self) {
+    /// Runs the actions that were planned for this time, in the order of their planning; returns
+    /// true if there was one.
+    fn act(&mut self) -> bool {
+        let mut acted = false;
         let now = kernel::with(|world| world.elapsed()).unwrap_or(0);
         while let Some(at) = self.actions.iter().position(|(time, _)| *time <= now) {
             let (_, action) = self.actions.remove(at);
             action(&mut Net(self));
             self.hold_always();
+            acted = true;
         }
+        acted
+    }
+
+    /// Asks each loop when it wants to run again, as a foreign loop does before it waits. A wake
+    /// from another thread that comes later has to show in the loop's descriptor.
+    fn ask(&mut self) {
+        for (number, program) in self.programs.iter_mut().enumerate() {
+            if let Some(running) = &mut program.running {
+                kernel::with(|world| world.here = number);
+                let wait = running.runtime.next_timeout();
+                running.next = wait.and_then(|wait| {
+                    let wait = Nanos::try_from(wait.as_nanos()).ok()?;
+                    kernel::with(|world| {
+                        let shown = world.machines[number].clock(world.now).checked_add(wait)?;
+                        Some(world.true_time(shown))
+                    })?
+                });
+            }
+        }
+        self.asked = true;
     }
 
     fn hold_always(&mut self) {
@@ -91,19 +117,19 @@ impl Sim {
         let Some(running) = &self.programs[number].running else {
             return false;
         };
-        let paused = kernel::with(|world| {
-            world.here = number;
-            world.machines[number].paused
-        });
-        if paused == Some(true) {
-            return false;
-        }
         let fd: Fd = running.runtime.as_fd().as_raw_fd();
-        let events = kernel::with(|world| {
-            let set = world.descriptors.id(fd);
-            set.is_ok_and(|set| world.has_events(set))
+        let can = kernel::with(|world| {
+            world.here = number;
+            if world.machines[number].paused {
+                return false;
+            }
+            let due = running.next.is_some_and(|at| at <= world.now);
+            due || world
+                .descriptors
+                .id(fd)
+                .is_ok_and(|set| world.has_events(set))
         });
-        events == Some(true) || running.runtime.next_timeout() == Some(Duration::ZERO)
+        can == Some(true)
     }
 
     fn turn(&mut self, number: usize) -> Result<(), Failure> {
@@ -119,6 +145,7 @@ impl Sim {
         let Some(Running {
             handle,
             mut runtime,
+            ..
         }) = program.running.take()
         else {
             return Ok(());
@@ -132,28 +159,5 @@ impl Sim {
             Ok(Some(why)) => Err(Failure::new(format!("{name} failed: {why}"))),
             Err(error) => Err(Failure::new(format!("{name} failed: {error}"))),
         }
-    }
-
-    /// Returns the times at which the loops want to run again, since the beginning.
-    fn timers(&self) -> Vec<Nanos> {
-        let running = self.programs.iter().enumerate();
-        let timers = running.filter_map(|(number, program)| {
-            let running = program.running.as_ref()?;
-            let paused = kernel::with(|world| {
-                world.here = number;
-                world.machines[number].paused
-            });
-            if paused == Some(true) {
-                return None;
-            }
-            let wait = running.runtime.next_timeout()?;
-            let wait = Nanos::try_from(wait.as_nanos()).ok()?;
-            kernel::with(|world| {
-                let shown = world.machines[number].clock(world.now).checked_add(wait)?;
-                let at = world.true_time(shown);
-                Some(at.saturating_sub(world.now - world.elapsed()))
-            })?
-        });
-        timers.collect()
     }
 }

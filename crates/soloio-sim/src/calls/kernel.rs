@@ -14,8 +14,9 @@ use crate::world::descriptors::{Fd, GENERATIONS, SPAN};
 
 static KERNEL: Mutex<Option<Box<World>>> = Mutex::new(None);
 
-/// Notified when the baton goes to another thread.
-static BATON: Condvar = Condvar::new();
+/// Where threads wait for the baton, by their numbers. At one place for all, each pass would wake
+/// every thread of the world.
+static BATONS: [Condvar; 64] = [const { Condvar::new() }; 64];
 
 /// Locked as long as there is a world.
 static TURN: Mutex<()> = Mutex::new(());
@@ -69,6 +70,11 @@ pub(crate) fn new_thread() -> ThreadId {
     THREADS.fetch_add(1, Ordering::Relaxed)
 }
 
+fn baton(thread: ThreadId) -> &'static Condvar {
+    let place = usize::try_from(thread).expect("64 bits");
+    &BATONS[place % BATONS.len()]
+}
+
 /// The lock of the world; until it is dropped, its owner's calls are real ones.
 pub(crate) struct Locked {
     guard: Option<MutexGuard<'static, Option<Box<World>>>>,
@@ -87,22 +93,24 @@ impl Locked {
 
     /// Waits until this thread has the baton.
     pub(crate) fn wait_for_baton(&mut self, me: ThreadId) {
+        self.pass_baton();
         let guard = self.guard.take().expect("put back below");
-        BATON.notify_all();
         let waits = |world: &mut Option<Box<World>>| match world {
             // A thread without its world never runs again.
             None => true,
             Some(world) => world.threads.holder != me,
         };
-        let guard = BATON
+        let guard = baton(me)
             .wait_while(guard, waits)
             .unwrap_or_else(PoisonError::into_inner);
         self.guard = Some(guard);
     }
 
     /// Notifies the thread that got the baton.
-    pub(crate) fn pass_baton() {
-        BATON.notify_all();
+    pub(crate) fn pass_baton(&mut self) {
+        if let Some(world) = self.world() {
+            baton(world.threads.holder).notify_all();
+        }
     }
 }
 

@@ -41,7 +41,7 @@ pub(crate) mod wait;
 use std::ffi::c_int;
 
 use crate::faults::Fault;
-use crate::world::descriptors::{Fd, Id};
+use crate::world::descriptors::{Fd, Id, Object};
 use crate::world::{Errno, Result, World};
 
 /// Sets `errno` and returns -1, or the result.
@@ -119,7 +119,9 @@ impl Call {
         mut call: impl FnMut(&mut World, Id) -> Result<i64>,
     ) -> i64 {
         self.run_waiting(dont_wait, events, |world, id| {
-            if world.strikes(Fault::Interrupt) {
+            // Linux never interrupts a wake of a loop: no caller could make up for it.
+            let is_event = matches!(world.descriptors.get(id), Some(Object::Event(_)));
+            if !is_event && world.strikes(Fault::Interrupt) {
                 return Err(libc::EINTR);
             }
             call(world, id)

@@ -118,7 +118,7 @@ fn end(id: ThreadId) {
             }
         }
     }
-    Locked::pass_baton();
+    locked.pass_baton();
 }
 
 /// pthread_join(3).
