@@ -13,8 +13,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use soloio::{
-    Error, Host, RelaySide, Result, TcpStream, block_on, connect_tcp, create_tcp_listener,
-    fail_after, relay,
+    ByteStream, Error, Host, RelaySide, Result, TcpStream, block_on, connect_tcp,
+    create_tcp_listener, fail_after, relay,
 };
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -48,7 +48,14 @@ async fn serve(listen: &str, target: &str) -> Result<()> {
 }
 
 async fn pass_on(client: TcpStream, (host, port): &(Host, u16)) -> Result<()> {
-    let server = fail_after(CONNECT, connect_tcp(host.clone(), *port)).await?;
+    let server = match fail_after(CONNECT, connect_tcp(host.clone(), *port)).await {
+        Ok(server) => server,
+        Err(error) => {
+            // Dropped, it would look as if the other side had ended.
+            client.reset().await?;
+            return Err(error);
+        }
+    };
     let mut relay = relay(&client, &server).half_open_limit(HALF_OPEN);
     let ended = relay.run().await;
     let relayed = relay.relayed();
