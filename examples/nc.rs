@@ -59,9 +59,14 @@ fn main() -> ExitCode {
     match (talked, written) {
         (Ok(()), Ok(())) => return ExitCode::SUCCESS,
         (_, Err(error)) => eprintln!("nc: standard output: {error}"),
-        // The message of this error contains host and port already.
-        (Err(error @ Error::ConnectFailed(_)), _) => eprintln!("nc: {error}"),
-        (Err(error), _) => eprintln!("nc: {peer}: {error}"),
+        (Err(error), _) => {
+            let (error, peer) = (error.to_string(), peer.to_string());
+            // Those of a connect name it themselves.
+            match error.contains(&peer) {
+                true => eprintln!("nc: {error}"),
+                false => eprintln!("nc: {peer}: {error}"),
+            }
+        }
     }
     ExitCode::FAILURE
 }

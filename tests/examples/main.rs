@@ -326,7 +326,7 @@ fn nc_names_host_and_port_when_it_fails() {
     assert!(line.contains(&named) && line.contains("refused"), "{line}");
 
     let line = start("nc", &["127.0.0.1", "0"]).ended().with_one_line(1);
-    assert!(line.starts_with("nc: 127.0.0.1 port 0: "), "{line}");
+    assert!(line.matches("127.0.0.1 port 0").count() == 1, "{line}");
     let line = start("nc", &["", "80"]).ended().with_one_line(1);
     assert!(
         line.contains(" port 80: ") && line.contains("empty"),
@@ -335,7 +335,7 @@ fn nc_names_host_and_port_when_it_fails() {
     let line = start("nc", &["--unix", "/nowhere/socket"])
         .ended()
         .with_one_line(1);
-    assert!(line.starts_with("nc: /nowhere/socket: "), "{line}");
+    assert!(line.matches("/nowhere/socket: ").count() == 1, "{line}");
 
     // Nothing is bound to the UDP port: the kernel reports that after the first datagram.
     let free = UdpSocket::bind("127.0.0.1:0")
