@@ -327,7 +327,9 @@ impl Scopes {
             return Next::Wait(cancel.allowance);
         }
         cancel.left = cancel.left.saturating_sub(1);
-        match cancel.left > 0 && (cancel.progress || spent) {
+        // What a shield has protected until now was not notified yet.
+        let shields = cancel.shields > 0;
+        match cancel.left > 0 && (cancel.progress || spent || shields) {
             true => Next::Again,
             false => Next::Over,
         }

@@ -326,6 +326,9 @@ fn a_shield_ends_by_the_clock() {
     assert_eq!(scopes.after_poll(outer, || 10, false), Next::Again);
     begin(&mut scopes, outer);
     assert!(!scopes.is_cancelled(inner));
+    // What it has protected hears of that first.
+    assert_eq!(scopes.after_poll(outer, || 10, false), Next::Again);
+    scopes.end_shield(shield);
     assert_eq!(scopes.after_poll(outer, || 10, false), Next::Over);
     assert!(left(&mut scopes, outer).caught);
     // A node that is left below counts for none.
