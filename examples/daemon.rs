@@ -90,7 +90,7 @@ async fn control(signals: &SignalReceiver, listener: &TcpListener, stop: &Event)
                 }
             }
             _ => {
-                notify("STOPPING=1").await?;
+                notify("STOPPING=1").await;
                 stop.set();
             }
         }
@@ -119,7 +119,7 @@ fn restart(listener: &TcpListener) -> Result<()> {
 /// Reports that the socket is served, and ends the older process. Clients that have connected
 /// meanwhile are in the backlog of both.
 async fn begin() -> Result<()> {
-    notify(&format!("READY=1\nMAINPID={}", process::id())).await?;
+    notify(&format!("READY=1\nMAINPID={}", process::id())).await;
     if let Ok(older) = env::var(OLDER) {
         let ended = Command::new("kill").args(["-TERM", &older]).status()?;
         if !ended.success() {
@@ -129,11 +129,16 @@ async fn begin() -> Result<()> {
     Ok(())
 }
 
-/// Sends to the service manager, if there is one: sd_notify(3).
-async fn notify(state: &str) -> Result<()> {
-    let Ok(path) = env::var("NOTIFY_SOCKET") else {
-        return Ok(());
-    };
+/// Tells the service manager, if there is one: sd_notify(3). One that is not there ends nothing.
+async fn notify(state: &str) {
+    if let Ok(path) = env::var("NOTIFY_SOCKET") {
+        if let Err(error) = send(path, state).await {
+            eprintln!("{state:?} was not sent: {error}");
+        }
+    }
+}
+
+async fn send(path: String, state: &str) -> Result<()> {
     // `@` stands for the NUL of an abstract name.
     let name = match path.strip_prefix('@') {
         Some(name) => format!("\0{name}"),
@@ -154,7 +159,7 @@ async fn watchdog() -> Result<()> {
     let mut ticks = interval(Duration::from_micros(period) / 2);
     loop {
         ticks.tick().await?;
-        notify("WATCHDOG=1").await?;
+        notify("WATCHDOG=1").await;
     }
 }
 

@@ -136,7 +136,7 @@ pub(super) fn of_family(address: &SocketAddr, locals: &[SocketAddr]) -> Vec<Sock
 
 /// The error for port 0: where a socket is bound it means any port, but it is none to connect to.
 pub(super) fn port_0(host: &Host) -> Error {
-    let cause = io::Error::new(io::ErrorKind::InvalidInput, "port 0 cannot be connected to");
+    let cause = errno::invalid("port 0 cannot be connected to");
     Error::io("connect to", format_args!("{host} port 0"), cause)
 }
 

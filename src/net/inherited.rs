@@ -1,7 +1,6 @@
 //! Sockets from the process that started this one: socket activation.
 
 use std::env;
-use std::io;
 use std::os::fd::OwnedFd;
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering::AcqRel};
@@ -104,8 +103,7 @@ impl Passed {
         let number = |name, text: &str| {
             text.parse::<u32>().map_err(|_| {
                 let message = format!("{name} is {text:?} instead of a number");
-                let cause = io::Error::new(io::ErrorKind::InvalidInput, message);
-                Error::io("inherit", "sockets", cause)
+                Error::io("inherit", "sockets", sys::errno::invalid(message))
             })
         };
         if number("LISTEN_PID", pid)? != own {

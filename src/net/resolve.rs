@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::resolver::{Resolver, Resolving, SystemResolver};
 use crate::error::{Error, ResolveError, Result};
 use crate::sys;
+use crate::sys::errno::invalid;
 
 /// A host: an address, or a name or an address in a string. An IPv6 address in a string may have a
 /// scope, by number or by the interface's name, as in `fe80::1%2` and `fe80::1%eth0`, and may be in
@@ -149,10 +150,6 @@ impl Host {
 
 fn failed(host: String, cause: io::Error) -> Error {
     Error::Resolve(Arc::new(ResolveError { host, cause }))
-}
-
-fn invalid(message: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, message)
 }
 
 /// Parses a host and a port.

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use super::hosts;
 use crate::error::{Error, Result};
 use crate::room::Few;
-use crate::sys::{again, names};
+use crate::sys::{again, errno, names};
 use crate::threads::given::Given;
 use crate::threads::lane::Lane;
 
@@ -110,8 +110,7 @@ impl Resolver for SystemResolver {
 /// Looks a name up with the system's resolver.
 pub(super) async fn system(name: &str, port: u16) -> Result<Vec<SocketAddr>> {
     if !name.is_ascii() {
-        let message = "the name is not ASCII: encode it (IDNA) first";
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, message).into());
+        return Err(errno::invalid("the name is not ASCII: encode it (IDNA) first").into());
     }
     let mut answer = look_up(Lane::Files, name, ask_files).await?;
     if answer.is_none() {

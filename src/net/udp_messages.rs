@@ -229,7 +229,7 @@ impl UdpCore {
         match source.map(|source| source.to_canonical()) {
             Some(source) if source.is_ipv4() != to.ip().to_canonical().is_ipv4() => {
                 let message = format!("{source} is of another family than the destination");
-                Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+                Err(errno::invalid(message))
             }
             source => Ok((reached, source)),
         }

@@ -11,6 +11,7 @@
 //! | field | set | cleared |
 //! |---|---|---|
 //! | `claimed` | when it first has to wait; at once if it keeps | at the end, by `leave` |
+//! | `behind` | when it waits for another one, without a claim | by a claim, `leave` |
 //! | `enlisted` | when it waits with a waker that is not a task's | at the end, by `leave` |
 //! | `pass` | at the gate | at the end |
 //! | `parked` | when its waker is stored with a source | by a call that succeeds, `leave` |
@@ -36,6 +37,8 @@ use crate::executor::TaskId;
 pub struct Place {
     /// The runtime in which its direction is claimed; 0 for none.
     pub(super) claimed: u64,
+    /// The direction is not claimed by this one, which waits for the one that has claimed it.
+    pub(crate) behind: bool,
     pub(super) enlisted: Enlisted,
     pub(super) pass: Pass,
     /// The source may have a waker of this operation.
@@ -118,13 +121,13 @@ impl Place {
 
     /// Claims a direction, if it is free or its own.
     pub(crate) fn claim(&mut self, core: &Core, claim: &Claim) -> Result<()> {
-        if self.claimed == 0 && claim.0.replace(true) {
+        if (self.claimed == 0 || self.behind) && claim.0.replace(true) {
             return Err(Error::Busy);
         }
         if self.claimed != core.serial() {
             self.delist();
-            self.claimed = core.serial();
         }
+        (self.claimed, self.behind) = (core.serial(), false);
         Ok(())
     }
 
@@ -146,11 +149,22 @@ impl Place {
         Poll::Pending
     }
 
+    /// Lets it wait for the operation that has claimed its direction; [`pend`](Self::pend) follows.
+    #[cfg(feature = "tls")]
+    pub(crate) fn stay_behind(&mut self, core: &Core) {
+        if self.claimed != core.serial() {
+            self.delist();
+            (self.claimed, self.behind) = (core.serial(), true);
+        }
+    }
+
     /// Releases its claim of a direction.
     pub(crate) fn leave(&mut self, claim: &Claim) {
         if self.claimed != 0 {
             self.delist();
-            claim.0.set(false);
+            if !self.behind {
+                claim.0.set(false);
+            }
         }
         *self = Self::default();
     }

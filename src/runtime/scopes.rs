@@ -328,8 +328,7 @@ impl Scopes {
         }
         cancel.left = cancel.left.saturating_sub(1);
         // What a shield has protected until now was not notified yet.
-        let shields = cancel.shields > 0;
-        match cancel.left > 0 && (cancel.progress || spent || shields) {
+        match cancel.left > 0 && (cancel.progress || spent || cancel.shields > 0) {
             true => Next::Again,
             false => Next::Over,
         }

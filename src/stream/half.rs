@@ -71,8 +71,9 @@ use crate::shown::shown;
 /// ```
 #[derive(Default)]
 pub struct Half {
-    claim: Claim,
-    waiter: Cell<Option<Waker>>,
+    pub(crate) claim: Claim,
+    /// The waker of the operation that waits.
+    pub(crate) waiter: Cell<Option<Waker>>,
 }
 
 impl Half {
@@ -116,14 +117,9 @@ impl Half {
 
     /// Wakes the operation that waits: its `attempt` may now succeed.
     pub fn wake(&self) {
-        if let Some(waiter) = self.take_waiter() {
+        if let Some(waiter) = self.waiter.take() {
             waiter.wake();
         }
-    }
-
-    /// Returns the waker of the operation that waits, to be called with others.
-    pub(super) fn take_waiter(&self) -> Option<Waker> {
-        self.waiter.take()
     }
 }
 

@@ -163,7 +163,7 @@ impl MemoryStream {
         drop(self.incoming.bytes.take());
         let pipes = [&self.incoming, &self.outgoing];
         let sides = pipes.iter().flat_map(|pipe| [&pipe.receiver, &pipe.sender]);
-        wake_each(sides.filter_map(|side| side.take_waiter()));
+        wake_each(sides.filter_map(|side| side.waiter.take()));
     }
 }
 

@@ -67,9 +67,7 @@ impl<'a> Reports<'a> {
             return hook(error, peer);
         }
         if let Some(left_out) = self.count(clock::now()) {
-            let line = line(error, peer, left_out);
-            // If standard error is closed, no other place is left for a report.
-            let _ = io::stderr().write_all(line.as_bytes());
+            write(&line(error, peer, left_out));
         }
     }
 
@@ -97,11 +95,14 @@ impl Drop for Reports<'_> {
     fn drop(&mut self) {
         let left_out = self.left_out();
         if left_out > 0 {
-            let line = format!("soloio: {left_out} more reports were left out\n");
-            // As above.
-            let _ = io::stderr().write_all(line.as_bytes());
+            write(&format!("soloio: {left_out} more reports were left out\n"));
         }
     }
+}
+
+fn write(line: &str) {
+    // If standard error is closed, no other place is left for a report.
+    drop(io::stderr().write_all(line.as_bytes()));
 }
 
 /// `str::contains`, without its two kilobytes of code.

@@ -10,6 +10,8 @@ use std::path::Path;
 
 use socket2::SockAddr;
 
+use super::errno;
+
 /// Memory for an internet address in the kernel's form, IPv4 or IPv6.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -141,8 +143,9 @@ pub(crate) fn fitting(local: &SocketAddr, to: SocketAddr) -> io::Result<SocketAd
 
 #[cold]
 fn other_family(to: SocketAddr) -> io::Error {
-    let message = format!("{to} is an IPv6 destination, and the socket is of IPv4");
-    io::Error::new(io::ErrorKind::InvalidInput, message)
+    errno::invalid(format!(
+        "{to} is an IPv6 destination, and the socket is of IPv4"
+    ))
 }
 
 /// The name of a UNIX socket: a path, an abstract name (Linux), or none.
@@ -156,7 +159,7 @@ impl UnixName {
     /// Checks length and content without access to the file system.
     pub(crate) fn new(name: &OsStr) -> io::Result<Self> {
         let bytes = name.as_bytes();
-        let invalid = |message| Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        let invalid = |message: &str| Err(errno::invalid(message));
         match bytes {
             [] => invalid("the socket path is empty"),
             [0, ..] if !cfg!(any(target_os = "linux", target_os = "android")) => {

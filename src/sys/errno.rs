@@ -140,6 +140,12 @@ pub(crate) fn is_unsupported(error: &io::Error) -> bool {
     )
 }
 
+/// Makes the error of a refused argument.
+#[cold]
+pub(crate) fn invalid(message: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, message.into())
+}
+
 /// The error of a connection that ended before it was accepted.
 pub(crate) fn aborted() -> io::Error {
     io::Error::from_raw_os_error(libc::ECONNABORTED)

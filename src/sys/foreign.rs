@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use super::check;
 use super::poller::ready;
+use super::{check, errno};
 
 /// Duplicates a descriptor, so that it can be watched beside others of the same file: a poller
 /// accepts each number once. Also returns whether it is a file. Only the poller knows whether a
@@ -33,8 +33,7 @@ pub(crate) fn is_blocking(fd: BorrowedFd<'_>) -> io::Result<bool> {
 
 /// The error of a file that the poller does not accept.
 pub(crate) fn unwatched() -> io::Error {
-    let message = "a regular file or a directory that the kernel does not watch";
-    io::Error::new(io::ErrorKind::InvalidInput, message)
+    errno::invalid("a regular file or a directory that the kernel does not watch")
 }
 
 /// Returns true if a call in this direction (one of the bits of [`ready`]) would not block now.

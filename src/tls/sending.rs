@@ -34,7 +34,7 @@ impl<S: ByteStream> Session<S> {
         if polled.is_pending() {
             let mut state = self.state.borrow_mut();
             state.out.settle();
-            if !self.receiving.is_held() {
+            if !self.receiving.claim.is_held() {
                 // A peer that does not read may make this wait forever.
                 state.settle_received();
             }
@@ -131,7 +131,7 @@ impl<S: ByteStream> Session<S> {
         let left = left && self.has_left();
         if left || !self.enders.borrow().is_empty() {
             let enders = self.enders.take();
-            let receiver = left.then(|| self.receiver.take()).flatten();
+            let receiver = left.then(|| self.receiving.waiter.take()).flatten();
             wake_each(enders.into_iter().chain(receiver));
         }
     }
@@ -165,7 +165,10 @@ impl<S: ByteStream> Session<S> {
             }
             drop(enders);
             let what = &"another task's data to be sent through a TLS stream";
-            return context::poll_with(|core| place.pend(core, cx, what));
+            return context::poll_with(|core| {
+                place.stay_behind(core);
+                place.pend(core, cx, what)
+            });
         }
         // Also after a failure: the alert that reports it may be left.
         let polled = self.poll_end(cx);
@@ -221,7 +224,9 @@ impl<S: ByteStream> Session<S> {
     }
 
     pub(super) fn leave_send(&self, place: &mut Place) {
-        if !place.is_idle() {
+        if place.behind {
+            place.leave(&self.sending);
+        } else if !place.is_idle() {
             let mut below = self.send_below.take();
             if !below.is_idle() {
                 self.inner.leave_send(&mut below);

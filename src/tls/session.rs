@@ -28,7 +28,7 @@ use crate::executor::wake_each;
 use crate::runtime::context;
 use crate::runtime::place::{Claim, Place};
 use crate::shown::shown;
-use crate::stream::{ByteStream, no_room};
+use crate::stream::{ByteStream, Half, no_room};
 use crate::sys::room::Room;
 
 /// The smallest size of a receive from the stream below: a record and some more. The bytes after
@@ -44,15 +44,13 @@ pub(super) struct Session<S> {
     /// Whether `close_notify` is required, from both sides.
     pub(super) compatible: bool,
     pub(super) aborted: Cell<bool>,
-    pub(super) receiving: Claim,
+    pub(super) receiving: Half,
     pub(super) sending: Claim,
     /// The places in the stream below.
     pub(super) receive_below: Cell<Place>,
     pub(super) send_below: Cell<Place>,
     /// The stream below has accepted data that it may not have handed over.
     pub(super) left_below: Cell<bool>,
-    /// The waker of the waiting receiver, if there is one.
-    pub(super) receiver: Cell<Option<Waker>>,
     /// The wakers of tasks that end our direction while another task sends, and wait until it has
     /// handed over.
     pub(super) enders: RefCell<Vec<Waker>>,
@@ -68,12 +66,11 @@ impl<S: ByteStream> Session<S> {
             state: RefCell::new(State::new(machine)),
             compatible,
             aborted: Cell::new(false),
-            receiving: Claim::default(),
+            receiving: Half::default(),
             sending: Claim::default(),
             receive_below: Cell::default(),
             send_below: Cell::default(),
             left_below: Cell::new(false),
-            receiver: Cell::new(None),
             enders: RefCell::default(),
         })
     }
@@ -88,8 +85,8 @@ impl<S: ByteStream> Session<S> {
             return Poll::Ready(Err(no_room()));
         }
         let polled = self.poll_plaintext(place, cx, room);
-        if polled.is_ready() && !place.is_idle() {
-            self.end_receive(place);
+        if polled.is_ready() {
+            self.receiving.leave(place);
         }
         polled
     }
@@ -101,7 +98,7 @@ impl<S: ByteStream> Session<S> {
         room: &mut Room<'_>,
     ) -> Poll<Result<()>> {
         ready!(context::poll_with(|core| {
-            place.begin(core, cx, &self.receiving, || self.open())
+            place.begin(core, cx, &self.receiving.claim, || self.open())
         }))?;
         let mut waited = false;
         loop {
@@ -154,7 +151,7 @@ impl<S: ByteStream> Session<S> {
         self.state.borrow_mut().incoming = incoming;
         match polled {
             Poll::Pending => {
-                self.receiver.set(Some(cx.waker().clone()));
+                self.receiving.waiter.set(Some(cx.waker().clone()));
                 self.hand_over_beside(cx);
                 Poll::Pending
             }
@@ -174,18 +171,13 @@ impl<S: ByteStream> Session<S> {
         }
     }
 
-    fn end_receive(&self, place: &mut Place) {
-        place.leave(&self.receiving);
-        self.receiver.set(None);
-    }
-
     pub(super) fn leave_receive(&self, place: &mut Place) {
         if !place.is_idle() {
             let mut below = self.receive_below.take();
             if !below.is_idle() {
                 self.inner.leave_receive(&mut below);
             }
-            self.end_receive(place);
+            self.receiving.leave(place);
         }
     }
 
@@ -193,7 +185,7 @@ impl<S: ByteStream> Session<S> {
         self.aborted.set(true);
         self.inner.abort();
         let enders = self.enders.take();
-        let receiver = self.receiver.take();
+        let receiver = self.receiving.waiter.take();
         wake_each(enders.into_iter().chain(receiver));
     }
 }

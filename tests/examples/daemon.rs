@@ -118,3 +118,14 @@ fn the_service_manager_is_told() {
     while told() != "STOPPING=1" {}
     daemon.ended().well();
 }
+
+#[test]
+fn a_service_manager_that_is_gone_ends_nothing() {
+    let environment = [("NOTIFY_SOCKET", "/nowhere/socket")];
+    let mut daemon = start_in("daemon", &["127.0.0.1:0"], &environment);
+    let (address, _) = listening(&mut daemon);
+    assert!(daemon.error_line().contains("/nowhere/socket"));
+    assert!(get(address, "/").expect("an answer").contains("hello"));
+    daemon.terminate();
+    assert_eq!(daemon.ended().code, Some(0));
+}

@@ -155,8 +155,8 @@ fn of_the_cores_that_wait_for_a_stop_none_is_lost() {
 
 #[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 mod tls {
-    use soloio::MemoryStream;
     use soloio::tls::TlsStream;
+    use soloio::{CancelScope, MemoryStream};
 
     use super::*;
     use crate::net_support::turns;
@@ -177,6 +177,23 @@ mod tls {
         assert!(poll_with(receiving.as_mut(), &good).is_pending());
         end(&stream, sending);
         assert!(received.count() > 0, "the receiver is woken");
+    }
+
+    /// The scope around has no entry left of an end that was given up.
+    #[test]
+    fn an_end_that_is_given_up_behind_a_sender_leaves_no_waker() {
+        let _deadline = deadline();
+        let woken = Wakes::new();
+        let scope = CancelScope::new();
+        block_on(scope.run(behind_a_sender(|stream, sending| {
+            let waker = Arc::clone(&woken).into();
+            for _ in 0..3 {
+                let mut end = boxed(stream.send_eof());
+                assert!(poll_with(end.as_mut(), &waker).is_pending());
+            }
+            drop((waker, sending));
+            assert_eq!(Arc::strong_count(&woken), 1);
+        })));
     }
 
     #[test]

@@ -5,10 +5,12 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
+use futures_util::future::join;
 use soloio::{
-    ByteStream, Io, Result, Room, block_on, create_memory_byte_stream, create_tcp_listener,
-    move_on_after, sleep, task_group, yield_now,
+    ByteStream, CancelScope, Error, Io, Result, Room, block_on, create_memory_byte_stream,
+    create_tcp_listener, move_on_after, shield, sleep, task_group, yield_now,
 };
 
 use crate::net_support::{run, tcp_pair, unix_pair};
@@ -89,5 +91,32 @@ fn an_accept_that_is_begun_anew() {
         let listener = create_tcp_listener().local_host("127.0.0.1").await;
         let listener = listener.expect("a listener");
         dropped_soon(|cx| drop(pin!(listener.accept()).poll(cx))).await;
+    });
+}
+
+/// The limit of a shield may pass inside a poll: the body is polled again, and hears of the cancel
+/// before it is dropped.
+#[test]
+fn a_shield_that_ends_while_its_body_is_polled_ends_it_in_order() {
+    run(async {
+        let limit = Duration::from_millis(5);
+        let scope = CancelScope::new();
+        let body = async {
+            scope.cancel("for the test");
+            let (start, mut polls) = (Instant::now(), 0);
+            // No operation, which would end by the cancel.
+            let slow = poll_fn(|cx| {
+                polls += 1;
+                if polls == 1 {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                while start.elapsed() <= 2 * limit {}
+                Poll::Ready(())
+            });
+            join(shield(limit, sleep(HOUR)), slow).await.0
+        };
+        let ended = scope.run(body).await;
+        assert!(matches!(ended, Some(Err(Error::Cancelled))), "{ended:?}");
     });
 }

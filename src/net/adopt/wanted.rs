@@ -139,11 +139,8 @@ impl Wanted {
 }
 
 pub(super) fn read_facts(fd: BorrowedFd<'_>) -> io::Result<Facts> {
-    sys::adopt::read_facts(fd).map_err(|error| {
-        if sys::errno::is_no_socket(&error) {
-            let message = "the descriptor is no socket";
-            return io::Error::new(io::ErrorKind::InvalidInput, message);
-        }
-        error
+    sys::adopt::read_facts(fd).map_err(|error| match sys::errno::is_no_socket(&error) {
+        true => sys::errno::invalid("the descriptor is no socket"),
+        false => error,
     })
 }
