@@ -5,6 +5,7 @@
 
 mod cancel;
 mod documents;
+mod figures;
 mod people;
 mod rounds;
 mod rules;
@@ -17,6 +18,7 @@ use std::path::Path;
 
 use crate::cancel::{GUIDE, check_guide, operations};
 use crate::documents::check_documents;
+use crate::figures::check_figures;
 use crate::people::check_persons;
 use crate::rounds::check_rounds;
 use crate::rules::{
@@ -118,6 +120,7 @@ fn house_rules_hold() {
     }
     found.extend(check_persons(library.iter().chain(&others)));
     found.extend(check_documents(root, &library, &others));
+    found.extend(check_figures(root));
     match operations(&library, &builders) {
         Ok(all) => {
             let guide = fs::read_to_string(root.join(GUIDE)).unwrap_or_default();

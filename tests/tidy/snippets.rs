@@ -7,6 +7,7 @@ use crate::documents::{
     check_changelog, check_doubled, check_head, check_headings, check_layers_named, check_length,
     check_links, check_rows,
 };
+use crate::figures::{check_misses, check_ratios};
 use crate::people::check_persons;
 use crate::rounds::check_rounds;
 use crate::rules::{
@@ -198,6 +199,19 @@ fn checks_of_documents_can_fail() {
 
     assert!(check_changelog("# Changelog\n## [1.0.0]\nUnreleased").is_some());
     assert!(check_changelog("# Changelog\n\n## [Unreleased]\n").is_none());
+}
+
+#[test]
+fn ratios_come_from_a_table() {
+    let tables = "a row   ns   9.2   32.2 local   0.29   0.27..0.30   0.50  ok\n\
+                  b        B   470   1024 local   1.46   1.46..1.50   0.35  MISS\n";
+    let wrong = |text: &str| check_ratios("D.md", text, "## Speed", tables).len();
+    assert_eq!(wrong("## Speed\n(0.29, 1.46), 10 to 20, in 0.29."), 0);
+    assert_eq!(wrong("## Speed\n0.27 and 1.50 are ends, 0.50 a goal."), 3);
+    assert_eq!(wrong("## Size\n0.27\n## Speed\n0.29\n## Size\n0.27"), 0);
+    let says = |text: &str| check_misses("D.md", text, tables).is_none();
+    assert!(says("targets, 1 of\n2 of which are missed"));
+    assert!(!says("targets, 2 of 2 of which are missed"));
 }
 
 /// The argument of the driver in a round, and whether that is `sleep` (`~` ends a line).
