@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::side::Side;
+use crate::side::{Contestant, Side};
 use crate::work::Kind;
 
 /// soloio and tokio side by side: time, CPU, memory, instructions.
@@ -63,11 +63,15 @@ pub enum Mode {
         #[arg(long)]
         against: Option<PathBuf>,
     },
+    /// Compare echo servers with a bare epoll loop, and with other runtimes (feature `peers`).
+    Peers,
+    /// Measure what an operation takes among ever more connections, tasks and timers.
+    Growth,
     /// Run one server, the process under measurement, until a signal ends it.
     #[command(hide = true)]
     Server {
         #[arg(long)]
-        side: Side,
+        side: Contestant,
         #[arg(long)]
         kind: Kind,
         #[arg(long)]

@@ -13,7 +13,7 @@ use crate::load::Load;
 use crate::rounds::{self, Verdict};
 use crate::rows::Target;
 use crate::server::Child;
-use crate::side::Side;
+use crate::side::{Contestant, Side};
 use crate::sys::affinity;
 use crate::work::Work;
 
@@ -131,7 +131,11 @@ fn per_operation(
 ) -> io::Result<f64> {
     let [few, many] = if quick { [256, 768] } else { [2_048, 12_288] };
     let count = |operations| {
-        let name = format!("{}-{}-{operations}.callgrind", counted.key, side.argument());
+        let name = format!(
+            "{}-{}-{operations}.callgrind",
+            counted.key,
+            Contestant::from(side).argument()
+        );
         total(counted.work, side, operations, &profiles.folder.join(name))
     };
     let (less, more) = (count(few)?, count(many)?);

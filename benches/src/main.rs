@@ -3,8 +3,10 @@
 mod cli;
 mod counting;
 mod flavour;
+mod growth;
 mod instructions;
 mod load;
+mod peers;
 mod rounds;
 mod rows;
 mod server;
@@ -46,6 +48,8 @@ fn main() -> ExitCode {
             keep,
             against,
         }) => count(&keys, keep, against, how),
+        Some(Mode::Peers) => peers::run(how.rounds(5), how.quick).map(|()| true),
+        Some(Mode::Growth) => growth::run(how.rounds(5), how.quick).map(|()| true),
         Some(Mode::Server { side, kind, core }) => server::run(side, kind, core).map(|()| true),
     };
     match result {

@@ -8,6 +8,8 @@ pub enum Work {
     TcpEcho,
     /// `TcpEcho` on one connection: a turn of the loop for each message.
     TcpEchoAlone,
+    /// `TcpEcho` on 8,000 connections.
+    TcpEchoBusy,
     TcpEchoTimeout,
     TcpRequest,
     UnixEcho,
@@ -41,7 +43,9 @@ impl Work {
     pub fn kind(self) -> Kind {
         match self {
             // A request on a connection of its own is an echo that ends early.
-            Self::TcpEcho | Self::TcpEchoAlone | Self::TcpRequest => Kind::TcpEcho,
+            Self::TcpEcho | Self::TcpEchoAlone | Self::TcpEchoBusy | Self::TcpRequest => {
+                Kind::TcpEcho
+            }
             Self::TcpEchoTimeout => Kind::TcpEchoTimeout,
             Self::UnixEcho => Kind::UnixEcho,
             Self::Lines => Kind::Lines,

@@ -29,6 +29,8 @@ pub const MESSAGE: usize = 64;
 pub const LINES: usize = 16;
 /// Connections, or sockets, that have a message in flight at any time.
 pub const IN_FLIGHT: usize = 64;
+/// The same, of a server with many connections.
+const BUSY: usize = 8_000;
 /// Silence after which the server counts as stuck. Generous, because it may run under valgrind.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -51,6 +53,7 @@ impl Load {
                 Echo::tcp(server, IN_FLIGHT).map(Self::Echo)
             }
             Work::TcpEchoAlone => Echo::tcp(server, 1).map(Self::Echo),
+            Work::TcpEchoBusy => Echo::tcp(server, BUSY).map(Self::Echo),
             Work::UnixEcho => Echo::unix(server).map(Self::UnixEcho),
             Work::Lines | Work::LinesTogether => Echo::lines(server).map(Self::Echo),
             Work::TcpRequest | Work::CoresRequest => TcpRequests::open(server).map(Self::Requests),

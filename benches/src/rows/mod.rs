@@ -13,6 +13,9 @@ mod spawn;
 mod thread_wake;
 mod timer;
 
+pub use server::cpu as server_cpu;
+pub use timer::among_live as timer_among;
+
 use std::io;
 use std::time::Duration;
 
@@ -128,7 +131,12 @@ fn servers() -> Vec<Row> {
     let ns = "ns";
     vec![
         row("tcp-echo", "tcp echo, server CPU", ns, R(1.0), [60 * K, 2 * K], server::echo),
+        row("tcp-echo-alone", "  one connection", ns, R(1.0), [15 * K, 500], server::echo_alone),
+        row("tcp-echo-busy", "  8,000 connections", ns, R(0.95), [80 * K, 8 * K], server::echo_busy),
         row("tcp-echo-timeout", "  with a timeout", ns, R(1.0), [60 * K, 2 * K], server::timeout),
+        row("unix-echo", "unix echo, server CPU", ns, R(1.0), [60 * K, 2 * K], server::unix_echo),
+        row("lines", "16 pipelined lines", ns, R(1.0), [30 * K, K], server::lines),
+        row("lines-together", "  in one call", ns, R(1.0), [30 * K, K], server::lines_together),
         row("tcp-request", "request, server CPU", ns, R(0.85), [15 * K, 500], server::request),
         row("cores-echo", "tcp echo, two cores", ns, R(0.9), [60 * K, 2 * K], server::cores_echo),
         row("cores-request", "  request", ns, R(0.85), [15 * K, 500], server::cores_request),

@@ -6,12 +6,32 @@ use std::io;
 use super::nanos_each;
 use crate::load::{Idle, Load, Tls, TlsKind};
 use crate::server::{Child, OPEN_FILES};
-use crate::side::Side;
+use crate::side::{Contestant, Side};
 use crate::sys::{affinity, limits};
 use crate::work::{Kind, Work};
 
 pub fn echo(side: Side, count: u64) -> io::Result<f64> {
     cpu(Work::TcpEcho, side, count)
+}
+
+pub fn echo_alone(side: Side, count: u64) -> io::Result<f64> {
+    cpu(Work::TcpEchoAlone, side, count)
+}
+
+pub fn echo_busy(side: Side, count: u64) -> io::Result<f64> {
+    cpu(Work::TcpEchoBusy, side, count)
+}
+
+pub fn unix_echo(side: Side, count: u64) -> io::Result<f64> {
+    cpu(Work::UnixEcho, side, count)
+}
+
+pub fn lines(side: Side, count: u64) -> io::Result<f64> {
+    cpu(Work::Lines, side, count)
+}
+
+pub fn lines_together(side: Side, count: u64) -> io::Result<f64> {
+    cpu(Work::LinesTogether, side, count)
 }
 
 pub fn timeout(side: Side, count: u64) -> io::Result<f64> {
@@ -90,7 +110,9 @@ pub fn tls_memory(side: Side, count: u64) -> io::Result<f64> {
 }
 
 /// Nanoseconds of server CPU, user and system, per operation.
-fn cpu(work: Work, side: Side, count: u64) -> io::Result<f64> {
+pub fn cpu(work: Work, side: impl Into<Contestant>, count: u64) -> io::Result<f64> {
+    // Thousands of connections on both ends.
+    limits::raise_open_files(OPEN_FILES)?;
     // A server on all cores inherits them from this process.
     affinity::free()?;
     let server = Child::start(side, work.kind(), None)?;

@@ -33,13 +33,18 @@ pub fn alone(side: Side, count: u64) -> io::Result<f64> {
 
 /// One at a time, among 25,000 others that the loop has seen.
 pub fn among(side: Side, count: u64) -> io::Result<f64> {
+    among_live(side, LIVE, count)
+}
+
+/// One at a time, among `live` others that the loop has seen.
+pub fn among_live(side: Side, live: u64, count: u64) -> io::Result<f64> {
     let elapsed = match side {
-        Side::Soloio => block_on(one_by_one(soloio::sleep, LIVE, count)),
+        Side::Soloio => block_on(one_by_one(soloio::sleep, live, count)),
         Side::TokioCurrent => {
-            CurrentThread::run(async move { one_by_one(tokio::time::sleep, LIVE, count).await })
+            CurrentThread::run(async move { one_by_one(tokio::time::sleep, live, count).await })
         }
         Side::TokioLocal => {
-            Local::run(async move { one_by_one(tokio::time::sleep, LIVE, count).await })
+            Local::run(async move { one_by_one(tokio::time::sleep, live, count).await })
         }
     };
     Ok(nanos_each(elapsed, count))

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::process::{ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use crate::side::Side;
+use crate::side::Contestant;
 use crate::sys::signals::Signal;
 use crate::sys::{affinity, cpu_clock, signals};
 use crate::work::Kind;
@@ -21,7 +21,12 @@ pub struct Child {
 impl Child {
     /// Starts a server and waits until it prints its address. `wrapper` is a program that runs it,
     /// with its arguments: valgrind, or none.
-    pub fn start(side: Side, kind: Kind, wrapper: Option<Vec<OsString>>) -> io::Result<Self> {
+    pub fn start(
+        side: impl Into<Contestant>,
+        kind: Kind,
+        wrapper: Option<Vec<OsString>>,
+    ) -> io::Result<Self> {
+        let side = side.into().argument();
         let program = std::env::current_exe()?;
         let mut command = match wrapper.as_deref() {
             Some([tool, arguments @ ..]) => {
@@ -31,13 +36,7 @@ impl Child {
             }
             _ => Command::new(program),
         };
-        command.args([
-            "server",
-            "--side",
-            side.argument(),
-            "--kind",
-            kind.argument(),
-        ]);
+        command.args(["server", "--side", side, "--kind", kind.argument()]);
         command.args(["--core", &affinity::measured_core().to_string()]);
         let mut process = command
             .stdin(Stdio::null())
@@ -49,12 +48,9 @@ impl Child {
             .ok_or_else(|| io::Error::other("no pipe"))?;
         let mut out = BufReader::new(pipe);
         let line = read_line(&mut out)?;
-        let address = line.parse().map_err(|_| {
-            io::Error::other(format!(
-                "the {} server did not start: {line:?}",
-                side.argument()
-            ))
-        })?;
+        let address = line
+            .parse()
+            .map_err(|_| io::Error::other(format!("the {side} server did not start: {line:?}")))?;
         Ok(Self {
             process,
             out,

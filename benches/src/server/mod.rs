@@ -1,6 +1,11 @@
 //! Server processes: the servers they run, and their start and control by the benchmark.
 
+mod bare;
 mod child;
+#[cfg(feature = "peers")]
+mod monoio_side;
+#[cfg(feature = "peers")]
+mod smol_side;
 mod soloio_side;
 mod soloio_tls;
 mod tls;
@@ -15,7 +20,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::flavour::{CurrentThread, Local};
-use crate::side::Side;
+use crate::side::Contestant;
 use crate::sys::{affinity, limits, signals};
 use crate::work::Kind;
 
@@ -25,23 +30,28 @@ const BUFFER: usize = 1024;
 const RECEIVE_LIMIT: Duration = Duration::from_secs(30);
 /// The number of loops, or worker threads, of `Kind::CoresEcho`.
 const CORES: usize = 2;
-/// Descriptors a server may need: 5,000 connections and some more.
-pub const OPEN_FILES: u64 = 6_000;
+/// Descriptors a server may need: 10,000 connections and some more.
+pub const OPEN_FILES: u64 = 11_000;
 
 /// Runs a server process, which ends by a signal.
-pub fn run(side: Side, kind: Kind, core: usize) -> io::Result<()> {
+pub fn run(side: Contestant, kind: Kind, core: usize) -> io::Result<()> {
     if kind != Kind::CoresEcho {
         affinity::pin(core)?;
     }
     limits::raise_open_files(OPEN_FILES)?;
     signals::install_in_server()?;
     match side {
-        Side::Soloio if kind.is_tls() => soloio_tls::run(kind),
-        Side::Soloio => soloio_side::run(kind),
-        Side::TokioCurrent if kind.is_tls() => tokio_tls::run::<CurrentThread>(kind),
-        Side::TokioLocal if kind.is_tls() => tokio_tls::run::<Local>(kind),
-        Side::TokioCurrent => tokio_side::run::<CurrentThread>(kind),
-        Side::TokioLocal => tokio_side::run::<Local>(kind),
+        Contestant::Bare => bare::run(kind),
+        Contestant::Soloio if kind.is_tls() => soloio_tls::run(kind),
+        Contestant::Soloio => soloio_side::run(kind),
+        Contestant::TokioCurrent if kind.is_tls() => tokio_tls::run::<CurrentThread>(kind),
+        Contestant::TokioLocal if kind.is_tls() => tokio_tls::run::<Local>(kind),
+        Contestant::TokioCurrent => tokio_side::run::<CurrentThread>(kind),
+        Contestant::TokioLocal => tokio_side::run::<Local>(kind),
+        #[cfg(feature = "peers")]
+        Contestant::Smol => smol_side::run(kind),
+        #[cfg(feature = "peers")]
+        Contestant::Monoio => monoio_side::run(kind),
     }
 }
 
@@ -56,6 +66,11 @@ fn unix_address() -> io::Result<(PathBuf, SocketAddr)> {
 /// Returns the path of the UNIX listener that was announced as `address`.
 pub fn unix_path(address: SocketAddr) -> PathBuf {
     std::env::temp_dir().join(format!("soloio-benches-{}.sock", address.port()))
+}
+
+/// Returns the error of a side that has no server of this kind.
+fn not_here(kind: Kind) -> io::Error {
+    io::Error::other(format!("this side has no server {:?}", kind.argument()))
 }
 
 /// Prints the port to connect to, for the parent.

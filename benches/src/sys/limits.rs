@@ -1,4 +1,4 @@
-//! Descriptor limit: 5,000 connections need more than the usual soft limit of 1,024.
+//! Descriptor limit: 10,000 connections need more than the usual soft limit of 1,024.
 
 use std::io;
 
