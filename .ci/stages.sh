@@ -339,6 +339,9 @@ stage_footprint() {
 
 stage_benches() {
     limit 900 cargo run --release --package soloio-benches -- --quick
+    limit 300 cargo run --release --package soloio-benches -- peers --quick
+    limit 300 cargo run --release --package soloio-benches -- growth --quick
+    limit 300 cargo check --quiet --package soloio-benches --features peers
     limit 600 cargo run --release --package soloio-benches -- instructions --rounds 1 \
         --against docs/instructions.txt
 }
