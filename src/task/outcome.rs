@@ -9,7 +9,7 @@ use crate::error::Result;
     message = "a task ends with `()` or `Result<_, {E}>`, not `{Self}`",
     note = "a plain value: end with `Ok(value)`",
     note = "another error type: `serve_with`, `task_group_with`, `per_core_with`, and \
-            `-> Result<_, E>` written out",
+            `-> Result<_, E>` written out; a boxed one with `+ Send + Sync`",
     note = "an endless loop: annotate it, `async |c| -> Result<()> {{ loop {{ .. }} }}`"
 )]
 pub trait Outcome<E>: sealed::Sealed {

@@ -132,7 +132,7 @@ fn servers() -> Vec<Row> {
     vec![
         row("tcp-echo", "tcp echo, server CPU", ns, R(1.0), [60 * K, 2 * K], server::echo),
         row("tcp-echo-alone", "  one connection", ns, R(1.0), [15 * K, 500], server::echo_alone),
-        row("tcp-echo-busy", "  8,000 connections", ns, R(0.95), [80 * K, 8 * K], server::echo_busy),
+        row("tcp-echo-busy", "  8,000 connections", ns, R(0.95), [80 * K, 8 * K], server::busy),
         row("tcp-echo-timeout", "  with a timeout", ns, R(1.0), [60 * K, 2 * K], server::timeout),
         row("unix-echo", "unix echo, server CPU", ns, R(1.0), [60 * K, 2 * K], server::unix_echo),
         row("lines", "16 pipelined lines", ns, R(1.0), [30 * K, K], server::lines),

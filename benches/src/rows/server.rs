@@ -18,7 +18,7 @@ pub fn echo_alone(side: Side, count: u64) -> io::Result<f64> {
     cpu(Work::TcpEchoAlone, side, count)
 }
 
-pub fn echo_busy(side: Side, count: u64) -> io::Result<f64> {
+pub fn busy(side: Side, count: u64) -> io::Result<f64> {
     cpu(Work::TcpEchoBusy, side, count)
 }
 
