@@ -57,7 +57,8 @@
 //!
 //! # The functions
 //!
-//! * Enter a runtime: [`block_on`]; [`Runtime`] to keep one, or to drive it from another loop.
+//! * Enter a runtime: [`block_on`], [`try_block_on`]; [`Runtime`] to keep one, or to drive it from
+//!   another loop.
 //! * Connect: [`connect_tcp`], [`connect_unix`], [`create_connected_udp_socket`].
 //! * Listen: [`create_tcp_listener`], [`create_unix_listener`], [`create_udp_socket`].
 //! * Without the network: [`unix_socket_pair`], [`create_unix_datagram_socket`],
@@ -155,7 +156,7 @@ pub use runtime::silence::CloseLimits;
 pub use runtime::sleep::Sleep;
 #[cfg(feature = "dump")]
 pub use runtime::{Dump, TaskState, dump};
-pub use runtime::{Runtime, block_on};
+pub use runtime::{Runtime, block_on, try_block_on};
 #[cfg(feature = "signal")]
 pub use signal::{Signal, SignalReceiver, ctrl_c, open_signal_receiver};
 #[cfg(any(feature = "adopt", feature = "extras"))]

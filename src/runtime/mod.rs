@@ -113,18 +113,45 @@ pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
     }
 }
 
+/// [`block_on`](fn@block_on) for a library that may be called inside a task: an error, where that
+/// would panic.
+///
+/// # Errors
+///
+/// [`Error::Other`] inside a task of a runtime; those of [`Runtime::new`]. The future is dropped
+/// then.
+///
+/// # Panics
+///
+/// If the kernel refuses to let the loop wait after it was made, as `block_on`.
+///
+/// # Examples
+///
+/// ```
+/// use soloio::{block_on, try_block_on};
+///
+/// assert_eq!(try_block_on(async { 42 })?, 42);
+/// assert!(block_on(async { try_block_on(async { 42 }).is_err() }));
+/// # Ok::<_, soloio::Error>(())
+/// ```
+pub fn try_block_on<F: IntoFuture>(future: F) -> Result<F::Output> {
+    match context::is_entered() {
+        true => Err(Error::other(NESTED)),
+        false => Ok(Runtime::new()?.block_on(future)),
+    }
+}
+
 /// Not formatted by [`Error`], so that a program that shows no error does not contain that code.
 #[cold]
 fn refuse(what: &str, cause: &io::Error) -> ! {
     panic!("soloio: {what}: {cause}")
 }
 
+const NESTED: &str = "block_on was called inside a task, which would stop all other tasks: \
+                      `.await` the future instead, or spawn it in a task group";
+
 fn refuse_nesting() {
-    assert!(
-        !context::is_entered(),
-        "soloio: block_on was called inside a task, which would stop all other tasks: \
-         `.await` the future instead, or spawn it in a task group"
-    );
+    assert!(!context::is_entered(), "soloio: {NESTED}");
 }
 
 /// A runtime for several calls of [`block_on`](Self::block_on), or to be driven by another loop

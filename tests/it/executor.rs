@@ -17,7 +17,7 @@ use std::time::Duration;
 use futures_util::future::{join_all, select};
 use soloio::{
     Error, Runtime, TaskGroup, TaskHandle, block_on, connect_tcp, create_tcp_listener, fail_after,
-    move_on_after, sleep, task_group, yield_now,
+    move_on_after, sleep, task_group, try_block_on, yield_now,
 };
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 
@@ -292,6 +292,19 @@ fn e10_a_nested_block_on_names_the_fix_and_the_outer_goes_on() {
         assert_eq!(outer.expect("the outer loop goes on"), 7);
     }
     block_on(async {});
+}
+
+/// The same for a library that may be called anywhere: an error, and the future is not polled.
+#[test]
+fn a_nested_try_block_on_is_an_error() {
+    let polled = Cell::new(false);
+    let enter = || try_block_on(async { polled.set(true) });
+    let error = block_on(async { enter() }).expect_err("it is nested");
+    assert!(matches!(error, Error::Other(_)), "{error:?}");
+    assert!(error.to_string().contains(".await"), "{error}");
+    assert!(!polled.get());
+    enter().expect("not nested any more");
+    assert!(polled.get());
 }
 
 /// E11, tokio#3564, anyio#1203: runtimes leave no descriptor, thread or memory behind.
