@@ -60,6 +60,7 @@
 //! * Enter a runtime: [`block_on`], [`try_block_on`]; [`Runtime`] to keep one, or to drive it from
 //!   another loop.
 //! * Connect: [`connect_tcp`], [`connect_unix`], [`create_connected_udp_socket`].
+//! * TLS: `connect_tcp(..).tls()`; for servers and open streams the module `tls`.
 //! * Listen: [`create_tcp_listener`], [`create_unix_listener`], [`create_udp_socket`].
 //! * Without the network: [`unix_socket_pair`], [`create_unix_datagram_socket`],
 //!   [`create_connected_unix_datagram_socket`], [`unix_datagram_socket_pair`].
@@ -100,7 +101,7 @@
 //!   and a task that continues after that is dropped. Dropping a future cancels it, too. The effect
 //!   of both is described under *Cancel safety* of each operation.
 //! * Operations take `&self`: one task may receive from a stream while another sends. A second
-//!   receiver, or sender, gets [`Error::Busy`].
+//!   receiver, or sender, gets [`Error::Busy`]. Only `close` takes the stream itself.
 //! * The end of a stream is [`Error::EndOfStream`], never an empty read; `next()` turns it into
 //!   `Ok(None)`.
 //! * An operation outside a runtime ends with [`Error::NoRuntime`]; a future can be made anywhere.
@@ -198,6 +199,8 @@ mod documents {
     struct Guide;
     #[doc = include_str!("../docs/anyio.md")]
     struct FromAnyio;
+    #[doc = include_str!("../docs/tokio.md")]
+    struct FromTokio;
     #[cfg(feature = "tls")]
     #[doc = include_str!("../docs/tls.md")]
     struct Tls;
