@@ -1,0 +1,15 @@
+//! The rest of AnyIO's streams for [soloio](https://docs.rs/soloio).
+
+mod frames;
+mod layer;
+mod object;
+mod outgoing;
+mod stapled;
+mod text;
+
+#[cfg(feature = "json")]
+pub use frames::JsonLines;
+pub use frames::{FrameTooLong, LengthPrefixed, LineError, Lines, Prefix};
+pub use object::{ObjectReceiveStream, ObjectSendStream, ObjectStream};
+pub use stapled::{StapledByteStream, StapledObjectStream};
+pub use text::{NotUtf8, TextStream};

@@ -1,0 +1,9 @@
+//! Tests of soloio-streams, in one binary.
+
+mod frames;
+#[cfg(feature = "json")]
+mod json;
+mod lines;
+mod stapled;
+mod support;
+mod text;
