@@ -1,5 +1,6 @@
 //! The rest of AnyIO's streams for [soloio](https://docs.rs/soloio).
 
+mod connect;
 mod frames;
 mod layer;
 mod object;
@@ -7,6 +8,11 @@ mod outgoing;
 mod stapled;
 mod text;
 
+#[cfg(feature = "tls")]
+pub use connect::TlsConnectable;
+pub use connect::{
+    AnyConnectable, Connectable, Retry, TcpConnectable, UnixConnectable, as_connectable,
+};
 #[cfg(feature = "json")]
 pub use frames::JsonLines;
 pub use frames::{FrameTooLong, LengthPrefixed, LineError, Lines, Prefix};
