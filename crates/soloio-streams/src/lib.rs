@@ -7,6 +7,8 @@ mod object;
 mod outgoing;
 mod stapled;
 mod text;
+#[cfg(feature = "threads")]
+mod threads;
 
 #[cfg(feature = "tls")]
 pub use connect::TlsConnectable;
@@ -19,3 +21,5 @@ pub use frames::{FrameTooLong, LengthPrefixed, LineError, Lines, Prefix};
 pub use object::{ObjectReceiveStream, ObjectSendStream, ObjectStream};
 pub use stapled::{StapledByteStream, StapledObjectStream};
 pub use text::{NotUtf8, TextStream};
+#[cfg(feature = "threads")]
+pub use threads::{LoopThread, ThreadReceiver, ThreadSender, channel};

@@ -1,10 +1,14 @@
 //! Tests of soloio-streams, in one binary.
 
+#[cfg(feature = "threads")]
+mod channel;
 mod connect;
 mod frames;
 #[cfg(feature = "json")]
 mod json;
 mod lines;
+#[cfg(feature = "threads")]
+mod loop_thread;
 mod proxies;
 mod stapled;
 mod support;
