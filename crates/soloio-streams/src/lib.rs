@@ -1,6 +1,8 @@
 //! The rest of AnyIO's streams for [soloio](https://docs.rs/soloio).
 
 mod connect;
+#[cfg(feature = "threads")]
+mod files;
 mod frames;
 mod layer;
 mod object;
@@ -15,6 +17,8 @@ pub use connect::TlsConnectable;
 pub use connect::{
     AnyConnectable, Connectable, Retry, TcpConnectable, UnixConnectable, as_connectable,
 };
+#[cfg(feature = "threads")]
+pub use files::{FileReadStream, FileWriteStream, stdin, stdout};
 #[cfg(feature = "json")]
 pub use frames::JsonLines;
 pub use frames::{FrameTooLong, LengthPrefixed, LineError, Lines, Prefix};

@@ -3,6 +3,8 @@
 #[cfg(feature = "threads")]
 mod channel;
 mod connect;
+#[cfg(feature = "threads")]
+mod files;
 mod frames;
 #[cfg(feature = "json")]
 mod json;
