@@ -1,4 +1,4 @@
-//! The sending side of a layer whose pieces must not be torn: [`Outgoing`].
+//! The sending side of a layer with pieces that must not be torn: [`Outgoing`].
 //!
 //! A send that is cut in the middle of a frame has handed over its first bytes, so the others have
 //! to follow before anything else. They wait here, in the object, and the next send begins with

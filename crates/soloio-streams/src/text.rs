@@ -15,8 +15,8 @@ const MOST: usize = 65_536;
 
 /// Text (UTF-8) over a byte stream, or over one half of it.
 ///
-/// A character whose bytes come in two pieces is received with the second one. Received bytes that
-/// are not text stay in the object, so an error loses nothing; a send that is cut in the middle of a
+/// A character that comes in two pieces is received with the second one. Received bytes that are
+/// not text stay in the object, so an error loses nothing; a send that is cut in the middle of a
 /// character leaves its rest in the object, and the next send begins with that. There is one
 /// receiver and one sender at a time; a second one gets [`Error::Busy`].
 ///

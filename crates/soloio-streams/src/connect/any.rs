@@ -11,7 +11,7 @@ use super::{Connectable, TcpConnectable, UnixConnectable};
 
 type Connecting<'a> = Pin<Box<dyn Future<Output = Result<AnyByteStream<'static>>> + 'a>>;
 
-/// A [`Connectable`] whose type is erased, as that of its streams is.
+/// A [`Connectable`] of any kind, with streams of any kind: the types are erased.
 #[derive(Clone)]
 pub struct AnyConnectable(Rc<dyn Kind>);
 
@@ -53,8 +53,8 @@ impl fmt::Debug for AnyConnectable {
 ///
 /// # Errors
 ///
-/// [`Error::Resolve`](soloio::Error::Resolve), whose text says what is wrong, if it is none of
-/// these; a URL is none.
+/// [`Error::Resolve`](soloio::Error::Resolve) if it is none of these; the text says what is wrong.
+/// A URL is none.
 ///
 /// # Examples
 ///

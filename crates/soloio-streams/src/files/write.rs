@@ -14,8 +14,8 @@ use super::worker::{Worker, lock};
 /// The most bytes that are accepted and not written.
 const MOST: usize = 65_536;
 
-/// A file as the sending half of a byte stream: written in soloio's threads, at the file's position,
-/// so that a slow disk, a pipe or a terminal does not block the loop.
+/// A file as the sending half of a byte stream: written in soloio's threads, at the file's
+/// position, so that a slow disk, a pipe or a terminal does not block the loop.
 ///
 /// A send returns when all was written. If it is cut, at most 64 KiB of its bytes may be accepted
 /// and not written yet: a write that has begun runs to its end, and the others are written by the

@@ -134,7 +134,7 @@ impl<S: ByteSendStream, R, W: Serialize> JsonLines<S, R, W> {
     ///
     /// # Errors
     ///
-    /// [`Error::Other`] if JSON cannot have it, such as a map whose keys are not text; otherwise as
+    /// [`Error::Other`] if JSON cannot have it, such as a map with keys that are not text; else as
     /// [`ByteSendStream::send`].
     ///
     /// # Cancel safety

@@ -13,9 +13,9 @@ use crate::outgoing::Outgoing;
 /// Frames of bytes over a byte stream, each behind the number of its bytes.
 ///
 /// A frame may be empty. Received bytes that were not requested yet stay in the object, so a cut
-/// receive loses nothing; a send that is cut in the middle of a frame leaves its rest in the object,
-/// so the peer never sees half of one. There is one receiver and one sender at a time; a second one
-/// gets [`Error::Busy`].
+/// receive loses nothing; a send that is cut in the middle of a frame leaves its rest in the
+/// object, so the peer never sees half of one. There is one receiver and one sender at a time; a
+/// second one gets [`Error::Busy`].
 ///
 /// # Examples
 ///

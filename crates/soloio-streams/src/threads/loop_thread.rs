@@ -13,8 +13,8 @@ use std::thread::{self, JoinHandle, ThreadId};
 
 use crossbeam_channel::bounded;
 use soloio::{
-    Error, LoopHandle, Panicked, Result, ThreadEvent, Winner, block_on, loop_handle, race,
-    task_group,
+    Error, LoopHandle, Panicked, Result, ThreadEvent, Winner, loop_handle, race, task_group,
+    try_block_on,
 };
 
 use super::channel::{ThreadReceiver, ThreadSender, channel};
@@ -86,28 +86,19 @@ impl<S: 'static> LoopThread<S> {
         let stop = ThreadEvent::new();
         let until = stop.clone();
         let run = move || {
-            block_on(async {
-                let made = match caught(async { state().await }).await {
-                    Ok(Ok(state)) => loop_handle().map(|handle| (state, handle)),
-                    Ok(Err(error)) => Err(error),
-                    Err(payload) => Err(Error::Panicked(Panicked::new(payload))),
-                };
+            try_block_on(async {
+                let state = caught(async { state().await }).await;
+                let state = state.unwrap_or_else(|payload| Err(panicked(payload)))?;
                 // The other side waits for it.
-                match made {
-                    Ok((state, handle)) => {
-                        drop(started.send(Ok(handle)));
-                        serve(state, waiting, until).await
-                    }
-                    Err(error) => {
-                        drop(started.send(Err(error)));
-                        Ok(())
-                    }
-                }
-            })
+                drop(started.send(loop_handle()?));
+                serve(state, waiting, until).await
+            })?
         };
         let thread = thread::Builder::new().name("soloio-loop".to_owned());
         let thread = thread.spawn(run)?;
-        let handle = begun.recv().map_err(|_| Error::Closed)??;
+        let Ok(handle) = begun.recv() else {
+            return Err(joined(thread).err().unwrap_or(Error::Closed));
+        };
         Ok(Self {
             calls,
             stop,
@@ -145,7 +136,7 @@ impl<S: 'static> LoopThread<S> {
         let sent = self.calls.send_blocking(Box::new(call));
         sent.map_err(|_| Error::Closed)?;
         let output = answered.recv().map_err(|_| Error::Closed)?;
-        output.map_err(|payload| Error::Panicked(Panicked::new(payload)))
+        output.map_err(panicked)
     }
 
     /// The handle of the loop, for closures that are not asynchronous.
@@ -169,11 +160,7 @@ impl<S> LoopThread<S> {
             return Ok(());
         }
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(thread) = thread.take() else {
-            return Ok(());
-        };
-        let ended = thread.join();
-        ended.unwrap_or_else(|payload| Err(Error::Panicked(Panicked::new(payload))))
+        thread.take().map_or(Ok(()), joined)
     }
 }
 
@@ -205,6 +192,15 @@ async fn serve<S>(state: S, calls: ThreadReceiver<Call<S>>, stop: ThreadEvent) -
         ended
     })
     .await
+}
+
+fn panicked(payload: Payload) -> Error {
+    Error::Panicked(Panicked::new(payload))
+}
+
+/// Waits for the end of the thread.
+fn joined(thread: JoinHandle<Result<()>>) -> Result<()> {
+    (thread.join()).unwrap_or_else(|payload| Err(panicked(payload)))
 }
 
 fn refuse_on_a_loop() -> Result<()> {

@@ -2,7 +2,7 @@
 //!
 //! | file | content |
 //! |---|---|
-//! | `channel.rs` | a bounded channel whose ends are on any thread or loop |
+//! | `channel.rs` | a bounded channel with its ends on any threads or loops |
 //! | `waiters.rs` | the tasks that wait at an end of it |
 //! | `loop_thread.rs` | a loop in a thread, and calls into it |
 

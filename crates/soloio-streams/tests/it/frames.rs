@@ -123,7 +123,7 @@ fn a_second_sender_or_receiver_gets_busy() {
     });
 }
 
-/// A frame whose first byte was not handed over is still its owner's.
+/// As long as its first byte was not handed over, a frame is its owner's.
 #[test]
 fn a_cut_send_gives_back_what_was_not_begun() {
     run(async || {
@@ -211,7 +211,8 @@ proptest! {
             };
             let receive = async {
                 let mut got = Vec::new();
-                while let Some(frame) = of_receiver.until_done(async || theirs.next().await).await? {
+                let next = async || theirs.next().await;
+                while let Some(frame) = of_receiver.until_done(next).await? {
                     got.push(frame);
                 }
                 Ok::<_, Error>(got)

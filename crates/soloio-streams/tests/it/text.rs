@@ -103,7 +103,8 @@ proptest! {
             match twin.map_err(|error| error.error_len()) {
                 Ok(_) => assert!(error.is_none()),
                 Err(None) => {
-                    assert!(matches!(error, Some(Error::IncompleteRead(n)) if n == data.len() - valid));
+                    let left = data.len() - valid;
+                    assert!(matches!(error, Some(Error::IncompleteRead(n)) if n == left));
                 }
                 Err(Some(length)) => {
                     let error = inside::<NotUtf8>(&error.expect("no text"));
