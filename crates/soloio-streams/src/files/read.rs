@@ -88,11 +88,7 @@ fn read(mut file: &File, came: &Mutex<Came>) {
     let mut came = lock(came);
     match got {
         Ok(0) => came.ended = true,
-        Ok(got) => {
-            bytes.truncate(got);
-            bytes.shrink_to_fit();
-            came.bytes = bytes;
-        }
+        Ok(got) => came.bytes.extend_from_slice(&bytes[..got]),
         Err(error) => came.error = Some(error),
     }
 }

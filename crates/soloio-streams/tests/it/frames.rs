@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use soloio::{Error, create_memory_byte_stream, join, move_on_after};
 use soloio_streams::{FrameTooLong, LengthPrefixed, ObjectReceiveStream, ObjectSendStream, Prefix};
 
-use crate::support::{cut, cuts, inside, run};
+use crate::support::{cut, cuts, inside, run, send_in_pieces};
 
 const PREFIXES: [Prefix; 7] = [
     Prefix::U8,
@@ -221,6 +221,81 @@ proptest! {
             sent?;
             assert_eq!(got?, frames);
             Ok(())
+        });
+    }
+}
+
+/// What hostile bytes are as frames: the frames, and whether the last of them is too long.
+fn twin(mut data: &[u8], head: usize, max: u64) -> (Vec<Vec<u8>>, bool, usize) {
+    let mut frames = Vec::new();
+    while data.len() >= head {
+        let length = data[..head]
+            .iter()
+            .fold(0, |length, byte| length << 8 | u64::from(*byte));
+        if length > max {
+            return (frames, true, data.len());
+        }
+        let Some(frame) = data.get(head..head + length as usize) else {
+            break;
+        };
+        frames.push(frame.to_vec());
+        data = &data[head + frame.len()..];
+    }
+    (frames, false, data.len())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// Against a twin that has all bytes at once: the same frames, the same end, the same rest.
+    #[test]
+    fn hostile_bytes_are_frames_or_errors_that_keep_them(
+        data in proptest::collection::vec(prop_oneof![0..6_u8, any::<u8>()], 0..60),
+        (prefix, head) in prop::sample::select(
+            &[(Prefix::U8, 1), (Prefix::U16Be, 2), (Prefix::U32Be, 4), (Prefix::U64Be, 8)][..],
+        ),
+        max in 0..9_usize,
+        (capacity, size) in (1..9_usize, 1..9_usize),
+        mut of_receiver in cuts(),
+    ) {
+        run(async || {
+            let (ours, theirs) = create_memory_byte_stream(capacity);
+            let ours = LengthPrefixed::new(ours, prefix, max);
+            let (expected, too_long, left) = twin(&data, head, max as u64);
+            let receive = async {
+                let mut got = Vec::new();
+                loop {
+                    match of_receiver.until_done(async || ours.next().await).await {
+                        Ok(Some(frame)) => got.push(frame),
+                        ended => {
+                            // More may be on its way.
+                            let buffer = ours.inner().buffer();
+                            ours.abort();
+                            return (got, ended, buffer);
+                        }
+                    }
+                }
+            };
+            let send = async {
+                send_in_pieces(&theirs, &data, size).await?;
+                theirs.send_eof().await
+            };
+            let (sent, (got, ended, buffer)) = join((send, receive)).await;
+            assert_eq!(got, expected);
+            assert!(data[data.len() - left..].starts_with(&buffer));
+            match ended {
+                Ok(None) => assert!(!too_long && left == 0),
+                Err(Error::IncompleteRead(n)) => {
+                    assert!(!too_long && left == n && buffer.len() == n);
+                }
+                Err(error) => {
+                    assert_eq!(inside::<FrameTooLong>(&error).limit, max);
+                    assert!(too_long);
+                    return Ok(());
+                }
+                Ok(Some(_)) => unreachable!("it was pushed"),
+            }
+            sent
         });
     }
 }

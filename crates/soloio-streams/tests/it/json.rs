@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use proptest::prelude::*;
+use serde_json::Value;
 use soloio::{Error, create_memory_byte_stream, join};
 use soloio_streams::{JsonLines, LineError, ObjectReceiveStream, ObjectSendStream};
 
-use crate::support::{cut, run};
+use crate::support::{cut, cuts, run, send_in_pieces};
 
 type Request = BTreeMap<String, Vec<u32>>;
 
@@ -73,6 +75,48 @@ fn a_bad_line_has_its_number_and_the_next_one_is_received() {
         assert_eq!(ours.inner().buffer(), b"3");
         Ok(())
     });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Each line is a value or an error with its number, as the parser has it alone.
+    #[test]
+    fn hostile_lines_are_values_or_errors(
+        lines in proptest::collection::vec("[-0-9\\[\\]{}\",: \u{e4}]{0,6}", 0..9),
+        (capacity, size) in (1..9_usize, 1..9_usize),
+        mut of_receiver in cuts(),
+    ) {
+        run(async || {
+            let (ours, theirs) = create_memory_byte_stream(capacity);
+            let ours = JsonLines::<_, Value>::new(ours, 40);
+            let data: String = lines.iter().map(|line| format!("{line}\n")).collect();
+            let send = async {
+                send_in_pieces(&theirs, data.as_bytes(), size).await?;
+                theirs.send_eof().await
+            };
+            let receive = async {
+                let mut got = Vec::new();
+                loop {
+                    match of_receiver.until_done(async || ours.next().await).await {
+                        Ok(Some(value)) => got.push(Ok(value)),
+                        Ok(None) => return Ok(got),
+                        Err(Error::Other(error)) => {
+                            let error = error.downcast_ref::<LineError>().expect("of this kind");
+                            got.push(Err(error.line));
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+            };
+            let (sent, got) = join((send, receive)).await;
+            sent?;
+            let numbered = lines.iter().zip(1..).filter(|(line, _)| !line.trim().is_empty());
+            let parse = |(line, number): (&String, u64)| serde_json::from_str(line).map_err(|_| number);
+            assert_eq!(got?, numbered.map(parse).collect::<Vec<Result<Value, _>>>());
+            Ok(())
+        });
+    }
 }
 
 #[test]

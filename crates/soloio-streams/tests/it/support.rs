@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use soloio::{ByteSendStream, Error, Result, block_on, fail_after, yield_now};
+use soloio::{ByteSendStream, CancelScope, Error, Result, block_on, fail_after, join, yield_now};
 
 /// Runs a test's future, a minute at most.
 pub(crate) fn run(test: impl AsyncFnOnce() -> Result<()>) {
@@ -29,9 +29,10 @@ pub(crate) async fn cut<T>(polls: u8, future: impl Future<Output = T>) -> Option
     .await
 }
 
-/// When operations are cut: the number of polls of each attempt; later ones are not cut.
+/// When operations are cut: the number of polls of each attempt, and whether its scope is cancelled
+/// then, or its future dropped. Later attempts are not cut.
 #[derive(Debug, Clone)]
-pub(crate) struct Cuts(Vec<u8>);
+pub(crate) struct Cuts(Vec<(u8, bool)>);
 
 impl Cuts {
     /// Repeats an operation until it has come to its end.
@@ -40,19 +41,36 @@ impl Cuts {
         attempt: impl AsyncFn() -> Result<T>,
     ) -> Result<T> {
         loop {
-            let Some(polls) = self.0.pop() else {
-                return attempt().await;
+            let ended = match self.0.pop() {
+                Some((polls, false)) => cut(polls, attempt()).await,
+                Some((polls, true)) => cancelled(polls, attempt()).await,
+                None => return attempt().await,
             };
-            match cut(polls, attempt()).await {
+            match ended {
+                Some(Err(Error::Cancelled)) | None => yield_now().await?,
                 Some(done) => return done,
-                None => yield_now().await?,
             }
         }
     }
 }
 
+/// Runs a future in a scope that is cancelled after so many turns.
+async fn cancelled<T>(turns: u8, future: impl Future<Output = Result<T>>) -> Option<Result<T>> {
+    let scope = CancelScope::new();
+    let cancel = async {
+        for _ in 0..turns {
+            yield_now().await?;
+        }
+        scope.cancel("cut");
+        Ok::<_, Error>(())
+    };
+    let (ended, cancelled) = join((scope.run(future), cancel)).await;
+    cancelled.expect("the test goes on");
+    ended
+}
+
 pub(crate) fn cuts() -> impl Strategy<Value = Cuts> {
-    proptest::collection::vec(0..3_u8, 0..40).prop_map(Cuts)
+    proptest::collection::vec((0..3_u8, any::<bool>()), 0..40).prop_map(Cuts)
 }
 
 /// Sends bytes in pieces.
