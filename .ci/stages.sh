@@ -29,7 +29,7 @@ about() {
     clippy) echo "lints over everything, fuzz/ too, warnings denied" ;;
     tests) echo "cargo test, as the README says" ;;
     sim) echo "the simulated world: against Linux, and soloio in it" ;;
-    companions) echo "hyper and tokio's traits on soloio: their tests, examples against curl and Python" ;;
+    companions) echo "hyper, tokio's traits and more streams on soloio: tests, examples against curl and Python" ;;
     ecosystem) echo "crates of others on soloio, as docs/ecosystem.md says" ;;
     http) echo "HTTP by hyper on soloio and on tokio: instructions, memory, stops" ;;
     features) echo "the tests that features change, with each set of them" ;;
@@ -189,9 +189,10 @@ stage_sim() {
     note "ok, $counted"
 }
 
-# Crates of their own, as they bring parts of tokio: tests, examples against curl and Python.
+# Crates of their own: tests, examples against curl and Python.
 stage_companions() {
-    limit 600 cargo test --package soloio-hyper --package soloio-tokio-io --all-features 2>&1 |
+    limit 600 cargo test --package soloio-hyper --package soloio-tokio-io --package soloio-streams \
+        --all-features 2>&1 |
         tee "$work/companions.log"
     local counted
     counted="$(count_tests "$work/companions.log")"
@@ -224,8 +225,8 @@ companions_with_old_rustc() {
         return 0
     fi
     export RUSTC="$rustc" CARGO_TARGET_DIR="$work/msrv"
-    cargo check --package soloio-hyper --package soloio-tokio-io \
-        --features soloio-hyper/client,soloio-hyper/tls
+    cargo check --package soloio-hyper --package soloio-tokio-io --package soloio-streams \
+        --features soloio-hyper/client,soloio-hyper/tls,soloio-streams/json,soloio-streams/tls
     cargo check --manifest-path crates/ecosystem/Cargo.toml --package soloio-quinn
 }
 
@@ -256,8 +257,8 @@ stage_features() {
 
 stage_docs() {
     RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --package soloio --package soloio-sim \
-        --package soloio-tokio-io --package soloio-hyper \
-        --features soloio-hyper/client,soloio-hyper/tls
+        --package soloio-tokio-io --package soloio-hyper --package soloio-streams \
+        --features soloio-hyper/client,soloio-hyper/tls,soloio-streams/json,soloio-streams/tls
 }
 
 stage_examples() {

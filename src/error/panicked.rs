@@ -32,7 +32,8 @@ struct Details {
 }
 
 impl Panicked {
-    pub(crate) fn new(payload: Box<dyn Any + Send>) -> Self {
+    /// The payload of a panic that was caught elsewhere, for crates that run code for a caller.
+    pub fn new(payload: Box<dyn Any + Send>) -> Self {
         let text = payload.downcast_ref::<&str>().map(ToString::to_string);
         let message = text.or_else(|| payload.downcast_ref::<String>().cloned());
         Self(Arc::new(Details {

@@ -17,6 +17,7 @@ const FOLDERS: &[&str] = &[
     "fuzz",
     "crates/soloio-hyper",
     "crates/soloio-sim",
+    "crates/soloio-streams",
     "crates/soloio-tokio-io",
 ];
 /// The README is read to its end if it is short.

@@ -138,6 +138,19 @@ fn tokio_sync() {
         let (sent, sum) = future::join(elsewhere.into_future(), sum).await;
         sent?;
         assert_eq!(sum, 4950);
+
+        let (sender, mut receiver) = tokio::sync::watch::channel(0);
+        let (once, value) = tokio::sync::oneshot::channel();
+        let change = async {
+            sender.send(7).expect("it is watched");
+            once.send("done").expect("it is received");
+        };
+        let changed = async {
+            receiver.changed().await.expect("it changes");
+            *receiver.borrow_and_update()
+        };
+        let ((), seen, got) = future::join3(change, changed, value).await;
+        assert_eq!((seen, got), (7, Ok("done")));
         Ok(())
     });
 }

@@ -51,6 +51,7 @@ fn each_row_that_was_tried_has_its_test_and_its_version() {
     for folder in [
         "crates/ecosystem",
         "crates/soloio-hyper",
+        "crates/soloio-streams",
         "crates/soloio-tokio-io",
     ] {
         tests_in(&Path::new(ROOT).join(folder).join("tests/it"), &mut tests);

@@ -1,0 +1,17 @@
+//! Tests of soloio-streams, in one binary.
+
+#[cfg(feature = "threads")]
+mod channel;
+mod connect;
+#[cfg(feature = "threads")]
+mod files;
+mod frames;
+#[cfg(feature = "json")]
+mod json;
+mod lines;
+#[cfg(feature = "threads")]
+mod loop_thread;
+mod proxies;
+mod stapled;
+mod support;
+mod text;
