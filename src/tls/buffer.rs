@@ -3,21 +3,19 @@
 //! Large buffers come from a small store of the thread and return to it when they are empty, so
 //! that ten thousand idle connections share two of them.
 
-use std::cell::RefCell;
-use std::fmt;
+use std::cell::Cell;
+
+use crate::shown::shown;
 
 /// The size of a large buffer: two full records with the overhead of encryption.
 const LARGE: usize = 2 * (16_384 + 256) + 1024;
-
-/// The number of free large buffers that a thread stores.
-const KEPT: usize = 2;
 
 /// The largest amount that is moved before a wait from a large buffer to one of exact size.
 const WORTH_MOVING: usize = LARGE / 2;
 
 thread_local! {
-    /// The one that was given back last comes last.
-    static FREE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    /// Free large buffers, the one that was given back last first; empty vectors come last.
+    static FREE: [Cell<Vec<u8>>; 2] = const { [const { Cell::new(Vec::new()) }; 2] };
 }
 
 /// A queue of bytes in one piece: filled at the end, discarded from the front.
@@ -34,12 +32,8 @@ pub(super) struct Buffer {
     end: usize,
 }
 
-/// Shows no content: it may be plaintext.
-impl fmt::Debug for Buffer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Buffer({} bytes)", self.len())
-    }
-}
+// Shows no content: it may be plaintext.
+shown!([] Buffer, "Buffer", this => len: this.len());
 
 impl Buffer {
     pub(super) fn len(&self) -> usize {
@@ -58,9 +52,14 @@ impl Buffer {
         &mut self.bytes[self.start..self.end]
     }
 
-    /// Removes `count` bytes from the front.
+    /// Removes `count` bytes from the front; with the last of them it gives the memory back, since
+    /// the next ones may come much later.
+    #[inline]
     pub(super) fn discard(&mut self, count: usize) {
         self.start += count.min(self.len());
+        if self.is_empty() {
+            self.release();
+        }
     }
 
     /// Returns room behind the filled bytes, at least `min` bytes; [`commit`](Self::commit) fills
@@ -73,23 +72,17 @@ impl Buffer {
     }
 
     fn make_room(&mut self, min: usize) {
-        let need = self.len() + min;
-        if need > self.bytes.len() {
-            let mut larger = if need <= LARGE {
-                take_large()
-            } else {
-                vec![0; need.next_power_of_two()]
-            };
-            larger[..self.len()].copy_from_slice(self.filled());
-            let old = std::mem::replace(&mut self.bytes, larger);
+        let len = self.len();
+        if len + min > self.bytes.len() {
+            let old = std::mem::replace(&mut self.bytes, memory(len + min));
             if !old.is_empty() {
+                self.bytes[..len].copy_from_slice(&old[self.start..self.end]);
                 give_back(old);
             }
         } else {
             self.bytes.copy_within(self.start..self.end, 0);
         }
-        self.end -= self.start;
-        self.start = 0;
+        (self.start, self.end) = (0, len);
     }
 
     /// Marks the first `count` bytes of the room as filled.
@@ -98,22 +91,24 @@ impl Buffer {
         debug_assert!(self.end <= self.bytes.len());
     }
 
+    /// Appends `data`; if it has no memory yet, it takes exactly as much.
     pub(super) fn append(&mut self, data: &[u8]) {
-        if !data.is_empty() {
+        if data.is_empty() {
+            return;
+        }
+        if self.bytes.is_empty() {
+            self.adopt(data.to_vec());
+        } else {
             self.room(data.len())[..data.len()].copy_from_slice(data);
             self.commit(data.len());
         }
     }
 
-    /// Appends `data`, which becomes the memory of an empty buffer.
-    pub(super) fn adopt(&mut self, data: Vec<u8>) {
-        if self.is_empty() {
-            self.release();
-            self.end = data.len();
-            self.bytes = data;
-        } else {
-            self.append(&data);
-        }
+    /// Replaces memory and contents by those of `data`.
+    fn adopt(&mut self, data: Vec<u8>) {
+        self.release();
+        self.end = data.len();
+        self.bytes = data;
     }
 
     /// Gives the memory back if nothing is stored, and most of it if little is. Called before a
@@ -123,9 +118,7 @@ impl Buffer {
         if self.is_empty() {
             self.release();
         } else if self.bytes.len() == LARGE && self.len() <= WORTH_MOVING {
-            let exact = self.filled().to_vec();
-            self.release();
-            self.adopt(exact);
+            self.adopt(self.filled().to_vec());
         }
     }
 
@@ -147,20 +140,23 @@ impl Drop for Buffer {
     }
 }
 
-fn take_large() -> Vec<u8> {
+/// Returns memory of at least `size` bytes.
+fn memory(size: usize) -> Vec<u8> {
+    if size > LARGE {
+        return vec![0; size.next_power_of_two()];
+    }
     // At the end of the thread the store no longer exists.
-    let free = FREE.try_with(|free| free.borrow_mut().pop());
-    free.ok().flatten().unwrap_or_else(|| vec![0; LARGE])
+    let free = FREE.try_with(|[first, second]| first.replace(second.take()));
+    match free.unwrap_or_default() {
+        free if free.is_empty() => vec![0; LARGE],
+        free => free,
+    }
 }
 
 fn give_back(bytes: Vec<u8>) {
     if bytes.len() == LARGE {
-        let keep = |free: &RefCell<Vec<_>>| {
-            let mut free = free.borrow_mut();
-            free.push(bytes);
-            free.truncate(KEPT);
-        };
-        // At the end of the thread they are freed.
+        // Those beyond the store are freed, and all at the end of the thread.
+        let keep = |[first, second]: &[Cell<_>; 2]| second.set(first.replace(bytes));
         FREE.try_with(keep).unwrap_or_default();
     }
 }
@@ -190,10 +186,9 @@ mod tests {
                     buffer.append(&data);
                     twin.extend(data);
                 }
-                1 if buffer.len() < 300_000 => {
-                    let data = vec![step as u8; size];
-                    buffer.adopt(data.clone());
-                    twin.extend(data);
+                1 => {
+                    buffer.adopt(vec![step as u8; size]);
+                    twin = vec![step as u8; size].into();
                 }
                 2 if buffer.len() < 300_000 => {
                     let room = buffer.room(size);
@@ -218,14 +213,15 @@ mod tests {
     fn idle_buffers_share_the_memory() {
         let mut buffers: Vec<Buffer> = (0..50).map(|_| Buffer::default()).collect();
         for buffer in &mut buffers {
-            buffer.append(&[1; 20_000]);
+            buffer.room(20_000);
+            buffer.commit(20_000);
             buffer.discard(20_000);
-            buffer.settle();
             assert_eq!(buffer.bytes.capacity(), 0);
         }
-        let kept = FREE.with_borrow(Vec::len);
-        assert!((1..=KEPT).contains(&kept), "{kept}");
-        buffers[0].append(&[1; 20_000]);
+        let kept = FREE.with(|free| free.each_ref().map(Cell::take));
+        assert!(!kept[0].is_empty());
+        buffers[0].room(20_000);
+        buffers[0].commit(20_000);
         buffers[0].discard(19_000);
         buffers[0].settle();
         assert_eq!(
@@ -233,5 +229,7 @@ mod tests {
             1000,
             "a little is kept in a little"
         );
+        buffers[1].append(&[1; 64]);
+        assert_eq!(buffers[1].bytes.capacity(), 64, "and taken in a little");
     }
 }

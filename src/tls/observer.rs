@@ -1,7 +1,6 @@
 //! Records facts of a handshake that rustls' unbuffered connections do not keep: the name that a
 //! client has sent, and the secret for exported keying material.
 
-use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use rustls::crypto::hash::Hash;
@@ -9,6 +8,8 @@ use rustls::crypto::tls13::{HkdfExpander, OkmBlock};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, KeyLog, ServerConfig, SupportedCipherSuite};
+
+use crate::shown::shown;
 
 const EXPORTER_SECRET: &str = "EXPORTER_SECRET";
 
@@ -19,14 +20,8 @@ pub(super) struct Observer {
     exporter: OnceLock<OkmBlock>,
 }
 
-impl fmt::Debug for Observer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The secret is not shown.
-        f.debug_struct("Observer")
-            .field("server_name", &self.server_name)
-            .finish_non_exhaustive()
-    }
-}
+// The secret is not shown.
+shown!([] Observer, "Observer", this => server_name: this.server_name, ..);
 
 impl Observer {
     fn new() -> Arc<Self> {

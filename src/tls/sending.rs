@@ -44,11 +44,8 @@ impl<S: ByteStream> Session<S> {
 
     fn poll_out(&self, below: &mut Place, cx: &mut Context<'_>) -> Poll<Result<()>> {
         self.state.borrow_mut().held_back = false;
-        loop {
+        while !self.state.borrow().out.is_empty() {
             let mut out = take(&mut self.state.borrow_mut().out);
-            if out.is_empty() {
-                break;
-            }
             let parts = [IoSlice::new(out.filled())];
             let polled = self.inner.poll_send(below, cx, &parts);
             if let Poll::Ready(Ok(sent)) = polled {
@@ -69,9 +66,6 @@ impl<S: ByteStream> Session<S> {
     fn put_back(&self, mut out: Buffer) {
         let mut state = self.state.borrow_mut();
         out.append(state.out.filled());
-        if out.is_empty() {
-            out.release();
-        }
         state.out = out;
     }
 

@@ -81,9 +81,6 @@ impl State {
         if !self.plain.is_empty() {
             let took = room.put(self.plain.filled());
             self.plain.discard(took);
-            if self.plain.is_empty() {
-                self.plain.release();
-            }
         }
         while self.may_give(room) {
             let more = self.incoming.len().saturating_sub(RECORD);
@@ -98,10 +95,6 @@ impl State {
             if self.note(advanced) == Some(Stop::Blocked) {
                 break;
             }
-        }
-        if self.incoming.is_empty() {
-            // The next receive may come much later.
-            self.incoming.release();
         }
     }
 
@@ -163,6 +156,7 @@ impl State {
         }
         // Puts several pieces into one record.
         let mut gathered = Buffer::default();
+        gathered.room(RECORD);
         for part in parts {
             let left = RECORD - gathered.len();
             gathered.append(&part[..part.len().min(left)]);
