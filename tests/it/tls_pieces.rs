@@ -1,15 +1,18 @@
 //! TLS through an intermediary that cuts it into pieces, ends it or changes it.
 
+use std::cell::Cell;
+use std::pin::pin;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use futures_util::future::{join, join3};
 use proptest::prelude::*;
 use soloio::tls::TlsStream;
-use soloio::{Error, MemoryStream, create_memory_byte_stream, fail_after};
+use soloio::{Error, MemoryStream, create_memory_byte_stream, fail_after, move_on_after, sleep};
 
-use crate::net_support::{check_numbered, numbered, run, turns};
-use crate::support::rounds;
-use crate::tls_support::{NAME, client_config, server_config};
+use crate::net_support::{check_numbered, numbered, receive_numbered, run, turns};
+use crate::support::{poll_with, rounds};
+use crate::tls_support::{NAME, client_config, server_config, tls};
 
 /// Passes bytes from one stream to another, in pieces of the given sizes in rotation, until the end
 /// or the limit; then ends. Returns the number of bytes passed. `spoil` changes the byte there.
@@ -146,4 +149,50 @@ proptest! {
             ),
         }
     }
+}
+
+/// A receive that finds the rest of a record yields, ends with its scope and with an abort, and
+/// needs the runtime like any other.
+#[test]
+fn the_rest_of_a_record_is_received_by_the_rules() {
+    let mut buffer = [0; 7];
+    let stream = run(async {
+        let (a, b) = tls(async { create_memory_byte_stream(100_000) }).await;
+        a.send(&numbered(0, 16_384)).await.expect("sent");
+        let done = Cell::new(false);
+        let receive = async {
+            for at in (0..7 * 2_000).step_by(7) {
+                let got = b.receive_into(&mut buffer).await.expect("received");
+                assert_eq!(got.len(), 7);
+                check_numbered(at, got);
+            }
+            done.set(true);
+        };
+        let others = async {
+            let mut turned = 0;
+            while !done.get() {
+                turns(1).await;
+                turned += 1;
+            }
+            turned
+        };
+        let ((), turned) = join(receive, others).await;
+        assert!((5..2_000).contains(&turned), "{turned} turns");
+        let cancelled = move_on_after(Duration::ZERO, async {
+            sleep(Duration::MAX).await.expect_err("cancelled");
+            b.receive_into(&mut buffer).await.map(|got| got.len())
+        });
+        let cancelled = cancelled.await;
+        assert!(matches!(cancelled, Ok(None)), "{cancelled:?}");
+        receive_numbered(&b, 14_000, 7).await;
+        b
+    });
+    let outside = poll_with(pin!(stream.receive_into(&mut buffer)), Waker::noop());
+    assert!(matches!(outside, Poll::Ready(Err(Error::NoRuntime))));
+    run(async {
+        receive_numbered(&stream, 14_007, 7).await;
+        stream.abort();
+        let after = stream.receive_into(&mut buffer).await;
+        assert!(matches!(after, Err(Error::Closed)), "{after:?}");
+    });
 }
