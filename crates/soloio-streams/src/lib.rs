@@ -17,7 +17,8 @@
 //!
 //! * Objects over a byte stream: [`TextStream`], [`LengthPrefixed`], [`Lines`], `JsonLines`
 //!   (feature `json`); the contracts [`ObjectReceiveStream`] and [`ObjectSendStream`].
-//! * Two streams as one: [`StapledByteStream`], [`StapledObjectStream`].
+//! * Two streams as one: [`StapledByteStream`], [`StapledObjectStream`]; messages of bytes
+//!   as a byte stream, for TLS and buffers over them: [`ObjectByteStream`].
 //! * Places to connect to: [`Connectable`], [`as_connectable`], [`Retry`].
 //! * Feature `threads`, on by default: files and standard input and output as byte streams, a
 //!   [`channel`] between threads, a loop in a thread ([`LoopThread`]).
@@ -31,6 +32,7 @@ mod files;
 mod frames;
 mod layer;
 mod object;
+mod object_bytes;
 mod outgoing;
 mod stapled;
 mod text;
@@ -48,6 +50,7 @@ pub use files::{FileReadStream, FileWriteStream, stdin, stdout};
 pub use frames::JsonLines;
 pub use frames::{FrameTooLong, LengthPrefixed, LineError, Lines, Prefix};
 pub use object::{ObjectReceiveStream, ObjectSendStream, ObjectStream};
+pub use object_bytes::{ObjectByteStream, ObjectBytes};
 pub use stapled::{StapledByteStream, StapledObjectStream};
 pub use text::{NotUtf8, TextStream};
 #[cfg(feature = "threads")]

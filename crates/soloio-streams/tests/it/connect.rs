@@ -138,19 +138,13 @@ fn a_retry_tries_what_may_pass() {
 #[cfg(feature = "tls")]
 #[test]
 fn tls_over_whatever_connects() {
-    use soloio::tls::{TlsListener, client_config, rustls, server_config};
+    use soloio::tls::TlsListener;
     use soloio_streams::TlsConnectable;
     run(async || {
-        let made = rcgen::generate_simple_self_signed(["test.example".to_owned()]);
-        let made = made.map_err(Error::other)?;
-        let key = made.signing_key.serialize_der().try_into().expect("a key");
-        let server = server_config().certificate(vec![made.cert.der().clone()], key);
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(made.cert.der().clone()).map_err(Error::other)?;
-        let config = client_config().roots(roots).build()?;
+        let (config, server) = crate::support::tls_configs()?;
         let below = listener().await?;
         let place = as_connectable(&below.local_addr().to_string())?;
-        let listener = TlsListener::new(below, server.build()?);
+        let listener = TlsListener::new(below, server);
         let tls = TlsConnectable::new(place, "test.example", config);
         let serve = async { answer(listener.accept().await?).await };
         let (spoke, served) = join((speak(&tls), serve)).await;

@@ -11,6 +11,7 @@ mod json;
 mod lines;
 #[cfg(feature = "threads")]
 mod loop_thread;
+mod object_bytes;
 mod proxies;
 mod stapled;
 mod support;

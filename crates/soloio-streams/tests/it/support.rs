@@ -2,10 +2,14 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+#[cfg(feature = "tls")]
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use proptest::prelude::*;
+#[cfg(feature = "tls")]
+use soloio::tls::{client_config, rustls, server_config};
 use soloio::{ByteSendStream, CancelScope, Error, Result, block_on, fail_after, join, yield_now};
 
 /// Runs a test's future, a minute at most.
@@ -84,6 +88,18 @@ pub(crate) async fn send_in_pieces(
         yield_now().await?;
     }
     Ok(())
+}
+
+/// Configurations of TLS, with a certificate for `test.example`.
+#[cfg(feature = "tls")]
+pub(crate) fn tls_configs() -> Result<(Arc<rustls::ClientConfig>, Arc<rustls::ServerConfig>)> {
+    let made = rcgen::generate_simple_self_signed(["test.example".to_owned()]);
+    let made = made.map_err(Error::other)?;
+    let key = made.signing_key.serialize_der().try_into().expect("a key");
+    let server = server_config().certificate(vec![made.cert.der().clone()], key);
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).map_err(Error::other)?;
+    Ok((client_config().roots(roots).build()?, server.build()?))
 }
 
 /// The error of another crate that is in it.
