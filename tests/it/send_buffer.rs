@@ -2,10 +2,10 @@
 
 use futures_util::future::join;
 use proptest::prelude::*;
-use soloio::{Buffered, Error, SendBuffer, create_memory_byte_stream};
+use soloio::{Buffered, ByteStream, Error, SendBuffer, create_memory_byte_stream};
 
 use crate::allocations::made;
-use crate::net_support::{is_broken, polled, refused, run, tcp_pair};
+use crate::net_support::{is_broken, polled, refused, run, tcp_pair, unix_pair};
 
 proptest! {
     /// Each written byte arrives once and in order, unless it was cleared, whichever flushes were
@@ -86,6 +86,22 @@ fn a_send_buffer_sends_in_order_and_uses_its_memory_again() {
             .await
             .expect("an empty buffer resets nothing");
         refused!(SendBuffer::new(&near).flush().await, Error::Closed);
+    });
+}
+
+/// The peer has seen an end, and an end is permanent.
+#[test]
+fn a_reset_after_the_end_changes_nothing_for_the_peer() {
+    async fn check<S: ByteStream>((near, far): (S, S)) {
+        near.send_eof().await.expect("ended");
+        refused!(far.receive().await, Error::EndOfStream);
+        near.reset().await.expect("nothing is on its way");
+        refused!(far.receive().await, Error::EndOfStream);
+    }
+    run(async {
+        check(create_memory_byte_stream(64)).await;
+        check(tcp_pair().await).await;
+        check(unix_pair().await).await;
     });
 }
 
