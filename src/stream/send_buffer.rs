@@ -2,11 +2,9 @@
 
 use std::fmt;
 use std::io::Write;
-use std::pin::pin;
-use std::task::{Context, Waker};
 
-use super::ByteStream;
 use super::futures::send_all;
+use super::{ByteStream, reset_now};
 use crate::error::Result;
 use crate::shown::shown;
 
@@ -95,9 +93,7 @@ shown!([S: ByteStream] SendBuffer<S>, "SendBuffer", this => unsent: this.unsent(
 impl<S: ByteStream> Drop for SendBuffer<S> {
     fn drop(&mut self) {
         if self.unsent() > 0 {
-            // One poll begins a reset, and the drop of its future ends it at once.
-            let reset = pin!(self.stream.reset());
-            drop(reset.poll(&mut Context::from_waker(Waker::noop())));
+            reset_now(&self.stream);
         }
     }
 }
