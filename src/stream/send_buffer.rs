@@ -1,5 +1,6 @@
 //! Collects bytes to be sent: [`SendBuffer`].
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::Write;
 
@@ -39,19 +40,19 @@ use crate::shown::shown;
 #[must_use = "without a flush nothing is sent"]
 pub struct SendBuffer<S: ByteStream> {
     stream: S,
-    bytes: Vec<u8>,
+    bytes: VecDeque<u8>,
 }
 
 impl<S: ByteStream> SendBuffer<S> {
     /// Makes an empty buffer in front of a stream.
     pub fn new(stream: S) -> Self {
-        let bytes = Vec::new();
+        let bytes = VecDeque::new();
         Self { stream, bytes }
     }
 
     /// Appends data.
     pub fn write(&mut self, data: &[u8]) {
-        self.bytes.extend_from_slice(data);
+        self.bytes.extend(data);
     }
 
     /// Appends formatted text; called by `write!`.
@@ -70,7 +71,7 @@ impl<S: ByteStream> SendBuffer<S> {
 
     /// Discards the bytes that were not sent yet.
     pub fn clear(&mut self) {
-        self.bytes = Vec::new();
+        self.bytes = VecDeque::new();
     }
 
     /// Sends everything; returns when it was handed over. With no data it still checks the state.
