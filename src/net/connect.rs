@@ -90,7 +90,6 @@ impl ConnectTcp {
         self
     }
 
-    /// The host that the server's certificate must be for.
     async fn connect(self) -> Result<TcpStream> {
         if self.port == 0 {
             return Err(port_0(&self.host));

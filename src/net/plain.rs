@@ -51,7 +51,6 @@ impl<A: Display + Send + Sync> PlainSocket for StreamSocket<A> {
         &self.socket.close_limits
     }
 
-    #[cfg(feature = "tls")]
     fn unacknowledged(&self) -> usize {
         self.unacknowledged()
     }

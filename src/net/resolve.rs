@@ -230,11 +230,11 @@ impl From<Ipv6Addr> for Host {
 
 impl From<SocketAddr> for Host {
     fn from(address: SocketAddr) -> Self {
-        match address {
+        match sys::addr::unmapped(address) {
             SocketAddr::V6(v6) if v6.scope_id() != 0 => {
                 Self::of(Kind::Address((*v6.ip()).into(), v6.scope_id()))
             }
-            _ => address.ip().into(),
+            address => address.ip().into(),
         }
     }
 }
@@ -255,7 +255,7 @@ impl From<&str> for Host {
         let mut host = Self::of(match (address.parse::<IpAddr>(), scope) {
             (Ok(ip), None) if ip.is_ipv6() || in_brackets.is_none() => return ip.into(),
             (Ok(IpAddr::V6(ip)), Some(scope)) => match scope.parse() {
-                Ok(number) => Kind::Address(ip.into(), number),
+                Ok(number) => return SocketAddr::from(SocketAddrV6::new(ip, 0, 0, number)).into(),
                 Err(_) => Kind::Interface(ip, scope.to_owned()),
             },
             _ => Kind::Name(text.to_owned()),
@@ -368,6 +368,10 @@ mod tests {
         assert_eq!(Host::from(scoped).literal(7), Some(scoped));
         let mapped = "[::ffff:127.0.0.1]:7".parse::<SocketAddr>().expect("valid");
         assert_eq!(Host::from(mapped), Host::from("127.0.0.1"));
+        // IPv4 has none.
+        let both = SocketAddrV6::new(Ipv4Addr::LOCALHOST.to_ipv6_mapped(), 7, 0, 3);
+        assert_eq!(Host::from(SocketAddr::from(both)), Host::from("127.0.0.1"));
+        assert_eq!(Host::from("::ffff:127.0.0.1%3"), Host::from("127.0.0.1"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The futures of byte streams: small ones over the polls of the contract.
 
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io::IoSlice;
 use std::task::{Context, Poll, ready};
@@ -167,11 +168,12 @@ impl Data for &mut &[u8] {
     }
 }
 
-/// The rest of a partial send moves to the front; the memory is used again, except for what a spike
-/// has left.
-impl Data for &mut Vec<u8> {
+/// The rest of a partial send stays where it is: the peer determines the number of sends. The
+/// memory is used again, except for what a spike has left.
+impl Data for &mut VecDeque<u8> {
     fn parts(&self) -> impl AsRef<[IoSlice<'_>]> {
-        [IoSlice::new(self)]
+        // The other slice is the first one afterwards.
+        [IoSlice::new(self.as_slices().0)]
     }
 
     fn advance(&mut self, sent: usize) {

@@ -232,7 +232,9 @@ impl ByteStream for MemoryStream {
 
     /// Breaks our direction: the other end receives the sent data, and then an error.
     async fn reset(&self) -> Result<()> {
-        self.outgoing.broken.set(true);
+        // An end that was sent stays one.
+        let pipe = &self.outgoing;
+        pipe.broken.set(pipe.broken.get() || !pipe.ended.get());
         self.abort();
         Ok(())
     }

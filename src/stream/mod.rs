@@ -95,6 +95,9 @@ pub use serve::Serve;
 pub use serving::ServeCounters;
 pub use stopping::stopping;
 
+use std::pin::pin;
+use std::task::{Context, Waker};
+
 use crate::error::{Error, Result};
 
 /// The largest number of bytes of a receive without an explicit size.
@@ -107,6 +110,12 @@ pub(crate) fn or_end<T>(received: Result<T>) -> Result<Option<T>> {
         Err(Error::EndOfStream) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Resets a stream without a wait: one poll begins it, and the drop of its future ends it at once.
+pub(crate) fn reset_now(stream: &impl ByteStream) {
+    let reset = pin!(stream.reset());
+    drop(reset.poll(&mut Context::from_waker(Waker::noop())));
 }
 
 #[cold]

@@ -59,7 +59,6 @@ pub(crate) trait PlainSocket: Sync {
     fn close_limits(&self) -> &SharedLimits;
 
     /// The number of bytes that the peer has not acknowledged.
-    #[cfg(feature = "tls")]
     fn unacknowledged(&self) -> usize;
 }
 

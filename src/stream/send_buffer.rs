@@ -1,12 +1,11 @@
 //! Collects bytes to be sent: [`SendBuffer`].
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::Write;
-use std::pin::pin;
-use std::task::{Context, Waker};
 
-use super::ByteStream;
 use super::futures::send_all;
+use super::{ByteStream, reset_now};
 use crate::error::Result;
 use crate::shown::shown;
 
@@ -41,19 +40,19 @@ use crate::shown::shown;
 #[must_use = "without a flush nothing is sent"]
 pub struct SendBuffer<S: ByteStream> {
     stream: S,
-    bytes: Vec<u8>,
+    bytes: VecDeque<u8>,
 }
 
 impl<S: ByteStream> SendBuffer<S> {
     /// Makes an empty buffer in front of a stream.
     pub fn new(stream: S) -> Self {
-        let bytes = Vec::new();
+        let bytes = VecDeque::new();
         Self { stream, bytes }
     }
 
     /// Appends data.
     pub fn write(&mut self, data: &[u8]) {
-        self.bytes.extend_from_slice(data);
+        self.bytes.extend(data);
     }
 
     /// Appends formatted text; called by `write!`.
@@ -72,7 +71,7 @@ impl<S: ByteStream> SendBuffer<S> {
 
     /// Discards the bytes that were not sent yet.
     pub fn clear(&mut self) {
-        self.bytes = Vec::new();
+        self.bytes = VecDeque::new();
     }
 
     /// Sends everything; returns when it was handed over. With no data it still checks the state.
@@ -95,9 +94,7 @@ shown!([S: ByteStream] SendBuffer<S>, "SendBuffer", this => unsent: this.unsent(
 impl<S: ByteStream> Drop for SendBuffer<S> {
     fn drop(&mut self) {
         if self.unsent() > 0 {
-            // One poll begins a reset, and the drop of its future ends it at once.
-            let reset = pin!(self.stream.reset());
-            drop(reset.poll(&mut Context::from_waker(Waker::noop())));
+            reset_now(&self.stream);
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::runtime::place::Place;
 use crate::runtime::silence::{CloseLimits, Silence};
 use crate::stream::{
     ByteReceiveStream, ByteSendStream, ByteStream, Io, Plain, RECEIVE_MAX, byte_stream_face,
+    reset_now,
 };
 use crate::sys::clock;
 use crate::sys::room::Room;
@@ -309,11 +310,21 @@ impl<S: ByteStream> ByteStream for TlsStream<S> {
 
     /// Hands over the rest, and resets the stream below without `close_notify`.
     async fn reset(&self) -> Result<()> {
+        let _resets = Resets(self);
         let (flushed, left) = self.in_time(|io, cx| io.poll_flush(cx)).await;
         let reset = fail_after(left, self.session.inner.reset()).await;
-        ByteStream::abort(self);
         let left_here = self.session.state.borrow().left();
         all_arrived(flushed, reset, left_here)
+    }
+}
+
+/// Resets the stream when dropped, also in the middle of a reset.
+struct Resets<'a, S: ByteStream>(&'a TlsStream<S>);
+
+impl<S: ByteStream> Drop for Resets<'_, S> {
+    fn drop(&mut self) {
+        reset_now(&self.0.session.inner);
+        ByteStream::abort(self.0);
     }
 }
 

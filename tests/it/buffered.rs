@@ -1,13 +1,19 @@
 //! `Buffered`: compared with a naive twin that has all bytes at once, and tested alone.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
 use futures_util::future::join;
 use proptest::prelude::*;
-use soloio::{Buffered, Error, Result, create_memory_byte_stream};
+use soloio::{
+    Buffered, ByteReceiveStream, ByteStream, Error, Place, Result, Room, create_memory_byte_stream,
+};
 
 use crate::allocations::made;
 #[cfg(feature = "relay")]
 use crate::net_support::TempDir;
-use crate::net_support::{polled, refused, run, tcp_pair, turns};
+use crate::net_support::{clog, polled, refused, run, tcp_pair, turns};
 
 /// One receive, with the number of polls after which it is dropped.
 #[derive(Clone, Debug)]
@@ -157,6 +163,62 @@ fn an_abort_ends_who_waits_and_empties_the_buffer() {
         refused!(ended, Error::Closed);
         refused!(near.receive().await, Error::Closed);
         refused!(near.receive_exactly(0).await, Error::Closed);
+        assert_eq!(near.buffer(), b"");
+    });
+}
+
+/// A receive that waits is the receiver, also while another one is at its gate.
+#[test]
+fn a_second_receiver_that_yields_takes_nothing_from_the_first() {
+    run(async {
+        let (near, far) = create_memory_byte_stream(64);
+        let near = Buffered::new(near);
+        let second = async {
+            far.send(b"ab").await.expect("sent");
+            // Each refusal uses some of the turn, until it is spent.
+            loop {
+                let mut second = pin!(near.receive_exactly(1));
+                match poll_fn(|cx| Poll::Ready(second.as_mut().poll(cx))).await {
+                    Poll::Ready(refused) => refused!(refused, Error::Busy),
+                    Poll::Pending => return second.await,
+                }
+            }
+        };
+        let (first, second) = join(near.receive_max(1), second).await;
+        assert_eq!(first.expect("it was there first"), b"a");
+        assert_eq!(second.expect("the first has ended"), b"b");
+    });
+}
+
+#[test]
+fn bytes_that_are_fed_to_a_receive_that_waits_end_it() {
+    run(async {
+        let (near, far) = create_memory_byte_stream(64);
+        let (mut near, mut place) = (Buffered::new(near), Place::default());
+        let mut bytes = [0; 8];
+        let mut room = Room::new(&mut bytes);
+        let waits = poll_fn(|cx| Poll::Ready(near.poll_receive(&mut place, cx, &mut room)));
+        assert!(waits.await.is_pending());
+        near.feed_data(b"abc");
+        let fed = poll_fn(|cx| near.poll_receive(&mut place, cx, &mut room)).await;
+        fed.expect("bytes");
+        assert_eq!(room.filled(), b"abc");
+        assert!(place.is_idle());
+        far.send(b"de").await.expect("sent");
+        assert_eq!(near.receive().await.expect("no other receives"), b"de");
+    });
+}
+
+/// The reset waits for room in the kernel, or for the peer; its drop ends the stream all the same.
+#[test]
+fn a_reset_that_is_dropped_ends_it_and_empties_the_buffer() {
+    run(async {
+        let (near, _far) = tcp_pair().await;
+        clog(&near, 0).await;
+        let mut near = Buffered::new(near);
+        near.feed_data(b"abc");
+        assert!(polled(1, ByteStream::reset(&near)).await.is_none());
+        refused!(near.receive().await, Error::Closed);
         assert_eq!(near.buffer(), b"");
     });
 }

@@ -112,6 +112,8 @@ mod regressions;
 mod relay;
 #[cfg(feature = "relay")]
 mod relay_ends;
+#[cfg(feature = "relay")]
+mod relay_limits;
 mod runtime;
 #[cfg(feature = "full")]
 mod scope_model;

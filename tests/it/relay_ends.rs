@@ -231,6 +231,28 @@ fn a_side_that_was_silent_too_long_is_no_end_for_the_other() {
     });
 }
 
+/// The client takes no more when the server breaks off: the data before that is lost with the
+/// limit, and the client must not take the rest for all.
+#[test]
+fn a_break_beside_a_silent_way_is_a_reset_as_well() {
+    run(async {
+        let (client, a) = create_memory_byte_stream(4);
+        let (b, server) = create_memory_byte_stream(64);
+        let mut relay = relay(&a, &b).half_open_limit(Duration::from_millis(20));
+        let talk = async {
+            server.send(b"0123456789").await.expect("sent");
+            turns(3).await;
+            ByteStream::reset(&server).await.expect("at once");
+            client.send(b"x").await.expect("sent");
+        };
+        let (ended, ()) = join(relay.run(), talk).await;
+        assert!(is_broken(&ended), "{ended:?}");
+        assert_eq!(client.receive().await.expect("sent"), b"0123");
+        let end = client.receive().await;
+        assert!(is_broken(&end), "{end:?}");
+    });
+}
+
 /// `reset` waits until the peer has received the data.
 #[test]
 fn a_reset_comes_behind_what_was_sent() {

@@ -2,13 +2,15 @@
 
 use futures_util::future::join;
 use soloio::tls::{TlsListener, TlsStream};
-use soloio::{ByteStream, Error, MemoryStream, connect_tcp, create_memory_byte_stream, task_group};
+use soloio::{
+    ByteStream, Error, MemoryStream, SendBuffer, connect_tcp, create_memory_byte_stream, task_group,
+};
 
 use crate::cancel_everywhere::{Receive, Send, cancelled_receive, cancelled_send};
 use crate::cut::{Cut, everywhere};
 use crate::net_support::{
-    check_numbered, clog, numbered, polled, receive_numbered, run, tcp_listener, tcp_pair, turns,
-    unix_pair,
+    check_numbered, clog, is_broken, numbered, polled, receive_numbered, run, tcp_listener,
+    tcp_pair, turns, unix_pair,
 };
 use crate::support::{Random, rounds};
 use crate::tls_support::{NAME, client_config, old_tls, server_config, tls, tls_over, trickle};
@@ -347,5 +349,30 @@ fn both_directions_of_many_streams_flow() {
             Ok(())
         });
         result.await.expect("all sent");
+    });
+}
+
+/// The session holds records that the socket has no room for.
+#[test]
+fn a_reset_that_is_dropped_resets_the_stream_below() {
+    run(async {
+        for by_buffer in [false, true] {
+            let (near, far) = tls(tcp_pair()).await;
+            clog(&near, 0).await;
+            if by_buffer {
+                let mut buffer = SendBuffer::new(&near);
+                buffer.write(b"rest");
+                drop(buffer);
+            } else {
+                assert!(polled(1, ByteStream::reset(&near)).await.is_none());
+            }
+            for _ in 0..2 {
+                let sent = polled(1, near.send(b"x")).await;
+                assert!(matches!(sent, Some(Err(Error::Closed))), "{sent:?}");
+            }
+            while far.receive().await.is_ok() {}
+            let end = far.receive().await;
+            assert!(is_broken(&end), "{end:?}");
+        }
     });
 }

@@ -129,9 +129,11 @@ impl<S: ByteReceiveStream> Buffered<S> {
 
     /// Receives the items that `delimiter` ends, as many as have come, and at least one: calls
     /// `each` with every one of them, without the delimiter and without copying it. Returns their
-    /// number. At most `max` bytes may precede the first delimiter.
+    /// number. At most `max` bytes may precede the first delimiter, and no more than these and the
+    /// delimiter are taken from the stream or the buffer at a time.
     ///
-    /// This is the quickest way to serve pipelined requests, whose answers are sent together.
+    /// With a `max` of many items it is the quickest way to serve pipelined requests, whose answers
+    /// are sent together.
     ///
     /// # Errors
     ///

@@ -107,6 +107,12 @@ impl<S> Buffered<S> {
         (self.aborted.get().then(|| Error::Closed)).map_or(Ok(()), Err)
     }
 
+    /// Ends all receives. A parser that is called right now borrows the bytes.
+    fn end(&self) {
+        self.aborted.set(true);
+        drop((self.ahead.try_borrow_mut()).map(|mut ahead| *ahead = Ahead::default()));
+    }
+
     fn buffered(&self) -> usize {
         self.ahead.borrow().as_slice().len()
     }
@@ -218,7 +224,8 @@ impl<S: ByteReceiveStream> ByteReceiveStream for Buffered<S> {
             return Poll::Ready(Err(no_room()));
         }
         self.open()?;
-        if self.receiving.is_held() {
+        // One that waits came first: the other receive is at its gate.
+        if place.is_idle() && self.receiving.is_held() {
             return Poll::Ready(Err(Error::Busy));
         }
         // A receive waits only in the stream itself, when the buffer is empty.
@@ -231,6 +238,8 @@ impl<S: ByteReceiveStream> ByteReceiveStream for Buffered<S> {
             let got = room.put(ahead.as_slice());
             ahead.skip(got);
             core.finished();
+            // The bytes may have been fed while it waited in the stream.
+            self.stream.leave_receive(place);
             *place = Place::default();
             Poll::Ready(Ok(()))
         })
@@ -253,15 +262,13 @@ impl<S: ByteStream> ByteStream for Buffered<S> {
     }
 
     fn abort(&self) {
-        self.aborted.set(true);
-        // A parser that is called right now borrows the bytes.
-        drop((self.ahead.try_borrow_mut()).map(|mut ahead| *ahead = Ahead::default()));
+        self.end();
         self.stream.abort();
     }
 
     async fn reset(&self) -> Result<()> {
-        let reset = self.stream.reset().await;
-        ByteStream::abort(self);
-        reset
+        // Before the wait, which may be dropped.
+        self.end();
+        self.stream.reset().await
     }
 }

@@ -1,10 +1,12 @@
 //! One way of a relay between any two byte streams, by their contracts.
 
 use std::cell::Cell;
+use std::io::IoSlice;
 
+use super::super::futures::{Data, send_all};
 use super::super::{ByteReceiveStream, ByteStream, RECEIVE_MAX};
 use super::{Counts, Failed, Held, RelaySide, Way};
-use crate::error::{Error, Result};
+use crate::error::Error;
 
 /// Passes bytes on from `from`, the `side` of the relay, until its end.
 pub(super) async fn copy<R: ByteReceiveStream, S: ByteStream>(
@@ -13,11 +15,11 @@ pub(super) async fn copy<R: ByteReceiveStream, S: ByteStream>(
     way: &mut Way,
     counts: &Counts,
     side: RelaySide,
-) -> std::result::Result<(), Failed> {
+) -> Result<(), Failed> {
     while !way.done {
         if !way.held.data.is_empty() {
-            let sent = hand_over(to, &mut way.held, &counts.moved[side as usize]).await;
-            sent.map_err(|error| {
+            let sent = send_all(to, (&mut way.held, &counts.moved[side as usize]));
+            sent.await.map_err(|error| {
                 counts.failed(side.other(), &error);
                 Failed::of(side.other())(error)
             })?;
@@ -45,30 +47,15 @@ pub(super) async fn copy<R: ByteReceiveStream, S: ByteStream>(
     Ok(())
 }
 
-/// Sends what is held, and advances it, also when dropped midway.
-async fn hand_over<S: ByteStream>(to: &S, held: &mut Held, moved: &Cell<u64>) -> Result<()> {
-    let mut progress = Progress {
-        rest: &held.data[held.at..held.end],
-        end: held.end,
-        at: &mut held.at,
-        moved,
-    };
-    to.send_from(&mut progress.rest).await
-}
+/// The held bytes, and the number of those that have moved: exact also in the middle of a send.
+impl Data for (&mut Held, &Cell<u64>) {
+    fn parts(&self) -> impl AsRef<[IoSlice<'_>]> {
+        [IoSlice::new(&self.0.data[self.0.at..self.0.end])]
+    }
 
-/// Records on drop how much of `rest` was sent.
-struct Progress<'a> {
-    rest: &'a [u8],
-    end: usize,
-    at: &'a mut usize,
-    moved: &'a Cell<u64>,
-}
-
-impl Drop for Progress<'_> {
-    fn drop(&mut self) {
-        let now = self.end - self.rest.len();
-        self.moved.set(self.moved.get() + (now - *self.at) as u64);
-        *self.at = now;
+    fn advance(&mut self, sent: usize) {
+        self.0.at += sent;
+        self.1.set(self.1.get() + sent as u64);
     }
 }
 

@@ -27,7 +27,7 @@ use self::copy::copy;
 use self::relayed::Counts;
 pub use self::relayed::{RelaySide, Relayed};
 use self::sockets::Pump;
-use super::ByteStream;
+use super::{ByteStream, Plain};
 use crate::error::{Error, Result};
 use crate::runtime::silence::{CloseLimits, Silence};
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -178,7 +178,8 @@ impl<A: ByteStream, B: ByteStream> Relay<'_, A, B> {
     }
 
     /// The time for which no byte may move in either direction; no limit by default. It is noticed
-    /// up to a fifth of this time later.
+    /// up to a fifth of this time later. An end counts as well, and so does the arrival of a byte
+    /// at a TCP peer.
     ///
     /// # Examples
     ///
@@ -229,17 +230,16 @@ impl<A: ByteStream, B: ByteStream> Relay<'_, A, B> {
     ///
     /// The errors of the streams. If one breaks, the other is [`reset`](ByteStream::reset) unless
     /// its end was sent. If a stream breaks during a send to it, the other way continues to its
-    /// end, and the error is returned after that. [`Error::TimedOut`] if one stream has ended and
-    /// the other was silent for the half-open limit, or both were silent for the idle limit.
-    /// [`Error::Busy`] while another task receives
-    /// from one of the streams, or sends to one.
+    /// end or a limit, and the error is returned after that. [`Error::TimedOut`] if one stream has
+    /// ended and the other was silent for the half-open limit, or both were silent for the idle
+    /// limit. [`Error::Busy`] while another task receives from one of the streams, or sends to one.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future loses nothing: bytes that were received and not yet handed over stay in
     /// the relay, and another run continues with them. (Between streams of other crates, as far as
-    /// their `send_from` obeys its contract.) Once a stream has broken, dropping the future resets
-    /// the other at once.
+    /// they obey their contract.) Once it has begun to reset a stream, dropping the future resets
+    /// that at once.
     pub async fn run(&mut self) -> Result<Relayed> {
         let ended = self.pass_on().await;
         if let Err(Failed {
@@ -260,6 +260,10 @@ impl<A: ByteStream, B: ByteStream> Relay<'_, A, B> {
     async fn pass_on(&mut self) -> std::result::Result<(), Failed> {
         let (counts, [there, back]) = (&self.counts, &mut self.ways);
         let limits = [self.idle_limit, self.half_open_limit.min(self.idle_limit)];
+        // Grows with the bytes that move, and with those that a peer has acknowledged: a socket
+        // takes no more until much of its queue has gone.
+        let queued = || queued(&self.a) + queued(&self.b);
+        let moved = || (2 * counts.total()).wrapping_sub(queued());
         let sockets = |receiving, sending| Some((receiving?, sending?));
         let from_a = sockets(self.a.plain_receiver(), self.b.plain_sender());
         let from_b = sockets(self.b.plain_receiver(), self.a.plain_sender());
@@ -269,12 +273,12 @@ impl<A: ByteStream, B: ByteStream> Relay<'_, A, B> {
                 let mut back = Pump::new(from_b, back, counts, RelaySide::B, self.splice);
                 let there = poll_fn(|cx| there.poll(cx));
                 let back = poll_fn(|cx| back.poll(cx));
-                both(pin!(there), pin!(back), counts, limits).await
+                both(pin!(there), pin!(back), moved, limits).await
             }
             _ => {
                 let there = copy(&self.a, &self.b, there, counts, RelaySide::A);
                 let back = copy(&self.b, &self.a, back, counts, RelaySide::B);
-                both(pin!(there), pin!(back), counts, limits).await
+                both(pin!(there), pin!(back), moved, limits).await
             }
         }
     }
@@ -312,12 +316,17 @@ impl<'a, A: ByteStream + 'a, B: ByteStream + 'a> IntoFuture for Relay<'a, A, B> 
     }
 }
 
+/// The number of sent bytes that the peer of a socket has not acknowledged.
+fn queued(stream: &impl ByteStream) -> u64 {
+    (stream.plain_sender()).map_or(0, |Plain(socket)| socket.unacknowledged() as u64)
+}
+
 /// Waits for both ways. They may be silent for the first of the limits at a time, and after one is
 /// done the other for the second.
 async fn both<F, G>(
     mut there: Pin<&mut F>,
     mut back: Pin<&mut G>,
-    counts: &Counts,
+    moved: impl Fn() -> u64,
     limits: [Duration; 2],
 ) -> std::result::Result<(), Failed>
 where
@@ -361,9 +370,11 @@ where
             [false, false] => &mut idle,
             _ => &mut half_open,
         };
-        let over = ready!(silence.poll(|| counts.total(), cx));
+        let over = ready!(silence.poll(&moved, cx));
         let error = over.err().unwrap_or(Error::TimedOut);
-        Poll::Ready(Err(Failed { side: None, error }))
+        // A break comes first: the other stream has to be reset.
+        let failed = broken.take().unwrap_or(Failed { side: None, error });
+        Poll::Ready(Err(failed))
     })
     .await
 }
