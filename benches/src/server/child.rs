@@ -11,8 +11,8 @@ use crate::sys::signals::Signal;
 use crate::sys::{affinity, cpu_clock, signals};
 use crate::work::Kind;
 
-/// For long copies glibc takes one instruction that valgrind counts once a byte. It must not be taken
-/// when instructions are counted: a loop over vectors says more about the time.
+/// For long copies glibc takes one instruction that valgrind counts once a byte. It must not be
+/// taken when instructions are counted: a loop over vectors says more about the time.
 const STRING_INSTRUCTIONS: &str = "glibc.cpu.x86_rep_movsb_threshold=0x10000000:\
                                    glibc.cpu.x86_rep_stosb_threshold=0x10000000";
 
