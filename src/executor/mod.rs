@@ -152,36 +152,9 @@ impl Executor {
         self.slots().base(task)
     }
 
-    /// Sets a task's own scope.
-    pub(crate) fn set_task_scope(&self, task: TaskId, scope: u64) {
-        self.slots().set_task_scope(task, scope);
-    }
-
-    /// Sets the scope that the tasks of a set are in.
-    pub(crate) fn set_scope(&self, set: SetKey, scope: u64) {
-        self.slots().set_scope(set, scope);
-    }
-
     /// Records the present scope as that around the polls of a set.
     pub(crate) fn settle_set(&self, set: SetKey) {
         self.slots().set_around(set, self.scope());
-    }
-
-    /// Marks all tasks of a set to be polled; returns a foreign waker, which the caller has to
-    /// call, and the number of the tasks.
-    #[must_use = "the waker has to be called"]
-    pub(crate) fn wake_set(&self, set: SetKey) -> (Option<Waker>, u32) {
-        self.slots().wake_set(set)
-    }
-
-    /// Returns true if tasks with their own scope have ended.
-    pub(crate) fn has_retired(&self) -> bool {
-        self.slots().has_retired()
-    }
-
-    /// Returns the scopes of tasks that have ended since the last call.
-    pub(crate) fn take_retired(&self) -> Vec<u64> {
-        self.slots().take_retired()
     }
 
     /// Gives a task a slot, woken.

@@ -22,7 +22,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use super::child::{self, Child, Failed, Payload};
-use super::slots::Woken;
+use super::slots::{Woken, narrow};
 use super::waker::TaskId;
 use super::{Executor, Parent, Place, SetKey};
 use crate::records::record;
@@ -401,8 +401,4 @@ fn caught(f: impl FnOnce()) -> Step {
         Ok(()) => Step::Polled,
         Err(payload) => Step::Panicked(payload),
     }
-}
-
-fn narrow(key: usize) -> u32 {
-    u32::try_from(key).expect("memory ends before four billion tasks")
 }
