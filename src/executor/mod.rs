@@ -3,7 +3,8 @@
 //! | file | content |
 //! |---|---|
 //! | `waker.rs` | a task's number as a `Waker`, and the way of a wake |
-//! | `slots.rs` | the woken tasks, and their order (a pure machine) |
+//! | `slots.rs` | the slot of each task, and the scope that it runs in |
+//! | `sets.rs` | the sets of tasks: the woken ones, their order (a pure machine) |
 //! | `child.rs` | a task in the form for its set |
 //! | `labels.rs` | the names of tasks; notes of their waits |
 //! | `survey.rs` | the state of the tasks for a dump |
@@ -16,6 +17,7 @@
 mod child;
 mod labels;
 pub(crate) mod remote;
+mod sets;
 mod slots;
 #[cfg(feature = "dump")]
 mod survey;
@@ -33,7 +35,8 @@ use std::task::Waker;
 
 pub(crate) use child::{Child, Failed, Head, Payload, State, cancel};
 pub(crate) use labels::Place;
-pub(crate) use slots::{Base, Parent, SetKey};
+pub(crate) use sets::{Parent, SetKey};
+pub(crate) use slots::Base;
 #[cfg(feature = "dump")]
 pub(crate) use survey::Survey;
 pub(crate) use task_set::{Step, TaskSet};

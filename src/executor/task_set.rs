@@ -22,7 +22,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use super::child::{self, Child, Failed, Payload};
-use super::slots::{Woken, narrow};
+use super::sets::Woken;
+use super::slots::narrow;
 use super::waker::TaskId;
 use super::{Executor, Parent, Place, SetKey};
 use crate::records::record;
