@@ -34,7 +34,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::task::Waker;
 
 pub(crate) use child::{Child, Failed, Head, Payload, State, cancel};
-pub(crate) use labels::Place;
+pub(crate) use labels::CallSite;
 pub(crate) use sets::{Parent, SetKey};
 pub(crate) use slots::Base;
 #[cfg(feature = "dump")]
@@ -161,8 +161,8 @@ impl Executor {
     }
 
     /// Gives a task a slot, woken.
-    fn add(&self, set: SetKey, member: u32, place: Option<Place>) -> TaskId {
-        let (id, foreign) = self.slots().add_woken(set, member, place);
+    fn add(&self, set: SetKey, member: u32, site: Option<CallSite>) -> TaskId {
+        let (id, foreign) = self.slots().add_woken(set, member, site);
         if let Some(foreign) = foreign {
             foreign.wake();
         }

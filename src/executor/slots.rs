@@ -7,9 +7,9 @@
 use std::rc::Rc;
 use std::task::Waker;
 
+use super::labels::CallSite;
 #[cfg(feature = "dump")]
 use super::labels::Note;
-use super::labels::Place;
 use super::sets::{NIL, Set, SetKey};
 use super::waker::TaskId;
 use crate::room::{self, Slab};
@@ -34,7 +34,7 @@ pub(super) struct Slot {
     #[cfg(feature = "dump")]
     pub(super) polled_at: u32,
     /// The place where it was spawned.
-    pub(super) place: Option<Place>,
+    pub(super) site: Option<CallSite>,
 }
 
 /// The scopes of a task.
@@ -97,14 +97,14 @@ impl Slots {
         &mut self,
         set: SetKey,
         member: u32,
-        place: Option<Place>,
+        site: Option<CallSite>,
     ) -> (TaskId, Option<Waker>) {
-        let id = self.add_slot(set, member, place);
+        let id = self.add_slot(set, member, site);
         (id, self.wake(id))
     }
 
     /// Adds a slot for a new task, not woken yet. The set must be alive.
-    pub(super) fn add_slot(&mut self, set: SetKey, member: u32, place: Option<Place>) -> TaskId {
+    pub(super) fn add_slot(&mut self, set: SetKey, member: u32, site: Option<CallSite>) -> TaskId {
         debug_assert!(
             self.set(set).is_some(),
             "a task is added to a set that is gone"
@@ -130,7 +130,7 @@ impl Slots {
             polls: 0,
             #[cfg(feature = "dump")]
             polled_at: self.now,
-            place,
+            site,
         });
         TaskId::new(self.runtime, generation, narrow(index))
     }
