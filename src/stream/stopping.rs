@@ -64,7 +64,7 @@ pub(super) fn with_event<T>(stop: &ThreadEvent, poll: impl FnOnce() -> Poll<T>) 
 #[doc(alias = "graceful")]
 pub async fn stopping() -> Result<()> {
     // At the first poll: a future that was made in a handler may be polled elsewhere.
-    let stop = Current::with(&OWN, |stop| stop.cloned()).unwrap_or_default();
+    let stop = Current::with(&OWN, ThreadEvent::clone).unwrap_or_default();
     let (mut waiter, mut known) = (stop.waiter(), None);
     let mut wait = Wait::new(&"its server to stop");
     poll_fn(|cx| {
