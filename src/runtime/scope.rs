@@ -19,7 +19,7 @@
 use std::task::{Context, Waker};
 
 use super::context::Core;
-use super::scopes::{Kind, Next, ScopeKey};
+use super::scopes::{AfterPoll, Kind, ScopeKey};
 use crate::error::Error;
 use crate::executor::{Base, Running, SetKey, TaskId, drop_each, wake_list, waker};
 use crate::sys::clock::{self, Nanos};
@@ -258,16 +258,16 @@ impl Core {
     fn ends_body(&self, key: ScopeKey, cx: &Context<'_>) -> bool {
         let next = self.scopes().after_poll(key, clock::now, self.is_spent());
         match next {
-            Next::Nothing => {}
-            Next::Wait(until) => self.wake_at(key, until, cx),
-            Next::Again => cx.waker().wake_by_ref(),
-            Next::Over => {
+            AfterPoll::Nothing => {}
+            AfterPoll::Wait(until) => self.wake_at(key, until, cx),
+            AfterPoll::Again => cx.waker().wake_by_ref(),
+            AfterPoll::Over => {
                 // For one cancel only the outermost of the cancelled scopes has caught it.
                 let by = self.outermost(key).unwrap_or(key);
                 self.scopes().blame(by);
             }
         }
-        next == Next::Over
+        next == AfterPoll::Over
     }
 }
 
