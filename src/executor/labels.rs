@@ -6,8 +6,8 @@ use std::rc::Rc;
 use super::slots::Slots;
 use super::waker::TaskId;
 
-/// A position in a program.
-pub(crate) type Place = &'static Location<'static>;
+/// The place in a program where a task was spawned.
+pub(crate) type CallSite = &'static Location<'static>;
 
 /// A description of a task's wait; valid until the task is polled again.
 #[cfg(feature = "dump")]
@@ -22,11 +22,11 @@ pub(super) struct Note {
 
 impl Slots {
     /// Returns the place where a task was spawned, and its name.
-    pub(crate) fn label(&mut self, id: TaskId) -> (Option<Place>, Option<Rc<str>>) {
-        let place = self.slot(id).and_then(|slot| slot.place);
+    pub(crate) fn label(&mut self, id: TaskId) -> (Option<CallSite>, Option<Rc<str>>) {
+        let site = self.slot(id).and_then(|slot| slot.site);
         let named = self.slot(id).is_some_and(|slot| slot.named);
         let name = named.then(|| self.names[id.index() as usize].clone());
-        (place, name.flatten())
+        (site, name.flatten())
     }
 
     /// Names a task, unless it is of another runtime.

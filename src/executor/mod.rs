@@ -3,7 +3,8 @@
 //! | file | content |
 //! |---|---|
 //! | `waker.rs` | a task's number as a `Waker`, and the way of a wake |
-//! | `slots.rs` | the woken tasks, and their order (a pure machine) |
+//! | `slots.rs` | the slot of each task, and the scope that it runs in |
+//! | `sets.rs` | the sets of tasks: the woken ones, their order (a pure machine) |
 //! | `child.rs` | a task in the form for its set |
 //! | `labels.rs` | the names of tasks; notes of their waits |
 //! | `survey.rs` | the state of the tasks for a dump |
@@ -16,6 +17,7 @@
 mod child;
 mod labels;
 pub(crate) mod remote;
+mod sets;
 mod slots;
 #[cfg(feature = "dump")]
 mod survey;
@@ -32,8 +34,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::task::Waker;
 
 pub(crate) use child::{Child, Failed, Head, Payload, State, cancel};
-pub(crate) use labels::Place;
-pub(crate) use slots::{Base, Parent, SetKey};
+pub(crate) use labels::CallSite;
+pub(crate) use sets::{Parent, SetKey};
+pub(crate) use slots::Base;
 #[cfg(feature = "dump")]
 pub(crate) use survey::Survey;
 pub(crate) use task_set::{Step, TaskSet};
@@ -152,41 +155,14 @@ impl Executor {
         self.slots().base(task)
     }
 
-    /// Sets a task's own scope.
-    pub(crate) fn set_task_scope(&self, task: TaskId, scope: u64) {
-        self.slots().set_task_scope(task, scope);
-    }
-
-    /// Sets the scope that the tasks of a set are in.
-    pub(crate) fn set_scope(&self, set: SetKey, scope: u64) {
-        self.slots().set_scope(set, scope);
-    }
-
     /// Records the present scope as that around the polls of a set.
     pub(crate) fn settle_set(&self, set: SetKey) {
         self.slots().set_around(set, self.scope());
     }
 
-    /// Marks all tasks of a set to be polled; returns a foreign waker, which the caller has to
-    /// call, and the number of the tasks.
-    #[must_use = "the waker has to be called"]
-    pub(crate) fn wake_set(&self, set: SetKey) -> (Option<Waker>, u32) {
-        self.slots().wake_set(set)
-    }
-
-    /// Returns true if tasks with their own scope have ended.
-    pub(crate) fn has_retired(&self) -> bool {
-        self.slots().has_retired()
-    }
-
-    /// Returns the scopes of tasks that have ended since the last call.
-    pub(crate) fn take_retired(&self) -> Vec<u64> {
-        self.slots().take_retired()
-    }
-
     /// Gives a task a slot, woken.
-    fn add(&self, set: SetKey, member: u32, place: Option<Place>) -> TaskId {
-        let (id, foreign) = self.slots().add_woken(set, member, place);
+    fn add(&self, set: SetKey, member: u32, site: Option<CallSite>) -> TaskId {
+        let (id, foreign) = self.slots().add_woken(set, member, site);
         if let Some(foreign) = foreign {
             foreign.wake();
         }

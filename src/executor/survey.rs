@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::labels::Place;
+use super::labels::CallSite;
 use super::slots::{Slot, Slots, narrow};
 use super::waker::TaskId;
 
@@ -16,7 +16,7 @@ pub(crate) struct Survey {
     /// Milliseconds since it was polled last, or spawned.
     pub(crate) idle: u32,
     pub(crate) woken: bool,
-    pub(crate) place: Option<Place>,
+    pub(crate) site: Option<CallSite>,
     pub(crate) name: Option<Rc<str>>,
     pub(crate) note: Option<(&'static str, TaskId)>,
 }
@@ -34,7 +34,7 @@ impl Slots {
                 polls: slot.polls,
                 idle: self.now.wrapping_sub(slot.polled_at),
                 woken: slot.queued,
-                place: slot.place,
+                site: slot.site,
                 name: self
                     .names
                     .get(index)

@@ -22,9 +22,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use super::child::{self, Child, Failed, Payload};
-use super::slots::Woken;
+use super::sets::Woken;
+use super::slots::narrow;
 use super::waker::TaskId;
-use super::{Executor, Parent, Place, SetKey};
+use super::{CallSite, Executor, Parent, SetKey};
 use crate::records::record;
 use crate::room::Slab;
 use crate::shown::shown;
@@ -154,8 +155,8 @@ impl TaskSet {
         };
         self.home.replace(Some(home));
         for (key, member) in self.members.borrow().iter() {
-            let (place, name) = labels.next().unwrap_or_default();
-            let id = executor.add(set, narrow(key), place);
+            let (site, name) = labels.next().unwrap_or_default();
+            let id = executor.add(set, narrow(key), site);
             member.head().set_id(id);
             if let Some(name) = name {
                 executor.slots().set_name(id, name);
@@ -165,7 +166,7 @@ impl TaskSet {
     }
 
     /// Returns the places where the members were spawned, and their names.
-    fn labels(&self) -> Vec<(Option<Place>, Option<Rc<str>>)> {
+    fn labels(&self) -> Vec<(Option<CallSite>, Option<Rc<str>>)> {
         let mut labels = Vec::new();
         if let Some(home) = &*self.home.borrow() {
             let mut slots = home.executor.slots();
@@ -214,7 +215,7 @@ impl TaskSet {
     }
 
     /// Adds a task, woken; or cancels it at once if the set is closed.
-    pub(crate) fn insert(&self, child: Rc<dyn Child>, place: Place) {
+    pub(crate) fn insert(&self, child: Rc<dyn Child>, site: CallSite) {
         if self.closed.get() {
             child::cancel(&*child, false);
             return;
@@ -225,7 +226,7 @@ impl TaskSet {
         let mut foreign = None;
         if let Some(home) = &*self.home.borrow() {
             let mut slots = home.executor.slots();
-            let (id, parent) = slots.add_woken(home.set, member, Some(place));
+            let (id, parent) = slots.add_woken(home.set, member, Some(site));
             child.head().set_id(id);
             foreign = parent;
         }
@@ -233,7 +234,7 @@ impl TaskSet {
         let id = child.head().id();
         members.insert(child);
         drop(members);
-        record!(Trace, "soloio::task", "{id} begins, spawned at {place}");
+        record!(Trace, "soloio::task", "{id} begins, spawned at {site}");
         if let Some(foreign) = foreign {
             foreign.wake();
         }
@@ -401,8 +402,4 @@ fn caught(f: impl FnOnce()) -> Step {
         Ok(()) => Step::Polled,
         Err(payload) => Step::Panicked(payload),
     }
-}
-
-fn narrow(key: usize) -> u32 {
-    u32::try_from(key).expect("memory ends before four billion tasks")
 }

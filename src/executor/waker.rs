@@ -113,15 +113,14 @@ impl TaskId {
     /// Wakes the task, on any thread.
     #[inline]
     pub(crate) fn wake(self) {
-        Current::with(&LOCAL, |executor| match executor {
-            Some(executor) if executor.number() == self.runtime() => {
-                let foreign = executor.list(self);
-                if let Some(foreign) = foreign {
-                    foreign.wake();
-                }
-            }
-            _ => self.wake_elsewhere(),
+        let listed = Current::with(&LOCAL, |executor| {
+            (executor.number() == self.runtime()).then(|| executor.list(self))
         });
+        match listed.flatten() {
+            Some(Some(foreign)) => foreign.wake(),
+            Some(None) => {}
+            None => self.wake_elsewhere(),
+        }
     }
 
     #[cold]
@@ -180,9 +179,7 @@ pub(crate) fn enter<R>(executor: &Executor, f: impl FnOnce() -> R) -> R {
 
 /// Returns true if `executor` is the current one of this thread.
 pub(super) fn is_entered(executor: &Executor) -> bool {
-    Current::with(&LOCAL, |here| {
-        here.is_some_and(|here| std::ptr::eq(here, executor))
-    })
+    Current::with(&LOCAL, |here| std::ptr::eq(here, executor)).unwrap_or(false)
 }
 
 /// Every live runtime of the process.

@@ -28,7 +28,7 @@ impl<A: Display + Send + Sync> PlainSocket for StreamSocket<A> {
         cx: &Context<'_>,
         call: &mut ReceiveCall<'_>,
     ) -> Poll<Result<usize>> {
-        self.poll_receive_by(operation.place(), cx, call)
+        self.poll_receive(operation.place(), cx, call)
     }
 
     #[cfg(feature = "relay")]
@@ -38,7 +38,7 @@ impl<A: Display + Send + Sync> PlainSocket for StreamSocket<A> {
         cx: &Context<'_>,
         call: &mut SendCall<'_>,
     ) -> Poll<Result<usize>> {
-        self.poll_send_by(operation.place(), cx, call)
+        self.poll_send(operation.place(), cx, call)
     }
 
     #[cfg(feature = "relay")]

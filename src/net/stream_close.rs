@@ -74,7 +74,7 @@ impl<A: Display> StreamSocket<A> {
     }
 
     fn poll_discard(&self, operation: &mut Operation<'_>, cx: &Context<'_>) -> Poll<Result<usize>> {
-        self.poll_receive_by(operation.place(), cx, |core, fd, is_unix| {
+        self.poll_receive(operation.place(), cx, |core, fd, is_unix| {
             Room::new(&mut core.scratch()).receive(fd, is_unix, || core.scratch())
         })
     }

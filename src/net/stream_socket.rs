@@ -10,7 +10,7 @@
 //! ```
 
 use std::fmt::Display;
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
@@ -22,8 +22,6 @@ use crate::runtime::context::Core;
 use crate::runtime::operation::{After, Direction, First, Operation};
 use crate::runtime::place::Place;
 use crate::runtime::socket::{Socket, Trigger};
-use crate::stream::no_room;
-use crate::sys::room::Room;
 use crate::sys::{self, errno};
 
 /// Receiving has ended regularly.
@@ -102,26 +100,10 @@ impl<A: Display> StreamSocket<A> {
         Operation::new(&self.socket, direction)
     }
 
-    /// Receives into `room`: at least one byte, or an error.
+    /// Makes one receive: `receive` makes the call, as [`Room::receive`](crate::sys::room::Room)
+    /// does it for this kind of stream, and returns the same.
     #[inline(always)]
     pub(super) fn poll_receive(
-        &self,
-        place: &mut Place,
-        cx: &Context<'_>,
-        room: &mut Room<'_>,
-    ) -> Poll<Result<()>> {
-        if room.remaining() == 0 {
-            return Poll::Ready(Err(no_room()));
-        }
-        let receive =
-            |core: &Core, fd: BorrowedFd<'_>, is_unix| room.receive(fd, is_unix, || core.scratch());
-        self.poll_receive_by(place, cx, receive).map_ok(drop)
-    }
-
-    /// Makes one receive: `receive` makes the call, as [`Room::receive`] does it for this kind of
-    /// stream, and returns the same.
-    #[inline(always)]
-    pub(super) fn poll_receive_by(
         &self,
         place: &mut Place,
         cx: &Context<'_>,
@@ -144,24 +126,9 @@ impl<A: Display> StreamSocket<A> {
         }
     }
 
-    /// Sends a prefix of `parts` and returns its length; with no bytes it only checks the state.
-    #[inline(always)]
-    pub(super) fn poll_send(
-        &self,
-        place: &mut Place,
-        cx: &Context<'_>,
-        parts: &[IoSlice<'_>],
-    ) -> Poll<Result<usize>> {
-        self.poll_send_by(place, cx, |_, fd| match parts {
-            [part] if !part.is_empty() => sys::socket::send(fd, part),
-            parts if parts.iter().all(|part| part.is_empty()) => Ok(0),
-            parts => sys::socket::send_vectored(fd, parts),
-        })
-    }
-
     /// Makes one call in the sending direction.
     #[inline(always)]
-    pub(super) fn poll_send_by<T>(
+    pub(super) fn poll_send<T>(
         &self,
         place: &mut Place,
         cx: &Context<'_>,

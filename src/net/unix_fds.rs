@@ -106,7 +106,7 @@ impl UnixStream {
                     [] => sys::socket::send(fd, rest),
                     fds => sys::ancillary::send(fd, rest, fds),
                 };
-                self.socket.poll_send_by(operation.place(), cx, send)
+                self.socket.poll_send(operation.place(), cx, send)
             });
             let sent = sent.await?;
             (*rest, left) = (&rest[sent..], &[]);
@@ -150,7 +150,7 @@ impl UnixStream {
                 got = Some((scratch[..length].to_vec(), came));
                 Ok((length, more))
             };
-            self.socket.poll_receive_by(operation.place(), cx, receive)
+            self.socket.poll_receive(operation.place(), cx, receive)
         })
         .await?;
         let (data, came) = got.expect("the receive has succeeded");

@@ -279,35 +279,25 @@ thread_local! {
     static CURRENT: Current<Rc<Core>> = const { Current::new() };
 }
 
-/// Calls `f` with the runtime that runs on this thread, if there is one.
-#[inline(always)]
-pub(crate) fn with<R>(f: impl FnOnce(Option<&Rc<Core>>) -> R) -> R {
-    Current::with(&CURRENT, f)
-}
-
 /// Clones the runtime that runs on this thread, for rare calls.
 pub(crate) fn current() -> Option<Rc<Core>> {
-    with(|core| core.cloned())
+    Current::with(&CURRENT, Rc::clone)
 }
 
 /// Calls `f` with the runtime that runs on this thread, for an operation's poll; without one the
 /// result is `NoRuntime`.
 #[inline(always)]
 pub(crate) fn poll_with<T>(f: impl FnOnce(&Rc<Core>) -> Poll<Result<T>>) -> Poll<Result<T>> {
-    with(|core| match core {
-        Some(core) => f(core),
+    match Current::with(&CURRENT, f) {
+        Some(polled) => polled,
         None => Poll::Ready(Err(Error::NoRuntime)),
-    })
+    }
 }
 
 /// Called when an operation without a system call is done: it consumes budget of the turn.
 #[cfg(feature = "tls")]
 pub(crate) fn finished() {
-    with(|core| {
-        if let Some(core) = core {
-            core.finished();
-        }
-    });
+    Current::with(&CURRENT, |core| core.finished()).unwrap_or_default();
 }
 
 /// Passes the gate once, for functions with system calls that never wait: repeated calls still let
@@ -328,19 +318,20 @@ pub(crate) async fn checkpoint() -> Result<()> {
 /// thread-local; else returns false, and the operation has to pass it by itself.
 #[inline(always)]
 pub(crate) fn pass_if_calm() -> bool {
-    let done = |core: &Rc<Core>| core.finished();
-    with(|core| core.filter(|core| core.is_calm()).map(done).is_some())
+    let done = |core: &Rc<Core>| core.is_calm().then(|| core.finished());
+    Current::with(&CURRENT, done).flatten().is_some()
 }
 
 /// Calls `f` if the runtime with this serial runs on this thread.
 #[inline]
 pub(crate) fn with_serial<R>(serial: u64, f: impl FnOnce(&Rc<Core>) -> R) -> Option<R> {
-    with(|core| core.filter(|core| core.serial() == serial).map(f))
+    let here = |core: &Rc<Core>| (core.serial() == serial).then(|| f(core));
+    Current::with(&CURRENT, here)?
 }
 
 /// Returns true if a runtime runs on this thread; that of a fork's parent does not count.
 pub(super) fn is_entered() -> bool {
-    with(|core| core.is_some_and(|core| core.bell().is_at_home()))
+    Current::with(&CURRENT, |core| core.bell().is_at_home()).unwrap_or(false)
 }
 
 /// Calls `f` with `core` as the runtime of this thread.

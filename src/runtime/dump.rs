@@ -14,7 +14,7 @@ use super::Runtime;
 use super::context::{self, Core};
 use crate::error::{Error, Result};
 use crate::executor::remote::Post;
-use crate::executor::{Place, Survey, TaskId};
+use crate::executor::{CallSite, Survey, TaskId};
 use crate::reactor::{Awaited, Direction, SourceKey};
 use crate::sys::{clock, socket};
 
@@ -125,17 +125,17 @@ fn take(core: &Core) -> Dump {
         let mut waits_for = waits.remove(&task.id.index()).unwrap_or_default();
         if let Some((what, holder)) = task.note {
             let holder = find(holder).map(|holder| {
-                let Survey { name, place, .. } = &survey[holder];
+                let Survey { name, site, .. } = &survey[holder];
                 match holder == at {
                     true => ", held by itself".into(),
-                    false => format!(", held by {}", label(name.as_deref(), *place, 1)),
+                    false => format!(", held by {}", label(name.as_deref(), *site, 1)),
                 }
             });
             waits_for.push(format!("{what}{}", holder.unwrap_or_default()));
         }
         tasks.push(TaskState {
             name: task.name.as_deref().map(str::to_owned),
-            spawned_at: task.place,
+            spawned_at: task.site,
             depth,
             polls: task.polls,
             idle: Duration::from_millis(task.idle.into()),
@@ -208,11 +208,11 @@ fn name_of(core: &Core, key: SourceKey, fd: RawFd) -> String {
     known.unwrap_or_else(|| format!("fd {fd}"))
 }
 
-fn label(name: Option<&str>, place: Option<Place>, depth: usize) -> String {
-    match (name, place) {
-        (Some(name), Some(place)) => format!("\"{name}\" ({place})"),
+fn label(name: Option<&str>, site: Option<CallSite>, depth: usize) -> String {
+    match (name, site) {
+        (Some(name), Some(site)) => format!("\"{name}\" ({site})"),
         (Some(name), None) => format!("\"{name}\""),
-        (None, Some(place)) => format!("task ({place})"),
+        (None, Some(site)) => format!("task ({site})"),
         (None, None) if depth == 0 => "main".into(),
         (None, None) => "body of a group".into(),
     }

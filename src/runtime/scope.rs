@@ -19,7 +19,7 @@
 use std::task::{Context, Waker};
 
 use super::context::Core;
-use super::scopes::{Kind, Next, ScopeKey};
+use super::scopes::{AfterPoll, Kind, ScopeKey};
 use crate::error::Error;
 use crate::executor::{Base, Running, SetKey, TaskId, drop_each, wake_list, waker};
 use crate::sys::clock::{self, Nanos};
@@ -68,7 +68,7 @@ impl Core {
 
     fn add_task(&self, task: TaskId, above: ScopeKey) -> ScopeKey {
         let own = self.scopes().enter(task, above, Kind::Task);
-        self.executor.set_task_scope(task, own);
+        self.executor.slots().set_task_scope(task, own);
         own
     }
 
@@ -82,7 +82,7 @@ impl Core {
     pub(crate) fn enter_group(&self, set: SetKey) -> ScopeKey {
         self.enter_task();
         let key = self.enter_scope(Kind::Group(set));
-        self.executor.set_scope(set, key);
+        self.executor.slots().set_scope(set, key);
         key
     }
 
@@ -136,8 +136,8 @@ impl Core {
     /// Removes the scopes of tasks that have ended.
     #[inline]
     pub(super) fn forget_scopes(&self) {
-        if self.executor.has_retired() {
-            let retired = self.executor.take_retired();
+        if self.executor.slots().has_retired() {
+            let retired = self.executor.slots().take_retired();
             self.leave_scopes(&retired);
         }
     }
@@ -183,7 +183,7 @@ impl Core {
             foreign.extend(self.executor.list(task));
         }
         for set in reached.sets {
-            let (waker, len) = self.executor.wake_set(set);
+            let (waker, len) = self.executor.slots().wake_set(set);
             foreign.extend(waker);
             tasks += len;
         }
@@ -199,7 +199,7 @@ impl Core {
         let own = match base.own {
             0 if task == self.executor.task() => {
                 self.enter_task();
-                self.executor.base_of(task).map_or(0, |base| base.own)
+                self.executor.scope_of(task)
             }
             // Scopes that are already in it are moved into the new one when they are polled next.
             0 => self.add_task(task, base.set),
@@ -258,16 +258,16 @@ impl Core {
     fn ends_body(&self, key: ScopeKey, cx: &Context<'_>) -> bool {
         let next = self.scopes().after_poll(key, clock::now, self.is_spent());
         match next {
-            Next::Nothing => {}
-            Next::Wait(until) => self.wake_at(key, until, cx),
-            Next::Again => cx.waker().wake_by_ref(),
-            Next::Over => {
+            AfterPoll::Nothing => {}
+            AfterPoll::Wait(until) => self.wake_at(key, until, cx),
+            AfterPoll::Again => cx.waker().wake_by_ref(),
+            AfterPoll::Over => {
                 // For one cancel only the outermost of the cancelled scopes has caught it.
                 let by = self.outermost(key).unwrap_or(key);
                 self.scopes().blame(by);
             }
         }
-        next == Next::Over
+        next == AfterPoll::Over
     }
 }
 

@@ -93,7 +93,7 @@ pub(crate) enum Limit {
 
 /// The next action of a scope after a pending poll of its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Next {
+pub(crate) enum AfterPoll {
     /// It is not cancelled: nothing.
     Nothing,
     /// It waits for a shield, at most until this time.
@@ -173,7 +173,7 @@ pub(crate) struct Reached {
 
 /// The state of a scope at its end.
 #[derive(Debug, Default)]
-pub(crate) struct Left {
+pub(crate) struct EndedScope {
     pub(crate) cancelled: bool,
     pub(crate) caught: bool,
     pub(crate) timer: TimerKey,
@@ -319,18 +319,18 @@ impl Scopes {
         key: ScopeKey,
         now: impl FnOnce() -> Nanos,
         spent: bool,
-    ) -> Next {
+    ) -> AfterPoll {
         let Some(cancel) = self.cancel_of(key) else {
-            return Next::Nothing;
+            return AfterPoll::Nothing;
         };
         if cancel.shields > 0 && cancel.allowance > now() {
-            return Next::Wait(cancel.allowance);
+            return AfterPoll::Wait(cancel.allowance);
         }
         cancel.left = cancel.left.saturating_sub(1);
         // What a shield has protected until now was not notified yet.
         match cancel.left > 0 && (cancel.progress || spent || cancel.shields > 0) {
-            true => Next::Again,
-            false => Next::Over,
+            true => AfterPoll::Again,
+            false => AfterPoll::Over,
         }
     }
 

@@ -238,7 +238,13 @@ macro_rules! socket_stream {
                 cx: &mut Context<'_>,
                 room: &mut Room<'_>,
             ) -> Poll<Result<()>> {
-                self.socket.poll_receive(place, cx, room)
+                if room.remaining() == 0 {
+                    return Poll::Ready(Err(crate::stream::no_room()));
+                }
+                let received = self.socket.poll_receive(place, cx, |core, fd, is_unix| {
+                    room.receive(fd, is_unix, || core.scratch())
+                });
+                received.map_ok(drop)
             }
 
             #[inline]
@@ -259,7 +265,8 @@ macro_rules! socket_stream {
                 cx: &mut Context<'_>,
                 parts: &[IoSlice<'_>],
             ) -> Poll<Result<usize>> {
-                self.socket.poll_send(place, cx, parts)
+                let socket = &self.socket;
+                socket.poll_send(place, cx, |_, fd| crate::sys::socket::send_parts(fd, parts))
             }
 
             #[inline]

@@ -22,11 +22,6 @@ impl<'a, S: ByteReceiveStream> Receiving<'a, S> {
         let place = Place::default();
         Self { stream, place }
     }
-
-    #[inline]
-    fn poll(&mut self, cx: &mut Context<'_>, room: &mut Room<'_>) -> Poll<Result<()>> {
-        self.stream.poll_receive(&mut self.place, cx, room)
-    }
 }
 
 impl<S: ByteReceiveStream> Drop for Receiving<'_, S> {
@@ -50,7 +45,8 @@ pub(super) fn receive_into<'b, S: ByteReceiveStream>(
             return Poll::Ready(Err(Error::Closed));
         };
         let mut room = Room::new(given);
-        ready!(receiving.poll(cx, &mut room))?;
+        let Receiving { stream, place } = &mut receiving;
+        ready!(stream.poll_receive(place, cx, &mut room))?;
         let got = room.len();
         let buf = buf.take().expect("it was there above");
         Poll::Ready(Ok(&mut buf[..got]))
@@ -66,7 +62,9 @@ pub(super) fn receive_max<S: ByteReceiveStream>(
     let (mut receiving, max) = (Receiving::new(stream), max.min(RECEIVE_MAX));
     poll_fn(move |cx| {
         let mut received = Vec::new();
-        ready!(receiving.poll(cx, &mut Room::exact(&mut received, max)))?;
+        let mut room = Room::exact(&mut received, max);
+        let Receiving { stream, place } = &mut receiving;
+        ready!(stream.poll_receive(place, cx, &mut room))?;
         received.shrink_to_fit();
         Poll::Ready(Ok(received))
     })

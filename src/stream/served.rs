@@ -78,7 +78,7 @@ where
     let late = served.serving.begin();
     record!(Debug, "soloio::serve", "accepted {peer}");
     let keeper: Rc<dyn Serves<'a, G> + 'a> = Rc::<Served<'_, _, _, _>>::clone(&served);
-    let connection = connection(begun, Place { served, peer });
+    let connection = connection(begun, ActiveConnection { served, peer });
     if keeper.serving().is_apart || late {
         start_apart(group, Box::pin(connection), keeper, late);
     } else {
@@ -116,14 +116,14 @@ fn start_apart<'s, 'a: 's, G>(
 /// idle connection: an async fn would have them twice.
 fn connection<S, L, H, O, E>(
     begun: impl Future<Output = Result<S>>,
-    place: Place<'_, L, H, E>,
+    active: ActiveConnection<'_, L, H, E>,
 ) -> impl Future<Output = ()>
 where
     H: AsyncFn(S) -> O,
     O: Outcome<E, Value = ()>,
     E: Failure + Into<Box<dyn StdError + Send + Sync>>,
 {
-    let served = Rc::clone(&place.served);
+    let served = Rc::clone(&active.served);
     let handled = async move {
         // `?` would stay in the future until its end.
         let stream = match begun.await {
@@ -133,10 +133,10 @@ where
         (served.handler)(stream).await.into_result().map_err(ours)
     };
     together(
-        Beside::new(handled, (Leaving::default(), place)),
+        Beside::new(handled, (Leaving::default(), active)),
         |all, cx| {
-            let (handled, (leaving, place)) = all.parts();
-            leaving.poll(handled, cx, &place.served.serving, &place.peer)
+            let (handled, (leaving, active)) = all.parts();
+            leaving.poll(handled, cx, &active.served.serving, &active.peer)
         },
     )
 }
@@ -149,13 +149,13 @@ fn ours<E: Failure + Into<Box<dyn StdError + Send + Sync>>>(error: E) -> Error {
     }
 }
 
-/// A connection's place, given back when the connection ends.
-struct Place<'a, L, H, E> {
+/// Counts a connection as active until it is dropped.
+struct ActiveConnection<'a, L, H, E> {
     served: Rc<Served<'a, L, H, E>>,
     peer: Peer,
 }
 
-impl<L, H, E> Drop for Place<'_, L, H, E> {
+impl<L, H, E> Drop for ActiveConnection<'_, L, H, E> {
     fn drop(&mut self) {
         self.served.serving.end(&mut self.peer);
     }

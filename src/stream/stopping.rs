@@ -64,13 +64,13 @@ pub(super) fn with_event<T>(stop: &ThreadEvent, poll: impl FnOnce() -> Poll<T>) 
 #[doc(alias = "graceful")]
 pub async fn stopping() -> Result<()> {
     // At the first poll: a future that was made in a handler may be polled elsewhere.
-    let stop = Current::with(&OWN, |stop| stop.cloned()).unwrap_or_default();
-    let (mut place, mut known) = (stop.place(), None);
+    let stop = Current::with(&OWN, ThreadEvent::clone).unwrap_or_default();
+    let (mut waiter, mut known) = (stop.waiter(), None);
     let mut wait = Wait::new(&"its server to stop");
     poll_fn(|cx| {
         context::poll_with(|core| {
             ready!(wait.admit_wait(core, cx))?;
-            match place.is_set_or_take_new(&mut known, cx.waker()) {
+            match waiter.is_set_or_take_new(&mut known, cx.waker()) {
                 true => Poll::Ready(Ok(())),
                 false => wait.pend(core, cx),
             }

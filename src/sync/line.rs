@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
-use super::wait_queue::{Place, WaitQueue};
+use super::wait_queue::{WaitQueue, WaiterId};
 use crate::error::Result;
 use crate::executor::TaskId;
 use crate::runtime::context;
@@ -61,18 +61,18 @@ pub(crate) enum Turn {
 /// A place in line that is left on drop.
 pub(crate) struct InLine<'a, L: Line> {
     line: &'a RefCell<L>,
-    place: Option<Place>,
+    waiter: Option<WaiterId>,
 }
 
 impl<'a, L: Line> InLine<'a, L> {
     pub(crate) fn new(line: &'a RefCell<L>) -> Self {
-        Self { line, place: None }
+        Self { line, waiter: None }
     }
 
     pub(crate) fn turn(&self) -> Turn {
-        match self.place {
+        match self.waiter {
             None => Turn::Arrived,
-            Some(place) if self.line.borrow_mut().queue().is_called(place) => Turn::Called,
+            Some(id) if self.line.borrow_mut().queue().is_called(id) => Turn::Called,
             Some(_) => Turn::Waiting,
         }
     }
@@ -81,17 +81,17 @@ impl<'a, L: Line> InLine<'a, L> {
     /// first case.
     pub(crate) fn stand(&mut self, cx: &Context<'_>, value: impl FnOnce() -> L::Value) {
         // Cloned, and the old one dropped, while the cell is not borrowed: wakers may be foreign.
-        match self.place {
+        match self.waiter {
             None => {
                 let (value, waker) = (value(), cx.waker().clone());
-                let place = self.line.borrow_mut().queue().join(value, waker);
-                self.place = Some(place);
+                let id = self.line.borrow_mut().queue().join(value, waker);
+                self.waiter = Some(id);
             }
-            Some(place) => {
-                let same = self.line.borrow_mut().queue().would_wake(place, cx.waker());
+            Some(id) => {
+                let same = self.line.borrow_mut().queue().would_wake(id, cx.waker());
                 if !same {
                     let waker = cx.waker().clone();
-                    let old = self.line.borrow_mut().queue().set_waker(place, waker);
+                    let old = self.line.borrow_mut().queue().set_waker(id, waker);
                     drop(old);
                 }
             }
@@ -100,21 +100,21 @@ impl<'a, L: Line> InLine<'a, L> {
 
     /// Leaves the line after use of the call, or without need of the place.
     pub(crate) fn leave(&mut self) -> Option<L::Value> {
-        let place = self.place.take()?;
-        let left = self.line.borrow_mut().queue().leave(place);
+        let id = self.waiter.take()?;
+        let left = self.line.borrow_mut().queue().leave(id);
         Some(left.value)
     }
 
     /// Leaves the line for good; an unused call goes to the next waiter.
     #[inline]
     pub(crate) fn give_up(&mut self) -> Option<L::Value> {
-        let place = self.place.take()?;
-        Some(self.pass_on(place))
+        let id = self.waiter.take()?;
+        Some(self.pass_on(id))
     }
 
-    fn pass_on(&mut self, place: Place) -> L::Value {
+    fn pass_on(&mut self, id: WaiterId) -> L::Value {
         let mut line = self.line.borrow_mut();
-        let left = line.queue().leave(place);
+        let left = line.queue().leave(id);
         let next = match left.called {
             true => line.pass_on(&left.value),
             false => None,

@@ -175,7 +175,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::wait_queue::Place;
+    use super::super::wait_queue::WaiterId;
     use super::*;
 
     #[derive(Debug, Clone, Copy)]
@@ -219,7 +219,7 @@ mod tests {
             self.called.len() + self.holders.len()
         }
 
-        fn check(&self, permits: &mut Permits, places: &[(usize, Place)]) {
+        fn check(&self, permits: &mut Permits, places: &[(usize, WaiterId)]) {
             let free = self.total.saturating_sub(self.taken());
             assert_eq!((permits.total(), permits.free()), (self.total, free));
             assert_eq!(
@@ -245,7 +245,7 @@ mod tests {
             total: 2,
             ..Twin::default()
         };
-        let mut places: Vec<(usize, Place)> = Vec::new();
+        let mut places: Vec<(usize, WaiterId)> = Vec::new();
         let pick = |list: &[usize], which: usize| list.get(which % list.len().max(1)).copied();
         for (name, step) in steps.iter().enumerate() {
             match *step {

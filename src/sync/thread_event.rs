@@ -73,11 +73,11 @@ impl ThreadEvent {
     /// The same, with `what` as its description in a dump.
     pub(crate) async fn wait_as(&self, what: &'static &'static str) -> Result<()> {
         let mut wait = Wait::new(what);
-        let mut place = self.place();
+        let mut waiter = self.waiter();
         poll_fn(|cx| {
             context::poll_with(|core| {
                 ready!(wait.admit(core, cx))?;
-                if place.is_set_or_take(cx.waker()) {
+                if waiter.is_set_or_take(cx.waker()) {
                     wait.done(core);
                     return Poll::Ready(Ok(()));
                 }
@@ -87,22 +87,22 @@ impl ThreadEvent {
         .await
     }
 
-    /// Makes a place among the waiters, for code that polls by hand.
-    pub(crate) fn place(&self) -> Place<'_> {
-        Place {
+    /// Returns a waiter for code that polls by hand.
+    pub(crate) fn waiter(&self) -> EventWaiter<'_> {
+        EventWaiter {
             event: self,
             key: None,
         }
     }
 }
 
-/// The place of one waiter in the list, given up on drop.
-pub(crate) struct Place<'a> {
+/// One waiter, which leaves the list on drop.
+pub(crate) struct EventWaiter<'a> {
     event: &'a ThreadEvent,
     key: Option<usize>,
 }
 
-impl Place<'_> {
+impl EventWaiter<'_> {
     /// Stores the waker unless the event has happened.
     pub(crate) fn is_set_or_take(&mut self, waker: &Waker) -> bool {
         self.event.0.is_set_or_take(&mut self.key, waker)
@@ -119,7 +119,7 @@ impl Place<'_> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for EventWaiter<'_> {
     fn drop(&mut self) {
         self.event.0.leave(self.key);
     }
@@ -142,7 +142,7 @@ mod tests {
         let counted = Arc::new(Nothing);
         let waker = Waker::from(Arc::clone(&counted));
         let event = ThreadEvent::new();
-        let (mut first, mut second, mut late) = (event.place(), event.place(), event.place());
+        let (mut first, mut second, mut late) = (event.waiter(), event.waiter(), event.waiter());
         for _ in 0..3 {
             assert!(!first.is_set_or_take(&waker) && !second.is_set_or_take(&waker));
             assert_eq!(Arc::strong_count(&counted), 4);

@@ -18,9 +18,9 @@ use std::task::Waker;
 
 use crate::room::Slab;
 
-/// The place of one waiter. Invalid after [`WaitQueue::leave`].
+/// Identifies a waiter. Invalid after [`WaitQueue::leave`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place(usize);
+pub(crate) struct WaiterId(usize);
 
 /// The end of the line, in both directions.
 const END: usize = usize::MAX;
@@ -35,10 +35,10 @@ struct Node<T> {
     after: usize,
 }
 
-/// The contents of a place that was given up. Drop it when no cell is borrowed.
+/// A waiter that has left the line. Drop it when no cell is borrowed.
 #[derive(Debug)]
 #[must_use = "the waker is dropped with it"]
-pub(crate) struct Left<T> {
+pub(crate) struct Removed<T> {
     pub(crate) value: T,
     /// True if it had been called.
     pub(crate) called: bool,
@@ -82,7 +82,7 @@ impl<T> WaitQueue<T> {
     }
 
     /// Takes a place at the end of the line.
-    pub(crate) fn join(&mut self, value: T, waker: Waker) -> Place {
+    pub(crate) fn join(&mut self, value: T, waker: Waker) -> WaiterId {
         let key = self.nodes.insert(Node {
             value,
             waker: Some(waker),
@@ -96,7 +96,7 @@ impl<T> WaitQueue<T> {
         }
         self.last = key;
         self.waiting += 1;
-        Place(key)
+        WaiterId(key)
     }
 
     /// Calls the first in line: returns its value, and the waker that the caller must call.
@@ -114,17 +114,17 @@ impl<T> WaitQueue<T> {
         (&mut node.value, node.waker.take())
     }
 
-    pub(crate) fn is_called(&self, place: Place) -> bool {
-        self.nodes[place.0].called
+    pub(crate) fn is_called(&self, id: WaiterId) -> bool {
+        self.nodes[id.0].called
     }
 
     /// Gives up a place, in line or called.
-    pub(crate) fn leave(&mut self, place: Place) -> Left<T> {
-        if !self.nodes[place.0].called {
-            self.unlink(place.0);
+    pub(crate) fn leave(&mut self, id: WaiterId) -> Removed<T> {
+        if !self.nodes[id.0].called {
+            self.unlink(id.0);
         }
-        let node = self.nodes.remove(place.0);
-        Left {
+        let node = self.nodes.remove(id.0);
+        Removed {
             value: node.value,
             called: node.called,
             _waker: node.waker,
@@ -132,14 +132,14 @@ impl<T> WaitQueue<T> {
     }
 
     /// Returns true if `waker` would wake the same task as the waker at the place.
-    pub(crate) fn would_wake(&self, place: Place, waker: &Waker) -> bool {
-        let own = self.nodes[place.0].waker.as_ref();
+    pub(crate) fn would_wake(&self, id: WaiterId, waker: &Waker) -> bool {
+        let own = self.nodes[id.0].waker.as_ref();
         own.is_some_and(|own| own.will_wake(waker))
     }
 
     /// Replaces the waker at the place; returns the one before.
-    pub(crate) fn set_waker(&mut self, place: Place, waker: Waker) -> Option<Waker> {
-        self.nodes[place.0].waker.replace(waker)
+    pub(crate) fn set_waker(&mut self, id: WaiterId, waker: Waker) -> Option<Waker> {
+        self.nodes[id.0].waker.replace(waker)
     }
 
     /// Calls all in line with a value that `which` accepts. The caller must call their wakers. It
@@ -217,7 +217,7 @@ mod tests {
 
     fn run(steps: &[Step]) {
         let (mut queue, mut twin) = (WaitQueue::new(), Twin::default());
-        let mut places: Vec<(usize, Place)> = Vec::new();
+        let mut places: Vec<(usize, WaiterId)> = Vec::new();
         for (name, step) in steps.iter().enumerate() {
             match *step {
                 Step::Join => {

@@ -33,15 +33,15 @@ impl<T> Current<T> {
     /// that the thread-local wants: as a part of that `f` is not inlined (80 instructions of a TCP
     /// echo).
     #[inline(always)]
-    pub(crate) fn with<R>(here: &'static LocalKey<Self>, f: impl FnOnce(Option<&T>) -> R) -> R
+    pub(crate) fn with<R>(here: &'static LocalKey<Self>, f: impl FnOnce(&T) -> R) -> Option<R>
     where
         T: 'static,
     {
-        let value = here.with(|current| current.0.get());
+        let value = here.with(|current| current.0.get())?;
         // SAFETY: only `set` stores a pointer, made from a reference that its caller holds until
         // `set` returns, which first takes the pointer away. Since `here` is of one thread, that
         // `set` is further down this thread's stack, so `f` returns before it does.
-        f(value.map(|value| unsafe { value.as_ref() }))
+        Some(f(unsafe { value.as_ref() }))
     }
 }
 
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn the_innermost_is_current_and_what_was_before_comes_back() {
-        let now = || Current::with(&CURRENT, |value| value.cloned());
+        let now = || Current::with(&CURRENT, String::clone);
         let set = |value: &String, f: &dyn Fn()| CURRENT.with(|current| current.set(value, f));
         let [outer, inner] = ["outer", "inner"].map(String::from);
         assert_eq!(now(), None);
@@ -66,8 +66,9 @@ mod tests {
             // Set again while it is borrowed.
             Current::with(&CURRENT, |before| {
                 set(&inner, &|| assert_eq!(now().as_deref(), Some("inner")));
-                assert_eq!(before.map(String::as_str), Some("outer"));
-            });
+                assert_eq!(before, "outer");
+            })
+            .expect("it is set");
             let panicked = catch_unwind(AssertUnwindSafe(|| {
                 set(&inner, &|| panic!("{:?}", now()));
             }));

@@ -76,8 +76,18 @@ pub(crate) fn send(fd: BorrowedFd<'_>, data: &[u8]) -> io::Result<usize> {
     check(unsafe { libc::send(fd.as_raw_fd(), data.as_ptr().cast(), data.len(), NO_SIGNAL) })
 }
 
-/// Sends a prefix of `parts`, as if they were one piece, and returns its length.
-pub(crate) fn send_vectored(fd: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+/// Sends a prefix of `parts`, as if they were one piece, and returns its length. With no bytes it
+/// makes no call.
+#[inline]
+pub(crate) fn send_parts(fd: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    match parts {
+        [part] if !part.is_empty() => send(fd, part),
+        parts if parts.iter().all(|part| part.is_empty()) => Ok(0),
+        parts => send_vectored(fd, parts),
+    }
+}
+
+fn send_vectored(fd: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usize> {
     // More than the kernel's IOV_MAX (1,024 on all systems) would be refused as a whole.
     let parts = &parts[..parts.len().min(1024)];
     SockRef::from(&fd).send_vectored_with_flags(parts, NO_SIGNAL)

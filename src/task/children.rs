@@ -41,7 +41,7 @@ use super::group::TaskGroup;
 use super::handle::{Joinable, TaskHandle};
 use super::keeper::Keeper;
 use super::outcome::Outcome;
-use crate::executor::{self, Child, Failed, Head, Payload, Place, State};
+use crate::executor::{self, CallSite, Child, Failed, Head, Payload, State};
 use crate::runtime::context;
 
 /// A child: its future, and the part that the handle uses.
@@ -177,13 +177,13 @@ impl<F, T, K> Joinable<T> for TaskCell<F, T, K> {
 }
 
 impl<'s, E> TaskGroup<'s, '_, E> {
-    /// Starts a child with `keeper` for its end; spawned at `place`.
+    /// Starts a child with `keeper` for its end.
     #[inline]
     pub(crate) fn spawn_kept<F, T, K>(
         &'s self,
         future: F,
         keeper: K,
-        place: Place,
+        site: CallSite,
     ) -> TaskHandle<'s, T>
     where
         F: Future<Output: Outcome<K::Error, Value = T>> + 's,
@@ -197,7 +197,7 @@ impl<'s, E> TaskGroup<'s, '_, E> {
         // each way out; a frame that is leaked polls nothing any more. Only the cell with a result
         // and a keeper in it may live longer, and only inside a handle, which has `'s` in it.
         let child: Rc<dyn Child + 'static> = unsafe { std::mem::transmute(child) };
-        self.set.insert(child, place);
-        TaskHandle::new(cell, place)
+        self.set.insert(child, site);
+        TaskHandle::new(cell, site)
     }
 }

@@ -222,7 +222,7 @@ impl<E: Failure> Loops<E> {
 async fn unless_failed<F: Future>(core: &Core, body: F) -> Option<F::Output> {
     let scope = CancelScope::new();
     let mut body = pin!(scope.run(body));
-    let (mut failed, mut known) = (core.shared.failed.place(), None);
+    let (mut failed, mut known) = (core.shared.failed.waiter(), None);
     poll_fn(|cx| {
         if failed.is_set_or_take_new(&mut known, cx.waker()) {
             scope.cancel("another core has failed");

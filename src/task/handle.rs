@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use crate::error::{Error, Result, TaskFailed};
-use crate::executor::{Head, Place, State};
+use crate::executor::{CallSite, Head, State};
 use crate::records::record;
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
@@ -44,18 +44,18 @@ pub(super) trait Joinable<T> {
 pub struct TaskHandle<'s, T> {
     cell: Rc<dyn Joinable<T> + 's>,
     wait: Wait,
-    place: Place,
+    site: CallSite,
     name: Option<Rc<str>>,
     /// Invariant, as the group is.
     scope: PhantomData<Cell<&'s ()>>,
 }
 
 impl<'s, T> TaskHandle<'s, T> {
-    pub(super) fn new(cell: Rc<dyn Joinable<T> + 's>, place: Place) -> Self {
+    pub(super) fn new(cell: Rc<dyn Joinable<T> + 's>, site: CallSite) -> Self {
         Self {
             cell,
             wait: Wait::new(&"the end of a task"),
-            place,
+            site,
             name: None,
             scope: PhantomData,
         }
@@ -113,7 +113,7 @@ impl<'s, T> TaskHandle<'s, T> {
     /// The place in the program where the task was spawned.
     #[must_use]
     pub fn spawned_at(&self) -> &'static Location<'static> {
-        self.place
+        self.site
     }
 
     /// Waits until the task has ended, with any result, and leaves its value in place: await the
@@ -161,24 +161,24 @@ impl<'s, T> TaskHandle<'s, T> {
     }
 
     fn failed(&self, reason: &'static str) -> Error {
-        failed(reason, self.name.as_deref(), self.place)
+        failed(reason, self.name.as_deref(), self.site)
     }
 }
 
 /// The error of a task without a value.
 #[cold]
-fn without(state: State, name: Option<&str>, place: Place) -> Error {
+fn without(state: State, name: Option<&str>, site: CallSite) -> Error {
     let reason = match state {
         State::Cancelled => return Error::Cancelled,
         State::Failed => "ended with an error, which is its group's",
         State::Panicked => "panicked",
         State::Running | State::Done | State::Taken => "has given its value already",
     };
-    failed(reason, name, place)
+    failed(reason, name, site)
 }
 
 #[cold]
-fn failed(reason: &'static str, name: Option<&str>, spawned_at: Place) -> Error {
+fn failed(reason: &'static str, name: Option<&str>, spawned_at: CallSite) -> Error {
     Error::TaskFailed(Arc::new(TaskFailed {
         name: name.map(str::to_owned),
         spawned_at,
@@ -202,7 +202,7 @@ impl<T> Future for TaskHandle<'_, T> {
                 head.take();
                 Ok(value)
             }
-            None => Err(without(head.state(), this.name.as_deref(), this.place)),
+            None => Err(without(head.state(), this.name.as_deref(), this.site)),
         })
     }
 }

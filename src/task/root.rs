@@ -39,8 +39,8 @@ impl Runtime {
         };
         let cell = TaskCell::new(together(future.into_future(), ended), ());
         let child = Rc::<TaskCell<_, _, _>>::clone(&cell);
-        let place = Location::caller();
-        self.root().insert(child, place);
-        TaskHandle::new(cell, place)
+        let site = Location::caller();
+        self.root().insert(child, site);
+        TaskHandle::new(cell, site)
     }
 }

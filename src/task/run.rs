@@ -101,7 +101,7 @@ where
 }
 
 /// The next action in a poll of a group.
-enum Next {
+enum GroupAction {
     /// Another step.
     Step,
     /// No task is woken.
@@ -125,8 +125,8 @@ impl Future for Run<'_> {
         loop {
             let step = self.set.step(&core.executor, set);
             match self.stepped(step, &core) {
-                Next::Step => {}
-                Next::End => {
+                GroupAction::Step => {}
+                GroupAction::End => {
                     self.end();
                     return Poll::Ready(());
                 }
@@ -181,10 +181,10 @@ impl<'a> Run<'a> {
 
     /// Handles the result of a step. Separate from `poll` to save stack: children that are groups
     /// are polled from there.
-    fn stepped(&mut self, step: Step, core: &Core) -> Next {
+    fn stepped(&mut self, step: Step, core: &Core) -> GroupAction {
         match step {
-            Step::Polled => return Next::Step,
-            Step::Spent => return Next::GiveWay,
+            Step::Polled => return GroupAction::Step,
+            Step::Spent => return GroupAction::GiveWay,
             Step::Body(id, scope) => {
                 let before = core.executor.left();
                 let polled = self.poll_body(id, scope, core);
@@ -192,21 +192,21 @@ impl<'a> Run<'a> {
                 if let Err(failed) = polled {
                     self.failed(failed, core.executor.scope_of(id), core, true);
                 }
-                return Next::Step;
+                return GroupAction::Step;
             }
             Step::Failed(failed, scope) => {
                 self.failed(failed, scope, core, false);
-                return Next::Step;
+                return GroupAction::Step;
             }
             Step::Panicked(payload) => {
                 // Further panics, of the others' drops, are dropped.
                 drop(self.tear_down());
                 resume_unwind(payload);
             }
-            Step::Idle if !self.has_ended() => return Next::Wait,
+            Step::Idle if !self.has_ended() => return GroupAction::Wait,
             Step::Idle => {}
         }
-        Next::End
+        GroupAction::End
     }
 
     fn has_ended(&self) -> bool {
@@ -268,7 +268,7 @@ impl<'a> Run<'a> {
     }
 
     /// Ends this poll; drops the futures that a cancel has left pending.
-    fn pause(&mut self, next: Next, core: &Core, cx: &Context<'_>) -> Poll<()> {
+    fn pause(&mut self, next: GroupAction, core: &Core, cx: &Context<'_>) -> Poll<()> {
         let (_, scope) = self.ending.home.get();
         if core.is_over(scope, cx) {
             if self.result == GroupResult::None {
@@ -277,7 +277,7 @@ impl<'a> Run<'a> {
             self.end();
             return Poll::Ready(());
         }
-        if let Next::GiveWay = next {
+        if let GroupAction::GiveWay = next {
             cx.waker().wake_by_ref();
         }
         Poll::Pending

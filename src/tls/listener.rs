@@ -10,8 +10,8 @@ use rustls::ServerConfig;
 
 use super::failure;
 use super::handshake::give_up;
+use super::handshake_limiter::{HandshakeLimiter, HandshakePermit};
 use super::machine::Machine;
-use super::places::{Place, Places};
 use super::session::Session;
 use super::stream::TlsStream;
 use crate::error::{Error, Result};
@@ -37,7 +37,7 @@ pub struct TlsListener<'h, L: Listener> {
     config: RefCell<Arc<ServerConfig>>,
     compatible: bool,
     timeout: Duration,
-    places: Places,
+    handshakes: HandshakeLimiter,
     /// Claimed while a task accepts.
     accepting: Claim,
     on_error: Option<Hook<'h, L::Stream>>,
@@ -51,7 +51,7 @@ impl<'h, L: Listener> TlsListener<'h, L> {
             config: RefCell::new(config),
             compatible: true,
             timeout: HANDSHAKE,
-            places: Places::new(usize::MAX),
+            handshakes: HandshakeLimiter::new(usize::MAX),
             accepting: Claim::default(),
             on_error: None,
         }
@@ -81,7 +81,7 @@ impl<'h, L: Listener> TlsListener<'h, L> {
     /// delays others no longer than that. Below that number only the time limit applies.
     #[must_use]
     pub fn max_handshakes(mut self, max: usize) -> Self {
-        self.places = Places::new(max.max(1));
+        self.handshakes = HandshakeLimiter::new(max.max(1));
         self
     }
 
@@ -158,13 +158,17 @@ impl<L: Listener<Stream: ByteStream>> TlsListener<'_, L> {
         self.listener.abort();
     }
 
-    async fn shake(&self, stream: L::Stream, place: Place<'_>) -> Result<TlsStream<L::Stream>> {
+    async fn shake(
+        &self,
+        stream: L::Stream,
+        permit: HandshakePermit<'_>,
+    ) -> Result<TlsStream<L::Stream>> {
         let config = self.config.borrow().clone();
         let machine =
             Machine::server(&config).map_err(|error| failure::in_handshake(error, false))?;
         let session = Session::new(stream, machine, self.compatible);
         let has_spoken = || session.state.borrow().machine.has_begun();
-        let shaking = place.keep_for(poll_fn(|cx| session.poll_shake(cx)), has_spoken);
+        let shaking = permit.keep_for(poll_fn(|cx| session.poll_shake(cx)), has_spoken);
         let shaken: Result<()> = fail_after(self.timeout, shaking).await;
         let Err(error) = shaken else {
             return Ok(TlsStream::new(session));
@@ -203,13 +207,13 @@ impl<L: Listener<Stream: ByteStream>> Listener for TlsListener<'_, L> {
     async fn accept_from(&self) -> Result<(impl Future<Output = Result<Self::Stream>>, Peer)> {
         // Also while no place is free, when the listener below is not polled.
         let _accepting = self.accepting.hold()?;
-        let place = self.places.take().await?;
+        let permit = self.handshakes.acquire().await?;
         let (begun, peer) = self.listener.accept_from().await?;
         // In a box, which is freed after the handshake: the future of a connection exists as long
         // as the connection is served.
         let shaken = Box::pin(async move {
-            let stream = place.keep_for(begun, || false).await?;
-            self.shake(stream, place).await
+            let stream = permit.keep_for(begun, || false).await?;
+            self.shake(stream, permit).await
         });
         Ok((shaken, peer))
     }

@@ -13,7 +13,7 @@
 //! | `attributes.rs` | its attributes after the handshake |
 //! | `handshake.rs` | the handshake, and its errors |
 //! | `listener.rs` | handshakes on a server |
-//! | `places.rs` | the number of them at a time |
+//! | `handshake_limiter.rs` | the number of them at a time |
 //! | `session.rs` | one connection, in polls: its state, receiving |
 //! | `sending.rs` | sending, and ending our direction |
 //! | `state.rs` | the state of a connection between two polls |
@@ -31,13 +31,13 @@ mod certificates;
 mod client_config;
 mod failure;
 mod handshake;
+mod handshake_limiter;
 mod identity;
 mod listener;
 mod machine;
 mod name;
 mod observer;
 mod pem;
-mod places;
 mod provider;
 mod roots;
 mod sending;

@@ -43,9 +43,9 @@ pub(super) struct State {
 }
 
 /// The rest of a connection that closes.
-pub(super) struct Left {
+pub(super) struct Unsent {
     /// Bytes that were not handed over.
-    pub(super) unsent: usize,
+    pub(super) bytes: usize,
     /// As in [`State`].
     pub(super) own: usize,
 }
@@ -207,9 +207,9 @@ impl State {
         }
     }
 
-    pub(super) fn left(&self) -> Left {
-        Left {
-            unsent: self.out.len(),
+    pub(super) fn unsent(&self) -> Unsent {
+        Unsent {
+            bytes: self.out.len(),
             own: self.own,
         }
     }

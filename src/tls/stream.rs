@@ -13,7 +13,7 @@ use super::failure;
 use super::handshake::TlsHandshake;
 use super::machine::Machine;
 use super::session::Session;
-use super::state::{Left, truncated};
+use super::state::{Unsent, truncated};
 use crate::error::{Error, OsError, Result, TlsError};
 use crate::runtime::place::Place;
 use crate::runtime::silence::{CloseLimits, Silence};
@@ -240,18 +240,18 @@ impl<S: ByteStream> TlsStream<S> {
 
 /// Applies the rule of [`ByteStream::close`] to the results of ending TLS and of closing the stream
 /// below. Only data counts: records of TLS's own may be lost.
-fn all_arrived(said: Result<()>, closed: Result<()>, left: Left) -> Result<()> {
+fn all_arrived(said: Result<()>, closed: Result<()>, unsent: Unsent) -> Result<()> {
     let below = closed.as_ref().map_or_else(Error::lost, |()| Some(0));
     let (lost, met) = match (said, below) {
         (Ok(()), Some(lost)) => (lost, closed),
         (Err(Error::Broken(cause)), Some(lost)) => {
-            let lost = lost + left.unsent;
+            let lost = lost + unsent.bytes;
             let error = Error::not_acknowledged(lost, cause, "the TLS peer");
             (lost, Err(error))
         }
         (said, _) => return said.and(closed),
     };
-    if lost > left.own { met } else { Ok(()) }
+    if lost > unsent.own { met } else { Ok(()) }
 }
 
 byte_stream_face!(TlsStream<S>, [S: ByteStream], [S: ByteStream], [S: ByteStream]);
@@ -299,9 +299,9 @@ impl<S: ByteStream> ByteStream for TlsStream<S> {
     async fn close(self) -> Result<()> {
         let (said, left) = self.in_time(|io, cx| io.poll_send_eof(cx)).await;
         let Session { inner, state, .. } = *self.session;
-        let left_here = state.into_inner().left();
+        let unsent = state.into_inner().unsent();
         let closed = fail_after(left, inner.close()).await;
-        all_arrived(said, closed, left_here)
+        all_arrived(said, closed, unsent)
     }
 
     fn abort(&self) {
@@ -313,8 +313,8 @@ impl<S: ByteStream> ByteStream for TlsStream<S> {
         let _resets = Resets(self);
         let (flushed, left) = self.in_time(|io, cx| io.poll_flush(cx)).await;
         let reset = fail_after(left, self.session.inner.reset()).await;
-        let left_here = self.session.state.borrow().left();
-        all_arrived(flushed, reset, left_here)
+        let unsent = self.session.state.borrow().unsent();
+        all_arrived(flushed, reset, unsent)
     }
 }
 

@@ -5,7 +5,7 @@
 use std::mem::{replace, take};
 use std::task::Waker;
 
-use super::{Kind, Left, NIL, Node, ScopeKey, Scopes, Shield};
+use super::{EndedScope, Kind, NIL, Node, ScopeKey, Scopes, Shield};
 use crate::executor::TaskId;
 use crate::sys::clock::{NEVER, Nanos};
 
@@ -133,9 +133,9 @@ impl Scopes {
 
     /// Removes a scope. Nodes that are still in its list, because their future was leaked, have no
     /// parent from now on. The wakers have to be dropped when nothing is borrowed.
-    pub(crate) fn leave(&mut self, key: ScopeKey, wakers: &mut Vec<Waker>) -> Left {
+    pub(crate) fn leave(&mut self, key: ScopeKey, wakers: &mut Vec<Waker>) -> EndedScope {
         if self.get(key).is_none() {
-            return Left::default();
+            return EndedScope::default();
         }
         self.move_to(key, 0);
         let node = self.nodes.remove(place(key));
@@ -151,7 +151,7 @@ impl Scopes {
             child = next;
         }
         let cancel = node.cancel.as_ref();
-        Left {
+        EndedScope {
             cancelled: cancel.is_some(),
             caught: cancel.is_some_and(|cancel| cancel.caught),
             timer: cancel.map_or(0, |cancel| cancel.timer),

@@ -262,7 +262,7 @@ fn begin(scopes: &mut Scopes, key: ScopeKey) {
     assert_eq!(scopes.begin(key), 0, "it waits for nothing");
 }
 
-fn left(scopes: &mut Scopes, key: ScopeKey) -> Left {
+fn left(scopes: &mut Scopes, key: ScopeKey) -> EndedScope {
     let mut wakers = Vec::new();
     let left = scopes.leave(key, &mut wakers);
     assert!(wakers.is_empty());
@@ -320,16 +320,16 @@ fn a_shield_ends_by_the_clock() {
     let inner = scope_in(&mut scopes, shield);
     assert!(scopes.cancel(outer, 2, false) && !scopes.cancel(outer, 3, false));
     assert_eq!(scopes.outermost(inner, || 9), None);
-    assert_eq!(scopes.after_poll(outer, || 9, false), Next::Wait(10));
+    assert_eq!(scopes.after_poll(outer, || 9, false), AfterPoll::Wait(10));
     assert_eq!(scopes.outermost(inner, || 10), Some(outer));
     scopes.notify(inner, outer, true);
-    assert_eq!(scopes.after_poll(outer, || 10, false), Next::Again);
+    assert_eq!(scopes.after_poll(outer, || 10, false), AfterPoll::Again);
     begin(&mut scopes, outer);
     assert!(!scopes.is_cancelled(inner));
     // What it has protected hears of that first.
-    assert_eq!(scopes.after_poll(outer, || 10, false), Next::Again);
+    assert_eq!(scopes.after_poll(outer, || 10, false), AfterPoll::Again);
     scopes.end_shield(shield);
-    assert_eq!(scopes.after_poll(outer, || 10, false), Next::Over);
+    assert_eq!(scopes.after_poll(outer, || 10, false), AfterPoll::Over);
     assert!(left(&mut scopes, outer).caught);
     // A node that is left below counts for none.
     scopes.end_shield(shield);
@@ -352,11 +352,14 @@ fn the_shields_of_a_cancelled_scope_share_the_longest() {
         0,
         "used up"
     );
-    assert_eq!(scopes.after_poll(outer, || 110, false), Next::Over);
+    assert_eq!(scopes.after_poll(outer, || 110, false), AfterPoll::Over);
     // A longer one has the rest of its own time, and a shorter one shares that.
     let (longer, until) = scopes.enter_shield(TaskId::NONE, inner, 110 + 50, 110);
     assert_eq!(until, 150);
-    assert_eq!(scopes.after_poll(outer, || 110, false), Next::Wait(150));
+    assert_eq!(
+        scopes.after_poll(outer, || 110, false),
+        AfterPoll::Wait(150)
+    );
     let (nested, until) = scopes.enter_shield(TaskId::NONE, longer, 120 + 10, 120);
     assert_eq!(until, 130);
     // Each scope counts from its own cancel, and the first to be used up decides.
@@ -379,7 +382,7 @@ fn the_shields_of_a_cancelled_scope_share_the_longest() {
     );
     assert_eq!(
         scopes.after_poll(inner, || 1 << 60, false),
-        Next::Wait(NEVER)
+        AfterPoll::Wait(NEVER)
     );
 }
 
@@ -393,22 +396,22 @@ fn a_loop_that_tells_nothing_in_order_ends() {
     for _ in 0..3 {
         begin(&mut scopes, key);
         scopes.notify(key, key, false);
-        assert_eq!(scopes.after_poll(key, || 1, true), Next::Again);
+        assert_eq!(scopes.after_poll(key, || 1, true), AfterPoll::Again);
     }
     for _ in 0..1_000 {
         begin(&mut scopes, key);
         scopes.notify(key, key, true);
-        assert_eq!(scopes.after_poll(key, || 1, true), Next::Again);
+        assert_eq!(scopes.after_poll(key, || 1, true), AfterPoll::Again);
     }
     // Further ones are not.
     for _ in 1..POLLS {
         begin(&mut scopes, key);
         scopes.notify(key, key, false);
-        assert_eq!(scopes.after_poll(key, || 1, true), Next::Again);
+        assert_eq!(scopes.after_poll(key, || 1, true), AfterPoll::Again);
     }
     begin(&mut scopes, key);
     scopes.notify(key, key, false);
-    assert_eq!(scopes.after_poll(key, || 1, true), Next::Over);
+    assert_eq!(scopes.after_poll(key, || 1, true), AfterPoll::Over);
 }
 
 #[test]
@@ -418,7 +421,7 @@ fn the_last_shield_that_leaves_gives_up_the_timer_of_the_wait() {
     let inner = scope_in(&mut scopes, outer);
     let [first, second] = [0, 1].map(|_| scopes.enter_shield(TaskId::NONE, inner, 10, 1).0);
     scopes.cancel(outer, 2, false);
-    assert_eq!(scopes.after_poll(outer, || 2, false), Next::Wait(10));
+    assert_eq!(scopes.after_poll(outer, || 2, false), AfterPoll::Wait(10));
     scopes.set_timer(outer, 7);
     left(&mut scopes, first);
     // It is below the same scope all the time.
@@ -439,7 +442,7 @@ fn a_shield_that_leaves_in_the_poll_of_the_wait_causes_no_other_poll() {
     assert_eq!(scopes.begin(outer), 7, "the caller cancels it");
     left(&mut scopes, shield);
     assert_eq!(scopes.take_unheld(), []);
-    assert_eq!(scopes.after_poll(outer, || 3, false), Next::Over);
+    assert_eq!(scopes.after_poll(outer, || 3, false), AfterPoll::Over);
 }
 
 #[test]
@@ -452,12 +455,12 @@ fn a_shield_that_ends_holds_nothing_up() {
     begin(&mut scopes, outer);
     scopes.end_shield(first);
     assert_eq!(scopes.outermost(inner, || 3), Some(outer));
-    assert_eq!(scopes.after_poll(outer, || 3, false), Next::Wait(10));
+    assert_eq!(scopes.after_poll(outer, || 3, false), AfterPoll::Wait(10));
     // It counts once, even if it ends several times.
     scopes.end_shield(first);
-    assert_eq!(scopes.after_poll(outer, || 3, false), Next::Wait(10));
+    assert_eq!(scopes.after_poll(outer, || 3, false), AfterPoll::Wait(10));
     scopes.end_shield(second);
-    assert_eq!(scopes.after_poll(outer, || 3, false), Next::Over);
+    assert_eq!(scopes.after_poll(outer, || 3, false), AfterPoll::Over);
     left(&mut scopes, first);
 }
 
@@ -468,7 +471,7 @@ fn a_shield_that_is_moved_in_holds_up_what_is_cancelled_there() {
     let shield = scopes.enter_shield(TaskId::NONE, 0, 10, 1).0;
     scopes.cancel(outer, 2, false);
     assert!(scopes.moved(shield, outer, TaskId::NONE));
-    assert_eq!(scopes.after_poll(outer, || 2, false), Next::Wait(10));
+    assert_eq!(scopes.after_poll(outer, || 2, false), AfterPoll::Wait(10));
 }
 
 #[test]
@@ -479,11 +482,11 @@ fn what_a_cancel_further_down_tells_is_heard_above() {
     scopes.cancel(outer, 1, false);
     begin(&mut scopes, outer);
     assert!(scopes.cancel(inner, 2, false));
-    assert_eq!(scopes.after_poll(outer, || 2, false), Next::Again);
+    assert_eq!(scopes.after_poll(outer, || 2, false), AfterPoll::Again);
     begin(&mut scopes, outer);
     let innermost = scope_in(&mut scopes, inner);
     assert!(scopes.cancel(innermost, 2, true), "what its poll tells is");
-    assert_eq!(scopes.after_poll(outer, || 2, false), Next::Over);
+    assert_eq!(scopes.after_poll(outer, || 2, false), AfterPoll::Over);
     scopes.blame(outer);
     assert!(!left(&mut scopes, inner).caught && left(&mut scopes, outer).caught);
 }

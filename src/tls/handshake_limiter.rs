@@ -1,4 +1,4 @@
-//! Limits the number of handshakes at a time, and ends a slow one if its place is wanted.
+//! Limits the number of handshakes at a time, and ends a slow one if another waits to begin.
 
 use std::future::{Future, pending, poll_fn};
 use std::pin::pin;
@@ -18,16 +18,16 @@ const SILENT: Duration = Duration::from_millis(100);
 /// The time after which any handshake may have to leave: several round trips around the world.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// The places of handshakes. One task at a time waits for a place: the one that accepts.
+/// Permits for handshakes. One task at a time waits for one: the task that accepts.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct HandshakeLimiter {
     max: usize,
     free: Semaphore,
-    /// Has a permit while a task waits for a place. A late handshake takes it, and leaves.
+    /// Has a permit while a task waits. A late handshake takes it, and leaves.
     wanted: Semaphore,
 }
 
-impl Places {
+impl HandshakeLimiter {
     pub(super) fn new(max: usize) -> Self {
         Self {
             max,
@@ -36,8 +36,8 @@ impl Places {
         }
     }
 
-    /// Waits until a place is free, and takes it.
-    pub(super) async fn take(&self) -> Result<Place<'_>> {
+    /// Waits until one more handshake may begin.
+    pub(super) async fn acquire(&self) -> Result<HandshakePermit<'_>> {
         let permit = match self.free.acquire_nowait() {
             Ok(permit) => permit,
             Err(_) => {
@@ -46,14 +46,14 @@ impl Places {
                 self.free.acquire_as(wait).await?
             }
         };
-        Ok(Place {
-            places: self,
+        Ok(HandshakePermit {
+            limiter: self,
             _permit: permit,
         })
     }
 }
 
-/// Marks a place as wanted until it is dropped.
+/// Marks a permit as wanted until it is dropped.
 struct Wanted<'a>(&'a Semaphore);
 
 impl<'a> Wanted<'a> {
@@ -71,15 +71,15 @@ impl Drop for Wanted<'_> {
     }
 }
 
-/// The place of a handshake, given back on drop.
+/// The permit of one handshake, given back on drop.
 #[derive(Debug)]
-pub(super) struct Place<'a> {
-    places: &'a Places,
+pub(super) struct HandshakePermit<'a> {
+    limiter: &'a HandshakeLimiter,
     _permit: SemaphorePermit<'a>,
 }
 
-impl Place<'_> {
-    /// Runs a step of the handshake; returns an error if it is late and the place is wanted.
+impl HandshakePermit<'_> {
+    /// Runs a step of the handshake; returns an error if it is late and its permit is wanted.
     pub(super) async fn keep_for<T>(
         &self,
         step: impl Future<Output = Result<T>>,
@@ -100,13 +100,13 @@ impl Place<'_> {
     }
 
     async fn has_to_leave(&self, has_spoken: impl Fn() -> bool) -> Result<()> {
-        if self.places.max == usize::MAX {
+        if self.limiter.max == usize::MAX {
             return pending().await;
         }
         let begun = clock::now();
         sleep(SILENT).await?;
         if !has_spoken() {
-            let late = self.places.wanted.acquire().await?;
+            let late = self.limiter.wanted.acquire().await?;
             if !has_spoken() {
                 late.forget();
                 return Ok(());
@@ -115,7 +115,7 @@ impl Place<'_> {
         }
         let waited = Duration::from_nanos(clock::now() - begun);
         sleep(SLOW.saturating_sub(waited)).await?;
-        self.places.wanted.acquire().await?.forget();
+        self.limiter.wanted.acquire().await?.forget();
         Ok(())
     }
 }
