@@ -1,14 +1,15 @@
 //! Jobs that wait for jobs, and jobs that outlast a time limit.
 
+use std::future::IntoFuture;
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use soloio::{
-    CancelScope, Error, block_on, fail_after, move_on_after, run_in_thread, shield,
+    CancelScope, Error, Result, block_on, fail_after, move_on_after, run_in_thread, shield, sleep,
     thread_statistics,
 };
 
@@ -95,42 +96,63 @@ fn a_job_may_begin_more_jobs_than_the_bound() {
     });
 }
 
+/// A job that runs until the loop, after a limit of [`LIMIT`], lets it end.
+fn outlasting<T: Send + 'static>(
+    end: impl FnOnce() -> T + Send + 'static,
+) -> (impl Future<Output = Result<T>>, impl Future<Output = ()>) {
+    let (let_it, told) = mpsc::channel();
+    let job = run_in_thread(move || {
+        told.recv().expect("it is let");
+        end()
+    });
+    let after = async move {
+        sleep(4 * LIMIT).await.expect("no cancel");
+        let_it.send(()).expect("it is there");
+    };
+    (job.into_future(), after)
+}
+
+const LIMIT: Duration = Duration::from_millis(5);
+
 /// The limit waits for the job, as AnyIO's `to_thread.run_sync` does in a scope; but the error is
 /// the limit's.
 #[test]
 fn a_limit_that_a_job_outlasts_says_so() {
     let _guard = deadline();
     block_on(async {
-        let long = Duration::from_millis(60);
-        let begun = Instant::now();
-        let limit = Duration::from_millis(5);
-        let late = fail_after(limit, run_in_thread(move || thread::sleep(long))).await;
+        let ended = Arc::new(AtomicUsize::new(0));
+        let count = || {
+            let ended = Arc::clone(&ended);
+            move || ended.fetch_add(1, SeqCst)
+        };
+        let (job, after) = outlasting(count());
+        let (late, ()) = join(fail_after(LIMIT, job), after).await;
         assert!(matches!(late, Err(Error::TimedOut)), "{late:?}");
-        assert!(begun.elapsed() >= long, "it was waited for");
-        let late = move_on_after(limit, run_in_thread(move || thread::sleep(long))).await;
+        assert_eq!(ended.load(SeqCst), 1, "it was waited for");
+        let (job, after) = outlasting(count());
+        let (late, ()) = join(move_on_after(LIMIT, job), after).await;
         assert!(matches!(late, Ok(None)), "{late:?}");
+        assert_eq!(ended.load(SeqCst), 2, "it was waited for");
         // A shield keeps a result that is worth more than the limit.
-        let job = run_in_thread(move || {
-            thread::sleep(long);
-            "done"
-        });
-        let kept = fail_after(limit, shield(Duration::from_secs(60), job)).await;
+        let (job, after) = outlasting(|| "done");
+        let shielded = shield(Duration::from_secs(60), job);
+        let (kept, ()) = join(fail_after(LIMIT, shielded), after).await;
         assert_eq!(kept.expect("in time for the shield"), "done");
         // A scope that was cancelled by hand gives `Cancelled`; a panic is passed on, though it
         // came late.
         for panics in [false, true] {
             let scope = CancelScope::new();
-            let job = run_in_thread(move || {
-                thread::sleep(long);
+            let (job, after) = outlasting(move || {
                 if panics {
                     crate::support::quiet_panic("late");
                 }
             });
             let cancel = async {
-                soloio::sleep(limit).await.expect("slept");
+                sleep(LIMIT).await.expect("slept");
                 scope.cancel("for the test");
+                after.await;
             };
-            let (ended, ()) = futures_util::future::join(scope.run(job), cancel).await;
+            let (ended, ()) = join(scope.run(job), cancel).await;
             assert!(scope.cancelled_caught());
             match ended.expect("it is not dropped") {
                 Err(Error::Panicked(panicked)) if panics => {
