@@ -87,6 +87,54 @@ fn a_relay_is_idle_when_no_byte_moves_either_way() {
 }
 
 #[test]
+fn a_lone_timer_is_exact() {
+    run(async {
+        for nanos in [
+            1,
+            999,
+            400_000,
+            999_999,
+            1_000_000,
+            1_000_001,
+            1_500_000,
+            10_900_000,
+            59_999_999_999,
+        ] {
+            let (start, time) = (Instant::now(), Duration::from_nanos(nanos));
+            sleep(time).await.unwrap();
+            assert_eq!(start.elapsed(), time);
+        }
+    });
+}
+
+/// Whatever else wakes the loop: no timer is early, and none is later than others near it allow.
+#[test]
+fn no_timer_is_early_and_none_is_late() {
+    run(task_group(async |group| {
+        let mut rng = soloio_sim::Rng::new(1);
+        for _ in 0..300 {
+            let time = Duration::from_nanos(rng.below(50_000_000));
+            group.spawn(async move {
+                for _ in 0..10 {
+                    let start = Instant::now();
+                    sleep(time).await?;
+                    let late = start.elapsed().checked_sub(time);
+                    let late = late.unwrap_or_else(|| panic!("{time:?} is early"));
+                    // A timer may be met together with others that are due within 0.4 ms.
+                    assert!(
+                        late <= Duration::from_micros(400),
+                        "{late:?} after {time:?}"
+                    );
+                }
+                Ok(())
+            });
+        }
+        Ok(())
+    }))
+    .unwrap();
+}
+
+#[test]
 fn wait_all_tasks_blocked_comes_before_the_next_moment() {
     run(task_group(async |group| {
         let start = Instant::now();

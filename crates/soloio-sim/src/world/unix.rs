@@ -75,9 +75,6 @@ pub(crate) struct Unix {
     pub(super) wants_room: bool,
 }
 
-/// The number of datagrams that may wait at a receiver, in Linux's count.
-pub(super) const WAITING: usize = 11;
-
 impl Unix {
     pub(super) fn new(datagram: bool, buffer: usize) -> Self {
         Self {
@@ -127,7 +124,7 @@ impl World {
         }
     }
 
-    fn peer_unix(&self, id: Id) -> Option<&Unix> {
+    pub(super) fn peer_unix(&self, id: Id) -> Option<&Unix> {
         let peer = match self.descriptors.get(id) {
             Some(Object::Unix(unix)) => unix.peer?,
             _ => return None,
@@ -195,22 +192,6 @@ impl World {
             unix.wants_room = true;
         }
         mask
-    }
-
-    /// Returns the number of bytes, or datagrams, that a send would take.
-    pub(super) fn unix_room(&self, id: Id) -> usize {
-        let Some(Object::Unix(unix)) = self.descriptors.get(id) else {
-            return 0;
-        };
-        match self.peer_unix(id) {
-            None => 1,
-            Some(peer) if unix.datagram => {
-                let mutual = peer.peer == Some(id);
-                let room = WAITING.saturating_sub(peer.inbox.len());
-                if mutual { room.max(1) } else { room }
-            }
-            Some(peer) => unix.buffer.saturating_sub(peer.waiting()),
-        }
     }
 
     pub(super) fn unix_named(&self, machine: usize, name: &Name) -> Option<Id> {

@@ -1,8 +1,13 @@
 //! The conformance suite over soloio's own streams, in the world and outside of it; the system
 //! calls that they make.
 
+mod buffered;
 mod calls;
+mod datagrams;
+mod idle;
 mod own;
+mod relaying;
+mod serving;
 
 use std::time::Duration;
 
