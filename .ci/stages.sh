@@ -182,7 +182,11 @@ stage_tests() {
 
 # The world that tests run in: it does what Linux does, and soloio loses nothing in it.
 stage_sim() {
+    # A process has one world at a time.
+    export SOLOIO_PROCESSES=2
     limit 600 cargo test --package soloio-sim 2>&1 | tee "$work/sim.log"
+    SOLOIO_SEEDS=2000 limit 300 cargo test --package soloio-sim --test mixed 2>&1 |
+        tee -a "$work/sim.log"
     local counted
     counted="$(count_tests "$work/sim.log")"
     [[ "$counted" != "0 passed"* ]] || { echo "no test ran"; return 1; }

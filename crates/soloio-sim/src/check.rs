@@ -1,12 +1,12 @@
 //! The driver: many seeds, exact replay, a failing seed shrunk and shown.
 
-use std::collections::BTreeMap;
 use std::env;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::faults::Fault;
+use crate::parts::{self, Mine, Others, Part, Tally};
 use crate::report::{self, Plan, Replay, table};
 use crate::verdict::Verdict;
 
@@ -36,8 +36,10 @@ impl Outcome {
 /// end of the trace, the shrunk form, and a table of what was injected. Every hundredth seed runs
 /// twice and has to do exactly the same, system call by system call.
 ///
-/// Two environment variables: `SOLOIO_SEED=8` runs that seed alone, and prints its whole trace if
-/// it fails; `SOLOIO_SEEDS=1000000` runs that many instead.
+/// Three environment variables: `SOLOIO_SEED=8` runs that seed alone, and prints its whole trace if
+/// it fails; `SOLOIO_SEEDS=1000000` runs that many instead; `SOLOIO_PROCESSES=8` splits them among
+/// so many processes of this test, if `test` shares nothing between seeds. (A process has one world
+/// at a time.)
 ///
 /// # Panics
 ///
@@ -56,7 +58,20 @@ impl Outcome {
 ///     sim.run_until_done(Duration::from_secs(61))
 /// });
 /// ```
+#[track_caller]
 pub fn check<V: Verdict>(seeds: u64, test: impl Fn(u64) -> V + Sync) {
+    let place = parts::place(Location::caller());
+    let whole = number("SOLOIO_SEEDS").unwrap_or(seeds);
+    match parts::mine(&place) {
+        Mine::Nothing => return,
+        Mine::Part(part) => {
+            // The first process prints why it fails.
+            std::panic::set_hook(Box::new(|_| {}));
+            let explored = || explore(whole, part, &test);
+            parts::end(catch_unwind(AssertUnwindSafe(explored)))
+        }
+        Mine::First => {}
+    }
     if let Some(seed) = number("SOLOIO_SEED") {
         let outcome = attempt(seed, &test, Plan::default());
         match outcome.failure {
@@ -64,35 +79,44 @@ pub fn check<V: Verdict>(seeds: u64, test: impl Fn(u64) -> V + Sync) {
             None => return eprintln!("seed {seed} holds"),
         }
     }
-    let seeds = number("SOLOIO_SEEDS").unwrap_or(seeds);
-    let (mut injected, mut met) = (BTreeMap::new(), BTreeMap::new());
-    for seed in 0..seeds {
-        let outcome = attempt(seed, &test, Plan::default());
-        if outcome.failure.is_some() {
-            fail(seed, &test, &outcome, 40);
-        }
-        if seed % TWICE == 0 {
-            check_replay(seed, &test, &outcome);
-        }
-        for replay in outcome.replays {
-            for (fault, count) in replay.injected {
-                *injected.entry(fault).or_insert(0) += count;
-            }
-            for (name, was) in replay.sometimes {
-                *met.entry(name).or_insert(false) |= was;
-            }
-        }
+    let others = Others::start(number("SOLOIO_PROCESSES").unwrap_or(1), &place);
+    let mut all = explore(whole, others.first(), &test);
+    match others.finish() {
+        Ok(theirs) => all.add(theirs),
+        Err(why) => panic!("{why}"),
     }
-    eprintln!("{seeds} seeds hold; injected:\n{}", table(&injected));
-    let never: Vec<&String> = met
+    eprintln!("{whole} seeds hold; injected:\n{}", table(&all.injected));
+    let never: Vec<&String> = all
+        .met
         .iter()
         .filter(|(_, was)| !**was)
         .map(|(name, _)| name)
         .collect();
     assert!(
-        never.is_empty() || seeds < 2,
-        "in none of {seeds} seeds: {never:?}"
+        never.is_empty() || whole < 2,
+        "in none of {whole} seeds: {never:?}"
     );
+}
+
+/// Runs a part of the seeds.
+fn explore<V: Verdict>(seeds: u64, part: Part, test: &(impl Fn(u64) -> V + Sync)) -> Tally {
+    let mut all = Tally::default();
+    for seed in (0..seeds).filter(|seed| seed % part.of == part.index) {
+        let outcome = attempt(seed, test, Plan::default());
+        if outcome.failure.is_some() {
+            fail(seed, test, &outcome, 40);
+        }
+        if seed % TWICE == 0 {
+            check_replay(seed, test, &outcome);
+        }
+        for replay in outcome.replays {
+            all.add(Tally {
+                injected: replay.injected,
+                met: replay.sometimes,
+            });
+        }
+    }
+    all
 }
 
 fn number(variable: &str) -> Option<u64> {

@@ -55,6 +55,7 @@ mod check;
 pub mod conformance;
 mod faults;
 mod net;
+mod parts;
 mod report;
 mod rng;
 mod run;

@@ -1,6 +1,7 @@
 //! Mixed workloads under all faults: nothing lost, doubled or hung.
 //!
-//! The long form: `SOLOIO_SEEDS=1000000 cargo test --release -p soloio-sim --test mixed`.
+//! The long form:
+//! `SOLOIO_SEEDS=1000000 SOLOIO_PROCESSES=8 cargo test --release -p soloio-sim --test mixed`.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
