@@ -1,14 +1,17 @@
 //! Runs one future in a world without faults, for tests that only need the clock.
 
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::{IntoFuture, poll_fn};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::pin::pin;
 use std::sync::Once;
+use std::task::{Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use soloio::{Dump, task_group};
 
 use crate::calls::kernel::{self, Entered};
 use crate::calls::wait;
@@ -63,20 +66,16 @@ pub fn run<F: IntoFuture>(future: F) -> F::Output {
     calibrate();
     let entered = Entered::new(0, Faults::none(), u64::MAX);
     kernel::with(|world| world.machines.push(Machine::new("main".to_owned(), 0)));
-    let mut dump = None;
+    let (dump, over) = (RefCell::new(None), Cell::new(false));
     let result = catch_unwind(AssertUnwindSafe(|| {
-        soloio::block_on(async {
-            let mut future = pin!(future.into_future());
-            poll_fn(|cx| {
-                let stuck = kernel::with(|world| world.stuck) == Some(true);
-                if stuck && dump.is_none() {
-                    dump = soloio::dump().ok();
-                }
-                future.as_mut().poll(cx)
-            })
-            .await
-        })
+        let observed = task_group(async |group| {
+            group.spawn(observe(&dump, &over));
+            let _ends = Ends(&over);
+            Ok::<_, soloio::Error>(future.into_future().await)
+        });
+        soloio::block_on(observed).expect("neither the body nor the observer fails")
     }));
+    OBSERVER.take();
     let stuck = kernel::with(|world| world.stuck) == Some(true);
     let (waiting, tail) = match stuck {
         true => (report::waiting(), report::tail(30)),
@@ -85,6 +84,7 @@ pub fn run<F: IntoFuture>(future: F) -> F::Output {
     let left = leave(entered, Vec::new());
     match result {
         _ if stuck => {
+            let dump = dump.take();
             let dump = dump.map_or_else(String::new, |dump| dump.to_string());
             panic!(
                 "every task waits, and nothing can ever happen\n{dump}\n{waiting}\
@@ -94,6 +94,54 @@ pub fn run<F: IntoFuture>(future: F) -> F::Output {
         Ok(_) if left > 0 => panic!("{left} threads are left that never end"),
         Ok(output) => output,
         Err(payload) => resume_unwind(payload),
+    }
+}
+
+thread_local! {
+    /// The task that makes a dump when nothing can ever happen.
+    static OBSERVER: RefCell<Option<Waker>> = const { RefCell::new(None) };
+}
+
+/// Wakes the observer, which sees what each task waits for before the loop gets an error; returns
+/// false if there is none, or it has seen it.
+pub(crate) fn wake_observer() -> bool {
+    let waker = OBSERVER.take();
+    waker.map(Waker::wake).is_some()
+}
+
+/// Waits until nothing can ever happen, and makes a dump; ends when the program does.
+async fn observe(dump: &RefCell<Option<Dump>>, over: &Cell<bool>) -> soloio::Result<()> {
+    poll_fn(|cx| {
+        let stuck = kernel::with(|world| world.stuck) == Some(true);
+        if stuck && dump.borrow().is_none() {
+            dump.replace(soloio::dump().ok().map(without_observer));
+        } else if !stuck {
+            OBSERVER.replace(Some(cx.waker().clone()));
+        }
+        match over.get() {
+            true => Poll::Ready(Ok(())),
+            false => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// Leaves out the observer and the task of its group, so that the program is the main task.
+fn without_observer(mut dump: Dump) -> Dump {
+    dump.tasks.retain(|task| !task.running);
+    for task in &mut dump.tasks {
+        task.depth = task.depth.saturating_sub(1);
+    }
+    dump
+}
+
+/// Ends the observer when dropped, also by a panic.
+struct Ends<'a>(&'a Cell<bool>);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.set(true);
+        wake_observer();
     }
 }
 

@@ -171,6 +171,35 @@ fn a_hang_is_an_error_at_once() {
 }
 
 #[test]
+fn a_hang_says_what_each_task_waits_for() {
+    let hung = std::panic::catch_unwind(|| {
+        run(async {
+            let (never, event) = (soloio::Event::new(), soloio::Event::new());
+            let (_peer, stream) = soloio::unix_socket_pair().unwrap();
+            task_group(async |group| {
+                drop(group.spawn(stream.receive()).named("reader"));
+                group.spawn(async { never.wait().await });
+                event.wait().await
+            })
+            .await
+        })
+        .unwrap();
+    });
+    let message = hung.unwrap_err().downcast::<String>().unwrap();
+    for part in [
+        "main, ",
+        "body of a group, ",
+        "\"reader\" (crates/soloio-sim/tests/time.rs:",
+    ] {
+        assert!(message.contains(part), "{part} is not in {message}");
+    }
+    let waits = |what| message.lines().filter(|line| line.contains(what)).count();
+    assert_eq!(waits("polls, waits 0.00 s: an event"), 2, "{message}");
+    assert_eq!(waits("polls, waits 0.00 s: readable (fd "), 1, "{message}");
+    assert_eq!(waits(", runs") + waits(", woken"), 0, "{message}");
+}
+
+#[test]
 fn a_race_of_timers_is_won_by_the_shorter_one() {
     run(async {
         let start = Instant::now();

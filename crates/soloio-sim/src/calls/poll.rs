@@ -9,6 +9,7 @@ use libc::{epoll_event, itimerspec, nfds_t, pollfd, sigset_t, timespec};
 use super::real::real;
 use super::{Call, int, kernel, set_errno, wait};
 use crate::faults::Fault;
+use crate::run;
 use crate::threads::{Wait, Waited};
 use crate::world::counters::{EventFd, TimerFd};
 use crate::world::descriptors::{Id, Object};
@@ -97,7 +98,8 @@ fn waits(call: Call, events: Event, most: c_int, timeout: Option<Duration>) -> c
             return int(count);
         };
         if wait::wait(Wait::Ready(id, bits::IN), end.flatten()) == Waited::Stuck {
-            set_errno(libc::EDEADLK);
+            let observed = run::wake_observer();
+            set_errno(if observed { libc::EINTR } else { libc::EDEADLK });
             return -1;
         }
     }
