@@ -254,7 +254,26 @@ unsafe extern "C" fn splice(
     }))
 }
 
-/// sendfile(2): from a real file to a socket of the world.
+/// Reads from a real file, at an offset or its own position; also returns where that is.
+fn read_file(file: c_int, offset: Option<i64>, length: usize) -> Result<(Vec<u8>, i64)> {
+    let mut bytes = vec![0; length];
+    // SAFETY: a valid buffer; the calls go to the real kernel, because the world is locked.
+    let (read, at) = unsafe {
+        let at = offset.unwrap_or_else(|| libc::lseek64(file, 0, libc::SEEK_CUR));
+        (
+            libc::pread64(file, bytes.as_mut_ptr().cast(), length, at),
+            at,
+        )
+    };
+    let Ok(count) = usize::try_from(read) else {
+        let error = std::io::Error::last_os_error().raw_os_error();
+        return Err(error.unwrap_or(libc::EIO));
+    };
+    bytes.truncate(count);
+    Ok((bytes, at))
+}
+
+/// sendfile(2): from a real file to a socket or a pipe of the world.
 ///
 /// # Safety
 ///
@@ -268,24 +287,25 @@ unsafe extern "C" fn sendfile64(to: c_int, from: c_int, offset: Offset, length: 
     };
     size(
         call.run_blocking(false, FOR_SENDING | FOR_RECEIVING, |world, id| {
-            let room = world.write_room(id)?.min(length).min(MOVED);
-            let mut bytes = vec![0; room];
-            // SAFETY: a valid buffer; the offset as the caller promises.
-            let read = unsafe {
-                match offset.is_null() {
-                    true => libc::read(from, bytes.as_mut_ptr().cast(), room),
-                    false => libc::pread64(from, bytes.as_mut_ptr().cast(), room, offset.read()),
-                }
-            };
-            let Ok(count) = usize::try_from(read) else {
-                let error = std::io::Error::last_os_error().raw_os_error();
-                return Err(error.unwrap_or(libc::EIO));
-            };
-            let sent = world.write_some(id, &bytes[..count])?;
+            if matches!(world.descriptors.get(id), Some(Object::Pipe(_))) {
+                world.write_room(id)?;
+            }
+            // SAFETY: as the caller promises.
+            let given = (!offset.is_null()).then(|| unsafe { offset.read() });
+            let (bytes, at) = read_file(from, given, length.min(MOVED))?;
+            if bytes.is_empty() {
+                // Linux has not looked at a socket yet.
+                return Ok(0);
+            }
+            let room = world.write_room(id)?.min(bytes.len());
+            let sent = world.write_some(id, &bytes[..room])?;
             let sent = i64::try_from(sent).expect("65,536 at most");
-            if !offset.is_null() {
-                // SAFETY: as the caller promises.
-                unsafe { offset.write(offset.read() + sent) };
+            // SAFETY: as the caller promises; a valid position in the file.
+            unsafe {
+                match given {
+                    Some(_) => offset.write(at + sent),
+                    None => _ = libc::lseek64(from, at + sent, libc::SEEK_SET),
+                }
             }
             Ok(sent)
         }),

@@ -7,7 +7,7 @@ use libc::{mmsghdr, msghdr, ssize_t, timespec};
 use super::real::real;
 use super::transfer::{self, FOR_RECEIVING, FOR_SENDING};
 use super::{Call, address, control, socket};
-use crate::world::descriptors::Id;
+use crate::world::descriptors::{Id, Object};
 use crate::world::sockets::Address;
 use crate::world::{Result, World};
 
@@ -72,8 +72,12 @@ unsafe fn sends(world: &mut World, id: Id, message: MessageConst) -> Result<i64>
     // SAFETY: as the caller promises.
     let parts = unsafe { transfer::parts(message.msg_iov, count) };
     let parts: Vec<&[u8]> = parts.iter().map(|part| &**part).collect();
-    // SAFETY: as the caller promises.
-    let mut rights = unsafe { control::read(world, message) }?;
+    let mut rights = match world.descriptors.get(id) {
+        // SAFETY: as the caller promises.
+        Some(Object::Unix(_)) => unsafe { control::read(world, message) }?,
+        // Others ignore descriptors.
+        _ => Vec::new(),
+    };
     let sent = transfer::send_parts(world, id, &parts, to.as_ref(), &mut rights);
     world.drop_rights(rights);
     let count = sent?;

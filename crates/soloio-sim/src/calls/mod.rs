@@ -42,6 +42,7 @@ use std::ffi::c_int;
 
 use crate::faults::Fault;
 use crate::world::descriptors::{Fd, Id, Object};
+use crate::world::readiness::bits;
 use crate::world::{Errno, Result, World};
 
 /// Sets `errno` and returns -1, or the result.
@@ -135,16 +136,19 @@ impl Call {
         events: u32,
         mut call: impl FnMut(&mut World, Id) -> Result<i64>,
     ) -> i64 {
+        let mut until = None;
         loop {
             let mut waits_on = None;
             let result = self.run_on(|world, id| {
                 let result = call(world, id);
-                let blocks = world
-                    .descriptors
-                    .objects
-                    .get(&id)
-                    .is_some_and(|description| !description.nonblocking);
-                if matches!(result, Err(libc::EAGAIN | libc::EINPROGRESS)) && blocks && !dont_wait {
+                let description = world.descriptors.objects.get(&id);
+                let Some(description) = description.filter(|found| !found.nonblocking) else {
+                    return result;
+                };
+                let limit = description.limits[usize::from(events & bits::OUT != 0)];
+                let end = *until.get_or_insert_with(|| limit.map(|time| wait::after(world, time)));
+                let waits = matches!(result, Err(libc::EAGAIN | libc::EINPROGRESS)) && !dont_wait;
+                if waits && end.is_none_or(|end| end > world.now) {
                     waits_on = Some(id);
                 }
                 result
@@ -152,7 +156,7 @@ impl Call {
             let Some(id) = waits_on else {
                 return result;
             };
-            let over = wait::wait(crate::threads::Wait::Ready(id, events), None);
+            let over = wait::wait(crate::threads::Wait::Ready(id, events), until.flatten());
             if over == crate::threads::Waited::Stuck {
                 set_errno(libc::EDEADLK);
                 return -1;

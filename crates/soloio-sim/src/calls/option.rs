@@ -74,6 +74,15 @@ unsafe extern "C" fn getsockopt(
                 // SAFETY: as the caller promises.
                 unsafe { put(credentials, value, length) }
             }
+            (libc::SOL_SOCKET, libc::SO_RCVTIMEO | libc::SO_SNDTIMEO) => {
+                let limit = world.limit(id, name)?.unwrap_or_default();
+                let time = libc::timeval {
+                    tv_sec: limit.as_secs().try_into().unwrap_or(i64::MAX),
+                    tv_usec: limit.subsec_micros().into(),
+                };
+                // SAFETY: as the caller promises.
+                unsafe { put(time, value, length) }
+            }
             // SAFETY: as the caller promises.
             (libc::SOL_SOCKET, libc::SO_MEMINFO) => unsafe { put([0_u32; 9], value, length) },
             _ => {
@@ -122,6 +131,20 @@ unsafe extern "C" fn setsockopt(
             let seconds = u64::try_from(linger.l_linger).unwrap_or(0);
             let time = (linger.l_onoff != 0).then(|| Duration::from_secs(seconds));
             world.set_linger(id, time)?;
+            return Ok(0);
+        }
+        if let (libc::SOL_SOCKET, libc::SO_RCVTIMEO | libc::SO_SNDTIMEO) = (level, name) {
+            if length < size_of::<libc::timeval>() {
+                return Err(libc::EINVAL);
+            }
+            // SAFETY: the length was just checked.
+            let time = unsafe { value.cast::<libc::timeval>().read_unaligned() };
+            let micros = u32::try_from(time.tv_usec).ok();
+            let micros = micros.filter(|micros| *micros < 1_000_000);
+            let micros = micros.ok_or(libc::EDOM)?;
+            // Linux takes a time before the call for none.
+            let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+            world.set_limit(id, name, Duration::new(seconds, micros * 1000))?;
             return Ok(0);
         }
         let number = match length {

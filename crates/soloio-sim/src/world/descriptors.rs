@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use super::counters::{EventFd, TimerFd};
 use super::epoll::Epoll;
@@ -49,6 +50,8 @@ pub(crate) struct Description {
     pub(crate) object: Object,
     pub(crate) machine: usize,
     pub(crate) nonblocking: bool,
+    /// The limits of its blocking calls that receive, and that send.
+    pub(crate) limits: [Option<Duration>; 2],
     /// The count of numbers that refer to it, and of messages in transit that carry it.
     pub(crate) references: u32,
     /// The epoll sets that watch it, with its number there.
@@ -121,6 +124,7 @@ impl Descriptors {
             object,
             machine,
             nonblocking: false,
+            limits: [None; 2],
             references: 0,
             watchers: Vec::new(),
         };

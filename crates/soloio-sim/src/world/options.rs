@@ -170,6 +170,26 @@ impl World {
         Ok(())
     }
 
+    /// `SO_RCVTIMEO` and `SO_SNDTIMEO`: no time is no limit.
+    pub(crate) fn set_limit(&mut self, id: Id, name: i32, time: Duration) -> Result<()> {
+        self.limit(id, name)?;
+        if let Some(description) = self.descriptors.objects.get_mut(&id) {
+            let limit = &mut description.limits[usize::from(name == libc::SO_SNDTIMEO)];
+            *limit = Some(time).filter(|time| !time.is_zero());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn limit(&self, id: Id, name: i32) -> Result<Option<Duration>> {
+        let description = self.descriptors.objects.get(&id).ok_or(libc::EBADF)?;
+        match description.object {
+            Object::Tcp(_) | Object::Udp(_) | Object::Unix(_) => {
+                Ok(description.limits[usize::from(name == libc::SO_SNDTIMEO)])
+            }
+            _ => Err(libc::ENOTSOCK),
+        }
+    }
+
     pub(crate) fn linger(&mut self, id: Id) -> Option<Duration> {
         let zero = self.common(id).is_some_and(|common| common.zero_linger);
         zero.then_some(Duration::ZERO)

@@ -213,7 +213,7 @@ impl World {
             got = unix.inbox.pop_front().expect("looked at above");
             gone.extend(got.sender);
         } else {
-            while let Some(first) = unix.inbox.front_mut().filter(|_| got.data.len() < most) {
+            while let Some(first) = unix.inbox.front_mut() {
                 let count = first.data.len().min(most - got.data.len());
                 got.data.extend(first.data.drain(..count));
                 got.rights.append(&mut first.rights);
@@ -224,6 +224,10 @@ impl World {
                     if !got.rights.is_empty() {
                         break;
                     }
+                }
+                // At the end: a receive of no bytes takes the descriptors, too.
+                if got.data.len() == most {
+                    break;
                 }
             }
         }

@@ -32,3 +32,31 @@ impl fmt::Debug for Answer {
         write!(f, "{result} {few:?} {events:?}")
     }
 }
+
+pub(crate) fn errno() -> i64 {
+    let error = std::io::Error::last_os_error();
+    -i64::from(error.raw_os_error().expect("an errno"))
+}
+
+pub(crate) fn checked(result: impl Into<i64>) -> i64 {
+    match result.into() {
+        result @ 0.. => result,
+        _ => errno(),
+    }
+}
+
+pub(crate) fn answer(result: i64) -> Answer {
+    Answer {
+        result,
+        bytes: Vec::new(),
+        events: Vec::new(),
+    }
+}
+
+pub(crate) fn received(count: isize, mut bytes: Vec<u8>) -> Answer {
+    bytes.truncate(usize::try_from(count).unwrap_or(0));
+    Answer {
+        bytes,
+        ..answer(checked(count as i64))
+    }
+}

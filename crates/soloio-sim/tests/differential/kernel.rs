@@ -8,12 +8,15 @@
 
 use std::collections::BTreeSet;
 use std::ffi::c_int;
-use std::mem::{size_of, zeroed};
+use std::fs::File;
+use std::mem::size_of;
 use std::ptr::null_mut;
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::answer::Answer;
+use crate::address::Address;
+use crate::answer::{Answer, answer, checked, errno, received};
+use crate::moved;
 use crate::script::{Op, SLOTS};
 
 /// A port on which nothing listens, most likely: the discard service.
@@ -26,47 +29,21 @@ pub(crate) struct Kernel {
     ports: Vec<u16>,
     /// The eventfds: whether one takes more than eight bytes depends on the version.
     counters: BTreeSet<c_int>,
+    /// The slots of sockets that were shut down.
+    shut: BTreeSet<u64>,
     epoll: c_int,
+    /// `AF_INET` or `AF_INET6`.
+    family: c_int,
+    file: Option<File>,
     sent: u8,
-}
-
-fn errno() -> i64 {
-    let error = std::io::Error::last_os_error();
-    -i64::from(error.raw_os_error().expect("an errno"))
-}
-
-fn checked(result: impl Into<i64>) -> i64 {
-    match result.into() {
-        result @ 0.. => result,
-        _ => errno(),
-    }
-}
-
-fn answer(result: i64) -> Answer {
-    Answer {
-        result,
-        bytes: Vec::new(),
-        events: Vec::new(),
-    }
 }
 
 fn index(slot: u64) -> usize {
     usize::try_from(slot).expect("a small number")
 }
 
-const ADDRESS: u32 = size_of::<libc::sockaddr_in>() as u32;
-
-fn loopback(port: u16) -> libc::sockaddr_in {
-    // SAFETY: integers, valid as zeros.
-    let mut address: libc::sockaddr_in = unsafe { zeroed() };
-    address.sin_family = libc::AF_INET as u16;
-    address.sin_addr.s_addr = u32::from_ne_bytes([127, 0, 0, 1]);
-    address.sin_port = port.to_be();
-    address
-}
-
 impl Kernel {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(family: c_int) -> Self {
         // SAFETY: no memory is passed.
         let epoll = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
         assert!(epoll >= 0, "an epoll set");
@@ -74,7 +51,10 @@ impl Kernel {
             slots: vec![None; index(SLOTS)],
             ports: vec![NOTHING; index(SLOTS)],
             counters: BTreeSet::new(),
+            shut: BTreeSet::new(),
             epoll,
+            family,
+            file: None,
             sent: 0,
         }
     }
@@ -83,6 +63,7 @@ impl Kernel {
         if fd < 0 {
             return errno();
         }
+        self.shut.remove(&slot);
         let old = self.slots[index(slot)].replace(fd);
         if let Some(old) = old {
             // SAFETY: it was open, and nothing names it any more.
@@ -102,16 +83,13 @@ impl Kernel {
     }
 
     fn note_port(&mut self, slot: u64) {
-        let mut address = loopback(0);
-        let mut length = ADDRESS;
+        let mut address = Address::loopback(self.family, 0);
+        let mut length = address.length();
         // SAFETY: a valid address of that length.
-        let named = unsafe {
-            let place = (&raw mut address).cast();
-            libc::getsockname(self.fd(slot), place, &raw mut length)
-        };
-        let inet = i32::from(address.sin_family) == libc::AF_INET;
-        if named == 0 && inet && address.sin_port != 0 {
-            self.ports[index(slot)] = u16::from_be(address.sin_port);
+        let named =
+            unsafe { libc::getsockname(self.fd(slot), address.place_mut(), &raw mut length) };
+        if let (0, Some(port)) = (named, address.port()) {
+            self.ports[index(slot)] = port;
         }
     }
 
@@ -153,6 +131,26 @@ impl Kernel {
                 received(count, bytes)
             }
             Op::Wait { most } => self.wait(most),
+            Op::SendDescriptors { fd, passed, count } => {
+                // One that waits in its own queue would be collected at some time.
+                let cycles = self.get(passed, libc::SO_DOMAIN) == libc::AF_UNIX.into();
+                let passed = if cycles { -1 } else { self.fd(passed) };
+                let mut bytes = self.data(8);
+                let sent = moved::send_descriptors(self.fd(fd), &mut bytes, passed, count);
+                answer(checked(sent as i64))
+            }
+            Op::ReceiveDescriptors { fd, to, room } => self.receive_descriptors(fd, to, room),
+            Op::SendFile { fd, offset, length } => {
+                let datagram = self.get(fd, libc::SO_TYPE) == libc::SOCK_DGRAM.into();
+                let fd = if datagram { -1 } else { self.fd(fd) };
+                let file = self.file.get_or_insert_with(moved::file);
+                let (sent, at) = moved::send_file(fd, file, offset, length);
+                let sent = checked(sent as i64);
+                Answer {
+                    events: vec![(at as u64, 0)],
+                    ..answer(sent)
+                }
+            }
             Op::Poll { fd, events } => {
                 let mut entry = libc::pollfd {
                     fd: self.fd(fd),
@@ -220,6 +218,9 @@ impl Kernel {
             },
             Op::Reuse { fd } => self.set(fd, libc::SO_REUSEADDR, &1_i32),
             Op::Listen { fd, backlog } => {
+                if self.shut.contains(&fd) {
+                    return 0;
+                }
                 let result = checked(unsafe { libc::listen(self.fd(fd), backlog) });
                 self.note_port(fd);
                 result
@@ -237,10 +238,10 @@ impl Kernel {
                 checked(unsafe { libc::send(self.fd(fd), data, length, flags) } as i64)
             }
             Op::SendTo { fd, to, length } => {
-                let (data, address) = (self.data(length), loopback(self.ports[index(to)]));
-                let (fd, data, flags) = (self.fd(fd), data.as_ptr().cast(), libc::MSG_NOSIGNAL);
-                let address = (&raw const address).cast();
-                checked(unsafe { libc::sendto(fd, data, length, flags, address, ADDRESS) } as i64)
+                let to = Address::loopback(self.family, self.ports[index(to)]);
+                let (fd, data, flags) = (self.fd(fd), self.data(length), libc::MSG_NOSIGNAL);
+                let (data, size) = (data.as_ptr().cast(), to.length());
+                checked(unsafe { libc::sendto(fd, data, length, flags, to.place(), size) } as i64)
             }
             Op::Write { fd, length } => {
                 let counts = self.counters.contains(&self.fd(fd));
@@ -248,7 +249,10 @@ impl Kernel {
                 let data = self.data(length);
                 checked(unsafe { libc::write(self.fd(fd), data.as_ptr().cast(), length) } as i64)
             }
-            Op::Shutdown { fd, how } => checked(unsafe { libc::shutdown(self.fd(fd), how) }),
+            Op::Shutdown { fd, how } => {
+                self.shut.insert(fd);
+                checked(unsafe { libc::shutdown(self.fd(fd), how) })
+            }
             Op::Close { fd } => {
                 let fd = self.slots[index(fd)].take().unwrap_or(-1);
                 self.counters.remove(&fd);
@@ -309,18 +313,18 @@ impl Kernel {
     }
 
     fn bind(&mut self, fd: u64, port: u16) -> i64 {
-        let address = loopback(port);
+        let address = Address::loopback(self.family, port);
         // SAFETY: a valid address of that length.
-        let bound = unsafe { libc::bind(self.fd(fd), (&raw const address).cast(), ADDRESS) };
+        let bound = unsafe { libc::bind(self.fd(fd), address.place(), address.length()) };
         let result = checked(bound);
         self.note_port(fd);
         result
     }
 
     fn connect(&mut self, fd: u64, port: u16) -> i64 {
-        let address = loopback(port);
+        let address = Address::loopback(self.family, port);
         // SAFETY: a valid address of that length.
-        let begun = unsafe { libc::connect(self.fd(fd), (&raw const address).cast(), ADDRESS) };
+        let begun = unsafe { libc::connect(self.fd(fd), address.place(), address.length()) };
         let result = checked(begun);
         self.note_port(fd);
         result
@@ -353,6 +357,18 @@ impl Kernel {
             .collect()
     }
 
+    fn receive_descriptors(&mut self, fd: u64, to: u64, room: u32) -> Answer {
+        let mut bytes = vec![0; 20];
+        let (count, flags, passed) = moved::receive_descriptors(self.fd(fd), &mut bytes, room);
+        let mut answer = received(count, bytes);
+        let cut = (flags & (libc::MSG_CTRUNC | libc::MSG_TRUNC)) as u32;
+        answer.events = vec![(passed.len() as u64, cut)];
+        for (at, fd) in (0..).zip(passed) {
+            self.put((to + at) % SLOTS, fd);
+        }
+        answer
+    }
+
     fn wait(&mut self, most: usize) -> Answer {
         let mut events = vec![libc::epoll_event { events: 0, u64: 0 }; most];
         let most = c_int::try_from(most).expect("a small number");
@@ -366,14 +382,6 @@ impl Kernel {
             events,
             ..answer(count)
         }
-    }
-}
-
-fn received(count: isize, mut bytes: Vec<u8>) -> Answer {
-    bytes.truncate(usize::try_from(count).unwrap_or(0));
-    Answer {
-        bytes,
-        ..answer(checked(count as i64))
     }
 }
 

@@ -7,8 +7,10 @@
 
 #![allow(unsafe_code, reason = "it makes system calls")]
 
+mod address;
 mod answer;
 mod kernel;
+mod moved;
 mod script;
 
 use std::env;
@@ -22,16 +24,16 @@ use soloio_sim::{Rng, run};
 /// load.
 const AGAIN: u32 = 3;
 
-fn in_world(ops: &[Op]) -> Vec<Answer> {
+fn in_world(ops: &[Op], family: i32) -> Vec<Answer> {
     run(async {
-        let mut kernel = Kernel::new();
+        let mut kernel = Kernel::new(family);
         ops.iter().map(|op| kernel.perform(*op)).collect()
     })
 }
 
 /// Runs a script on the real kernel; returns the first difference.
-fn difference(ops: &[Op], expected: &[Answer], patient: bool) -> Option<String> {
-    let mut kernel = Kernel::new();
+fn difference(ops: &[Op], family: i32, expected: &[Answer], patient: bool) -> Option<String> {
+    let mut kernel = Kernel::new(family);
     for (at, (op, expected)) in ops.iter().zip(expected).enumerate() {
         let answer = kernel.perform_like(*op, expected, patient);
         if answer.met_another_socket(expected) {
@@ -50,17 +52,17 @@ fn difference(ops: &[Op], expected: &[Answer], patient: bool) -> Option<String> 
 
 fn compare(seed: u64, family: i32) -> Result<(), String> {
     let ops = script(&mut Rng::new(seed), family);
-    let expected = in_world(&ops);
-    let mut found = difference(&ops, &expected, false);
+    let expected = in_world(&ops, family);
+    let mut found = difference(&ops, family, &expected, false);
     for _ in 0..AGAIN {
         match found {
             None => return Ok(()),
-            Some(_) => found = difference(&ops, &expected, true),
+            Some(_) => found = difference(&ops, family, &expected, true),
         }
     }
     match found {
         None => Ok(()),
-        Some(found) => Err(format!("script {seed}:\n{found}")),
+        Some(found) => Err(format!("script {seed}, family {family}:\n{found}")),
     }
 }
 
@@ -70,8 +72,14 @@ fn the_world_does_what_the_kernel_does() {
     let first: u64 = env::var("SOLOIO_SEED").map_or(0, |text| text.parse().expect("a number"));
     let mut differences = Vec::new();
     for seed in first..first + count {
-        if let Err(found) = compare(seed, libc::AF_INET) {
-            differences.push(found);
+        // The same script with both families, in every fourth seed.
+        for family in [libc::AF_INET, libc::AF_INET6] {
+            if family == libc::AF_INET6 && seed % 4 != 0 {
+                continue;
+            }
+            if let Err(found) = compare(seed, family) {
+                differences.push(found);
+            }
         }
         if differences.len() == 5 {
             break;

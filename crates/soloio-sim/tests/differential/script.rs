@@ -11,6 +11,9 @@
 //! * A port that is taken in Linux and not in the world: an earlier script's, in TIME_WAIT.
 //! * The answers of a UNIX datagram socket without a peer after a shutdown: they are Linux 6.14's.
 //! * Writes of more than eight bytes to an eventfd: newer versions refuse them.
+//! * A socket that was shut down before it listens: its connections inherit a part of that.
+//! * A UNIX socket in a message: if it is the only way to itself Linux ends it, at some time.
+//! * A part of a file in datagrams: Linux keeps one back until the rest has come.
 //! * A datagram that finds no room: settings of the machine.
 
 use soloio_sim::Rng;
@@ -92,6 +95,21 @@ pub(crate) enum Op {
     },
     Write {
         fd: u64,
+        length: usize,
+    },
+    SendDescriptors {
+        fd: u64,
+        passed: u64,
+        count: u32,
+    },
+    ReceiveDescriptors {
+        fd: u64,
+        to: u64,
+        room: u32,
+    },
+    SendFile {
+        fd: u64,
+        offset: Option<i64>,
         length: usize,
     },
     Shutdown {
@@ -208,10 +226,34 @@ fn watch(ops: &mut Vec<Op>, rng: &mut Rng, fd: u64) {
     });
 }
 
+/// Steps that move more than a caller's bytes.
+fn moving(rng: &mut Rng, fd: u64, other: u64, length: usize) -> Op {
+    match rng.below(5) {
+        0 | 1 => Op::SendDescriptors {
+            fd,
+            passed: other,
+            count: if rng.hit(0.2) { 2 } else { 1 },
+        },
+        2 | 3 => Op::ReceiveDescriptors {
+            fd,
+            to: other,
+            room: u32::try_from(rng.below(3)).expect("small"),
+        },
+        _ => {
+            let offset = i64::try_from(rng.below(220)).expect("small");
+            Op::SendFile {
+                fd,
+                offset: rng.hit(0.5).then_some(offset),
+                length,
+            }
+        }
+    }
+}
+
 fn any(ops: &mut Vec<Op>, rng: &mut Rng, family: i32) {
     let (fd, other) = (rng.below(SLOTS), rng.below(SLOTS));
     let length = usize::try_from(*rng.pick(&[0_u64, 1, 5, 100, 1000])).expect("small");
-    let op = match rng.below(34) {
+    let op = match rng.below(39) {
         0 => Op::Socket {
             to: fd,
             family,
@@ -268,6 +310,7 @@ fn any(ops: &mut Vec<Op>, rng: &mut Rng, family: i32) {
         32 => Op::Wait {
             most: usize::try_from(rng.between(1, 8)).expect("small"),
         },
+        33..38 => moving(rng, fd, other, length),
         _ => Op::Poll {
             fd,
             events: *rng.pick(&[libc::POLLIN, libc::POLLOUT, 0x2041]),

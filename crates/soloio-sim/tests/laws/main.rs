@@ -5,6 +5,7 @@ mod buffered;
 mod calls;
 mod datagrams;
 mod idle;
+mod moved;
 mod own;
 mod relaying;
 mod serving;
@@ -17,14 +18,20 @@ use soloio::{
 };
 use soloio_sim::{Fault, Faults, Sim, check, conformance, run};
 
-async fn tcp() -> (soloio::TcpStream, soloio::TcpStream) {
-    let listener = create_tcp_listener()
-        .local_host("127.0.0.1")
-        .await
-        .expect("a port");
+async fn tcp_on(host: &str) -> (soloio::TcpStream, soloio::TcpStream) {
+    let listener = create_tcp_listener().local_host(host).await;
+    let listener = listener.expect("a port");
     let port = listener.local_addr().port();
-    let (client, server) = soloio::join((connect_tcp("127.0.0.1", port), listener.accept())).await;
+    let (client, server) = soloio::join((connect_tcp(host, port), listener.accept())).await;
     (client.expect("connected"), server.expect("accepted"))
+}
+
+async fn tcp() -> (soloio::TcpStream, soloio::TcpStream) {
+    tcp_on("127.0.0.1").await
+}
+
+async fn tcp6() -> (soloio::TcpStream, soloio::TcpStream) {
+    tcp_on("::1").await
 }
 
 async fn all_laws() {
@@ -34,6 +41,7 @@ async fn all_laws() {
     conformance::byte_streams(async || own::pair()).await;
     conformance::byte_streams(async || unix_socket_pair().expect("a pair")).await;
     conformance::byte_streams(tcp).await;
+    conformance::byte_streams(tcp6).await;
     conformance::byte_streams(async || {
         let (a, b) = tcp().await;
         (AnyByteStream::new(a), AnyByteStream::new(b))
