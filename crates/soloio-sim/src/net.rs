@@ -59,6 +59,17 @@ impl Net<'_> {
         });
     }
 
+    /// Limits what goes from one machine to another to so many bytes of data in a (true) second;
+    /// with 0 there is no limit, as in the beginning. What has no data, such as an end, takes no
+    /// time, but waits for its turn. Nothing is lost, however much waits.
+    pub fn bandwidth(&mut self, from: &str, to: &str, bytes_per_second: u64) {
+        let (a, b) = (self.0.number(from), self.0.number(to));
+        kernel::with(|world| {
+            world.network.set_bandwidth(a, b, bytes_per_second);
+            world.note_of(a, format!("sends {bytes_per_second} bytes/s to {to}"));
+        });
+    }
+
     /// Removes all cuts and losses of this kind.
     pub fn heal(&mut self) {
         kernel::with(|world| {

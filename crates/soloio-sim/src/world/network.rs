@@ -65,6 +65,31 @@ pub(crate) struct Binding {
 /// A connection's key on its machine: local and remote address.
 pub(crate) type Path = (usize, SocketAddr, SocketAddr);
 
+/// One direction between two machines, which takes time to send bytes.
+#[derive(Debug)]
+struct Link {
+    bytes_per_second: u64,
+    /// The time at which it has sent what it has got.
+    free: Nanos,
+    /// The part of a nanosecond after that, in units of 1 / `bytes_per_second`.
+    rest: u64,
+}
+
+impl Link {
+    /// Takes bytes; returns the time at which it has sent them.
+    fn send(&mut self, now: Nanos, size: usize) -> Nanos {
+        if self.free < now {
+            (self.free, self.rest) = (now, 0);
+        }
+        let rate = u128::from(self.bytes_per_second);
+        let work = size as u128 * 1_000_000_000 + u128::from(self.rest);
+        let spent = u64::try_from(work / rate).unwrap_or(u64::MAX);
+        self.free = self.free.saturating_add(spent);
+        self.rest = u64::try_from(work % rate).expect("less than the rate");
+        self.free
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Network {
     due: BTreeMap<(Nanos, u64), Due>,
@@ -73,6 +98,8 @@ pub(crate) struct Network {
     cut: BTreeSet<(usize, usize)>,
     /// Additional loss from the first machine to the second.
     loss: BTreeMap<(usize, usize), f64>,
+    /// The bandwidth from the first machine to the second.
+    links: BTreeMap<(usize, usize), Link>,
     pub(crate) connections: BTreeMap<Path, Id>,
     pub(crate) bindings: Vec<Binding>,
 }
@@ -100,6 +127,19 @@ impl Network {
 
     pub(crate) fn set_loss(&mut self, from: usize, to: usize, chance: f64) {
         self.loss.insert((from, to), chance);
+    }
+
+    /// Limits a direction; 0 bytes are no limit.
+    pub(crate) fn set_bandwidth(&mut self, from: usize, to: usize, bytes_per_second: u64) {
+        let link = Link {
+            bytes_per_second,
+            free: 0,
+            rest: 0,
+        };
+        match bytes_per_second {
+            0 => self.links.remove(&(from, to)),
+            _ => self.links.insert((from, to), link),
+        };
     }
 
     /// Lets all machines reach each other again, apart from random faults.
@@ -174,8 +214,17 @@ impl World {
         extra == 0.0 || !self.dice.nature.hit(extra)
     }
 
-    /// Returns the time that a packet takes.
-    pub(super) fn latency(&mut self) -> Nanos {
+    /// Returns the time at which a packet with so many bytes of data arrives, which is `slow` times
+    /// as long on its way as others.
+    pub(super) fn arrival(&mut self, way: (usize, usize), size: usize, slow: u64) -> Nanos {
+        let now = self.now;
+        let link = self.network.links.get_mut(&way);
+        let sent = link.map_or(now, |link| link.send(now, size));
+        sent.saturating_add(self.latency() * slow)
+    }
+
+    /// Returns the time that a packet is on its way.
+    fn latency(&mut self) -> Nanos {
         let (least, most) = self.dice.faults.latency;
         let nanos = |time: std::time::Duration| Nanos::try_from(time.as_nanos()).unwrap_or(0);
         match (nanos(least), nanos(most)) {

@@ -60,7 +60,8 @@ impl World {
         let Some(description) = self.descriptors.objects.get(&id) else {
             return;
         };
-        for (epoll, fd) in description.watchers.clone() {
+        // The latest registration first, as in Linux.
+        for (epoll, fd) in description.watchers.clone().into_iter().rev() {
             let Some(Object::Epoll(set)) = self.descriptors.get_mut(epoll) else {
                 continue;
             };

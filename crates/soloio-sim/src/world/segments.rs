@@ -154,7 +154,8 @@ impl World {
                 self.lost(id);
                 return;
             }
-            let at = self.now + self.latency();
+            let size = self.head_size(id);
+            let at = self.arrival((source, target), size, 1);
             let Some(tcp) = self.tcp(id) else { return };
             let at = at.max(tcp.wire.floor);
             tcp.wire.floor = at;
@@ -209,18 +210,31 @@ impl World {
         }
     }
 
+    /// The number of bytes of data in the first segment in line.
+    fn head_size(&mut self, id: Id) -> usize {
+        let head = self.tcp(id).and_then(|tcp| tcp.wire.line.front());
+        match head {
+            Some(Segment::Data(data)) => data.len(),
+            _ => 0,
+        }
+    }
+
     /// Sends the first segment in line without loss, and then the others.
     fn pass_head(&mut self, id: Id) {
-        let (source, latency) = (self.tcp_machine(id), self.latency());
-        let at = self.now + latency;
+        let source = self.tcp_machine(id);
         let Some(tcp) = self.tcp(id) else { return };
         let (Some(from), Some(to)) = (tcp.common.local, tcp.common.remote) else {
             return;
         };
-        let at = at.max(tcp.wire.floor);
-        tcp.wire.floor = at;
-        let segment = tcp.wire.line.pop_front();
-        if let (Some(segment), Ok(target)) = (segment, self.route(source, to.ip())) {
+        if let Ok(target) = self.route(source, to.ip()) {
+            let size = self.head_size(id);
+            let at = self.arrival((source, target), size, 1);
+            let Some(tcp) = self.tcp(id) else { return };
+            let Some(segment) = tcp.wire.line.pop_front() else {
+                return;
+            };
+            let at = at.max(tcp.wire.floor);
+            tcp.wire.floor = at;
             let body = Body::Segment(segment);
             self.deliver_at(at, source, target, Packet { from, to, body });
         }
@@ -239,7 +253,7 @@ impl World {
             return;
         };
         if self.reaches(source, target) {
-            let at = self.now + self.latency();
+            let at = self.arrival((source, target), 0, 1);
             let body = Body::Segment(segment);
             self.deliver_at(at, source, target, Packet { from, to, body });
         }
@@ -258,7 +272,7 @@ impl World {
             return;
         };
         if self.reaches(source, target) {
-            let at = (self.now + self.latency()).max(floor);
+            let at = self.arrival((source, target), 0, 1).max(floor);
             let body = Body::Segment(Segment::Reset);
             self.deliver_at(at, source, target, Packet { from, to, body });
         }

@@ -194,7 +194,7 @@ impl World {
                 continue;
             }
             let slow = if self.strikes(Fault::Reorder) { 10 } else { 1 };
-            let at = self.now + self.latency() * slow;
+            let at = self.arrival((source, target), data.len(), slow);
             let body = Body::Datagram(data.clone());
             self.deliver_at(at, source, target, Packet { from, to, body });
         }
@@ -211,7 +211,7 @@ impl World {
         let Some(id) = self.udp_taker(machine, from, to) else {
             let (body, from, to) = (Body::Unreachable, to, from);
             if self.passes(machine, source) {
-                let at = self.now + self.latency();
+                let at = self.arrival((machine, source), 0, 1);
                 self.deliver_at(at, machine, source, Packet { from, to, body });
             }
             return;
