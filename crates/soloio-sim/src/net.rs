@@ -111,6 +111,45 @@ impl Net<'_> {
         });
     }
 
+    /// Sends a signal, such as `SIGTERM` by its number, to the programs that receive it: soloio's
+    /// receivers are those of the whole process, whatever machine they are on, and outside of the
+    /// world.
+    ///
+    /// # Panics
+    ///
+    /// If no program receives it: it would end the test.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use soloio::{Signal, open_signal_receiver};
+    /// use soloio_sim::{Faults, Sim};
+    /// use std::time::Duration;
+    ///
+    /// let mut sim = Sim::new(1, Faults::none());
+    /// sim.client("server", || async {
+    ///     open_signal_receiver(&[Signal::Terminate])?.receive().await.map(drop)
+    /// });
+    /// sim.at(Duration::from_secs(5), |net| net.signal(Signal::Terminate.number()));
+    /// sim.run_until_done(Duration::from_secs(5)).unwrap();
+    /// ```
+    pub fn signal(&mut self, number: i32) {
+        kernel::with(|world| world.note(format!("signal {number}")));
+        // SAFETY: integers and pointers, valid as zeros; a valid place for the present action. A
+        // handler that is there runs now, on this thread, at a moment when no lock is held.
+        let raised = unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            let known = libc::sigaction(number, std::ptr::null(), &raw mut action);
+            let default = action.sa_sigaction == libc::SIG_DFL;
+            assert!(
+                known == 0 && !default,
+                "no program receives signal {number}"
+            );
+            libc::raise(number)
+        };
+        assert_eq!(raised, 0, "a signal to this thread");
+    }
+
     /// Sets a machine's calendar (`SystemTime`) ahead.
     pub fn set_ahead(&mut self, name: &str, by: Duration) {
         self.set_calendar(name, i64::try_from(by.as_nanos()).unwrap_or(i64::MAX));
