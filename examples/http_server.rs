@@ -133,7 +133,7 @@ impl<'a, S: ByteStream> Connection<'a, S> {
             let status = match fail_after(REQUEST, self.request()).await {
                 Ok(true) => continue,
                 Ok(false) => return self.flush().await,
-                Err(Failed::Broken(Error::TimedOut)) if !self.begun => "408 Request Timeout",
+                Err(Failed::Broken(Error::TimedOut(_))) if !self.begun => "408 Request Timeout",
                 Err(Failed::Broken(error)) => return Err(error),
                 Err(error) if self.begun => {
                     self.flush().await?;

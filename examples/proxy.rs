@@ -70,7 +70,7 @@ async fn pass_on(client: TcpStream, (host, port): &(Host, u16)) -> Result<()> {
         relayed.a_to_b,
         relayed.b_to_a
     );
-    if let Err(Error::TimedOut) = ended {
+    if let Err(Error::TimedOut(_)) = ended {
         // Neither side has ended in order, so neither may get the drop as an end: both are reset.
         client.set_zero_linger(true)?;
         server.set_zero_linger(true)?;

@@ -28,7 +28,7 @@ async fn late_is_an_error() -> Result<()> {
     let server = listener.accept().await?;
 
     match fail_after(20 * MS, client.receive()).await {
-        Err(Error::TimedOut) => println!("no answer within 20 ms"),
+        Err(Error::TimedOut(_)) => println!("no answer within 20 ms"),
         other => println!("unexpected: {other:?}"),
     }
     server.send(b"here I am").await?;
@@ -73,7 +73,7 @@ async fn late_says_goodbye() -> Result<()> {
         answer
     };
     match fail_after(20 * MS, talk).await {
-        Err(Error::TimedOut) => println!("no answer, so goodbye"),
+        Err(Error::TimedOut(_)) => println!("no answer, so goodbye"),
         other => println!("unexpected: {other:?}"),
     }
     let heard = server.receive().await?;

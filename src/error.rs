@@ -6,6 +6,7 @@ mod os;
 mod other;
 mod panicked;
 mod task_failed;
+mod timed_out;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -22,6 +23,7 @@ pub use os::OsError;
 pub use other::OtherError;
 pub use panicked::Panicked;
 pub use task_failed::TaskFailed;
+pub use timed_out::TimedOut;
 #[cfg(feature = "tls")]
 pub use tls::TlsError;
 
@@ -36,6 +38,9 @@ macro_rules! shown_by_message {
     };
 }
 use shown_by_message;
+
+/// An error inside another one.
+type Source<'a> = &'a (dyn StdError + 'static);
 
 /// The result of every operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -62,8 +67,9 @@ pub enum Error {
     WouldBlock,
     /// The operation, or the task waited for, was cancelled.
     Cancelled,
-    /// The time limit of [`fail_after`](crate::fail_after) passed first.
-    TimedOut,
+    /// A time limit passed first, such as that of [`fail_after`](crate::fail_after): which one, and
+    /// what was under way.
+    TimedOut(TimedOut),
     /// No address of the host could be connected. The error lists every attempt.
     ConnectFailed(Arc<ConnectFailed>),
     /// The host name could not be turned into addresses.
@@ -120,7 +126,7 @@ impl Error {
     /// use soloio::Error;
     ///
     /// assert!(Error::other(std::io::Error::from(Error::Cancelled)).is_cancelled());
-    /// assert!(!Error::TimedOut.is_cancelled());
+    /// assert!(!Error::Closed.is_cancelled());
     /// ```
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
@@ -169,13 +175,7 @@ impl Error {
 
     /// Returns its name, its message, and the error in it, which ends the message. One table,
     /// because each `match` would generate its own code.
-    fn parts(
-        &self,
-    ) -> (
-        &'static str,
-        &'static str,
-        Option<&(dyn StdError + 'static)>,
-    ) {
+    fn parts(&self) -> (&'static str, &'static str, Option<Source<'_>>) {
         const INCOMPLETE: &str = "the stream ended inside an item, after ";
         const NO_RUNTIME: &str =
             "no runtime is running on this thread: enter one with `soloio::block_on`";
@@ -186,7 +186,7 @@ impl Error {
             Self::Busy => ("Busy", "another task is already using this direction", None),
             Self::WouldBlock => ("WouldBlock", "it would have to wait", None),
             Self::Cancelled => ("Cancelled", "the operation was cancelled", None),
-            Self::TimedOut => ("TimedOut", "the time limit was reached", None),
+            Self::TimedOut(error) => ("TimedOut", "", Some(error)),
             Self::ConnectFailed(error) => ("ConnectFailed", "", Some(&**error)),
             Self::Resolve(error) => ("Resolve", "", Some(&**error)),
             #[cfg(feature = "tls")]
@@ -230,7 +230,7 @@ impl fmt::Display for Error {
 }
 
 impl StdError for Error {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+    fn source(&self) -> Option<Source<'_>> {
         self.parts().2?.source()
     }
 }
@@ -269,7 +269,7 @@ impl From<Error> for io::Error {
             Error::EndOfStream | Error::IncompleteRead(_) => Kind::UnexpectedEof,
             Error::Closed => Kind::NotConnected,
             Error::Busy => Kind::ResourceBusy,
-            Error::TimedOut => Kind::TimedOut,
+            Error::TimedOut(_) => Kind::TimedOut,
             Error::DelimiterNotFound(_) => Kind::InvalidData,
             Error::ConnectFailed(failed) => failed.kind(),
             Error::Broken(cause) | Error::Io(cause) => cause.kind(),

@@ -132,7 +132,7 @@ pub mod tls;
 pub use error::TlsError;
 pub use error::{
     ConnectAttempt, ConnectFailed, Error, Failure, OsError, OtherError, Panicked, ResolveError,
-    Result, TaskFailed,
+    Result, TaskFailed, TimedOut,
 };
 #[cfg(all(feature = "adopt", any(target_os = "linux", target_os = "android")))]
 pub use net::wait_priority;

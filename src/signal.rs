@@ -171,7 +171,7 @@ impl SignalReceiver {
         };
         poll_fn(|cx| {
             operation.poll(cx, First::Try, &mut take, |cause| {
-                Error::io("wait for", "signals", cause)
+                Error::io("receive", "signals", cause)
             })
         })
         .await

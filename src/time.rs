@@ -125,7 +125,7 @@ impl Interval {
     fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let due = *self.next.get_or_insert_with(|| clock::after(self.period));
         if !self.waits {
-            self.sleep.set_limit(Limit::At(due));
+            self.sleep.set_limit(Limit::at(due));
         }
         let slept = Pin::new(&mut self.sleep).poll(cx);
         self.waits = slept.is_pending();

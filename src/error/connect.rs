@@ -41,6 +41,14 @@ impl ConnectAttempt {
     }
 }
 
+impl fmt::Display for ConnectAttempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // In 64 bits: no other text needs the code for 128 bits.
+        let millis = u64::try_from(self.elapsed.as_millis()).unwrap_or(u64::MAX);
+        write!(f, "{}: {} (after {millis} ms)", self.address, self.cause)
+    }
+}
+
 impl ConnectFailed {
     pub(crate) fn new(host: String, port: u16, attempts: Vec<ConnectAttempt>) -> Self {
         Self {
@@ -67,14 +75,7 @@ impl fmt::Display for ConnectFailed {
         write!(f, "connect to {} port {} failed", self.host, self.port)?;
         for (n, attempt) in self.attempts.iter().enumerate() {
             let separator = if n == 0 { ": " } else { "; " };
-            write!(
-                f,
-                "{separator}{}: {} (after {} ms)",
-                attempt.address,
-                attempt.cause,
-                // In 64 bits: no other text needs the code for 128 bits.
-                u64::try_from(attempt.elapsed.as_millis()).unwrap_or(u64::MAX)
-            )?;
+            write!(f, "{separator}{attempt}")?;
         }
         Ok(())
     }

@@ -43,7 +43,7 @@ const MAX_RUNTIMES: u16 = u16::MAX;
 const MAX_RUNTIMES: u16 = 64;
 
 /// A task of some runtime, which may be gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct TaskId(usize);
 
 /// For records: the same number again means another task, after a million of them.

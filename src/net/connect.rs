@@ -91,6 +91,18 @@ impl ConnectTcp {
     }
 
     async fn connect(self) -> Result<TcpStream> {
+        let connected = self.try_all().await;
+        connected.map_err(|error| {
+            // Nothing has confirmed yet that it is a name.
+            let (host, port) = (format!("{}", self.host), self.port);
+            let host = host.escape_debug();
+            context::describe(error, &mut |part| {
+                format!("connecting to {host} port {port}, {part}")
+            })
+        })
+    }
+
+    async fn try_all(&self) -> Result<TcpStream> {
         if self.port == 0 {
             return Err(port_0(&self.host));
         }
@@ -208,7 +220,7 @@ async fn connected(socket: &Socket, address: &SocketAddr) -> Result<Attempted<So
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
         ended => Ok((ended, After::Ready)),
     };
-    let failed = |cause| Error::io("wait for the connection to", address, cause);
+    let failed = |cause| Error::io("connect to", address, cause);
     poll_fn(|cx| operation.poll(cx, First::Wait, check, failed)).await
 }
 
@@ -261,7 +273,10 @@ pub async fn connect_unix(path: impl AsRef<OsStr>) -> Result<UnixStream> {
             Ok(()) => return Ok(UnixStream::new(fd, name)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 drop(fd);
-                sleep(pause).await?;
+                sleep(pause).await.map_err(|error| {
+                    let path = path.to_string_lossy();
+                    context::describe(error, &mut |part| format!("connecting to {path}, {part}"))
+                })?;
                 pause = (pause * 2).min(BACKLOG_PAUSE.1);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -12,6 +12,7 @@ use super::local::local_options;
 use super::resolve::Host;
 use super::tcp::TcpStream;
 use crate::error::Result;
+use crate::runtime::context::describe;
 use crate::tls::{self, TlsStream};
 
 /// TLS. Each of these options enables it; awaiting the builder then returns a
@@ -149,11 +150,12 @@ impl ConnectTls {
         };
         let to = format!("{} port {}", self.tcp.host, self.tcp.port);
         let stream = self.tcp.await?;
-        TlsStream::client(stream, name, config)
+        let shaken = TlsStream::client(stream, name, config)
             .standard_compatible(self.standard_compatible)
             .run()
-            .await
-            .map_err(|error| error.of_tls_with(&to))
+            .await;
+        let mut whole = |part: &str| format!("connecting to {to}, {part}");
+        shaken.map_err(|error| describe(error.of_tls_with(&to), &mut whole))
     }
 }
 

@@ -156,7 +156,7 @@ pub fn notify_closing(fd: impl AsFd) {
 async fn wait(fd: BorrowedFd<'_>, way: u8) -> Result<()> {
     context::checkpoint().await?;
     let number = fd.as_raw_fd();
-    let failed = |cause: io::Error| Error::io("wait for descriptor", number, cause);
+    let failed = |cause: io::Error| Error::io("use descriptor", number, cause);
     let (duplicate, is_file) = foreign::duplicate(fd).map_err(failed)?;
     let failed = |cause: io::Error| match is_file && errno::is_forbidden(&cause) {
         true => failed(foreign::unwatched()),

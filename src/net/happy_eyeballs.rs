@@ -21,6 +21,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::error::{ConnectAttempt, Result};
+use crate::runtime::context;
 use crate::sys::clock::{self, Nanos};
 use crate::time::sleep;
 
@@ -84,8 +85,10 @@ where
         if more && delay.is_zero() {
             continue;
         }
-        if let Some(winner) = race.news(more.then_some(delay)).await? {
-            return Ok(Ok(winner));
+        match race.news(more.then_some(delay)).await {
+            Ok(Some(winner)) => return Ok(Ok(winner)),
+            Ok(None) => {}
+            Err(error) => return Err(context::describe(error, &mut |_| race.tried())),
         }
     }
 }
@@ -157,6 +160,16 @@ where
         let before = |(place, _): &(usize, _)| *place < ended.place;
         let at = self.failed.partition_point(before);
         self.failed.insert(at, (ended.place, attempt));
+    }
+
+    /// Describes all attempts so far.
+    fn tried(&mut self) -> String {
+        while !self.running.is_empty() {
+            self.failed(0, io::Error::other("no answer"));
+        }
+        let tried = self.failed.iter().map(|(_, attempt)| format!("{attempt}"));
+        let tried: Vec<_> = tried.collect();
+        format!("tried {}", tried.join("; "))
     }
 
     fn causes(self) -> Vec<ConnectAttempt> {

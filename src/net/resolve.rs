@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::resolver::{Resolver, Resolving, SystemResolver};
 use crate::error::{Error, ResolveError, Result};
+use crate::runtime::context::describe;
 use crate::sys;
 use crate::sys::errno::invalid;
 
@@ -102,7 +103,11 @@ impl Host {
         if let Some(address) = self.literal(port) {
             return Ok(vec![address]);
         }
-        self.found(self.look_up(port).await)
+        let found = self.look_up(port).await.map_err(|error| {
+            let host = format!("{self}");
+            describe(error, &mut |part| format!("looking up {host:?}, {part}"))
+        });
+        self.found(found)
     }
 
     /// Converts the result of a lookup: a failure becomes [`Error::Resolve`].

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use super::stream_socket::{Kind, StreamSocket};
 use crate::error::{Error, OsError, Result};
-use crate::runtime::context::Core;
+use crate::runtime::context::{self, Core};
 use crate::runtime::operation::{After, Direction, First, Operation};
 use crate::runtime::silence::Silence;
 use crate::stream::leaving;
@@ -69,7 +69,10 @@ impl<A: Display> StreamSocket<A> {
                 0 => Ok(()),
                 lost => Err(Error::not_acknowledged(lost, error, &self.peer)),
             },
-            other => other,
+            other => {
+                let mut whole = |part: &str| format!("closing {}, {part}", self.peer);
+                other.map_err(|error| context::describe(error, &mut whole))
+            }
         }
     }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::datagram_face::datagram_face;
 use crate::error::{Error, Result};
-use crate::runtime::context::Core;
+use crate::runtime::context::{Core, describe};
 use crate::runtime::operation::{After, Direction, First, Operation};
 use crate::runtime::socket::{Socket, Trigger};
 use crate::shown::shown;
@@ -130,7 +130,9 @@ impl DatagramCore {
             if sent.await? {
                 return Ok(());
             }
-            sleep(pause).await?;
+            let slept = sleep(pause).await;
+            slept
+                .map_err(|error| describe(error, &mut |part| format!("sending to {to}, {part}")))?;
             pause = (pause * 2).min(FULL_PAUSE.1);
         }
     }

@@ -222,7 +222,7 @@ impl Timers {
     }
 
     /// Removes a timer from where it is, which may be nowhere.
-    #[inline]
+    #[inline(always)]
     fn take_out(&mut self, place: u32, link: Link) {
         match place {
             LINE => self.leave_line(link),

@@ -17,7 +17,7 @@ use super::scopes::Scopes;
 #[cfg(feature = "relay")]
 use super::stores::Stores;
 use super::wait::Wait;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, TimedOut};
 use crate::executor::remote::Remote;
 use crate::executor::{Executor, Payload, TaskId, waker};
 use crate::reactor::{Reactor, Waiter};
@@ -320,6 +320,22 @@ pub(crate) async fn checkpoint() -> Result<()> {
 pub(crate) fn pass_if_calm() -> bool {
     let done = |core: &Rc<Core>| core.is_calm().then(|| core.finished());
     Current::with(&CURRENT, done).flatten().is_some()
+}
+
+/// Returns the error of the time limit that has ended last.
+#[cold]
+pub(crate) fn timed_out() -> Error {
+    let report = current().and_then(|core| core.scopes().report.take());
+    Error::TimedOut(report.unwrap_or_else(|| TimedOut::new(None, String::new())))
+}
+
+/// Describes an operation by the description of its last part, if the error is its cancel.
+#[cold]
+pub(crate) fn describe(error: Error, text: &mut dyn FnMut(&str) -> String) -> Error {
+    if let (Error::Cancelled, Some(core)) = (&error, current()) {
+        core.describe(text);
+    }
+    error
 }
 
 /// Calls `f` if the runtime with this serial runs on this thread.

@@ -65,7 +65,7 @@ impl Control {
     pub(crate) fn set_deadline(&self, deadline: Option<Instant>) {
         self.deadline.set(deadline);
         let at = deadline.map_or(NEVER, clock::at);
-        self.each(&|core, key| core.scopes().set_limit(key, Limit::At(at)));
+        self.each(&|core, key| core.scopes().set_limit(key, Limit::at(at)));
     }
 
     /// Calls `what` for the runs on the running loop, and wakes all runs.
@@ -135,6 +135,9 @@ pub(crate) trait Owner {
     /// The run is a shield, not a scope that may be cancelled.
     const SHIELDS: bool = false;
 
+    /// The end of its time is an error, which says what was under way.
+    const REPORTS: bool = false;
+
     /// Returns the control of a run that has one, and the run's state of it.
     #[inline]
     fn control(&mut self) -> Option<(&Control, &mut Applied)> {
@@ -147,6 +150,14 @@ pub(crate) trait Owner {
 pub(crate) struct Unowned;
 
 impl Owner for Unowned {}
+
+/// The owner of a time limit that ends with an error.
+#[derive(Debug)]
+pub(crate) struct Limited;
+
+impl Owner for Limited {
+    const REPORTS: bool = true;
+}
 
 /// The owner of a shield, which cannot be cancelled.
 #[derive(Debug)]
@@ -164,7 +175,7 @@ pub(crate) struct Owned<'a> {
 }
 
 /// The part of a control that a run has applied.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Applied {
     /// Its place among the runs, once polled.
     place: Option<usize>,
@@ -198,15 +209,8 @@ impl Applied {
 
 impl<'a> Owned<'a> {
     pub(crate) fn by(control: &'a Control) -> Self {
-        Self {
-            control,
-            applied: Applied {
-                place: None,
-                deadline: None,
-                changes: 0,
-                by: (TaskId::NONE, 0),
-            },
-        }
+        let applied = Applied::default();
+        Self { control, applied }
     }
 }
 

@@ -130,7 +130,7 @@ impl Place {
             };
             loop {
                 if let Some(cause) = failed {
-                    return Poll::Ready(Err(error(cause)));
+                    return Poll::Ready(Err(described(core, error(cause))));
                 }
                 match call(core, on.0.fd()) {
                     Ok((value, after)) => {
@@ -304,8 +304,13 @@ impl Place {
             return Poll::Ready(failed(core, on.0, cause));
         }
         if core.has_cancels() {
-            if let Some(outcome) = self.pass.end_or_yield(core, cx, true) {
-                return outcome;
+            match self.pass.end_or_yield(core, cx, Some("a socket")) {
+                // The error that its caller makes says more.
+                Some(Poll::Ready(Err(error))) if core.scopes().doing().is_some() => {
+                    return Poll::Ready(Ok(Some(error.into())));
+                }
+                Some(outcome) => return outcome,
+                None => {}
             }
         }
         self.enlisted.enlist(core, cx);
@@ -355,6 +360,19 @@ impl Place {
         // Last, because it may be the user's code, and panic.
         drop(waiter);
     }
+}
+
+/// Returns the error of an operation. That of one that a time limit has ended describes it.
+#[cold]
+fn described(core: &Core, error: Error) -> Error {
+    match &error {
+        Error::Io(of) | Error::Broken(of) if error.is_cancelled() => core.describe(&mut |_| {
+            let (operation, address) = (of.operation(), of.address().unwrap_or("it"));
+            format!("waiting to {operation} {address}")
+        }),
+        _ => return error,
+    }
+    Error::Cancelled
 }
 
 /// A failed call counts, too: a call that fails again and again must not block the loop.

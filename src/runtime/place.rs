@@ -140,7 +140,7 @@ impl Place {
         what: &'static &'static str,
     ) -> Poll<Result<T>> {
         if core.has_cancels() {
-            if let Some(outcome) = self.pass.end_or_yield(core, cx, true) {
+            if let Some(outcome) = self.pass.end_or_yield(core, cx, Some(what)) {
                 return outcome;
             }
         }

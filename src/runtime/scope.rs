@@ -227,15 +227,27 @@ impl Core {
         self.has_cancels() && self.scopes().is_cancelled(key)
     }
 
-    /// Returns the error for the calling operation if it is cancelled; `waited` if it waited
-    /// before, `false` if it has not begun.
+    /// Returns the error for the calling operation if it is cancelled; `waited` is what it waited
+    /// for before, and `None` if it has not begun.
     #[cold]
-    pub(super) fn notify(&self, waited: bool) -> Option<Error> {
+    pub(super) fn notify(&self, waited: Option<&str>) -> Option<Error> {
         let from = self.scope();
         let by = self.outermost(from)?;
         self.finished();
         self.scopes().notify(from, by, waited);
         Some(Error::Cancelled)
+    }
+
+    /// Replaces the description of the operation that was notified last, if it is described at all.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn describe(&self, text: &mut dyn FnMut(&str) -> String) {
+        let part = self.scopes().doing().cloned();
+        // It may drop sockets: nothing is borrowed meanwhile.
+        let text = part.map(|part| text(&part));
+        if let (Some(doing), Some(text)) = (self.scopes().doing(), text) {
+            *doing = text;
+        }
     }
 
     /// Called before the body of a scope is polled.

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::context::{self, Core};
-pub(crate) use super::control::{Control, Ended, Owned, Owner, Shield, Unowned};
+pub(crate) use super::control::{Control, Ended, Limited, Owned, Owner, Shield, Unowned};
 use super::scopes::{Kind, Limit, ScopeKey};
 use super::sleep;
 use crate::executor::remote::Post;
@@ -170,7 +170,7 @@ impl<O: Owner> Scope<O> {
             self.leave();
         }
         if let Some((control, applied)) = self.owner.control() {
-            self.limit = Limit::At(applied.begin(control));
+            self.limit = Limit::at(applied.begin(control));
         }
         self.serial = core.serial();
         self.stage = Stage::Unset;
@@ -184,7 +184,7 @@ impl<O: Owner> Scope<O> {
     fn enter_shield(&mut self, core: &Core) {
         let now = clock::now();
         let (key, until) = core.enter_shield(self.limit.deadline(|| now), now);
-        (self.key, self.limit) = (key, Limit::At(until));
+        (self.key, self.limit) = (key, Limit::at(until));
         if until == 0 {
             self.stage = Stage::Over;
         }
@@ -196,7 +196,7 @@ impl<O: Owner> Scope<O> {
         let Some(at) = control.and_then(|(control, applied)| applied.moved(control)) else {
             return;
         };
-        core.scopes().set_limit(self.key, Limit::At(at));
+        core.scopes().set_limit(self.key, Limit::at(at));
         match self.stage {
             Stage::Set => {
                 core.reactor().timers.rearm(self.timer, at);
@@ -235,7 +235,7 @@ impl<O: Owner> Scope<O> {
             false => core.scopes().deadline(self.key, || now),
         };
         // Under another runtime it continues, instead of starting again.
-        self.limit = Limit::At(deadline);
+        self.limit.at = deadline;
         if deadline == NEVER {
             self.stage = Stage::Never;
         } else if deadline > now {
@@ -262,6 +262,9 @@ impl<O: Owner> Scope<O> {
             control.time_is_over();
         }
         core.cancel(self.key, true);
+        if O::REPORTS {
+            core.scopes().ask(self.key, self.limit);
+        }
     }
 
     fn drop_timer(&mut self) {

@@ -28,6 +28,7 @@
 //! | `cancel.progress` | `note_progress`, `notify` | `begin` | this poll notifies something |
 //! | `cancel.left` | `cancel`, `notify` | `after_poll` | polls until its body is dropped |
 //! | `cancel.caught` | `notify`, `blame` | never | something ended because of it |
+//! | `cancel.report` | `ask`; `notify`, `doing` | never | the contents of the error it ends with |
 //!
 //! Every walk is a loop, not a recursion: scopes may be nested as deep as the stack allows.
 //! Nothing is woken in here; [`Reached`] lists the tasks and wakers.
@@ -40,6 +41,7 @@ mod nesting;
 use std::mem::{replace, take};
 use std::task::Waker;
 
+use crate::error::TimedOut;
 use crate::executor::{SetKey, TaskId};
 use crate::reactor::TimerKey;
 use crate::room::Slab;
@@ -57,6 +59,9 @@ const NIL: u32 = u32::MAX;
 /// for each task that the cancel has woken. It starts again when an operation that had begun to
 /// wait before was notified: the number of those is limited.
 const POLLS: u32 = 16;
+
+/// Begins the description of an operation that only waits for the end of something else.
+const END: &str = "waiting for the end of ";
 
 /// The kind of a node.
 #[derive(Debug)]
@@ -84,11 +89,11 @@ pub(crate) struct Shield {
 
 /// The time when a scope ends by the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Limit {
-    /// At a time; [`NEVER`] means not at all.
-    At(Nanos),
-    /// This number of nanoseconds after its first wait.
-    After(Nanos),
+pub(crate) struct Limit {
+    /// [`NEVER`] means not at all; or not known yet, if there is a length.
+    pub(crate) at: Nanos,
+    /// Counted from the first wait; [`NEVER`] for a point in time.
+    pub(crate) length: Nanos,
 }
 
 /// The next action of a scope after a pending poll of its body.
@@ -120,7 +125,7 @@ struct Node {
 }
 
 /// The state of a cancelled scope; see the table.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Cancel {
     at: Nanos,
     allowance: Nanos,
@@ -129,6 +134,7 @@ struct Cancel {
     left: u32,
     progress: bool,
     caught: bool,
+    report: Option<TimedOut>,
 }
 
 impl Kind {
@@ -186,6 +192,10 @@ pub(crate) struct Scopes {
     generation: u32,
     /// The timers of cancelled scopes that waited for shields and have none left below.
     unheld: Vec<TimerKey>,
+    /// The scope with the report that describes the operation notified last; 0 if there is none.
+    described: ScopeKey,
+    /// Of the scope that has ended last.
+    pub(crate) report: Option<TimedOut>,
     /// Counts the nodes that walks have visited.
     #[cfg(test)]
     pub(crate) visited: std::cell::Cell<usize>,
@@ -203,12 +213,9 @@ impl Scopes {
         let shields = self.shields_in(key);
         let mut cancel = Cancel {
             at: now,
-            allowance: 0,
             shields: isize::try_from(shields.len()).expect("they are in memory"),
-            timer: 0,
             left: POLLS,
-            progress: false,
-            caught: false,
+            ..Cancel::default()
         };
         cancel.allow(&shields);
         self.nodes[place(key)].cancel = Some(Box::new(cancel));
@@ -264,18 +271,38 @@ impl Scopes {
     }
 
     /// Records that an operation at `from` ends because of `by`, which is above it or the same;
-    /// `waited` if it was waiting when the cancel came.
-    pub(crate) fn notify(&mut self, from: ScopeKey, by: ScopeKey, waited: bool) {
+    /// `waited` is what it was waiting for when the cancel came.
+    pub(crate) fn notify(&mut self, from: ScopeKey, by: ScopeKey, waited: Option<&str>) {
         let mut at = from;
         while let Some(node) = self.get_mut(at) {
             if let Some(cancel) = &mut node.cancel {
                 cancel.progress = true;
                 // The poll in which that happens does not count.
-                cancel.left = cancel.left.max(if waited { POLLS + 1 } else { 0 });
+                cancel.left = cancel.left.max(waited.map_or(0, |_| POLLS + 1));
                 cancel.caught |= at == by;
             }
             at = if at == by { 0 } else { node.parent };
         }
+        self.described = 0;
+        let report = self.cancel_of(by).and_then(|cancel| cancel.report.as_mut());
+        // What waits only for the end of something may have waited for another one of these.
+        let open = report.filter(|it| it.doing().is_none_or(|it| it.starts_with(END)));
+        if let (Some(what), Some(doing)) = (waited, open.and_then(TimedOut::doing_mut)) {
+            *doing = format!("waiting for {what}");
+            self.described = by;
+        }
+    }
+
+    /// Gives a report to a scope that ends because its time is over.
+    pub(crate) fn ask(&mut self, key: ScopeKey, limit: Limit) {
+        if let Some(cancel) = self.cancel_of(key) {
+            cancel.report = Some(limit.report());
+        }
+    }
+
+    /// Returns the description of the operation that was notified last, if it is in a report.
+    pub(crate) fn doing(&mut self) -> Option<&mut String> {
+        self.cancel_of(self.described)?.report.as_mut()?.doing_mut()
     }
 
     /// Records that the body of a scope is dropped because of `by`.
@@ -415,9 +442,8 @@ impl Scopes {
     pub(crate) fn deadline(&mut self, key: ScopeKey, now: impl FnOnce() -> Nanos) -> Nanos {
         match self.get_mut(key).map(|node| &mut node.kind) {
             Some(Kind::Scope(limit)) => {
-                let deadline = limit.deadline(now);
-                *limit = Limit::At(deadline);
-                deadline
+                limit.at = limit.deadline(now);
+                limit.at
             }
             _ => NEVER,
         }

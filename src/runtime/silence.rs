@@ -147,7 +147,7 @@ impl Silence {
             }
             let next = now.saturating_add(self.step.max(1_000_000)).min(over);
             self.step = self.step.saturating_mul(2).min(self.silence / 5);
-            self.sleep = Some(Sleep::new(Limit::At(next)));
+            self.sleep = Some(Sleep::new(Limit::at(next)));
         }
     }
 }

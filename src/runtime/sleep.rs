@@ -8,29 +8,41 @@ use std::time::{Duration, Instant};
 use super::context::{self, Core};
 use super::scopes::Limit;
 use super::wait::Wait;
-use crate::error::Result;
+use crate::error::{Result, TimedOut};
 use crate::executor::{remote::Post, waker};
 use crate::reactor::{Seen, TimerKey};
-use crate::sys::clock::{self, Nanos};
+use crate::sys::clock::{self, NEVER, Nanos};
 
 impl Limit {
     /// A duration after the first wait; `Duration::MAX` has no end.
     #[inline]
     pub(crate) fn after(duration: Duration) -> Self {
-        Self::After(clock::nanos(duration))
+        let length = clock::nanos(duration);
+        Self { at: NEVER, length }
     }
 
     #[inline]
     pub(crate) fn until(instant: Instant) -> Self {
-        Self::At(clock::at(instant))
+        Self::at(clock::at(instant))
+    }
+
+    #[inline]
+    pub(crate) const fn at(at: Nanos) -> Self {
+        Self { at, length: NEVER }
+    }
+
+    /// Returns an empty report.
+    pub(super) fn report(self) -> TimedOut {
+        let limit = (self.length != NEVER).then_some(Duration::from_nanos(self.length));
+        TimedOut::new(limit, String::new())
     }
 
     /// Returns the deadline if the first wait began now.
     #[inline]
     pub(super) fn deadline(self, now: impl FnOnce() -> Nanos) -> Nanos {
-        match self {
-            Self::At(deadline) => deadline,
-            Self::After(nanos) => now().saturating_add(nanos),
+        match self.at {
+            NEVER if self.length != NEVER => now().saturating_add(self.length),
+            at => at,
         }
     }
 }
@@ -150,7 +162,7 @@ impl Sleep {
         self.cancel();
         let deadline = self.limit.deadline(clock::now);
         // Under another runtime it continues, instead of starting again.
-        self.limit = Limit::At(deadline);
+        self.limit = Limit::at(deadline);
         let waker = cx.waker().clone();
         self.key = core.reactor().timers.insert(deadline, waker);
         self.serial = core.serial();

@@ -116,17 +116,17 @@ impl Pass {
         if self.0 & Self::BEGUN != 0 || !core.has_cancels() {
             return None;
         }
-        self.end_or_yield(core, cx, false)
+        self.end_or_yield(core, cx, None)
     }
 
-    /// Ends the operation if it is cancelled, or yields first. Called at the gate, and (`waited`)
-    /// when it has to wait.
+    /// Ends the operation if it is cancelled, or yields first. Called at the gate, and when it has
+    /// to wait: `waited` is what for.
     #[cold]
     pub(super) fn end_or_yield<T>(
         &mut self,
         core: &Core,
         cx: &Context<'_>,
-        waited: bool,
+        waited: Option<&str>,
     ) -> Option<Poll<Result<T>>> {
         if !Wait::would_end(core) {
             return None;
@@ -216,7 +216,8 @@ impl Wait {
         holder: TaskId,
     ) -> Poll<Result<T>> {
         if core.has_cancels() {
-            if let Some(outcome) = self.pass.end_or_yield(core, cx, true) {
+            let what = self.what.map_or("the end of a sleep", |what| what);
+            if let Some(outcome) = self.pass.end_or_yield(core, cx, Some(what)) {
                 return outcome;
             }
         }
@@ -307,7 +308,7 @@ mod tests {
     }
 
     fn enter(core: &Core) -> ScopeKey {
-        core.enter_scope(Kind::Scope(Limit::At(NEVER)))
+        core.enter_scope(Kind::Scope(Limit::at(NEVER)))
     }
 
     fn is_cancelled(outcome: &Poll<Result<()>>) -> bool {

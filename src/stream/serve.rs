@@ -237,7 +237,7 @@ impl<'a, L, H, E> Serve<'a, L, H, E> {
     ///         });
     ///         let accepting = serve.in_group(group);
     ///         let ended = fail_after(Duration::from_millis(50), accepting).await;
-    ///         assert!(matches!(ended, Err(Error::TimedOut)));
+    ///         assert!(matches!(ended, Err(Error::TimedOut(_))));
     ///         // The server accepts no more; the connection continues.
     ///         client.send(b"still there?").await?;
     ///         assert_eq!(client.receive().await?, b"still there?");

@@ -176,7 +176,7 @@ impl RateLimiter {
             let taken = self.bucket.borrow_mut().take(clock::now());
             match taken {
                 Ok(()) => return Ok(()),
-                Err(at) => Sleep::new(Limit::At(at)).await?,
+                Err(at) => Sleep::new(Limit::at(at)).await?,
             }
         }
     }

@@ -88,7 +88,7 @@ impl CancelScope {
     /// That of `future`, which is dropped with it.
     pub fn run<F: IntoFuture>(&self, future: F) -> impl Future<Output = Option<F::Output>> {
         scoped(
-            Limit::At(NEVER),
+            Limit::at(NEVER),
             Owned::by(&self.control),
             future.into_future(),
             |ended| match ended {
@@ -188,7 +188,7 @@ shown!(
 ///         ended
 ///     })
 ///     .await;
-///     assert!(matches!(ended, Err(Error::TimedOut)));
+///     assert!(matches!(ended, Err(Error::TimedOut(_))));
 ///     assert!(said_goodbye);
 /// });
 /// ```

@@ -4,7 +4,8 @@ use std::future::{Future, IntoFuture};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Failure, Result};
-use crate::runtime::scoped::{Ended, Unowned, scoped};
+use crate::runtime::context;
+use crate::runtime::scoped::{Ended, Limited, Unowned, scoped};
 use crate::runtime::scopes::Limit;
 
 /// Limits `future` to `limit`, counted from its first wait; then it is cancelled, and the error is
@@ -36,7 +37,7 @@ use crate::runtime::scopes::Limit;
 /// soloio::block_on(async {
 ///     let slow = sleep(Duration::from_secs(60));
 ///     let ended = fail_after(Duration::from_millis(1), slow).await;
-///     assert!(matches!(ended, Err(Error::TimedOut)));
+///     assert!(matches!(ended, Err(Error::TimedOut(_))));
 /// });
 /// ```
 #[doc(alias = "timeout")]
@@ -46,7 +47,7 @@ where
     F: IntoFuture<Output = Result<T, E>>,
     E: Failure,
 {
-    scoped(Limit::after(limit), Unowned, future.into_future(), fail)
+    scoped(Limit::after(limit), Limited, future.into_future(), fail)
 }
 
 /// Limits `future` to `limit`, counted from its first wait; then it is cancelled as by
@@ -109,7 +110,7 @@ where
 /// soloio::block_on(async {
 ///     let slow = sleep(Duration::from_secs(60));
 ///     let ended = fail_at(Instant::now(), slow).await;
-///     assert!(matches!(ended, Err(Error::TimedOut)));
+///     assert!(matches!(ended, Err(Error::TimedOut(_))));
 /// });
 /// ```
 #[inline]
@@ -118,7 +119,7 @@ where
     F: IntoFuture<Output = Result<T, E>>,
     E: Failure,
 {
-    scoped(Limit::until(deadline), Unowned, future.into_future(), fail)
+    scoped(Limit::until(deadline), Limited, future.into_future(), fail)
 }
 
 /// [`move_on_after`] with a point in time instead of a duration.
@@ -155,12 +156,8 @@ where
     F: IntoFuture<Output = Result<T, E>>,
     E: Failure,
 {
-    scoped(
-        Limit::until(deadline),
-        Unowned,
-        future.into_future(),
-        within,
-    )
+    let limit = Limit::until(deadline);
+    scoped(limit, Unowned, future.into_future(), within)
 }
 
 /// The end of a time limit that is an error.
@@ -168,7 +165,7 @@ where
 fn fail<T, E: Failure>(ended: Ended<Result<T, E>>) -> Result<T, E> {
     match within(ended) {
         Ok(Some(value)) => Ok(value),
-        Ok(None) => Err(Error::TimedOut.into()),
+        Ok(None) => Err(context::timed_out().into()),
         Err(error) => Err(error),
     }
 }

@@ -14,6 +14,7 @@ use super::machine::Machine;
 use super::session::Session;
 use super::stream::TlsStream;
 use crate::error::{Error, OsError, Result};
+use crate::runtime::context::describe;
 use crate::shown::shown;
 use crate::stream::ByteStream;
 use crate::task::fail_after;
@@ -89,6 +90,11 @@ impl<S: ByteStream> TlsHandshake<'_, S> {
 impl<S: ByteStream> Session<S> {
     /// Runs the handshake to its end; after an error the alert is not sent yet.
     pub(super) fn poll_shake(&self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let polled = self.poll_messages(cx);
+        polled.map_err(|error| describe(error, &mut |part| format!("in a TLS handshake, {part}")))
+    }
+
+    fn poll_messages(&self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         while self.state.borrow().machine.common().is_handshaking() {
             let blocked = self.state.borrow_mut().shake();
             let blocked = blocked.map_err(|error| {

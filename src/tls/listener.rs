@@ -180,7 +180,7 @@ impl<L: Listener<Stream: ByteStream>> TlsListener<'_, L> {
         if let Some(hook) = &self.on_error {
             hook(&error, &session.inner);
         }
-        if !matches!(error, Error::TimedOut) {
+        if !matches!(error, Error::TimedOut(_)) {
             give_up(session).await;
         }
         Err(error)

@@ -425,7 +425,7 @@ fn waits_for_time() {
         let limited = cut.apply(fail_after(short, sleep(Duration::MAX))).await;
         let moved = cut.apply(move_on_after(short, sleep(Duration::MAX))).await;
         for timed_out in limited.iter() {
-            assert!(matches!(timed_out, Err(Error::TimedOut)));
+            assert!(matches!(timed_out, Err(Error::TimedOut(_))));
         }
         let plain = [slept, until, reset, yielded, ticked];
         assert!(plain.iter().flatten().all(Result::is_ok));

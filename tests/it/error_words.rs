@@ -32,7 +32,11 @@ fn each_word_has_its_text_and_its_kind() {
             ErrorKind::NotConnected,
         ),
         (Error::Busy, "already using", ErrorKind::ResourceBusy),
-        (Error::TimedOut, "time limit", ErrorKind::TimedOut),
+        (
+            Error::timed_out(Duration::from_secs(5), "busy"),
+            "timed out after 5 s, while busy",
+            ErrorKind::TimedOut,
+        ),
         (
             Error::DelimiterNotFound(100),
             "within 100 bytes",
@@ -226,6 +230,6 @@ fn a_limit_says_that_it_was_reached() {
         let limited = fail_after(Duration::ZERO, sleep(Duration::from_secs(60))).await;
         let late: io::Error = limited.expect_err("it is over").into();
         assert_eq!(late.kind(), ErrorKind::TimedOut);
-        assert!(matches!(Error::from(late), Error::TimedOut));
+        assert!(matches!(Error::from(late), Error::TimedOut(_)));
     });
 }

@@ -121,7 +121,7 @@ fn what_cannot_be_waited_for_is_a_clear_error() {
                 refused!(ended, Error::Io(_));
                 let text = ended.expect_err("refused").to_string();
                 assert!(
-                    text.contains(kind) && text.contains("wait for descriptor"),
+                    text.contains(kind) && text.contains("use descriptor"),
                     "{text}"
                 );
             }

@@ -513,7 +513,7 @@ fn a_time_limit_around_a_job_is_told_in_the_end() {
             let (release, hold) = held();
             let job = run_in_thread(hold).abandon_on_cancel();
             let limited = fail_after(Duration::from_millis(1), job).await;
-            assert!(matches!(limited, Err(Error::TimedOut)), "{limited:?}");
+            assert!(matches!(limited, Err(Error::TimedOut(_))), "{limited:?}");
             drop(release);
             until(|| thread_statistics().running == 0);
         });
@@ -548,7 +548,7 @@ fn a_job_that_has_not_started_ends_with_its_scope() {
             for patience in [Duration::ZERO, Duration::from_secs(1), Duration::MAX] {
                 let job = job().abandon_after(patience);
                 let limited = fail_after(Duration::from_millis(1), job).await;
-                assert!(matches!(limited, Err(Error::TimedOut)), "{limited:?}");
+                assert!(matches!(limited, Err(Error::TimedOut(_))), "{limited:?}");
                 let statistics = thread_statistics();
                 assert_eq!((statistics.waiting, statistics.abandoned), (0, 0));
             }

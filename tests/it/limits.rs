@@ -45,7 +45,7 @@ fn a_limit_that_waits_is_found_when_it_is_asked_for() {
     // Its own time limit ends the wait with `TimedOut`.
     let waits = fail_after(Duration::from_millis(1), long());
     let ended = runtime.block_on(waits);
-    assert!(matches!(ended, Err(Error::TimedOut)), "{ended:?}");
+    assert!(matches!(ended, Err(Error::TimedOut(_))), "{ended:?}");
     // The scopes of ended tasks are released in the next turn.
     runtime.turn(Some(Duration::ZERO)).expect("a turn");
     assert!(format!("{runtime:?}").contains("scopes: 0"));

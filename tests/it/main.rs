@@ -160,6 +160,8 @@ mod tcp;
 mod threads;
 #[cfg(feature = "extras")]
 mod time;
+#[cfg(feature = "full")]
+mod timed_out;
 #[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 mod tls;
 #[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]

@@ -127,7 +127,7 @@ fn a_limit_that_a_job_outlasts_says_so() {
         };
         let (job, after) = outlasting(count());
         let (late, ()) = join(fail_after(LIMIT, job), after).await;
-        assert!(matches!(late, Err(Error::TimedOut)), "{late:?}");
+        assert!(matches!(late, Err(Error::TimedOut(_))), "{late:?}");
         assert_eq!(ended.load(SeqCst), 1, "it was waited for");
         let (job, after) = outlasting(count());
         let (late, ()) = join(move_on_after(LIMIT, job), after).await;

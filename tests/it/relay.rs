@@ -169,17 +169,17 @@ mod kinds {
         client.send(b"hello").await.expect("sent");
         let hear = receive_exactly(&server, b"hello");
         let (ended, ()) = join(relay.run(), hear).await;
-        refused!(ended, Error::TimedOut);
+        refused!(ended, Error::TimedOut(_));
         assert_eq!(relay.relayed().a_to_b, 5);
         assert_eq!(relay.relayed().ended_first, None);
         // Another run continues.
         server.send(b"late").await.expect("sent");
         let hear = receive_exactly(&client, b"late");
         let (ended, ()) = join(relay.run(), hear).await;
-        refused!(ended, Error::TimedOut);
+        refused!(ended, Error::TimedOut(_));
         // It is the limit of a half-open relay as well.
         server.send_eof().await.expect("ended");
-        refused!(relay.run().await, Error::TimedOut);
+        refused!(relay.run().await, Error::TimedOut(_));
         refused!(client.receive().await, Error::EndOfStream);
     }
 
@@ -199,7 +199,7 @@ mod kinds {
             refused!(server.receive().await, Error::EndOfStream);
         };
         let (ended, ()) = join(relay.run(), hear).await;
-        refused!(ended, Error::TimedOut);
+        refused!(ended, Error::TimedOut(_));
         assert_eq!(relay.relayed().a_to_b, 5);
         assert_eq!(relay.relayed().ended_first, Some(RelaySide::A));
         // The limit did not end the connections: both are still good.

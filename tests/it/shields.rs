@@ -30,7 +30,7 @@ fn a_shield_lets_clean_up_run_and_ends_by_its_limit() {
             .await?;
             ended
         });
-        assert!(matches!(ended.await, Err(Error::TimedOut)));
+        assert!(matches!(ended.await, Err(Error::TimedOut(_))));
         assert_eq!(b.receive().await.expect("bytes"), b"goodbye");
 
         // At its limit the shield cancels its body, and in the end drops it.
@@ -52,7 +52,7 @@ fn a_shield_lets_clean_up_run_and_ends_by_its_limit() {
 
         // Scopes inside work as usual.
         let inner = shield(HOUR, fail_after(SOON, long())).await;
-        assert!(matches!(inner, Err(Error::TimedOut)));
+        assert!(matches!(inner, Err(Error::TimedOut(_))));
     });
 }
 
@@ -68,7 +68,7 @@ fn a_forgotten_or_parked_shield_ends_by_its_limit() {
         };
         assert!(matches!(
             fail_after(SOON, leaks).await,
-            Err(Error::TimedOut)
+            Err(Error::TimedOut(_))
         ));
         // A parked one in a group whose sibling fails, and in a child that its handle cancels.
         let parks = async || {
@@ -107,7 +107,7 @@ fn a_parked_group_holds_nothing() {
         };
         assert!(matches!(
             fail_after(SOON, parks).await,
-            Err(Error::TimedOut)
+            Err(Error::TimedOut(_))
         ));
     });
 }
@@ -360,7 +360,7 @@ fn ten_thousand_children_are_each_told_once() {
             })
             .await
         });
-        assert!(matches!(ended.await, Err(Error::TimedOut)));
+        assert!(matches!(ended.await, Err(Error::TimedOut(_))));
         assert_eq!(told.get(), 10_000);
     });
 }

@@ -117,7 +117,7 @@ fn a_child_that_never_says_so_ends_the_wait() {
                 Ok(())
             });
             let limited = fail_after(Duration::from_millis(1), slow).await;
-            assert!(matches!(limited, Err(Error::TimedOut)));
+            assert!(matches!(limited, Err(Error::TimedOut(_))));
             let mut slow = Box::pin(group.start(async |ready: Ready<()>| {
                 let _held = held.hold();
                 sleep(HOUR).await?;

@@ -172,11 +172,11 @@ async fn hostile_clients() {
         .on_handshake_error(|error, stream: &TcpStream| {
             assert!(stream.peer_addr().ip().is_loopback());
             assert!(
-                matches!(error, Error::Tls(_) | Error::Broken(_) | Error::TimedOut),
+                matches!(error, Error::Tls(_) | Error::Broken(_) | Error::TimedOut(_)),
                 "{error}"
             );
             failed.set(failed.get() + 1);
-            timed_out.set(timed_out.get() + usize::from(matches!(error, Error::TimedOut)));
+            timed_out.set(timed_out.get() + usize::from(matches!(error, Error::TimedOut(_))));
         });
     let port = listener.inner().local_addr().port();
     let total = rounds(10_000);
@@ -349,7 +349,7 @@ fn a_slow_handshake_under_a_limit_is_dropped() {
         let (a, b) = tcp_pair().await;
         let limit = Duration::from_millis(20);
         let ended = fail_after(limit, TlsStream::server(a, server_config())).await;
-        refused!(ended, Error::TimedOut);
+        refused!(ended, Error::TimedOut(_));
         refused!(b.receive().await, Error::EndOfStream);
     });
 }

@@ -109,9 +109,12 @@ async fn through(
         return fared;
     }
     // If a length in the handshake is spoilt, both sides wait for more.
-    match fail_after(Duration::from_millis(500), all).await {
+    let limit = Duration::from_millis(500);
+    match fail_after(limit, all).await {
         // The limit was noticed by the receive, which hands its error on as a value.
-        Ok(((got, Err(Error::Cancelled)), ..)) => (got, Err(Error::TimedOut)),
+        Ok(((got, Err(Error::Cancelled)), ..)) => {
+            (got, Err(Error::timed_out(limit, "shaking hands")))
+        }
         Ok((fared, ..)) => fared,
         Err(error) => (0, Err(error)),
     }
@@ -144,7 +147,7 @@ proptest! {
             Ok(None) => prop_assert_eq!(got, total),
             Ok(Some(_)) => prop_assert!(false, "no end"),
             Err(error) => prop_assert!(
-                matches!(error, Error::Tls(_) | Error::Broken(_) | Error::TimedOut),
+                matches!(error, Error::Tls(_) | Error::Broken(_) | Error::TimedOut(_)),
                 "{}", error
             ),
         }

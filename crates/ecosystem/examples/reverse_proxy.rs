@@ -108,7 +108,7 @@ fn without_hops(headers: &mut HeaderMap) {
 
 /// What the client is told of an error; hyper has it among the sources of its own.
 fn status(error: &Error) -> StatusCode {
-    if matches!(error, Error::TimedOut) {
+    if matches!(error, Error::TimedOut(_)) {
         return StatusCode::GATEWAY_TIMEOUT;
     }
     let mut cause = error.source();

@@ -54,7 +54,8 @@ impl Body for RequestBody {
         let limit = this.limit;
         let stalled = this.stalled.get_or_insert_with(|| Box::new(sleep(limit)));
         let slept = Pin::new(&mut **stalled).poll(cx);
-        slept.map(|slept| Some(Err(slept.err().unwrap_or(Error::TimedOut))))
+        let late = || Error::timed_out(limit, "waiting for more of a request's body");
+        slept.map(|slept| Some(Err(slept.err().unwrap_or_else(late))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -155,7 +155,7 @@ impl Service<Uri> for Connector {
         });
         Box::pin(async move {
             match fail_after(timeout, answer.wait()).await {
-                Err(Error::TimedOut) if !spawner.has_begun() => {
+                Err(Error::TimedOut(_)) if !spawner.has_begun() => {
                     Err("no connection is made: `Spawner::run` does not run".into())
                 }
                 connected => Ok(connected?),

@@ -162,7 +162,10 @@ impl<S: ByteStream> HyperIo<S> {
                 }
                 let stalled = self.stalled.get_or_insert_with(|| Box::new(sleep(limit)));
                 match Pin::new(&mut **stalled).poll(cx) {
-                    Poll::Ready(Ok(())) => Poll::Ready(Err(Error::TimedOut.into())),
+                    Poll::Ready(Ok(())) => {
+                        let late = "waiting for the peer to take what is sent";
+                        Poll::Ready(Err(Error::timed_out(limit, late).into()))
+                    }
                     // A cancel is told to the write itself.
                     Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
                 }

@@ -241,7 +241,7 @@ impl Http {
     /// Ends an idle connection. It is no error if that takes too long.
     async fn end(&self, stream: &impl ByteStream) -> Result<hyper::Result<()>> {
         match fail_after(self.stall_timeout, stream.send_eof()).await {
-            Err(Error::TimedOut) | Ok(()) => Ok(Ok(())),
+            Err(Error::TimedOut(_)) | Ok(()) => Ok(Ok(())),
             Err(error) => Err(error),
         }
     }
@@ -264,7 +264,7 @@ impl Http {
             Poll::Pending => stop.as_mut().poll(cx).map(|_| Ok(None)),
         });
         match first.await {
-            Err(Error::TimedOut) => Ok(None),
+            Err(Error::TimedOut(_)) => Ok(None),
             first => first,
         }
     }

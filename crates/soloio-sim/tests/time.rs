@@ -38,7 +38,7 @@ fn a_keep_alive_of_40_seconds_is_tested_at_once() {
             loop {
                 match fail_after(secs(40), stream.receive()).await {
                     Ok(_) => {}
-                    Err(Error::TimedOut) => return Ok::<_, Error>(Instant::now()),
+                    Err(Error::TimedOut(_)) => return Ok::<_, Error>(Instant::now()),
                     Err(error) => return Err(error),
                 }
             }
@@ -66,7 +66,7 @@ fn a_relay_is_idle_when_no_byte_moves_either_way() {
         let (theirs, server) = soloio::create_memory_byte_stream(64);
         let relayed = async {
             let ended = soloio::relay(ours, theirs).idle_limit(limit).await;
-            assert!(matches!(ended, Err(Error::TimedOut)));
+            assert!(matches!(ended, Err(Error::TimedOut(_))));
             Instant::now()
         };
         let talk = async {

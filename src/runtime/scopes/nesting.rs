@@ -150,12 +150,14 @@ impl Scopes {
             }
             child = next;
         }
-        let cancel = node.cancel.as_ref();
-        EndedScope {
-            cancelled: cancel.is_some(),
-            caught: cancel.is_some_and(|cancel| cancel.caught),
-            timer: cancel.map_or(0, |cancel| cancel.timer),
-        }
+        node.cancel.map_or_else(EndedScope::default, |cancel| {
+            self.report = cancel.report;
+            EndedScope {
+                cancelled: true,
+                caught: cancel.caught,
+                timer: cancel.timer,
+            }
+        })
     }
 
     /// Removes a scope if it is in no list, has none, and was not cancelled; returns true if so.

@@ -253,7 +253,7 @@ proptest! {
 }
 
 fn scope_in(scopes: &mut Scopes, parent: ScopeKey) -> ScopeKey {
-    scopes.enter(TaskId::NONE, parent, Kind::Scope(Limit::At(NEVER)))
+    scopes.enter(TaskId::NONE, parent, Kind::Scope(Limit::at(NEVER)))
 }
 
 /// Begins a poll of the body of a cancelled scope.
@@ -322,7 +322,7 @@ fn a_shield_ends_by_the_clock() {
     assert_eq!(scopes.outermost(inner, || 9), None);
     assert_eq!(scopes.after_poll(outer, || 9, false), AfterPoll::Wait(10));
     assert_eq!(scopes.outermost(inner, || 10), Some(outer));
-    scopes.notify(inner, outer, true);
+    scopes.notify(inner, outer, Some("it"));
     assert_eq!(scopes.after_poll(outer, || 10, false), AfterPoll::Again);
     begin(&mut scopes, outer);
     assert!(!scopes.is_cancelled(inner));
@@ -395,22 +395,22 @@ fn a_loop_that_tells_nothing_in_order_ends() {
     // Three tasks, and waiting operations, are notified in turn, in any number.
     for _ in 0..3 {
         begin(&mut scopes, key);
-        scopes.notify(key, key, false);
+        scopes.notify(key, key, None);
         assert_eq!(scopes.after_poll(key, || 1, true), AfterPoll::Again);
     }
     for _ in 0..1_000 {
         begin(&mut scopes, key);
-        scopes.notify(key, key, true);
+        scopes.notify(key, key, Some("it"));
         assert_eq!(scopes.after_poll(key, || 1, true), AfterPoll::Again);
     }
     // Further ones are not.
     for _ in 1..POLLS {
         begin(&mut scopes, key);
-        scopes.notify(key, key, false);
+        scopes.notify(key, key, None);
         assert_eq!(scopes.after_poll(key, || 1, true), AfterPoll::Again);
     }
     begin(&mut scopes, key);
-    scopes.notify(key, key, false);
+    scopes.notify(key, key, None);
     assert_eq!(scopes.after_poll(key, || 1, true), AfterPoll::Over);
 }
 
@@ -506,11 +506,18 @@ fn what_something_has_to_find_does_not_leave_alone() {
 #[test]
 fn a_limit_is_counted_from_the_first_look_at_it() {
     let mut scopes = Scopes::default();
-    let outer = scopes.enter(TaskId::NONE, 0, Kind::Scope(Limit::At(500)));
-    let inner = scopes.enter(TaskId::NONE, outer, Kind::Scope(Limit::After(100)));
+    let outer = scopes.enter(TaskId::NONE, 0, Kind::Scope(Limit::at(500)));
+    let inner = scopes.enter(
+        TaskId::NONE,
+        outer,
+        Kind::Scope(Limit {
+            at: NEVER,
+            length: 100,
+        }),
+    );
     assert_eq!(scopes.effective_deadline(inner, 50), 150);
     assert_eq!(scopes.deadline(inner, || 300), 150);
-    scopes.set_limit(inner, Limit::At(NEVER));
+    scopes.set_limit(inner, Limit::at(NEVER));
     assert_eq!(scopes.effective_deadline(inner, 50), 500);
     scopes.cancel(outer, 55, false);
     assert_eq!(scopes.effective_deadline(inner, 60), 60);

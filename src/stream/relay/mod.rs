@@ -192,7 +192,7 @@ impl<A: ByteStream, B: ByteStream> Relay<'_, A, B> {
     ///     let (to_server, server) = create_memory_byte_stream(64);
     ///     client.send(b"hello").await?;
     ///     let relay = relay(ours, to_server).idle_limit(Duration::from_millis(10));
-    ///     assert!(matches!(relay.await, Err(Error::TimedOut)));
+    ///     assert!(matches!(relay.await, Err(Error::TimedOut(_))));
     ///     assert_eq!(server.receive().await?, b"hello");
     ///     Ok::<_, Error>(())
     /// })?;
@@ -364,14 +364,18 @@ where
                 }
             }
         }
-        let silence = match done {
+        let (silence, doing) = match done {
             [true, true] => return Poll::Ready(broken.take().map_or(Ok(()), Err)),
             [false, false] if limits[0] == Duration::MAX => return Poll::Pending,
-            [false, false] => &mut idle,
-            _ => &mut half_open,
+            [false, false] => (&mut idle, "relaying between two silent streams"),
+            _ => (
+                &mut half_open,
+                "relaying from a silent stream after the end of the other",
+            ),
         };
-        let over = ready!(silence.poll(&moved, cx));
-        let error = over.err().unwrap_or(Error::TimedOut);
+        let limit = limits[usize::from(done[0] || done[1])];
+        let over = ready!(silence.poll(&moved, cx)).err();
+        let error = over.unwrap_or_else(|| Error::timed_out(limit, doing));
         // A break comes first: the other stream has to be reset.
         let failed = broken.take().unwrap_or(Failed { side: None, error });
         Poll::Ready(Err(failed))

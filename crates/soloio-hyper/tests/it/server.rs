@@ -32,7 +32,7 @@ fn said(status: StatusCode, text: impl Into<Bytes>) -> soloio::Result<Answer> {
 async fn measure(request: Request<RequestBody>) -> soloio::Result<Answer> {
     match request.into_body().collect().await {
         Ok(body) => said(StatusCode::OK, body.to_bytes().len().to_string()),
-        Err(Error::TimedOut) => said(StatusCode::REQUEST_TIMEOUT, "too slow"),
+        Err(Error::TimedOut(_)) => said(StatusCode::REQUEST_TIMEOUT, "too slow"),
         Err(error) => Err(error),
     }
 }

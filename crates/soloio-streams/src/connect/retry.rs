@@ -108,7 +108,7 @@ fn may_pass(error: &Error) -> bool {
         Error::ConnectFailed(_) | Error::Resolve(_) | Error::Broken(_) => true,
         error => matches!(
             error,
-            Error::EndOfStream | Error::IncompleteRead(_) | Error::TimedOut
+            Error::EndOfStream | Error::IncompleteRead(_) | Error::TimedOut(_)
         ),
     }
 }
