@@ -135,9 +135,6 @@ pub(crate) trait Owner {
     /// The run is a shield, not a scope that may be cancelled.
     const SHIELDS: bool = false;
 
-    /// The end of its time is an error, which says what was under way.
-    const REPORTS: bool = false;
-
     /// Returns the control of a run that has one, and the run's state of it.
     #[inline]
     fn control(&mut self) -> Option<(&Control, &mut Applied)> {
@@ -150,14 +147,6 @@ pub(crate) trait Owner {
 pub(crate) struct Unowned;
 
 impl Owner for Unowned {}
-
-/// The owner of a time limit that ends with an error.
-#[derive(Debug)]
-pub(crate) struct Limited;
-
-impl Owner for Limited {
-    const REPORTS: bool = true;
-}
 
 /// The owner of a shield, which cannot be cancelled.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::context::{self, Core};
-pub(crate) use super::control::{Control, Ended, Limited, Owned, Owner, Shield, Unowned};
+pub(crate) use super::control::{Control, Ended, Owned, Owner, Shield, Unowned};
 use super::scopes::{Kind, Limit, ScopeKey};
 use super::sleep;
 use crate::executor::remote::Post;
@@ -262,9 +262,7 @@ impl<O: Owner> Scope<O> {
             control.time_is_over();
         }
         core.cancel(self.key, true);
-        if O::REPORTS {
-            core.scopes().ask(self.key, self.limit);
-        }
+        core.scopes().ask(self.key, self.limit);
     }
 
     fn drop_timer(&mut self) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Failure, Result};
 use crate::runtime::context;
-use crate::runtime::scoped::{Ended, Limited, Unowned, scoped};
+use crate::runtime::scoped::{Ended, Unowned, scoped};
 use crate::runtime::scopes::Limit;
 
 /// Limits `future` to `limit`, counted from its first wait; then it is cancelled, and the error is
@@ -47,7 +47,7 @@ where
     F: IntoFuture<Output = Result<T, E>>,
     E: Failure,
 {
-    scoped(Limit::after(limit), Limited, future.into_future(), fail)
+    scoped(Limit::after(limit), Unowned, future.into_future(), fail)
 }
 
 /// Limits `future` to `limit`, counted from its first wait; then it is cancelled as by
@@ -119,7 +119,7 @@ where
     F: IntoFuture<Output = Result<T, E>>,
     E: Failure,
 {
-    scoped(Limit::until(deadline), Limited, future.into_future(), fail)
+    scoped(Limit::until(deadline), Unowned, future.into_future(), fail)
 }
 
 /// [`move_on_after`] with a point in time instead of a duration.
