@@ -6,7 +6,11 @@ use std::path::Path;
 use crate::Finding;
 
 /// The tables, as `soloio-benches` prints them.
-const TABLES: [&str; 2] = ["docs/performance.txt", "docs/instructions.txt"];
+const TABLES: [&str; 3] = [
+    "docs/performance.txt",
+    "docs/instructions.txt",
+    "docs/peers.txt",
+];
 /// Documents with ratios, and the headings of the sections that have them.
 const SECTIONS: [(&str, &str); 2] = [
     ("README.md", "## What it costs"),
@@ -38,10 +42,11 @@ fn ratios(line: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Returns the ratio of a row, the column before `min..max`.
-fn ratio(row: &str) -> Option<&str> {
-    let before = row.split("..").next().filter(|before| *before != row)?;
-    before.split_whitespace().rev().nth(1)
+/// Returns the ratios of a row: the column before each `min..max`.
+fn ratios_of(row: &str) -> Vec<&str> {
+    let columns: Vec<&str> = row.split_whitespace().collect();
+    let pairs = columns.windows(2).filter(|pair| pair[1].contains(".."));
+    pairs.map(|pair| pair[0]).collect()
 }
 
 /// Each ratio of a section is that of a row.
@@ -51,7 +56,7 @@ pub(crate) fn check_ratios(
     heading: &str,
     tables: &str,
 ) -> Vec<Finding> {
-    let known: Vec<&str> = tables.lines().filter_map(ratio).collect();
+    let known: Vec<&str> = tables.lines().flat_map(ratios_of).collect();
     let (mut found, mut inside) = (Vec::new(), false);
     for (at, line) in text.lines().enumerate() {
         if line.starts_with("## ") {
@@ -62,7 +67,7 @@ pub(crate) fn check_ratios(
                 file: document.to_owned(),
                 line: at + 1,
                 rule: format!("{ratio} is the ratio of no row"),
-                remedy: "take it from docs/performance.txt or docs/instructions.txt",
+                remedy: "take it from one of the tables in docs/*.txt",
             });
         }
     }
