@@ -101,7 +101,7 @@ stage_tree() {
     fi
     local options stated wrong=0 counts=()
     for options in '' '--no-default-features' '--no-default-features --features aws-lc-rs' \
-        '--features anyhow' '--features futures-core,futures-io' '--features log'; do
+        '--features anyhow' '--features futures-core,futures-io' '--features idna' '--features log'; do
         # shellcheck disable=SC2086 # the options are words
         count="$(packages_of_library normal,build $options | wc -l)"
         echo "${options:-default}: $count"
@@ -140,21 +140,21 @@ stated_crates() {
 lint_sets=(
     '--no-default-features --features extras,guest'
     '--no-default-features --features full,tls'
-    '--features aws-lc-rs,anyhow,futures-core,futures-io,log'
+    '--features aws-lc-rs,anyhow,futures-core,futures-io,idna,log'
 )
 
 # What is tested in other ways: the core with what its tests need and TLS that has no provider; the
 # other one, and anyhow.
 test_sets=(
     '--no-default-features --features extras,guest,tls'
-    '--no-default-features --features full,aws-lc-rs,anyhow,futures-core,futures-io,log'
+    '--no-default-features --features full,aws-lc-rs,anyhow,futures-core,futures-io,idna,log'
 )
 
 # Those of `full` in Cargo.toml, and others: each is to compile alone, and with TLS.
 single_features() {
     awk '/^full = \[/{ inside = 1; next } inside && /^\]/{ exit }
         inside { gsub(/[", ]/, ""); print }' Cargo.toml
-    printf '%s\n' futures-core futures-io log
+    printf '%s\n' futures-core futures-io idna log
 }
 
 stage_clippy() {

@@ -92,8 +92,8 @@
 //! `cores`, `dump`, `extras`, `guest`, `options`, `relay`, `signal`, `threads`, `udp-batch`
 //! and `unix-ext` adds the part that it names (`full`: all of them, and `tls12`); docs/cost.md
 //! has a table. `futures-io` and `futures-core`, off by default, add the traits of these crates
-//! for `Io`, and a `Stream` of accepted connections or received values. `log`, off by default
-//! too, makes records of tasks and servers.
+//! for `Io`, and a `Stream` of accepted connections or received values. `log` and `idna`, off by
+//! default too, make records of tasks and servers, and encode names that are not ASCII.
 //!
 //! # Guarantees
 //!

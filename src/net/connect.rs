@@ -29,8 +29,8 @@ use crate::time::sleep;
 /// The first that succeeds wins, and the others are closed (RFC 8305). The only time limit is the
 /// kernel's: set one with [`fail_after`](crate::fail_after).
 ///
-/// A name is resolved outside the loop, by the [`Resolver`](crate::net::Resolver) of the host. An
-/// international name must already be encoded (IDNA). An address starts no thread.
+/// A name is resolved outside the loop, by the [`Resolver`](crate::net::Resolver) of the host. One
+/// that is not ASCII needs the feature `idna`. An address starts no thread.
 ///
 /// # Errors
 ///

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use super::hosts;
 use crate::error::{Error, Result};
 use crate::room::Few;
-use crate::sys::{again, errno, names};
+use crate::sys::{again, names};
 use crate::threads::given::Given;
 use crate::threads::lane::Lane;
 
@@ -90,7 +90,7 @@ pub type Resolving<'a> = Pin<Box<dyn Future<Output = Result<Vec<SocketAddr>>> + 
 /// `.localhost` (RFC 6761): if the hosts file does not have it, its addresses are 127.0.0.1 and
 /// ::1, and no server is asked.
 ///
-/// Names are ASCII. International names have to be encoded by the caller (IDNA, RFC 5890).
+/// A name that is not ASCII is refused, or encoded (IDNA 2008, UTS 46) with the feature `idna`.
 ///
 /// # Errors
 ///
@@ -109,9 +109,7 @@ impl Resolver for SystemResolver {
 
 /// Looks a name up with the system's resolver.
 pub(super) async fn system(name: &str, port: u16) -> Result<Vec<SocketAddr>> {
-    if !name.is_ascii() {
-        return Err(errno::invalid("the name is not ASCII: encode it (IDNA) first").into());
-    }
+    let name = &*names::ascii(name)?;
     let mut answer = look_up(Lane::Files, name, ask_files).await?;
     if answer.is_none() {
         answer = look_up(Lane::Names, name, |name| Some(names::look_up(name))).await?;
@@ -207,8 +205,15 @@ mod tests {
     use crate::runtime::block_on;
 
     #[test]
-    fn a_name_that_is_not_ascii_is_refused() {
-        let refused = block_on(system("b\u{fc}cher.example", 1));
+    fn a_name_that_is_not_ascii_is_refused_or_encoded() {
+        let found = block_on(system("B\u{fc}cher.localhost", 1));
+        match cfg!(feature = "idna") {
+            true => assert!(!found.expect("that of xn--bcher-kva.localhost").is_empty()),
+            false => {
+                assert!(matches!(found, Err(Error::Io(it)) if it.to_string().contains("IDNA")))
+            }
+        }
+        let refused = block_on(system("\u{fffd}", 1));
         assert!(matches!(refused, Err(Error::Io(error)) if error.to_string().contains("IDNA")));
     }
 }

@@ -1,5 +1,6 @@
 //! Resolves names to addresses with the system's resolver, which blocks.
 
+use std::borrow::Cow;
 use std::ffi::CString;
 use std::io;
 use std::mem::size_of;
@@ -7,6 +8,26 @@ use std::net::SocketAddr;
 use std::ptr;
 
 use super::addr::Inet;
+use super::errno::invalid;
+
+/// Returns a name as DNS has it: one that is not ASCII is encoded, with the feature `idna`.
+///
+/// # Errors
+///
+/// `InvalidInput` if it cannot be.
+pub(crate) fn ascii(name: &str) -> io::Result<Cow<'_, str>> {
+    if name.is_ascii() {
+        return Ok(name.into());
+    }
+    #[cfg(feature = "idna")]
+    return idna::domain_to_ascii(name)
+        .map(Cow::Owned)
+        .map_err(|_| invalid("the name is not valid (IDNA)"));
+    #[cfg(not(feature = "idna"))]
+    Err(invalid(
+        "the name is not ASCII: encode it (IDNA), or enable the feature `idna`",
+    ))
+}
 
 /// Calls `getaddrinfo(3)` for the addresses of a name; their port is 0.
 ///

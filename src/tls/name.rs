@@ -3,6 +3,7 @@
 use rustls::pki_types::ServerName;
 
 use crate::error::{Result, TlsError};
+use crate::sys::names;
 
 /// Parses a host name, or an address: in brackets or not, and without its scope, which no
 /// certificate has.
@@ -20,8 +21,9 @@ pub(crate) fn server_name(text: &str) -> Result<ServerName<'static>> {
         Some((address, _)) if address.contains(':') => address,
         _ => bare,
     };
-    if let Ok(name) = ServerName::try_from(bare) {
-        return Ok(name.to_owned());
+    let name = names::ascii(bare).map(|name| ServerName::try_from(name.into_owned()));
+    if let Ok(Ok(name)) = name {
+        return Ok(name);
     }
     let why = if text.is_empty() {
         "it is empty: give the name that the server's certificate is for"
@@ -32,7 +34,7 @@ pub(crate) fn server_name(text: &str) -> Result<ServerName<'static>> {
     } else if text.starts_with('[') {
         "brackets are for IPv6 addresses"
     } else if !text.is_ascii() {
-        "it is not ASCII: give it in its ASCII form, with labels as xn--.. (IDNA)"
+        "it is not ASCII: give its ASCII form, with labels as xn--.., or enable the feature `idna`"
     } else if text.len() > 253 {
         "it is longer than the 253 bytes a name can have (RFC 1035)"
     } else if text.contains('*') {
@@ -64,13 +66,23 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "idna")]
+    fn a_name_that_is_not_ascii_is_encoded() {
+        let taken = server_name("B\u{fc}cher.example").expect("a name");
+        assert_eq!(taken.to_str(), "xn--bcher-kva.example");
+    }
+
+    #[test]
     fn what_is_odd_is_said() {
         let long = "a.".repeat(127) + "org";
         for (text, why) in [
             ("", "it is empty"),
             ("https://example.org/", "it is a URL"),
             ("example.org:443", "without its port"),
+            #[cfg(not(feature = "idna"))]
             ("bücher.example", "xn--"),
+            #[cfg(feature = "idna")]
+            ("\u{fffd}", "xn--"),
             (&long, "253 bytes"),
             ("*.example.org", "without a wildcard"),
             ("not a name", "a label has"),
