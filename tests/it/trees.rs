@@ -268,13 +268,13 @@ async fn moved(world: Rc<World>, future: Boxed) -> Result<()> {
             yield_now().await?;
         }
     }
-    match world.one_in(3) {
-        true => {
-            world.moving.borrow_mut().push(lent());
-            Ok(())
-        }
-        false => surrounded(&world, lent()).await,
+    if world.one_in(3) {
+        world.moving.borrow_mut().push(lent());
+        return Ok(());
     }
+    let ended = surrounded(&world, lent()).await;
+    drop(future); // As in `leaf`.
+    ended
 }
 
 /// Wraps a future in a place to poll it in.
