@@ -130,7 +130,7 @@ BUGS = {
          RELAY),
         ("bytes doubled after a partial send", "stream/relay/sockets.rs",
          "held.at += sent;", "held.at += sent.saturating_sub(usize::from(sent < held.length()));",
-         "laws relaying::"),
+         RELAY),
         ("a cut-off TLS connection as an end", "tls/state.rs",
          "if compatible || !self.incoming.is_empty() {",
          "if compatible && !self.incoming.is_empty() {", DOCUMENTS),
