@@ -4,32 +4,22 @@
 //! records are the same when a seed runs again. The planted bug is a client that takes a connection
 //! which was cut off for the end of the document: what `close_notify` is there to prevent.
 
+mod certificate;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use rcgen::{CertifiedKey, generate_simple_self_signed};
-use soloio::tls::rustls::{ClientConfig, RootCertStore, ServerConfig};
-use soloio::tls::{self, TlsListener};
+use soloio::tls::TlsListener;
+use soloio::tls::rustls::{ClientConfig, ServerConfig};
 use soloio::{Error, Result, TcpListener, connect_tcp, create_tcp_listener, fail_after, sleep};
 use soloio_sim::{Fault, Faults, Sim, check, elapsed, sometimes};
+
+use crate::certificate::configurations;
 
 fn document(number: u8) -> Vec<u8> {
     (0..20_000_u32)
         .map(|at| (at % 251) as u8 ^ number)
         .collect()
-}
-
-/// Makes a certificate, and a client configuration that trusts only this one. In a world, so that
-/// the seed decides about the key as well.
-fn configurations() -> (Arc<ClientConfig>, Arc<ServerConfig>) {
-    let made = generate_simple_self_signed(["server".to_owned()]).expect("a certificate");
-    let CertifiedKey { cert, signing_key } = made;
-    let mut roots = RootCertStore::empty();
-    roots.add(cert.der().clone()).expect("a good certificate");
-    let key = tls::private_key_from_pem(signing_key.serialize_pem()).expect("a key");
-    let server = tls::server_config().certificate(vec![cert.der().clone()], key);
-    let client = tls::client_config().roots(roots).build();
-    (client.expect("a client"), server.build().expect("a server"))
 }
 
 /// Returns a listener, after any number of failures.

@@ -1,25 +1,14 @@
 //! Alerts: whatever one side cannot accept, the other one hears of, in the handshake and later.
 
-use std::cell::Cell;
-use std::sync::Arc;
+mod certificate;
 
-use rcgen::{CertifiedKey, generate_simple_self_signed};
-use soloio::tls::rustls::{ClientConfig, RootCertStore, ServerConfig};
-use soloio::tls::{self, TlsStream};
+use std::cell::Cell;
+
+use soloio::tls::TlsStream;
 use soloio::{Error, Result, TcpStream, connect_tcp, create_tcp_listener, join, task_group};
 use soloio_sim::run;
 
-/// Makes a client configuration that trusts only the certificate of the server configuration.
-fn configurations() -> (Arc<ClientConfig>, Arc<ServerConfig>) {
-    let made = generate_simple_self_signed(["server".to_owned()]).expect("a certificate");
-    let CertifiedKey { cert, signing_key } = made;
-    let mut roots = RootCertStore::empty();
-    roots.add(cert.der().clone()).expect("a good certificate");
-    let key = tls::private_key_from_pem(signing_key.serialize_pem()).expect("a key");
-    let server = tls::server_config().certificate(vec![cert.der().clone()], key);
-    let client = tls::client_config().roots(roots).build();
-    (client.expect("a client"), server.build().expect("a server"))
-}
+use crate::certificate::configurations;
 
 async fn tcp() -> (TcpStream, TcpStream) {
     let listener = create_tcp_listener().local_host("127.0.0.1").await;
