@@ -269,3 +269,6 @@ pub(super) fn index(key: ScopeKey) -> u32 {
 fn key_of(index: u32, node: &Node) -> ScopeKey {
     u64::from(node.generation) << 32 | u64::from(index)
 }
+
+#[cfg(test)]
+mod tests;
