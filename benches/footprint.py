@@ -6,6 +6,9 @@
     python3 benches/footprint.py --check         fails if a bound is broken, or docs/cost.md counts other
                                                  crates or has a ratio of bytes that is too good
     python3 benches/footprint.py --times 3       also clean builds, so many rounds of both sides
+    python3 benches/footprint.py --modules       prints only where the bytes of the server and of the
+                                                 small echo are, by module; --write puts it into
+                                                 docs/cost.md
 
 Lines, crates and bytes are exact for one compiler and one Cargo.lock; the bounds on bytes are ratios
 to the same program on tokio, built in the same run. The seconds of a build depend on the machine,
@@ -166,6 +169,24 @@ def size(side, program, profile, options):
     return (target / "release" / program).stat().st_size
 
 
+def code_by_module(side, program, profile):
+    """Bytes of machine code by module of the library, and those of all other code together. What is
+    inlined counts for the function that it is inlined into."""
+    target = TARGET / f"{side}-{profile['LTO']}-{profile['OPT_LEVEL']}-symbols"
+    options = ["--release", "--bin", program, *(CORE if side == "soloio" else [])]
+    cargo(["build", *options], PROGRAMS / side, target, profile | {"STRIP": "none"})
+    counts = {}
+    for line in run(["nm", "--print-size", "--demangle", target / "release" / program], ROOT).splitlines():
+        symbol = re.match(r"\w+ (\w+) [tTwW] (.*)", line)
+        if not symbol:
+            continue
+        # The module of a trait's method is that of the type; a drop's that of what is dropped.
+        inside = re.search(rf"\b{side}::(\w+)(?:::([a-z_]\w*))?", symbol[2])
+        module = "::".join(part for part in inside.groups() if part) if inside else ""
+        counts[module] = counts.get(module, 0) + int(symbol[1], 16)
+    return counts
+
+
 def clean_build(side, options, mode):
     """CPU seconds of a clean build of the echo, downloads apart."""
     target = TARGET / "clean"
@@ -235,6 +256,38 @@ def sizes_table():
     return table(["stripped bytes", "soloio", "tokio", "ratio"], rows), broken
 
 
+# Modules of soloio by what they do. What is in none of them is "the rest".
+PARTS = [
+    ("a loop: polls, wakes, timers, other threads", r"runtime(::(Runtime|inbox|wait|control|context|calls)|$)|reactor|executor::(waker|remote|wake_list|Executor)"),
+    ("tasks and groups", r"task|executor"),
+    ("scopes: cancels, limits, shields", r"runtime::(scope|scopes|scoped|sleep|silence)"),
+    ("operations on sockets", r"runtime|room|net::(tcp|stream_socket)"),
+    ("`close`, which waits for the acknowledgement", r"net::stream_close"),
+    ("listeners for both families, names", r"net"),
+    ("`serve`", r"stream|sync"),
+    ("errors with their texts", r"error"),
+    ("the program itself, inlined with what it calls", r"sys::beside"),
+    ("the rest", r""),
+]
+
+
+def modules_table():
+    """Where the bytes of code are. A module counts for the first part of the list that has it."""
+    rows, columns = {}, [("server", THIN), ("echo", SMALL)]
+    for program, profile in columns:
+        ours, theirs = (code_by_module(side, program, profile) for side in ("soloio", "tokio"))
+        foreign = ours.pop(""), theirs.pop("")
+        parts = dict.fromkeys((title for title, _ in PARTS), 0)
+        for module, size in ours.items():
+            parts[next(title for title, those in PARTS if re.match(those, module))] += size
+        rest = [("soloio in all", sum(ours.values())), ("tokio in all", sum(theirs.values())),
+                ("std, other crates, the program, beside soloio", foreign[0]), ("the same beside tokio", foreign[1])]
+        for title, size in [*parts.items(), *rest]:
+            rows.setdefault(title, []).append(f"{size:,}")
+    return table(["bytes of code", "server, thin LTO", "echo, fat LTO, `s`"],
+                 [[title, *sizes] for title, sizes in rows.items()])
+
+
 def crates_table():
     rows = [[f"`{' '.join(options)}`" if options else "default", str(crates(options))] for options in CRATES]
     return table(["cargo options", "crates besides soloio itself"], rows)
@@ -270,10 +323,14 @@ def main():
     parser.add_argument("--times", type=int, default=0, metavar="ROUNDS")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--modules", action="store_true")
     chosen = parser.parse_args()
-    (sizes, broken), (lines, too_many) = sizes_table(), lines_table()
-    broken += too_many
-    tables = {"crates": crates_table(), "sizes": sizes, "lines": lines}
+    if chosen.modules:
+        broken, tables = [], {"modules": modules_table()}
+    else:
+        (sizes, broken), (lines, too_many) = sizes_table(), lines_table()
+        broken += too_many
+        tables = {"crates": crates_table(), "sizes": sizes, "lines": lines}
     if chosen.times:
         tables["times"] = times_table(chosen.times)
     cost = ROOT / "docs" / "cost.md"

@@ -12,7 +12,8 @@ const TABLES: [&str; 3] = [
     "docs/peers.txt",
 ];
 /// Documents with ratios, and the headings of the sections that have them.
-const SECTIONS: [(&str, &str); 2] = [
+const SECTIONS: [(&str, &str); 3] = [
+    ("README.md", "## When to take it, and when not"),
     ("README.md", "## What it costs"),
     ("docs/cost.md", "## Performance"),
 ];
@@ -24,11 +25,9 @@ pub(crate) fn check_figures(root: &Path) -> Vec<Finding> {
     for (path, heading) in SECTIONS {
         found.extend(check_ratios(path, &read(path), heading, &tables.join("\n")));
     }
-    found.extend(check_misses(
-        "docs/cost.md",
-        &read("docs/cost.md"),
-        &tables[0],
-    ));
+    let cost = read("docs/cost.md");
+    found.extend(check_misses("docs/cost.md", &cost, &tables[0]));
+    found.extend(check_sizes("README.md", &read("README.md"), &cost));
     found
 }
 
@@ -85,5 +84,20 @@ pub(crate) fn check_misses(document: &str, text: &str, table: &str) -> Option<Fi
         line: 1,
         rule: format!("does not say \"{says}\""),
         remedy: "count the targets in docs/performance.txt",
+    })
+}
+
+/// The largest ratio of bytes is that of the table of sizes.
+pub(crate) fn check_sizes(document: &str, text: &str, cost: &str) -> Option<Finding> {
+    let (_, table) = cost.split_once("footprint: sizes -->").expect("a table");
+    let (table, _) = table.split_once("<!-- end -->").expect("its end");
+    let ratio = |row: &str| row.rsplit('|').nth(1)?.trim().parse().ok();
+    let largest = table.lines().filter_map(ratio).fold(0.0, f64::max);
+    let says = format!("up to {:.0} % larger", (largest - 1.0) * 100.0);
+    (!text.contains(&says)).then(|| Finding {
+        file: document.to_owned(),
+        line: 1,
+        rule: format!("does not say \"{says}\""),
+        remedy: "take it from the table of sizes in docs/cost.md",
     })
 }

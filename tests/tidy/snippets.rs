@@ -7,7 +7,7 @@ use crate::documents::{
     check_changelog, check_doubled, check_head, check_headings, check_layers_named, check_length,
     check_links, check_rows,
 };
-use crate::figures::{check_misses, check_ratios};
+use crate::figures::{check_misses, check_ratios, check_sizes};
 use crate::people::check_persons;
 use crate::rounds::check_rounds;
 use crate::rules::{
@@ -212,6 +212,10 @@ fn ratios_come_from_a_table() {
     let says = |text: &str| check_misses("D.md", text, tables).is_none();
     assert!(says("targets, 1 of\n2 of which are missed"));
     assert!(!says("targets, 2 of 2 of which are missed"));
+    let cost = "| 9.99 |\n<!-- footprint: sizes -->\n| echo | 5 | 4 | 1.25 |\n\
+                | one | 3 | 4 | 0.75 |\n| more | 8 | 4 |  |\n<!-- end -->\n| 9.99 |\n";
+    assert!(check_sizes("D.md", "are up to 25 % larger", cost).is_none());
+    assert!(check_sizes("D.md", "are up to 23 % larger", cost).is_some());
 }
 
 /// The argument of the driver in a round, and whether that is `sleep` (`~` ends a line).
