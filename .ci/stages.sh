@@ -71,6 +71,12 @@ stage_setup() {
 
 stage_format() {
     cargo fmt --all -- --check --color never
+    # Workspaces of their own, which `--all` does not reach.
+    local manifest
+    for manifest in fuzz benches/http benches/footprint/soloio benches/footprint/tokio \
+        crates/ecosystem crates/soloio-quinn; do
+        cargo fmt --manifest-path "$manifest/Cargo.toml" --all -- --check --color never
+    done
 }
 
 # The names of the packages below the library, by kind of edge.
@@ -213,7 +219,6 @@ stage_ecosystem() {
         install_databases || echo "not all of them could be installed"
     fi
     local manifest=(--manifest-path crates/ecosystem/Cargo.toml)
-    cargo fmt "${manifest[@]}" --all -- --check --color never
     RUSTFLAGS='-D warnings' CARGO_TARGET_DIR="$work/ecosystem" limit 900 \
         cargo test "${manifest[@]}" 2>&1 | tee "$work/ecosystem.log"
     local counted

@@ -1,9 +1,9 @@
 //! Defines [`Error`], the error of every operation, and [`Result`].
 
 mod connect;
+mod content;
 mod failure;
 mod os;
-mod other;
 mod panicked;
 mod task_failed;
 mod timed_out;
@@ -13,14 +13,13 @@ mod tls;
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 
 use failure::holds_cancelled;
 
 pub use connect::{ConnectAttempt, ConnectFailed, ResolveError};
+pub use content::Content;
 pub use failure::Failure;
 pub use os::OsError;
-pub use other::OtherError;
 pub use panicked::Panicked;
 pub use task_failed::TaskFailed;
 pub use timed_out::TimedOut;
@@ -49,9 +48,6 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// The variants have AnyIO's names. Code decides by the variant; the message is for a person, and
 /// [`source`](StdError::source) is the error of the operating system.
-//
-// Larger contents are in an `Arc` that is never shared. The content of a `Box` would be dropped by
-// code of its own at each place that drops an error; that of an `Arc` is dropped by one function.
 #[non_exhaustive]
 pub enum Error {
     /// The peer finished sending. It is never reported as an empty read, and each later receive
@@ -60,7 +56,7 @@ pub enum Error {
     /// This side had already closed the object (or the sending direction of it).
     Closed,
     /// The connection is unusable for a reason from outside, such as a reset.
-    Broken(OsError),
+    Broken(Content<OsError>),
     /// Another task uses the same direction of this object right now.
     Busy,
     /// Nothing was ready, and the operation (its name ends in `_nowait`) does not wait.
@@ -69,14 +65,14 @@ pub enum Error {
     Cancelled,
     /// A time limit passed first, such as that of [`fail_after`](crate::fail_after): which one, and
     /// what was under way.
-    TimedOut(TimedOut),
+    TimedOut(Content<TimedOut>),
     /// No address of the host could be connected. The error lists every attempt.
-    ConnectFailed(Arc<ConnectFailed>),
+    ConnectFailed(Content<ConnectFailed>),
     /// The host name could not be turned into addresses.
-    Resolve(Arc<ResolveError>),
+    Resolve(Content<ResolveError>),
     /// TLS could not be set up, or failed: a handshake, a certificate, a configuration.
     #[cfg(feature = "tls")]
-    Tls(Arc<TlsError>),
+    Tls(Content<TlsError>),
     /// The stream ended before all requested bytes had come, with this number of them; see
     /// [`Buffered`](crate::Buffered).
     IncompleteRead(usize),
@@ -88,14 +84,14 @@ pub enum Error {
     /// The socket belongs to another runtime that is still alive.
     OtherLoop,
     /// Code that was waited for panicked, on another thread or on the loop.
-    Panicked(Panicked),
+    Panicked(Content<Panicked>),
     /// A task that was waited for has ended without the awaited value: it failed, or it ended
     /// before it had reported that it is ready, or its value was taken already.
-    TaskFailed(Arc<TaskFailed>),
+    TaskFailed(Content<TaskFailed>),
     /// A system call failed, or an argument was refused before one was made.
-    Io(OsError),
+    Io(Content<OsError>),
     /// An error that is not of this crate; see [`Error::other`].
-    Other(OtherError),
+    Other(Content<dyn StdError + Send + Sync>),
 }
 
 impl Error {
@@ -108,7 +104,7 @@ impl Error {
     /// assert_eq!(error.to_string(), "the greeting was rude");
     /// ```
     pub fn other(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self::Other(OtherError::new(error.into()))
+        Self::Other(Content::of(error.into()))
     }
 
     /// True for [`Error::EndOfStream`].
@@ -146,23 +142,32 @@ impl Error {
 
     /// Makes the error of a connection that ended by `cause` before the peer had received all
     /// bytes.
-    pub(crate) fn not_acknowledged(bytes: usize, cause: OsError, at: impl fmt::Display) -> Self {
-        let error = OsError::new("close the connection to", cause.into_cause());
-        Self::Broken(error.at(at).losing(bytes))
+    pub(crate) fn not_acknowledged(
+        bytes: usize,
+        cause: Content<OsError>,
+        at: impl fmt::Display,
+    ) -> Self {
+        let (operation, cause) = ("close the connection to", cause.into_inner().cause);
+        Self::Broken(OsError::about(operation, &at, bytes, cause))
     }
 
     /// Returns the number of bytes given to [`not_acknowledged`](Self::not_acknowledged), if any.
     #[cfg(feature = "tls")]
     pub(crate) fn lost(&self) -> Option<usize> {
         match self {
-            Self::Broken(error) => Some(error.lost()).filter(|lost| *lost > 0),
+            Self::Broken(error) => Some(error.lost).filter(|lost| *lost > 0),
             _ => None,
         }
     }
 
     /// Makes the error of a failed system call from its operation and address.
     pub(crate) fn io(operation: &'static str, at: impl fmt::Display, cause: io::Error) -> Self {
-        Self::Io(OsError::about(operation, &at, cause))
+        Self::Io(OsError::about(operation, &at, 0, cause))
+    }
+
+    /// Makes the error of a broken connection.
+    pub(crate) fn broken(operation: &'static str, at: impl fmt::Display, cause: io::Error) -> Self {
+        Self::Broken(OsError::about(operation, &at, 0, cause))
     }
 
     /// Returns the number of bytes that ends the message, if one does.
@@ -182,22 +187,22 @@ impl Error {
         match self {
             Self::EndOfStream => ("EndOfStream", "the peer has finished sending", None),
             Self::Closed => ("Closed", "this side has already been closed", None),
-            Self::Broken(error) => ("Broken", "the connection is broken: ", Some(error)),
+            Self::Broken(error) => ("Broken", "the connection is broken: ", Some(error.any())),
             Self::Busy => ("Busy", "another task is already using this direction", None),
             Self::WouldBlock => ("WouldBlock", "it would have to wait", None),
             Self::Cancelled => ("Cancelled", "the operation was cancelled", None),
-            Self::TimedOut(error) => ("TimedOut", "", Some(error)),
-            Self::ConnectFailed(error) => ("ConnectFailed", "", Some(&**error)),
-            Self::Resolve(error) => ("Resolve", "", Some(&**error)),
+            Self::TimedOut(error) => ("TimedOut", "", Some(error.any())),
+            Self::ConnectFailed(error) => ("ConnectFailed", "", Some(error.any())),
+            Self::Resolve(error) => ("Resolve", "", Some(error.any())),
             #[cfg(feature = "tls")]
-            Self::Tls(error) => ("Tls", "", Some(&**error)),
+            Self::Tls(error) => ("Tls", "", Some(error.any())),
             Self::IncompleteRead(_) => ("IncompleteRead", INCOMPLETE, None),
             Self::DelimiterNotFound(_) => ("DelimiterNotFound", "no end of an item within ", None),
             Self::NoRuntime => ("NoRuntime", NO_RUNTIME, None),
             Self::OtherLoop => ("OtherLoop", "the socket is in use by another runtime", None),
-            Self::Panicked(error) => ("Panicked", "", Some(error)),
-            Self::TaskFailed(error) => ("TaskFailed", "", Some(&**error)),
-            Self::Io(error) => ("Io", "", Some(error)),
+            Self::Panicked(error) => ("Panicked", "", Some(error.any())),
+            Self::TaskFailed(error) => ("TaskFailed", "", Some(error.any())),
+            Self::Io(error) => ("Io", "", Some(error.any())),
             Self::Other(error) => ("Other", "", Some(&**error)),
         }
     }
@@ -256,7 +261,7 @@ impl From<Box<dyn StdError + Send + Sync>> for Error {
         };
         match foreign.downcast::<io::Error>() {
             Ok(of_std) => Self::from(*of_std),
-            Err(foreign) => Self::Other(OtherError::new(foreign)),
+            Err(foreign) => Self::Other(Content::of(foreign)),
         }
     }
 }

@@ -131,7 +131,7 @@ pub mod tls;
 #[cfg(feature = "tls")]
 pub use error::TlsError;
 pub use error::{
-    ConnectAttempt, ConnectFailed, Error, Failure, OsError, OtherError, Panicked, ResolveError,
+    ConnectAttempt, ConnectFailed, Content, Error, Failure, OsError, Panicked, ResolveError,
     Result, TaskFailed, TimedOut,
 };
 #[cfg(all(feature = "adopt", any(target_os = "linux", target_os = "android")))]

@@ -3,9 +3,9 @@
 use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use super::shown_by_message;
+use super::{Content, Error, shown_by_message};
 
 /// The payload of a panic in code that ran elsewhere: a job on a thread, a closure on the loop.
 ///
@@ -22,9 +22,7 @@ use super::shown_by_message;
 ///     Err(error) => eprintln!("{error}"),
 /// }
 /// ```
-pub struct Panicked(Arc<Details>);
-
-struct Details {
+pub struct Panicked {
     /// The text, if the payload is text.
     message: Option<String>,
     /// In a lock only to make the error `Sync`: the payload is taken out by value.
@@ -36,24 +34,31 @@ impl Panicked {
     pub fn new(payload: Box<dyn Any + Send>) -> Self {
         let text = payload.downcast_ref::<&str>().map(ToString::to_string);
         let message = text.or_else(|| payload.downcast_ref::<String>().cloned());
-        Self(Arc::new(Details {
+        Self {
             message,
             payload: Mutex::new(payload),
-        }))
+        }
     }
 
     /// The text of the panic; `None` if the payload is not text.
     #[must_use]
     pub fn message(&self) -> Option<&str> {
-        self.0.message.as_deref()
+        self.message.as_deref()
     }
+}
 
+impl Content<Panicked> {
     /// The payload, for [`resume_unwind`](std::panic::resume_unwind) or a downcast.
     #[must_use]
     pub fn into_payload(self) -> Box<dyn Any + Send> {
-        let details = Arc::into_inner(self.0).expect("it is not shared");
-        let payload = details.payload.into_inner();
+        let payload = self.into_inner().payload.into_inner();
         payload.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl From<Panicked> for Error {
+    fn from(panicked: Panicked) -> Self {
+        Self::Panicked(Content::new(panicked))
     }
 }
 

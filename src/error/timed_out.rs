@@ -2,10 +2,9 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Error, shown_by_message};
+use super::{Content, Error, shown_by_message};
 
 /// A time limit that has passed, and what was under way: the first operation that it has ended.
 ///
@@ -23,9 +22,7 @@ use super::{Error, shown_by_message};
 ///     other => panic!("{other}"),
 /// }
 /// ```
-pub struct TimedOut(Arc<Report>);
-
-struct Report {
+pub struct TimedOut {
     /// `None` if it was a point in time.
     limit: Option<Duration>,
     /// Empty if no operation has waited.
@@ -52,19 +49,14 @@ impl Error {
 }
 
 impl TimedOut {
-    pub(crate) fn new(limit: Option<Duration>, doing: String) -> Self {
-        Self(Arc::new(Report { limit, doing }))
-    }
-
-    /// Returns the description, unless it is shared.
-    pub(crate) fn doing_mut(&mut self) -> Option<&mut String> {
-        Some(&mut Arc::get_mut(&mut self.0)?.doing)
+    pub(crate) fn new(limit: Option<Duration>, doing: String) -> Content<Self> {
+        Content::new(Self { limit, doing })
     }
 
     /// The whole time that there was; `None` if the limit was a point in time.
     #[must_use]
     pub fn limit(&self) -> Option<Duration> {
-        self.0.limit
+        self.limit
     }
 
     /// Describes what was under way, with its address, as in `waiting to receive from
@@ -72,7 +64,7 @@ impl TimedOut {
     /// was waiting.
     #[must_use]
     pub fn doing(&self) -> Option<&str> {
-        Some(&*self.0.doing).filter(|doing| !doing.is_empty())
+        Some(&*self.doing).filter(|doing| !doing.is_empty())
     }
 }
 
@@ -89,6 +81,13 @@ impl fmt::Display for TimedOut {
         }
         let doing = self.doing();
         doing.map_or(Ok(()), |doing| write!(f, ", while {doing}"))
+    }
+}
+
+impl Content<TimedOut> {
+    /// Returns the description.
+    pub(crate) fn doing_mut(&mut self) -> Option<&mut String> {
+        Some(&mut self.get_mut()?.doing)
     }
 }
 

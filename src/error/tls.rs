@@ -2,9 +2,8 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::sync::Arc;
 
-use super::{Error, shown_by_message};
+use super::{Content, Error, shown_by_message};
 
 /// A failure of TLS. The message names the remedy if there is one, and
 /// [`source`](StdError::source) is the error of the TLS library or the operating system.
@@ -39,7 +38,7 @@ impl TlsError {
 
 impl From<TlsError> for Error {
     fn from(error: TlsError) -> Self {
-        Self::Tls(Arc::new(error))
+        Self::Tls(Content::new(error))
     }
 }
 
@@ -47,7 +46,7 @@ impl Error {
     /// Adds the peer to the message of an error of TLS that is not shared yet.
     pub(crate) fn of_tls_with(mut self, peer: &str) -> Self {
         if let Self::Tls(error) = &mut self {
-            if let Some(TlsError { message, .. }) = Arc::get_mut(error) {
+            if let Some(TlsError { message, .. }) = error.get_mut() {
                 *message = format!("TLS with {peer}: {message}");
             }
         }

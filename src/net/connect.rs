@@ -5,7 +5,6 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::happy_eyeballs::{self, Attempted};
@@ -13,7 +12,7 @@ use super::local::{Local, about_local, local_options};
 use super::resolve::Host;
 use super::tcp::TcpStream;
 use super::unix::UnixStream;
-use crate::error::{ConnectFailed, Error, Result};
+use crate::error::{ConnectFailed, Content, Error, Result};
 use crate::runtime::context;
 use crate::runtime::operation::{After, Direction, First, Operation};
 use crate::runtime::socket::Socket;
@@ -122,7 +121,7 @@ impl ConnectTcp {
         let raced = happy_eyeballs::race(addresses, self.delay, begin).await?;
         raced.map_err(|attempts| {
             let failed = ConnectFailed::new(format!("{}", self.host), self.port, attempts);
-            Error::ConnectFailed(Arc::new(failed))
+            Error::ConnectFailed(Content::new(failed))
         })
     }
 

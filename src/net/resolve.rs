@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 
 use super::resolver::{Resolver, Resolving, SystemResolver};
-use crate::error::{Error, ResolveError, Result};
+use crate::error::{Content, Error, ResolveError, Result};
 use crate::runtime::context::describe;
 use crate::sys;
 use crate::sys::errno::invalid;
@@ -125,7 +125,7 @@ impl Host {
             Err(Error::Io(error)) if self.resolver.is_none() && !error.operation().is_empty() => {
                 return Err(Error::Io(error));
             }
-            Err(Error::Io(error)) => error.into_cause(),
+            Err(Error::Io(error)) => error.into_inner().cause,
             // These errors are not the resolver's own.
             Err(error @ (Error::Cancelled | Error::NoRuntime | Error::Resolve(_))) => {
                 return Err(error);
@@ -154,7 +154,7 @@ impl Host {
 }
 
 fn failed(host: String, cause: io::Error) -> Error {
-    Error::Resolve(Arc::new(ResolveError { host, cause }))
+    Error::Resolve(Content::new(ResolveError { host, cause }))
 }
 
 /// Parses a host and a port.

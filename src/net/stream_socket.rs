@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicI32};
 use std::task::{Context, Poll};
 
-use crate::error::{Error, OsError, Result};
+use crate::error::{Error, Result};
 use crate::runtime::context::Core;
 use crate::runtime::operation::{After, Direction, First, Operation};
 use crate::runtime::place::Place;
@@ -181,7 +181,7 @@ impl<A: Display> StreamSocket<A> {
     }
 
     fn broken(&self, operation: &'static str, cause: io::Error) -> Error {
-        Error::Broken(OsError::new(operation, cause).at(&self.peer))
+        Error::broken(operation, &self.peer, cause)
     }
 
     pub(super) fn send_eof(&self) -> Result<()> {

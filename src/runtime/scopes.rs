@@ -41,7 +41,7 @@ mod nesting;
 use std::mem::{replace, take};
 use std::task::Waker;
 
-use crate::error::TimedOut;
+use crate::error::{Content, TimedOut};
 use crate::executor::{SetKey, TaskId};
 use crate::reactor::TimerKey;
 use crate::room::Slab;
@@ -134,7 +134,7 @@ struct Cancel {
     left: u32,
     progress: bool,
     caught: bool,
-    report: Option<TimedOut>,
+    report: Option<Content<TimedOut>>,
 }
 
 impl Kind {
@@ -195,7 +195,7 @@ pub(crate) struct Scopes {
     /// The scope with the report that describes the operation notified last; 0 if there is none.
     described: ScopeKey,
     /// Of the scope that has ended last.
-    pub(crate) report: Option<TimedOut>,
+    pub(crate) report: Option<Content<TimedOut>>,
     /// Counts the nodes that walks have visited.
     #[cfg(test)]
     pub(crate) visited: std::cell::Cell<usize>,
@@ -287,7 +287,7 @@ impl Scopes {
         let report = self.cancel_of(by).and_then(|cancel| cancel.report.as_mut());
         // What waits only for the end of something may have waited for another one of these.
         let open = report.filter(|it| it.doing().is_none_or(|it| it.starts_with(END)));
-        if let (Some(what), Some(doing)) = (waited, open.and_then(TimedOut::doing_mut)) {
+        if let (Some(what), Some(doing)) = (waited, open.and_then(Content::<TimedOut>::doing_mut)) {
             *doing = format!("waiting for {what}");
             self.described = by;
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::context::{self, Core};
 use super::scopes::Limit;
 use super::wait::Wait;
-use crate::error::{Result, TimedOut};
+use crate::error::{Content, Result, TimedOut};
 use crate::executor::{remote::Post, waker};
 use crate::reactor::{Seen, TimerKey};
 use crate::sys::clock::{self, NEVER, Nanos};
@@ -32,7 +32,7 @@ impl Limit {
     }
 
     /// Returns an empty report.
-    pub(super) fn report(self) -> TimedOut {
+    pub(super) fn report(self) -> Content<TimedOut> {
         let limit = (self.length != NEVER).then_some(Duration::from_nanos(self.length));
         TimedOut::new(limit, String::new())
     }

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use super::{ByteReceiveStream, ByteSendStream, ByteStream, Half, byte_stream_face, no_room};
-use crate::error::{Error, OsError, Result};
+use crate::error::{Error, Result};
 use crate::executor::wake_each;
 use crate::room;
 use crate::runtime::place::Place;
@@ -243,7 +243,7 @@ impl ByteStream for MemoryStream {
 #[cold]
 fn broken(operation: &'static str) -> Error {
     let cause = io::Error::from(io::ErrorKind::BrokenPipe);
-    Error::Broken(OsError::new(operation, cause).at("the other end of a memory stream"))
+    Error::broken(operation, "the other end of a memory stream", cause)
 }
 
 impl Drop for MemoryStream {

@@ -258,7 +258,7 @@ impl<'a> Serving<'a> {
     #[cold]
     #[inline]
     pub(super) fn panicked(&self, payload: Payload) {
-        let error = Error::Panicked(Panicked::new(payload));
+        let error = Error::from(Panicked::new(payload));
         let last = self.last.replace(Peer::Unknown);
         self.failed(&error, &last);
         self.last.set(last);

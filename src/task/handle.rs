@@ -6,10 +6,9 @@ use std::marker::PhantomData;
 use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use crate::error::{Error, Result, TaskFailed};
+use crate::error::{Content, Error, Result, TaskFailed};
 use crate::executor::{CallSite, Head, State};
 use crate::records::record;
 use crate::runtime::context;
@@ -179,7 +178,7 @@ fn without(state: State, name: Option<&str>, site: CallSite) -> Error {
 
 #[cold]
 fn failed(reason: &'static str, name: Option<&str>, spawned_at: CallSite) -> Error {
-    Error::TaskFailed(Arc::new(TaskFailed {
+    Error::TaskFailed(Content::new(TaskFailed {
         name: name.map(str::to_owned),
         spawned_at,
         reason,

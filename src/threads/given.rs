@@ -90,7 +90,7 @@ where
     fn run(&mut self) {
         let job = self.job.take().expect("run once");
         let ended = catch_unwind(AssertUnwindSafe(job));
-        self.ended = Some(ended.map_err(|payload| Error::Panicked(Panicked::new(payload))));
+        self.ended = Some(ended.map_err(|payload| Error::from(Panicked::new(payload))));
     }
 
     fn deliver(&mut self, refused: Option<io::Error>) {

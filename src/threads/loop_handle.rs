@@ -122,7 +122,7 @@ impl LoopHandle {
             drop(sender.send(output));
         })?;
         let output = receiver.recv().map_err(|_| Error::Closed)?;
-        output.map_err(|payload| Error::Panicked(Panicked::new(payload)))
+        output.map_err(|payload| Error::from(Panicked::new(payload)))
     }
 
     /// Returns true once the loop has ended.

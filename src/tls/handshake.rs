@@ -13,7 +13,7 @@ use super::failure;
 use super::machine::Machine;
 use super::session::Session;
 use super::stream::TlsStream;
-use crate::error::{Error, OsError, Result};
+use crate::error::{Error, Result};
 use crate::runtime::context::describe;
 use crate::shown::shown;
 use crate::stream::ByteStream;
@@ -149,5 +149,5 @@ pub(super) async fn give_up<S: ByteStream>(mut session: Box<Session<S>>) {
 fn ended() -> Error {
     let message = "the peer ended the connection during the TLS handshake";
     let cause = std::io::Error::new(std::io::ErrorKind::UnexpectedEof, message);
-    Error::Broken(OsError::new("receive from", cause).at("the TLS peer"))
+    Error::broken("receive from", "the TLS peer", cause)
 }

@@ -6,7 +6,7 @@ use std::io::{self, IoSlice};
 use super::buffer::Buffer;
 use super::failure;
 use super::machine::{Act, Machine, Stop, Traffic};
-use crate::error::{Error, OsError, Result};
+use crate::error::{Error, Result};
 use crate::sys::room::Room;
 
 /// The largest plaintext of a record.
@@ -236,7 +236,7 @@ impl State {
 pub(super) fn truncated() -> Error {
     let message = "the connection ended without TLS's close_notify: data may be missing";
     let cause = io::Error::new(io::ErrorKind::UnexpectedEof, message);
-    Error::Broken(OsError::new("receive from", cause).at("the TLS peer"))
+    Error::broken("receive from", "the TLS peer", cause)
 }
 
 /// Delivers plaintext to the receiver; stores the part that does not fit.

@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 
-use crate::error::{Error, OsError};
+use crate::error::Error;
 
 /// The reason why [`send_nowait`](super::ObjectSender::send_nowait) did not send the item, and the
 /// item.
@@ -40,7 +40,7 @@ impl<T> TrySendError<T> {
 /// The error of a send when no receiver is left.
 pub(super) fn no_receivers() -> Error {
     let cause = io::Error::from(io::ErrorKind::BrokenPipe);
-    Error::Broken(OsError::new("send to", cause).at("a memory object stream without receivers"))
+    Error::broken("send to", "a memory object stream without receivers", cause)
 }
 
 impl<T> From<TrySendError<T>> for Error {

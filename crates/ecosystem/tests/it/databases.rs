@@ -161,7 +161,10 @@ fn tokio_postgres() {
             let slow = async { Outcome::Ok(client.execute("select pg_sleep(0.2)", &[]).await?) };
             let cut = fail_after(Duration::from_millis(1), slow).await;
             let cut = cut.expect_err("it takes longer");
-            assert!(matches!(cut.downcast_ref(), Some(Error::TimedOut(_))), "{cut}");
+            assert!(
+                matches!(cut.downcast_ref(), Some(Error::TimedOut(_))),
+                "{cut}"
+            );
             let row = client.query_one("select count(*) from made", &[]).await?;
             assert_eq!(row.get::<_, i64>(0), 100);
             drop(client);

@@ -195,7 +195,7 @@ async fn serve<S>(state: S, calls: ThreadReceiver<Call<S>>, stop: ThreadEvent) -
 }
 
 fn panicked(payload: Payload) -> Error {
-    Error::Panicked(Panicked::new(payload))
+    Error::from(Panicked::new(payload))
 }
 
 /// Waits for the end of the thread.
