@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use super::futures::send_all;
 use super::{ByteStream, reset_now};
@@ -59,9 +60,14 @@ impl<S: ByteStream> SendBuffer<S> {
     ///
     /// # Panics
     ///
-    /// If the formatting of a value fails, as in [`format!`].
+    /// If the formatting of a value fails, as in [`format!`], or panics. Then nothing is appended.
     pub fn write_fmt(&mut self, text: fmt::Arguments<'_>) {
-        (self.bytes.write_fmt(text)).expect("a value was not formatted");
+        let (length, bytes) = (self.bytes.len(), &mut self.bytes);
+        let append = || (bytes.write_fmt(text)).expect("a value was not formatted");
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(append)) {
+            self.bytes.truncate(length);
+            resume_unwind(panic);
+        }
     }
 
     /// The number of bytes that were not sent yet.

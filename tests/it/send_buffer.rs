@@ -1,7 +1,9 @@
 //! `SendBuffer`: compared with a naive twin, and tested alone.
 
 use std::cell::Cell;
+use std::fmt;
 use std::io::IoSlice;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
 
 use futures_util::future::join;
@@ -13,6 +15,7 @@ use soloio::{
 
 use crate::allocations::made;
 use crate::net_support::{is_broken, polled, refused, run, tcp_pair, unix_pair};
+use crate::support::quiet_panic;
 
 proptest! {
     /// Each written byte arrives once and in order, unless it was cleared, whichever flushes were
@@ -174,6 +177,39 @@ fn a_send_buffer_sends_in_order_and_uses_its_memory_again() {
             .await
             .expect("an empty buffer resets nothing");
         refused!(SendBuffer::new(&near).flush().await, Error::Closed);
+    });
+}
+
+/// Its text has a beginning, and no end: formatting it fails, or panics.
+struct Half(bool);
+
+impl fmt::Display for Half {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("begun, ")?;
+        if self.0 {
+            quiet_panic("by the value");
+        }
+        Err(fmt::Error)
+    }
+}
+
+/// The rest of a message would be sent as if it were whole.
+#[test]
+fn a_value_that_is_not_formatted_leaves_nothing_of_itself() {
+    run(async {
+        let (near, far) = create_memory_byte_stream(100);
+        let mut buffer = SendBuffer::new(&near);
+        buffer.write(b"before");
+        for panics in [false, true] {
+            let half = Half(panics);
+            let write = AssertUnwindSafe(|| write!(buffer, "a {half} b"));
+            catch_unwind(write).expect_err("it fails");
+            assert_eq!(buffer.unsent(), 6, "{panics}");
+        }
+        let after = 'c';
+        write!(buffer, " and {after}");
+        buffer.flush().await.expect("room");
+        assert_eq!(far.receive().await.expect("sent"), b"before and c");
     });
 }
 
