@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use super::resolver::{Resolver, Resolving, SystemResolver};
@@ -63,8 +64,9 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// [`Error::Resolve`], whose text says what is wrong: there is no port, or none from 0 to
-    /// 65535; an IPv6 address is without brackets; it is a URL.
+    /// [`Error::Resolve`], whose text has the value and says what is wrong: there is no port, or
+    /// none from 0 to 65535; an IPv6 address is without brackets, or something else is in them; the
+    /// host has a space or a control character; it is a URL. (Zeros before a port are accepted.)
     ///
     /// # Examples
     ///
@@ -169,14 +171,18 @@ fn parse(text: &str) -> io::Result<(Host, u16)> {
         return Err(invalid(message));
     }
     let host = Host::from(host);
-    if let Kind::Name(name) = &host.kind {
+    if let Kind::Name(name) | Kind::Interface(_, name) = &host.kind {
         checked(name)?;
     }
-    match port.parse() {
-        // `parse` accepts a sign, too.
-        Ok(number) if !port.starts_with('+') => Ok((host, number)),
-        _ => Err(invalid("the port is no number from 0 to 65535")),
+    match number(port) {
+        Some(number) => Ok((host, number)),
+        None => Err(invalid("the port is no number from 0 to 65535")),
     }
+}
+
+/// Parses digits: `parse` accepts a sign, too.
+fn number<N: FromStr>(digits: &str) -> Option<N> {
+    (!digits.starts_with('+')).then(|| digits.parse().ok())?
 }
 
 const URL: &str = "it is a URL or a path: the host is a part of it";
@@ -185,12 +191,15 @@ const URL: &str = "it is a URL or a path: the host is a part of it";
 fn checked(name: &str) -> io::Result<&str> {
     Err(invalid(match name {
         "" => "the host is empty",
-        _ if name.contains('\0') => "the host holds a NUL byte",
+        _ if name.contains(|c: char| c.is_whitespace() || c.is_control()) => {
+            "the host holds a space, a NUL or another control character"
+        }
         _ if name.len() > 255 => "the host is longer than the 255 bytes a name can have (RFC 1035)",
         _ if name.contains('/') => URL,
         _ if name.contains(':') => {
             "it is neither a name nor an IPv6 address: a port is an argument of its own"
         }
+        _ if name.contains(['[', ']', '%']) => "brackets and `%` are only for IPv6 addresses",
         _ => return Ok(name),
     }))
 }
@@ -259,9 +268,11 @@ impl From<&str> for Host {
         };
         let mut host = Self::of(match (address.parse::<IpAddr>(), scope) {
             (Ok(ip), None) if ip.is_ipv6() || in_brackets.is_none() => return ip.into(),
-            (Ok(IpAddr::V6(ip)), Some(scope)) => match scope.parse() {
-                Ok(number) => return SocketAddr::from(SocketAddrV6::new(ip, 0, 0, number)).into(),
-                Err(_) => Kind::Interface(ip, scope.to_owned()),
+            (Ok(IpAddr::V6(ip)), Some(scope)) if !scope.is_empty() => match number(scope) {
+                Some(number) => {
+                    return SocketAddr::from(SocketAddrV6::new(ip, 0, 0, number)).into();
+                }
+                None => Kind::Interface(ip, scope.to_owned()),
             },
             _ => Kind::Name(text.to_owned()),
         });
@@ -343,6 +354,8 @@ mod tests {
             ("a: 80", "no number"),
             ("[::1]x:80", "neither a name"),
             ("[x:1]:80", "neither a name"),
+            ("[abc]:80", "only for IPv6"),
+            ("[fe80::1%lo ]:80", "a space"),
         ] {
             let said = parsed(text);
             assert!(
@@ -361,6 +374,8 @@ mod tests {
             ("1::2::3", "a port is an argument of its own"),
             ("http://server.example/", "URL"),
             ("server.example/", "URL"),
+            ("[127.0.0.1]", "only for IPv6"),
+            ("server.example\n", "control character"),
         ] {
             let found = block_on(Host::from(text).resolve(1)).expect_err("no host");
             assert!(found.to_string().contains(expected), "{found}");

@@ -62,6 +62,7 @@ mod growth;
 #[cfg(feature = "full")]
 mod hand_over;
 mod hostile;
+mod hosts;
 mod io;
 #[cfg(feature = "threads")]
 mod jobs;
