@@ -5,8 +5,9 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::error::Error;
+use crate::error::{Error, Panicked};
 use crate::sys::addr::UnixName;
 use crate::sys::clock::{self, Nanos};
 
@@ -60,14 +61,18 @@ impl<'a> Reports<'a> {
         }
     }
 
-    /// Calls the hook; without one, writes a line if the window has room for it.
+    /// Calls the hook; without one, or if it panics, writes a line if the window has room for it.
     #[inline]
     pub(super) fn report(&self, error: &Error, peer: &Peer) {
-        if let Some(hook) = &self.hook {
-            return hook(error, peer);
-        }
+        let call = |hook: &Hook<'_>| catch_unwind(AssertUnwindSafe(|| hook(error, peer)));
+        let panicked = match self.hook.as_ref().map(call) {
+            Some(Ok(())) => return,
+            // It is not given to the hook, which would panic again.
+            Some(Err(payload)) => Some(Panicked::new(payload)),
+            None => None,
+        };
         if let Some(left_out) = self.count(clock::now()) {
-            write(&line(error, peer, left_out));
+            write(&line(error, peer, panicked.as_ref(), left_out));
         }
     }
 
@@ -112,7 +117,7 @@ fn holds(text: &[u8], part: &[u8]) -> bool {
 
 /// Makes one line, whatever characters the error and its causes contain.
 #[inline]
-fn line(error: &Error, peer: &Peer, left_out: u64) -> String {
+fn line(error: &Error, peer: &Peer, panicked: Option<&Panicked>, left_out: u64) -> String {
     let mut text = format!("soloio: {peer}: {error}");
     let mut source = error.source();
     while let Some(cause) = source {
@@ -121,6 +126,9 @@ fn line(error: &Error, peer: &Peer, left_out: u64) -> String {
             text += &cause_text;
         }
         source = cause.source();
+    }
+    if let Some(panicked) = panicked {
+        text += &format!(" (`on_error`: {panicked})");
     }
     if left_out > 0 {
         text += &format!(" ({left_out} reports before it were left out)");
@@ -159,13 +167,13 @@ mod tests {
     fn a_report_is_one_line_with_the_causes() {
         let peer = Peer::Inet(SocketAddr::from(([192, 0, 2, 1], 7)));
         let error = Error::other("it said\n\x1b[31mmore");
-        let text = line(&error, &peer, 3);
+        let text = line(&error, &peer, None, 3);
         let expected =
             "soloio: 192.0.2.1:7: it said  [31mmore (3 reports before it were left out)\n";
         assert_eq!(text, expected);
         let refused = io::Error::other(Error::other("the disk is full"));
         let error = Error::io("write", "/tmp/log", refused);
-        let text = line(&error, &Peer::None, 0);
+        let text = line(&error, &Peer::None, None, 0);
         assert_eq!(
             text,
             "soloio: no connection: write /tmp/log: the disk is full\n"

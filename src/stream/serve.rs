@@ -119,6 +119,9 @@ impl<'a, L, H, E> Serve<'a, L, H, E> {
     /// and one a second of missing descriptors and memory. The [`Peer`] is that of the connection.
     /// An error of a cancel, such as at the end of [`drain`](Self::drain), is not reported.
     ///
+    /// A panic of the hook ends nothing, and is not given to the hook: the error is then a line on
+    /// standard error, as without a hook, with the panic behind it. It is counted once.
+    ///
     /// Without a hook each error is a line on standard error, with the peer and the causes. At most
     /// 10 lines a second are written for a server, and the next line, or one at the server's end,
     /// has the number of those left out. If standard error is a pipe that is full and not read, the

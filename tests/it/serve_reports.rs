@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::join;
 use soloio::{
-    Error, Listener, MemoryStream, Peer, Result, connect_tcp, connect_unix,
+    Error, Listener, MemoryStream, Peer, Result, TaskHandle, connect_tcp, connect_unix,
     create_memory_byte_stream, create_unix_listener, sleep, task_group,
 };
 
@@ -188,14 +188,70 @@ fn the_peer_is_told_of_a_handshake_that_fails_and_of_a_handler_over_tls() {
     });
 }
 
+/// The panic of a hook is no error of a connection, and is not given to the hook; the server goes
+/// on.
+#[test]
+fn a_hook_that_panics_is_called_once_for_each_error() {
+    run(async {
+        let errors = vec![io::Error::from_raw_os_error(libc::ECONNABORTED)];
+        let own = Own(RefCell::new(errors), Counter::new());
+        let listener = tcp_listener().await;
+        let log = Log::default();
+        let hook = |error: &Error, peer: &Peer| {
+            log.hook()(error, peer);
+            quiet_panic("the hook's reason");
+        };
+        let serve = listener.serve(async |client| {
+            if client.receive().await? == b"panic" {
+                quiet_panic("its reason");
+            }
+            Err(Error::other("out of order"))
+        });
+        let (serve, other) = (
+            serve.on_error(hook),
+            Listener::serve(&own, async |_| Err(Error::other("of another"))).on_error(hook),
+        );
+        let (counters, others) = (serve.counters(), other.counters());
+        let port = listener.local_addr().port();
+        task_group(async |group| {
+            let servers = [group.spawn(serve), group.spawn(other)];
+            while others.failed() == 0 {
+                turns(1).await;
+            }
+            for message in ["error", "panic", "error"] {
+                let client = connect_tcp("127.0.0.1", port).await?;
+                client.send(message.as_bytes()).await?;
+                assert_eq!(client.next().await?, None);
+            }
+            servers.iter().for_each(TaskHandle::cancel);
+            Ok(())
+        })
+        .await
+        .expect("the servers go on");
+        assert_eq!((counters.failed(), counters.active()), (3, 0));
+        assert_eq!((others.failed(), others.accept_errors()), (1, 1));
+        let told: Vec<String> = log.take().into_iter().map(|(_, error)| error).collect();
+        assert_eq!(
+            told[1..],
+            [
+                "of another",
+                "out of order",
+                "it panicked: its reason",
+                "out of order"
+            ]
+        );
+        assert_eq!(told.len(), 5, "{told:?}");
+    });
+}
+
 const ROLE: &str = "SOLOIO_TEST_REPORTS";
 const FAILURES: usize = 300;
 const FAILURES_AT_THE_END: usize = 30;
 const ALL: usize = FAILURES + FAILURES_AT_THE_END;
 
-/// A server without a hook, or with one that does nothing; its clients are failed, and printed on
-/// standard output.
-async fn server_in_a_child(silent: bool) {
+/// A server without a hook, or with one that does nothing or panics; its clients are failed, and
+/// printed on standard output.
+async fn server_in_a_child(role: &str) {
     let listener = tcp_listener().await;
     let (listener, count) = (&listener, Counter::new());
     let serve = listener.serve(async |_client| -> Result<()> {
@@ -205,9 +261,10 @@ async fn server_in_a_child(silent: bool) {
             _ => Err(Error::other("disk\nfull")),
         }
     });
-    let serve = match silent {
-        true => serve.on_error(|_, _| {}),
-        false => serve,
+    let serve = match role {
+        "silent" => serve.on_error(|_, _| {}),
+        "hook panics" => serve.on_error(|_, _| quiet_panic("by the hook")),
+        _ => serve,
     };
     // Ends the line that the test harness has begun.
     println!();
@@ -272,7 +329,7 @@ fn child(test: &str, role: &str) -> (Vec<String>, Vec<String>) {
 fn without_a_hook_errors_are_lines_on_standard_error() {
     let test = "serve_reports::without_a_hook_errors_are_lines_on_standard_error";
     if let Ok(role) = std::env::var(ROLE) {
-        return run(server_in_a_child(role == "silent"));
+        return run(server_in_a_child(&role));
     }
     alone(test, || {
         let _guard = deadline();
@@ -314,6 +371,15 @@ fn without_a_hook_errors_are_lines_on_standard_error() {
             child(test, "silent").0.is_empty(),
             "a hook that says nothing"
         );
+        // Its reports are lines, too, with what became of the hook.
+        let (lines, clients) = child(test, "hook panics");
+        assert_eq!(clients.len(), ALL);
+        let expected = format!(
+            "{}: disk full (`on_error`: it panicked: by the hook)",
+            clients[1]
+        );
+        assert_eq!(lines[1], expected);
+        assert!(lines.len() < FAILURES / 2, "{}", lines.len());
         // Nothing panics if standard error is a closed pipe.
         assert_eq!(child(test, "closed").1.len(), ALL);
     });
