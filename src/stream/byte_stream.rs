@@ -18,6 +18,8 @@ use crate::runtime::place::Place;
 /// A byte stream of both directions. Every kind obeys these laws:
 ///
 /// 1. A receive returns at least one byte, or an error. A receive into an empty buffer is an error.
+///    A send accepts at least one byte if there are any, and no more than there are, or returns an
+///    error.
 /// 2. The end is [`Error::EndOfStream`], a reset is [`Error::Broken`]. Both are permanent, and
 ///    neither is ever taken for the other. Data that came before is delivered first.
 /// 3. `send` returns when all was handed over. `send_from` always reports the rest that was not.
@@ -26,6 +28,10 @@ use crate::runtime::place::Place;
 /// 6. There is one receiver and one sender at a time; a second one gets [`Error::Busy`] before
 ///    anything else happens.
 /// 7. A receive that is dropped has lost nothing, and nothing is read without a receiver.
+///
+/// A stream that breaks law 1 neither hangs its users nor looks ended: the futures of every stream,
+/// and the layers over it (`Buffered`, TLS, a relay, `SendBuffer`, [`Io`](crate::Io)), end with an
+/// [`Error::Io`] that names the law. What they have received before stays valid.
 ///
 /// # A stream of your own
 ///

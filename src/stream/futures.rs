@@ -2,13 +2,39 @@
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 
 use super::{ByteReceiveStream, ByteSendStream, ByteStream, RECEIVE_MAX};
 use crate::error::{Error, Result};
 use crate::runtime::place::Place;
 use crate::sys::room::Room;
+
+/// Checks the number of bytes that a stream has moved, of so many that it could: a loop over one
+/// that breaks law 1 would have no end, or take that for an end.
+#[inline]
+pub(crate) fn lawful(moved: usize, most: usize, operation: &'static str) -> Result<usize> {
+    match moved <= most && (moved > 0 || most == 0) {
+        true => Ok(moved),
+        false => Err(lawless(operation)),
+    }
+}
+
+#[cold]
+fn lawless(operation: &'static str) -> Error {
+    let cause = io::Error::other("it moved no byte, or too many, against law 1 of `ByteStream`");
+    Error::io(operation, "a byte stream", cause)
+}
+
+/// Checks the result of a send of `parts`.
+#[inline]
+pub(crate) fn lawful_send(
+    polled: Poll<Result<usize>>,
+    parts: &[IoSlice<'_>],
+) -> Poll<Result<usize>> {
+    let most = parts.iter().map(|part| part.len()).sum();
+    polled.map(|sent| lawful(sent?, most, "send to"))
+}
 
 /// A stream and the place of one receive, which is given up on drop.
 struct Receiving<'a, S: ByteReceiveStream> {
@@ -49,6 +75,7 @@ pub(super) fn receive_into<'b, S: ByteReceiveStream>(
         ready!(stream.poll_receive(place, cx, &mut room))?;
         let got = room.len();
         let buf = buf.take().expect("it was there above");
+        lawful(got, buf.len(), "receive from")?;
         Poll::Ready(Ok(&mut buf[..got]))
     })
 }
@@ -65,6 +92,7 @@ pub(super) fn receive_max<S: ByteReceiveStream>(
         let mut room = Room::exact(&mut received, max);
         let Receiving { stream, place } = &mut receiving;
         ready!(stream.poll_receive(place, cx, &mut room))?;
+        lawful(received.len(), max, "receive from")?;
         received.shrink_to_fit();
         Poll::Ready(Ok(received))
     })
@@ -127,7 +155,10 @@ impl<S: ByteSendStream> Sending<'_, S> {
         let Self { stream, place } = self;
         while !*taken {
             // An empty send checks the state of this side.
-            let polled = stream.poll_send(place, cx, data.parts().as_ref());
+            let polled = {
+                let parts = data.parts();
+                lawful_send(stream.poll_send(place, cx, parts.as_ref()), parts.as_ref())
+            };
             data.advance(ready!(polled)?);
             *taken = data.parts().as_ref().iter().all(|part| part.is_empty());
             // The rest is sent with the same claim: no other send can come between.

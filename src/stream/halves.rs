@@ -17,11 +17,15 @@ use crate::error::Result;
 use crate::runtime::place::Place;
 use crate::sys::room::Room;
 
-/// The receiving half of a byte stream; for its laws see [`ByteStream`].
+/// The receiving half of a byte stream; for its laws, and for what happens to a stream that breaks
+/// one, see [`ByteStream`].
 pub trait ByteReceiveStream {
     /// Receives at least one byte into `room`; on an error it has received none. The end is
     /// [`Error::EndOfStream`]; an empty `room` is
     /// [`InvalidInput`](std::io::ErrorKind::InvalidInput).
+    ///
+    /// If it is ready with `Ok` and has put no byte into `room`, its caller gets an [`Error::Io`]
+    /// that names law 1. That is no end, and not permanent: the next receive polls it again.
     ///
     /// While it is pending, `place` claims the direction: another receive gets [`Error::Busy`].
     ///
@@ -120,7 +124,8 @@ pub trait ByteSendStream {
     /// Accepts a prefix of `parts`, as if they were one piece, and returns its length: at least one
     /// byte if there are any. Accepted bytes may not be handed over yet:
     /// [`poll_flush`](Self::poll_flush) does that, and so does every later operation before
-    /// anything else.
+    /// anything else. If it accepts none, or more than all, its caller gets an [`Error::Io`] that
+    /// names law 1; then it counts as none.
     ///
     /// While it is pending, `place` claims the direction: another send gets [`Error::Busy`].
     ///

@@ -4,6 +4,7 @@ use std::io::IoSlice;
 use std::task::{Context, Poll};
 
 use super::ByteStream;
+use super::futures::{lawful, lawful_send};
 use crate::error::{Error, Result};
 use crate::runtime::place::Place;
 use crate::shown::shown;
@@ -102,7 +103,12 @@ impl<S: ByteStream> Io<S> {
         if room.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
+        let (before, most) = (room.len(), room.remaining());
         match stream.poll_receive(place, cx, room) {
+            Poll::Ready(Ok(())) => {
+                let got = room.len().wrapping_sub(before);
+                Poll::Ready(lawful(got, most, "receive from").map(drop))
+            }
             Poll::Ready(Err(Error::EndOfStream)) => Poll::Ready(Ok(())),
             polled => polled,
         }
@@ -120,7 +126,7 @@ impl<S: ByteStream> Io<S> {
         parts: &[IoSlice<'_>],
     ) -> Poll<Result<usize>> {
         let (stream, _, place) = self.parts()?;
-        stream.poll_send(place, cx, parts)
+        lawful_send(stream.poll_send(place, cx, parts), parts)
     }
 
     /// Hands over the accepted bytes.

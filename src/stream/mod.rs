@@ -70,6 +70,8 @@ pub use any::AnyByteStream;
 pub use buffered::Buffered;
 pub use byte_stream::ByteStream;
 pub(crate) use face::{byte_stream_face, socket_stream};
+#[cfg(feature = "tls")]
+pub(crate) use futures::{lawful, lawful_send};
 pub use half::Half;
 pub use halves::{ByteReceiveStream, ByteSendStream};
 pub use io::Io;

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 
+use super::futures::send_all;
 use super::{ByteSendStream, RECEIVE_MAX};
 use crate::error::{Error, Result};
 use crate::sys;
@@ -98,7 +99,7 @@ async fn by_buffer<S: ByteSendStream>(
             end: rest.start + read as u64,
             rest,
         };
-        stream.send_from(&mut progress.left).await?;
+        send_all(stream, &mut progress.left).await?;
     }
     Ok(())
 }

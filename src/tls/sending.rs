@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::executor::wake_each;
 use crate::runtime::context;
 use crate::runtime::place::Place;
-use crate::stream::ByteStream;
+use crate::stream::{ByteStream, lawful_send};
 
 impl<S: ByteStream> Session<S> {
     /// Hands over data that no sender hands over, without waiting for it.
@@ -47,7 +47,7 @@ impl<S: ByteStream> Session<S> {
         while !self.state.borrow().out.is_empty() {
             let mut out = take(&mut self.state.borrow_mut().out);
             let parts = [IoSlice::new(out.filled())];
-            let polled = self.inner.poll_send(below, cx, &parts);
+            let polled = lawful_send(self.inner.poll_send(below, cx, &parts), &parts);
             if let Poll::Ready(Ok(sent)) = polled {
                 self.left_below.set(true);
                 out.discard(sent);

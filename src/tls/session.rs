@@ -28,7 +28,7 @@ use crate::executor::wake_each;
 use crate::runtime::context;
 use crate::runtime::place::{Claim, Place};
 use crate::shown::shown;
-use crate::stream::{ByteStream, Half, no_room};
+use crate::stream::{ByteStream, Half, lawful, no_room};
 use crate::sys::room::Room;
 
 /// The smallest size of a receive from the stream below: a record and some more. The bytes after
@@ -162,7 +162,8 @@ impl<S: ByteStream> Session<S> {
         let polled = self.inner.poll_receive(&mut below, cx, &mut room);
         self.receive_below.set(below);
         let got = room.len();
-        incoming.commit(got);
+        // More is in a room that the stream has put in its place.
+        incoming.commit(if got <= size { got } else { 0 });
         if got == 0 {
             incoming.settle();
         }
@@ -178,7 +179,8 @@ impl<S: ByteStream> Session<S> {
                 self.state.borrow_mut().truncated = true;
                 Poll::Ready(Ok(()))
             }
-            polled => polled,
+            Poll::Ready(Ok(())) => Poll::Ready(lawful(got, size, "receive from").map(drop)),
+            failed => failed,
         }
     }
 

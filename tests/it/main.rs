@@ -70,6 +70,8 @@ mod jobs;
 mod kernel;
 #[cfg(feature = "signal")]
 mod kernel_signals;
+#[cfg(feature = "extras")]
+mod lawless;
 mod limits;
 #[cfg(feature = "threads")]
 mod lookups;

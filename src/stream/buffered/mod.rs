@@ -18,6 +18,7 @@ use std::task::{Context, Poll, ready};
 
 use ahead::Ahead;
 
+use super::futures::receive_max;
 use super::pointers::sends_by;
 use super::{ByteReceiveStream, ByteSendStream, ByteStream, byte_stream_face, no_room};
 use crate::error::{Error, Result};
@@ -195,7 +196,7 @@ impl<S: ByteReceiveStream> Buffered<S> {
                 None if seen == limit => return Err(Error::DelimiterNotFound(limit)),
                 None => {}
             }
-            let came = self.stream.receive_max(limit - seen).await;
+            let came = receive_max(&self.stream, limit - seen).await;
             self.open()?;
             let data = came.map_err(|error| match (error, seen) {
                 (Error::EndOfStream, 1..) => Error::IncompleteRead(seen),

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::io::IoSlice;
 
-use super::super::futures::{Data, send_all};
+use super::super::futures::{Data, receive_max, send_all};
 use super::super::{ByteReceiveStream, ByteStream, RECEIVE_MAX};
 use super::{Counts, Failed, Held, RelaySide, Way};
 use crate::error::Error;
@@ -29,7 +29,7 @@ pub(super) async fn copy<R: ByteReceiveStream, S: ByteStream>(
             way.done = true;
         } else {
             // Exactly sized, and no buffer is kept during the wait.
-            match from.receive_max(RECEIVE_MAX).await {
+            match receive_max(from, RECEIVE_MAX).await {
                 Ok(data) => {
                     (way.held.at, way.held.end) = (0, data.len());
                     way.held.data = data.into_boxed_slice();
