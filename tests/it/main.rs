@@ -113,6 +113,8 @@ mod records;
 mod regressions;
 #[cfg(feature = "relay")]
 mod relay;
+#[cfg(feature = "full")]
+mod relay_dropped;
 #[cfg(feature = "relay")]
 mod relay_ends;
 #[cfg(feature = "relay")]

@@ -540,8 +540,8 @@ fn dropped_tasks_drop_it() {
             client.send(b"x").await?;
             receive_exactly(&server, b"x").await;
             handle.cancel();
-            refused!(client.receive().await, Error::EndOfStream);
-            refused!(server.receive().await, Error::EndOfStream);
+            refused!(client.receive().await, Error::Broken(_));
+            refused!(server.receive().await, Error::Broken(_));
             Ok(())
         })
         .await

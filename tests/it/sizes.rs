@@ -191,6 +191,7 @@ fn a_relay_has_no_buffer_while_it_waits() {
         let mut relay = soloio::relay(&a.1, &b.0);
         let run = size_of_val(&relay.run());
         assert!(run <= 1024, "{run}");
+        drop(relay);
         let before = held();
         let future = soloio::relay(a.1, b.0).into_future();
         let held = held() - before;

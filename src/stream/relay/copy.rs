@@ -5,8 +5,7 @@ use std::io::IoSlice;
 
 use super::super::futures::{Data, receive_max, send_all};
 use super::super::{ByteReceiveStream, ByteStream, RECEIVE_MAX};
-use super::{Counts, Failed, Held, RelaySide, Way};
-use crate::error::Error;
+use super::{Counts, Ended, Held, RelaySide, Way};
 
 /// Passes bytes on from `from`, the `side` of the relay, until its end.
 pub(super) async fn copy<R: ByteReceiveStream, S: ByteStream>(
@@ -15,17 +14,16 @@ pub(super) async fn copy<R: ByteReceiveStream, S: ByteStream>(
     way: &mut Way,
     counts: &Counts,
     side: RelaySide,
-) -> Result<(), Failed> {
+) -> Ended {
     while !way.done {
         if !way.held.data.is_empty() {
             let sent = send_all(to, (&mut way.held, &counts.moved[side as usize]));
-            sent.await.map_err(|error| {
-                counts.failed(side.other(), &error);
-                Failed::of(side.other())(error)
-            })?;
+            sent.await
+                .map_err(|error| counts.failed(side.other(), error))?;
             way.held = Held::default();
         } else if way.ended {
-            to.send_eof().await.map_err(Failed::of(side.other()))?;
+            let ended = to.send_eof().await;
+            ended.map_err(|error| counts.failed(side.other(), error))?;
             way.done = true;
         } else {
             // Exactly sized, and no buffer is kept during the wait.
@@ -34,13 +32,10 @@ pub(super) async fn copy<R: ByteReceiveStream, S: ByteStream>(
                     (way.held.at, way.held.end) = (0, data.len());
                     way.held.data = data.into_boxed_slice();
                 }
-                Err(error) => {
-                    counts.failed(side, &error);
-                    match error {
-                        Error::EndOfStream => way.ended = true,
-                        error => return Err(Failed::of(side)(error)),
-                    }
-                }
+                Err(error) => match counts.failed(side, error) {
+                    failed if failed.error.is_end_of_stream() => way.ended = true,
+                    failed => return Err(failed),
+                },
             }
         }
     }

@@ -6,7 +6,8 @@
 //!   a <──────────── Way <──────────── b      end is passed on, and the other way continues
 //! ```
 //!
-//! If the stream of a way breaks, the other stream is reset instead of ended.
+//! If the stream of a way breaks, the other stream is reset instead of ended. The same happens to
+//! each stream that a dropped relay has not sent an end.
 //!
 //! Received bytes that are not sent yet are in the [`Relay`]: a cancelled run loses nothing.
 //! Between two plain sockets `sockets.rs` moves the bytes, inside the kernel if there are many;
@@ -19,6 +20,7 @@ mod sockets;
 use std::cell::Cell;
 use std::future::{Future, IntoFuture, poll_fn};
 use std::marker::PhantomData;
+use std::mem::needs_drop;
 use std::pin::{Pin, pin};
 use std::task::{Poll, ready};
 use std::time::Duration;
@@ -27,7 +29,7 @@ use self::copy::copy;
 use self::relayed::Counts;
 pub use self::relayed::{RelaySide, Relayed};
 use self::sockets::Pump;
-use super::{ByteStream, Plain};
+use super::{ByteStream, Plain, reset_now};
 use crate::error::{Error, Result};
 use crate::runtime::silence::{CloseLimits, Silence};
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -47,9 +49,8 @@ const HALF_OPEN: Duration = Duration::from_secs(600);
 /// bytes between TCP and UNIX sockets stay in the kernel if there are many of them (splice(2)).
 ///
 /// Await it, or [`run`](Relay::run) it to see its progress after an error or a cancel. Awaited, it
-/// ends both streams, unless it was cancelled: a stream that was sent an end is closed, the other
-/// is reset. A stream that is passed as `&stream` may be reset, too; closing it stays the
-/// caller's.
+/// ends both streams: a stream that was sent an end is closed, the other is reset. A stream that is
+/// passed as `&stream` may be reset, too; closing it stays the caller's.
 ///
 /// # Errors
 ///
@@ -58,7 +59,10 @@ const HALF_OPEN: Duration = Duration::from_secs(600);
 /// # Cancel safety
 ///
 /// Dropping it ends the relay and drops the bytes that were received from one stream and not yet
-/// handed to the other, at most 256 KiB each way. [`run`](Relay::run) keeps them.
+/// handed to the other, at most 256 KiB each way. [`run`](Relay::run) keeps them. A stream that was
+/// not sent an end is reset at once: its peer never takes what it has got for everything. Passed as
+/// `&stream` it is reset only if bytes for it are lost, or the other stream is broken. A cancel has
+/// the same effect.
 ///
 /// # Examples
 ///
@@ -91,8 +95,7 @@ const HALF_OPEN: Duration = Duration::from_secs(600);
 #[doc(alias = "splice")]
 pub fn relay<'a, A: ByteStream + 'a, B: ByteStream + 'a>(a: A, b: B) -> Relay<'a, A, B> {
     Relay {
-        a,
-        b,
+        streams: Some((a, b)),
         ways: Default::default(),
         counts: Counts::default(),
         half_open_limit: HALF_OPEN,
@@ -105,9 +108,9 @@ pub fn relay<'a, A: ByteStream + 'a, B: ByteStream + 'a>(a: A, b: B) -> Relay<'a
 /// A relay between two streams; made by [`relay`].
 #[derive(Debug)]
 #[must_use = "nothing is passed on unless awaited"]
-pub struct Relay<'a, A, B> {
-    a: A,
-    b: B,
+pub struct Relay<'a, A: ByteStream, B: ByteStream> {
+    /// `None` once they are being closed.
+    streams: Option<(A, B)>,
     ways: [Way; 2],
     counts: Counts,
     half_open_limit: Duration,
@@ -146,20 +149,13 @@ struct Held {
     end: usize,
 }
 
+type Ended = std::result::Result<(), Failed>;
+
 /// An error of a way, and the stream that it is of.
 #[derive(Debug)]
 struct Failed {
     side: Option<RelaySide>,
     error: Error,
-}
-
-impl Failed {
-    fn of(side: RelaySide) -> impl FnOnce(Error) -> Self {
-        move |error| Self {
-            side: is_about_the_stream(&error).then_some(side),
-            error,
-        }
-    }
 }
 
 /// Returns false for an error of the task.
@@ -239,46 +235,43 @@ impl<A: ByteStream, B: ByteStream> Relay<'_, A, B> {
     /// Dropping the future loses nothing: bytes that were received and not yet handed over stay in
     /// the relay, and another run continues with them. (Between streams of other crates, as far as
     /// they obey their contract.) Once it has begun to reset a stream, dropping the future resets
-    /// that at once.
+    /// that at once. Dropping the relay itself resets streams: see [`relay`].
     pub async fn run(&mut self) -> Result<Relayed> {
         let ended = self.pass_on().await;
-        if let Err(Failed {
-            side: Some(side), ..
-        }) = &ended
-        {
+        if let (Err(Failed { side: Some(it), .. }), Some((a, b))) = (&ended, &self.streams) {
             // The first error already reports the break.
-            let _broken_as_well = match side {
-                _ if self.ways[*side as usize].done => Ok(()),
-                RelaySide::A => self.b.reset().await,
-                RelaySide::B => self.a.reset().await,
+            let _broken_as_well = match it {
+                _ if self.ways[*it as usize].done => Ok(()),
+                RelaySide::A => b.reset().await,
+                RelaySide::B => a.reset().await,
             };
         }
         ended.map_err(|failed| failed.error)?;
         Ok(self.relayed())
     }
 
-    async fn pass_on(&mut self) -> std::result::Result<(), Failed> {
+    async fn pass_on(&mut self) -> Ended {
         let (counts, [there, back]) = (&self.counts, &mut self.ways);
+        let (a, b) = (self.streams.as_ref()).expect("they are closed by nothing that runs it");
         let limits = [self.idle_limit, self.half_open_limit.min(self.idle_limit)];
         // Grows with the bytes that move, and with those that a peer has acknowledged: a socket
         // takes no more until much of its queue has gone.
-        let queued = || queued(&self.a) + queued(&self.b);
+        let queued = || queued(a) + queued(b);
         let moved = || (2 * counts.total()).wrapping_sub(queued());
-        let sockets = |receiving, sending| Some((receiving?, sending?));
-        let from_a = sockets(self.a.plain_receiver(), self.b.plain_sender());
-        let from_b = sockets(self.b.plain_receiver(), self.a.plain_sender());
+        let from_a = a.plain_receiver().zip(b.plain_sender());
+        let from_b = b.plain_receiver().zip(a.plain_sender());
         match (from_a, from_b) {
             (Some(from_a), Some(from_b)) => {
                 let mut there = Pump::new(from_a, there, counts, RelaySide::A, self.splice);
                 let mut back = Pump::new(from_b, back, counts, RelaySide::B, self.splice);
                 let there = poll_fn(|cx| there.poll(cx));
                 let back = poll_fn(|cx| back.poll(cx));
-                both(pin!(there), pin!(back), moved, limits).await
+                both([pin!(there), pin!(back)], moved, limits).await
             }
             _ => {
-                let there = copy(&self.a, &self.b, there, counts, RelaySide::A);
-                let back = copy(&self.b, &self.a, back, counts, RelaySide::B);
-                both(pin!(there), pin!(back), moved, limits).await
+                let there = copy(a, b, there, counts, RelaySide::A);
+                let back = copy(b, a, back, counts, RelaySide::B);
+                both([pin!(there), pin!(back)], moved, limits).await
             }
         }
     }
@@ -294,7 +287,8 @@ impl<A: ByteStream, B: ByteStream> Relay<'_, A, B> {
             return ended;
         }
         let [to_b, to_a] = [0, 1].map(|way| self.ways[way].done);
-        let (a, b) = join((leave(self.a, to_a), leave(self.b, to_b))).await;
+        let (a, b) = self.streams.take().expect("only this takes them");
+        let (a, b) = join((leave(a, to_a), leave(b, to_b))).await;
         let relayed = ended?;
         a.and(b).map(|()| relayed)
     }
@@ -321,47 +315,53 @@ fn queued(stream: &impl ByteStream) -> u64 {
     (stream.plain_sender()).map_or(0, |Plain(socket)| socket.unacknowledged() as u64)
 }
 
+/// A stream that was sent no end must not seem to have one.
+impl<A: ByteStream, B: ByteStream> Drop for Relay<'_, A, B> {
+    fn drop(&mut self) {
+        if let Some((a, b)) = &self.streams {
+            let ([there, back], [from_a, from_b]) = (&self.ways, &self.counts.broken);
+            cut(a, back, from_b.get());
+            cut(b, there, from_a.get());
+        }
+    }
+}
+
+/// Resets the stream of a way that is not done, unless it is borrowed and nothing was lost.
+fn cut<S: ByteStream>(stream: &S, way: &Way, is_broken: bool) {
+    let ends = needs_drop::<S>() || is_broken || way.held.length() > 0;
+    if ends && !way.done {
+        reset_now(stream);
+    }
+}
+
 /// Waits for both ways. They may be silent for the first of the limits at a time, and after one is
 /// done the other for the second.
-async fn both<F, G>(
-    mut there: Pin<&mut F>,
-    mut back: Pin<&mut G>,
+async fn both(
+    mut ways: [Pin<&mut (dyn Future<Output = Ended> + '_)>; 2],
     moved: impl Fn() -> u64,
     limits: [Duration; 2],
-) -> std::result::Result<(), Failed>
-where
-    F: Future<Output = std::result::Result<(), Failed>>,
-    G: Future<Output = std::result::Result<(), Failed>>,
-{
+) -> Ended {
     let (mut done, mut broken) = ([false; 2], None);
     let [mut idle, mut half_open] = limits.map(|silence| {
         let total = Duration::MAX;
         Silence::new(CloseLimits { total, silence })
     });
     poll_fn(|cx| {
-        for way in [0, 1] {
-            if done[way] {
+        for (way, passing) in ways.iter_mut().enumerate() {
+            let polled = (!done[way]).then(|| passing.as_mut().poll(cx));
+            let Some(Poll::Ready(ended)) = polled else {
                 continue;
-            }
-            let polled = match way {
-                0 => there.as_mut().poll(cx),
-                _ => back.as_mut().poll(cx),
             };
-            match polled {
-                Poll::Pending => {}
-                Poll::Ready(ended) => {
-                    done[way] = true;
-                    match ended {
-                        // The peer of the send is gone: its earlier data can still be passed on.
-                        Err(failed)
-                            if failed.side.is_some_and(|side| side as usize != way)
-                                && matches!(failed.error, Error::Broken(_)) =>
-                        {
-                            broken.get_or_insert(failed);
-                        }
-                        ended => ended?,
-                    }
+            done[way] = true;
+            match ended {
+                // The peer of the send is gone: its earlier data can still be passed on.
+                Err(failed)
+                    if failed.side.is_some_and(|side| side as usize != way)
+                        && matches!(failed.error, Error::Broken(_)) =>
+                {
+                    broken.get_or_insert(failed);
                 }
+                ended => ended?,
             }
         }
         let (silence, doing) = match done {

@@ -10,7 +10,7 @@ use std::os::fd::BorrowedFd;
 use std::task::{Context, Poll};
 
 use super::super::Plain;
-use super::{Counts, Failed, Held, RelaySide, Way};
+use super::{Counts, Ended, Held, RelaySide, Way};
 use crate::error::{Error, Result};
 use crate::runtime::context::{self, Core};
 use crate::runtime::operation::{Direction, Operation};
@@ -57,7 +57,7 @@ impl<'a> Pump<'a> {
         }
     }
 
-    pub(super) fn poll(&mut self, cx: &Context<'_>) -> Poll<std::result::Result<(), Failed>> {
+    pub(super) fn poll(&mut self, cx: &Context<'_>) -> Poll<Ended> {
         for _ in 0..ROUNDS {
             if self.way.done {
                 return Poll::Ready(Ok(()));
@@ -67,13 +67,13 @@ impl<'a> Pump<'a> {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(error)) => {
-                        self.counts.failed(self.side.other(), &error);
-                        return Poll::Ready(Err(Failed::of(self.side.other())(error)));
+                        return Poll::Ready(Err(self.counts.failed(self.side.other(), error)));
                     }
                 }
             }
             if self.way.ended {
-                self.to.0.end().map_err(Failed::of(self.side.other()))?;
+                let ended = self.to.0.end();
+                ended.map_err(|error| self.counts.failed(self.side.other(), error))?;
                 self.way.done = true;
                 return Poll::Ready(Ok(()));
             }
@@ -87,11 +87,10 @@ impl<'a> Pump<'a> {
                 }
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => {
-                    self.counts.failed(self.side, &error);
                     self.way.held.give_back();
-                    match error {
-                        Error::EndOfStream => self.way.ended = true,
-                        error => return Poll::Ready(Err(Failed::of(self.side)(error))),
+                    match self.counts.failed(self.side, error) {
+                        failed if failed.error.is_end_of_stream() => self.way.ended = true,
+                        failed => return Poll::Ready(Err(failed)),
                     }
                 }
             }
@@ -203,7 +202,7 @@ impl Way {
 }
 
 impl Held {
-    fn length(&self) -> usize {
+    pub(super) fn length(&self) -> usize {
         self.end - self.at
     }
 
