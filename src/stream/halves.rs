@@ -261,4 +261,11 @@ pub trait ByteSendStream {
     fn plain_sender(&self) -> Option<crate::stream::Plain<'_>> {
         None
     }
+
+    /// The number of bytes that the peer of the socket below has not acknowledged.
+    #[cfg(feature = "relay")]
+    #[doc(hidden)]
+    fn unacknowledged(&self) -> u64 {
+        (self.plain_sender()).map_or(0, |plain| plain.0.unacknowledged() as u64)
+    }
 }

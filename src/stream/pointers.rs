@@ -71,6 +71,12 @@ macro_rules! sends_by {
                 let $this = self;
                 $way.plain_sender()
             }
+
+            #[cfg(feature = "relay")]
+            fn unacknowledged(&self) -> u64 {
+                let $this = self;
+                $way.unacknowledged()
+            }
         }
     };
 }

@@ -288,6 +288,11 @@ impl<S: ByteStream> ByteSendStream for TlsStream<S> {
     fn leave_send(&self, place: &mut Place) {
         self.session.leave_send(place);
     }
+
+    #[cfg(feature = "relay")]
+    fn unacknowledged(&self) -> u64 {
+        self.session.inner.unacknowledged()
+    }
 }
 
 impl<S: ByteStream> ByteStream for TlsStream<S> {

@@ -29,7 +29,7 @@ use self::copy::copy;
 use self::relayed::Counts;
 pub use self::relayed::{RelaySide, Relayed};
 use self::sockets::Pump;
-use super::{ByteStream, Plain, reset_now};
+use super::{ByteStream, reset_now};
 use crate::error::{Error, Result};
 use crate::runtime::silence::{CloseLimits, Silence};
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -175,7 +175,7 @@ impl<A: ByteStream, B: ByteStream> Relay<'_, A, B> {
 
     /// The time for which no byte may move in either direction; no limit by default. It is noticed
     /// up to a fifth of this time later. An end counts as well, and so does the arrival of a byte
-    /// at a TCP peer.
+    /// at a TCP peer, also below TLS.
     ///
     /// # Examples
     ///
@@ -256,8 +256,9 @@ impl<A: ByteStream, B: ByteStream> Relay<'_, A, B> {
         let limits = [self.idle_limit, self.half_open_limit.min(self.idle_limit)];
         // Grows with the bytes that move, and with those that a peer has acknowledged: a socket
         // takes no more until much of its queue has gone.
-        let queued = || queued(a) + queued(b);
-        let moved = || (2 * counts.total()).wrapping_sub(queued());
+        let queued = || a.unacknowledged() + b.unacknowledged();
+        // TLS queues more bytes than move.
+        let moved = || (counts.total() << 32).wrapping_sub(queued());
         let from_a = a.plain_receiver().zip(b.plain_sender());
         let from_b = b.plain_receiver().zip(a.plain_sender());
         match (from_a, from_b) {
@@ -308,11 +309,6 @@ impl<'a, A: ByteStream + 'a, B: ByteStream + 'a> IntoFuture for Relay<'a, A, B> 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.run_and_close())
     }
-}
-
-/// The number of sent bytes that the peer of a socket has not acknowledged.
-fn queued(stream: &impl ByteStream) -> u64 {
-    (stream.plain_sender()).map_or(0, |Plain(socket)| socket.unacknowledged() as u64)
 }
 
 /// A stream that was sent no end must not seem to have one.
