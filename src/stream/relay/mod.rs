@@ -58,11 +58,11 @@ const HALF_OPEN: Duration = Duration::from_secs(600);
 ///
 /// # Cancel safety
 ///
-/// Dropping it ends the relay and drops the bytes that were received from one stream and not yet
-/// handed to the other, at most 256 KiB each way. [`run`](Relay::run) keeps them. A stream that was
-/// not sent an end is reset at once: its peer never takes what it has got for everything. Passed as
-/// `&stream` it is reset only if bytes for it are lost, or the other stream is broken. A cancel has
-/// the same effect.
+/// Dropping it drops the bytes that were received from one stream and not yet handed to the other,
+/// at most 256 KiB each way, and resets each stream that was not sent an end. So its peer never
+/// takes what it has got for everything. A stream that is passed as `&stream` is reset only if
+/// bytes for it are lost, or the other one is broken. A cancel has the same effect.
+/// [`run`](Relay::run) keeps the bytes, as long as the relay lives.
 ///
 /// # Examples
 ///
