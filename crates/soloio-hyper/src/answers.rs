@@ -23,6 +23,8 @@ pub(crate) struct Answers {
     ended: AtomicU32,
     /// Set while bytes of an answer wait for room.
     blocked: AtomicBool,
+    /// Set by each receive over HTTP/2.
+    heard: AtomicBool,
 }
 
 impl Answers {
@@ -37,6 +39,17 @@ impl Answers {
     #[inline]
     pub(crate) fn set_blocked(&self, blocked: bool) {
         self.blocked.store(blocked, Relaxed);
+    }
+
+    /// Whether the peer has said anything since it was last set to false.
+    #[inline]
+    pub(crate) fn heard(&self) -> bool {
+        self.heard.load(Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn set_heard(&self, heard: bool) {
+        self.heard.store(heard, Relaxed);
     }
 }
 

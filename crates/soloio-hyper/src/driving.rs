@@ -21,7 +21,7 @@ pub(crate) enum Driven {
 pub(crate) async fn drive<C>(
     mut connection: Pin<&mut C>,
     idle: &mut Idle,
-    end: impl Fn(Pin<&mut C>),
+    end: impl Fn(Pin<&mut C>, &mut Idle),
 ) -> Result<Driven>
 where
     C: Future<Output = hyper::Result<()>>,
@@ -35,7 +35,7 @@ where
         }
         if !told && stop.as_mut().poll(cx).is_ready() {
             told = true;
-            end(connection.as_mut());
+            end(connection.as_mut(), idle);
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
                 return Poll::Ready(Ok(Driven::Ended(ended)));
             }
@@ -53,6 +53,8 @@ pub(crate) struct Idle {
     soon: Duration,
     limit: Duration,
     since: Option<Since>,
+    /// The peer was told to end, and the time is over once it says anything.
+    is_last: bool,
     timer: Sleep,
     /// When the timer fires, and the waker that it has.
     set: Option<(Instant, Waker)>,
@@ -73,9 +75,23 @@ impl Idle {
             soon: soon.min(limit),
             limit,
             since: None,
+            is_last: false,
             timer: sleep(Duration::MAX),
             set: None,
         }
+    }
+
+    /// Begins the last idle time, of a peer that was told to end: one that says anything is there,
+    /// and ends by itself.
+    pub(crate) fn end_within(&mut self, limit: Duration) {
+        self.answers.set_heard(false);
+        (self.soon, self.limit, self.is_last) = (limit, limit, true);
+        // The timer is set anew, for it may be sooner.
+        (self.since, self.set) = (None, None);
+    }
+
+    pub(crate) fn is_last(&self) -> bool {
+        self.is_last
     }
 
     /// Returns what is left of the present idle time.
@@ -87,7 +103,8 @@ impl Idle {
     /// Is ready when the connection has been idle for `soon`, and for the limit.
     #[inline]
     fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<()>> {
-        let Some(answers) = self.answers.all_ended() else {
+        let is_there = self.is_last && self.answers.heard();
+        let Some(answers) = self.answers.all_ended().filter(|_| !is_there) else {
             self.since = None;
             return Poll::Pending;
         };

@@ -40,10 +40,10 @@ pub struct HyperIo<S: ByteStream> {
     /// How long a write may wait, and the wait if there is one.
     limit: Duration,
     stalled: Option<Box<Sleep>>,
-    /// What it tells its connection, over HTTP/1 as a part of [`Http`](crate::Http).
+    /// What it tells its connection, as a part of [`Http`](crate::Http).
     #[cfg(feature = "server")]
     answers: Option<Arc<Answers>>,
-    /// How many reads there were, up to [`FEW`].
+    /// How many reads there were, up to [`FEW`]; more than that over HTTP/2.
     #[cfg(feature = "server")]
     reads: u8,
 }
@@ -77,6 +77,13 @@ impl<S: ByteStream> HyperIo<S> {
         self
     }
 
+    /// The same over HTTP/2, whose buffers are hyper's own affair; tells each receive.
+    #[cfg(feature = "server")]
+    pub(crate) fn telling_all(mut self, answers: &Arc<Answers>) -> Self {
+        self.reads = FEW + 1;
+        self.telling(answers)
+    }
+
     #[inline]
     #[cfg_attr(
         not(feature = "server"),
@@ -100,8 +107,10 @@ impl<S: ByteStream> HyperIo<S> {
     #[inline]
     fn count_read(&mut self) {
         #[cfg(feature = "server")]
-        if self.reads < FEW {
-            self.reads += 1;
+        match &self.answers {
+            Some(answers) if self.reads > FEW => answers.set_heard(true),
+            _ if self.reads < FEW => self.reads += 1,
+            _ => {}
         }
     }
 

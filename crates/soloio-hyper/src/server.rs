@@ -31,6 +31,9 @@ const FIRST: usize = 8192;
 /// How long a connection that has sent nothing yet is waited for when the server stops.
 const GRACE: Duration = Duration::from_millis(50);
 
+/// How long an HTTP/2 client that was told to end may be silent.
+const GOODBYE: Duration = Duration::from_secs(5);
+
 /// How often an HTTP/2 client is asked whether it is still there.
 const PING_EVERY: Duration = Duration::from_secs(30);
 
@@ -61,7 +64,8 @@ pub fn http2<E: Clone>(executor: E) -> h2::Builder<E> {
 ///   may a connection be idle, of either version; and [`stall_timeout`](Self::stall_timeout) for
 ///   each wait for more of a request's body, or for more room for the answer.
 /// * When the server is told to stop ([`soloio::Serve::shutdown`]), idle connections end at once,
-///   and the others after the answers to the requests that they have.
+///   and the others after the answers to the requests that they have. A client of HTTP/2 has to say
+///   that it knows, within [`goodbye_timeout`](Self::goodbye_timeout).
 /// * The tasks of HTTP/2 are in a group of the connection: services may borrow, and need not be
 ///   `Send`.
 /// * An HTTP/1 connection that is idle for [`buffer_timeout`](Self::buffer_timeout) gives up
@@ -74,6 +78,7 @@ pub struct Http {
     header_timeout: Duration,
     stall_timeout: Duration,
     buffer_timeout: Duration,
+    goodbye_timeout: Duration,
 }
 
 impl Default for Http {
@@ -83,13 +88,15 @@ impl Default for Http {
 }
 
 impl Http {
-    /// Both versions, with 30 s for each of the limits, and buffers for a second.
+    /// Both versions, with 30 s for each of the limits, 5 s for a goodbye, and buffers for a
+    /// second.
     #[must_use]
     pub const fn new() -> Self {
         Self {
             header_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(30),
             buffer_timeout: Duration::from_secs(1),
+            goodbye_timeout: GOODBYE,
         }
     }
 
@@ -117,6 +124,16 @@ impl Http {
     #[must_use]
     pub const fn buffer_timeout(mut self, limit: Duration) -> Self {
         self.buffer_timeout = limit;
+        self
+    }
+
+    /// How long an HTTP/2 client may be silent that was told to end (`GOAWAY`, with a ping),
+    /// because the server stops or the connection was idle: 5 s by default. One that says nothing
+    /// at all in this time is gone, and its connection ends once its requests have their answers.
+    /// One that answers the ping ends by itself, after its last request and its tunnels.
+    #[must_use]
+    pub const fn goodbye_timeout(mut self, limit: Duration) -> Self {
+        self.goodbye_timeout = limit;
         self
     }
 
@@ -179,7 +196,7 @@ impl Http {
                 .header_read_timeout(None)
                 .serve_connection(io, service);
             let mut connection = Box::new(connection.with_upgrades());
-            let end = |connection: Pin<&mut h1::UpgradeableConnection<_, _>>| {
+            let end = |connection: Pin<&mut h1::UpgradeableConnection<_, _>>, _: &mut Idle| {
                 connection.graceful_shutdown();
             };
             match drive(Pin::new(&mut *connection), &mut idle, end).await? {
@@ -220,20 +237,23 @@ impl Http {
         S: Service<Request<RequestBody>, Response = Response<B>, Error: Into<Boxed>>,
         B: Body<Error: Into<Boxed>> + 'static,
     {
-        let io = HyperIo::with(stream, ahead, self.stall_timeout);
+        let io = HyperIo::with(stream, ahead, self.stall_timeout).telling_all(answers);
         let mut idle = Idle::new(answers, Duration::MAX, self.header_timeout);
         task_group(async |group| {
             let connection = http2(GroupExecutor::new(group)).serve_connection(io, service);
             let mut connection = pin!(connection);
-            let end = |connection: Pin<&mut h2::Connection<_, _, _>>| {
+            let end = |connection: Pin<&mut h2::Connection<_, _, _>>, idle: &mut Idle| {
                 connection.graceful_shutdown();
+                idle.end_within(self.goodbye_timeout);
             };
-            match drive(connection.as_mut(), &mut idle, end).await? {
-                Driven::Ended(ended) => return Ok(ended),
-                Driven::Idle => connection.as_mut().graceful_shutdown(),
+            loop {
+                match drive(connection.as_mut(), &mut idle, end).await? {
+                    Driven::Ended(ended) => return Ok(ended),
+                    Driven::Idle if idle.is_last() => return Ok(Ok(())),
+                    // The tunnels of a client that answers may go on; pings end the others.
+                    Driven::Idle => end(connection.as_mut(), &mut idle),
+                }
             }
-            // Pings end a client that does not answer that; its tunnels may go on.
-            Ok(connection.await)
         })
         .await
     }

@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -111,10 +112,13 @@ impl Client {
 }
 
 fn greeting() -> Server {
-    let http = Http::new();
+    answering(Http::new(), "hello".into())
+}
+
+fn answering(http: Http, body: Bytes) -> Server {
     Server::start(async move |listener, stop, tell| {
         let hello = async |_: Request<RequestBody>| -> soloio::Result<Response<Full<Bytes>>> {
-            Ok(Response::new(Full::new("hello".into())))
+            Ok(Response::new(Full::new(body.clone())))
         };
         let serve = listener
             .serve(async |stream| http.serve_connection(stream, service_fn(hello)).await)
@@ -289,6 +293,51 @@ fn what_is_not_known_is_ignored_and_a_ping_is_answered() {
     assert_eq!(client.until(DATA), b"hello");
     drop(client);
     server.stopped();
+}
+
+/// A client that was told to end, because the server stops or after an idle time, and answers that,
+/// gets all of its answer, however long it takes; one that says nothing is gone.
+#[test]
+fn a_client_that_answers_the_goodbye_gets_the_rest_and_a_silent_one_is_gone() {
+    const LIMIT: Duration = Duration::from_millis(100);
+    const LENGTH: usize = 200_000;
+    for (stops, answers) in [(true, true), (true, false), (false, true), (false, false)] {
+        let mut http = Http::new().goodbye_timeout(LIMIT);
+        if !stops {
+            http = http.header_timeout(LIMIT);
+        }
+        let server = answering(http, vec![b'x'; LENGTH].into());
+        let mut client = Client::open(&server);
+        client.send(&request(1));
+        let (mut got, mut ping) = (0, None);
+        // The answer fills the window of flow control, and the rest waits.
+        while got < 65_535 || ping.is_none() {
+            if got == 65_535 && stops {
+                server.stop.set();
+            }
+            match client.next().expect("a frame") {
+                (DATA, _, payload) => got += payload.len(),
+                (PING, 0, payload) => ping = Some(payload),
+                _ => {}
+            }
+        }
+        if !answers {
+            while client.next().is_some() {}
+            server.stopped();
+            continue;
+        }
+        client.send(&frame(PING, ACK, 0, &ping.expect("it came")));
+        std::thread::sleep(3 * LIMIT);
+        let more = 1_000_000_u32.to_be_bytes();
+        for stream in [0, 1] {
+            client.send(&frame(WINDOW_UPDATE, 0, stream, &more));
+        }
+        while let Some((kind, _, payload)) = client.next() {
+            got += if kind == DATA { payload.len() } else { 0 };
+        }
+        assert_eq!(got, LENGTH);
+        server.stopped();
+    }
 }
 
 /// Section 3.4: a preface that breaks off ends the connection.

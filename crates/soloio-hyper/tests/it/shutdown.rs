@@ -25,7 +25,7 @@ fn cpu() -> Duration {
 fn waiting_for(slow: &ThreadEvent, drain: Duration, most: Duration) -> Server {
     let slow = slow.clone();
     Server::start(async move |listener, stop, tell| {
-        let http = Http::new();
+        let http = Http::new().goodbye_timeout(Duration::from_millis(100));
         let answer = async |request: Request<RequestBody>| {
             let mut text = "done";
             if request.uri().path() == "/slow" && slow.wait().await.is_err() {
@@ -158,6 +158,24 @@ fn http2_connections_end_too() {
     }
     drop(client);
     server.ended();
+}
+
+/// The goodbye asks by a ping whether it has come: a client that says nothing at all held the
+/// server for 50 s, until hyper's own pings ended it.
+#[test]
+fn an_http2_client_that_never_answers_a_ping_holds_nothing() {
+    let server = waiting(&ThreadEvent::new(), LONG);
+    let mut client = server.connect();
+    let hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    client.write_all(hello).expect("sent");
+    let mut settings = [0; 9];
+    std::io::Read::read_exact(&mut client, &mut settings).expect("its settings");
+    let counters = server.counters.clone();
+    let took = server.stopped();
+    println!("a silent client of HTTP/2 was waited for {took:?}");
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    assert!(frames(&rest(&mut client)).contains(&7), "a goodbye");
+    assert_eq!(counters.failed(), 0);
 }
 
 /// The types of the frames that are there in full, behind those of the first `SETTINGS`' payload.
