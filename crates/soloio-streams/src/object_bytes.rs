@@ -19,6 +19,13 @@ use crate::{ObjectReceiveStream, ObjectSendStream, ObjectStream};
 /// The most bytes of an object that is sent.
 const MOST: usize = 65_536;
 
+/// It would be lost, and the next one take its place.
+const LEFT: &str = "an object stream has left an object that was to be sent, without an error";
+
+/// The number of objects in one poll of which all but the last are empty, so that other tasks have
+/// their turn.
+const SKIPPED: usize = 64;
+
 type Job<T> = Pin<Box<dyn Future<Output = T>>>;
 
 /// An object stream of bytes as a byte stream: for [`Buffered`](soloio::Buffered), TLS, and
@@ -98,7 +105,7 @@ impl<S: ObjectBytes> ObjectByteStream<S> {
 
     /// Receives from the object that has come, or the next one; `None` if it has to wait.
     fn receive_some(&self, cx: &Context<'_>, room: &mut Room<'_>) -> Option<Result<()>> {
-        loop {
+        for _ in 0..SKIPPED {
             let receive = {
                 let mut came = self.came.borrow_mut();
                 let Came {
@@ -129,6 +136,8 @@ impl<S: ObjectBytes> ObjectByteStream<S> {
                 }
             }
         }
+        cx.waker().wake_by_ref();
+        None
     }
 
     /// Takes the sending side a step further; ready when nothing is under way, or at an error.
@@ -147,10 +156,11 @@ impl<S: ObjectBytes> ObjectByteStream<S> {
                 }
                 Going::Sending(mut job) => match poll(&mut job, cx) {
                     Poll::Pending => (Going::Sending(job), Poll::Pending),
-                    Poll::Ready((sent, left)) => {
-                        let next = left.map_or(Going::Idle, Going::Object);
-                        (next, Poll::Ready(sent))
+                    Poll::Ready((sent, Some(left))) => {
+                        let sent = sent.and_then(|()| Err(Error::other(LEFT)));
+                        (Going::Object(left), Poll::Ready(sent))
                     }
+                    Poll::Ready((sent, None)) => (Going::Idle, Poll::Ready(sent)),
                 },
                 Going::Ending(mut job) => match poll(&mut job, cx) {
                     Poll::Pending => (Going::Ending(job), Poll::Pending),

@@ -8,6 +8,7 @@ mod files;
 mod frames;
 #[cfg(feature = "json")]
 mod json;
+mod lawless;
 mod lines;
 #[cfg(feature = "threads")]
 mod loop_thread;

@@ -1,10 +1,15 @@
 //! Object streams of bytes as byte streams: TLS over them, empty objects, errors. Their laws are in
 //! `tests/laws.rs`.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use soloio::{
-    ByteReceiveStream, ByteSendStream, ByteStream, Error, create_memory_object_stream, join,
+    ByteReceiveStream, ByteSendStream, ByteStream, Error, Result, create_memory_object_stream, join,
 };
-use soloio_streams::{ObjectByteStream, StapledObjectStream};
+use soloio_streams::{
+    ObjectByteStream, ObjectReceiveStream, ObjectSendStream, StapledObjectStream,
+};
 
 use crate::support::{cut, run};
 
@@ -85,6 +90,78 @@ fn tls_over_messages() {
         let (closed, end) = join((client.close(), server.next())).await;
         closed?;
         assert_eq!(end?, None);
+        Ok(())
+    });
+}
+
+/// Has an empty object at any time, and says that it has sent what it has left where it was.
+#[derive(Default)]
+struct Lawless {
+    calls: Cell<u32>,
+    sent: Cell<bool>,
+}
+
+impl Lawless {
+    fn count(&self) {
+        self.calls.set(self.calls.get() + 1);
+        assert!(self.calls.get() < 10_000, "it is called again and again");
+    }
+}
+
+impl ObjectReceiveStream for Lawless {
+    type Item = Vec<u8>;
+
+    async fn receive(&self) -> Result<Vec<u8>> {
+        self.count();
+        Ok(Vec::new())
+    }
+}
+
+impl ObjectSendStream for Lawless {
+    type Item = Vec<u8>;
+
+    async fn send_from(&self, item: &mut Option<Vec<u8>>) -> Result<()> {
+        self.count();
+        if self.sent.get() {
+            *item = None;
+        }
+        Ok(())
+    }
+
+    async fn send_eof(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// It kept the loop for ever.
+#[test]
+fn empty_objects_without_end_let_other_tasks_run() {
+    run(async || {
+        let stream = ObjectByteStream::new(Rc::new(Lawless::default()));
+        assert!(cut(5, stream.receive()).await.is_none());
+        Ok(())
+    });
+}
+
+/// The object was lost, and the next one, or the end, took its place.
+#[test]
+fn an_object_that_is_left_without_an_error_is_an_error_and_is_sent_later() {
+    run(async || {
+        for ends in [true, false] {
+            let lawless = Rc::new(Lawless::default());
+            let stream = ObjectByteStream::new(Rc::clone(&lawless));
+            for _ in 0..2 {
+                let refused = match ends {
+                    true => stream.send(b"").await.and(stream.send(b"x").await),
+                    false => stream.send(b"x").await,
+                };
+                assert!(matches!(refused, Err(Error::Other(_))), "{refused:?}");
+                let refused = stream.send_eof().await;
+                assert!(matches!(refused, Err(Error::Other(_))), "{refused:?}");
+            }
+            lawless.sent.set(true);
+            stream.send_eof().await?;
+        }
         Ok(())
     });
 }
