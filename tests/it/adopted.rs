@@ -15,7 +15,9 @@ use soloio::{
 };
 
 use crate::adopt::std_pair;
-use crate::net_support::{TempDir, clog, polled, refused, run, tcp_listener};
+use crate::net_support::{
+    TempDir, clog, polled, refused, run, tcp_listener, tcp_pair, udp, unix_pair,
+};
 use crate::support::alone;
 
 #[test]
@@ -187,4 +189,31 @@ fn what_a_handler_has_left_is_not_in_the_poller_any_more() {
             }
         });
     });
+}
+
+/// Without a descriptor for a dead socket in its place, an aborted one is only shut down, and was
+/// given away as if it were good.
+#[test]
+fn what_was_aborted_without_a_free_descriptor_is_not_given_away() {
+    alone(
+        "adopted::what_was_aborted_without_a_free_descriptor_is_not_given_away",
+        || {
+            run(async {
+                let (tcp, _peer) = tcp_pair().await;
+                let (unix, _other) = unix_pair().await;
+                let (std, udp) = (udp().await, udp().await);
+                let null = || std::fs::File::open("/dev/null");
+                let all: Vec<_> = std::iter::from_fn(|| null().ok()).collect();
+                tcp.abort();
+                unix.abort();
+                std.abort();
+                udp.abort();
+                drop(all);
+                refused!(OwnedFd::try_from(tcp), Error::Closed);
+                refused!(OwnedFd::try_from(unix), Error::Closed);
+                refused!(std::net::UdpSocket::try_from(std), Error::Closed);
+                refused!(OwnedFd::try_from(udp), Error::Closed);
+            });
+        },
+    );
 }
