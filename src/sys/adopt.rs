@@ -1,6 +1,7 @@
 //! Sockets that were made elsewhere: their kind, and adopting them.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use socket2::{SockAddr, SockRef};
@@ -51,6 +52,13 @@ pub(crate) fn read_facts(fd: BorrowedFd<'_>) -> io::Result<Facts> {
             && option(fd, libc::SOL_SOCKET, libc::SO_ACCEPTCONN)? != 0,
         is_tcp: is_inet_stream && protocol(fd)? == libc::IPPROTO_TCP,
     })
+}
+
+/// Returns the internet address that a socket is bound to, in the form of its family: that of an
+/// IPv6 socket may be a mapped IPv4 address.
+pub(crate) fn family_addr(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+    let local = SockRef::from(&fd).local_addr()?.as_socket();
+    local.ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }
 
 fn domain(address: &SockAddr) -> Domain {
