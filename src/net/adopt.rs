@@ -8,9 +8,10 @@
 mod unix_datagrams;
 mod wanted;
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net as unix;
 
+use super::sockets::Sockets;
 use super::tcp::{TcpListener, TcpStream};
 use super::udp::{ConnectedUdpSocket, UdpSocket};
 use super::udp_core::UdpCore;
@@ -19,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::runtime::socket::{Socket, Trigger};
 use crate::stream::MultiListener;
 use crate::sys;
-use crate::sys::adopt::{Carries, Domain};
+use crate::sys::adopt::Domain;
 use crate::sys::file::OwnFile;
 pub(super) use wanted::TCP_STREAM;
 use wanted::{
@@ -132,22 +133,20 @@ impl TryFrom<OwnedFd> for ConnectedUdpSocket {
     }
 }
 
-/// Duplicates the descriptor of the socket behind `fd`. [`Error::Closed`] if it does not match
-/// `wanted`, because an aborted socket has been replaced by another one.
-fn give_away(wanted: Wanted, fd: BorrowedFd<'_>) -> Result<OwnedFd> {
-    let facts = read_facts(fd).map_err(|cause| wanted.failed(cause))?;
-    let is_stream = wanted.carries == Carries::Stream && !wanted.listens;
-    let is_unix_stream = wanted.domain == Domain::Unix && is_stream;
-    let never_connected = is_unix_stream && sys::socket::peer_name(fd).is_err();
-    if wanted.mismatch(&facts).is_some() || never_connected {
+/// Duplicates the descriptor of a socket. [`Error::Closed`] if it was aborted.
+fn give_away(wanted: Wanted, socket: &Socket) -> Result<OwnedFd> {
+    if socket.is_closed() {
         return Err(Error::Closed);
     }
-    fd.try_clone_to_owned()
-        .map_err(|cause| wanted.failed(cause))
+    let fd = socket.lend().try_clone_to_owned();
+    let fd = fd.map_err(|cause| wanted.failed(cause))?;
+    // A server would close the stream that its handler drops here.
+    socket.retire();
+    Ok(fd)
 }
 
-fn give_away_blocking(wanted: Wanted, fd: BorrowedFd<'_>) -> Result<OwnedFd> {
-    let fd = give_away(wanted, fd)?;
+fn give_away_blocking(wanted: Wanted, socket: &Socket) -> Result<OwnedFd> {
+    let fd = give_away(wanted, socket)?;
     sys::adopt::make_blocking(fd.as_fd()).map_err(|cause| wanted.failed(cause))?;
     Ok(fd)
 }
@@ -170,8 +169,8 @@ macro_rules! conversions {
 
             /// Leaves the runtime. The socket stays non-blocking. [`Error::Closed`] if it was
             /// aborted.
-            fn try_from(socket: $ours) -> Result<Self> {
-                let fd = give_away($wanted, socket.as_fd())?;
+            fn try_from(mut socket: $ours) -> Result<Self> {
+                let fd = give_away($wanted, &socket.sockets_mut()[0])?;
                 $(
                     let $socket = &socket;
                     $leaves;
@@ -185,8 +184,8 @@ macro_rules! conversions {
 
             /// Leaves the runtime, and becomes blocking as std expects. [`Error::Closed`] if it was
             /// aborted.
-            fn try_from(socket: $ours) -> Result<Self> {
-                let fd = give_away_blocking($wanted, socket.as_fd())?;
+            fn try_from(mut socket: $ours) -> Result<Self> {
+                let fd = give_away_blocking($wanted, &socket.sockets_mut()[0])?;
                 $(
                     let $socket = &socket;
                     $leaves;
@@ -220,9 +219,9 @@ impl TryFrom<TcpListener> for Vec<OwnedFd> {
 
     /// Leaves the runtime: one descriptor for each address, still non-blocking. [`Error::Closed`]
     /// if the listener was aborted.
-    fn try_from(listener: TcpListener) -> Result<Self> {
-        let fds = listener.as_fds();
-        fds.map(|fd| give_away(TCP_LISTENER, fd)).collect()
+    fn try_from(mut listener: TcpListener) -> Result<Self> {
+        let sockets = listener.sockets_mut().iter();
+        sockets.map(|it| give_away(TCP_LISTENER, it)).collect()
     }
 }
 
@@ -231,10 +230,9 @@ impl TryFrom<TcpListener> for std::net::TcpListener {
 
     /// Leaves the runtime, and becomes blocking as std expects. `InvalidInput` if the listener has
     /// several sockets, [`Error::Closed`] if it was aborted.
-    fn try_from(listener: TcpListener) -> Result<Self> {
-        let mut fds = listener.as_fds();
-        match (fds.next(), fds.next()) {
-            (Some(fd), None) => give_away_blocking(TCP_LISTENER, fd).map(Self::from),
+    fn try_from(mut listener: TcpListener) -> Result<Self> {
+        match listener.sockets_mut() {
+            [socket] => give_away_blocking(TCP_LISTENER, socket).map(Self::from),
             _ => {
                 let message = "the listener has several sockets, which std knows nothing of";
                 Err(Error::invalid("give a TCP listener away", message))

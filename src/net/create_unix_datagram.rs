@@ -2,10 +2,9 @@
 //! `create_connected_unix_datagram_socket`.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
-use super::unix_bind::{Bind, Bound};
+use super::unix_bind::Bind;
 use super::unix_datagram::{ConnectedUnixDatagramSocket, UnixDatagramSocket};
 use crate::error::{Error, Result};
 use crate::runtime::context;
@@ -85,14 +84,18 @@ struct Local {
     unlink_on_close: bool,
 }
 
+/// Makes a socket without a name.
+async fn socket() -> Result<OwnedFd> {
+    context::checkpoint().await?;
+    sys::socket::unix(Kind::Datagram)
+        .map_err(|cause| Error::io("make", "a UNIX datagram socket", cause))
+}
+
 impl Local {
-    async fn bind(&self) -> Result<(UnixName, Bound)> {
+    async fn bind(&self, fd: &OwnedFd) -> Result<(UnixName, OwnFile)> {
         const BIND: &str = "bind to";
-        context::checkpoint().await?;
         let Some(path) = &self.path else {
-            let failed = |cause| Error::io("make", "a UNIX datagram socket", cause);
-            let fd = sys::socket::unix(Kind::Datagram).map_err(failed)?;
-            return Ok((UnixName::unnamed(), (fd, OwnFile::default())));
+            return Ok((UnixName::unnamed(), OwnFile::default()));
         };
         let failed = |cause| Error::io(BIND, path.to_string_lossy(), cause);
         let name = UnixName::new(path).map_err(failed)?;
@@ -104,8 +107,8 @@ impl Local {
             unlink_on_close: self.unlink_on_close,
             backlog: None,
         };
-        let bound = bind.bind().await?;
-        Ok((name, bound))
+        let file = bind.bind(fd).await?;
+        Ok((name, file))
     }
 }
 
@@ -148,7 +151,8 @@ impl CreateUnixDatagramSocket {
     local_options!();
 
     async fn create(self) -> Result<UnixDatagramSocket> {
-        let (name, (fd, file)) = self.local.bind().await?;
+        let fd = socket().await?;
+        let (name, file) = self.local.bind(&fd).await?;
         Ok(UnixDatagramSocket::new(fd, name, file))
     }
 }
@@ -170,22 +174,12 @@ impl CreateConnectedUnixDatagramSocket {
     async fn create(self) -> Result<ConnectedUnixDatagramSocket> {
         let failed = |cause| Error::io("connect to", self.peer.to_string_lossy(), cause);
         let peer = UnixName::new(&self.peer).map_err(failed)?;
-        let (name, (fd, file)) = self.local.bind().await?;
-        // Connecting a datagram socket only sets the peer: it never has to wait.
-        if let Err(cause) = sys::socket::connect_unix(fd.as_fd(), &peer) {
-            self.remove_bound(&name);
-            return Err(failed(cause));
-        }
+        let fd = socket().await?;
+        // Before the bind: from then on only the peer can send to it. Connecting a datagram socket
+        // never has to wait.
+        sys::socket::connect_unix(fd.as_fd(), &peer).map_err(failed)?;
+        let (name, file) = self.local.bind(&fd).await?;
         Ok(ConnectedUnixDatagramSocket::new(fd, name, peer, file))
-    }
-
-    /// Removes the file of a socket that could not be set up.
-    fn remove_bound(&self, name: &UnixName) {
-        if let (Some(path), false) = (name.as_path(), self.local.unlink_on_close) {
-            let removed: io::Result<()> = sys::file::remove(path);
-            // The socket still answers there, so the file is ours; the first error counts.
-            drop(removed);
-        }
     }
 }
 

@@ -7,6 +7,7 @@ use super::unix::UnixListener;
 use super::unix_bind::Bind;
 use crate::error::{Error, Result};
 use crate::runtime::context;
+use crate::sys;
 use crate::sys::addr::UnixName;
 use crate::sys::socket::Kind;
 
@@ -96,7 +97,8 @@ impl CreateUnixListener {
             unlink_on_close: self.unlink_on_close,
             backlog: Some(self.backlog),
         };
-        let (fd, file) = bind.bind().await?;
+        let fd = sys::socket::unix(bind.kind).map_err(failed)?;
+        let file = bind.bind(&fd).await?;
         Ok(UnixListener::new(fd, name, file))
     }
 }

@@ -1,6 +1,9 @@
 //! The subject of a UDP socket's error: one peer, one datagram, or the socket.
 
-use std::io;
+use std::io::{
+    self,
+    ErrorKind::{AddrNotAvailable, InvalidInput},
+};
 
 use crate::error::Error;
 use crate::sys::errno;
@@ -24,8 +27,10 @@ use crate::sys::errno;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum UdpFault {
-    /// One peer does not exist or cannot be reached: refused (ICMP), no route, unsupported family,
-    /// forbidden by a firewall or a route. Other peers are not affected.
+    /// One peer does not exist or cannot be reached: refused (ICMP), no route, forbidden by a
+    /// firewall or a route, an address that cannot be a destination here (of a family that the
+    /// socket or this host does not have, port 0, a link-local one without its scope). Other peers
+    /// are not affected.
     Peer,
     /// One datagram: too large for the socket or the path (`EMSGSIZE`), or no buffer was free for
     /// it (`ENOBUFS`). Other datagrams may be sent.
@@ -46,8 +51,11 @@ impl UdpFault {
                 _ => Self::Socket,
             };
         };
+        // Of a send these are about the destination: its family or scope, port 0, a black hole.
+        let is_unfit = matches!(error.operation(), "send to" | "send on")
+            && matches!(error.kind(), InvalidInput | AddrNotAvailable);
         let error: &io::Error = error;
-        if errno::is_about_a_peer(error) {
+        if is_unfit || errno::is_about_a_peer(error) {
             Self::Peer
         } else if errno::is_about_a_datagram(error) {
             Self::Datagram

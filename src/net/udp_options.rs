@@ -89,9 +89,9 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for an address that is no group, a group of the other family than the
-    /// socket's, or an IPv6 group with an interface given by address; [`Error::Io`] for an
-    /// interface that does not exist and a group that was already joined.
+    /// `InvalidInput` for an address that is no group, an IPv6 group on an IPv4 socket, or an IPv6
+    /// group with an interface given by address; [`Error::Io`] for an interface that does not exist
+    /// and a group that was already joined.
     ///
     /// # Examples
     ///

@@ -45,25 +45,20 @@ pub(super) struct Bind<'a> {
     pub(super) backlog: Option<u32>,
 }
 
-/// A bound socket, and its file if the file is to be removed with it.
-pub(super) type Bound = (OwnedFd, OwnFile);
-
 impl Bind<'_> {
-    /// Binds, after waiting for the lock of the folder. Dropping the future while it waits has no
-    /// effect.
-    pub(super) async fn bind(&self) -> Result<Bound> {
+    /// Binds a socket of this kind, after waiting for the lock of the folder. Returns its file if
+    /// the file is to be removed with it. Dropping the future while it waits has no effect.
+    pub(super) async fn bind(&self, fd: &OwnedFd) -> Result<OwnFile> {
         let failed = |cause| Error::io(self.operation, self.name, cause);
         let Some(path) = self.name.as_path() else {
-            return self
-                .bind_free()
-                .map(|fd| (fd, OwnFile::default()))
-                .map_err(failed);
+            let bound = self.bind_free(fd);
+            return bound.map(|()| OwnFile::default()).map_err(failed);
         };
         let mut pause = LOCK_PAUSE.0;
         loop {
             match FolderLock::take(path) {
                 Ok(lock) => {
-                    let bound = self.bind_path(path, Some(&lock)).map_err(failed);
+                    let bound = self.bind_path(fd, path, true).map_err(failed);
                     drop(lock);
                     return bound;
                 }
@@ -73,40 +68,39 @@ impl Bind<'_> {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // The error of the bind itself describes the fault of the path better.
-                Err(_) => return self.bind_path(path, None).map_err(failed),
+                Err(_) => return self.bind_path(fd, path, false).map_err(failed),
             }
         }
     }
 
     #[inline]
-    fn bind_path(&self, path: &Path, lock: Option<&FolderLock>) -> io::Result<Bound> {
-        let fd = match self.bind_free() {
-            Err(in_use) if in_use.kind() == io::ErrorKind::AddrInUse && lock.is_some() => {
+    fn bind_path(&self, fd: &OwnedFd, path: &Path, is_locked: bool) -> io::Result<OwnFile> {
+        match self.bind_free(fd) {
+            Err(in_use) if in_use.kind() == io::ErrorKind::AddrInUse && is_locked => {
                 self.remove_stale(path, in_use)?;
-                self.bind_free()?
+                self.bind_free(fd)?;
             }
             bound => bound?,
-        };
-        let finished = self.finish(&fd, path);
+        }
+        let finished = self.finish(fd, path);
         if finished.is_err() {
             // The file is ours and no socket will ever answer there; the first error counts.
             drop(sys::file::remove(path));
         }
-        finished.map(|file| (fd, file))
+        finished
     }
 
     /// Binds if the name is free.
     #[inline]
-    fn bind_free(&self) -> io::Result<OwnedFd> {
-        let fd = sys::socket::unix(self.kind)?;
+    fn bind_free(&self, fd: &OwnedFd) -> io::Result<()> {
         if let Some(mode) = self.mode {
             sys::file::limit_mode(fd.as_fd(), mode);
         }
         sys::socket::bind_unix(fd.as_fd(), self.name)?;
-        if self.name.as_path().is_none() {
-            self.listen(&fd)?;
+        match self.name.as_path() {
+            Some(_) => Ok(()),
+            None => self.listen(fd),
         }
-        Ok(fd)
     }
 
     #[inline]

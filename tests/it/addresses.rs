@@ -234,6 +234,51 @@ fn what_a_firewall_or_a_route_forbids_is_about_the_peer() {
     );
 }
 
+/// A connected UDP socket takes the first address with a route, and one of type `unreachable`, as
+/// it stands for a network that is down, counted as a route.
+#[test]
+fn an_address_without_a_route_is_passed_over() {
+    in_namespace(
+        "addresses::an_address_without_a_route_is_passed_over",
+        "ip -6 route add unreachable default
+        ip route add unreachable 10.98.0.0/24\n",
+        || {
+            run(async {
+                let at = udp().await.local_addr();
+                let host = || Fixed::host(&["2001:db8::1", "10.98.0.1", "10.97.0.1", "127.0.0.1"]);
+                let client = create_connected_udp_socket(host(), at.port()).await;
+                assert_eq!(client.expect("one has a route").peer_addr(), at);
+                let client = create_connected_udp_socket(Fixed::host(&["10.98.0.1"]), 9).await;
+                assert!(text(client).contains("10.98.0.1"));
+            });
+        },
+    );
+}
+
+/// The error was taken for the socket's: one client with an IPv6 address ended a server.
+#[test]
+fn an_address_that_this_host_cannot_reach_is_about_the_peer() {
+    in_namespace(
+        "addresses::an_address_that_this_host_cannot_reach_is_about_the_peer",
+        "ip route add blackhole 10.98.0.0/24
+        echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6\n",
+        || {
+            run(async {
+                let socket = create_udp_socket().family(Family::V6).await;
+                let socket = socket.expect("a socket");
+                for to in ["[::1]:9", "[fd00::2]:9", "[fe80::1]:9", "10.98.0.1:9"] {
+                    let to = to.parse().expect("an address");
+                    let error = socket.send_to(b"x", to).await.expect_err("no way there");
+                    assert_eq!(UdpFault::of(&error), UdpFault::Peer, "{error}");
+                }
+                let nowhere = create_udp_socket().local_host("10.98.0.1").await;
+                let nowhere = nowhere.expect_err("not local");
+                assert_eq!(UdpFault::of(&nowhere), UdpFault::Socket, "{nowhere}");
+            });
+        },
+    );
+}
+
 #[test]
 fn a_broadcast_that_is_refused_names_the_option() {
     run(async {

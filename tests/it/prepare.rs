@@ -186,6 +186,17 @@ fn a_socket_made_elsewhere_is_connected() {
         assert_eq!(client.expect("connects").peer_addr(), listener.local_addr());
         let client = connect_socket(unconnected(), mapped).await;
         assert_eq!(client.expect("connects").peer_addr(), listener.local_addr());
+        // Bound to a mapped address, it was taken for an IPv4 socket.
+        for to in [listener.local_addr(), mapped] {
+            let v6 = Socket::new(Domain::IPV6, Type::STREAM, None).expect("a socket");
+            v6.set_only_v6(false).expect("an option");
+            let local = Ipv4Addr::new(127, 0, 0, 8).to_ipv6_mapped();
+            v6.bind(&SocketAddr::from((local, 0)).into())
+                .expect("bound");
+            let client = connect_socket(v6, to).await.expect("connects");
+            assert_eq!(client.peer_addr(), listener.local_addr());
+            assert_eq!(client.local_addr().ip(), Ipv4Addr::new(127, 0, 0, 8));
+        }
     });
 }
 

@@ -217,7 +217,18 @@ fn a_destination_of_the_other_family_is_refused_with_its_name() {
     run(async {
         let at = udp().await;
         let to: SocketAddr = "[::1]:9".parse().expect("a literal");
-        invalid(at.send_to(b"x", to).await, "[::1]:9 is an IPv6 destination");
+        let refused = at.send_to(b"x", to).await;
+        let fault = refused.as_ref().map_err(UdpFault::of);
+        assert_eq!(fault.expect_err("refused"), UdpFault::Peer);
+        invalid(refused, "[::1]:9 is an IPv6 destination");
+        let many = at.send_many(&mut [(&b"x"[..], to)].into_iter()).await;
+        assert_eq!(UdpFault::of(&many.expect_err("refused")), UdpFault::Peer);
+        // A server answers what its clients say: port 0, and a scope that is missing.
+        let no_port = at.send_to(b"x", (LOCAL, 0).into()).await;
+        assert_eq!(UdpFault::of(&no_port.expect_err("port 0")), UdpFault::Peer);
+        let segments = at.send_segments(&mut &b"x"[..], 0, at.local_addr()).await;
+        let segments = segments.expect_err("segments of 0 bytes");
+        assert_eq!(UdpFault::of(&segments), UdpFault::Socket);
         at.send_to(b"x", at.local_addr())
             .await
             .expect("it is still good");

@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::UnixDatagram as StdDatagram;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
 use std::time::Duration;
 
 use futures_util::future::join;
@@ -17,7 +19,7 @@ use soloio::{
 use crate::cancel_everywhere::everywhere;
 use crate::kernel::thread_time;
 use crate::net_support::{TempDir, numbered, polled, refused, run, turns};
-use crate::support::poll_once;
+use crate::support::{poll_once, rounds};
 
 async fn bound(dir: &TempDir, name: &str) -> UnixDatagramSocket {
     let socket = create_unix_datagram_socket().local_path(dir.path(name));
@@ -33,6 +35,42 @@ fn io_kind<T: std::fmt::Debug>(result: Result<T>) -> ErrorKind {
     match result {
         Err(Error::Io(error)) => error.kind(),
         other => panic!("{other:?} instead of an error of the system"),
+    }
+}
+
+/// What came between the bind and the connect stayed in the queue, and was received as the peer's.
+#[test]
+fn a_stranger_does_not_get_in_before_the_connect() {
+    let dir = TempDir::new();
+    let (path, peer) = (dir.path("ours"), dir.path("peer"));
+    let _peer = StdDatagram::bind(&peer).expect("a free path");
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let stranger = StdDatagram::unbound().expect("a socket");
+            stranger.set_nonblocking(true).expect("an option");
+            while !over.load(Relaxed) {
+                // It fails nearly always: no socket is there, or one with another peer.
+                drop(stranger.send_to(b"stranger", &path));
+            }
+        });
+        let _over = Over(&over);
+        run(async {
+            for _ in 0..rounds(5_000) {
+                let ours = create_connected_unix_datagram_socket(&peer).local_path(&path);
+                let ours = ours.unlink_on_close(true).await.expect("connected");
+                assert!(polled(2, ours.receive()).await.is_none());
+            }
+        });
+    });
+}
+
+/// Set when it is dropped, by a panic too.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
     }
 }
 

@@ -6,6 +6,7 @@ use std::os::unix::net as unix;
 use super::wanted::{UDP_SOCKET, Wanted};
 use super::{conversions, give_away, give_away_blocking, shared};
 use crate::error::{Error, Result};
+use crate::net::sockets::Sockets;
 use crate::net::unix_datagram::{ConnectedUnixDatagramSocket, UnixDatagramSocket};
 use crate::sys;
 use crate::sys::adopt::Domain;
