@@ -45,6 +45,8 @@ mod cores;
 mod cut;
 #[cfg(feature = "dump")]
 mod dump;
+#[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
+mod error_table;
 #[cfg(feature = "threads")]
 mod error_words;
 mod executor;
@@ -232,6 +234,10 @@ mod unix_bind;
 mod unix_datagram;
 #[cfg(feature = "unix-ext")]
 mod unix_fds;
+#[cfg(all(feature = "full", target_os = "linux"))]
+mod unix_seqpacket;
 mod wakers;
 #[cfg(feature = "adopt")]
 mod watched;
+#[cfg(all(feature = "full", target_os = "linux"))]
+mod wrong_values;

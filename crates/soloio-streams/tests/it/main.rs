@@ -12,6 +12,8 @@ mod lawless;
 mod lines;
 #[cfg(feature = "threads")]
 mod loop_thread;
+#[cfg(all(feature = "unix-ext", target_os = "linux"))]
+mod messages;
 mod object_bytes;
 mod proxies;
 mod stapled;
