@@ -52,6 +52,8 @@ pub(super) struct DatagramCore {
     pub(super) file: OwnFile,
     socket: Socket,
     local: UnixName,
+    /// The only sender, if others may have sent before the socket was connected.
+    pub(super) only: Option<UnixName>,
 }
 
 impl DatagramCore {
@@ -60,6 +62,7 @@ impl DatagramCore {
             file,
             socket: Socket::new(fd, Trigger::Edge),
             local,
+            only: None,
         }
     }
 
@@ -83,21 +86,37 @@ impl DatagramCore {
 
     async fn receive(&self) -> Result<(Vec<u8>, UnixName)> {
         self.receive_by(|fd| {
-            // Its size is asked for first: a datagram may be larger than any buffer kept ready.
-            let mut data = vec![0; sys::unix::next_size(fd)?];
-            let got = sys::unix::recv_from(fd, &mut data)?;
-            if got.truncated {
-                return Err(longer());
+            loop {
+                // Its size is asked for first: a datagram may be larger than any buffer kept ready.
+                let mut data = vec![0; sys::unix::next_size(fd)?];
+                let got = sys::unix::recv_from(fd, &mut data)?;
+                if got.truncated {
+                    return Err(longer());
+                }
+                if self.takes(&got.from) {
+                    data.truncate(got.length);
+                    data.shrink_to_fit();
+                    return Ok((data, got.from));
+                }
             }
-            data.truncate(got.length);
-            data.shrink_to_fit();
-            Ok((data, got.from))
         })
         .await
     }
 
+    fn takes(&self, from: &UnixName) -> bool {
+        self.only.as_ref().is_none_or(|only| only == from)
+    }
+
     async fn receive_into<'b>(&self, buf: &'b mut [u8]) -> Result<UnixDatagram<'b>> {
-        let got = self.receive_by(|fd| sys::unix::recv_from(fd, buf)).await?;
+        let receive = |fd: BorrowedFd<'_>| {
+            loop {
+                let got = sys::unix::recv_from(fd, buf)?;
+                if self.takes(&got.from) {
+                    return Ok(got);
+                }
+            }
+        };
+        let got = self.receive_by(receive).await?;
         Ok(UnixDatagram {
             data: &mut buf[..got.length],
             from: got.from,

@@ -256,3 +256,28 @@ fn a_handler_may_give_its_connection_away() {
         refused!(served, Error::Closed);
     });
 }
+
+/// Into a buffer, too: each kind of receive has a loop of its own.
+#[test]
+fn an_adopted_socket_leaves_out_what_strangers_sent_before() {
+    for into_buffer in [false, true] {
+        run(async {
+            let dir = TempDir::new();
+            let (path, peer) = (dir.path("ours"), dir.path("peer"));
+            let (ours, peer_socket) = (StdDatagram::bind(&path), StdDatagram::bind(&peer));
+            let (ours, peer_socket) = (ours.expect("free"), peer_socket.expect("free"));
+            let stranger = StdDatagram::unbound().expect("a socket");
+            stranger.send_to(b"stranger", &path).expect("sent");
+            ours.connect(&peer).expect("connected");
+            peer_socket.send_to(b"peer", &path).expect("sent");
+            let ours = ConnectedUnixDatagramSocket::try_from(ours).expect("adopted");
+            if into_buffer {
+                let mut buffer = [0; 16];
+                let got = ours.receive_into(&mut buffer).await.expect("a datagram");
+                assert_eq!(got.data, b"peer");
+            } else {
+                assert_eq!(ours.receive().await.expect("a datagram"), b"peer");
+            }
+        });
+    }
+}

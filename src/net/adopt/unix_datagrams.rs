@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::net::sockets::Sockets;
 use crate::net::unix_datagram::{ConnectedUnixDatagramSocket, UnixDatagramSocket};
 use crate::sys;
+use crate::sys::addr::UnixName;
 use crate::sys::adopt::Domain;
 use crate::sys::file::OwnFile;
 
@@ -43,7 +44,11 @@ impl TryFrom<OwnedFd> for ConnectedUnixDatagramSocket {
         CONNECTED_UNIX_DATAGRAMS.check(fd.as_fd())?;
         let peer = CONNECTED_UNIX_DATAGRAMS.peer_name(fd.as_fd())?;
         let local = CONNECTED_UNIX_DATAGRAMS.local_name(fd.as_fd())?;
-        Ok(shared(Self::new(fd, local, peer, OwnFile::default())))
+        // A peer without a name cannot be told from others without one.
+        let only = (peer != UnixName::unnamed()).then(|| peer.clone());
+        let mut socket = Self::new(fd, local, peer, OwnFile::default());
+        socket.core.only = only;
+        Ok(shared(socket))
     }
 }
 
