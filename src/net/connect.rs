@@ -259,7 +259,11 @@ const BACKLOG_PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration:
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 pub async fn connect_unix(path: impl AsRef<OsStr>) -> Result<UnixStream> {
-    let path = path.as_ref();
+    connect_name(path.as_ref(), Kind::Stream).await
+}
+
+/// Connects a UNIX socket of this kind.
+pub(super) async fn connect_name(path: &OsStr, kind: Kind) -> Result<UnixStream> {
     let failed = |cause| Error::io("connect to", path.to_string_lossy(), cause);
     let name = UnixName::new(path).map_err(failed)?;
     let mut pause = BACKLOG_PAUSE.0;
@@ -267,7 +271,7 @@ pub async fn connect_unix(path: impl AsRef<OsStr>) -> Result<UnixStream> {
         context::checkpoint().await?;
         // A new socket each time: after a connect that was refused with EAGAIN, a socket is
         // reported as writable and is not connected.
-        let fd = sys::socket::unix(Kind::Stream).map_err(failed)?;
+        let fd = sys::socket::unix(kind).map_err(failed)?;
         match sys::socket::connect_unix(fd.as_fd(), &name) {
             Ok(()) => return Ok(UnixStream::new(fd, name)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -85,13 +85,18 @@ impl CreateUnixListener {
     }
 
     async fn create(self) -> Result<UnixListener> {
+        self.listen(Kind::Stream).await
+    }
+
+    /// Makes a listener for connections of this kind.
+    pub(super) async fn listen(self, kind: Kind) -> Result<UnixListener> {
         context::checkpoint().await?;
         let failed = |cause| Error::io("listen on", self.path.to_string_lossy(), cause);
         let name = UnixName::new(&self.path).map_err(failed)?;
         let bind = Bind {
             operation: "listen on",
             name: &name,
-            kind: Kind::Stream,
+            kind,
             mode: self.mode,
             unlink_on_close: self.unlink_on_close,
             backlog: Some(self.backlog),

@@ -29,6 +29,7 @@
 //! | `hand_over.rs` | `unbind`: moves a socket to another loop |
 //! | `listen.rs`, `listen_unix.rs` | `create_tcp_listener`, `create_unix_listener` |
 //! | `unix_datagram.rs`, `create_unix_datagram.rs` | datagrams by name: the types, the functions |
+//! | `unix_seqpacket.rs` | messages over a UNIX connection |
 //! | `unix_fds.rs` | descriptors sent beside bytes |
 //! | `unix_bind.rs` | decides between several that bind one path |
 //! | `local.rs` | the local address of a socket, and a step of the caller's before the bind |
@@ -100,6 +101,8 @@ mod unix_bind;
 mod unix_datagram;
 #[cfg(feature = "unix-ext")]
 mod unix_fds;
+#[cfg(all(feature = "unix-ext", any(target_os = "linux", target_os = "android")))]
+mod unix_seqpacket;
 #[cfg(feature = "adopt")]
 mod watched;
 
@@ -145,6 +148,10 @@ pub use udp_options::Interface;
 pub use unix::{UnixListener, UnixStream, unix_socket_pair};
 #[cfg(feature = "unix-ext")]
 pub use unix_datagram::{ConnectedUnixDatagramSocket, UnixDatagram, UnixDatagramSocket};
+#[cfg(all(feature = "unix-ext", any(target_os = "linux", target_os = "android")))]
+pub use unix_seqpacket::{
+    UnixSeqpacket, UnixSeqpacketListener, connect_unix_seqpacket, unix_seqpacket_pair,
+};
 #[cfg(feature = "adopt")]
 pub use watched::Watched;
 

@@ -63,11 +63,11 @@ impl DatagramCore {
         }
     }
 
-    /// Receives one datagram by `receive`.
     fn local(&self) -> &UnixName {
         &self.local
     }
 
+    /// Receives one datagram by `receive`.
     async fn receive_by<T>(
         &self,
         mut receive: impl FnMut(BorrowedFd<'_>) -> io::Result<T>,
@@ -87,9 +87,7 @@ impl DatagramCore {
             let mut data = vec![0; sys::unix::next_size(fd)?];
             let got = sys::unix::recv_from(fd, &mut data)?;
             if got.truncated {
-                // Another process receives from the same socket and took the one asked about.
-                let message = "the datagram was longer than the one before it, and is lost";
-                return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+                return Err(longer());
             }
             data.truncate(got.length);
             data.shrink_to_fit();
@@ -141,6 +139,13 @@ impl DatagramCore {
         self.file.remove();
         self.socket.abort();
     }
+}
+
+/// The error if another process receives from the same socket, and took the one whose size was
+/// asked for.
+pub(super) fn longer() -> io::Error {
+    let message = "the datagram was longer than the one before it, and is lost";
+    io::Error::new(io::ErrorKind::InvalidData, message)
 }
 
 /// A UNIX datagram socket for any number of peers; made by

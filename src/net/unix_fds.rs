@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::runtime::context::{Core, SCRATCH};
 use crate::runtime::operation::Direction;
 use crate::sys;
-use crate::sys::ancillary::MAX_SENT;
+use crate::sys::ancillary::{MAX_SENT, Received};
 use crate::sys::unix::PeerCredentials;
 
 impl UnixStream {
@@ -154,6 +154,11 @@ impl UnixStream {
         })
         .await?;
         let (data, came) = got.expect("the receive has succeeded");
+        Ok((data, self.whole(came)?))
+    }
+
+    /// Returns the descriptors, if all that were sent are there.
+    pub(super) fn whole(&self, came: Received) -> Result<Vec<OwnedFd>> {
         if came.truncated {
             let message = "more descriptors were sent than there was room for: all are closed";
             let cause = io::Error::new(io::ErrorKind::InvalidData, message);
@@ -163,6 +168,6 @@ impl UnixStream {
                 cause,
             ));
         }
-        Ok((data, came.fds))
+        Ok(came.fds)
     }
 }

@@ -36,11 +36,14 @@ pub(crate) fn unwatched() -> io::Error {
     errno::invalid("a regular file or a directory that the kernel does not watch")
 }
 
-/// Returns true if a call in this direction (one of the bits of [`ready`]) would not block now.
+/// Returns true if a call in this direction (one of the bits of [`ready`]) would not block now; for
+/// `ENDED`, if nothing more will come.
 pub(crate) fn is_ready(fd: BorrowedFd<'_>, direction: u8) -> io::Result<bool> {
     let asked = match direction {
         ready::WRITE => libc::POLLOUT,
         ready::URGENT => libc::POLLPRI,
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        ready::ENDED => libc::POLLRDHUP,
         _ => libc::POLLIN,
     };
     let mut entry = libc::pollfd {

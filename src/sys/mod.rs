@@ -57,7 +57,11 @@ pub(crate) mod errno;
 #[cfg(feature = "extras")]
 pub(crate) mod fields;
 pub(crate) mod file;
-#[cfg(feature = "adopt")]
+#[cfg(any(feature = "adopt", feature = "unix-ext"))]
+#[cfg_attr(
+    not(feature = "adopt"),
+    allow(dead_code, reason = "one function is for `unix-ext`")
+)]
 pub(crate) mod foreign;
 pub(crate) mod fork;
 pub(crate) mod interface;

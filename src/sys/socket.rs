@@ -22,6 +22,9 @@ pub(crate) enum Kind {
     Stream,
     /// Datagrams.
     Datagram,
+    /// Messages over a connection.
+    #[cfg(all(feature = "unix-ext", any(target_os = "linux", target_os = "android")))]
+    Seqpacket,
 }
 
 impl From<Kind> for Type {
@@ -29,6 +32,8 @@ impl From<Kind> for Type {
         match kind {
             Kind::Stream => Self::STREAM,
             Kind::Datagram => Self::DGRAM,
+            #[cfg(all(feature = "unix-ext", any(target_os = "linux", target_os = "android")))]
+            Kind::Seqpacket => Self::SEQPACKET,
         }
     }
 }

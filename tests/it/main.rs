@@ -225,6 +225,8 @@ mod unix_bind;
 mod unix_datagram;
 #[cfg(feature = "unix-ext")]
 mod unix_fds;
+#[cfg(all(feature = "full", target_os = "linux"))]
+mod unix_seqpacket;
 mod wakers;
 #[cfg(feature = "adopt")]
 mod watched;
