@@ -71,7 +71,7 @@ impl Semaphore {
     /// `InvalidInput` if `value` is more than that.
     pub fn with_max_value(value: usize, max_value: usize) -> Result<Self> {
         if value > max_value {
-            let message = "more permits than its max_value";
+            let message = format!("{value} permits are more than its max_value, {max_value}");
             return Err(Error::invalid("make a semaphore", message));
         }
         Ok(Self {
@@ -121,7 +121,10 @@ impl Semaphore {
     pub fn add(&self, count: usize) -> Result<()> {
         let total = self.permits.borrow().total().checked_add(count);
         let Some(total) = total.filter(|total| *total <= self.max_value) else {
-            let message = "there would be more permits than its max_value";
+            let message = format!(
+                "{count} more permits would exceed its max_value, {}",
+                self.max_value
+            );
             return Err(Error::invalid("add to a semaphore", message));
         };
         permits::set_total(&self.permits, total);

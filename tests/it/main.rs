@@ -230,3 +230,5 @@ mod unix_seqpacket;
 mod wakers;
 #[cfg(feature = "adopt")]
 mod watched;
+#[cfg(all(feature = "full", target_os = "linux"))]
+mod wrong_values;
