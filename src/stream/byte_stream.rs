@@ -106,6 +106,9 @@ use crate::runtime::place::Place;
 /// })?;
 /// # Ok::<_, soloio::Error>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    note = "a stream of any kind is an `AnyByteStream`; a builder of a stream has to be awaited"
+)]
 #[allow(
     async_fn_in_trait,
     reason = "one thread: no caller needs the future to be Send"

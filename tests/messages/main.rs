@@ -2,6 +2,16 @@
 //! those in its lines that begin with `//~`.
 //!
 //! Only texts that are this library's own are compared, so that any compiler will do.
+//!
+//! Some mistakes get no text of ours, since rustc 1.95 consults no `on_unimplemented` for them:
+//!
+//! * A method of a builder that was not awaited, `connect_tcp(..).send(..)`. It is "no method named
+//!   `send` found for struct `ConnectTcp`": the hint to await is for the futures of `async fn`s
+//!   alone. A builder that is not used at all, or given to a function, is caught.
+//! * A method of a `Box<dyn ByteStream>`: "the `send` method cannot be invoked on a trait object".
+//! * A limited future without a `Result`, `fail_after(limit, async { 5 })`. Its output is compared,
+//!   with no trait in between: "expected `Result<_, _>`, found integer", once for the argument, for
+//!   the call, and for the await. With a trait there would be as many, each of them longer.
 
 use std::fs;
 use std::path::{Path, PathBuf};
