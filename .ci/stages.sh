@@ -33,7 +33,7 @@ about() {
     ecosystem) echo "crates of others on soloio, as docs/ecosystem.md says" ;;
     http) echo "HTTP by hyper on soloio and on tokio: instructions, memory, stops" ;;
     features) echo "the tests that features change, with each set of them" ;;
-    docs) echo "documentation, warnings denied" ;;
+    docs) echo "documentation, warnings denied; the public names are those of tests/api.txt" ;;
     examples) echo "examples build, the tour runs" ;;
     loom) echo "the cross-thread code, every interleaving" ;;
     msrv) echo "the library with the oldest supported compiler" ;;
@@ -270,6 +270,7 @@ stage_docs() {
     RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --package soloio --package soloio-sim \
         --package soloio-tokio-io --package soloio-hyper --package soloio-streams \
         --features soloio-hyper/client,soloio-hyper/tls,soloio-streams/json,soloio-streams/tls
+    python3 tests/api.py
 }
 
 stage_examples() {
