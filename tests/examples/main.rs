@@ -10,6 +10,7 @@ mod certs;
 mod chat;
 mod daemon;
 mod http;
+mod reconnect;
 mod running;
 mod tls;
 

@@ -45,6 +45,8 @@ mod cores;
 mod cut;
 #[cfg(feature = "dump")]
 mod dump;
+#[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
+mod error_table;
 #[cfg(feature = "threads")]
 mod error_words;
 mod executor;
