@@ -14,15 +14,12 @@ use super::sockets::one_socket;
 use super::unix::{UnixListener, UnixStream};
 use super::unix_datagram::longer;
 use crate::error::{Error, Result};
-use crate::runtime::context::Core;
 use crate::runtime::operation::Direction;
 use crate::stream::or_end;
 use crate::sys;
 use crate::sys::addr::UnixName;
-use crate::sys::ancillary::Received;
 use crate::sys::poller::ready::ENDED;
 use crate::sys::socket::Kind;
-use crate::sys::unix::PeerCredentials;
 
 /// A UNIX connection that keeps the boundaries of messages (`SOCK_SEQPACKET`); made by
 /// [`connect_unix_seqpacket`], [`UnixSeqpacketListener::accept`] and [`unix_seqpacket_pair`].
@@ -85,11 +82,11 @@ impl UnixSeqpacket {
         Ok((data, self.stream.whole(came)?))
     }
 
-    async fn receive_beside(&self, max_fds: usize) -> Result<(Vec<u8>, Received)> {
+    async fn receive_beside(&self, max_fds: usize) -> Result<(Vec<u8>, sys::ancillary::Received)> {
         let mut got = None;
         let mut operation = self.stream.socket.operation(Direction::Read);
         poll_fn(|cx| {
-            let receive = |_: &Core, fd: BorrowedFd<'_>, _| {
+            let receive = |_: &_, fd: BorrowedFd<'_>, _| {
                 let size = sys::unix::next_size(fd)?;
                 if size == 0 && sys::foreign::is_ready(fd, ENDED)? && sys::queues::unread(fd) == 0 {
                     return Ok((0, true));
@@ -188,7 +185,7 @@ impl UnixSeqpacket {
     /// # Errors
     ///
     /// [`Error::Io`]: after an abort there is no peer.
-    pub fn peer_credentials(&self) -> Result<PeerCredentials> {
+    pub fn peer_credentials(&self) -> Result<sys::unix::PeerCredentials> {
         self.stream.peer_credentials()
     }
 }

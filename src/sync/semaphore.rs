@@ -121,10 +121,8 @@ impl Semaphore {
     pub fn add(&self, count: usize) -> Result<()> {
         let total = self.permits.borrow().total().checked_add(count);
         let Some(total) = total.filter(|total| *total <= self.max_value) else {
-            let message = format!(
-                "{count} more permits would exceed its max_value, {}",
-                self.max_value
-            );
+            let most = self.max_value;
+            let message = format!("{count} more permits would exceed its max_value, {most}");
             return Err(Error::invalid("add to a semaphore", message));
         };
         permits::set_total(&self.permits, total);

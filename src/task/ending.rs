@@ -129,6 +129,29 @@ impl<'env, E> TaskGroup<'_, 'env, E> {
     ///
     /// The group's result is then the result of its body, or the first error that is not the
     /// cancel's: clean-up that failed.
+    ///
+    /// # Examples
+    ///
+    /// A cancel with a reason, which the children and a report can read, is that of a
+    /// [`CancelScope`](crate::CancelScope) around the group:
+    ///
+    /// ```
+    /// use soloio::{CancelScope, sleep, task_group, yield_now};
+    /// use std::time::Duration;
+    ///
+    /// let scope = CancelScope::new();
+    /// let ended = soloio::block_on(scope.run(task_group(async |group| {
+    ///     group.spawn(async {
+    ///         let slept = sleep(Duration::from_secs(60)).await;
+    ///         assert_eq!(scope.reason().as_deref(), Some("the disk is full"));
+    ///         slept
+    ///     });
+    ///     yield_now().await?;
+    ///     scope.cancel("the disk is full");
+    ///     Ok(())
+    /// })));
+    /// assert!(ended.unwrap().unwrap_err().is_cancelled());
+    /// ```
     pub fn cancel(&self) {
         if self.ending.cancelled.replace(true) {
             return;

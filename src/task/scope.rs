@@ -53,6 +53,7 @@ use crate::sys::clock::{self, NEVER};
 /// })?;
 /// # Ok::<_, Error>(())
 /// ```
+#[derive(Default)]
 pub struct CancelScope {
     control: Control,
     reason: RefCell<Option<Cow<'static, str>>>,
@@ -63,11 +64,7 @@ impl CancelScope {
     /// Makes a scope without a deadline.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            control: Control::default(),
-            reason: RefCell::new(None),
-            thread: PhantomData,
-        }
+        Self::default()
     }
 
     /// Makes a scope that is cancelled at `deadline`. If that has already passed, ready operations
@@ -138,12 +135,6 @@ impl CancelScope {
     #[must_use]
     pub fn cancelled_caught(&self) -> bool {
         self.control.has_caught()
-    }
-}
-
-impl Default for CancelScope {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

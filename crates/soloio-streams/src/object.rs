@@ -8,8 +8,8 @@ use soloio::{ConnectedUdpSocket, Error, ObjectReceiver, ObjectSender, Result};
 
 /// The receiving half of a stream of values.
 ///
-/// It is implemented by soloio's memory object streams and connected UDP sockets, and by every
-/// object stream of this crate.
+/// It is implemented by soloio's memory object streams and connected UDP sockets, by its
+/// `UnixSeqpacket` (feature `unix-ext`), and by every object stream of this crate.
 ///
 /// # Examples
 ///
@@ -179,6 +179,32 @@ impl ObjectSendStream for ConnectedUdpSocket {
     async fn send_eof(&self) -> Result<()> {
         let cause = io::Error::new(io::ErrorKind::Unsupported, "datagrams have no end");
         Err(cause.into())
+    }
+}
+
+#[cfg(all(feature = "unix-ext", any(target_os = "linux", target_os = "android")))]
+impl ObjectReceiveStream for soloio::net::UnixSeqpacket {
+    type Item = Vec<u8>;
+
+    async fn receive(&self) -> Result<Vec<u8>> {
+        self.receive().await
+    }
+}
+
+#[cfg(all(feature = "unix-ext", any(target_os = "linux", target_os = "android")))]
+impl ObjectSendStream for soloio::net::UnixSeqpacket {
+    type Item = Vec<u8>;
+
+    async fn send_from(&self, item: &mut Option<Vec<u8>>) -> Result<()> {
+        if let Some(data) = item {
+            self.send(data).await?;
+            *item = None;
+        }
+        Ok(())
+    }
+
+    async fn send_eof(&self) -> Result<()> {
+        self.send_eof()
     }
 }
 

@@ -11,6 +11,8 @@ mod json;
 mod lines;
 #[cfg(feature = "threads")]
 mod loop_thread;
+#[cfg(all(feature = "unix-ext", target_os = "linux"))]
+mod messages;
 mod object_bytes;
 mod proxies;
 mod stapled;
