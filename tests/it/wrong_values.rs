@@ -8,7 +8,9 @@ mod tls;
 mod waits;
 
 use std::fmt::Debug;
+use std::fs;
 use std::future::IntoFuture;
+use std::path::Path;
 use std::time::Duration;
 
 use soloio::{Error, Result, fail_after};
@@ -71,6 +73,62 @@ where
     let ended = fail_after(LONG, made).await;
     assert!(!matches!(ended, Err(Error::TimedOut(_))), "it hangs");
     ended
+}
+
+/// Adds the text of all files below a folder.
+fn read_all(folder: &Path, text: &mut String) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        match path.is_dir() {
+            true => read_all(&path, text),
+            false => text.push_str(&fs::read_to_string(&path).expect("text")),
+        }
+    }
+}
+
+/// The methods of builders that take a value.
+fn settings() -> Vec<String> {
+    let mut source = String::new();
+    read_all(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        &mut source,
+    );
+    let declared = source.split("pub fn ").skip(1).filter_map(|rest| {
+        let head = rest.split('{').next()?;
+        let head = head.split("where").next()?;
+        let takes = head.contains("self,") && head.trim_end().ends_with("-> Self");
+        takes.then(|| head.split(['(', '<']).next().unwrap_or_default().to_owned())
+    });
+    declared.collect()
+}
+
+#[test]
+fn every_setting_is_tried() {
+    /// Those that take a function, a bool, or a value that its type has checked.
+    const CHECKED: &[&str] = &[
+        "client_roots",
+        "on_error",
+        "on_handshake_error",
+        "prepare",
+        "provider",
+        "roots",
+        "standard_compatible",
+        "ticketer",
+        "tls_standard_compatible",
+        "with",
+    ];
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/wrong_values");
+    let mut tried = String::new();
+    read_all(&tests, &mut tried);
+    let settings = settings();
+    assert!(settings.len() > 40, "{settings:?}");
+    let is_known =
+        |name: &String| tried.contains(&format!(".{name}(")) || CHECKED.contains(&&**name);
+    let missing: Vec<_> = settings.iter().filter(|name| !is_known(name)).collect();
+    assert!(
+        missing.is_empty(),
+        "without a wrong value in a test: {missing:?}"
+    );
 }
 
 /// Returns an error's message.

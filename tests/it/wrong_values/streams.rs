@@ -2,9 +2,10 @@
 
 use std::fs::File;
 
+use soloio::net::adopt_listeners;
 use soloio::{
-    Buffered, ByteStream, Error, Result, SendBuffer, connect_tcp, create_memory_byte_stream,
-    create_memory_object_stream, fail_after, join, relay, task_group,
+    Buffered, ByteStream, Error, MultiListener, Result, SendBuffer, TcpListener, connect_tcp,
+    create_memory_byte_stream, create_memory_object_stream, fail_after, join, relay, task_group,
 };
 
 use super::{LONG, SHORT, SIZES, TIMES, ended, message};
@@ -150,6 +151,21 @@ fn limits_of_a_relay() {
                 }
             }
         }
+    });
+}
+
+#[test]
+fn none_of_something() {
+    run(async {
+        let none = MultiListener::new();
+        assert!(message(ended(none.accept()).await).contains("no listener"));
+        assert!(message(ended(none.serve(async |_| Ok(()))).await).contains("no listener"));
+        let none = adopt_listeners([]).expect("none");
+        assert!(message(ended(none.accept()).await).contains("no listener"));
+        message(TcpListener::try_from(Vec::new()));
+        let none: [std::future::Ready<u8>; 0] = [];
+        assert_eq!(join(none).await, []);
+        assert_eq!(join(Vec::<std::future::Ready<u8>>::new()).await, []);
     });
 }
 

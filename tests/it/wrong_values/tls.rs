@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use soloio::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use soloio::tls::{TlsListener, TlsStream, client_config, server_config};
 use soloio::{connect_tcp, create_memory_byte_stream, join};
 
@@ -62,6 +63,50 @@ fn files_and_protocols() {
     }
     message(client_config().versions([]).build());
     message(server_config().build());
+    for time in TIMES {
+        let made = server_config().certificate_files("/nowhere", "/nowhere");
+        message(made.reload_files(time, |_| ()).build());
+    }
+    // A client's certificate cannot be optional where none is requested.
+    let made = server_config().client_certificate_optional();
+    message(made.client_ca_file("/nowhere").build());
+}
+
+/// A certificate for a name, and its key.
+fn identity(name: &str) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+    let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).expect("a certificate");
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+    (vec![made.cert.der().clone()], key)
+}
+
+#[test]
+fn certificates() {
+    let (chain, key) = identity("localhost");
+    let (other_chain, other_key) = identity("other.example");
+    let good = || server_config().certificate(chain.clone(), key.clone_key());
+    good().build().expect("a pair");
+    message(
+        server_config()
+            .certificate(chain.clone(), other_key.clone_key())
+            .build(),
+    );
+    message(
+        server_config()
+            .certificate(Vec::new(), key.clone_key())
+            .build(),
+    );
+    message(
+        client_config()
+            .certificate(other_chain, key.clone_key())
+            .build(),
+    );
+    for text in texts() {
+        // The certificate is for another name.
+        let refused = message(good().host(&text, chain.clone(), key.clone_key()).build());
+        // A long one is not shown: it may be a key.
+        let is_named = names(&refused, text.trim_end_matches('.'));
+        assert!(is_named || text.len() > 253, "{refused} of {text:?}");
+    }
 }
 
 #[test]

@@ -149,8 +149,7 @@ fn jobs_loops_signals_and_names() {
                 _ => ended(job).await.expect("done"),
             }
         }
-        let none = open_signal_receiver(&[]);
-        assert!(none.is_ok() || !message(none).is_empty());
+        message(open_signal_receiver(&[]));
         task_group(async |group| {
             for text in texts() {
                 drop(group.spawn(yield_now()).named(&*text));
