@@ -121,8 +121,7 @@ impl Semaphore {
     pub fn add(&self, count: usize) -> Result<()> {
         let total = self.permits.borrow().total().checked_add(count);
         let Some(total) = total.filter(|total| *total <= self.max_value) else {
-            let most = self.max_value;
-            let message = format!("{count} more permits would exceed its max_value, {most}");
+            let message = format!("{count} more permits than its max_value has room for");
             return Err(Error::invalid("add to a semaphore", message));
         };
         permits::set_total(&self.permits, total);

@@ -17,7 +17,9 @@ use crate::runtime::scopes::Limit;
 /// late, and so is an error that is not the cancel's ([`Failure`]): clean-up that failed.
 ///
 /// A future that is done at once costs no timer, so with a limit of zero ready data is still
-/// returned. `Duration::MAX` is no limit.
+/// returned: what is in a buffer or a queue of this process. Whether more has come to a socket is
+/// known after a turn of the loop, which a limit of a nanosecond includes. `Duration::MAX` is no
+/// limit.
 ///
 /// # Errors
 ///
@@ -54,7 +56,9 @@ where
 /// [`fail_after`], and the result is `Ok(None)`.
 ///
 /// A future that is done at once costs no timer, so with a limit of zero ready data is still
-/// returned. `Duration::MAX` is no limit.
+/// returned: what is in a buffer or a queue of this process. Whether more has come to a socket is
+/// known after a turn of the loop, which a limit of a nanosecond includes. `Duration::MAX` is no
+/// limit.
 ///
 /// # Errors
 ///

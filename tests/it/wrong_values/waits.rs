@@ -9,7 +9,7 @@ use soloio::{
 };
 
 use super::{LONG, SHORT, SIZES, TIMES, ended, message, texts};
-use crate::net_support::{refused, run};
+use crate::net_support::{refused, run, tcp_pair};
 
 /// Returns whether it is done within a moment.
 async fn is_soon<T>(future: impl IntoFuture<Output = Result<T>>) -> bool {
@@ -66,6 +66,27 @@ fn times() {
         assert!(!is_soon(&mut moved).await);
         moved.reset(Instant::now());
         moved.await.expect("over");
+    });
+}
+
+/// What docs/anyio.md gives for a receive that does not wait: one turn of the loop is included.
+#[test]
+fn the_shortest_limit_returns_what_is_there() {
+    run(async {
+        for sent in 0..100_u8 {
+            let (a, b) = tcp_pair().await;
+            assert!(matches!(
+                move_on_after(Duration::ZERO, a.receive()).await,
+                Ok(None)
+            ));
+            let (c, d) = tcp_pair().await;
+            b.send(&[sent]).await.expect("sent");
+            d.send(&[sent]).await.expect("sent");
+            for received in [a.receive(), c.receive()] {
+                let got = move_on_after(Duration::from_nanos(1), received).await;
+                assert_eq!(got.expect("no error"), Some(vec![sent]));
+            }
+        }
     });
 }
 
