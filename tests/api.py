@@ -32,7 +32,7 @@ AUTOMATIC = re.compile(r"\b(Freeze|RefUnwindSafe|StructuralPartialEq|UnsafeUnpin
 
 def text(page):
     page = re.sub(r'<details class="toggle type-contents-toggle"><summary.*?</summary>', "", page)
-    plain = html.unescape(re.sub(r"<[^>]+>", "", page)).replace("\u200b", "")
+    plain = html.unescape(re.sub(r"<[^>]+>", "", page.replace("<div", " <div"))).replace("\u200b", "")
     return re.sub(r"\s+", " ", plain).strip()
 
 
