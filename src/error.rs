@@ -288,6 +288,7 @@ impl From<Error> for io::Error {
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
+    use std::panic::{RefUnwindSafe, UnwindSafe};
     use std::time::Duration;
 
     use super::*;
@@ -329,7 +330,7 @@ mod tests {
 
     #[test]
     fn an_error_is_small_and_can_travel() {
-        fn travels<T: Send + Sync + 'static>() {}
+        fn travels<T: Send + Sync + Unpin + UnwindSafe + RefUnwindSafe + 'static>() {}
         travels::<Error>();
         assert_eq!(size_of::<Error>(), 2 * size_of::<usize>());
         assert_eq!(size_of::<Result<usize>>(), 2 * size_of::<usize>());

@@ -1,4 +1,5 @@
-//! The `Debug` of a type by a few values, where its fields cannot be shown or would say too much.
+//! The `Debug` of a type by a few values, where its fields cannot be shown or would say too much;
+//! names as they can be printed.
 
 /// `shown!([parameters] Type, "Name", this => field: value, ..)`; the two dots say that the type
 /// has more than that.
@@ -32,3 +33,16 @@ macro_rules! shown {
 }
 
 pub(crate) use shown;
+
+/// Escapes what could control a terminal, in a name that a program or its peer has chosen.
+#[cold]
+pub(crate) fn printed(text: &str) -> String {
+    let mut printed = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c.is_control() {
+            true => printed.extend(c.escape_debug()),
+            false => printed.push(c),
+        }
+    }
+    printed
+}

@@ -41,7 +41,8 @@ type Foreign = dyn StdError + Send + Sync + 'static;
 // one word, where a box of a trait object is two, so each result of each operation is smaller.
 pub struct Content<T: ?Sized> {
     held: Arc<Box<Foreign>>,
-    of: PhantomData<T>,
+    /// So that it is `Unpin` and `Send` whatever is in it.
+    of: PhantomData<fn(&T)>,
 }
 
 impl<T: ?Sized> Content<T> {

@@ -6,6 +6,7 @@ use std::io;
 use std::ops::Deref;
 
 use super::{Content, shown_by_message};
+use crate::shown::printed;
 
 /// An error of the operating system, with the operation and the address that it concerns.
 ///
@@ -47,7 +48,7 @@ impl OsError {
         cause: io::Error,
     ) -> Content<Self> {
         // Not `to_string`, which would be compiled here once more.
-        Self::of(operation, Some(format!("{address}")), lost, cause)
+        Self::of(operation, Some(printed(&format!("{address}"))), lost, cause)
     }
 
     /// The operation that failed, such as `receive from`; empty if the error came from outside.

@@ -210,8 +210,8 @@ fn name_of(core: &Core, key: SourceKey, fd: RawFd) -> String {
 
 fn label(name: Option<&str>, site: Option<CallSite>, depth: usize) -> String {
     match (name, site) {
-        (Some(name), Some(site)) => format!("\"{name}\" ({site})"),
-        (Some(name), None) => format!("\"{name}\""),
+        (Some(name), Some(site)) => format!("{name:?} ({site})"),
+        (Some(name), None) => format!("{name:?}"),
         (None, Some(site)) => format!("task ({site})"),
         (None, None) if depth == 0 => "main".into(),
         (None, None) => "body of a group".into(),

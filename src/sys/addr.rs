@@ -11,6 +11,7 @@ use std::path::Path;
 use socket2::SockAddr;
 
 use super::errno;
+use crate::shown::printed;
 
 /// Memory for an internet address in the kernel's form, IPv4 or IPv6.
 #[repr(C)]
@@ -238,8 +239,8 @@ impl fmt::Display for UnixName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {
             [] => f.write_str("an unnamed socket"),
-            [0, name @ ..] => write!(f, "@{}", String::from_utf8_lossy(name)),
-            path => f.write_str(&String::from_utf8_lossy(path)),
+            [0, name @ ..] => write!(f, "@{}", printed(&String::from_utf8_lossy(name))),
+            path => f.write_str(&printed(&String::from_utf8_lossy(path))),
         }
     }
 }

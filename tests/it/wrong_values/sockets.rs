@@ -90,6 +90,7 @@ fn paths(dir: &TempDir) -> Vec<PathBuf> {
 /// Checks that an error names the path.
 fn names_path<T: std::fmt::Debug>(made: Result<T>, path: &std::path::Path) {
     let message = message(made);
+    assert!(!message.contains(char::is_control), "{message:?}");
     let named = names(&message, &path.to_string_lossy());
     assert!(named, "{message} of {}", path.display());
 }
