@@ -326,6 +326,11 @@ impl Place {
         };
         if socket.is_listener() {
             core.reactor().arm(key, socket.is_lent())?;
+            // An abort by another thread may have been too early to disarm it.
+            if socket.is_closed() {
+                core.reactor().disarm(key);
+                return Err(io::ErrorKind::NotConnected.into());
+            }
         }
         // Cloned before the reactor is borrowed, and the old one is dropped after that.
         let waiter = match core.executor.task_of(cx.waker()) {

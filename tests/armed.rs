@@ -1,10 +1,7 @@
-//! A report, not mended (src/runtime): a listener that another thread aborts between the check of
-//! an accept and the arming of the listener stays in the poller, which reports the dead socket in
-//! its place again and again: the loop never sleeps until the listener is dropped.
+//! A listener that another thread aborts between the check of an accept and the arming of the
+//! listener: it may not stay in the poller, which would report the dead socket again and again.
 //!
-//! Not part of a binary yet: it stands between the library and epoll_ctl(2), so it needs one of its
-//! own. With `Place::park` checking after `arm` as `Socket::register` does (a fence, then
-//! `is_closed`: disarm, `NotConnected`) it passes.
+//! A binary of its own, because it stands between the library and epoll_ctl(2).
 
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code, reason = "stands before a function of the C library")]
