@@ -7,8 +7,9 @@ use crate::source::{Source, block_after, ident, root_names, words};
 
 /// The modules of the crate, lowest row first. A row imports only from rows before it.
 pub(crate) const ROWS: &[&[&str]] = &[
+    &["shown"],
     &["error"],
-    &["records", "shown"],
+    &["records"],
     &["sys", "room"],
     &["executor", "reactor"],
     &["runtime"],
