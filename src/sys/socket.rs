@@ -54,13 +54,10 @@ fn make(domain: Domain, kind: Kind) -> io::Result<OwnedFd> {
     let kind = Type::from(kind);
     // Set by the call that makes it, instead of two more calls.
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
-    let socket = Socket::new(domain, kind.nonblocking(), None)?;
+    let kind = kind.nonblocking();
+    let socket = Socket::new(domain, kind, None)?;
     #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
-    let socket = {
-        let socket = Socket::new(domain, kind, None)?;
-        socket.set_nonblocking(true)?;
-        socket
-    };
+    socket.set_nonblocking(true)?;
     Ok(socket.into())
 }
 
@@ -186,7 +183,7 @@ pub(crate) fn tell_pollers(fd: BorrowedFd<'_>) {
 }
 
 /// Accepts one connection; also returns its peer, if that has an internet address.
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
 pub(crate) fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
     use std::os::fd::{FromRawFd, RawFd};
 
@@ -203,9 +200,12 @@ pub(crate) fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<SocketAd
 }
 
 /// Accepts one connection; also returns its peer, if that has an internet address.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
 pub(crate) fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
-    let (socket, peer) = SockRef::from(&fd).accept()?;
+    // Not `accept`, which on Apple's systems also sets the option for `NO_SIGNAL`: the socket has
+    // it from its listener, and a client that has already left makes that fail (socket2#631).
+    let (socket, peer) = SockRef::from(&fd).accept_raw()?;
+    socket.set_cloexec(true)?;
     socket.set_nonblocking(true)?;
     Ok((socket.into(), peer.as_socket().map(unmapped)))
 }
