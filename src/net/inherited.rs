@@ -52,7 +52,7 @@ pub struct InheritedSocket {
 #[doc(alias = "sd_listen_fds")]
 pub fn inherited_sockets() -> Result<Vec<InheritedSocket>> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
-    let text = |name| env::var(name).ok();
+    let text = |name| env::var_os(name).map(|text| text.to_string_lossy().into_owned());
     let passed = Passed::parse(
         text("LISTEN_PID").as_deref(),
         text("LISTEN_FDS").as_deref(),
@@ -114,7 +114,7 @@ impl Passed {
             Some(names) => names.split(':').map(str::to_owned).collect(),
             None => Vec::new(),
         };
-        if !names.is_empty() && names.len() != count {
+        if count > 0 && !names.is_empty() && names.len() != count {
             let message = format!(
                 "LISTEN_FDNAMES has {} names for {count} sockets",
                 names.len()
@@ -139,6 +139,8 @@ mod tests {
         assert_eq!(count(Some("8"), Some("2"), None), 0, "for somebody else");
         assert_eq!(count(Some("8"), Some("bad"), None), 0, "for somebody else");
         assert_eq!(count(Some("7"), Some("2"), None), 2);
+        let none = parse(Some("7"), Some("0"), Some(""));
+        assert_eq!(none.expect("no socket needs a name").count, 0);
         let named = parse(Some("7"), Some("2"), Some("web:admin")).expect("fits");
         assert_eq!(named.names, ["web", "admin"]);
         for (pid, fds, names) in [

@@ -72,6 +72,8 @@ fn a_socket_is_inherited_once() {
             ended_well(start(test, "opened first", listener(), &first));
             let file = std::fs::File::open("/dev/null").expect("a file").into();
             ended_well(start(test, "file", file, ALL));
+            let bytes = "LISTEN_PID=$$ LISTEN_FDS=$(printf '\\377')";
+            ended_well(start(test, "no text", listener(), bytes));
         }
         Some("named") => {
             let mut all = inherited_sockets().expect("one");
@@ -99,7 +101,11 @@ fn a_socket_is_inherited_once() {
         Some("for another") => assert!(inherited_sockets().expect("none").is_empty()),
         Some(bad) => {
             let error = inherited_sockets().expect_err("refused");
-            let part = if bad == "file" { "ocket" } else { "descriptor" };
+            let part = match bad {
+                "file" => "ocket",
+                "no text" => "instead of a number",
+                _ => "descriptor",
+            };
             assert!(error.to_string().contains(part), "{error}");
         }
     }
