@@ -85,7 +85,7 @@ impl UdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// As [`receive`](Self::receive); earlier contents of the buffer are still there.
+    /// As [`receive`](Self::receive); earlier contents of the buffer may be gone.
     ///
     /// # Examples
     ///
@@ -176,7 +176,7 @@ impl ConnectedUdpSocket {
     ///
     /// # Cancel safety
     ///
-    /// As [`receive`](Self::receive); earlier contents of the buffer are still there.
+    /// As [`receive`](Self::receive); earlier contents of the buffer may be gone.
     pub async fn receive_many<'b>(&self, buffer: &'b mut DatagramBuffer) -> Result<Datagrams<'b>> {
         self.core.receive_many(buffer).await
     }
