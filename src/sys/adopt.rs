@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use socket2::{SockAddr, SockRef};
 
-use super::{check, sockopt};
+use super::{check, errno, sockopt};
 
 /// The family of a socket's addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,8 @@ pub(crate) enum Carries {
 pub(crate) struct Facts {
     pub(crate) domain: Domain,
     pub(crate) carries: Carries,
-    pub(crate) listens: bool,
+    /// `None` if the system does not report it.
+    pub(crate) listens: Option<bool>,
     /// Plain TCP, and no other protocol that carries a stream.
     pub(crate) is_tcp: bool,
 }
@@ -48,10 +49,24 @@ pub(crate) fn read_facts(fd: BorrowedFd<'_>) -> io::Result<Facts> {
         domain,
         carries,
         // Not read for a datagram socket: some systems refuse it.
-        listens: carries == Carries::Stream
-            && option(fd, libc::SOL_SOCKET, libc::SO_ACCEPTCONN)? != 0,
+        listens: match carries {
+            Carries::Stream => listens(fd)?,
+            _ => Some(false),
+        },
         is_tcp: is_inet_stream && protocol(fd)? == libc::IPPROTO_TCP,
     })
+}
+
+/// Apple's systems, OpenBSD and NetBSD have the option's number, but do not report it
+/// (dotnet/runtime#34986). There a socket without a peer may listen or not.
+fn listens(fd: BorrowedFd<'_>) -> io::Result<Option<bool>> {
+    match option(fd, libc::SOL_SOCKET, libc::SO_ACCEPTCONN) {
+        Err(error) if errno::is_unsupported(&error) => {
+            let is_connected = SockRef::from(&fd).peer_addr().is_ok();
+            Ok(is_connected.then_some(false))
+        }
+        listens => Ok(Some(listens? != 0)),
+    }
 }
 
 /// Returns the internet address that a socket is bound to, in the form of its family: that of an
@@ -144,13 +159,13 @@ mod tests {
             (facts.domain, facts.carries, facts.listens, facts.is_tcp)
         };
         let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let internet = (Domain::Internet, Carries::Stream, true, true);
+        let internet = (Domain::Internet, Carries::Stream, Some(true), true);
         assert_eq!(read_facts(tcp.as_fd()), internet);
         let udp = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
-        let datagrams = (Domain::Internet, Carries::Datagrams, false, false);
+        let datagrams = (Domain::Internet, Carries::Datagrams, Some(false), false);
         assert_eq!(read_facts(udp.as_fd()), datagrams);
         let (unix, _other) = std::os::unix::net::UnixStream::pair().expect("a pair");
-        let stream = (Domain::Unix, Carries::Stream, false, false);
+        let stream = (Domain::Unix, Carries::Stream, Some(false), false);
         assert_eq!(read_facts(unix.as_fd()), stream);
     }
 

@@ -85,7 +85,7 @@ impl Wanted {
             let (found, wanted) = (carries(found.carries), carries(self.carries));
             return Some(format!("the socket carries {found}, not {wanted}"));
         }
-        if found.listens != self.listens {
+        if found.listens == Some(!self.listens) {
             let not = if self.listens {
                 "does not listen"
             } else {
@@ -143,4 +143,28 @@ pub(super) fn read_facts(fd: BorrowedFd<'_>) -> io::Result<Facts> {
         true => sys::errno::invalid("the descriptor is no socket"),
         false => error,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where the system does not report it, every stream and listener was refused.
+    #[test]
+    fn what_may_listen_is_taken_for_either() {
+        for (listens, is_stream, is_listener) in [
+            (Some(true), false, true),
+            (Some(false), true, false),
+            (None, true, true),
+        ] {
+            let facts = Facts {
+                domain: Domain::Internet,
+                carries: Carries::Stream,
+                listens,
+                is_tcp: true,
+            };
+            assert_eq!(TCP_STREAM.mismatch(&facts).is_none(), is_stream);
+            assert_eq!(TCP_LISTENER.mismatch(&facts).is_none(), is_listener);
+        }
+    }
 }
