@@ -127,7 +127,8 @@ type Answer = Option<io::Result<Vec<SocketAddr>>>;
 #[inline]
 fn ask_files(name: &str) -> Answer {
     match hosts::has(name) {
-        true => Some(names::look_up(name)),
+        // The resolver finds it there without the dot only, and would ask servers.
+        true => Some(names::look_up(name.strip_suffix('.').unwrap_or(name))),
         false => hosts::localhost(name).map(Ok),
     }
 }
