@@ -139,7 +139,10 @@ fn give_away(wanted: Wanted, socket: &Socket) -> Result<OwnedFd> {
         return Err(Error::Closed);
     }
     let fd = socket.lend().try_clone_to_owned();
-    fd.map_err(|cause| wanted.failed(cause))
+    let fd = fd.map_err(|cause| wanted.failed(cause))?;
+    // A server would close the stream that its handler drops here.
+    socket.retire();
+    Ok(fd)
 }
 
 fn give_away_blocking(wanted: Wanted, socket: &Socket) -> Result<OwnedFd> {

@@ -42,6 +42,9 @@ impl UnixStream {
     /// descriptors together with bytes that were sent before them, but never before the first byte
     /// that they were sent with.
     ///
+    /// To pass on a connection in a server's handler, convert it first (`OwnedFd::try_from`): the
+    /// server closes a stream that its handler drops, also for duplicates of its descriptor.
+    ///
     /// # Errors
     ///
     /// As [`send`](Self::send). `InvalidInput` if `data` is empty, or `fds` is empty or has more

@@ -1,12 +1,13 @@
 //! Sockets that were adopted: their clones, their linger time, UNIX datagram sockets.
 
 use std::cell::RefCell;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::{TcpListener as StdListener, TcpStream as StdStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram as StdDatagram, UnixStream as StdUnixStream};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join;
 use socket2::SockRef;
 use soloio::net::Watched;
 use soloio::{
@@ -16,7 +17,7 @@ use soloio::{
 
 use crate::adopt::std_pair;
 use crate::net_support::{
-    TempDir, clog, polled, refused, run, tcp_listener, tcp_pair, udp, unix_pair,
+    TempDir, clog, polled, refused, run, tcp_listener, tcp_pair, turns, udp, unix_pair,
 };
 use crate::support::alone;
 
@@ -216,4 +217,42 @@ fn what_was_aborted_without_a_free_descriptor_is_not_given_away() {
             });
         },
     );
+}
+
+/// A server closes a stream that its handler drops, and took one that was given away for that.
+#[test]
+fn a_handler_may_give_its_connection_away() {
+    run(async {
+        let listener = tcp_listener().await;
+        let port = listener.local_addr().port();
+        let given = RefCell::new(None);
+        let server = async {
+            let served = listener.serve(async |client| {
+                client.receive_max(5).await?;
+                client.send(b"answer").await?;
+                let fd = OwnedFd::try_from(client)?;
+                *given.borrow_mut() = Some(StdStream::from(fd));
+                Ok(())
+            });
+            served.await
+        };
+        let client = async {
+            let client = connect_tcp("127.0.0.1", port).await.expect("connects");
+            client.send(b"helloworld").await.expect("sent");
+            assert_eq!(client.receive().await.expect("sent"), b"answer");
+            turns(9).await;
+            let mut given = given.borrow_mut().take().expect("given away");
+            given.set_nonblocking(false).expect("an option");
+            let limit = Some(Duration::from_secs(20));
+            given.set_read_timeout(limit).expect("an option");
+            let mut got = [0; 5];
+            given.read_exact(&mut got).expect("it goes on");
+            assert_eq!(&got, b"world");
+            given.write_all(b"bye").expect("it goes on");
+            assert_eq!(client.receive().await.expect("it goes on"), b"bye");
+            listener.abort();
+        };
+        let (served, ()) = join(server, client).await;
+        refused!(served, Error::Closed);
+    });
 }
