@@ -234,6 +234,27 @@ fn what_a_firewall_or_a_route_forbids_is_about_the_peer() {
     );
 }
 
+/// A connected UDP socket takes the first address with a route, and one of type `unreachable`, as
+/// it stands for a network that is down, counted as a route.
+#[test]
+fn an_address_without_a_route_is_passed_over() {
+    in_namespace(
+        "addresses::an_address_without_a_route_is_passed_over",
+        "ip -6 route add unreachable default
+        ip route add unreachable 10.98.0.0/24\n",
+        || {
+            run(async {
+                let at = udp().await.local_addr();
+                let host = || Fixed::host(&["2001:db8::1", "10.98.0.1", "10.97.0.1", "127.0.0.1"]);
+                let client = create_connected_udp_socket(host(), at.port()).await;
+                assert_eq!(client.expect("one has a route").peer_addr(), at);
+                let client = create_connected_udp_socket(Fixed::host(&["10.98.0.1"]), 9).await;
+                assert!(text(client).contains("10.98.0.1"));
+            });
+        },
+    );
+}
+
 /// The error was taken for the socket's: one client with an IPv6 address ended a server.
 #[test]
 fn an_address_that_this_host_cannot_reach_is_about_the_peer() {
