@@ -56,11 +56,11 @@ pub(crate) fn unix(kind: Kind) -> io::Result<OwnedFd> {
 }
 
 fn make(domain: Domain, kind: Kind) -> io::Result<OwnedFd> {
+    let kind = Type::from(kind);
     // Set by the call that makes it, instead of two more calls.
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
-    let socket = Socket::new(domain, Type::from(kind).nonblocking(), None)?;
-    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
-    let socket = Socket::new(domain, kind.into(), None)?;
+    let kind = kind.nonblocking();
+    let socket = Socket::new(domain, kind, None)?;
     #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
     socket.set_nonblocking(true)?;
     Ok(socket.into())
