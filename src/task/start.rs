@@ -17,8 +17,8 @@ use crate::shown::shown;
 /// The state that a child and its starter share until the child is ready.
 struct Start<T, E> {
     state: RefCell<State<T, E>>,
-    /// The child has dropped its [`Ready`].
-    dropped: Cell<bool>,
+    /// The child has dropped its [`Ready`], or has ended.
+    over: Cell<bool>,
     waker: Cell<Option<Waker>>,
     /// The waker of a child that has failed.
     child: Cell<Option<Waker>>,
@@ -41,9 +41,21 @@ impl<T, E> Start<T, E> {
     fn set(&self, state: State<T, E>) {
         let old = self.state.replace(state);
         drop(old);
+        self.wake();
+    }
+
+    /// Wakes the starter.
+    fn wake(&self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
+    }
+
+    /// The child will not report any more: ends the starter's wait. If the child ends in this poll
+    /// with an error, the starter finds that error.
+    fn give_up(&self) {
+        self.over.set(true);
+        self.wake();
     }
 
     fn is_waiting(&self) -> bool {
@@ -95,11 +107,7 @@ impl<T, E> Ready<T, E> {
 
 impl<T, E> Drop for Ready<T, E> {
     fn drop(&mut self) {
-        // If the child ends in this poll with an error, the starter finds that error.
-        self.start.dropped.set(true);
-        if let Some(waker) = self.start.waker.take() {
-            waker.wake();
-        }
+        self.start.give_up();
     }
 }
 
@@ -169,7 +177,7 @@ impl<'s, E> TaskGroup<'s, '_, E> {
     {
         let start = Rc::new(Start {
             state: RefCell::new(State::Waiting),
-            dropped: Cell::new(false),
+            over: Cell::new(false),
             waker: Cell::new(None),
             child: Cell::new(None),
         });
@@ -181,7 +189,11 @@ impl<'s, E> TaskGroup<'s, '_, E> {
             let ended = body(ready).await.into_result();
             match ended {
                 Err(error) if shared.is_waiting() => shared.hand_over(error).await,
-                ended => ended,
+                ended => {
+                    // Its `Ready` may be elsewhere.
+                    shared.give_up();
+                    ended
+                }
             }
         });
         wait(Starter { start, child })
@@ -199,7 +211,7 @@ async fn wait<T, E: Failure>(starter: Starter<'_, T, E>) -> Result<T, E> {
             match state {
                 State::Ready(value) => Poll::Ready(Ok(Ok(value))),
                 State::Failed(error) | State::Unheard(error) => Poll::Ready(Ok(Err(error))),
-                State::Waiting if !start.dropped.get() => op.pend(core, cx),
+                State::Waiting if !start.over.get() => op.pend(core, cx),
                 State::Over | State::Waiting => Poll::Ready(Err(starter.child.not_ready())),
             }
         })

@@ -136,6 +136,41 @@ fn a_child_that_never_says_so_ends_the_wait() {
     });
 }
 
+/// The starter waited forever: only a `Ready` that was dropped ended its wait.
+#[test]
+fn a_child_that_ends_with_its_ready_elsewhere_ends_the_wait() {
+    run(async {
+        let elsewhere = Cell::new(None);
+        task_group(async |group| {
+            let gives_away = async |ready: Ready<i32>| elsewhere.set(Some(ready));
+            let ended = fail_after(HOUR, group.start(gives_away)).await;
+            assert!(matches!(ended, Err(Error::TaskFailed(_))), "{ended:?}");
+            // No starter waits any more.
+            elsewhere.take().expect("it was given away").ready(1);
+
+            // Another task may report in its place, as long as the child lives.
+            let start = group.start(async |ready: Ready<i32>| {
+                elsewhere.set(Some(ready));
+                turns(3).await;
+            });
+            drop(group.spawn(async {
+                turns(1).await;
+                elsewhere.take().expect("it was given away").ready(2);
+            }));
+            assert_eq!(start.await?, 2);
+
+            let fails = group.start(async |ready: Ready<i32>| {
+                elsewhere.set(Some(ready));
+                Err::<(), _>(Error::other("failed"))
+            });
+            assert_eq!(fails.await.expect_err("told").to_string(), "failed");
+            Ok(())
+        })
+        .await
+        .expect("no error");
+    });
+}
+
 #[test]
 fn a_handle_can_be_waited_for_and_then_awaited_and_awaited_twice() {
     block_on(task_group(async |group| {
