@@ -157,8 +157,9 @@ impl<T: Default> Default for Lock<T> {
 impl<T: fmt::Debug> fmt::Debug for Lock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Lock");
-        match self.value.try_borrow() {
-            Ok(value) => shown.field("value", &*value),
+        // As its holder: the value's own code may use the lock.
+        match self.acquire_nowait() {
+            Ok(guard) => shown.field("value", &*guard),
             Err(_) => shown.field("value", &format_args!("<locked>")),
         };
         shown

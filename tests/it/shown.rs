@@ -1,7 +1,8 @@
 //! `{:?}` of the crate's types: it shows numbers and names, never content or a secret.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::net::{IpAddr, Ipv6Addr};
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use soloio::{
     create_memory_byte_stream, create_unix_listener, per_core, run_in_thread, task_group,
 };
 
-use crate::net_support::{TempDir, run, tcp_listener};
+use crate::net_support::{TempDir, refused, run, tcp_listener};
 
 /// Expects all of these parts in the text.
 fn says(shown: impl Debug, parts: &[&str]) {
@@ -230,4 +231,30 @@ mod tls {
             );
         });
     }
+}
+
+/// Uses the lock that it is in when it is shown.
+struct Nosy(Weak<Lock<Self>>);
+
+impl Debug for Nosy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lock = self.0.upgrade().expect("it is in the lock");
+        refused!(lock.acquire_nowait(), Error::WouldBlock);
+        write!(f, "{}", lock.is_locked())
+    }
+}
+
+#[test]
+fn a_value_that_is_shown_may_use_its_lock() {
+    let lock = Rc::new_cyclic(|lock| Lock::new(Nosy(Weak::clone(lock))));
+    assert_eq!(
+        format!("{lock:?}"),
+        "Lock { value: true, tasks_waiting: 0 }"
+    );
+    let guard = lock.acquire_nowait().expect("it is free again");
+    assert_eq!(
+        format!("{lock:?}"),
+        "Lock { value: <locked>, tasks_waiting: 0 }"
+    );
+    drop(guard);
 }
