@@ -1,10 +1,10 @@
 //! `CapacityLimiter`: a semaphore with a variable size, which records its borrowers.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 use super::permits::{self, Permit, Permits};
 use crate::error::{Error, Result};
-use crate::room::shrink;
 use crate::runtime::wait::Wait;
 
 /// Lends a number of tokens that can be changed at any time, and records the borrowers.
@@ -32,8 +32,8 @@ use crate::runtime::wait::Wait;
 #[derive(Debug)]
 pub struct CapacityLimiter {
     permits: RefCell<Permits>,
-    /// The named borrowers that hold a token, in order.
-    borrowers: RefCell<Vec<u64>>,
+    /// The named borrowers that hold a token.
+    borrowers: RefCell<BTreeSet<u64>>,
 }
 
 /// The state of a [`CapacityLimiter`].
@@ -57,7 +57,7 @@ impl CapacityLimiter {
     pub const fn new(total_tokens: usize) -> Self {
         Self {
             permits: RefCell::new(Permits::new(total_tokens)),
-            borrowers: RefCell::new(Vec::new()),
+            borrowers: RefCell::new(BTreeSet::new()),
         }
     }
 
@@ -89,7 +89,7 @@ impl CapacityLimiter {
     ///
     /// As [`acquire`](Self::acquire).
     pub async fn acquire_on_behalf_of(&self, borrower: u64) -> Result<LimiterToken<'_>> {
-        self.new_place(borrower)?;
+        self.check(borrower)?;
         let token = self.acquire().await?;
         self.name(token, borrower)
     }
@@ -109,22 +109,22 @@ impl CapacityLimiter {
     ///
     /// [`Error::WouldBlock`]; `InvalidInput` if this borrower has a token.
     pub fn acquire_on_behalf_of_nowait(&self, borrower: u64) -> Result<LimiterToken<'_>> {
-        self.new_place(borrower)?;
+        self.check(borrower)?;
         self.name(self.acquire_nowait()?, borrower)
     }
 
-    /// Returns the place of a new borrower among the others.
-    fn new_place(&self, borrower: u64) -> Result<usize> {
-        let Err(place) = self.borrowers.borrow().binary_search(&borrower) else {
+    /// Refuses a borrower that has a token.
+    fn check(&self, borrower: u64) -> Result<()> {
+        if self.borrowers.borrow().contains(&borrower) {
             let message = format!("borrower {borrower} has one of its tokens already");
             return Err(Error::invalid("acquire from a capacity limiter", message));
-        };
-        Ok(place)
+        }
+        Ok(())
     }
 
     fn name<'a>(&'a self, mut token: LimiterToken<'a>, borrower: u64) -> Result<LimiterToken<'a>> {
-        let place = self.new_place(borrower)?;
-        self.borrowers.borrow_mut().insert(place, borrower);
+        self.check(borrower)?;
+        self.borrowers.borrow_mut().insert(borrower);
         token.borrower = Some(borrower);
         Ok(token)
     }
@@ -160,7 +160,7 @@ impl CapacityLimiter {
         CapacityLimiterStatistics {
             borrowed_tokens: permits.taken(),
             total_tokens: permits.total(),
-            borrowers: self.borrowers.borrow().clone(),
+            borrowers: self.borrowers.borrow().iter().copied().collect(),
             tasks_waiting: permits.waiting(),
         }
     }
@@ -194,9 +194,7 @@ impl<'a> LimiterToken<'a> {
 impl Drop for LimiterToken<'_> {
     fn drop(&mut self) {
         if let Some(borrower) = self.borrower {
-            let mut borrowers = self.limiter.borrowers.borrow_mut();
-            borrowers.retain(|other| *other != borrower);
-            shrink(&mut *borrowers);
+            self.limiter.borrowers.borrow_mut().remove(&borrower);
         }
     }
 }

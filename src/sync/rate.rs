@@ -29,7 +29,8 @@ struct Bucket {
 impl Bucket {
     fn new(tokens: u64, interval: Nanos, burst: u64) -> Self {
         let mut bucket = Self {
-            tokens,
+            // In a fraction of an interval without end there would still be some.
+            tokens: if interval == NEVER { 0 } else { tokens },
             interval,
             burst,
             level: 0,

@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use soloio::{
-    CapacityLimiter, Error, RateLimiter, Result, Semaphore, move_on_after, task_group, yield_now,
+    CapacityLimiter, Error, RateLimiter, Result, Semaphore, move_on_after, sleep, task_group,
+    yield_now,
 };
 
 use crate::net_support::{refused, run};
@@ -102,6 +103,23 @@ fn a_limiter_knows_its_borrowers_and_refuses_a_second_token() {
     });
 }
 
+/// A list of them made each return cost as much as there are borrowers: minutes for these.
+#[test]
+fn a_borrower_costs_no_more_among_many() {
+    run(async {
+        let limiter = CapacityLimiter::new(usize::MAX);
+        let take = |borrower| limiter.acquire_on_behalf_of_nowait(borrower);
+        for backwards in [false, true] {
+            let mut tokens: Vec<_> = (0..200_000).map(|n| take(n).expect("free")).collect();
+            if backwards {
+                tokens.reverse();
+            }
+            drop(tokens);
+            assert_eq!(limiter.borrowed_tokens(), 0);
+        }
+    });
+}
+
 #[test]
 fn a_rate_limiter_lets_the_burst_through_and_then_one_at_a_time() {
     run(async {
@@ -144,6 +162,11 @@ fn a_rate_limiter_lets_the_burst_through_and_then_one_at_a_time() {
             1,
             "a burst of one at least"
         );
+        // However many tokens there are in it.
+        let endless = RateLimiter::new(u64::MAX, Duration::MAX).burst(1);
+        endless.acquire_nowait().expect("of the burst");
+        sleep(Duration::from_millis(1)).await.expect("waited");
+        refused!(endless.acquire_nowait(), Error::WouldBlock);
         let free = RateLimiter::new(5, Duration::ZERO);
         (0..100).for_each(|_| free.acquire_nowait().expect("no interval is no limit"));
         assert_eq!(free.statistics().available_tokens, 5);
