@@ -96,8 +96,8 @@ impl<S> TlsStream<S> {
     ///
     /// # Errors
     ///
-    /// [`Error::Tls`] with TLS 1.2, or if `output` is empty or longer than 255
-    /// hashes.
+    /// [`Error::Tls`] with TLS 1.2, if `output` is empty or longer than 255 hashes, or `label`
+    /// longer than 249 bytes.
     #[doc(alias = "channel_binding")]
     pub fn export_keying_material(
         &self,
@@ -110,7 +110,9 @@ impl<S> TlsStream<S> {
         let exported =
             suite.and_then(|suite| state.machine.observer.export(suite, label, context, output));
         exported.ok_or_else(|| {
-            TlsError::new("keying material: needs TLS 1.3, and a length of 1 to 255 hashes").into()
+            let needs = "keying material: needs TLS 1.3, a length of 1 to 255 hashes, and a label \
+                         of at most 249 bytes";
+            TlsError::new(needs).into()
         })
     }
 }

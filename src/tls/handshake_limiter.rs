@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::error::{Result, TlsError};
 use crate::runtime::wait::Wait;
-use crate::sync::{Semaphore, SemaphorePermit};
+use crate::sync::{CapacityLimiter, Semaphore, SemaphorePermit};
 use crate::sys::clock;
 use crate::time::sleep;
 
@@ -23,8 +23,9 @@ const SLOW: Duration = Duration::from_secs(1);
 pub(super) struct HandshakeLimiter {
     max: usize,
     free: Semaphore,
-    /// Has a permit while a task waits. A late handshake takes it, and leaves.
-    wanted: Semaphore,
+    /// Has a token while a task waits. A late handshake takes it, and leaves. A limiter, because a
+    /// token that was handed over can be withdrawn.
+    wanted: CapacityLimiter,
 }
 
 impl HandshakeLimiter {
@@ -32,7 +33,7 @@ impl HandshakeLimiter {
         Self {
             max,
             free: Semaphore::new(max),
-            wanted: Semaphore::new(0),
+            wanted: CapacityLimiter::new(0),
         }
     }
 
@@ -41,7 +42,7 @@ impl HandshakeLimiter {
         let permit = match self.free.acquire_nowait() {
             Ok(permit) => permit,
             Err(_) => {
-                let _wanted = Wanted::new(&self.wanted)?;
+                let _wanted = Wanted::new(&self.wanted);
                 let wait = Wait::new(&"the end of a TLS handshake");
                 self.free.acquire_as(wait).await?
             }
@@ -54,20 +55,18 @@ impl HandshakeLimiter {
 }
 
 /// Marks a permit as wanted until it is dropped.
-struct Wanted<'a>(&'a Semaphore);
+struct Wanted<'a>(&'a CapacityLimiter);
 
 impl<'a> Wanted<'a> {
-    fn new(wanted: &'a Semaphore) -> Result<Self> {
-        wanted.add(1)?;
-        Ok(Self(wanted))
+    fn new(wanted: &'a CapacityLimiter) -> Self {
+        wanted.set_total_tokens(1);
+        Self(wanted)
     }
 }
 
 impl Drop for Wanted<'_> {
     fn drop(&mut self) {
-        if let Ok(permit) = self.0.acquire_nowait() {
-            permit.forget();
-        }
+        self.0.set_total_tokens(0);
     }
 }
 
@@ -103,19 +102,20 @@ impl HandshakePermit<'_> {
         if self.limiter.max == usize::MAX {
             return pending().await;
         }
-        let begun = clock::now();
+        let (wanted, begun) = (&self.limiter.wanted, clock::now());
         sleep(SILENT).await?;
-        if !has_spoken() {
-            let late = self.limiter.wanted.acquire().await?;
-            if !has_spoken() {
-                late.forget();
+        loop {
+            let spoke = has_spoken();
+            if spoke {
+                let waited = Duration::from_nanos(clock::now() - begun);
+                sleep(SLOW.saturating_sub(waited)).await?;
+            }
+            let _late = wanted.acquire().await?;
+            // If not, its client has sent a message meanwhile, or no task waits any more.
+            if spoke == has_spoken() && wanted.total_tokens() > 0 {
+                wanted.set_total_tokens(0);
                 return Ok(());
             }
-            // Its client has sent a message meanwhile: another handshake may be late.
         }
-        let waited = Duration::from_nanos(clock::now() - begun);
-        sleep(SLOW.saturating_sub(waited)).await?;
-        self.limiter.wanted.acquire().await?.forget();
-        Ok(())
     }
 }

@@ -163,9 +163,15 @@ impl<L: Listener<Stream: ByteStream>> TlsListener<'_, L> {
         stream: L::Stream,
         permit: HandshakePermit<'_>,
     ) -> Result<TlsStream<L::Stream>> {
+        let report = |error: &Error, stream: &_| {
+            if let Some(hook) = &self.on_error {
+                hook(error, stream);
+            }
+        };
         let config = self.config.borrow().clone();
-        let machine =
-            Machine::server(&config).map_err(|error| failure::in_handshake(error, false))?;
+        let machine = Machine::server(&config)
+            .map_err(|error| failure::in_handshake(error, false))
+            .inspect_err(|error| report(error, &stream))?;
         let session = Session::new(stream, machine, self.compatible);
         let has_spoken = || session.state.borrow().machine.has_begun();
         let shaking = permit.keep_for(poll_fn(|cx| session.poll_shake(cx)), has_spoken);
@@ -177,9 +183,7 @@ impl<L: Listener<Stream: ByteStream>> TlsListener<'_, L> {
             // This side ends, and it is not the client's fault.
             return Err(error);
         }
-        if let Some(hook) = &self.on_error {
-            hook(&error, &session.inner);
-        }
+        report(&error, &session.inner);
         if !matches!(error, Error::TimedOut(_)) {
             give_up(session).await;
         }

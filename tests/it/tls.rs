@@ -89,6 +89,11 @@ fn key_material_is_the_same_on_both_sides() {
             client.export_keying_material(&mut [0; 100_000], b"x", b""),
             Error::Tls(_)
         );
+        export(&client, &[b'x'; 249], &[b'x'; 1_000]);
+        refused!(
+            client.export_keying_material(&mut [0; 32], &[b'x'; 250], b""),
+            Error::Tls(_)
+        );
         let (old, _server) = pair_of(memory().await, client_of(&[&TLS12]), server_of(&[&TLS12]))
             .await
             .expect("a handshake");
