@@ -184,6 +184,8 @@ impl<L: Listener<Stream: ByteStream>> TlsListener<'_, L> {
             return Err(error);
         }
         report(&error, &session.inner);
+        // The close waits for a client that is no longer in a handshake.
+        drop(permit);
         if !matches!(error, Error::TimedOut(_)) {
             give_up(session).await;
         }

@@ -11,7 +11,7 @@ use soloio::tls::rustls::version::TLS13;
 use soloio::tls::{TlsListener, TlsStream};
 use soloio::{Error, Listener, TcpStream, connect_tcp, sleep};
 
-use crate::net_support::{refused, run, tcp_listener, tcp_pair, turns};
+use crate::net_support::{polled, refused, run, tcp_listener, tcp_pair, turns};
 use crate::support::poll_once;
 use crate::tls_support::{NAME, client_config, server_config, server_of};
 
@@ -65,6 +65,33 @@ fn a_handshake_keeps_a_place_that_no_other_waits_for() {
         let next = connect_tcp("127.0.0.1", port).await.expect("connects");
         drop(accept.await.expect("there is a place"));
         drop(next);
+    });
+}
+
+/// A client that sent anything but TLS kept its place for a second after its handshake had failed,
+/// while its connection was closed.
+#[test]
+fn a_handshake_that_has_failed_gives_its_place_back() {
+    run(async {
+        let failed = Cell::new(0);
+        let listener = TlsListener::new(tcp_listener().await, server_config())
+            .max_handshakes(1)
+            .on_handshake_error(|_, _: &TcpStream| failed.set(failed.get() + 1));
+        let port = listener.inner().local_addr().port();
+        let client = connect_tcp("127.0.0.1", port).await.expect("connects");
+        let mut shaking = pin!(listener.accept_begin().await.expect("a connection"));
+        client.send(b"GET / HTTP/1.1\r\n\r\n").await.expect("sent");
+        while failed.get() == 0 {
+            assert!(poll_once(shaking.as_mut()).await.is_pending());
+            turns(1).await;
+        }
+        // The client has not ended, so its connection is not closed yet.
+        assert!(poll_once(shaking.as_mut()).await.is_pending());
+        let next = connect_tcp("127.0.0.1", port).await.expect("connects");
+        let begun = polled(100, listener.accept_begin()).await;
+        drop(begun.expect("there is a place").expect("a connection"));
+        drop((next, client));
+        refused!(shaking.await.map(drop), Error::Tls(_));
     });
 }
 
