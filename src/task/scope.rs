@@ -99,7 +99,7 @@ impl CancelScope {
     }
 
     /// Cancels everything in the scope. The reason is for people ([`reason`](Self::reason)); the
-    /// first one is kept. Another cancel has no effect, nor has a cancel after the end.
+    /// first one is kept. Another cancel has no effect, nor has a cancel on a run that has ended.
     pub fn cancel(&self, reason: impl Into<Cow<'static, str>>) {
         if !self.control.is_cancelled() {
             self.reason.replace(Some(reason.into()));
