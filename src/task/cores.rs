@@ -40,7 +40,8 @@ use crate::sync::ThreadEvent;
 ///
 /// # Panics
 ///
-/// With the panic of a body, when the others have ended; and inside a task of a runtime.
+/// With the panic of a body, when the others have ended, unless one has failed before; and inside a
+/// task of a runtime.
 ///
 /// # Examples
 ///
