@@ -183,6 +183,8 @@ mod tls_forged;
 #[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 mod tls_forger;
 #[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
+mod tls_fragments;
+#[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 mod tls_handshakes;
 #[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 mod tls_hostile;
