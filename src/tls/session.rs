@@ -178,6 +178,10 @@ impl<S: ByteStream> Session<S> {
                 self.state.borrow_mut().truncated = true;
                 Poll::Ready(Ok(()))
             }
+            // Against the law of a byte stream; a loop for the next byte might never end.
+            Poll::Ready(Ok(())) if got == 0 => Poll::Ready(Err(Error::other(
+                "the stream below TLS has received no byte, and no end (Error::EndOfStream)",
+            ))),
             polled => polled,
         }
     }
