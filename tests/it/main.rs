@@ -182,6 +182,8 @@ mod tls_config;
 #[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 mod tls_connect;
 #[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
+mod tls_empty;
+#[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 mod tls_environment;
 #[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 mod tls_flood;
@@ -189,6 +191,8 @@ mod tls_flood;
 mod tls_forged;
 #[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 mod tls_forger;
+#[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
+mod tls_fragments;
 #[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 mod tls_handshakes;
 #[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
