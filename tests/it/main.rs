@@ -182,8 +182,6 @@ mod tls_config;
 #[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 mod tls_connect;
 #[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
-mod tls_empty;
-#[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 mod tls_environment;
 #[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 mod tls_flood;
