@@ -1,5 +1,6 @@
 //! recv, send and their relatives; read and write.
 
+use std::borrow::Cow;
 use std::ffi::{c_int, c_void};
 
 use libc::{iovec, size_t, sockaddr, socklen_t, ssize_t};
@@ -49,18 +50,26 @@ pub(super) unsafe fn parts<'a>(list: Parts, count: usize) -> Vec<&'a mut [u8]> {
     (0..count).map(entry).collect()
 }
 
-/// Returns one buffer as parts.
+/// Returns one buffer as a slice.
 ///
 /// # Safety
 ///
 /// `length` bytes at `buffer` are valid, and nothing else refers to them for `'a`.
-unsafe fn room<'a>(buffer: Room, length: usize) -> Vec<&'a mut [u8]> {
-    let part = iovec {
-        iov_base: buffer,
-        iov_len: length,
-    };
-    // SAFETY: as the caller promises.
-    unsafe { parts(&raw const part, 1) }
+unsafe fn room<'a>(buffer: Room, length: usize) -> &'a mut [u8] {
+    match length {
+        // It may have any address.
+        0 => &mut [],
+        // SAFETY: as the caller promises.
+        _ => unsafe { std::slice::from_raw_parts_mut(buffer.cast::<u8>(), length) },
+    }
+}
+
+/// Returns the bytes of all parts, copied if there are several.
+fn joined<'a>(parts: &[&'a [u8]]) -> Cow<'a, [u8]> {
+    match parts {
+        [one] => Cow::Borrowed(one),
+        _ => Cow::Owned(parts.concat()),
+    }
 }
 
 fn fill(parts: &mut [&mut [u8]], data: &[u8]) -> usize {
@@ -130,13 +139,13 @@ pub(super) fn send_parts(
 ) -> Result<usize> {
     match (world.descriptors.get(id), to) {
         // Linux ignores the address on a connected stream.
-        (Some(Object::Tcp(_)), _) => world.tcp_send(id, parts),
+        (Some(Object::Tcp(_)), _) => world.tcp_send(id, &joined(parts)),
         (Some(Object::Udp(_)), None) => world.udp_send(id, parts.concat(), None),
         (Some(Object::Udp(_)), Some(Address::Internet(to))) => {
             world.udp_send(id, parts.concat(), Some(*to))
         }
         (Some(Object::Udp(_)), Some(_)) => Err(libc::EAFNOSUPPORT),
-        (Some(Object::Unix(_)), to) => world.unix_send(id, &parts.concat(), to, rights),
+        (Some(Object::Unix(_)), to) => world.unix_send(id, &joined(parts), to, rights),
         _ => Err(libc::ENOTSOCK),
     }
 }
@@ -166,8 +175,8 @@ unsafe fn receives(
     let waits = flags & libc::MSG_DONTWAIT != 0;
     size(call.run_blocking(waits, FOR_RECEIVING, |world, id| {
         // SAFETY: as the caller promises.
-        let mut parts = unsafe { room(buffer.0, buffer.1) };
-        let received = receive(world, id, &mut parts, flags)?;
+        let part = unsafe { room(buffer.0, buffer.1) };
+        let received = receive(world, id, &mut [part], flags)?;
         world.drop_rights(received.rights);
         if let Some(name) = received.from {
             // SAFETY: as the caller promises.
@@ -237,9 +246,8 @@ unsafe fn sends(call: Call, data: (Data, usize), flags: c_int, to: (Addr, sockle
     size(call.run_blocking(waits, FOR_SENDING, |world, id| {
         let to = to.as_ref().map_err(|errno| *errno)?;
         // SAFETY: as the caller promises; they are only read.
-        let parts = unsafe { room(data.0.cast_mut(), data.1) };
-        let parts: Vec<&[u8]> = parts.iter().map(|part| &**part).collect();
-        send_parts(world, id, &parts, to.as_ref(), &mut Vec::new()).map(length)
+        let part = unsafe { room(data.0.cast_mut(), data.1) };
+        send_parts(world, id, &[part], to.as_ref(), &mut Vec::new()).map(length)
     }))
 }
 
@@ -332,7 +340,7 @@ unsafe extern "C" fn read(fd: c_int, buffer: Room, length: size_t) -> ssize_t {
     };
     size(call.run_blocking(false, FOR_RECEIVING, |world, id| {
         // SAFETY: as the caller promises.
-        reads(world, id, &mut unsafe { room(buffer, length) })
+        reads(world, id, &mut [unsafe { room(buffer, length) }])
     }))
 }
 
@@ -365,9 +373,7 @@ unsafe extern "C" fn write(fd: c_int, data: Data, length: size_t) -> ssize_t {
     };
     size(call.run_blocking(false, FOR_SENDING, |world, id| {
         // SAFETY: as the caller promises; they are only read.
-        let parts = unsafe { room(data.cast_mut(), length) };
-        let parts: Vec<&[u8]> = parts.iter().map(|part| &**part).collect();
-        writes(world, id, &parts)
+        writes(world, id, &[unsafe { room(data.cast_mut(), length) }])
     }))
 }
 
