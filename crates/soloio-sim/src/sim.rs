@@ -12,6 +12,7 @@ use crate::faults::Faults;
 use crate::net::{Machine, Net};
 use crate::report;
 use crate::run::{calibrate, leave};
+use crate::trace::NO_MACHINE;
 use crate::turns::Step;
 use crate::verdict::{Failure, Verdict};
 use crate::world::{Nanos, machine};
@@ -281,7 +282,7 @@ impl Sim {
 impl Drop for Sim {
     fn drop(&mut self) {
         // Later events in the trace are not part of the test.
-        kernel::with(|world| world.note("the run is over"));
+        kernel::with(|world| world.note_of(NO_MACHINE, "the run is over"));
         for number in 0..self.programs.len() {
             kernel::with(|world| world.here = number);
             self.programs[number].running = None;

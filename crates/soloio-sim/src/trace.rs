@@ -5,6 +5,9 @@ use std::fmt;
 use crate::faults::Fault;
 use crate::world::Nanos;
 
+/// The machine of events that are the driver's own: it has no name.
+pub(crate) const NO_MACHINE: usize = usize::MAX;
+
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {

@@ -93,6 +93,8 @@ pub(crate) struct World {
     pub(crate) sometimes: BTreeMap<String, bool>,
     /// Set when every task waits and nothing can ever happen.
     pub(crate) stuck: bool,
+    /// A signal that is being handled: what its handler calls is of the machine that it informs.
+    pub(crate) signal: Option<i32>,
     /// A driver decides when the clock moves; a wait of the program's own must not.
     pub(crate) driven: bool,
 }
@@ -114,6 +116,7 @@ impl World {
             threads: Threads::default(),
             sometimes: BTreeMap::new(),
             stuck: false,
+            signal: None,
             driven: false,
         }
     }
