@@ -5,6 +5,7 @@ use std::ffi::{c_int, c_void};
 
 use libc::{iovec, size_t, sockaddr, socklen_t, ssize_t};
 
+use super::control::Beside;
 use super::real::real;
 use super::{Call, address, socket};
 use crate::world::descriptors::{Id, Object};
@@ -29,6 +30,8 @@ pub(super) struct Received {
     pub(super) whole: usize,
     pub(super) from: Option<Address>,
     pub(super) rights: Vec<Right>,
+    /// The size of the datagrams in it, if they are several.
+    pub(super) segment: Option<usize>,
 }
 
 /// Returns the parts of an iovec list as slices.
@@ -109,7 +112,8 @@ pub(super) fn receive(
                 count: fill(parts, &datagram.data),
                 whole: datagram.data.len(),
                 from: Some(Address::Internet(datagram.from)),
-                rights: Vec::new(),
+                segment: datagram.segment,
+                ..Received::default()
             })
         }
         Some(Object::Unix(unix)) => {
@@ -123,6 +127,7 @@ pub(super) fn receive(
                 whole: data.len(),
                 from: datagram.then_some(Address::Unix(from)),
                 rights,
+                segment: None,
             })
         }
         _ => Err(libc::ENOTSOCK),
@@ -135,17 +140,18 @@ pub(super) fn send_parts(
     id: Id,
     parts: &[&[u8]],
     to: Option<&Address>,
-    rights: &mut Vec<Right>,
+    beside: &mut Beside,
 ) -> Result<usize> {
+    let segment = beside.segment;
     match (world.descriptors.get(id), to) {
         // Linux ignores the address on a connected stream.
         (Some(Object::Tcp(_)), _) => world.tcp_send(id, &joined(parts)),
-        (Some(Object::Udp(_)), None) => world.udp_send(id, parts.concat(), None),
-        (Some(Object::Udp(_)), Some(Address::Internet(to))) => {
-            world.udp_send(id, parts.concat(), Some(*to))
-        }
-        (Some(Object::Udp(_)), Some(_)) => Err(libc::EAFNOSUPPORT),
-        (Some(Object::Unix(_)), to) => world.unix_send(id, &joined(parts), to, rights),
+        (Some(Object::Udp(_)), to) => match to {
+            None => world.udp_send(id, parts.concat(), None, segment),
+            Some(Address::Internet(to)) => world.udp_send(id, parts.concat(), Some(*to), segment),
+            Some(_) => Err(libc::EAFNOSUPPORT),
+        },
+        (Some(Object::Unix(_)), to) => world.unix_send(id, &joined(parts), to, &mut beside.rights),
         _ => Err(libc::ENOTSOCK),
     }
 }
@@ -175,8 +181,7 @@ unsafe fn receives(
     let waits = flags & libc::MSG_DONTWAIT != 0;
     size(call.run_blocking(waits, FOR_RECEIVING, |world, id| {
         // SAFETY: as the caller promises.
-        let part = unsafe { room(buffer.0, buffer.1) };
-        let received = receive(world, id, &mut [part], flags)?;
+        let received = receive(world, id, &mut [unsafe { room(buffer.0, buffer.1) }], flags)?;
         world.drop_rights(received.rights);
         if let Some(name) = received.from {
             // SAFETY: as the caller promises.
@@ -236,7 +241,6 @@ unsafe extern "C" fn recvfrom(
 /// As sendto(2).
 unsafe fn sends(call: Call, data: (Data, usize), flags: c_int, to: (Addr, socklen_t)) -> ssize_t {
     let waits = flags & libc::MSG_DONTWAIT != 0;
-    // SAFETY: as the caller promises.
     let to = match to.0.is_null() {
         true => Ok(None),
         // SAFETY: as the caller promises.
@@ -247,7 +251,7 @@ unsafe fn sends(call: Call, data: (Data, usize), flags: c_int, to: (Addr, sockle
         let to = to.as_ref().map_err(|errno| *errno)?;
         // SAFETY: as the caller promises; they are only read.
         let part = unsafe { room(data.0.cast_mut(), data.1) };
-        send_parts(world, id, &[part], to.as_ref(), &mut Vec::new()).map(length)
+        send_parts(world, id, &[part], to.as_ref(), &mut Beside::default()).map(length)
     }))
 }
 
@@ -324,7 +328,7 @@ fn writes(world: &mut World, id: Id, parts: &[&[u8]]) -> Result<i64> {
         }
         Some(Object::Pipe(_)) => world.pipe_write(id, &parts.concat()).map(length),
         Some(Object::Timer(_) | Object::Epoll(_) | Object::Idle { .. }) => Err(libc::EINVAL),
-        _ => send_parts(world, id, parts, None, &mut Vec::new()).map(length),
+        _ => send_parts(world, id, parts, None, &mut Beside::default()).map(length),
     }
 }
 

@@ -16,6 +16,7 @@
 //! | `segments.rs` | TCP on the wire, sending: segments, windows, retries |
 //! | `arrivals.rs` | TCP on the wire, receiving |
 //! | `udp.rs` | UDP sockets |
+//! | `udp_segments.rs` | several datagrams in one message |
 //! | `unix.rs` | UNIX sockets: pairs, names, connecting, ending |
 //! | `unix_messages.rs` | bytes, datagrams and descriptors between them |
 //! | `pipe.rs` | pipes |
@@ -40,6 +41,7 @@ pub(crate) mod sockets;
 pub(crate) mod tcp;
 mod tcp_transfer;
 pub(crate) mod udp;
+pub(crate) mod udp_segments;
 pub(crate) mod unix;
 mod unix_messages;
 

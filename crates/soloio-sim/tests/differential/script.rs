@@ -18,6 +18,8 @@
 
 use soloio_sim::Rng;
 
+use crate::datagrams::Datagrams;
+
 /// The number of descriptors of a script.
 pub(crate) const SLOTS: u64 = 6;
 
@@ -151,6 +153,7 @@ pub(crate) enum Op {
         fd: u64,
         events: i16,
     },
+    Datagrams(Datagrams),
 }
 
 /// Generates a script: a connection or two to begin with, and then anything.
@@ -210,7 +213,7 @@ fn datagrams(ops: &mut Vec<Op>, rng: &mut Rng, family: i32) {
     }
 }
 
-fn watch(ops: &mut Vec<Op>, rng: &mut Rng, fd: u64) {
+pub(crate) fn watch(ops: &mut Vec<Op>, rng: &mut Rng, fd: u64) {
     let operation = *rng.pick(&[
         libc::EPOLL_CTL_ADD,
         libc::EPOLL_CTL_ADD,
@@ -250,7 +253,7 @@ fn moving(rng: &mut Rng, fd: u64, other: u64, length: usize) -> Op {
     }
 }
 
-fn any(ops: &mut Vec<Op>, rng: &mut Rng, family: i32) {
+pub(crate) fn any(ops: &mut Vec<Op>, rng: &mut Rng, family: i32) {
     let (fd, other) = (rng.below(SLOTS), rng.below(SLOTS));
     let length = usize::try_from(*rng.pick(&[0_u64, 1, 5, 100, 1000])).expect("small");
     let op = match rng.below(39) {
