@@ -169,7 +169,7 @@ impl World {
         if udp.send_shut {
             return Err(libc::EPIPE);
         }
-        let burst = udp.burst(data, segment)?;
+        let burst = udp.burst(data, segment, to)?;
         let mut from = udp.common.local.ok_or(libc::EINVAL)?;
         if from.ip().is_unspecified() {
             from.set_ip(source);

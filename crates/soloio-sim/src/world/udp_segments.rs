@@ -13,8 +13,14 @@ use super::{Result, World};
 /// The largest number of datagrams in a message, since Linux 6.9.
 const MOST: usize = 128;
 
-/// The length, with headers, from which on Linux cuts a message before it is on its way.
-const CUT: usize = 65_536;
+/// The largest packet of the loopback device, with its headers. Linux cuts a message of this length
+/// or more, with the frame around it, before it is on its way.
+const PACKET: usize = 65_536;
+
+/// The length of the headers of IP and UDP.
+fn headers(to: SocketAddr) -> usize {
+    8 + if to.is_ipv4() { 20 } else { 40 }
+}
 
 /// A datagram; or several, all of one size but the last, which may be shorter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,8 +50,8 @@ impl Burst {
 
     /// Returns true if it cannot stay together on its way to an address.
     pub(super) fn is_cut(&self, to: SocketAddr) -> bool {
-        let (frame, header) = (14, 8 + if to.is_ipv4() { 20 } else { 40 });
-        self.data.len() + frame + header >= CUT
+        let frame = 14;
+        self.data.len() + headers(to) + frame >= PACKET
     }
 
     /// Adds a datagram that came behind the others; returns false if it does not fit to them.
@@ -76,10 +82,18 @@ impl Udp {
 
     /// Checks data to be sent, as Linux does last: its segments have the size that the message
     /// states, or the socket's option.
-    pub(super) fn burst(&self, data: Vec<u8>, segment: Option<u16>) -> Result<Burst> {
+    pub(super) fn burst(
+        &self,
+        data: Vec<u8>,
+        segment: Option<u16>,
+        to: SocketAddr,
+    ) -> Result<Burst> {
         let segment = segment.map_or_else(|| self.option(libc::UDP_SEGMENT), usize::from);
         let burst = Burst::new(data, segment);
         if segment > 0 {
+            if burst.data.len().min(segment) + headers(to) > PACKET {
+                return Err(libc::EMSGSIZE);
+            }
             let bare = self.common.options.get(libc::SOL_SOCKET, libc::SO_NO_CHECK);
             let too_many = burst.data.len() > segment * MOST;
             if too_many || bare.is_some_and(|on| on != 0) {
