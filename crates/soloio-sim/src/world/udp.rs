@@ -169,8 +169,11 @@ impl World {
         if udp.send_shut {
             return Err(libc::EPIPE);
         }
-        let burst = udp.burst(data, segment, to)?;
         let mut from = udp.common.local.ok_or(libc::EINVAL)?;
+        let burst = udp.burst(data, segment, to).inspect_err(|_| {
+            // Linux has made the message and freed it again, which counts as room.
+            self.wake(id, ROOM);
+        })?;
         if from.ip().is_unspecified() {
             from.set_ip(source);
         }

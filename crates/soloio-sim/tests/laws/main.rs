@@ -6,6 +6,7 @@ mod calls;
 mod datagrams;
 mod idle;
 mod moved;
+mod named;
 mod own;
 mod relaying;
 mod serving;
