@@ -39,8 +39,8 @@ impl Outcome {
 ///
 /// Four environment variables: `SOLOIO_SEED=8` runs that seed alone, and prints its whole trace if
 /// it fails; `SOLOIO_SEEDS=1000000` runs that many instead, and `SOLOIO_FIRST=300000` begins with
-/// that one; `SOLOIO_PROCESSES=8` splits them among so many processes of this test, if `test` shares
-/// nothing between seeds. (A process has one world at a time.)
+/// that one; `SOLOIO_PROCESSES=8` splits them among so many processes of this test, if `test`
+/// shares nothing between seeds. (A process has one world at a time.)
 ///
 /// # Panics
 ///

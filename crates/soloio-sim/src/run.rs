@@ -66,8 +66,8 @@ pub fn run<F: IntoFuture>(future: F) -> F::Output {
     run_with(0, Faults::none(), future)
 }
 
-/// Like [`run`], with faults and conditions, and another seed: it determines when faults strike, and
-/// the random numbers that the program gets.
+/// Like [`run`], with faults and conditions, and another seed: it determines when faults strike,
+/// and the random numbers that the program gets.
 ///
 /// # Panics
 ///

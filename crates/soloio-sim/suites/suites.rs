@@ -49,8 +49,12 @@ mod support {
 
     pub(crate) use crate::it::support::*;
 
+    pub(crate) struct Deadline;
+
     /// A hang is an error at once.
-    pub(crate) fn deadline() {}
+    pub(crate) fn deadline() -> Deadline {
+        Deadline
+    }
 
     /// Nothing else is in the world.
     pub(crate) fn alone(_test: &str, body: impl FnOnce()) {

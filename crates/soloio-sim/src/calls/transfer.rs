@@ -11,7 +11,7 @@ use super::{Call, address, socket};
 use crate::world::descriptors::{Id, Object};
 use crate::world::readiness::bits::{ERR, HUP, IN, OUT};
 use crate::world::sockets::Address;
-use crate::world::unix::{Message, Right};
+use crate::world::unix::Right;
 use crate::world::{Result, World};
 
 type Addr = *const sockaddr;
@@ -118,15 +118,13 @@ pub(super) fn receive(
         }
         Some(Object::Unix(unix)) => {
             let datagram = unix.is_datagram();
-            let Message {
-                data, from, rights, ..
-            } = world.unix_recv(id, most, peek)?;
-            let data = Vec::from(data);
+            let message = world.unix_recv(id, most, peek)?;
+            let data = Vec::from(message.data);
             Ok(Received {
                 count: fill(parts, &data),
                 whole: data.len(),
-                from: datagram.then_some(Address::Unix(from)),
-                rights,
+                from: datagram.then_some(Address::Unix(message.from)),
+                rights: message.rights,
                 segment: None,
             })
         }
