@@ -3,6 +3,7 @@
 
 mod buffered;
 mod calls;
+mod collected;
 mod datagrams;
 mod idle;
 mod moved;
