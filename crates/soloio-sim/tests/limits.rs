@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use soloio::{
-    CancelScope, Error, Result, fail_after, shield, sleep, sleep_until, task_group,
+    CancelScope, Error, Event, Result, fail_after, shield, sleep, sleep_until, task_group,
     unix_socket_pair, yield_now,
 };
 use soloio_sim::run;
@@ -183,6 +183,10 @@ fn a_limit_says_how_long_it_was_and_what_has_waited() {
                 let doing = late.doing().expect("an operation");
                 assert!(doing.starts_with("waiting to receive"), "{doing}");
             }
+            other => panic!("{other:?}"),
+        }
+        match fail_after(ms(20), Event::new().wait()).await {
+            Err(Error::TimedOut(late)) => assert_eq!(late.doing(), Some("waiting for an event")),
             other => panic!("{other:?}"),
         }
         match fail_after(ms(20), fail_after(HOUR, ours.receive())).await {

@@ -46,7 +46,7 @@ fn much_data_goes_through_pipes() {
 fn without_a_descriptor_for_a_pipe_everything_goes_through_buffers() {
     in_a_world_of_few_descriptors(async || {
         // The loop's own descriptors first.
-        soloio::sleep(Duration::from_micros(10)).await?;
+        sleep(Duration::from_micros(10)).await?;
         let ((a, near), (far, b)) = (unix_socket_pair()?, unix_socket_pair()?);
         let mut taken = Vec::new();
         while let Ok(pair) = unix_socket_pair() {
