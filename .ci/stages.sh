@@ -193,7 +193,10 @@ stage_sim() {
     # A process has one world at a time.
     export SOLOIO_PROCESSES=2
     limit 600 cargo test --package soloio-sim 2>&1 | tee "$work/sim.log"
-    SOLOIO_SEEDS=2000 limit 300 cargo test --package soloio-sim --test mixed 2>&1 |
+    limit 600 cargo test --package soloio-sim-suites 2>&1 | tee -a "$work/sim.log"
+    # In these the library takes most of the time, unless it is optimised; its assertions stay.
+    local optimised=profile.dev.package.soloio.opt-level=2
+    SOLOIO_SEEDS=10000 limit 600 cargo test --config "$optimised" --package soloio-sim --test mixed 2>&1 |
         tee -a "$work/sim.log"
     local counted
     counted="$(count_tests "$work/sim.log")"

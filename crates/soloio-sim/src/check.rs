@@ -1,6 +1,7 @@
 //! The driver: many seeds, exact replay, a failing seed shrunk and shown.
 
 use std::env;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -36,10 +37,10 @@ impl Outcome {
 /// end of the trace, the shrunk form, and a table of what was injected. Every hundredth seed runs
 /// twice and has to do exactly the same, system call by system call.
 ///
-/// Three environment variables: `SOLOIO_SEED=8` runs that seed alone, and prints its whole trace if
-/// it fails; `SOLOIO_SEEDS=1000000` runs that many instead; `SOLOIO_PROCESSES=8` splits them among
-/// so many processes of this test, if `test` shares nothing between seeds. (A process has one world
-/// at a time.)
+/// Four environment variables: `SOLOIO_SEED=8` runs that seed alone, and prints its whole trace if
+/// it fails; `SOLOIO_SEEDS=1000000` runs that many instead, and `SOLOIO_FIRST=300000` begins with
+/// that one; `SOLOIO_PROCESSES=8` splits them among so many processes of this test, if `test`
+/// shares nothing between seeds. (A process has one world at a time.)
 ///
 /// # Panics
 ///
@@ -61,13 +62,15 @@ impl Outcome {
 #[track_caller]
 pub fn check<V: Verdict>(seeds: u64, test: impl Fn(u64) -> V + Sync) {
     let place = parts::place(Location::caller());
+    let first = number("SOLOIO_FIRST").unwrap_or(0);
     let whole = number("SOLOIO_SEEDS").unwrap_or(seeds);
+    let seeds = first..first.saturating_add(whole);
     match parts::mine(&place) {
         Mine::Nothing => return,
         Mine::Part(part) => {
             // The first process prints why it fails.
             std::panic::set_hook(Box::new(|_| {}));
-            let explored = || explore(whole, part, &test);
+            let explored = || explore(seeds, part, &test);
             parts::end(catch_unwind(AssertUnwindSafe(explored)))
         }
         Mine::First => {}
@@ -80,7 +83,7 @@ pub fn check<V: Verdict>(seeds: u64, test: impl Fn(u64) -> V + Sync) {
         }
     }
     let others = Others::start(number("SOLOIO_PROCESSES").unwrap_or(1), &place);
-    let mut all = explore(whole, others.first(), &test);
+    let mut all = explore(seeds, others.first(), &test);
     match others.finish() {
         Ok(theirs) => all.add(theirs),
         Err(why) => panic!("{why}"),
@@ -99,9 +102,9 @@ pub fn check<V: Verdict>(seeds: u64, test: impl Fn(u64) -> V + Sync) {
 }
 
 /// Runs a part of the seeds.
-fn explore<V: Verdict>(seeds: u64, part: Part, test: &(impl Fn(u64) -> V + Sync)) -> Tally {
+fn explore<V: Verdict>(seeds: Range<u64>, part: Part, test: &(impl Fn(u64) -> V + Sync)) -> Tally {
     let mut all = Tally::default();
-    for seed in (0..seeds).filter(|seed| seed % part.of == part.index) {
+    for seed in seeds.filter(|seed| seed % part.of == part.index) {
         let outcome = attempt(seed, test, Plan::default());
         if outcome.failure.is_some() {
             fail(seed, test, &outcome, 40);

@@ -259,6 +259,11 @@ impl Dice {
         }
     }
 
+    /// Returns true if the fault can strike in this world.
+    pub(crate) fn may_strike(&self, fault: Fault) -> bool {
+        self.streams.contains_key(&fault)
+    }
+
     /// Returns true if the fault strikes now, and counts it.
     pub(crate) fn strikes(&mut self, fault: Fault) -> bool {
         let Some(stream) = self.streams.get_mut(&fault) else {

@@ -71,7 +71,9 @@ pub use faults::{Fault, Faults};
 pub use net::{Machine, Net};
 pub use report::{Replay, sometimes};
 pub use rng::Rng;
-pub use run::{calls, elapsed, run, wait_all_tasks_blocked};
+pub use run::{
+    calls, descriptors, elapsed, run, run_program, run_with, threads, wait_all_tasks_blocked,
+};
 pub use sim::Sim;
 pub use verdict::{Failure, Verdict};
 

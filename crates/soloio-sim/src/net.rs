@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::calls::kernel;
 use crate::sim::Sim;
+use crate::trace::NO_MACHINE;
 
 /// A machine of a [`Sim`], and its address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +75,7 @@ impl Net<'_> {
     pub fn heal(&mut self) {
         kernel::with(|world| {
             world.network.heal();
-            world.note("healed");
+            world.note_of(NO_MACHINE, "healed");
         });
     }
 
@@ -113,7 +114,7 @@ impl Net<'_> {
 
     /// Sends a signal, such as `SIGTERM` by its number, to the programs that receive it: soloio's
     /// receivers are those of the whole process, whatever machine they are on, and outside of the
-    /// world.
+    /// world. The trace has a line for each machine whose program it reaches.
     ///
     /// # Panics
     ///
@@ -134,7 +135,11 @@ impl Net<'_> {
     /// sim.run_until_done(Duration::from_secs(5)).unwrap();
     /// ```
     pub fn signal(&mut self, number: i32) {
-        kernel::with(|world| world.note(format!("signal {number}")));
+        let here = kernel::with(|world| {
+            world.note_of(NO_MACHINE, format!("signal {number}"));
+            world.signal = Some(number);
+            world.here
+        });
         // SAFETY: integers and pointers, valid as zeros; a valid place for the present action. A
         // handler that is there runs now, on this thread, at a moment when no lock is held.
         let raised = unsafe {
@@ -147,6 +152,10 @@ impl Net<'_> {
             );
             libc::raise(number)
         };
+        kernel::with(|world| {
+            world.signal = None;
+            world.here = here.unwrap_or(0);
+        });
         assert_eq!(raised, 0, "a signal to this thread");
     }
 

@@ -63,18 +63,80 @@ pub(crate) fn calibrate() {
 /// .unwrap();
 /// ```
 pub fn run<F: IntoFuture>(future: F) -> F::Output {
-    calibrate();
-    let entered = Entered::new(0, Faults::none(), u64::MAX);
-    kernel::with(|world| world.machines.push(Machine::new("main".to_owned(), 0)));
+    run_with(0, Faults::none(), future)
+}
+
+/// Like [`run`], with faults and conditions, and another seed: it determines when faults strike,
+/// and the random numbers that the program gets.
+///
+/// # Panics
+///
+/// As [`run`] does.
+///
+/// # Examples
+///
+/// ```
+/// use soloio_sim::{Faults, run_with};
+/// use std::time::{Duration, Instant};
+///
+/// let day = Duration::from_millis(10);
+/// run_with(7, Faults::none().with_latency(day, day), async {
+///     let listener = soloio::create_tcp_listener().local_host("127.0.0.1").await?;
+///     let start = Instant::now();
+///     soloio::connect_tcp("127.0.0.1", listener.local_addr().port()).await?;
+///     assert_eq!(start.elapsed(), 2 * day);
+///     Ok::<_, soloio::Error>(())
+/// })
+/// .unwrap();
+/// ```
+pub fn run_with<F: IntoFuture>(seed: u64, faults: Faults, future: F) -> F::Output {
     let (dump, over) = (RefCell::new(None), Cell::new(false));
-    let result = catch_unwind(AssertUnwindSafe(|| {
+    in_a_world(seed, faults, &dump, || {
         let observed = task_group(async |group| {
             group.spawn(observe(&dump, &over));
             let _ends = Ends(&over);
             Ok::<_, soloio::Error>(future.into_future().await)
         });
         soloio::block_on(observed).expect("neither the body nor the observer fails")
-    }));
+    })
+}
+
+/// Like [`run_with`], for a program that makes its own runtimes.
+///
+/// # Panics
+///
+/// As [`run`] does; what the tasks wait for is not in the message.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let calm = soloio_sim::Faults::none();
+/// let elapsed = soloio_sim::run_program(7, calm, || {
+///     for _ in 0..2 {
+///         soloio::block_on(soloio::sleep(Duration::from_secs(60))).unwrap();
+///     }
+///     soloio_sim::elapsed()
+/// });
+/// assert_eq!(elapsed, Some(Duration::from_secs(120)));
+/// ```
+pub fn run_program<T>(seed: u64, faults: Faults, program: impl FnOnce() -> T) -> T {
+    in_a_world(seed, faults, &RefCell::new(None), program)
+}
+
+/// Runs a program in a world of one machine; `dump` has what its tasks wait for if nothing can ever
+/// happen.
+fn in_a_world<T>(
+    seed: u64,
+    faults: Faults,
+    dump: &RefCell<Option<Dump>>,
+    program: impl FnOnce() -> T,
+) -> T {
+    calibrate();
+    let entered = Entered::new(seed, faults, u64::MAX);
+    kernel::with(|world| world.machines.push(Machine::new("main".to_owned(), 0)));
+    let result = catch_unwind(AssertUnwindSafe(program));
     OBSERVER.take();
     let stuck = kernel::with(|world| world.stuck) == Some(true);
     let (waiting, tail) = match stuck {
@@ -192,6 +254,39 @@ pub fn calls() -> BTreeMap<&'static str, usize> {
         });
     }
     calls
+}
+
+/// Returns the number of open descriptors of the running machine; `None` outside of a world.
+///
+/// # Examples
+///
+/// ```
+/// soloio_sim::run(async {
+///     let before = soloio_sim::descriptors();
+///     let pair = soloio::unix_socket_pair().unwrap();
+///     assert_eq!(soloio_sim::descriptors(), before.map(|count| count + 2));
+/// #   drop(pair);
+/// });
+/// ```
+#[must_use]
+pub fn descriptors() -> Option<usize> {
+    let inside = kernel::is_inside();
+    inside.then(|| kernel::with(|world| world.descriptors.count(world.here)))?
+}
+
+/// Returns the number of threads of the world; `None` outside of one.
+///
+/// # Examples
+///
+/// ```
+/// soloio_sim::run(async {
+///     assert_eq!(soloio_sim::threads(), Some(1));
+/// });
+/// ```
+#[must_use]
+pub fn threads() -> Option<usize> {
+    let inside = kernel::is_inside();
+    inside.then(|| kernel::with(|world| world.threads.count()))?
 }
 
 /// Waits until every other task of the world waits: the moment before the clock would jump. Use it

@@ -12,6 +12,7 @@ use crate::faults::Faults;
 use crate::net::{Machine, Net};
 use crate::report;
 use crate::run::{calibrate, leave};
+use crate::trace::NO_MACHINE;
 use crate::turns::Step;
 use crate::verdict::{Failure, Verdict};
 use crate::world::{Nanos, machine};
@@ -28,8 +29,6 @@ pub struct Sim {
     pub(crate) programs: Vec<Program>,
     pub(crate) actions: Vec<(Nanos, Action)>,
     pub(crate) always: Vec<Box<dyn FnMut()>>,
-    /// Each loop has said when it wants to run, and nothing on this thread has changed that.
-    pub(crate) asked: bool,
     left_out: Vec<String>,
     entered: Option<Entered>,
 }
@@ -49,6 +48,8 @@ pub(crate) struct Running {
     pub(crate) runtime: Runtime,
     /// The true time at which its loop wants to run again.
     pub(crate) next: Option<Nanos>,
+    /// The loop has said so, and has not run since.
+    pub(crate) asked: bool,
 }
 
 impl Sim {
@@ -71,7 +72,6 @@ impl Sim {
             programs: Vec::new(),
             actions: Vec::new(),
             always: Vec::new(),
-            asked: false,
             left_out: plan.without_clients,
             entered: Some(entered),
         }
@@ -190,6 +190,7 @@ impl Sim {
             handle,
             runtime,
             next: None,
+            asked: false,
         });
     }
 
@@ -222,7 +223,7 @@ impl Sim {
     /// With the panic of a program, and of an invariant.
     pub fn run_until_done(&mut self, limit: Duration) -> Result<(), Failure> {
         let end = self.elapsed().saturating_add(limit);
-        self.asked = false;
+        self.forget_answers();
         while !self.is_done() {
             match self.step(end)? {
                 Step::Ran | Step::Moved => {}
@@ -248,7 +249,7 @@ impl Sim {
     /// If a program ends with an error.
     pub fn run_for(&mut self, time: Duration) -> Result<(), Failure> {
         let end = self.elapsed().saturating_add(time);
-        self.asked = false;
+        self.forget_answers();
         loop {
             match self.step(end)? {
                 Step::Ran | Step::Moved => {}
@@ -281,7 +282,7 @@ impl Sim {
 impl Drop for Sim {
     fn drop(&mut self) {
         // Later events in the trace are not part of the test.
-        kernel::with(|world| world.note("the run is over"));
+        kernel::with(|world| world.note_of(NO_MACHINE, "the run is over"));
         for number in 0..self.programs.len() {
             kernel::with(|world| world.here = number);
             self.programs[number].running = None;

@@ -5,6 +5,9 @@ use std::fmt;
 use crate::faults::Fault;
 use crate::world::Nanos;
 
+/// The machine of events that are the driver's own: it has no name.
+pub(crate) const NO_MACHINE: usize = usize::MAX;
+
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
@@ -36,13 +39,13 @@ impl Trace {
         self.mix(machine as u64);
         match &what {
             What::Call(name, first, result) => {
-                name.bytes().for_each(|byte| self.mix(byte.into()));
+                self.mix_text(name);
                 // The same bits as an unsigned number.
                 self.mix(u64::from_ne_bytes(first.to_ne_bytes()));
                 self.mix(u64::from_ne_bytes(result.to_ne_bytes()));
             }
             What::Fault(fault) => self.mix(*fault as u64),
-            What::Note(text) => text.bytes().for_each(|byte| self.mix(byte.into())),
+            What::Note(text) => self.mix_text(text),
         }
         self.records.push(Record { at, machine, what });
     }
@@ -51,6 +54,14 @@ impl Trace {
         self.hash = (self.hash ^ number)
             .wrapping_mul(0x9e37_79b9_7f4a_7c15)
             .rotate_left(23);
+    }
+
+    fn mix_text(&mut self, text: &str) {
+        for part in text.as_bytes().chunks(8) {
+            let mut word = [0; 8];
+            word[..part.len()].copy_from_slice(part);
+            self.mix(u64::from_le_bytes(word));
+        }
     }
 
     /// Returns a number that most likely differs if any record does.

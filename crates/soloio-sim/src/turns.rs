@@ -26,11 +26,11 @@ impl Sim {
     pub(crate) fn step(&mut self, end: Duration) -> Result<Step, Failure> {
         let acted = self.act();
         kernel::with(|world| world.advance());
-        if acted || !self.asked {
-            self.ask();
+        if acted {
+            self.forget_answers();
         }
+        self.ask();
         if self.turns()? {
-            self.asked = false;
             return Ok(Step::Ran);
         }
         if wait::let_threads_run() || kernel::with(|world| world.announce_idle()) == Some(true) {
@@ -73,11 +73,21 @@ impl Sim {
         acted
     }
 
-    /// Asks each loop when it wants to run again, as a foreign loop does before it waits. A wake
-    /// from another thread that comes later has to show in the loop's descriptor.
+    /// Lets each loop be asked again: something outside of the loops may have changed the answer.
+    pub(crate) fn forget_answers(&mut self) {
+        let running = self.programs.iter_mut();
+        for running in running.filter_map(|program| program.running.as_mut()) {
+            running.asked = false;
+        }
+    }
+
+    /// Asks each loop that has run when it wants to run again, as a foreign loop does before it
+    /// waits. A wake that comes later, from another thread or another machine's program, has to
+    /// show in the loop's descriptor.
     fn ask(&mut self) {
         for (number, program) in self.programs.iter_mut().enumerate() {
-            if let Some(running) = &mut program.running {
+            if let Some(running) = program.running.as_mut().filter(|found| !found.asked) {
+                running.asked = true;
                 kernel::with(|world| world.here = number);
                 let wait = running.runtime.next_timeout();
                 running.next = wait.and_then(|wait| {
@@ -89,7 +99,6 @@ impl Sim {
                 });
             }
         }
-        self.asked = true;
     }
 
     fn hold_always(&mut self) {
@@ -137,6 +146,7 @@ impl Sim {
         let Some(running) = &mut program.running else {
             return Ok(());
         };
+        running.asked = false;
         // It fails only if the kernel refuses to wait, and then the tasks get the error.
         drop(running.runtime.turn(Some(Duration::ZERO)));
         if !running.handle.is_finished() {

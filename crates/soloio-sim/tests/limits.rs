@@ -4,7 +4,8 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use soloio::{
-    CancelScope, Error, Result, fail_after, shield, sleep, sleep_until, task_group, yield_now,
+    CancelScope, Error, Event, Result, fail_after, shield, sleep, sleep_until, task_group,
+    unix_socket_pair, yield_now,
 };
 use soloio_sim::run;
 
@@ -166,6 +167,31 @@ fn shields_hold_a_limit_up_for_the_longest_of_them_and_no_longer() {
                 "seed {seed}: {ended:?}"
             );
             assert_eq!(Instant::now(), asked.latest.get(), "seed {seed}");
+        }
+    });
+}
+
+/// A limit tells its length, and the first operation that it has ended.
+#[test]
+fn a_limit_says_how_long_it_was_and_what_has_waited() {
+    run(async {
+        let (ours, _theirs) = unix_socket_pair().expect("a pair");
+        let inner = fail_after(ms(30), ours.receive());
+        match fail_after(HOUR, inner).await {
+            Err(Error::TimedOut(late)) => {
+                assert_eq!(late.limit(), Some(ms(30)));
+                let doing = late.doing().expect("an operation");
+                assert!(doing.starts_with("waiting to receive"), "{doing}");
+            }
+            other => panic!("{other:?}"),
+        }
+        match fail_after(ms(20), Event::new().wait()).await {
+            Err(Error::TimedOut(late)) => assert_eq!(late.doing(), Some("waiting for an event")),
+            other => panic!("{other:?}"),
+        }
+        match fail_after(ms(20), fail_after(HOUR, ours.receive())).await {
+            Err(Error::TimedOut(late)) => assert_eq!(late.limit(), Some(ms(20))),
+            other => panic!("{other:?}"),
         }
     });
 }

@@ -10,10 +10,16 @@ const FAILS: &str = "SOLOIO_SIM_FAILS";
 
 /// Runs a test of this program with its seeds split among three processes.
 fn split(test: &str) -> Output {
+    begun_at(test, 0)
+}
+
+/// The same from another first seed on.
+fn begun_at(test: &str, first: u64) -> Output {
     let program = env::current_exe().expect("this test's program");
     let split = Command::new(program)
         .args([test, "--exact", "--nocapture"])
         .env("SOLOIO_PROCESSES", "3")
+        .env("SOLOIO_FIRST", first.to_string())
         .env(FAILS, "1")
         .output();
     split.expect("it runs")
@@ -65,5 +71,12 @@ fn a_seed_that_fails_in_another_process_fails_the_check() {
     let told = text(&output).contains("again: SOLOIO_SEED=8 cargo test the_eighth_fails");
     assert!(told, "{}", text(&output));
     let output = split("the_eighth_fails_as_it_should");
+    assert!(output.status.success(), "{}", text(&output));
+}
+
+#[test]
+fn seeds_begin_with_the_first_one() {
+    assert!(!begun_at("the_eighth_fails", 8).status.success());
+    let output = begun_at("the_eighth_fails", 9);
     assert!(output.status.success(), "{}", text(&output));
 }

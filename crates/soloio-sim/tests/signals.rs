@@ -93,3 +93,23 @@ fn a_signal_that_nobody_receives_fails_the_test() {
         .net()
         .signal(Signal::Quit.number());
 }
+
+/// Fails on purpose: its trace names the machine of each program that gets the signal, and no
+/// other.
+#[test]
+#[should_panic(expected = "      5.000000          signal 15
+      5.000000 server   gets signal 15
+      5.000000 server   write(")]
+fn the_trace_names_who_gets_a_signal() {
+    check(1, |seed| {
+        let mut sim = Sim::new(seed, Faults::none());
+        sim.host("idle", || sleep(Duration::MAX));
+        sim.client("server", terminate);
+        sim.host("other", || sleep(Duration::MAX));
+        sim.at(Duration::from_secs(5), |net| {
+            net.signal(Signal::Terminate.number())
+        });
+        sim.run_until_done(Duration::from_secs(5))?;
+        Err::<(), _>(soloio_sim::Failure::new("to show the trace"))
+    });
+}

@@ -1,4 +1,4 @@
-//! Control data in C's form: descriptors that travel in messages.
+//! Control data in C's form: descriptors that travel in messages, the size of segments.
 
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -7,6 +7,14 @@ use libc::{cmsghdr, msghdr};
 
 use crate::world::unix::Right;
 use crate::world::{Result, World};
+
+/// What goes beside the bytes of a send.
+#[derive(Debug, Default)]
+pub(super) struct Beside {
+    pub(super) rights: Vec<Right>,
+    /// The size of the datagrams to be made of it, or the error of that; `None` for the socket's.
+    pub(super) segment: Option<Result<u16>>,
+}
 
 /// Reads the descriptors of a message to be sent. Other control data concerns parts that the world
 /// does not simulate, and is ignored.
@@ -126,5 +134,66 @@ pub(super) unsafe fn write(
             data.add(at).write_unaligned(*fd);
         }
         message.msg_controllen = (libc::CMSG_SPACE(bytes) as usize).min(room) as _;
+    }
+}
+
+/// Reads the size of the segments that a message of UDP is to be cut into. Other control data of
+/// UDP is an error, as in Linux; that of other levels is ignored.
+///
+/// # Safety
+///
+/// The control data of `message` is valid.
+pub(super) unsafe fn read_segment(message: &msghdr) -> Option<Result<u16>> {
+    let mut size = None;
+    // SAFETY: as the caller promises; libc's macros stay within the given length.
+    unsafe {
+        let mut header: *const cmsghdr = libc::CMSG_FIRSTHDR(message);
+        while !header.is_null() {
+            if (*header).cmsg_level == libc::SOL_UDP {
+                let expected = libc::CMSG_LEN(2) as usize;
+                #[allow(clippy::unnecessary_cast, reason = "the type differs")]
+                let length = (*header).cmsg_len as usize;
+                if (*header).cmsg_type != libc::UDP_SEGMENT || length != expected {
+                    return Some(Err(libc::EINVAL));
+                }
+                size = Some(Ok(libc::CMSG_DATA(header).cast::<u16>().read_unaligned()));
+            }
+            header = libc::CMSG_NXTHDR(message, header);
+        }
+    }
+    size
+}
+
+/// Hands over the size of the datagrams in a message, as far as there is room.
+///
+/// # Safety
+///
+/// The control room of `message` is valid.
+pub(super) unsafe fn write_segment(message: &mut msghdr, size: usize) {
+    #[allow(
+        clippy::unnecessary_cast,
+        reason = "the type differs between C libraries"
+    )]
+    let room = message.msg_controllen as usize;
+    message.msg_controllen = 0;
+    // SAFETY: pure arithmetic.
+    let (whole, space) = unsafe { (libc::CMSG_LEN(4) as usize, libc::CMSG_SPACE(4) as usize) };
+    if message.msg_control.is_null() || room < whole {
+        message.msg_flags |= libc::MSG_CTRUNC;
+    }
+    if message.msg_control.is_null() || room < size_of::<cmsghdr>() {
+        return;
+    }
+    let length = whole.min(room);
+    let bytes = i32::try_from(size).expect("16 bits").to_ne_bytes();
+    // SAFETY: there is room for a header and so many bytes, as computed above.
+    unsafe {
+        let header = message.msg_control.cast::<cmsghdr>();
+        (*header).cmsg_level = libc::SOL_UDP;
+        (*header).cmsg_type = libc::UDP_GRO;
+        (*header).cmsg_len = length as _;
+        let count = length - size_of::<cmsghdr>();
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), libc::CMSG_DATA(header), count);
+        message.msg_controllen = space.min(room) as _;
     }
 }

@@ -4,9 +4,10 @@ use std::ffi::{c_int, c_uint};
 
 use libc::{mmsghdr, msghdr, ssize_t, timespec};
 
+use super::control::{self, Beside};
 use super::real::real;
 use super::transfer::{self, FOR_RECEIVING, FOR_SENDING};
-use super::{Call, address, control, socket};
+use super::{Call, address, socket};
 use crate::world::descriptors::{Id, Object};
 use crate::world::sockets::Address;
 use crate::world::{Result, World};
@@ -35,8 +36,13 @@ unsafe fn receives(world: &mut World, id: Id, message: Message, flags: c_int) ->
         message.msg_flags |= libc::MSG_TRUNC;
     }
     let cloexec = flags & libc::MSG_CMSG_CLOEXEC != 0;
-    // SAFETY: as the caller promises.
-    unsafe { control::write(world, message, received.rights, cloexec) };
+    // SAFETY: as the caller promises, in both cases.
+    match received.segment {
+        // SAFETY: as the caller promises.
+        Some(size) => unsafe { control::write_segment(message, size) },
+        // SAFETY: as the caller promises.
+        None => unsafe { control::write(world, message, received.rights, cloexec) },
+    }
     match received.from {
         Some(from) => {
             let room = &raw mut message.msg_namelen;
@@ -72,14 +78,17 @@ unsafe fn sends(world: &mut World, id: Id, message: MessageConst) -> Result<i64>
     // SAFETY: as the caller promises.
     let parts = unsafe { transfer::parts(message.msg_iov, count) };
     let parts: Vec<&[u8]> = parts.iter().map(|part| &**part).collect();
-    let mut rights = match world.descriptors.get(id) {
+    let mut beside = Beside::default();
+    match world.descriptors.get(id) {
         // SAFETY: as the caller promises.
-        Some(Object::Unix(_)) => unsafe { control::read(world, message) }?,
+        Some(Object::Unix(_)) => beside.rights = unsafe { control::read(world, message) }?,
+        // SAFETY: as the caller promises.
+        Some(Object::Udp(_)) => beside.segment = unsafe { control::read_segment(message) },
         // Others ignore descriptors.
-        _ => Vec::new(),
-    };
-    let sent = transfer::send_parts(world, id, &parts, to.as_ref(), &mut rights);
-    world.drop_rights(rights);
+        _ => {}
+    }
+    let sent = transfer::send_parts(world, id, &parts, to.as_ref(), &mut beside);
+    world.drop_rights(beside.rights);
     let count = sent?;
     Ok(i64::try_from(count).expect("no buffer is that long"))
 }
@@ -176,6 +185,8 @@ unsafe extern "C" fn sendmmsg(fd: c_int, list: Messages, count: c_uint, flags: c
     let now = flags & libc::MSG_DONTWAIT != 0;
     super::int(call.run_blocking(now, FOR_SENDING, |world, id| {
         many(count, |at| {
+            // Without latency each has arrived, or is refused, before the next one.
+            world.advance();
             // SAFETY: as the caller promises.
             unsafe {
                 let message = &mut *list.add(at);

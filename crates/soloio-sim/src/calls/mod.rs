@@ -88,6 +88,7 @@ impl Call {
     /// Runs the call in the world: the trace gets it and its result.
     pub(crate) fn run(self, call: impl FnOnce(&mut World) -> Result<i64>) -> i64 {
         let result = kernel::with(|world| {
+            self.note_signal(world);
             world.begin_call();
             let result = call(world);
             let shown = world.descriptors.shown(self.fd);
@@ -101,6 +102,15 @@ impl Call {
             result
         });
         answer(result.unwrap_or(Err(libc::EBADF)))
+    }
+
+    /// Notes whose program a signal reaches, if its handler makes this call.
+    fn note_signal(self, world: &mut World) {
+        let Some(signal) = world.signal else { return };
+        if let Some(number) = world.descriptors.numbers.get(&self.fd) {
+            world.here = number.machine;
+            world.note(format!("gets signal {signal}"));
+        }
     }
 
     /// Like `run`, for a call on an open descriptor.

@@ -148,7 +148,9 @@ fn give_up(why: &str) -> ! {
     std::process::abort()
 }
 
-/// Returns the end of a futex wait, in true time.
+/// Returns the end of a futex wait, in true time: a nanosecond after its limit, as in Linux, where
+/// time passes before the caller sees it. At the limit itself std's `wait_timeout_while` has
+/// waited no longer than it may, and would wait again and again, in a clock that stands.
 ///
 /// # Safety
 ///
@@ -160,9 +162,12 @@ unsafe fn limit(operation: c_int, time: *const timespec) -> Option<Nanos> {
     // SAFETY: as the caller promises.
     let time = nanos(unsafe { *time }).unwrap_or(0);
     let absolute = operation & libc::FUTEX_CMD_MASK == libc::FUTEX_WAIT_BITSET;
-    kernel::with(|world| match absolute {
-        true => world.true_time(time),
-        false => world.now.saturating_add(time),
+    kernel::with(|world| {
+        let limit = match absolute {
+            true => world.true_time(time),
+            false => world.now.saturating_add(time),
+        };
+        limit.saturating_add(1)
     })
 }
 

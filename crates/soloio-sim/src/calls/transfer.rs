@@ -1,15 +1,17 @@
 //! recv, send and their relatives; read and write.
 
+use std::borrow::Cow;
 use std::ffi::{c_int, c_void};
 
 use libc::{iovec, size_t, sockaddr, socklen_t, ssize_t};
 
+use super::control::Beside;
 use super::real::real;
 use super::{Call, address, socket};
 use crate::world::descriptors::{Id, Object};
 use crate::world::readiness::bits::{ERR, HUP, IN, OUT};
 use crate::world::sockets::Address;
-use crate::world::unix::{Message, Right};
+use crate::world::unix::Right;
 use crate::world::{Result, World};
 
 type Addr = *const sockaddr;
@@ -28,6 +30,8 @@ pub(super) struct Received {
     pub(super) whole: usize,
     pub(super) from: Option<Address>,
     pub(super) rights: Vec<Right>,
+    /// The size of the datagrams in it, if they are several.
+    pub(super) segment: Option<usize>,
 }
 
 /// Returns the parts of an iovec list as slices.
@@ -49,18 +53,26 @@ pub(super) unsafe fn parts<'a>(list: Parts, count: usize) -> Vec<&'a mut [u8]> {
     (0..count).map(entry).collect()
 }
 
-/// Returns one buffer as parts.
+/// Returns one buffer as a slice.
 ///
 /// # Safety
 ///
 /// `length` bytes at `buffer` are valid, and nothing else refers to them for `'a`.
-unsafe fn room<'a>(buffer: Room, length: usize) -> Vec<&'a mut [u8]> {
-    let part = iovec {
-        iov_base: buffer,
-        iov_len: length,
-    };
-    // SAFETY: as the caller promises.
-    unsafe { parts(&raw const part, 1) }
+unsafe fn room<'a>(buffer: Room, length: usize) -> &'a mut [u8] {
+    match length {
+        // It may have any address.
+        0 => &mut [],
+        // SAFETY: as the caller promises.
+        _ => unsafe { std::slice::from_raw_parts_mut(buffer.cast::<u8>(), length) },
+    }
+}
+
+/// Returns the bytes of all parts, copied if there are several.
+fn joined<'a>(parts: &[&'a [u8]]) -> Cow<'a, [u8]> {
+    match parts {
+        [one] => Cow::Borrowed(one),
+        _ => Cow::Owned(parts.concat()),
+    }
 }
 
 fn fill(parts: &mut [&mut [u8]], data: &[u8]) -> usize {
@@ -100,20 +112,20 @@ pub(super) fn receive(
                 count: fill(parts, &datagram.data),
                 whole: datagram.data.len(),
                 from: Some(Address::Internet(datagram.from)),
-                rights: Vec::new(),
+                segment: datagram.segment,
+                ..Received::default()
             })
         }
         Some(Object::Unix(unix)) => {
             let datagram = unix.is_datagram();
-            let Message {
-                data, from, rights, ..
-            } = world.unix_recv(id, most, peek)?;
-            let data = Vec::from(data);
+            let message = world.unix_recv(id, most, peek)?;
+            let data = Vec::from(message.data);
             Ok(Received {
                 count: fill(parts, &data),
                 whole: data.len(),
-                from: datagram.then_some(Address::Unix(from)),
-                rights,
+                from: datagram.then_some(Address::Unix(message.from)),
+                rights: message.rights,
+                segment: None,
             })
         }
         _ => Err(libc::ENOTSOCK),
@@ -126,17 +138,18 @@ pub(super) fn send_parts(
     id: Id,
     parts: &[&[u8]],
     to: Option<&Address>,
-    rights: &mut Vec<Right>,
+    beside: &mut Beside,
 ) -> Result<usize> {
+    let segment = beside.segment;
     match (world.descriptors.get(id), to) {
         // Linux ignores the address on a connected stream.
-        (Some(Object::Tcp(_)), _) => world.tcp_send(id, parts),
-        (Some(Object::Udp(_)), None) => world.udp_send(id, parts.concat(), None),
-        (Some(Object::Udp(_)), Some(Address::Internet(to))) => {
-            world.udp_send(id, parts.concat(), Some(*to))
-        }
-        (Some(Object::Udp(_)), Some(_)) => Err(libc::EAFNOSUPPORT),
-        (Some(Object::Unix(_)), to) => world.unix_send(id, &parts.concat(), to, rights),
+        (Some(Object::Tcp(_)), _) => world.tcp_send(id, &joined(parts)),
+        (Some(Object::Udp(_)), to) => match to {
+            None => world.udp_send(id, parts.concat(), None, segment),
+            Some(Address::Internet(to)) => world.udp_send(id, parts.concat(), Some(*to), segment),
+            Some(_) => Err(libc::EAFNOSUPPORT),
+        },
+        (Some(Object::Unix(_)), to) => world.unix_send(id, &joined(parts), to, &mut beside.rights),
         _ => Err(libc::ENOTSOCK),
     }
 }
@@ -166,8 +179,7 @@ unsafe fn receives(
     let waits = flags & libc::MSG_DONTWAIT != 0;
     size(call.run_blocking(waits, FOR_RECEIVING, |world, id| {
         // SAFETY: as the caller promises.
-        let mut parts = unsafe { room(buffer.0, buffer.1) };
-        let received = receive(world, id, &mut parts, flags)?;
+        let received = receive(world, id, &mut [unsafe { room(buffer.0, buffer.1) }], flags)?;
         world.drop_rights(received.rights);
         if let Some(name) = received.from {
             // SAFETY: as the caller promises.
@@ -227,7 +239,6 @@ unsafe extern "C" fn recvfrom(
 /// As sendto(2).
 unsafe fn sends(call: Call, data: (Data, usize), flags: c_int, to: (Addr, socklen_t)) -> ssize_t {
     let waits = flags & libc::MSG_DONTWAIT != 0;
-    // SAFETY: as the caller promises.
     let to = match to.0.is_null() {
         true => Ok(None),
         // SAFETY: as the caller promises.
@@ -237,9 +248,8 @@ unsafe fn sends(call: Call, data: (Data, usize), flags: c_int, to: (Addr, sockle
     size(call.run_blocking(waits, FOR_SENDING, |world, id| {
         let to = to.as_ref().map_err(|errno| *errno)?;
         // SAFETY: as the caller promises; they are only read.
-        let parts = unsafe { room(data.0.cast_mut(), data.1) };
-        let parts: Vec<&[u8]> = parts.iter().map(|part| &**part).collect();
-        send_parts(world, id, &parts, to.as_ref(), &mut Vec::new()).map(length)
+        let part = unsafe { room(data.0.cast_mut(), data.1) };
+        send_parts(world, id, &[part], to.as_ref(), &mut Beside::default()).map(length)
     }))
 }
 
@@ -316,7 +326,7 @@ fn writes(world: &mut World, id: Id, parts: &[&[u8]]) -> Result<i64> {
         }
         Some(Object::Pipe(_)) => world.pipe_write(id, &parts.concat()).map(length),
         Some(Object::Timer(_) | Object::Epoll(_) | Object::Idle { .. }) => Err(libc::EINVAL),
-        _ => send_parts(world, id, parts, None, &mut Vec::new()).map(length),
+        _ => send_parts(world, id, parts, None, &mut Beside::default()).map(length),
     }
 }
 
@@ -332,7 +342,7 @@ unsafe extern "C" fn read(fd: c_int, buffer: Room, length: size_t) -> ssize_t {
     };
     size(call.run_blocking(false, FOR_RECEIVING, |world, id| {
         // SAFETY: as the caller promises.
-        reads(world, id, &mut unsafe { room(buffer, length) })
+        reads(world, id, &mut [unsafe { room(buffer, length) }])
     }))
 }
 
@@ -365,9 +375,7 @@ unsafe extern "C" fn write(fd: c_int, data: Data, length: size_t) -> ssize_t {
     };
     size(call.run_blocking(false, FOR_SENDING, |world, id| {
         // SAFETY: as the caller promises; they are only read.
-        let parts = unsafe { room(data.cast_mut(), length) };
-        let parts: Vec<&[u8]> = parts.iter().map(|part| &**part).collect();
-        writes(world, id, &parts)
+        writes(world, id, &[unsafe { room(data.cast_mut(), length) }])
     }))
 }
 

@@ -144,7 +144,7 @@ impl Descriptors {
         free
     }
 
-    fn count(&self, machine: usize) -> usize {
+    pub(crate) fn count(&self, machine: usize) -> usize {
         let numbers = self.numbers.values();
         numbers.filter(|number| number.machine == machine).count()
     }

@@ -16,6 +16,7 @@
 //! | `segments.rs` | TCP on the wire, sending: segments, windows, retries |
 //! | `arrivals.rs` | TCP on the wire, receiving |
 //! | `udp.rs` | UDP sockets |
+//! | `udp_segments.rs` | several datagrams in one message |
 //! | `unix.rs` | UNIX sockets: pairs, names, connecting, ending |
 //! | `unix_messages.rs` | bytes, datagrams and descriptors between them |
 //! | `pipe.rs` | pipes |
@@ -40,6 +41,7 @@ pub(crate) mod sockets;
 pub(crate) mod tcp;
 mod tcp_transfer;
 pub(crate) mod udp;
+pub(crate) mod udp_segments;
 pub(crate) mod unix;
 mod unix_messages;
 
@@ -93,6 +95,8 @@ pub(crate) struct World {
     pub(crate) sometimes: BTreeMap<String, bool>,
     /// Set when every task waits and nothing can ever happen.
     pub(crate) stuck: bool,
+    /// A signal that is being handled: what its handler calls is of the machine that it informs.
+    pub(crate) signal: Option<i32>,
     /// A driver decides when the clock moves; a wait of the program's own must not.
     pub(crate) driven: bool,
 }
@@ -114,6 +118,7 @@ impl World {
             threads: Threads::default(),
             sometimes: BTreeMap::new(),
             stuck: false,
+            signal: None,
             driven: false,
         }
     }

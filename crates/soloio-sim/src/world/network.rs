@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::descriptors::Id;
 use super::segments::Segment;
+use super::udp_segments::Burst;
 use super::{Errno, Nanos, Result, World};
 use crate::faults::Fault;
 
@@ -36,7 +37,8 @@ pub(crate) struct Packet {
 #[derive(Debug, Clone)]
 pub(crate) enum Body {
     Segment(Segment),
-    Datagram(Vec<u8>),
+    /// One datagram, or several of a size.
+    Datagram(Burst),
     /// A datagram from `to` to `from` found no socket.
     Unreachable,
 }

@@ -16,7 +16,7 @@ impl Options {
         self.0.get(&(level, name)).copied()
     }
 
-    fn set(&mut self, level: i32, name: i32, value: i32) {
+    pub(super) fn set(&mut self, level: i32, name: i32, value: i32) {
         self.0.insert((level, name), value);
     }
 }
@@ -26,6 +26,8 @@ fn initial(level: i32, name: i32) -> Option<i32> {
     let value = match (level, name) {
         (libc::SOL_SOCKET, libc::SO_RCVBUF | libc::SO_SNDBUF) => 131_072,
         (libc::SOL_SOCKET, libc::SO_KEEPALIVE | libc::SO_BROADCAST | libc::SO_RXQ_OVFL) => 0,
+        (libc::SOL_SOCKET, libc::SO_NO_CHECK) => 0,
+        (libc::SOL_UDP, libc::UDP_SEGMENT | libc::UDP_GRO) => 0,
         (libc::IPPROTO_TCP, libc::TCP_NODELAY | libc::TCP_CORK | libc::TCP_QUICKACK) => 0,
         (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE) => 7200,
         (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL) => 75,
@@ -54,6 +56,7 @@ impl World {
                 return Ok(value);
             }
         }
+        let is_udp = matches!(self.descriptors.get(id), Some(Object::Udp(_)));
         let Some(common) = self.common(id) else {
             return match self.descriptors.get(id) {
                 Some(Object::Unix(unix)) if level == libc::SOL_SOCKET => {
@@ -71,6 +74,10 @@ impl World {
             (libc::SOL_SOCKET, libc::SO_REUSEPORT) => Ok(common.reuse_port.into()),
             (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) if v6 => Ok(common.only_v6.into()),
             (libc::IPPROTO_IPV6, _) if !v6 => Err(libc::EOPNOTSUPP),
+            (libc::SOL_UDP, _) if !is_udp => Err(match v6 {
+                true => libc::ENOPROTOOPT,
+                false => libc::EOPNOTSUPP,
+            }),
             (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT) => {
                 let millis = common.user_timeout / 1_000_000;
                 Ok(i32::try_from(millis).unwrap_or(i32::MAX))
@@ -152,8 +159,7 @@ impl World {
                 let millis = u64::try_from(value).map_err(|_| libc::EINVAL)?;
                 common.user_timeout = millis * 1_000_000;
             }
-            // Segments and their offload are not simulated: programs see a kernel without them.
-            (libc::SOL_UDP, _) => return Err(libc::ENOPROTOOPT),
+            (libc::SOL_UDP, _) => return self.set_udp_option(id, name, value),
             _ if initial(level, name).is_none() => return Err(libc::ENOPROTOOPT),
             _ => common.options.set(level, name, stored),
         }

@@ -1,7 +1,7 @@
 //! The readiness of an object in epoll's bits, and waking its watchers.
 
 use super::World;
-use super::descriptors::{Id, Object};
+use super::descriptors::{Fd, Id, Object};
 
 /// epoll's bits, by their names there.
 pub(crate) mod bits {
@@ -57,11 +57,10 @@ impl World {
     /// Wakes for a change: each registration that asks for one of the bits in `key` is put on its
     /// ready list.
     pub(crate) fn wake(&mut self, id: Id, key: u32) {
-        let Some(description) = self.descriptors.objects.get(&id) else {
-            return;
-        };
+        let count = self.watchers(id).len();
         // The latest registration first, as in Linux.
-        for (epoll, fd) in description.watchers.clone().into_iter().rev() {
+        for at in (0..count).rev() {
+            let (epoll, fd) = self.watchers(id)[at];
             let Some(Object::Epoll(set)) = self.descriptors.get_mut(epoll) else {
                 continue;
             };
@@ -70,6 +69,11 @@ impl World {
                 self.wake(epoll, bits::READABLE);
             }
         }
+    }
+
+    fn watchers(&self, id: Id) -> &[(Id, Fd)] {
+        let description = self.descriptors.objects.get(&id);
+        description.map_or(&[], |description| &description.watchers)
     }
 
     /// Wakes the tasks that wait for the moment when every task waits; returns false if there is

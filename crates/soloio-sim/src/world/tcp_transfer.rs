@@ -80,8 +80,7 @@ impl World {
     }
 
     /// send(2) that does not wait.
-    pub(crate) fn tcp_send(&mut self, id: Id, parts: &[&[u8]]) -> Result<usize> {
-        let data = parts.concat();
+    pub(crate) fn tcp_send(&mut self, id: Id, data: &[u8]) -> Result<usize> {
         let room = match self.tcp_write_room(id) {
             // An empty send needs no room.
             Err(libc::EAGAIN) if data.is_empty() && self.is_open(id) => 0,

@@ -7,11 +7,13 @@ use super::descriptors::{Id, Object};
 use super::network::{Binding, Body, Packet, Protocol, unmapped};
 use super::readiness::bits::{ALL, CAME, ERR, HUP, RDHUP, READABLE, ROOM, WRBAND, WRITABLE};
 use super::sockets::Common;
+use super::udp_segments::Burst;
 use super::{Errno, Result, World};
 use crate::faults::Fault;
 
-/// The largest datagram that IPv4 carries.
+/// The largest datagrams that IPv4 and IPv6 carry.
 const LARGEST: usize = 65_507;
+const LARGEST_V6: usize = 65_527;
 
 /// The number of datagrams that wait at most; later ones are lost, as in a receive buffer of
 /// 212,992 bytes, of which each datagram takes at least 768.
@@ -21,7 +23,7 @@ const WAITING: usize = 277;
 pub(crate) struct Udp {
     pub(crate) common: Common,
     pub(crate) error: Errno,
-    inbox: VecDeque<(SocketAddr, Vec<u8>)>,
+    inbox: VecDeque<(SocketAddr, Burst)>,
     receive_shut: bool,
     send_shut: bool,
 }
@@ -31,6 +33,8 @@ pub(crate) struct Udp {
 pub(crate) struct Datagram {
     pub(crate) from: SocketAddr,
     pub(crate) data: Vec<u8>,
+    /// The size of the datagrams in it, if they are several and the socket takes them so.
+    pub(crate) segment: Option<usize>,
 }
 
 impl Udp {
@@ -63,7 +67,7 @@ impl Udp {
     }
 
     pub(super) fn next_size(&self) -> usize {
-        self.inbox.front().map_or(0, |(_, data)| data.len())
+        self.inbox.front().map_or(0, |(_, burst)| burst.data.len())
     }
 }
 
@@ -131,6 +135,7 @@ impl World {
         id: Id,
         data: Vec<u8>,
         to: Option<SocketAddr>,
+        segment: Option<Result<u16>>,
     ) -> Result<usize> {
         let machine = self.tcp_machine(id);
         // Linux gives it a port before any other check.
@@ -150,10 +155,12 @@ impl World {
         }
         let to = to.map(unmapped).or(udp.common.remote);
         let to = to.ok_or(libc::EDESTADDRREQ)?;
+        let segment = segment.transpose()?;
         let target = self.route(machine, to.ip())?;
         let source = self.source_for(machine, to.ip());
         let udp = self.udp(id).ok_or(libc::ENOTSOCK)?;
-        if data.len() > LARGEST {
+        let most = if to.is_ipv4() { LARGEST } else { LARGEST_V6 };
+        if data.len() > most {
             return Err(libc::EMSGSIZE);
         }
         if udp.error != 0 {
@@ -163,6 +170,10 @@ impl World {
             return Err(libc::EPIPE);
         }
         let mut from = udp.common.local.ok_or(libc::EINVAL)?;
+        let burst = udp.burst(data, segment, to).inspect_err(|_| {
+            // Linux has made the message and freed it again, which counts as room.
+            self.wake(id, ROOM);
+        })?;
         if from.ip().is_unspecified() {
             from.set_ip(source);
         }
@@ -173,31 +184,54 @@ impl World {
             true => SocketAddr::new(source, to.port()),
             false => to,
         };
-        let count = data.len();
-        self.launch(machine, target, from, to, data);
+        let count = burst.data.len();
+        self.launch((machine, target), (from, to), &burst);
         // It has left the buffer already, which Linux counts as an edge.
         self.wake(id, ROOM);
         Ok(count)
     }
 
-    fn launch(
-        &mut self,
-        source: usize,
-        target: usize,
-        from: SocketAddr,
-        to: SocketAddr,
-        data: Vec<u8>,
-    ) {
-        let copies = 1 + u32::from(self.strikes(Fault::Double));
-        for _ in 0..copies {
-            if !self.passes(source, target) {
-                continue;
+    /// Hands datagrams to the network. Those that arrive one behind the other, and fit, do so as
+    /// one message.
+    fn launch(&mut self, way: (usize, usize), path: (SocketAddr, SocketAddr), all: &Burst) {
+        let mut passing: Option<Burst> = None;
+        let cut = all.is_cut(path.1);
+        for datagram in all.datagrams() {
+            let copies = 1 + u32::from(self.strikes(Fault::Double));
+            for copy in 0..copies {
+                if !self.passes(way.0, way.1) {
+                    continue;
+                }
+                let alone = Burst::new(datagram.to_vec(), 0);
+                let late = self.strikes(Fault::Reorder);
+                if late || copy > 0 {
+                    self.dispatch(way, path, alone, if late { 10 } else { 1 });
+                    continue;
+                }
+                let joined = |before: &mut Burst| !cut && before.join(datagram);
+                if passing.as_mut().is_some_and(joined) {
+                    continue;
+                }
+                if let Some(before) = passing.replace(alone) {
+                    self.dispatch(way, path, before, 1);
+                }
             }
-            let slow = if self.strikes(Fault::Reorder) { 10 } else { 1 };
-            let at = self.arrival((source, target), data.len(), slow);
-            let body = Body::Datagram(data.clone());
-            self.deliver_at(at, source, target, Packet { from, to, body });
         }
+        if let Some(last) = passing {
+            self.dispatch(way, path, last, 1);
+        }
+    }
+
+    fn dispatch(
+        &mut self,
+        way: (usize, usize),
+        (from, to): (SocketAddr, SocketAddr),
+        burst: Burst,
+        slow: u64,
+    ) {
+        let at = self.arrival(way, burst.data.len(), slow);
+        let body = Body::Datagram(burst);
+        self.deliver_at(at, way.0, way.1, Packet { from, to, body });
     }
 
     pub(super) fn datagram_arrives(
@@ -206,7 +240,7 @@ impl World {
         machine: usize,
         from: SocketAddr,
         to: SocketAddr,
-        data: Vec<u8>,
+        burst: Burst,
     ) {
         let Some(id) = self.udp_taker(machine, from, to) else {
             let (body, from, to) = (Body::Unreachable, to, from);
@@ -217,10 +251,19 @@ impl World {
             return;
         };
         let Some(udp) = self.udp(id) else { return };
-        if udp.inbox.len() < WAITING {
-            udp.inbox.push_back((from, data));
-            self.wake(id, CAME);
+        let whole = udp.takes_several() || burst.segment == 0;
+        let room = WAITING.saturating_sub(udp.inbox.len());
+        if room == 0 {
+            return;
         }
+        if whole {
+            udp.inbox.push_back((from, burst));
+        } else {
+            let datagrams = burst.datagrams().take(room);
+            let datagrams = datagrams.map(|data| (from, Burst::new(data.to_vec(), 0)));
+            udp.inbox.extend(datagrams);
+        }
+        self.wake(id, CAME);
     }
 
     /// Returns the socket that receives a datagram: one connected to its sender precedes others,
@@ -270,13 +313,17 @@ impl World {
         if udp.error != 0 {
             return Err(std::mem::take(&mut udp.error));
         }
-        let (from, data) = match peek {
+        let (from, burst) = match peek {
             true => udp.inbox.front().cloned(),
             false => udp.inbox.pop_front(),
         }
         .ok_or(libc::EAGAIN)?;
-        let from = udp.common.shown(from);
-        Ok(Datagram { from, data })
+        let told = udp.takes_several() && burst.segment > 0;
+        Ok(Datagram {
+            from: udp.common.shown(from),
+            segment: told.then_some(burst.segment),
+            data: burst.data,
+        })
     }
 
     pub(super) fn udp_shutdown(&mut self, id: Id, receive: bool, send: bool) -> Result<()> {

@@ -219,6 +219,7 @@ impl World {
             let drawn = self.dice.nature.below(1 << 20);
             name.bytes = format!("\0{drawn:05x}").into_bytes();
         }
+        self.forget_file(&name);
         if self.unix_named(machine, &name).is_some() {
             return Err(libc::EADDRINUSE);
         }
@@ -226,6 +227,19 @@ impl World {
             unix.name = name;
         }
         Ok(())
+    }
+
+    /// Forgets an earlier file of the same number: it is gone, since this one was just made. Linux
+    /// gives no number away while a socket has it.
+    fn forget_file(&mut self, made: &Name) {
+        let objects = self.descriptors.objects.values_mut();
+        for description in objects.filter(|_| made.file.is_some()) {
+            if let Object::Unix(unix) = &mut description.object {
+                for name in [&mut unix.name, &mut unix.peer_name] {
+                    name.file = name.file.filter(|file| Some(*file) != made.file);
+                }
+            }
+        }
     }
 
     pub(super) fn unix_listen(&mut self, id: Id, backlog: usize) -> Result<()> {

@@ -136,7 +136,7 @@ impl World {
     fn unix_deliver(&mut self, way: (Id, Id), data: &[u8], from: Name, rights: Vec<Right>) {
         let (sender, target) = way;
         let message = Message {
-            data: data.iter().copied().collect(),
+            data: data.to_vec().into(),
             from,
             rights,
             sender: Some(sender),

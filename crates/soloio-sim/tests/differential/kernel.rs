@@ -26,19 +26,19 @@ const NOTHING: u16 = 9;
 pub(crate) struct Kernel {
     slots: Vec<Option<c_int>>,
     /// The last ports of the slots.
-    ports: Vec<u16>,
+    pub(crate) ports: Vec<u16>,
     /// The eventfds: whether one takes more than eight bytes depends on the version.
     counters: BTreeSet<c_int>,
     /// The slots of sockets that were shut down.
     shut: BTreeSet<u64>,
     epoll: c_int,
     /// `AF_INET` or `AF_INET6`.
-    family: c_int,
+    pub(crate) family: c_int,
     file: Option<File>,
     sent: u8,
 }
 
-fn index(slot: u64) -> usize {
+pub(crate) fn index(slot: u64) -> usize {
     usize::try_from(slot).expect("a small number")
 }
 
@@ -78,7 +78,7 @@ impl Kernel {
     }
 
     /// The descriptor in a slot, or a number that is never open.
-    fn fd(&self, slot: u64) -> c_int {
+    pub(crate) fn fd(&self, slot: u64) -> c_int {
         self.slots[index(slot)].unwrap_or(-1)
     }
 
@@ -131,6 +131,7 @@ impl Kernel {
                 received(count, bytes)
             }
             Op::Wait { most } => self.wait(most),
+            Op::Datagrams(step) => self.datagrams(step),
             Op::SendDescriptors { fd, passed, count } => {
                 // One that waits in its own queue would be collected at some time.
                 let cycles = self.get(passed, libc::SO_DOMAIN) == libc::AF_UNIX.into();
@@ -337,7 +338,7 @@ impl Kernel {
         checked(unsafe { libc::setsockopt(self.fd(fd), level, name, value, length) })
     }
 
-    fn get(&mut self, fd: u64, name: c_int) -> i64 {
+    pub(crate) fn get(&mut self, fd: u64, name: c_int) -> i64 {
         let (mut value, mut length) = (0, 4);
         let place = (&raw mut value).cast();
         let level = libc::SOL_SOCKET;
@@ -349,7 +350,7 @@ impl Kernel {
     }
 
     /// Returns bytes that no other send has.
-    fn data(&mut self, length: usize) -> Vec<u8> {
+    pub(crate) fn data(&mut self, length: usize) -> Vec<u8> {
         self.sent = self.sent.wrapping_add(1);
         (0..length.max(8))
             .map(|at| self.sent.wrapping_add((at % 7) as u8))

@@ -9,6 +9,7 @@
 
 mod address;
 mod answer;
+mod datagrams;
 mod kernel;
 mod moved;
 mod script;
@@ -50,7 +51,10 @@ fn difference(ops: &[Op], family: i32, expected: &[Answer], patient: bool) -> Op
     None
 }
 
-fn compare(seed: u64, family: i32) -> Result<(), String> {
+/// Makes a script.
+type Script = fn(&mut Rng, i32) -> Vec<Op>;
+
+fn compare(script: Script, seed: u64, family: i32) -> Result<(), String> {
     let ops = script(&mut Rng::new(seed), family);
     let expected = in_world(&ops, family);
     let mut found = difference(&ops, family, &expected, false);
@@ -66,9 +70,8 @@ fn compare(seed: u64, family: i32) -> Result<(), String> {
     }
 }
 
-#[test]
-fn the_world_does_what_the_kernel_does() {
-    let count = env::var("SOLOIO_SCRIPTS").map_or(10_000, |text| text.parse().expect("a number"));
+fn compare_all(script: Script, count: u64) {
+    let count = env::var("SOLOIO_SCRIPTS").map_or(count, |text| text.parse().expect("a number"));
     let first: u64 = env::var("SOLOIO_SEED").map_or(0, |text| text.parse().expect("a number"));
     let mut differences = Vec::new();
     for seed in first..first + count {
@@ -77,7 +80,7 @@ fn the_world_does_what_the_kernel_does() {
             if family == libc::AF_INET6 && seed % 4 != 0 {
                 continue;
             }
-            if let Err(found) = compare(seed, family) {
+            if let Err(found) = compare(script, seed, family) {
                 differences.push(found);
             }
         }
@@ -86,4 +89,14 @@ fn the_world_does_what_the_kernel_does() {
         }
     }
     assert!(differences.is_empty(), "{}", differences.join("\n\n"));
+}
+
+#[test]
+fn the_world_does_what_the_kernel_does() {
+    compare_all(script, 10_000);
+}
+
+#[test]
+fn datagrams_in_segments_do_what_the_kernel_makes_of_them() {
+    compare_all(datagrams::script, 4_000);
 }

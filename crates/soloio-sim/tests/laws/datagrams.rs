@@ -1,11 +1,13 @@
 //! The laws of datagrams on a machine: each that was sent is received, whole, once, in order.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use soloio::{
-    DatagramBuffer, create_connected_udp_socket, create_udp_socket, unix_datagram_socket_pair,
+    DatagramBuffer, UdpSocket, create_connected_udp_socket, create_udp_socket,
+    unix_datagram_socket_pair,
 };
-use soloio_sim::run;
+use soloio_sim::{Fault, Faults, Sim, calls, check, run, sometimes};
 
 /// Different lengths, some of no bytes; more of them than one call takes.
 fn datagrams() -> Vec<Vec<u8>> {
@@ -78,5 +80,95 @@ fn several_that_have_come_are_all_received() {
             got
         };
         expect_all("UNIX", send, receive).await;
+    });
+}
+
+/// The number of a datagram is its first byte; all have the same length but the last.
+fn pieces(count: u8) -> Vec<u8> {
+    let whole = (0..count).flat_map(|number| [number; 1000]);
+    whole.chain([count; 300]).collect()
+}
+
+async fn socket() -> UdpSocket {
+    let socket = create_udp_socket().local_host("0.0.0.0").local_port(7000);
+    socket.await.expect("a socket")
+}
+
+#[test]
+fn a_burst_is_one_call_of_the_sender_and_one_of_the_receiver() {
+    run(async {
+        let (server, client) = (socket().await, create_udp_socket().local_host("127.0.0.1"));
+        let client = client.await.expect("a socket");
+        let to = SocketAddr::from(([127, 0, 0, 1], 7000));
+        let mut buffer = DatagramBuffer::new();
+        // From the first such receive on, the kernel hands several over as one message.
+        client.send_to(b"first", to).await.expect("sent");
+        server.receive_many(&mut buffer).await.expect("received");
+        let data = pieces(40);
+        let before = calls();
+        let mut rest = &data[..];
+        client
+            .send_segments(&mut rest, 1000, to)
+            .await
+            .expect("sent");
+        let batch = server.receive_many(&mut buffer).await.expect("received");
+        let made = |name| calls().get(name).copied().unwrap_or(0) - before.get(name).unwrap_or(&0);
+        let [sent, many, single] = ["sendmmsg", "recvmmsg", "recvmsg"].map(made);
+        assert_eq!((sent, many, single), (1, 1, 0));
+        let got: Vec<(Vec<u8>, SocketAddr)> =
+            batch.map(|(data, from)| (data.to_vec(), from)).collect();
+        assert!(got.iter().map(|(data, _)| &data[..]).eq(data.chunks(1000)));
+        assert!(got.iter().all(|(_, from)| *from == client.local_addr()));
+        // Another receive of such a socket takes them one by one.
+        let mut rest = &data[..];
+        client
+            .send_segments(&mut rest, 1000, to)
+            .await
+            .expect("sent");
+        for piece in data.chunks(1000) {
+            assert_eq!(server.receive().await.expect("received").0, piece);
+        }
+    });
+}
+
+/// What arrives is what was sent, whole, whatever the network loses, doubles and reorders.
+#[test]
+fn datagrams_of_a_burst_are_lost_and_doubled_one_by_one() {
+    check(30, |seed| {
+        let faults = Faults::none()
+            .with(Fault::Loss, 0.05)
+            .with(Fault::Double, 0.05)
+            .with(Fault::Reorder, 0.05)
+            .with(Fault::SpuriousEvent, 0.05)
+            .with_latency(Duration::from_micros(10), Duration::from_millis(3));
+        let mut sim = Sim::new(seed, faults);
+        let server = sim.host("server", || async {
+            let (server, mut buffer) = (socket().await, DatagramBuffer::new());
+            let (mut last, mut count) = (0, 0);
+            loop {
+                for (data, from) in server.receive_many(&mut buffer).await? {
+                    let length = if data[0] == 40 { 300 } else { 1000 };
+                    assert!(data == vec![data[0]; length], "one of those that were sent");
+                    assert_eq!(from.port(), 7000);
+                    sometimes(data[0] < last, "the order differs");
+                    sometimes(data[0] == last && count > 0, "one came twice");
+                    sometimes(data[0] > last + 1, "one is missing");
+                    (last, count) = (data[0], count + 1);
+                }
+            }
+            #[allow(unreachable_code, reason = "the type of the future")]
+            Ok::<(), soloio::Error>(())
+        });
+        let to = SocketAddr::new(server.ip(), 7000);
+        sim.client("client", move || async move {
+            let client = socket().await;
+            for _ in 0..5 {
+                let data = pieces(40);
+                client.send_segments(&mut &data[..], 1000, to).await?;
+                soloio::sleep(Duration::from_millis(50)).await?;
+            }
+            Ok::<(), soloio::Error>(())
+        });
+        sim.run_until_done(Duration::from_secs(10))
     });
 }

@@ -3,9 +3,11 @@
 
 mod buffered;
 mod calls;
+mod collected;
 mod datagrams;
 mod idle;
 mod moved;
+mod named;
 mod own;
 mod relaying;
 mod serving;

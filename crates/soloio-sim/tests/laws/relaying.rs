@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use soloio::{Result, UnixStream, join, relay, unix_socket_pair};
-use soloio_sim::{Faults, Sim, calls};
+use soloio::{Error, Result, UnixStream, join, relay, sleep, unix_socket_pair};
+use soloio_sim::{Faults, Sim, calls, elapsed, run};
 
 /// Passes a megabyte through a relay.
 async fn pass(stream: (UnixStream, UnixStream), relayed: (UnixStream, UnixStream)) -> Result<()> {
@@ -46,7 +46,7 @@ fn much_data_goes_through_pipes() {
 fn without_a_descriptor_for_a_pipe_everything_goes_through_buffers() {
     in_a_world_of_few_descriptors(async || {
         // The loop's own descriptors first.
-        soloio::sleep(Duration::from_micros(10)).await?;
+        sleep(Duration::from_micros(10)).await?;
         let ((a, near), (far, b)) = (unix_socket_pair()?, unix_socket_pair()?);
         let mut taken = Vec::new();
         while let Ok(pair) = unix_socket_pair() {
@@ -56,4 +56,53 @@ fn without_a_descriptor_for_a_pipe_everything_goes_through_buffers() {
         assert!(!calls().contains_key("splice"), "{:?}", calls());
         Ok(())
     });
+}
+
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// A limit is noticed up to a fifth of it later.
+fn ends_of_silence(from: Duration) -> std::ops::RangeInclusive<Duration> {
+    from + SILENCE..=from + SILENCE + SILENCE / 5
+}
+
+#[test]
+fn a_relay_ends_after_its_idle_limit_and_each_byte_puts_that_off() {
+    run(async {
+        let ((a, near), (far, b)) = (unix_socket_pair()?, unix_socket_pair()?);
+        let send = async {
+            for _ in 0..20 {
+                sleep(Duration::from_secs(4)).await?;
+                a.send(b"!").await?;
+                assert_eq!(b.receive().await?, b"!");
+            }
+            Ok::<_, Error>(())
+        };
+        let relayed = async { relay(near, far).idle_limit(SILENCE).await };
+        let (sent, ended) = join((send, relayed)).await;
+        sent?;
+        assert!(matches!(ended, Err(Error::TimedOut(_))), "{ended:?}");
+        let end = elapsed().expect("in a world");
+        assert!(
+            ends_of_silence(Duration::from_secs(80)).contains(&end),
+            "{end:?}"
+        );
+        Ok::<_, Error>(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_relay_waits_for_the_other_end_no_longer_than_its_limit() {
+    run(async {
+        let ((a, near), (far, _b)) = (unix_socket_pair()?, unix_socket_pair()?);
+        a.send_eof().await?;
+        // Awaited it would close the streams, too, which waits for the peers.
+        let mut relayed = relay(near, far).half_open_limit(SILENCE);
+        let ended = relayed.run().await;
+        assert!(matches!(ended, Err(Error::TimedOut(_))), "{ended:?}");
+        let end = elapsed().expect("in a world");
+        assert!(ends_of_silence(Duration::ZERO).contains(&end), "{end:?}");
+        Ok::<_, Error>(())
+    })
+    .unwrap();
 }
