@@ -190,13 +190,15 @@ impl<B: Bell> Remote<B> {
     #[inline]
     fn pass(&self, from: u8, to: u8, wakes: &mut Vec<usize>, posts: &mut Vec<Post>) -> bool {
         let passed = self.state.compare_exchange(from, to, Relaxed, Relaxed);
-        let queued = passed == Err(QUEUED);
-        if queued {
-            let mut queue = lock(&self.queue);
-            self.state.store(AWAKE, Relaxed);
-            queue.take(wakes, posts);
-        }
-        queued
+        passed == Err(QUEUED) && self.take_queued(wakes, posts)
+    }
+
+    #[cold]
+    fn take_queued(&self, wakes: &mut Vec<usize>, posts: &mut Vec<Post>) -> bool {
+        let mut queue = lock(&self.queue);
+        self.state.store(AWAKE, Relaxed);
+        queue.take(wakes, posts);
+        true
     }
 
     /// Returns whether the next `drain` will find something.
