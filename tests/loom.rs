@@ -45,7 +45,7 @@ mod waiters;
 
 /// Stands for the crate's module that the files under test import as `super::sync`.
 mod sync {
-    pub(crate) use loom::sync::atomic::AtomicBool;
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8};
     pub(crate) use loom::sync::{Arc, Mutex};
 }
 

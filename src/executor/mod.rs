@@ -24,8 +24,9 @@ mod survey;
 mod task_set;
 pub(crate) mod waker;
 
-/// The locks of `remote.rs`; the model checker replaces them.
+/// The types of `remote.rs` that threads share; the model checker replaces them.
 mod sync {
+    pub(crate) use std::sync::atomic::AtomicU8;
     pub(crate) use std::sync::{Arc, Mutex};
 }
 

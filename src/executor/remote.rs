@@ -1,35 +1,35 @@
 //! Wakes from other threads: the queue that each runtime shares with the process, and their table.
 //!
-//! This is the only code of the crate that several threads use at the same time. The shared state
-//! of a [`Remote`] is behind one mutex, so its transitions happen one after the other, and there is
-//! no memory ordering to get wrong. `tests/loom.rs` includes this very file with loom's mutex
-//! instead of std's, and explores the interleavings of the following.
+//! This is the only code of the crate that several threads use at the same time. The queue of a
+//! [`Remote`] is behind a mutex, and beside it is one atomic state, whose changes all threads see
+//! in one order; it orders nothing else. So a turn of the loop with nothing queued takes no lock.
+//! `tests/loom.rs` includes this very file with loom's types instead of std's, and explores the
+//! interleavings of the following.
 //!
 //! # Operation
 //!
 //! A waker is a number, so a thread that wakes looks the runtime up in the [`Table`] (locked only
 //! to clone an `Arc`), locks that runtime's queue, pushes, unlocks, and rings the [`Bell`] if the
-//! loop was asleep. The loop checks the queue before it sleeps, under the same lock:
+//! loop was asleep. The loop sleeps only if it was awake with nothing queued:
 //!
 //! ```text
 //!        the loop, on its thread             |       any other thread
 //!                                            |
-//!   try_sleep  lock                          |   wake, post  lock
-//!                something queued:           |                 closed: unlock, done
-//!                  take it, stay awake       |                 push
-//!                else asleep = true          |                 ring = asleep
-//!              unlock                        |                 asleep = false
+//!   try_sleep  AWAKE: now ASLEEP             |   wake, post  lock
+//!              QUEUED: lock                  |                 closed: unlock, done
+//!                now AWAKE, take all         |                 push
+//!              unlock, stay awake            |                 ring = was it ASLEEP?
+//!                                            |                 now QUEUED
 //!                                            |               unlock
 //!   sleep in the kernel  <-------------------+---------------- ring the bell, if ring
 //!                                            |
-//!   drain      lock                          |
-//!                asleep = false, take all    |
-//!              unlock                        |
+//!   drain      ASLEEP: now AWAKE             |
+//!              QUEUED: as above              |
 //! ```
 //!
-//! A push before the `try_sleep` is found by it. The first push after it finds `asleep` set, clears
-//! it and rings; for later pushes the cleared flag means that the loop will wake. There is no other
-//! case, and a sleep is rung at most once, for any number of threads that wake. The bell is rung
+//! A push before the `try_sleep` is found by it. The first push after it finds `ASLEEP` and rings;
+//! for later pushes `QUEUED` means that the loop will wake. There is no other case, and a sleep is
+//! rung at most once, for any number of threads that wake. The bell is rung
 //! after the lock is released, because the woken loop needs that lock. By then the loop may have
 //! woken by itself and sleep again, or be closed: the ring is then spurious, which costs a turn at
 //! most, and the `Arc` keeps the bell alive.
@@ -49,8 +49,9 @@
 //!
 //! - No bell is rung or dropped, and no other code called, under a lock, except in those closures.
 //! - No lock is taken while another one is held.
-//! - `asleep` is set only while the queue is empty.
-//! - After `close` the queue stays empty and `asleep` stays clear. Through an `Arc` that still
+//! - The state is `QUEUED` exactly while something is queued, and changes to and from that only
+//!   under the lock. Between the two others only the owner changes it.
+//! - After `close` the queue stays empty and the state `AWAKE`. Through an `Arc` that still
 //!   exists it can be woken without effect; the last `Arc` frees it, including the bell.
 //! - A remote that the table no longer has is closed.
 
@@ -59,8 +60,9 @@ use std::io;
 use std::mem;
 use std::ops::DerefMut;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering::Relaxed;
 
-use super::sync::{Arc, Mutex};
+use super::sync::{Arc, AtomicU8, Mutex};
 
 /// Ends the sleep of a loop.
 pub(crate) trait Bell {
@@ -89,8 +91,17 @@ pub(crate) struct Remote<B> {
     /// The runtime's number, unique and never 0; see [`Table::open`].
     serial: u64,
     bell: B,
+    /// [`AWAKE`], [`ASLEEP`] or [`QUEUED`].
+    state: AtomicU8,
     queue: Mutex<Queue>,
 }
+
+/// Nothing is queued, and the loop runs.
+const AWAKE: u8 = 0;
+/// Nothing is queued, and the loop may be in the kernel: only a ring ends its sleep.
+const ASLEEP: u8 = 1;
+/// Something is queued, and if the loop was asleep, it is rung.
+const QUEUED: u8 = 2;
 
 /// Wakes and posts from other threads that the owner has not taken yet.
 struct Queue {
@@ -101,9 +112,6 @@ struct Queue {
     posts: Vec<Post>,
     /// The length of `wakes` at which duplicates are removed.
     compact_at: usize,
-    /// Set by `try_sleep` if nothing is queued; cleared by `drain`, by `close` and by the push that
-    /// has to ring. While it is set the loop may be in the kernel, and only a ring ends its sleep.
-    asleep: bool,
     /// Set once, by `close`, and never cleared.
     closed: bool,
 }
@@ -114,6 +122,7 @@ impl<B: Bell> Remote<B> {
         Self {
             serial,
             bell,
+            state: AtomicU8::new(AWAKE),
             queue: Mutex::new(Queue::new()),
         }
     }
@@ -163,33 +172,46 @@ impl<B: Bell> Remote<B> {
     /// Marks the loop as asleep and returns true, or takes the queue's contents and returns false.
     ///
     /// Both vectors have to be empty; as in [`drain`](Self::drain) they are swapped, not filled.
+    #[inline]
     pub(crate) fn try_sleep(&self, wakes: &mut Vec<usize>, posts: &mut Vec<Post>) -> bool {
-        let mut queue = lock(&self.queue);
-        debug_assert!(!queue.closed, "a closed runtime would sleep for ever");
-        queue.asleep = queue.is_empty();
-        queue.take(wakes, posts);
-        queue.asleep
+        !self.pass(AWAKE, ASLEEP, wakes, posts)
     }
 
-    /// Marks the loop as awake and takes the queue's contents.
+    /// Marks the loop as awake and takes the queue's contents; returns false if nothing was there.
     ///
     /// The vectors, which have to be empty, are swapped with the queue's: nothing is copied under
     /// the lock, and in a steady state nothing is allocated.
-    pub(crate) fn drain(&self, wakes: &mut Vec<usize>, posts: &mut Vec<Post>) {
+    #[inline]
+    pub(crate) fn drain(&self, wakes: &mut Vec<usize>, posts: &mut Vec<Post>) -> bool {
+        self.pass(ASLEEP, AWAKE, wakes, posts)
+    }
+
+    /// Passes from one state to another, unless something is queued, which is then taken.
+    #[inline]
+    fn pass(&self, from: u8, to: u8, wakes: &mut Vec<usize>, posts: &mut Vec<Post>) -> bool {
+        let passed = self.state.compare_exchange(from, to, Relaxed, Relaxed);
+        passed == Err(QUEUED) && self.take_queued(wakes, posts)
+    }
+
+    #[cold]
+    fn take_queued(&self, wakes: &mut Vec<usize>, posts: &mut Vec<Post>) -> bool {
         let mut queue = lock(&self.queue);
-        queue.asleep = false;
+        self.state.store(AWAKE, Relaxed);
         queue.take(wakes, posts);
+        true
     }
 
     /// Returns whether the next `drain` will find something.
     #[cfg(feature = "guest")]
     pub(crate) fn has_queued(&self) -> bool {
-        !lock(&self.queue).is_empty()
+        self.state.load(Relaxed) == QUEUED
     }
 
     /// Drops the queue's contents and makes every later wake and post a no-op.
     pub(crate) fn close(&self) {
-        *lock(&self.queue) = Queue {
+        let mut queue = lock(&self.queue);
+        self.state.store(AWAKE, Relaxed);
+        *queue = Queue {
             closed: true,
             ..Queue::new()
         };
@@ -202,9 +224,9 @@ impl<B: Bell> Remote<B> {
             return;
         }
         add(&mut queue);
-        let was_asleep = mem::replace(&mut queue.asleep, false);
+        let was = self.state.swap(QUEUED, Relaxed);
         drop(queue);
-        if was_asleep {
+        if was == ASLEEP {
             self.bell.ring();
         }
     }
@@ -216,13 +238,8 @@ impl Queue {
             wakes: Vec::new(),
             posts: Vec::new(),
             compact_at: COMPACT_MIN,
-            asleep: false,
             closed: false,
         }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.wakes.is_empty() && self.posts.is_empty()
     }
 
     fn take(&mut self, wakes: &mut Vec<usize>, posts: &mut Vec<Post>) {

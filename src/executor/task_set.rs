@@ -268,21 +268,24 @@ impl TaskSet {
     ///
     /// Taking from the list is repeated here from [`step`](Self::step): a shared function cost 25
     /// of the about 900 instructions of a TCP echo (`instructions tcp-echo` of the benchmarks).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn step_caught(&self, executor: &Executor, set: SetKey) -> Step {
         if executor.is_spent() && executor.has_ready(set) {
             return Step::Spent;
         }
-        let Some(task) = executor.slots().next(set) else {
-            return Step::Idle;
-        };
-        if task.member == BODY {
-            return Step::Body(task.id, task.scope);
+        let next = executor.slots().next(set);
+        match next {
+            None => Step::Idle,
+            Some(task) if task.member == BODY => Step::Body(task.id, task.scope),
+            Some(task) => self.poll_caught(executor, &task),
         }
-        match catch_unwind(AssertUnwindSafe(|| self.poll(executor, &task))) {
+    }
+
+    fn poll_caught(&self, executor: &Executor, task: &Woken) -> Step {
+        match catch_unwind(AssertUnwindSafe(|| self.poll(executor, task))) {
             Ok(step) => step.unwrap_or(Step::Polled),
             Err(payload) => {
-                let member = self.forget(executor, &task);
+                let member = self.forget(executor, task);
                 // A second panic, from the future's drop, is dropped.
                 drop(catch_unwind(AssertUnwindSafe(|| {
                     if let Some(member) = member {

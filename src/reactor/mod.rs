@@ -64,14 +64,13 @@ pub(crate) enum Waiter {
 
 /// The result of checking a source.
 #[derive(Debug)]
-#[must_use = "a foreign waker is dropped outside the borrow"]
 pub(crate) enum Check {
     /// A call may succeed. Also returned for a source that is gone: the call will fail.
     Ready,
     /// It would have to wait, and no waiter was stored.
     NotReady,
-    /// It has to wait; with the previous waiter.
-    Parked(Option<Waiter>),
+    /// It has to wait.
+    Parked,
 }
 
 /// The part of a runtime that waits.
@@ -221,8 +220,8 @@ impl Reactor {
         source.readiness.is_ready(Direction::Read)
     }
 
-    /// Checks whether a call may succeed. If not, and there is a task to be stored by its number,
-    /// stores it.
+    /// Checks whether a call may succeed. If not, stores a task by its number, if there is one, and
+    /// no foreign waker in its place.
     #[inline(always)]
     pub(crate) fn try_or_park(
         &mut self,
@@ -242,9 +241,10 @@ impl Reactor {
         let Some(number) = task() else {
             return Check::NotReady;
         };
-        let parked = self.foreign.keep(Waiter::Task(number));
-        let before = source.readiness.park(direction, parked);
-        Check::Parked(before.map(|before| self.foreign.take(before)))
+        match source.readiness.park_task(direction, number) {
+            true => Check::Parked,
+            false => Check::NotReady,
+        }
     }
 
     /// Stores a waiter; returns the previous one.
@@ -274,10 +274,11 @@ impl Reactor {
     /// Waits for events until `deadline`; with 0 not at all, with `None` forever. It may return
     /// early.
     pub(crate) fn wait(&mut self, deadline: Option<Nanos>, bell: &Bell) -> io::Result<()> {
-        if self.poller.is_none() && deadline == Some(0) {
-            return Ok(());
-        }
-        let waited = self.poller(bell)?.wait(deadline);
+        let waited = match &self.poller {
+            Some(poller) => poller.wait(deadline),
+            None if deadline == Some(0) => return Ok(()),
+            None => self.poller(bell)?.wait(deadline),
+        };
         match waited {
             // A signal: the loop makes another turn and waits for the rest.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
@@ -285,22 +286,35 @@ impl Reactor {
         }
     }
 
-    /// Records the events of the last wait, and passes on the waiters.
+    /// Records the events of the last wait, and wakes the tasks that wait for them by `wake`. Adds
+    /// foreign wakers to `woken`, and those that `wake` returns.
     #[inline]
-    pub(crate) fn collect(&mut self, mut woken: impl FnMut(Waiter)) {
+    pub(crate) fn collect(
+        &mut self,
+        woken: &mut Vec<Waker>,
+        mut wake: impl FnMut(usize) -> Option<Waker>,
+    ) {
         let Some(poller) = &self.poller else { return };
         let (sources, foreign) = (&mut self.sources, &mut self.foreign);
         poller.each_event(|token, bits| {
             let Some(source) = sources.by_token(token) else {
                 return;
             };
-            if !source.readiness.is_waited_for(Direction::Read) {
+            if source.readiness.listener.is_some()
+                && !source.readiness.is_waited_for(Direction::Read)
+            {
                 // The woken accept may not be polled: the listener would report again and again.
                 silence(source, poller);
             }
-            source
-                .readiness
-                .event(bits, |parked| woken(foreign.take(parked)));
+            source.readiness.event(bits, |parked| {
+                let foreign = match parked.apart {
+                    true => Some(foreign.0.remove(parked.number - 1)),
+                    false => wake(parked.number),
+                };
+                if let Some(foreign) = foreign {
+                    woken.push(foreign);
+                }
+            });
         });
     }
 
@@ -350,6 +364,7 @@ impl Reactor {
 }
 
 /// Disarms a listener that is armed.
+#[cold]
 fn silence(source: &mut Source, poller: &Poller) {
     let armed = source.readiness.listener.as_mut();
     if let Some(listener) = armed.filter(|listener| listener.armed) {
@@ -401,10 +416,10 @@ mod tests {
                     vec![reactor.park(key, direction, waiter)]
                 }
                 9 | 10 => vec![reactor.unpark(key, direction)],
-                11 => match reactor.try_or_park(key, direction, || Some(n)) {
-                    Check::Parked(before) => vec![before],
-                    _ => vec![],
-                },
+                11 => {
+                    reactor.try_or_park(key, direction, || Some(n));
+                    vec![]
+                }
                 12 if seed >> 32 & 7 == 0 => {
                     let back = reactor.deregister(key, None).into();
                     if seed >> 40 & 1 == 0 {

@@ -160,6 +160,16 @@ impl Readiness {
         before
     }
 
+    /// Stores a task, unless a waiter that is stored apart is there; returns whether it has.
+    #[inline(always)]
+    pub(crate) fn park_task(&mut self, direction: Direction, number: usize) -> bool {
+        let free = self.apart & direction.bit() == 0;
+        if free {
+            *self.place(direction) = number;
+        }
+        free
+    }
+
     /// Removes the waiter of this direction.
     #[inline(always)]
     #[must_use = "what is kept apart is to be dropped"]
@@ -169,7 +179,9 @@ impl Readiness {
             return None;
         }
         let apart = self.apart & direction.bit() != 0;
-        self.apart &= !direction.bit();
+        if apart {
+            self.apart &= !direction.bit();
+        }
         Some(Parked { number, apart })
     }
 

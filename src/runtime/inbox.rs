@@ -10,7 +10,6 @@ use std::task::Waker;
 use super::context::Core;
 use crate::executor::remote::Post;
 use crate::executor::{Payload, TaskId, each};
-use crate::reactor::Waiter;
 use crate::room;
 
 /// Lists that are filled and emptied in each turn; stored to reuse their capacity.
@@ -28,6 +27,7 @@ pub(super) struct Inbox {
 
 impl Inbox {
     /// Lets other threads ring from now on; returns false if something is already queued.
+    #[inline(always)]
     pub(super) fn try_sleep(&mut self, core: &Core) -> bool {
         core.remote().try_sleep(&mut self.wakes, &mut self.posts) || {
             self.sort(core);
@@ -37,20 +37,13 @@ impl Inbox {
 
     /// Takes wakes and posts of other threads, and the events of the last wait.
     pub(super) fn gather(&mut self, core: &Core, timers: usize) {
-        core.remote().drain(&mut self.wakes, &mut self.posts);
-        if !(self.wakes.is_empty() && self.posts.is_empty()) {
+        if core.remote().drain(&mut self.wakes, &mut self.posts) {
             self.sort(core);
         }
         let (mut reactor, mut slots) = (core.reactor(), core.executor.slots());
         // Tasks of this runtime are listed at once: that runs no foreign code.
-        reactor.collect(|waiter| {
-            let foreign = match waiter {
-                Waiter::Task(number) => slots.wake(TaskId::from_number(number)),
-                Waiter::Foreign(waker) => Some(waker),
-            };
-            if let Some(foreign) = foreign {
-                self.woken.push(foreign);
-            }
+        reactor.collect(&mut self.woken, |number| {
+            slots.wake(TaskId::from_number(number))
         });
         reactor.expire(timers, |waker| {
             if let Some(foreign) = slots.wake_own(waker) {

@@ -265,8 +265,8 @@ impl Runtime {
             executor.slots().now = clock::coarse_millis();
         }
         self.core.forget_scopes();
-        // The root's list stays `notified`: nothing above it has to be woken.
-        while executor.has_ready(self.root_key) {
+        // Nothing above the root has to be woken, so its list need not be found empty.
+        loop {
             match self.root.step_caught(executor, self.root_key) {
                 // A task of the runtime itself ends with a value.
                 Step::Polled | Step::Failed(..) => {}
@@ -283,8 +283,10 @@ impl Runtime {
                 }
                 Step::Panicked(payload) => resume_unwind(payload),
             }
+            if !executor.has_ready(self.root_key) {
+                return Poll::Pending;
+            }
         }
-        Poll::Pending
     }
 
     /// Polls the kernel, the clock and the other threads once.

@@ -148,12 +148,14 @@ impl Place {
     #[inline(always)]
     fn usual(&mut self, core: &Core, cx: &Context<'_>, on: On<'_>, first: First) -> Usual {
         let (socket, direction) = on;
-        let slot = socket.slot();
-        if slot == 0 || !core.is_calm() || socket.is_closed() {
+        if !socket.is_open(core) || !core.is_calm() {
             return Usual::Not;
         }
-        let is_free = self.claimed == 0 && socket.is_free(core, direction);
-        if !is_free && self.claimed != core.serial() {
+        let may = match self.claimed {
+            0 => socket.is_free(direction),
+            claimed => claimed == core.serial(),
+        };
+        if !may {
             return Usual::Not;
         }
         if self.keeps {
@@ -161,14 +163,13 @@ impl Place {
         }
         if first != First::AtHand {
             let task = || core.executor.task_of(cx.waker()).map(TaskId::number);
-            match core.reactor().try_or_park(slot, direction, task) {
+            match core.reactor().try_or_park(socket.slot(), direction, task) {
                 Check::Ready => {}
                 Check::NotReady => return Usual::Not,
-                Check::Parked(old) => {
+                Check::Parked => {
                     self.pass.begin();
                     self.hold(core, on);
                     self.parked = true;
-                    drop(old);
                     // A task's own waker, which needs no place in a scope.
                     return Usual::Wait;
                 }

@@ -12,7 +12,7 @@ pub(crate) use super::control::{Control, Ended, Owned, Owner, Shield, Unowned};
 use super::scopes::{Kind, Limit, ScopeKey};
 use super::sleep;
 use crate::executor::remote::Post;
-use crate::executor::waker;
+use crate::executor::{TaskId, waker};
 use crate::reactor::{Seen, TimerKey};
 use crate::sys::beside::Beside;
 use crate::sys::clock::{self, NEVER};
@@ -126,11 +126,15 @@ impl<O: Owner> Scope<O> {
     }
 
     /// Records the runtime and scope of the poll, and applies a moved deadline.
-    #[inline]
+    #[inline(always)]
     fn enter(&mut self, core: &Core, cx: &Context<'_>) {
         let is_known = self.serial == core.serial();
-        if self.owner.control().is_some() {
-            self.enter_owned(core, cx, is_known);
+        if let Some((control, applied)) = self.owner.control() {
+            let by = (core.executor.running(cx.waker()), core.scope());
+            // What has not changed since the last poll is not registered again.
+            if !(is_known && applied.is_current(control, by)) {
+                self.enter_owned(core, cx, by, is_known);
+            }
         } else if is_known {
             core.move_scope(self.key);
         } else {
@@ -141,15 +145,15 @@ impl<O: Owner> Scope<O> {
         }
     }
 
-    /// The same for a run that a control may cancel. What has not changed since the last poll is
-    /// not registered again.
-    #[inline]
-    fn enter_owned(&mut self, core: &Core, cx: &Context<'_>, is_known: bool) {
-        let by = (core.executor.running(cx.waker()), core.scope());
-        let control = self.owner.control();
-        if is_known && control.is_some_and(|(control, applied)| applied.is_current(control, by)) {
-            return;
-        }
+    /// The same for a run that a control may cancel.
+    #[cold]
+    fn enter_owned(
+        &mut self,
+        core: &Core,
+        cx: &Context<'_>,
+        by: (TaskId, ScopeKey),
+        is_known: bool,
+    ) {
         if is_known {
             core.move_scope(self.key);
             self.apply_deadline(core);
@@ -338,7 +342,7 @@ where
     }
 }
 
-#[inline]
+#[inline(always)]
 fn poll_body<F: Future>(body: &mut Pin<&mut Option<F>>, cx: &mut Context<'_>) -> Poll<F::Output> {
     let body = body.as_mut().as_pin_mut();
     body.expect("it ends the run when it is dropped").poll(cx)

@@ -13,9 +13,15 @@
 //! ```
 //!
 //! Once bound it is used by the owner's thread: loads and stores, no read-modify-write. Other
-//! threads may only abort it (`closed`, with fences around the slot), drop it, and drop an
-//! operation in progress (which releases its direction). Wakers and readiness are in the owner's
-//! source slot, not here.
+//! threads may only abort it, drop it, and drop an operation in progress (which releases its
+//! direction). Wakers and readiness are in the owner's source slot, not here.
+//!
+//! One word is all that an operation usually looks at, `open`:
+//!
+//! ```text
+//!   0 ──first wait: CAS──> serial of its runtime, where it has a slot ──abort──> CLOSED
+//!   └─────────────────────────────────abort, on any thread───────────────────────^
+//! ```
 //!
 //! # Dropping
 //!
@@ -26,8 +32,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicU64, fence};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use super::context::{self, Core};
 use super::silence::{CloseLimits, SharedLimits};
@@ -38,6 +44,9 @@ use crate::reactor::SourceKey;
 pub(crate) use crate::reactor::Trigger;
 use crate::sys;
 
+/// The state of a socket that `abort` has ended. No runtime has this serial.
+const CLOSED: u64 = u64::MAX;
+
 /// A descriptor and its place in a loop.
 #[derive(Debug)]
 pub(crate) struct Socket {
@@ -47,10 +56,10 @@ pub(crate) struct Socket {
     owner: AtomicU64,
     /// Its source there; 0 before the first wait.
     slot: AtomicU64,
+    /// The runtime in which it has its slot; 0 for none, [`CLOSED`] after the end.
+    open: AtomicU64,
     /// An operation of this direction is in progress.
     busy: [AtomicBool; 2],
-    /// Ended by `abort`. The one flag that any thread may set.
-    closed: AtomicBool,
     /// The descriptor was given to the user, who may have duplicated it.
     lent: AtomicBool,
     /// The limits of a close; for a listener, those of the streams that it accepts.
@@ -64,8 +73,8 @@ impl Socket {
             trigger,
             owner: AtomicU64::new(0),
             slot: AtomicU64::new(0),
+            open: AtomicU64::new(0),
             busy: [AtomicBool::new(false), AtomicBool::new(false)],
-            closed: AtomicBool::new(false),
             lent: AtomicBool::new(false),
             close_limits: SharedLimits::new(CloseLimits::default()),
         }
@@ -87,7 +96,13 @@ impl Socket {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Acquire)
+        self.open.load(Acquire) == CLOSED
+    }
+
+    /// Returns true if it has a slot in this runtime, and is not closed.
+    #[inline(always)]
+    pub(super) fn is_open(&self, core: &Core) -> bool {
+        self.open.load(Acquire) == core.serial()
     }
 
     pub(super) fn is_listener(&self) -> bool {
@@ -105,10 +120,10 @@ impl Socket {
         self.slot.load(Relaxed)
     }
 
-    /// Returns true if it is bound to this runtime, and no operation has claimed this direction.
-    #[inline]
-    pub(super) fn is_free(&self, core: &Core, direction: Direction) -> bool {
-        self.owner() == core.serial() && !self.busy[direction as usize].load(Acquire)
+    /// Returns true if no operation has claimed this direction.
+    #[inline(always)]
+    pub(super) fn is_free(&self, direction: Direction) -> bool {
+        !self.busy[direction as usize].load(Acquire)
     }
 
     /// Checks whether an operation of this direction may begin in this runtime.
@@ -117,9 +132,9 @@ impl Socket {
             return Err(Error::Closed);
         }
         self.bind(core)?;
-        match self.busy[direction as usize].load(Acquire) {
-            true => Err(Error::Busy),
-            false => Ok(()),
+        match self.is_free(direction) {
+            true => Ok(()),
+            false => Err(Error::Busy),
         }
     }
 
@@ -174,9 +189,10 @@ impl Socket {
             .reactor()
             .register(self.fd(), self.trigger, core.bell())?;
         self.slot.store(key, Relaxed);
-        // Together with the fence of `abort`: either that sees the slot, or this sees the end.
-        fence(SeqCst);
-        if self.is_closed() {
+        // Either `abort` sees the slot, or this sees the end. An earlier runtime has ended.
+        let before = self.open.load(Relaxed);
+        let open = |before| (self.open).compare_exchange(before, core.serial(), AcqRel, Relaxed);
+        if before == CLOSED || open(before).is_err() {
             self.slot.store(0, Relaxed);
             let waiters = core.reactor().deregister(key, Some(self.fd()));
             drop(waiters);
@@ -202,6 +218,9 @@ impl Socket {
         }
         *self.owner.get_mut() = 0;
         *self.slot.get_mut() = 0;
+        if !self.is_closed() {
+            *self.open.get_mut() = 0;
+        }
         // An operation that was forgotten would have left its direction busy.
         self.busy = [AtomicBool::new(false), AtomicBool::new(false)];
     }
@@ -225,10 +244,9 @@ impl Socket {
     }
 
     fn end(&self, kill: fn(&Self)) {
-        if self.closed.swap(true, AcqRel) {
+        if self.open.swap(CLOSED, AcqRel) == CLOSED {
             return;
         }
-        fence(SeqCst);
         let owner = self.owner.load(Acquire);
         let at_home = context::with_serial(owner, |core| {
             let slot = self.slot.swap(0, Relaxed);
@@ -260,6 +278,7 @@ impl Socket {
             Some(true) => sys::socket::tell_pollers(self.fd()),
             None => {
                 self.leave(claimed, |socket| sys::socket::tell_pollers(socket.fd()));
+                // Its next wait registers it anew.
                 self.slot.store(0, Relaxed);
             }
         }

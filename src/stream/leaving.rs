@@ -6,13 +6,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::mem::forget;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::report::Peer;
 use super::serving::Serving;
 use super::stopping::with_event;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// A close in progress.
 type Closing = Pin<Box<dyn Future<Output = Result<()>>>>;
@@ -68,25 +69,29 @@ impl Within {
         let around = POLLED.replace(Polled::Handler);
         let others = match around {
             Polled::NoHandler => 0,
-            Polled::Handler | Polled::Dropping => DROPPED.with_borrow(Vec::len),
+            Polled::Handler | Polled::Dropping => Self::dropped(),
         };
         Self { around, others }
     }
 
+    #[cold]
+    fn dropped() -> usize {
+        DROPPED.with_borrow(Vec::len)
+    }
+
     /// Ends the poll; `closing` gets the streams that were dropped in it.
     #[inline]
-    fn end(&self, closing: &mut Closings) {
-        if POLLED.get() == Polled::Dropping {
-            POLLED.set(Polled::Handler);
-            self.gather(closing.get_or_insert_default());
+    fn end(self, closing: &mut Closings) {
+        if POLLED.replace(self.around) == Polled::Dropping {
+            self.gather(closing);
         }
+        forget(self);
     }
 
     #[cold]
-    #[inline]
-    fn gather(&self, closing: &mut Vec<Closing>) {
+    fn gather(&self, closing: &mut Closings) {
         let dropped = DROPPED.with_borrow_mut(|dropped| dropped.split_off(self.others));
-        closing.extend(dropped);
+        closing.get_or_insert_default().extend(dropped);
     }
 }
 
@@ -95,7 +100,7 @@ impl Drop for Within {
     #[inline]
     fn drop(&mut self) {
         if POLLED.replace(self.around) == Polled::Dropping {
-            self.gather(&mut Vec::new());
+            self.gather(&mut None);
         }
     }
 }
@@ -117,19 +122,43 @@ impl Leaving {
         serving: &Serving<'_>,
         peer: &Peer,
     ) -> Poll<()> {
-        let failed = |error| serving.failed(&error, peer);
+        let mut handled = None;
         if !self.is_handled {
             let within = Within::enter();
             let polled = with_event(&serving.stop, || handler.poll(cx));
             within.end(&mut self.closing);
-            drop(within);
-            self.is_handled = polled.is_ready();
-            if let Poll::Ready(Err(error)) = polled {
-                failed(error);
+            if let Poll::Ready(ended) = polled {
+                handled = Some(ended);
+            } else if self.closing.is_none() {
+                return Poll::Pending;
             }
         }
+        self.close(handled, cx, serving, peer)
+    }
+
+    /// The rest of a poll when the handler has ended, or has dropped streams.
+    #[cold]
+    #[inline(never)]
+    fn close(
+        &mut self,
+        handled: Option<Result<()>>,
+        cx: &mut Context<'_>,
+        serving: &Serving<'_>,
+        peer: &Peer,
+    ) -> Poll<()> {
+        self.is_handled |= handled.is_some();
+        let failed = |error| serving.failed(&error, peer);
+        if let Some(Err(error)) = handled {
+            failed(error);
+        }
         if let Some(closing) = &mut self.closing {
-            poll_each(closing, cx, failed);
+            closing.retain_mut(|close| match close.as_mut().poll(cx) {
+                Poll::Pending => true,
+                Poll::Ready(closed) => {
+                    closed.unwrap_or_else(failed);
+                    false
+                }
+            });
             if closing.is_empty() {
                 self.closing = None;
             }
@@ -139,18 +168,6 @@ impl Leaving {
             false => Poll::Pending,
         }
     }
-}
-
-#[cold]
-#[inline]
-fn poll_each(closing: &mut Vec<Closing>, cx: &mut Context<'_>, failed: impl Fn(Error)) {
-    closing.retain_mut(|close| match close.as_mut().poll(cx) {
-        Poll::Pending => true,
-        Poll::Ready(closed) => {
-            closed.unwrap_or_else(&failed);
-            false
-        }
-    });
 }
 
 #[cfg(test)]
@@ -175,10 +192,8 @@ mod tests {
         let within = Within::enter();
         leave(close());
         within.end(&mut inner);
-        drop(within);
         leave(close());
         around.end(&mut outer);
-        drop(around);
         assert_eq!((count(inner), count(outer), is_handler()), (1, 2, false));
     }
 
@@ -191,10 +206,8 @@ mod tests {
         let within = Within::enter();
         leave(close());
         within.end(&mut innermost);
-        drop(within);
         drop(between);
         around.end(&mut outermost);
-        drop(around);
         assert_eq!((count(innermost), count(outermost)), (1, 1));
     }
 
@@ -210,7 +223,6 @@ mod tests {
         assert!(panicked.is_err() && is_handler());
         let mut left = None;
         around.end(&mut left);
-        drop(around);
         assert_eq!((count(left), is_handler()), (1, false));
     }
 }

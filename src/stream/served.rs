@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use super::accepting::{Accept, Accepting};
 use super::leaving::Leaving;
@@ -16,7 +17,7 @@ use super::serving::Serving;
 use crate::error::{Error, Failure, Result};
 use crate::executor::{Failed, Payload};
 use crate::records::record;
-use crate::sys::beside::{Beside, together};
+use crate::sys::beside::Beside;
 use crate::task::{Keeper, Outcome, TaskGroup};
 
 /// A running server.
@@ -132,13 +133,20 @@ where
         };
         (served.handler)(stream).await.into_result().map_err(ours)
     };
-    together(
-        Beside::new(handled, (Leaving::default(), active)),
-        |all, cx| {
-            let (handled, (leaving, active)) = all.parts();
-            leaving.poll(handled, cx, &active.served.serving, &active.peer)
-        },
-    )
+    Beside::new(handled, (Leaving::default(), active))
+}
+
+impl<F, L, H, E> Future for Beside<F, (Leaving, ActiveConnection<'_, L, H, E>)>
+where
+    F: Future<Output = Result<()>>,
+{
+    type Output = ();
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let (handled, (leaving, active)) = self.parts();
+        leaving.poll(handled, cx, &active.served.serving, &active.peer)
+    }
 }
 
 /// Converts the error of a handler to the crate's type.

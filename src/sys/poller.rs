@@ -192,7 +192,10 @@ impl Poller {
     #[inline]
     pub(crate) fn each_event(&self, mut visit: impl FnMut(usize, u8)) {
         let waiting = self.waiting.borrow();
-        for event in waiting.events.iter().flatten() {
+        let Some(events) = &waiting.events else {
+            return;
+        };
+        for event in events {
             if !matches!(event.token(), BELL | TIMER) {
                 visit(event.token().0, ready_bits(event));
             }

@@ -84,12 +84,15 @@ pub(crate) fn send(fd: BorrowedFd<'_>, data: &[u8]) -> io::Result<usize> {
 pub(crate) fn send_parts(fd: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usize> {
     match parts {
         [part] if !part.is_empty() => send(fd, part),
-        parts if parts.iter().all(|part| part.is_empty()) => Ok(0),
         parts => send_vectored(fd, parts),
     }
 }
 
+#[inline(never)]
 fn send_vectored(fd: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    if parts.iter().all(|part| part.is_empty()) {
+        return Ok(0);
+    }
     // More than the kernel's IOV_MAX (1,024 on all systems) would be refused as a whole.
     let parts = &parts[..parts.len().min(1024)];
     SockRef::from(&fd).send_vectored_with_flags(parts, NO_SIGNAL)
