@@ -104,10 +104,12 @@ fn the_vectors_go_round_and_steady_state_allocates_nothing() {
     let remote = remote();
     let (mut wakes, mut posts) = (Vec::with_capacity(8), Vec::with_capacity(8));
     let first = wakes.as_ptr();
-    remote.drain(&mut wakes, &mut posts);
     remote.wake(1);
     remote.drain(&mut wakes, &mut posts);
-    assert_eq!((wakes.as_slice(), wakes.as_ptr()), (&[1][..], first));
+    wakes.clear();
+    remote.wake(2);
+    remote.drain(&mut wakes, &mut posts);
+    assert_eq!((wakes.as_slice(), wakes.as_ptr()), (&[2][..], first));
 }
 
 #[test]
