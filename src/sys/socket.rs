@@ -1,8 +1,8 @@
 //! The socket calls: make, connect, accept, receive, send, shut down, options.
 //!
 //! Every descriptor made here is non-blocking, close-on-exec and raises no SIGPIPE. The calls of
-//! the hot path (receiving, sending, accepting) use libc directly. The file is long because it has a
-//! short function for each call.
+//! the hot path (receiving, sending, accepting) use libc directly. The file is long because it has
+//! a short function for each call.
 
 use std::io::{self, IoSlice};
 use std::mem::size_of;
