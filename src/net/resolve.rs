@@ -269,9 +269,7 @@ impl From<&str> for Host {
         let mut host = Self::of(match (address.parse::<IpAddr>(), scope) {
             (Ok(ip), None) if ip.is_ipv6() || in_brackets.is_none() => return ip.into(),
             (Ok(IpAddr::V6(ip)), Some(scope)) if !scope.is_empty() => match number(scope) {
-                Some(number) => {
-                    return SocketAddr::from(SocketAddrV6::new(ip, 0, 0, number)).into();
-                }
+                Some(it) => return SocketAddr::from(SocketAddrV6::new(ip, 0, 0, it)).into(),
                 None => Kind::Interface(ip, scope.to_owned()),
             },
             _ => Kind::Name(text.to_owned()),

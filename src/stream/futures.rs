@@ -28,12 +28,9 @@ fn lawless(operation: &'static str) -> Error {
 
 /// Checks the result of a send of `parts`.
 #[inline]
-pub(crate) fn lawful_send(
-    polled: Poll<Result<usize>>,
-    parts: &[IoSlice<'_>],
-) -> Poll<Result<usize>> {
+pub(crate) fn lawful_send(it: Poll<Result<usize>>, parts: &[IoSlice<'_>]) -> Poll<Result<usize>> {
     let most = parts.iter().map(|part| part.len()).sum();
-    polled.map(|sent| lawful(sent?, most, "send to"))
+    it.map(|sent| lawful(sent?, most, "send to"))
 }
 
 /// A stream and the place of one receive, which is given up on drop.
@@ -155,12 +152,12 @@ impl<S: ByteSendStream> Sending<'_, S> {
         let Self { stream, place } = self;
         while !*taken {
             // An empty send checks the state of this side.
-            let polled = {
-                let parts = data.parts();
-                lawful_send(stream.poll_send(place, cx, parts.as_ref()), parts.as_ref())
-            };
-            data.advance(ready!(polled)?);
+            let sent = ready!(stream.poll_send(place, cx, data.parts().as_ref()))?;
+            let advanced = data.advance(sent);
             *taken = data.parts().as_ref().iter().all(|part| part.is_empty());
+            if advanced.is_none() || (sent == 0 && !*taken) {
+                return Poll::Ready(Err(lawless("send to")));
+            }
             // The rest is sent with the same claim: no other send can come between.
             place.keep();
         }
@@ -173,8 +170,8 @@ pub(super) trait Data {
     /// Returns all that is left, to be sent as if it were one piece.
     fn parts(&self) -> impl AsRef<[IoSlice<'_>]>;
 
-    /// Removes the first `sent` bytes.
-    fn advance(&mut self, sent: usize);
+    /// Removes the first `sent` bytes; `None` if there are fewer.
+    fn advance(&mut self, sent: usize) -> Option<()>;
 }
 
 impl Data for &[u8] {
@@ -182,8 +179,9 @@ impl Data for &[u8] {
         [IoSlice::new(self)]
     }
 
-    fn advance(&mut self, sent: usize) {
-        *self = &self[sent..];
+    fn advance(&mut self, sent: usize) -> Option<()> {
+        *self = self.get(sent..)?;
+        Some(())
     }
 }
 
@@ -192,8 +190,9 @@ impl Data for &mut &[u8] {
         [IoSlice::new(self)]
     }
 
-    fn advance(&mut self, sent: usize) {
-        **self = &self[sent..];
+    fn advance(&mut self, sent: usize) -> Option<()> {
+        **self = self.get(sent..)?;
+        Some(())
     }
 }
 
@@ -205,9 +204,10 @@ impl Data for &mut VecDeque<u8> {
         [IoSlice::new(self.as_slices().0)]
     }
 
-    fn advance(&mut self, sent: usize) {
-        self.drain(..sent);
+    fn advance(&mut self, sent: usize) -> Option<()> {
+        (sent <= self.len()).then(|| self.drain(..sent))?;
         crate::room::shrink(*self);
+        Some(())
     }
 }
 
@@ -216,8 +216,9 @@ impl Data for &mut &mut [IoSlice<'_>] {
         &***self
     }
 
-    fn advance(&mut self, sent: usize) {
-        IoSlice::advance_slices(self, sent);
+    fn advance(&mut self, sent: usize) -> Option<()> {
+        let most = self.iter().map(|part| part.len()).sum();
+        (sent <= most).then(|| IoSlice::advance_slices(self, sent))
     }
 }
 

@@ -65,12 +65,12 @@ impl<'a> Reports<'a> {
     #[inline]
     pub(super) fn report(&self, error: &Error, peer: &Peer) {
         let call = |hook: &Hook<'_>| catch_unwind(AssertUnwindSafe(|| hook(error, peer)));
-        let panicked = match self.hook.as_ref().map(call) {
-            Some(Ok(())) => return,
-            // It is not given to the hook, which would panic again.
-            Some(Err(payload)) => Some(Panicked::new(payload)),
-            None => None,
-        };
+        let called = self.hook.as_ref().map(call);
+        if matches!(called, Some(Ok(()))) {
+            return;
+        }
+        // It is not given to the hook, which would panic again.
+        let panicked = called.and_then(Result::err).map(Panicked::new);
         if let Some(left_out) = self.count(clock::now()) {
             write(&line(error, peer, panicked.as_ref(), left_out));
         }

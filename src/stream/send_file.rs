@@ -8,7 +8,6 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 
-use super::futures::send_all;
 use super::{ByteSendStream, RECEIVE_MAX};
 use crate::error::{Error, Result};
 use crate::sys;
@@ -99,7 +98,7 @@ async fn by_buffer<S: ByteSendStream>(
             end: rest.start + read as u64,
             rest,
         };
-        send_all(stream, &mut progress.left).await?;
+        super::futures::send_all(stream, &mut progress.left).await?;
     }
     Ok(())
 }

@@ -48,9 +48,10 @@ impl Data for (&mut Held, &Cell<u64>) {
         [IoSlice::new(&self.0.data[self.0.at..self.0.end])]
     }
 
-    fn advance(&mut self, sent: usize) {
-        self.0.at += sent;
+    fn advance(&mut self, sent: usize) -> Option<()> {
+        self.0.at = Some(self.0.at + sent).filter(|at| *at <= self.0.end)?;
         self.1.set(self.1.get() + sent as u64);
+        Some(())
     }
 }
 
