@@ -34,15 +34,11 @@ macro_rules! shown {
 
 pub(crate) use shown;
 
-/// Escapes what could control a terminal, in a name that a program or its peer has chosen.
+/// Quotes a name that holds what could control a terminal: a program or its peer has chosen it.
 #[cold]
-pub(crate) fn printed(text: &str) -> String {
-    let mut printed = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c.is_control() {
-            true => printed.extend(c.escape_debug()),
-            false => printed.push(c),
-        }
+pub(crate) fn printed(name: String) -> String {
+    match name.chars().any(char::is_control) {
+        true => format!("{name:?}"),
+        false => name,
     }
-    printed
 }

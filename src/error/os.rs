@@ -48,7 +48,7 @@ impl OsError {
         cause: io::Error,
     ) -> Content<Self> {
         // Not `to_string`, which would be compiled here once more.
-        Self::of(operation, Some(printed(&format!("{address}"))), lost, cause)
+        Self::of(operation, Some(printed(format!("{address}"))), lost, cause)
     }
 
     /// The operation that failed, such as `receive from`; empty if the error came from outside.

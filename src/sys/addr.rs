@@ -239,8 +239,8 @@ impl fmt::Display for UnixName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {
             [] => f.write_str("an unnamed socket"),
-            [0, name @ ..] => write!(f, "@{}", printed(&String::from_utf8_lossy(name))),
-            path => f.write_str(&printed(&String::from_utf8_lossy(path))),
+            [0, name @ ..] => write!(f, "@{}", printed(String::from_utf8_lossy(name).into())),
+            path => f.write_str(&printed(String::from_utf8_lossy(path).into())),
         }
     }
 }
