@@ -85,7 +85,7 @@ BUGS = {
          "TimedOut::new(limit, String::new())", "TimedOut::new(limit.map(|it| it * 2), String::new())",
          "limits a_limit_says"),
         ("a wake from another thread without the bell", "executor/remote.rs",
-         "if was_asleep {", "if !was_asleep {", "machines in_calm_weather"),
+         "if was == ASLEEP {", "if was != ASLEEP {", "machines in_calm_weather"),
     ],
     "streams, servers, connecting": [
         ("a partial send as the whole", "stream/futures.rs",
@@ -128,7 +128,7 @@ BUGS = {
          "if self.unsent() > 0 {", "if self.unsent() > 1 << 40 {",
          "laws collected::bytes_that_are_dropped"),
         ("the rest of a partial send forgotten", "stream/futures.rs",
-         "self.drain(..sent);", "self.drain(..if sent > 0 { self.as_slices().0.len() } else { 0 });",
+         "self.drain(..sent)", "self.drain(..if sent > 0 { self.as_slices().0.len() } else { 0 })",
          "laws collected::what_is_written"),
         ("one datagram of several that counts as all", "net/udp_core.rs",
          "return Ok((one, After::Ready));", "return Ok((one, After::Short));",
@@ -136,8 +136,8 @@ BUGS = {
     ],
     "relay, TLS": [
         ("a break passed on as an end", "stream/relay/sockets.rs",
-         "Error::EndOfStream => self.way.ended",
-         "Error::EndOfStream | Error::Broken(_) => self.way.ended",
+         "failed if failed.error.is_end_of_stream() => self.way.ended",
+         "failed if !failed.error.is_cancelled() => self.way.ended",
          RELAY),
         ("bytes doubled after a partial send", "stream/relay/sockets.rs",
          "held.at += sent;", "held.at += sent.saturating_sub(usize::from(sent < held.length()));",
