@@ -140,15 +140,11 @@ impl Error {
         Self::Io(OsError::new(operation, cause))
     }
 
-    /// Makes the error of a connection that ended by `cause` before the peer had received all
+    /// Makes the error of a connection that ended by another error before the peer had received all
     /// bytes.
-    pub(crate) fn not_acknowledged(
-        bytes: usize,
-        cause: Content<OsError>,
-        at: impl fmt::Display,
-    ) -> Self {
-        let (operation, cause) = ("close the connection to", cause.into_inner().cause);
-        Self::Broken(OsError::about(operation, &at, bytes, cause))
+    pub(crate) fn not_acknowledged(bytes: usize, by: OsError, at: impl fmt::Display) -> Self {
+        let operation = "close the connection to";
+        Self::Broken(OsError::about(operation, &at, bytes, by.cause))
     }
 
     /// Returns the number of bytes given to [`not_acknowledged`](Self::not_acknowledged), if any.
@@ -299,6 +295,10 @@ mod tests {
         let error = Error::io("connect to", "127.0.0.1:9", refused());
         assert!(error.to_string().starts_with("connect to 127.0.0.1:9: "));
         assert!(StdError::source(&error).is_some());
+        let Error::Io(content) = error else {
+            panic!("{error:?}")
+        };
+        assert!(StdError::source(&content).is_some(), "it is an error, too");
         let peer: SocketAddr = "[::1]:9".parse().expect("a literal");
         let attempts = vec![ConnectAttempt::new(
             peer,

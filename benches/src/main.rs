@@ -33,8 +33,8 @@ static ALLOCATOR: Counting = Counting;
 /// How many times the instructions of before are too many. Other compilers differ by less.
 const MORE: f64 = 1.05;
 
-/// The same for connections of one request each: how many of them share a turn of the loop, whose
-/// cost is a fifth of theirs, depends on what else the machine does (5,556 to 5,877 in runs of one
+/// The same for connections of one request each: how many of them share a turn of the loop, a
+/// fifth of their cost, depends on what else the machine does (5,556 to 5,877 in runs of one
 /// build).
 const MORE_REQUESTS: f64 = 1.1;
 

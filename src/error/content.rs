@@ -109,6 +109,12 @@ impl Deref for Content<Foreign> {
 impl<T: ?Sized> UnwindSafe for Content<T> {}
 impl<T: ?Sized> RefUnwindSafe for Content<T> {}
 
+impl<T: ?Sized> StdError for Content<T> {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.any().source()
+    }
+}
+
 impl<T: ?Sized> fmt::Display for Content<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self.any(), f)

@@ -1,7 +1,7 @@
 //! Wakes from other threads: the queue that each runtime shares with the process, and their table.
 //!
 //! This is the only code of the crate that several threads use at the same time. The queue of a
-//! [`Remote`] is behind a mutex, and beside it is one atomic state, whose changes all threads see
+//! [`Remote`] is behind a mutex, and beside it is one atomic state: all threads see its changes
 //! in one order; it orders nothing else. So a turn of the loop with nothing queued takes no lock.
 //! `tests/loom.rs` includes this very file with loom's types instead of std's, and explores the
 //! interleavings of the following.

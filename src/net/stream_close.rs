@@ -65,9 +65,9 @@ impl<A: Display> StreamSocket<A> {
             Poll::Ready(Err(Error::Broken(OsError::new("close", cause))))
         });
         match ended.await {
-            Err(Error::Broken(error)) => match self.unacknowledged() {
+            Err(Error::Broken(by)) => match self.unacknowledged() {
                 0 => Ok(()),
-                lost => Err(Error::not_acknowledged(lost, error, &self.peer)),
+                lost => Err(Error::not_acknowledged(lost, by.into_inner(), &self.peer)),
             },
             other => {
                 let mut whole = |part: &str| format!("closing {}, {part}", self.peer);

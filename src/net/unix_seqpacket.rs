@@ -1,6 +1,6 @@
 //! Messages over a UNIX connection (`SOCK_SEQPACKET`, unix(7)): the types, and the functions.
 //!
-//! Each is a UNIX stream or listener whose socket is of this kind, with the methods that keep the
+//! Each is a UNIX stream or listener with a socket of this kind, and the methods that keep the
 //! boundaries of messages. A receive of 0 bytes is an empty message or the end; as long as the peer
 //! may still send, or bytes follow, it is a message.
 
@@ -25,8 +25,8 @@ use crate::sys::socket::Kind;
 /// [`connect_unix_seqpacket`], [`UnixSeqpacketListener::accept`] and [`unix_seqpacket_pair`].
 /// Linux only.
 ///
-/// Each message arrives whole, once, and in order, as a datagram does; and there is one peer whose
-/// end is seen, as with a stream. Receiving and sending take `&self` and may happen at the same
+/// Each message arrives whole, once, and in order, as a datagram does; and the end of the one peer
+/// is seen, as with a stream. Receiving and sending take `&self` and may happen at the same
 /// time.
 #[doc(alias = "SOCK_SEQPACKET")]
 #[derive(Debug)]

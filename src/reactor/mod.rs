@@ -307,13 +307,10 @@ impl Reactor {
                 silence(source, poller);
             }
             source.readiness.event(bits, |parked| {
-                let foreign = match parked.apart {
-                    true => Some(foreign.0.remove(parked.number - 1)),
-                    false => wake(parked.number),
-                };
-                if let Some(foreign) = foreign {
-                    woken.push(foreign);
-                }
+                woken.extend(match foreign.take(parked) {
+                    Waiter::Task(number) => wake(number),
+                    Waiter::Foreign(waker) => Some(waker),
+                });
             });
         });
     }

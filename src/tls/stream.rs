@@ -246,7 +246,7 @@ fn all_arrived(said: Result<()>, closed: Result<()>, unsent: Unsent) -> Result<(
         (Ok(()), Some(lost)) => (lost, closed),
         (Err(Error::Broken(cause)), Some(lost)) => {
             let lost = lost + unsent.bytes;
-            let error = Error::not_acknowledged(lost, cause, "the TLS peer");
+            let error = Error::not_acknowledged(lost, cause.into_inner(), "the TLS peer");
             (lost, Err(error))
         }
         (said, _) => return said.and(closed),

@@ -1,4 +1,5 @@
-//! The memory of a TLS connection whose peer begins a message of the handshake, and never ends it.
+//! The memory of a TLS connection after its peer has begun a message of the handshake that has no
+//! end.
 
 use soloio::tls::TlsStream;
 use soloio::tls::rustls::ContentType;

@@ -77,7 +77,7 @@ impl<S: ByteStream> HyperIo<S> {
         self
     }
 
-    /// The same over HTTP/2, whose buffers are hyper's own affair; tells each receive.
+    /// The same over HTTP/2, where hyper has its own buffers; tells each receive.
     #[cfg(feature = "server")]
     pub(crate) fn telling_all(mut self, answers: &Arc<Answers>) -> Self {
         self.reads = FEW + 1;

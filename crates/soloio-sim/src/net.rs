@@ -114,7 +114,7 @@ impl Net<'_> {
 
     /// Sends a signal, such as `SIGTERM` by its number, to the programs that receive it: soloio's
     /// receivers are those of the whole process, whatever machine they are on, and outside of the
-    /// world. The trace has a line for each machine whose program it reaches.
+    /// world. The trace has a line for each machine that it reaches.
     ///
     /// # Panics
     ///

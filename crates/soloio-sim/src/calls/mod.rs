@@ -104,7 +104,7 @@ impl Call {
         answer(result.unwrap_or(Err(libc::EBADF)))
     }
 
-    /// Notes whose program a signal reaches, if its handler makes this call.
+    /// Notes the machine that a signal reaches, if its handler makes this call.
     fn note_signal(self, world: &mut World) {
         let Some(signal) = world.signal else { return };
         if let Some(number) = world.descriptors.numbers.get(&self.fd) {
