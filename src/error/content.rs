@@ -47,10 +47,8 @@ pub struct Content<T: ?Sized> {
 
 impl<T: ?Sized> Content<T> {
     pub(super) fn of(held: Box<Foreign>) -> Self {
-        Self {
-            held: Arc::new(held),
-            of: PhantomData,
-        }
+        let (held, of) = (Arc::new(held), PhantomData);
+        Self { held, of }
     }
 
     /// Returns it as an error of any type.

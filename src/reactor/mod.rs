@@ -307,10 +307,14 @@ impl Reactor {
                 silence(source, poller);
             }
             source.readiness.event(bits, |parked| {
-                woken.extend(match foreign.take(parked) {
+                // Not `extend`: that took 15 instructions more (`instructions tcp-echo`).
+                let foreign = match foreign.take(parked) {
                     Waiter::Task(number) => wake(number),
                     Waiter::Foreign(waker) => Some(waker),
-                });
+                };
+                if let Some(foreign) = foreign {
+                    woken.push(foreign);
+                }
             });
         });
     }
