@@ -74,6 +74,8 @@ pub enum Kind {
     TcpEchoTimeout,
     /// Echo that holds no buffer while it waits.
     TcpIdle,
+    /// With a buffer of a message in each handler.
+    TcpIdleBuffer,
     /// `TcpEcho` over UNIX streams.
     UnixEcho,
     /// Echo of lines, read one by one through a buffer, and answered a message at a time.
@@ -119,6 +121,7 @@ impl Kind {
             Self::TcpEcho => "tcp-echo",
             Self::TcpEchoTimeout => "tcp-echo-timeout",
             Self::TcpIdle => "tcp-idle",
+            Self::TcpIdleBuffer => "tcp-idle-buffer",
             Self::UnixEcho => "unix-echo",
             Self::Lines => "lines",
             Self::LinesTogether => "lines-together",

@@ -46,7 +46,7 @@ use crate::sys::fields::Fields;
 ///         Winner::Second(_) => panic!("too late"),
 ///     }
 ///
-///     let (place, slept) = race([30, 1, 30].map(|ms| sleep(Duration::from_millis(ms)))).await;
+///     let (place, slept) = race([60, 0, 60].map(|s| sleep(Duration::from_secs(s)))).await;
 ///     assert_eq!(place, 1);
 ///     slept
 /// })?;

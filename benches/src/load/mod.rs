@@ -86,13 +86,13 @@ impl Load {
 }
 
 /// Returns a message that differs from the one before, so that a late or doubled answer shows.
-fn message(number: u64) -> [u8; MESSAGE] {
+pub fn message(number: u64) -> [u8; MESSAGE] {
     let mut bytes = [0x5a; MESSAGE];
     bytes[..8].copy_from_slice(&number.to_le_bytes());
     bytes
 }
 
-fn wrong_answer() -> io::Error {
+pub fn wrong_answer() -> io::Error {
     io::Error::other("the server answered with something else than what it was sent")
 }
 

@@ -1,6 +1,7 @@
 //! The rows of the table: name, unit, number of operations, target, and the code that measures.
 
 mod channel;
+mod cold;
 mod lock;
 mod ping_pong;
 mod ready;
@@ -122,6 +123,7 @@ fn in_process() -> Vec<Row> {
         row("scope", "receive in a scope, to none", ns, R(1.15), [4 * K, 10], ready::in_scope),
         row("runtime", "runtime made and dropped", ns, R(0.45), [10 * K, 50], runtime::as_value),
         row("block-on", "  the same by block_on", ns, R(0.45), [10 * K, 50], runtime::by_block_on),
+        row("cold", "  with a connect, an echo", ns, R(1.0), [3 * K, 20], cold::measure),
     ]
 }
 
@@ -147,6 +149,7 @@ fn servers() -> Vec<Row> {
         row("relay", "relay 64 KiB, proxy CPU", ns, R(0.555), [16 * K, 100], server::relay),
         row("relay-copied", "  without splice", ns, R(1.0), [16 * K, 100], server::relay_copied),
         row("memory", "memory, idle connection", "B", R(0.35), [5 * K, K], server::memory),
+        row("memory-buffer", "  with a buffer of 64 B", "B", R(0.54), [5 * K, K], server::memory_buffer),
         row("allocations", "allocs per echo", "", Value(0.0), [20 * K, 2 * K], server::allocations),
     ]
 }

@@ -141,9 +141,18 @@ pub fn allocations(side: Side, count: u64) -> io::Result<f64> {
 
 /// Resident bytes of the server per connection that waits for its next message.
 pub fn memory(side: Side, count: u64) -> io::Result<f64> {
+    resident(Kind::TcpIdle, side, count)
+}
+
+/// The same where each handler has a buffer of 64 B on the heap.
+pub fn memory_buffer(side: Side, count: u64) -> io::Result<f64> {
+    resident(Kind::TcpIdleBuffer, side, count)
+}
+
+fn resident(kind: Kind, side: Side, count: u64) -> io::Result<f64> {
     affinity::pin(affinity::helper_core())?;
     limits::raise_open_files(OPEN_FILES)?;
-    let server = Child::start(side, Kind::TcpIdle, None)?;
+    let server = Child::start(side, kind, None)?;
     let mut load = Idle::open(server.address());
     // The first connections include code pages and the runtime's one-time allocations.
     load.add(10)?;

@@ -9,7 +9,7 @@ use soloio::{
 };
 
 use super::{BUFFER, CORES, RECEIVE_LIMIT, announce, unix_address};
-use crate::load::{BULK, BURST, BURSTS, LINES};
+use crate::load::{BULK, BURST, BURSTS, LINES, MESSAGE};
 use crate::sys::socket_option;
 use crate::work::Kind;
 
@@ -22,6 +22,7 @@ pub fn run(kind: Kind) -> io::Result<()> {
             Kind::TcpEcho => serve(echo).await,
             Kind::TcpEchoTimeout => serve(echo_with_timeout).await,
             Kind::TcpIdle => serve(echo_without_buffer).await,
+            Kind::TcpIdleBuffer => serve(echo_with_small_buffer).await,
             Kind::UnixEcho => unix_echo().await,
             Kind::Lines => serve(lines).await,
             Kind::LinesTogether => serve(lines_together).await,
@@ -122,6 +123,14 @@ async fn echo_with_timeout(client: TcpStream) -> Result<()> {
     let mut buffer = [0; BUFFER];
     loop {
         let data = fail_after(RECEIVE_LIMIT, client.receive_into(&mut buffer)).await?;
+        client.send(data).await?;
+    }
+}
+
+async fn echo_with_small_buffer(client: TcpStream) -> Result<()> {
+    let mut buffer = vec![0; MESSAGE];
+    loop {
+        let data = client.receive_into(&mut buffer).await?;
         client.send(data).await?;
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::{BUFFER, CORES, RECEIVE_LIMIT, announce, unix_address};
 use crate::flavour::Flavour;
-use crate::load::{BULK, BURST, BURSTS, LINES};
+use crate::load::{BULK, BURST, BURSTS, LINES, MESSAGE};
 use crate::sys::socket_option;
 use crate::work::Kind;
 
@@ -29,6 +29,7 @@ pub fn run<F: Flavour>(kind: Kind) -> io::Result<()> {
                 Kind::TcpEcho => serve::<F>(echo).await,
                 Kind::TcpEchoTimeout => serve::<F>(echo_with_timeout).await,
                 Kind::TcpIdle => serve::<F>(echo_without_buffer).await,
+                Kind::TcpIdleBuffer => serve::<F>(echo_with_small_buffer).await,
                 Kind::UnixEcho => unix_echo::<F>().await,
                 Kind::Lines | Kind::LinesTogether => serve::<F>(lines).await,
                 Kind::UdpEcho | Kind::UdpEchoMany => udp_echo().await,
@@ -126,6 +127,15 @@ async fn echo(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
 async fn echo_with_timeout(mut stream: TcpStream) {
     let mut buffer = [0; BUFFER];
     while let Ok(Ok(count @ 1..)) = timeout(RECEIVE_LIMIT, stream.read(&mut buffer)).await {
+        if stream.write_all(&buffer[..count]).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn echo_with_small_buffer(mut stream: TcpStream) {
+    let mut buffer = vec![0; MESSAGE];
+    while let Ok(count @ 1..) = stream.read(&mut buffer).await {
         if stream.write_all(&buffer[..count]).await.is_err() {
             return;
         }
