@@ -36,9 +36,10 @@ use crate::task::{Outcome, TaskGroup, move_on_after, task_group};
 /// Until then the connection counts as active; bytes that did not arrive are an error of the
 /// handler, by the rule of [`ByteStream::close`](crate::ByteStream::close). A stream closes at once
 /// if the handler has moved it to another task, or if it is dropped because the handler panicked or
-/// was dropped itself. A TLS stream sends no `close_notify` when it is dropped. To the peer of a
-/// plain stream a handler that failed looks as one that has ended: if half an answer could be taken
-/// for the whole, call [`reset`](crate::ByteStream::reset).
+/// was dropped itself. The close also ends duplicates of its descriptor: to give the connection
+/// away, a handler converts the stream (`OwnedFd::try_from`). A TLS stream sends no `close_notify`
+/// when it is dropped. To the peer of a plain stream a handler that failed looks as one that has
+/// ended: if half an answer could be taken for the whole, call [`reset`](crate::ByteStream::reset).
 ///
 /// The server ends
 ///
