@@ -34,16 +34,27 @@ pub(crate) fn lawful_send(it: Poll<Result<usize>>, parts: &[IoSlice<'_>]) -> Pol
 }
 
 /// A stream and the place of one receive, which is given up on drop.
-struct Receiving<'a, S: ByteReceiveStream> {
+pub(super) struct Receiving<'a, S: ByteReceiveStream> {
     stream: &'a S,
-    place: Place,
+    pub(super) place: Place,
 }
 
 impl<'a, S: ByteReceiveStream> Receiving<'a, S> {
     #[inline]
-    fn new(stream: &'a S) -> Self {
+    pub(super) fn new(stream: &'a S) -> Self {
         let place = Place::default();
         Self { stream, place }
+    }
+
+    /// Receives into its own memory, of exactly the size of the received bytes.
+    #[inline]
+    pub(super) fn poll_max(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<Result<Vec<u8>>> {
+        let (mut received, max) = (Vec::new(), max.min(RECEIVE_MAX));
+        let mut room = Room::exact(&mut received, max);
+        ready!(self.stream.poll_receive(&mut self.place, cx, &mut room))?;
+        lawful(received.len(), max, "receive from")?;
+        received.shrink_to_fit();
+        Poll::Ready(Ok(received))
     }
 }
 
@@ -77,22 +88,14 @@ pub(super) fn receive_into<'b, S: ByteReceiveStream>(
     })
 }
 
-/// Receives into its own memory, of exactly the size of the received bytes.
+/// The same into its own memory.
 #[inline]
 pub(super) fn receive_max<S: ByteReceiveStream>(
     stream: &S,
     max: usize,
 ) -> impl Future<Output = Result<Vec<u8>>> {
-    let (mut receiving, max) = (Receiving::new(stream), max.min(RECEIVE_MAX));
-    poll_fn(move |cx| {
-        let mut received = Vec::new();
-        let mut room = Room::exact(&mut received, max);
-        let Receiving { stream, place } = &mut receiving;
-        ready!(stream.poll_receive(place, cx, &mut room))?;
-        lawful(received.len(), max, "receive from")?;
-        received.shrink_to_fit();
-        Poll::Ready(Ok(received))
-    })
+    let mut receiving = Receiving::new(stream);
+    poll_fn(move |cx| receiving.poll_max(cx, max))
 }
 
 /// A stream and the place of one send, which is given up on drop.

@@ -73,6 +73,32 @@ fn a_parser_that_receives_is_busy_and_one_that_panics_has_taken_nothing() {
     });
 }
 
+/// A parser gets the bytes again only when more have come, however often its receive is polled; one
+/// that has ended holds nothing, although it is still there.
+#[test]
+fn a_needless_poll_calls_no_parser() {
+    run(async {
+        let (near, far) = create_memory_byte_stream(8);
+        let (near, seen) = (Buffered::new(near), RefCell::new(Vec::new()));
+        let parse = |bytes: &[u8]| {
+            seen.borrow_mut().push(bytes.len());
+            (bytes.len() == 3).then_some((3, ()))
+        };
+        let mut receive = pin!(near.receive_with(3, parse));
+        for part in [b"a", b"b", b"c"] {
+            for _ in 0..2 {
+                assert!(poll_with(receive.as_mut(), Waker::noop()).is_pending());
+            }
+            far.send(part).await.expect("there is room");
+        }
+        poll(receive.as_mut()).expect("three bytes");
+        assert_eq!(*seen.borrow(), [1, 2, 3]);
+        let next = poll_with(pin!(near.receive_until(b"", 9)), Waker::noop());
+        assert!(matches!(next, Poll::Ready(Err(Error::Io(_)))), "{next:?}");
+        assert!(poll_with(pin!(near.receive()), Waker::noop()).is_pending());
+    });
+}
+
 /// Lines that are there already let other tasks run, and end with their scope.
 #[test]
 fn lines_in_the_buffer_pass_the_gate() {

@@ -40,9 +40,17 @@ impl Ahead {
     #[inline]
     pub(super) fn skip(&mut self, count: usize) {
         self.gone += count;
+        if self.gone == self.bytes.len() || self.gone >= 4096 {
+            self.give_back();
+        }
+    }
+
+    /// Not inlined, because the usual line needs none of this code.
+    #[inline(never)]
+    fn give_back(&mut self) {
         if self.gone == self.bytes.len() {
             *self = Self::default();
-        } else if self.gone >= 4096.max(self.bytes.len() / 2) {
+        } else if self.gone >= self.bytes.len() / 2 {
             // Many bytes were taken, and more than have to be moved.
             self.bytes.drain(..self.gone);
             self.gone = 0;

@@ -1,10 +1,9 @@
 //! Receives what a delimiter ends, or what a parser finds.
 
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::future::{Future, poll_fn};
+use std::task::Poll;
 
-use super::Buffered;
+use super::{Buffered, Parsing};
 use crate::error::{Error, Result};
 use crate::runtime::context;
 use crate::stream::{ByteReceiveStream, or_end};
@@ -61,65 +60,38 @@ impl<S: ByteReceiveStream> Buffered<S> {
     /// })?;
     /// # Ok::<_, Error>(())
     /// ```
-    pub async fn receive_until_into(
+    pub fn receive_until_into(
         &self,
         line: &mut Vec<u8>,
         delimiter: &[u8],
         max: usize,
-    ) -> Result<()> {
-        if self.take_until(line, delimiter, max) {
-            return Ok(());
-        }
-        let mut later = pin!(self.until(delimiter, max, 1, |found| found.clone_into(line)));
-        poll_fn(|cx| apart(later.as_mut(), cx)).await.map(drop)
+    ) -> impl Future<Output = Result<()>> {
+        let mut later = None;
+        poll_fn(move |cx| {
+            if later.is_none() && self.take_until(line, delimiter, max) {
+                return Poll::Ready(Ok(()));
+            }
+            apart(|| {
+                let new = || (Parsing::new(self, limit(delimiter, max)), 0);
+                let (parsing, searched) = later.get_or_insert_with(new);
+                let each = |found: &[u8]| found.clone_into(line);
+                let items = delimited(delimiter, max, searched, 1, each);
+                parsing.poll(cx, items).map_ok(drop)
+            })
+        })
     }
 
-    /// Receives items that `delimiter` ends, 1 to `most` of them. It searches no byte twice.
-    async fn until(
-        &self,
-        delimiter: &[u8],
-        max: usize,
-        most: usize,
-        mut each: impl FnMut(&[u8]),
-    ) -> Result<usize> {
-        let (limit, mut searched) = (max.saturating_add(delimiter.len()), 0);
-        let items = move |bytes: &[u8]| {
-            let (mut used, mut from, mut count) = (0, searched, 0);
-            while let Some(at) = position(&bytes[from..], delimiter) {
-                each(&bytes[used..from + at]);
-                (used, count) = (from + at + delimiter.len(), count + 1);
-                from = used;
-                if count == most {
-                    break;
-                }
-            }
-            if count > 0 {
-                return Ok(Some((used, count)));
-            }
-            if delimiter.is_empty() {
-                return Err(Error::invalid("receive", "an empty delimiter"));
-            }
-            // The searched bytes may end with the beginning of the delimiter.
-            searched = (bytes.len() + 1).saturating_sub(delimiter.len());
-            if bytes.len() == limit {
-                return Err(Error::DelimiterNotFound(max));
-            }
-            Ok(None)
-        };
-        self.parsed(limit, items).await
-    }
-
-    /// The usual case of a line after another one, without a future of its own: the delimiter is
-    /// in the buffer, and all is calm.
+    /// The usual case of a line after another one: the delimiter is in the buffer, and all is calm.
     #[inline(always)]
     fn take_until(&self, line: &mut Vec<u8>, delimiter: &[u8], max: usize) -> bool {
         if self.aborted.get() || self.receiving.is_held() {
             return false;
         }
         let mut ahead = self.ahead.borrow_mut();
-        match position(ahead.as_slice(), delimiter) {
+        let bytes = ahead.as_slice();
+        match position(bytes, delimiter) {
             Some(at) if at <= max && context::pass_if_calm() => {
-                ahead.as_slice()[..at].clone_into(line);
+                bytes[..at].clone_into(line);
                 ahead.skip(at + delimiter.len());
                 true
             }
@@ -167,7 +139,9 @@ impl<S: ByteReceiveStream> Buffered<S> {
         max: usize,
         each: impl FnMut(&[u8]),
     ) -> Result<usize> {
-        self.until(delimiter, max, usize::MAX, each).await
+        let mut searched = 0;
+        let items = delimited(delimiter, max, &mut searched, usize::MAX, each);
+        self.parsed(limit(delimiter, max), items).await
     }
 
     /// Receives the next line into `line`, without its `\n` or `\r\n`; at most `max` bytes precede
@@ -273,6 +247,50 @@ impl<S: ByteReceiveStream> Buffered<S> {
     }
 }
 
+/// Returns the number of bytes that an item may have with its delimiter; 0 if that is empty, which
+/// is an error even if no bytes come.
+fn limit(delimiter: &[u8], max: usize) -> usize {
+    match delimiter.len() {
+        0 => 0,
+        more => max.saturating_add(more),
+    }
+}
+
+/// Parses items that `delimiter` ends, 1 to `most` of them: calls `each` with them, and returns
+/// their number. It searches no byte twice: the first `searched` were.
+#[inline]
+fn delimited(
+    delimiter: &[u8],
+    max: usize,
+    searched: &mut usize,
+    most: usize,
+    mut each: impl FnMut(&[u8]),
+) -> impl FnMut(&[u8]) -> Result<Option<(usize, usize)>> {
+    move |bytes| {
+        let (mut used, mut from, mut count) = (0, *searched, 0);
+        while let Some(at) = position(&bytes[from..], delimiter) {
+            each(&bytes[used..from + at]);
+            (used, count) = (from + at + delimiter.len(), count + 1);
+            from = used;
+            if count == most {
+                break;
+            }
+        }
+        if count > 0 {
+            return Ok(Some((used, count)));
+        }
+        if delimiter.is_empty() {
+            return Err(Error::invalid("receive", "an empty delimiter"));
+        }
+        // The searched bytes may end with the beginning of the delimiter.
+        *searched = (bytes.len() + 1).saturating_sub(delimiter.len());
+        if bytes.len() == limit(delimiter, max) {
+            return Err(Error::DelimiterNotFound(max));
+        }
+        Ok(None)
+    }
+}
+
 /// Returns the first position of `what`; `None` if it is empty.
 #[inline]
 fn position(data: &[u8], what: &[u8]) -> Option<usize> {
@@ -295,8 +313,8 @@ fn position_of(data: &[u8], what: &[u8]) -> Option<usize> {
     }
 }
 
-/// Polls. Not inlined, because the usual line needs none of this code.
+/// Calls `f`. Not inlined, because the usual line needs none of this code.
 #[inline(never)]
-fn apart<F: Future>(future: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<F::Output> {
-    future.poll(cx)
+fn apart<T>(f: impl FnOnce() -> T) -> T {
+    f()
 }

@@ -4,21 +4,23 @@
 //! |---|---|
 //! | `ahead.rs` | the bytes in the buffer |
 //! | `items.rs` | receives what a delimiter ends, or what a parser finds |
+//! | `parsing.rs` | the receive of an item, between two polls |
 //!
 //! Received bytes that were not requested yet are in the object, never in a future, so a cancel
 //! loses none of them. A call never takes more from the stream than it may need.
 
 mod ahead;
 mod items;
+mod parsing;
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::IoSlice;
 use std::task::{Context, Poll, ready};
 
 use ahead::Ahead;
+use parsing::Parsing;
 
-use super::futures::receive_max;
 use super::pointers::sends_by;
 use super::{ByteReceiveStream, ByteSendStream, ByteStream, byte_stream_face, no_room};
 use crate::error::{Error, Result};
@@ -105,7 +107,10 @@ impl<S> Buffered<S> {
     }
 
     fn open(&self) -> Result<()> {
-        (self.aborted.get().then(|| Error::Closed)).map_or(Ok(()), Err)
+        match self.aborted.get() {
+            true => Err(Error::Closed),
+            false => Ok(()),
+        }
     }
 
     /// Ends all receives. A parser that is called right now borrows the bytes.
@@ -169,41 +174,14 @@ impl<S: ByteReceiveStream> Buffered<S> {
         })
     }
 
-    /// Receives until `parse` has found its item at the front of the received bytes, of which it
-    /// gets no more than `limit`. It returns the number of bytes to remove, and the item.
-    async fn parsed<T>(
+    /// Receives until `parse` has found its item; see [`Parsing::poll`].
+    fn parsed<T>(
         &self,
         limit: usize,
         mut parse: impl FnMut(&[u8]) -> Result<Option<(usize, T)>>,
-    ) -> Result<T> {
-        self.open()?;
-        let _receiving = self.receiving.hold()?;
-        // Buffered bytes are used without a wait, but they pass the gate, too.
-        if !context::pass_if_calm() {
-            context::checkpoint().await?;
-            self.open()?;
-        }
-        loop {
-            let seen = self.buffered().min(limit);
-            let found = parse(&self.ahead.borrow().as_slice()[..seen]);
-            // The parser may have aborted the stream.
-            self.open().inspect_err(|_| drop(self.ahead.take()))?;
-            match found? {
-                Some((count, item)) => {
-                    self.ahead.borrow_mut().skip(count);
-                    return Ok(item);
-                }
-                None if seen == limit => return Err(Error::DelimiterNotFound(limit)),
-                None => {}
-            }
-            let came = receive_max(&self.stream, limit - seen).await;
-            self.open()?;
-            let data = came.map_err(|error| match (error, seen) {
-                (Error::EndOfStream, 1..) => Error::IncompleteRead(seen),
-                (error, _) => error,
-            });
-            self.ahead.borrow_mut().push(data?);
-        }
+    ) -> impl Future<Output = Result<T>> {
+        let mut parsing = Parsing::new(self, limit);
+        poll_fn(move |cx| parsing.poll(cx, &mut parse))
     }
 }
 
