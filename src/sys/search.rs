@@ -6,7 +6,10 @@ pub(crate) fn position(data: &[u8], byte: u8) -> Option<usize> {
     let start = data.as_ptr();
     // SAFETY: it reads the bytes of `data` and no others.
     let found = unsafe { libc::memchr(start.cast(), i32::from(byte), data.len()) };
-    (!found.is_null()).then(|| found.addr() - start.addr())
+    match found.is_null() {
+        true => None,
+        false => Some(found.addr() - start.addr()),
+    }
 }
 
 #[cfg(test)]
