@@ -113,11 +113,7 @@ impl<'a, S: ByteReceiveStream> Parsing<'a, S> {
         if !context::pass_if_calm() {
             ready!(self.poll_gate(cx))?;
         }
-        // Only where nothing may come, nothing suffices.
-        self.stage = match self.limit > 0 && of.buffered() == 0 {
-            true => Stage::Waits(0),
-            false => Stage::Parses,
-        };
+        self.stage = Stage::Parses;
         Poll::Ready(Ok(()))
     }
 
