@@ -95,7 +95,7 @@ impl Batch {
     pub(crate) fn new() -> Self {
         Self {
             storage: vec![0; SLOTS * STRIDE],
-            names: [Inet::empty(); SLOTS],
+            names: [Inet::default(); SLOTS],
             messages: [Message::NONE; SLOTS],
             count: 0,
             next: Cursor::default(),
@@ -168,11 +168,10 @@ impl Batch {
 
     /// Keeps only the messages of this sender; must be called before any is taken out.
     pub(crate) fn retain_from(&mut self, sender: &SocketAddr) {
-        let same = |from: &SocketAddr| (from.ip(), from.port()) == (sender.ip(), sender.port());
         let mut kept = 0;
         for at in 0..self.count {
             let message = self.messages[at];
-            if same(&self.names[message.slot].address()) {
+            if self.names[message.slot].is_at(sender) {
                 self.messages[kept] = message;
                 kept += 1;
             }
@@ -250,7 +249,7 @@ mod tests {
     use super::*;
 
     fn push(batch: &mut Batch, slot: usize, length: usize, segment: usize, port: u16) {
-        *batch.name(slot) = Inet::new(&SocketAddr::from(([127, 0, 0, 1], port))).0;
+        *batch.name(slot) = Inet::new(&SocketAddr::from(([127, 0, 0, 1], port)));
         batch.push(Message {
             slot,
             length,

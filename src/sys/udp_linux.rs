@@ -3,8 +3,8 @@
 //! Each call builds its headers on the stack, as many as are used, from parts that outlive it.
 
 use std::io;
-use std::mem::{MaybeUninit, size_of};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::mem::MaybeUninit;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::addr::Inet;
@@ -40,7 +40,7 @@ pub(crate) fn receive(
         let header = headers[at].write(message());
         name.forget();
         header.msg_hdr.msg_name = name.as_mut_ptr().cast();
-        header.msg_hdr.msg_namelen = NAME;
+        header.msg_hdr.msg_namelen = Inet::SIZE;
         header.msg_hdr.msg_iov = std::ptr::from_mut(part);
         header.msg_hdr.msg_iovlen = 1;
         if beside {
@@ -82,9 +82,6 @@ pub(crate) fn receive(
     let drained = count < want;
     Ok(Filled { drained, cut })
 }
-
-#[allow(clippy::cast_possible_truncation, reason = "28 bytes")]
-const NAME: libc::socklen_t = size_of::<Inet>() as libc::socklen_t;
 
 fn message() -> libc::mmsghdr {
     // SAFETY: an mmsghdr is integers and pointers, valid as zeros.
@@ -141,7 +138,7 @@ pub(crate) fn is_telling(fd: BorrowedFd<'_>) -> bool {
 pub(crate) fn send_from(
     fd: BorrowedFd<'_>,
     data: &[u8],
-    to: &SocketAddr,
+    to: &Inet,
     source: IpAddr,
 ) -> io::Result<usize> {
     let mut chunk = Chunk::new();
@@ -174,7 +171,6 @@ pub(crate) fn send(
 fn send_runs(fd: BorrowedFd<'_>, chunk: &Chunk<'_>, limit: usize) -> io::Result<usize> {
     let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; CHUNK];
     let mut parts = [const { MaybeUninit::<libc::iovec>::uninit() }; CHUNK];
-    let mut names = [const { MaybeUninit::<Inet>::uninit() }; CHUNK];
     let mut controls = [const { MaybeUninit::<Control>::uninit() }; CHUNK];
     for (part, data) in parts.iter_mut().zip(&chunk.data[..chunk.count]) {
         part.write(libc::iovec {
@@ -188,9 +184,8 @@ fn send_runs(fd: BorrowedFd<'_>, chunk: &Chunk<'_>, limit: usize) -> io::Result<
         let run = chunk.run(first, limit);
         let header = &mut headers[used].write(message()).msg_hdr;
         if let Some(to) = &chunk.to[first] {
-            let (name, length) = Inet::new(to);
-            header.msg_name = names[used].write(name).as_mut_ptr().cast();
-            header.msg_namelen = length;
+            header.msg_name = to.as_ptr().cast_mut().cast();
+            header.msg_namelen = to.length();
         }
         header.msg_iov = parts[first].as_mut_ptr();
         header.msg_iovlen = run as _;
@@ -205,7 +200,7 @@ fn send_runs(fd: BorrowedFd<'_>, chunk: &Chunk<'_>, limit: usize) -> io::Result<
         first += run;
         used += 1;
     }
-    // SAFETY: `used` headers are initialised; each points at its own name and control, and at
+    // SAFETY: `used` headers are initialised; each points at a name, at its own control, and at
     // initialised parts, which point at slices; all outlive the call.
     let sent = check(unsafe {
         libc::sendmmsg(
