@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::addr::Inet;
-use super::batch::{Batch, Message, SLOTS};
+use super::batch::{BESIDE, Batch, Message, ROOM, SLOTS, STRIDE};
 use super::control::{messages, put};
 use super::socket;
 use super::udp::{CHUNK, Chunk, Filled, Segments};
@@ -32,25 +32,26 @@ pub(crate) fn receive(
     let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; SLOTS];
     let mut parts = [const { MaybeUninit::<libc::iovec>::uninit() }; SLOTS];
     batch.clear();
-    for (at, (control, room, name)) in batch.rooms().take(want).enumerate() {
-        let part = parts[at].write(libc::iovec {
-            iov_base: room.as_mut_ptr().cast(),
-            iov_len: room.len(),
+    let (storage, names) = batch.memory(want);
+    for slot in 0..want {
+        let control = storage.wrapping_add(slot * STRIDE);
+        let part = parts[slot].write(libc::iovec {
+            iov_base: control.wrapping_add(BESIDE).cast(),
+            iov_len: ROOM,
         });
-        let header = headers[at].write(message());
-        name.forget();
-        header.msg_hdr.msg_name = name.as_mut_ptr().cast();
-        header.msg_hdr.msg_namelen = Inet::SIZE;
-        header.msg_hdr.msg_iov = std::ptr::from_mut(part);
-        header.msg_hdr.msg_iovlen = 1;
+        let header = &mut headers[slot].write(message()).msg_hdr;
+        header.msg_name = names.wrapping_add(slot).cast();
+        header.msg_namelen = Inet::SIZE;
+        header.msg_iov = std::ptr::from_mut(part);
+        header.msg_iovlen = 1;
         if beside {
-            header.msg_hdr.msg_control = control.as_mut_ptr().cast();
-            header.msg_hdr.msg_controllen = control.len() as _;
+            header.msg_control = control.cast();
+            header.msg_controllen = BESIDE as _;
         }
     }
     // SAFETY: `want` headers are initialised; each points at its own room, name and control, of the
-    // given lengths, which outlive the call. All are the batch's, borrowed apart from each other in
-    // one go, and the batch is not touched before the call is over.
+    // given lengths, which outlive the call. All are the batch's, in slots apart from each other,
+    // and the batch is not touched between `memory` and the end of the call.
     let count = check(unsafe {
         libc::recvmmsg(
             fd.as_raw_fd(),
