@@ -114,6 +114,14 @@ impl<'b> Iterator for Datagrams<'b> {
         Some((taken.data, taken.from.address()))
     }
 
+    // Skips without a look at the senders.
+    fn nth(&mut self, skipped: usize) -> Option<Self::Item> {
+        for _ in 0..skipped {
+            self.batch.skip(&mut self.cursor)?;
+        }
+        self.next()
+    }
+
     fn size_hint(&self) -> (usize, Option<usize>) {
         let left = self.batch.left(self.cursor);
         (left, Some(left))

@@ -7,6 +7,7 @@
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
+use std::task::Poll;
 
 use super::connect::port_0;
 use super::datagram_face::datagram_face;
@@ -16,7 +17,7 @@ use super::udp_core::UdpCore;
 use crate::error::Error;
 use crate::error::Result;
 use crate::shown::shown;
-use crate::sys::addr::fitting;
+use crate::sys::addr::{Inet, fitting};
 
 /// A received datagram in a buffer of the caller's.
 #[derive(PartialEq, Eq)]
@@ -32,6 +33,36 @@ pub struct Datagram<'b> {
     pub to: Option<IpAddr>,
     /// True if there was no room for all of it: the rest is lost.
     pub truncated: bool,
+}
+
+impl<'b> Datagram<'b> {
+    /// Takes the buffer, which has the beginning of a datagram of this length.
+    #[inline]
+    pub(super) fn new(
+        buf: &mut &'b mut [u8],
+        length: usize,
+        from: SocketAddr,
+        to: Option<IpAddr>,
+    ) -> Self {
+        let buf = std::mem::take(buf);
+        let room = length.min(buf.len());
+        Self {
+            data: &mut buf[..room],
+            from,
+            to,
+            truncated: length > room,
+        }
+    }
+
+    // Not inlined, so that an address of IPv4 is written into its final place.
+    #[inline(never)]
+    pub(super) fn from_v6(
+        buf: &mut &'b mut [u8],
+        length: usize,
+        from: &Inet,
+    ) -> Poll<Result<Self>> {
+        Poll::Ready(Ok(Self::new(buf, length, from.address(), None)))
+    }
 }
 
 // Shows no content.

@@ -5,7 +5,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::task::{Poll, ready};
 
@@ -13,11 +13,10 @@ use super::udp::Datagram;
 #[cfg(feature = "udp-batch")]
 use super::udp_messages::Messages;
 use crate::error::{Error, Result};
-use crate::runtime::context::Core;
+use crate::runtime::context::{Core, SCRATCH};
 use crate::runtime::operation::{After, Direction, First, Operation};
 use crate::runtime::socket::Socket;
-use crate::sys::addr::fitting;
-use crate::sys::socket::Received;
+use crate::sys::addr::{Inet, fitting};
 use crate::sys::{self, errno};
 
 /// The number of errors of peers that one receive skips. Each is reported once, so more of them in
@@ -33,21 +32,6 @@ pub(super) struct UdpCore {
     pub(super) peer: Option<SocketAddr>,
     #[cfg(feature = "udp-batch")]
     pub(super) messages: Messages,
-}
-
-/// The addresses of a received datagram.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Ends {
-    pub(super) from: SocketAddr,
-    /// The local address, if the kernel has reported it.
-    pub(super) to: Option<IpAddr>,
-}
-
-/// One datagram in a caller's buffer.
-#[derive(Debug)]
-pub(super) struct One {
-    pub(super) length: usize,
-    pub(super) truncated: bool,
 }
 
 impl UdpCore {
@@ -88,6 +72,46 @@ impl UdpCore {
         self.socket.abort();
     }
 
+    /// Receives one datagram into a buffer of the caller's.
+    pub(super) fn receive_into<'b>(
+        &self,
+        mut buf: &'b mut [u8],
+    ) -> impl Future<Output = Result<Datagram<'b>>> {
+        let mut operation = Operation::new(&self.socket, Direction::Read).briefly();
+        poll_fn(move |cx| {
+            let mut from = Inet::default();
+            #[cfg(feature = "udp-batch")]
+            if self.messages.has_more_to_tell() {
+                let polled = self.poll_message(&mut operation, cx, buf, &mut from);
+                let datagram = |(length, to)| Datagram::new(&mut buf, length, from.address(), to);
+                return polled.map_ok(datagram);
+            }
+            let call = |_: &Core, fd: BorrowedFd<'_>| {
+                Ok((self.receive_plain(fd, buf, &mut from)?, After::Ready))
+            };
+            let failed = |cause| self.not_received(cause);
+            let on = (&self.socket, Direction::Read);
+            let length = ready!(operation.place().operate(on, cx, First::Wait, call, failed))?;
+            match from.address_v4() {
+                Some(from) => Poll::Ready(Ok(Datagram::new(&mut buf, length, from, None))),
+                None => Datagram::from_v6(&mut buf, length, &from),
+            }
+        })
+    }
+
+    /// Receives one datagram as a vector.
+    pub(super) fn receive(&self) -> impl Future<Output = Result<(Vec<u8>, SocketAddr)>> {
+        let mut operation = Operation::new(&self.socket, Direction::Read).briefly();
+        let call = |core: &Core, fd: BorrowedFd<'_>| {
+            let (mut scratch, mut from) = (core.scratch(), Inet::default());
+            let length = self.receive_one(core, fd, &mut scratch, &mut from)?;
+            let data = scratch[..length.min(SCRATCH)].to_vec();
+            Ok(((data, from.address()), After::Ready))
+        };
+        let failed = |cause| self.not_received(cause);
+        poll_fn(move |cx| operation.poll(cx, self.first(), call, failed))
+    }
+
     /// Returns whether a receive needs the kernel at all.
     #[inline]
     pub(super) fn first(&self) -> First {
@@ -98,86 +122,66 @@ impl UdpCore {
         First::Wait
     }
 
-    /// Receives one datagram into a buffer of the caller's.
-    pub(super) fn receive_into<'b>(
-        &self,
-        mut buf: &'b mut [u8],
-    ) -> impl Future<Output = Result<Datagram<'b>>> {
-        let mut operation = Operation::new(&self.socket, Direction::Read).briefly();
-        poll_fn(move |cx| {
-            // Written once, when a datagram comes, because an address is large to move.
-            let mut ends = self.ends();
-            let call = |core: &Core, fd: BorrowedFd<'_>| self.receive_one(core, fd, buf, &mut ends);
-            let failed = |cause| self.not_received(cause);
-            let one = ready!(operation.poll(cx, self.first(), call, failed))?;
-            Poll::Ready(Ok(Datagram {
-                data: &mut std::mem::take(&mut buf)[..one.length],
-                from: ends.from,
-                to: ends.to,
-                truncated: one.truncated,
-            }))
-        })
-    }
-
-    /// Receives one datagram as a vector.
-    pub(super) fn receive(&self) -> impl Future<Output = Result<(Vec<u8>, SocketAddr)>> {
-        let mut operation = Operation::new(&self.socket, Direction::Read).briefly();
-        let call = |core: &Core, fd: BorrowedFd<'_>| {
-            let (mut scratch, mut ends) = (core.scratch(), self.ends());
-            let (one, after) = self.receive_one(core, fd, &mut scratch, &mut ends)?;
-            Ok(((scratch[..one.length].to_vec(), ends.from), after))
-        };
-        let failed = |cause| self.not_received(cause);
-        poll_fn(move |cx| operation.poll(cx, self.first(), call, failed))
-    }
-
-    /// Returns memory for the ends of the next datagram.
-    fn ends(&self) -> Ends {
-        Ends {
-            from: self.local,
-            to: None,
-        }
-    }
-
-    /// Receives one datagram into `buf`, and its ends into `ends`.
-    #[inline]
+    /// Receives one datagram, and its sender into `from`; returns its length.
     fn receive_one(
         &self,
         _core: &Core,
         fd: BorrowedFd<'_>,
         buf: &mut [u8],
-        ends: &mut Ends,
-    ) -> io::Result<(One, After)> {
+        from: &mut Inet,
+    ) -> io::Result<usize> {
         #[cfg(feature = "udp-batch")]
         if self.messages.has_more_to_tell() {
-            return self.receive_message(_core, fd, buf, ends);
+            return Ok(self.receive_message(_core, fd, buf, from)?.0.0);
         }
-        let mut passed = 0;
-        loop {
-            match sys::socket::recv_from(fd, buf) {
-                Ok(got) => {
-                    if let Some(one) = self.accept(&got, &mut ends.from) {
-                        return Ok((one, After::Ready));
-                    }
-                }
-                Err(error) => self.pass(error, &mut passed)?,
-            }
+        self.receive_plain(fd, buf, from)
+    }
+
+    /// The same on a socket of which the kernel reports no more than that.
+    #[inline]
+    fn receive_plain(
+        &self,
+        fd: BorrowedFd<'_>,
+        buf: &mut [u8],
+        from: &mut Inet,
+    ) -> io::Result<usize> {
+        match sys::socket::recv_from(fd, buf, from) {
+            // The usual case, in which an address is not moved.
+            Ok(length) if from.is_ipv4() && self.peer.is_none() => Ok(length),
+            last => self.receive_other(fd, buf, from, last),
         }
     }
 
-    /// Returns the datagram in the caller's buffer, unless it is of another sender: datagrams that
-    /// came between bind and connect are still in the queue.
-    fn accept(&self, got: &Received, from: &mut SocketAddr) -> Option<One> {
-        let same = |a: &SocketAddr, b: &SocketAddr| (a.ip(), a.port()) == (b.ip(), b.port());
-        *from = match (self.peer, got.from) {
-            (Some(peer), Some(from)) if !same(&peer, &from) => return None,
-            (Some(peer), _) => peer,
-            (None, from) => from?,
+    /// Continues after a call whose result may not concern this receive.
+    #[inline(never)]
+    fn receive_other(
+        &self,
+        fd: BorrowedFd<'_>,
+        buf: &mut [u8],
+        from: &mut Inet,
+        mut last: io::Result<usize>,
+    ) -> io::Result<usize> {
+        let mut passed = 0;
+        loop {
+            match last {
+                Ok(length) if self.accepts(from) => return Ok(length),
+                Ok(_) => {}
+                Err(error) => self.pass(error, &mut passed)?,
+            }
+            *from = Inet::default();
+            last = sys::socket::recv_from(fd, buf, from);
+        }
+    }
+
+    /// Returns false for a datagram of another sender than the peer: those that came between bind
+    /// and connect are still in the queue.
+    fn accepts(&self, from: &mut Inet) -> bool {
+        let Some(peer) = self.peer else {
+            return from.is_known();
         };
-        Some(One {
-            length: got.length,
-            truncated: got.truncated,
-        })
+        let accepted = !from.is_known() || from.is_at(&peer);
+        *from = Inet::new(&peer);
+        accepted
     }
 
     /// Skips an error that does not concern this receive.
@@ -203,9 +207,12 @@ impl UdpCore {
         data: &[u8],
         to: Option<SocketAddr>,
     ) -> impl Future<Output = Result<()>> {
-        self.send_by(to, move |fd, to| match to {
-            Some(to) if to.is_ipv4() == self.local.is_ipv4() => sys::socket::send_to(fd, data, to),
-            Some(to) => sys::socket::send_to(fd, data, &fitting(&self.local, *to)?),
+        self.send_by(to, move |udp, fd, to| match to {
+            // The usual case, without a conversion.
+            Some(to @ SocketAddr::V4(_)) if udp.local.is_ipv4() => {
+                sys::socket::send_to(fd, data, &Inet::new(to))
+            }
+            Some(to) => sys::socket::send_to(fd, data, &udp.reach(to)?),
             None => sys::socket::send(fd, data),
         })
     }
@@ -215,16 +222,26 @@ impl UdpCore {
     pub(super) fn send_by(
         &self,
         to: Option<SocketAddr>,
-        mut send: impl FnMut(BorrowedFd<'_>, Option<&SocketAddr>) -> io::Result<usize>,
+        mut send: impl FnMut(&Self, BorrowedFd<'_>, Option<&SocketAddr>) -> io::Result<usize>,
     ) -> impl Future<Output = Result<()>> {
         let mut operation = Operation::new(&self.socket, Direction::Write).briefly();
         poll_fn(move |cx| {
             let call = |_: &Core, fd: BorrowedFd<'_>| {
-                send(fd, to.as_ref())?;
+                send(self, fd, to.as_ref())?;
                 Ok(((), After::Ready))
             };
-            operation.poll(cx, First::Try, call, |cause| self.not_sent(to, cause))
+            let on = (&self.socket, Direction::Write);
+            let failed = |cause| self.not_sent(to, cause);
+            operation.place().operate(on, cx, First::Try, call, failed)
         })
+    }
+
+    /// Returns the kernel's form of a destination for this socket.
+    pub(super) fn reach(&self, to: &SocketAddr) -> io::Result<Inet> {
+        match to.is_ipv4() == self.local.is_ipv4() {
+            true => Ok(Inet::new(to)),
+            false => Ok(Inet::new(&fitting(&self.local, *to)?)),
+        }
     }
 
     #[cold]

@@ -66,8 +66,8 @@ impl UdpSocket {
         to: SocketAddr,
         source: Option<IpAddr>,
     ) -> impl Future<Output = Result<()>> {
-        self.core.send_by(Some(to), move |fd, to| {
-            match self.core.way(*to.expect("given above"), source)? {
+        self.core.send_by(Some(to), move |udp, fd, to| {
+            match udp.way(to.expect("given above"), source)? {
                 (to, Some(source)) => udp::send_from(fd, data, &to, source),
                 (to, None) => sys::socket::send_to(fd, data, &to),
             }
@@ -278,7 +278,7 @@ where
             let Some(Parcel { data, to, source }) = ahead.next().map(&self.turn) else {
                 return Ok(true);
             };
-            match to.map(|to| udp.way(to, source)).transpose() {
+            match to.map(|to| udp.way(&to, source)).transpose() {
                 Ok(None) => chunk.push(data, None, None),
                 Ok(Some((to, source))) => chunk.push(data, Some(to), source),
                 // Those before it are sent first; then it is the first, and returns its error.
@@ -306,7 +306,7 @@ struct Pieces<'r, 'd> {
 impl<'d> Outgoing<'d> for Pieces<'_, 'd> {
     fn gather(&self, udp: &UdpCore, chunk: &mut Chunk<'d>) -> io::Result<bool> {
         let to = match self.to {
-            Some(to) => Some(udp.way(to, None)?.0),
+            Some(to) => Some(udp.reach(&to)?),
             None => None,
         };
         let mut pieces = self.rest.chunks(self.size);
@@ -354,7 +354,7 @@ impl UdpCore {
                     (0..sent / PER_CHARGE).for_each(|_| core.finished());
                     Ok((ended && sent == chunk.len(), After::Ready))
                 };
-                let failed = |cause| self.not_sent(to.get(), cause);
+                let failed = |cause| self.not_sent(to.get().map(|to| to.address()), cause);
                 if ready!(operation.poll(cx, First::Try, call, failed))? {
                     return Poll::Ready(Ok(()));
                 }

@@ -18,14 +18,19 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
-use super::udp_core::{Ends, One, UdpCore};
+use super::udp_core::UdpCore;
+use crate::error::Result;
 use crate::runtime::context::Core;
-use crate::runtime::operation::After;
-use crate::sys::addr::fitting;
+use crate::runtime::operation::{After, Operation};
+use crate::sys::addr::Inet;
 use crate::sys::batch::Batch;
 use crate::sys::udp::{self, Filled, Segments};
 use crate::sys::{errno, sockopt};
+
+/// A received datagram: its length, and its destination if the kernel has reported it.
+type One = (usize, Option<IpAddr>);
 
 /// The state of a socket beside its plain calls.
 #[derive(Debug, Default)]
@@ -102,15 +107,29 @@ impl Messages {
 }
 
 impl UdpCore {
-    /// Receives one datagram into `buf`, and its ends into `ends`. The receiving direction must be
-    /// claimed.
+    /// Polls a receive of one datagram on a socket of which the kernel reports more.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn poll_message(
+        &self,
+        operation: &mut Operation<'_>,
+        cx: &Context<'_>,
+        buf: &mut [u8],
+        from: &mut Inet,
+    ) -> Poll<Result<One>> {
+        let call = |core: &Core, fd: BorrowedFd<'_>| self.receive_message(core, fd, buf, from);
+        operation.poll(cx, self.first(), call, |cause| self.not_received(cause))
+    }
+
+    /// Receives one datagram into `buf`, and its sender into `from`. The receiving direction must
+    /// be claimed.
     #[cold]
     pub(super) fn receive_message(
         &self,
         core: &Core,
         fd: BorrowedFd<'_>,
         buf: &mut [u8],
-        ends: &mut Ends,
+        from: &mut Inet,
     ) -> io::Result<(One, After)> {
         let mut inbox = self.messages.inbox();
         if inbox.batch.is_none() {
@@ -124,18 +143,17 @@ impl UdpCore {
         }
         let batch = inbox.batch.as_mut().expect("there, or just filled");
         let taken = batch.pop().expect("what is ahead is not empty");
-        let length = taken.data.len().min(buf.len());
-        buf[..length].copy_from_slice(&taken.data[..length]);
-        ends.from = taken.from.address();
-        ends.to = taken.to();
-        let truncated = length < taken.data.len();
+        let room = taken.data.len().min(buf.len());
+        buf[..room].copy_from_slice(&taken.data[..room]);
+        *from = *taken.from;
+        let one = (taken.data.len(), taken.to());
         if batch.is_empty() {
             let empty = inbox.batch.take().expect("as above");
             core.put_batch(empty);
         }
         let queued = inbox.lost || inbox.batch.is_some();
         self.messages.queued.store(queued, Relaxed);
-        Ok((One { length, truncated }, After::Ready))
+        Ok((one, After::Ready))
     }
 
     /// Receives at least one datagram into a batch. The receiving direction must be claimed.
@@ -222,10 +240,13 @@ impl UdpCore {
     #[inline]
     pub(super) fn way(
         &self,
-        to: SocketAddr,
+        to: &SocketAddr,
         source: Option<IpAddr>,
-    ) -> io::Result<(SocketAddr, Option<IpAddr>)> {
-        let reached = fitting(&self.local, to)?;
+    ) -> io::Result<(Inet, Option<IpAddr>)> {
+        let reached = match to {
+            SocketAddr::V4(_) if self.local.is_ipv4() => Inet::new(to),
+            _ => self.reach(to)?,
+        };
         match source.map(|source| source.to_canonical()) {
             Some(source) if source.is_ipv4() != to.ip().to_canonical().is_ipv4() => {
                 let message = format!("{source} is of another family than the destination");

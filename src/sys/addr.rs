@@ -3,8 +3,8 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::io;
-use std::mem::{MaybeUninit, size_of};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::mem::size_of;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -13,51 +13,71 @@ use socket2::SockAddr;
 use super::errno;
 use crate::shown::printed;
 
-/// Memory for an internet address in the kernel's form, IPv4 or IPv6.
+/// An internet address in the kernel's form, IPv4 or IPv6, or memory for one, with family 0.
+///
+/// The fields are those of an IPv6 address. An IPv4 address has family and port at the same place,
+/// and then its 4 bytes.
 #[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) union Inet {
-    v4: libc::sockaddr_in,
-    v6: libc::sockaddr_in6,
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Inet {
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    length: u8,
+    family: libc::sa_family_t,
+    /// In the order of the network.
+    port: u16,
+    /// The address of IPv4, the flow of IPv6.
+    flow: u32,
+    ip: [u8; 16],
+    scope: u32,
 }
 
+const _: () = assert!(size_of::<Inet>() == size_of::<libc::sockaddr_in6>());
+
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::needless_update,
+    reason = "families and sizes are small; some systems have one more field"
+)]
 impl Inet {
-    /// Makes memory for the kernel to write into, all zero: family 0 is no family.
-    pub(super) fn empty() -> Self {
-        // SAFETY: both variants are plain integers and arrays of them, valid as zeros.
-        unsafe { MaybeUninit::zeroed().assume_init() }
-    }
+    const V4: libc::sa_family_t = libc::AF_INET as libc::sa_family_t;
+    const V6: libc::sa_family_t = libc::AF_INET6 as libc::sa_family_t;
+    /// The size of the memory.
+    pub(super) const SIZE: libc::socklen_t = size_of::<Self>() as libc::socklen_t;
 
-    /// Returns the kernel's form of `address`, and its length.
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "sizes and families are small"
-    )]
-    pub(super) fn new(address: &SocketAddr) -> (Self, libc::socklen_t) {
-        let mut inet = Self::empty();
-        let length = match address {
-            SocketAddr::V4(v4) => {
-                inet.v4.sin_family = libc::AF_INET as libc::sa_family_t;
-                inet.v4.sin_port = v4.port().to_be();
-                inet.v4.sin_addr.s_addr = u32::from_ne_bytes(v4.ip().octets());
-                size_of::<libc::sockaddr_in>()
-            }
-            SocketAddr::V6(v6) => {
-                inet.v6.sin6_family = libc::AF_INET6 as libc::sa_family_t;
-                inet.v6.sin6_port = v6.port().to_be();
-                inet.v6.sin6_addr.s6_addr = v6.ip().octets();
-                inet.v6.sin6_flowinfo = v6.flowinfo();
-                inet.v6.sin6_scope_id = v6.scope_id();
-                size_of::<libc::sockaddr_in6>()
-            }
-        };
-        (inet, length as libc::socklen_t)
-    }
-
+    /// Returns the kernel's form of `address`.
     #[inline]
-    fn family(&self) -> i32 {
-        // SAFETY: all bytes are initialised; the family is at the same offset in both.
-        i32::from(unsafe { self.v4.sin_family })
+    pub(crate) fn new(address: &SocketAddr) -> Self {
+        match address {
+            SocketAddr::V4(v4) => Self {
+                family: Self::V4,
+                port: v4.port().to_be(),
+                flow: u32::from_ne_bytes(v4.ip().octets()),
+                ..Self::default()
+            },
+            SocketAddr::V6(v6) => Self {
+                family: Self::V6,
+                port: v6.port().to_be(),
+                flow: v6.flowinfo(),
+                ip: v6.ip().octets(),
+                scope: v6.scope_id(),
+                ..Self::default()
+            },
+        }
+    }
+
+    /// Returns the length of an address that is there.
+    #[inline]
+    pub(super) fn length(&self) -> libc::socklen_t {
+        match self.is_ipv4() {
+            true => size_of::<libc::sockaddr_in>() as libc::socklen_t,
+            false => Self::SIZE,
+        }
+    }
+
+    /// Returns true if it is of IPv4.
+    #[inline]
+    pub(crate) fn is_ipv4(&self) -> bool {
+        self.family == Self::V4
     }
 
     /// Marks the memory as not written.
@@ -67,17 +87,17 @@ impl Inet {
     ))]
     #[inline]
     pub(super) fn forget(&mut self) {
-        self.v4.sin_family = 0;
+        self.family = 0;
     }
 
     /// Returns true if the kernel has written an internet address.
     #[inline]
-    pub(super) fn is_known(&self) -> bool {
-        matches!(self.family(), libc::AF_INET | libc::AF_INET6)
+    pub(crate) fn is_known(&self) -> bool {
+        matches!(self.family, Self::V4 | Self::V6)
     }
 
     /// Returns the address that the kernel has written; `None` if it wrote no internet address.
-    pub(super) fn read(&self) -> Option<SocketAddr> {
+    pub(crate) fn read(&self) -> Option<SocketAddr> {
         self.is_known().then(|| self.address())
     }
 
@@ -85,24 +105,31 @@ impl Inet {
     /// addresses.
     #[inline]
     pub(crate) fn address(&self) -> SocketAddr {
-        if self.family() == libc::AF_INET6 {
-            return self.address_v6();
+        self.address_v4().unwrap_or_else(|| self.address_v6())
+    }
+
+    /// Returns the address if it is of IPv4.
+    #[inline]
+    pub(crate) fn address_v4(&self) -> Option<SocketAddr> {
+        if !self.is_ipv4() {
+            return None;
         }
-        // SAFETY: all bytes are initialised, and the family tells the variant that was written.
-        let raw = unsafe { &self.v4 };
-        let ip = Ipv4Addr::from(raw.sin_addr.s_addr.to_ne_bytes());
-        SocketAddrV4::new(ip, u16::from_be(raw.sin_port)).into()
+        let ip = Ipv4Addr::from(self.flow.to_ne_bytes());
+        Some(SocketAddrV4::new(ip, u16::from_be(self.port)).into())
     }
 
     // Not inlined: both variants together are much code.
     #[inline(never)]
     fn address_v6(&self) -> SocketAddr {
-        // SAFETY: as above.
-        let raw = unsafe { &self.v6 };
-        let ip = Ipv6Addr::from(raw.sin6_addr.s6_addr);
-        let port = u16::from_be(raw.sin6_port);
-        let v6 = SocketAddrV6::new(ip, port, raw.sin6_flowinfo, raw.sin6_scope_id);
+        let port = u16::from_be(self.port);
+        let v6 = SocketAddrV6::new(self.ip.into(), port, self.flow, self.scope);
         unmapped(v6.into())
+    }
+
+    /// Returns true if it has this IP address and port.
+    pub(crate) fn is_at(&self, other: &SocketAddr) -> bool {
+        let this = self.address();
+        (this.ip(), this.port()) == (other.ip(), other.port())
     }
 
     pub(super) fn as_mut_ptr(&mut self) -> *mut libc::sockaddr {
@@ -256,17 +283,45 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_fields_are_where_the_kernel_has_them() {
+        use std::mem::offset_of;
+        type V4 = libc::sockaddr_in;
+        type V6 = libc::sockaddr_in6;
+        for (field, v4, v6) in [
+            (
+                offset_of!(Inet, family),
+                offset_of!(V4, sin_family),
+                offset_of!(V6, sin6_family),
+            ),
+            (
+                offset_of!(Inet, port),
+                offset_of!(V4, sin_port),
+                offset_of!(V6, sin6_port),
+            ),
+            (
+                offset_of!(Inet, flow),
+                offset_of!(V4, sin_addr),
+                offset_of!(V6, sin6_flowinfo),
+            ),
+        ] {
+            assert_eq!((field, field), (v4, v6));
+        }
+        assert_eq!(offset_of!(Inet, ip), offset_of!(V6, sin6_addr));
+        assert_eq!(offset_of!(Inet, scope), offset_of!(V6, sin6_scope_id));
+    }
+
+    #[test]
     fn internet_addresses_survive_the_round_trip() {
         for text in ["127.0.0.1:80", "[::1]:65535", "[fe80::1%7]:9", "0.0.0.0:0"] {
             let address: SocketAddr = text.parse().expect("a literal");
-            assert_eq!(Inet::new(&address).0.read(), Some(address));
+            assert_eq!(Inet::new(&address).read(), Some(address));
         }
         let mapped: SocketAddr = "[::ffff:10.0.0.1]:7".parse().expect("a literal");
         assert_eq!(
-            Inet::new(&mapped).0.read(),
+            Inet::new(&mapped).read(),
             Some("10.0.0.1:7".parse().expect("a literal"))
         );
-        assert_eq!(Inet::empty().read(), None);
+        assert_eq!(Inet::default().read(), None);
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(super) const ROOM: usize = 65_536;
 pub(super) const BESIDE: usize = 1_024;
 /// The distance of two slots: a page and a cache line more than the room, because neighbours at a
 /// power of two would share the same few lines of a cache.
-const STRIDE: usize = ROOM + 4_096 + 64;
+pub(super) const STRIDE: usize = ROOM + 4_096 + 64;
 
 /// One received message.
 #[derive(Debug, Clone, Copy)]
@@ -95,7 +95,7 @@ impl Batch {
     pub(crate) fn new() -> Self {
         Self {
             storage: vec![0; SLOTS * STRIDE],
-            names: [Inet::empty(); SLOTS],
+            names: [Inet::default(); SLOTS],
             messages: [Message::NONE; SLOTS],
             count: 0,
             next: Cursor::default(),
@@ -144,6 +144,11 @@ impl Batch {
         Some(self.datagram(place))
     }
 
+    /// Advances the cursor by a datagram, if there is one.
+    pub(crate) fn skip(&self, cursor: &mut Cursor) -> Option<()> {
+        take(&self.messages[..self.count], cursor).map(|_| ())
+    }
+
     #[inline]
     fn datagram(&self, (place, start, length): (usize, usize, usize)) -> Taken<'_> {
         let message = &self.messages[place];
@@ -168,11 +173,10 @@ impl Batch {
 
     /// Keeps only the messages of this sender; must be called before any is taken out.
     pub(crate) fn retain_from(&mut self, sender: &SocketAddr) {
-        let same = |from: &SocketAddr| (from.ip(), from.port()) == (sender.ip(), sender.port());
         let mut kept = 0;
         for at in 0..self.count {
             let message = self.messages[at];
-            if same(&self.names[message.slot].address()) {
+            if self.names[message.slot].is_at(sender) {
                 self.messages[kept] = message;
                 kept += 1;
             }
@@ -180,17 +184,13 @@ impl Batch {
         self.count = kept;
     }
 
-    /// The memory of all slots: for control data, for the message, and for its sender. Borrowed in
-    /// one call, as the kernel needs them together: a second access to the batch would conflict
-    /// with all of them.
-    #[inline]
+    /// Returns the memory of all slots, and of their senders; the first `want` of these are marked
+    /// as not written. Both in one call, as the kernel needs them together: a second access to the
+    /// batch would conflict with them.
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    pub(super) fn rooms(&mut self) -> impl Iterator<Item = (&mut [u8], &mut [u8], &mut Inet)> {
-        let slots = self.storage.chunks_exact_mut(STRIDE).zip(&mut self.names);
-        slots.map(|(slot, name)| {
-            let (beside, room) = slot.split_at_mut(BESIDE);
-            (beside, &mut room[..ROOM], name)
-        })
+    pub(super) fn memory(&mut self, want: usize) -> (*mut u8, *mut Inet) {
+        self.names[..want].iter_mut().for_each(Inet::forget);
+        (self.storage.as_mut_ptr(), self.names.as_mut_ptr())
     }
 
     /// Returns the control data of a slot's message.
@@ -250,7 +250,7 @@ mod tests {
     use super::*;
 
     fn push(batch: &mut Batch, slot: usize, length: usize, segment: usize, port: u16) {
-        *batch.name(slot) = Inet::new(&SocketAddr::from(([127, 0, 0, 1], port))).0;
+        *batch.name(slot) = Inet::new(&SocketAddr::from(([127, 0, 0, 1], port)));
         batch.push(Message {
             slot,
             length,

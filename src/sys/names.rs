@@ -62,7 +62,7 @@ pub(crate) fn look_up(name: &str) -> io::Result<Vec<SocketAddr>> {
     // is used after it is freed.
     unsafe {
         while let Some(entry) = next.as_ref() {
-            let (mut address, length) = (Inet::empty(), entry.ai_addrlen as usize);
+            let (mut address, length) = (Inet::default(), entry.ai_addrlen as usize);
             let (from, to) = (
                 entry.ai_addr.cast::<u8>(),
                 address.as_mut_ptr().cast::<u8>(),

@@ -5,7 +5,6 @@
 //! a short function for each call.
 
 use std::io::{self, IoSlice};
-use std::mem::size_of;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
@@ -99,23 +98,15 @@ fn send_vectored(fd: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usize>
     SockRef::from(&fd).send_vectored_with_flags(parts, NO_SIGNAL)
 }
 
-/// A received datagram: its length in the buffer, its sender, and whether it was truncated.
-#[derive(Debug)]
-pub(crate) struct Received {
-    pub(crate) length: usize,
-    pub(crate) from: Option<SocketAddr>,
-    pub(crate) truncated: bool,
-}
-
-/// Receives one datagram. With `MSG_TRUNC` Linux returns its true length.
+/// Receives one datagram; its sender is written into `from`, which is empty, if the kernel reports
+/// it. Returns its length, which is more than that of the buffer if the datagram is truncated: with
+/// `MSG_TRUNC` Linux returns its true length.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[inline]
-pub(crate) fn recv_from(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<Received> {
-    let mut from = Inet::empty();
-    #[allow(clippy::cast_possible_truncation, reason = "28 bytes")]
-    let mut length = size_of::<Inet>() as libc::socklen_t;
+pub(crate) fn recv_from(fd: BorrowedFd<'_>, buf: &mut [u8], from: &mut Inet) -> io::Result<usize> {
+    let mut length = Inet::SIZE;
     // SAFETY: pointer and length are those of one valid buffer, and of one valid address.
-    let true_length = check(unsafe {
+    check(unsafe {
         libc::recvfrom(
             fd.as_raw_fd(),
             buf.as_mut_ptr().cast(),
@@ -124,18 +115,16 @@ pub(crate) fn recv_from(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<Receiv
             from.as_mut_ptr(),
             &raw mut length,
         )
-    })?;
-    Ok(Received {
-        length: true_length.min(buf.len()),
-        from: from.read(),
-        truncated: true_length > buf.len(),
     })
 }
 
 /// Receives one datagram, with calls that every system has.
 #[cfg(any(test, not(any(target_os = "linux", target_os = "android"))))]
-pub(crate) fn recv_from_portable(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<Received> {
-    let mut from = Inet::empty();
+pub(crate) fn recv_from_portable(
+    fd: BorrowedFd<'_>,
+    buf: &mut [u8],
+    from: &mut Inet,
+) -> io::Result<usize> {
     let mut part = libc::iovec {
         iov_base: buf.as_mut_ptr().cast(),
         iov_len: buf.len(),
@@ -143,20 +132,13 @@ pub(crate) fn recv_from_portable(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Resu
     // SAFETY: a msghdr is integers and pointers, valid as zeros.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_name = from.as_mut_ptr().cast();
-    #[allow(clippy::cast_possible_truncation, reason = "28 bytes")]
-    {
-        message.msg_namelen = size_of::<Inet>() as libc::socklen_t;
-    }
+    message.msg_namelen = Inet::SIZE;
     message.msg_iov = &raw mut part;
     message.msg_iovlen = 1;
     // SAFETY: the message points at one valid address and one valid buffer.
     let length = check(unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, 0) })?;
     let truncated = message.msg_flags & libc::MSG_TRUNC != 0;
-    Ok(Received {
-        length,
-        from: from.read(),
-        truncated,
-    })
+    Ok(length + usize::from(truncated))
 }
 
 /// Receives one datagram.
@@ -165,8 +147,7 @@ pub(crate) use self::recv_from_portable as recv_from;
 
 /// Sends one datagram, all of it or nothing.
 #[inline]
-pub(crate) fn send_to(fd: BorrowedFd<'_>, data: &[u8], to: &SocketAddr) -> io::Result<usize> {
-    let (address, length) = Inet::new(to);
+pub(crate) fn send_to(fd: BorrowedFd<'_>, data: &[u8], to: &Inet) -> io::Result<usize> {
     // SAFETY: pointers and lengths are those of one valid slice and one valid address.
     check(unsafe {
         libc::sendto(
@@ -174,8 +155,8 @@ pub(crate) fn send_to(fd: BorrowedFd<'_>, data: &[u8], to: &SocketAddr) -> io::R
             data.as_ptr().cast(),
             data.len(),
             NO_SIGNAL,
-            address.as_ptr(),
-            length,
+            to.as_ptr(),
+            to.length(),
         )
     })
 }
@@ -196,9 +177,8 @@ pub(crate) fn tell_pollers(fd: BorrowedFd<'_>) {
 pub(crate) fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
     use std::os::fd::{FromRawFd, RawFd};
 
-    let mut peer = Inet::empty();
-    #[allow(clippy::cast_possible_truncation, reason = "28 bytes")]
-    let mut length = size_of::<Inet>() as libc::socklen_t;
+    let mut peer = Inet::default();
+    let mut length = Inet::SIZE;
     let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: the address is valid memory of the given length; a longer name is cut off.
     let accepted =

@@ -7,7 +7,7 @@
 //! block": an error in between would have to be stored, or would be lost.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::AtomicU32;
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -35,7 +35,7 @@ pub(crate) struct Filled {
 pub(crate) struct Chunk<'d> {
     pub(super) data: [&'d [u8]; CHUNK],
     /// `None` on a connected socket.
-    pub(super) to: [Option<SocketAddr>; CHUNK],
+    pub(super) to: [Option<Inet>; CHUNK],
     /// The local address to send it from; `None` lets the kernel choose.
     pub(super) source: [Option<IpAddr>; CHUNK],
     pub(super) count: usize,
@@ -60,12 +60,12 @@ impl<'d> Chunk<'d> {
     }
 
     /// The destination of the first one.
-    pub(crate) fn first_to(&self) -> Option<SocketAddr> {
+    pub(crate) fn first_to(&self) -> Option<Inet> {
         self.to[0]
     }
 
     /// Adds one; there must be room.
-    pub(crate) fn push(&mut self, data: &'d [u8], to: Option<SocketAddr>, source: Option<IpAddr>) {
+    pub(crate) fn push(&mut self, data: &'d [u8], to: Option<Inet>, source: Option<IpAddr>) {
         self.data[self.count] = data;
         self.to[self.count] = to;
         self.source[self.count] = source;
@@ -91,8 +91,7 @@ impl<'d> Chunk<'d> {
         // Kernels before 6.9 take 64 segments. The datagram that is cut has to be a valid one
         // itself; the margin is for IPv6, and larger messages would save nothing more.
         const TOTAL: usize = 65_000;
-        let (size, to) = (self.data[first].len(), self.to[first]);
-        let source = self.source[first];
+        let (size, to, source) = (self.data[first].len(), &self.to[first], self.source[first]);
         if size == 0 || size > limit {
             return 1;
         }
@@ -100,7 +99,7 @@ impl<'d> Chunk<'d> {
         for at in first + 1..self.count {
             let next = self.data[at].len();
             total += next;
-            let elsewhere = self.to[at] != to || self.source[at] != source;
+            let elsewhere = self.to[at] != *to || self.source[at] != source;
             if next == 0 || next > size || total > TOTAL || elsewhere {
                 break;
             }
@@ -164,16 +163,15 @@ impl Segments {
 /// Receives one datagram by a plain call into the batch, which is cleared first.
 pub(crate) fn receive_plain(fd: BorrowedFd<'_>, batch: &mut Batch) -> io::Result<Filled> {
     batch.clear();
-    let got = socket::recv_from(fd, batch.room(0))?;
-    if let Some(from) = &got.from {
-        *batch.name(0) = Inet::new(from).0;
-        batch.push(Message {
-            slot: 0,
-            length: got.length.min(ROOM),
-            segment: 0,
-            beside: 0,
-        });
-    }
+    let mut from = Inet::default();
+    let length = socket::recv_from(fd, batch.room(0), &mut from)?;
+    *batch.name(0) = from;
+    batch.push(Message {
+        slot: 0,
+        length: length.min(ROOM),
+        segment: 0,
+        beside: 0,
+    });
     Ok(Filled {
         drained: false,
         cut: false,
@@ -244,7 +242,7 @@ pub(crate) fn destination(_beside: &[u8]) -> Option<IpAddr> {
 pub(crate) fn send_from(
     _fd: BorrowedFd<'_>,
     _data: &[u8],
-    _to: &SocketAddr,
+    _to: &Inet,
     _source: IpAddr,
 ) -> io::Result<usize> {
     let message = "this system cannot set the address that a datagram is sent from";

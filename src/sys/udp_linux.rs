@@ -3,12 +3,12 @@
 //! Each call builds its headers on the stack, as many as are used, from parts that outlive it.
 
 use std::io;
-use std::mem::{MaybeUninit, size_of};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::mem::MaybeUninit;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::addr::Inet;
-use super::batch::{Batch, Message, SLOTS};
+use super::batch::{BESIDE, Batch, Message, ROOM, SLOTS, STRIDE};
 use super::control::{messages, put};
 use super::socket;
 use super::udp::{CHUNK, Chunk, Filled, Segments};
@@ -32,25 +32,26 @@ pub(crate) fn receive(
     let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; SLOTS];
     let mut parts = [const { MaybeUninit::<libc::iovec>::uninit() }; SLOTS];
     batch.clear();
-    for (at, (control, room, name)) in batch.rooms().take(want).enumerate() {
-        let part = parts[at].write(libc::iovec {
-            iov_base: room.as_mut_ptr().cast(),
-            iov_len: room.len(),
+    let (storage, names) = batch.memory(want);
+    for slot in 0..want {
+        let control = storage.wrapping_add(slot * STRIDE);
+        let part = parts[slot].write(libc::iovec {
+            iov_base: control.wrapping_add(BESIDE).cast(),
+            iov_len: ROOM,
         });
-        let header = headers[at].write(message());
-        name.forget();
-        header.msg_hdr.msg_name = name.as_mut_ptr().cast();
-        header.msg_hdr.msg_namelen = NAME;
-        header.msg_hdr.msg_iov = std::ptr::from_mut(part);
-        header.msg_hdr.msg_iovlen = 1;
+        let header = &mut headers[slot].write(message()).msg_hdr;
+        header.msg_name = names.wrapping_add(slot).cast();
+        header.msg_namelen = Inet::SIZE;
+        header.msg_iov = std::ptr::from_mut(part);
+        header.msg_iovlen = 1;
         if beside {
-            header.msg_hdr.msg_control = control.as_mut_ptr().cast();
-            header.msg_hdr.msg_controllen = control.len() as _;
+            header.msg_control = control.cast();
+            header.msg_controllen = BESIDE as _;
         }
     }
     // SAFETY: `want` headers are initialised; each points at its own room, name and control, of the
-    // given lengths, which outlive the call. All are the batch's, borrowed apart from each other in
-    // one go, and the batch is not touched before the call is over.
+    // given lengths, which outlive the call. All are the batch's, in slots apart from each other,
+    // and the batch is not touched between `memory` and the end of the call.
     let count = check(unsafe {
         libc::recvmmsg(
             fd.as_raw_fd(),
@@ -82,9 +83,6 @@ pub(crate) fn receive(
     let drained = count < want;
     Ok(Filled { drained, cut })
 }
-
-#[allow(clippy::cast_possible_truncation, reason = "28 bytes")]
-const NAME: libc::socklen_t = size_of::<Inet>() as libc::socklen_t;
 
 fn message() -> libc::mmsghdr {
     // SAFETY: an mmsghdr is integers and pointers, valid as zeros.
@@ -141,7 +139,7 @@ pub(crate) fn is_telling(fd: BorrowedFd<'_>) -> bool {
 pub(crate) fn send_from(
     fd: BorrowedFd<'_>,
     data: &[u8],
-    to: &SocketAddr,
+    to: &Inet,
     source: IpAddr,
 ) -> io::Result<usize> {
     let mut chunk = Chunk::new();
@@ -174,7 +172,6 @@ pub(crate) fn send(
 fn send_runs(fd: BorrowedFd<'_>, chunk: &Chunk<'_>, limit: usize) -> io::Result<usize> {
     let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; CHUNK];
     let mut parts = [const { MaybeUninit::<libc::iovec>::uninit() }; CHUNK];
-    let mut names = [const { MaybeUninit::<Inet>::uninit() }; CHUNK];
     let mut controls = [const { MaybeUninit::<Control>::uninit() }; CHUNK];
     for (part, data) in parts.iter_mut().zip(&chunk.data[..chunk.count]) {
         part.write(libc::iovec {
@@ -188,9 +185,8 @@ fn send_runs(fd: BorrowedFd<'_>, chunk: &Chunk<'_>, limit: usize) -> io::Result<
         let run = chunk.run(first, limit);
         let header = &mut headers[used].write(message()).msg_hdr;
         if let Some(to) = &chunk.to[first] {
-            let (name, length) = Inet::new(to);
-            header.msg_name = names[used].write(name).as_mut_ptr().cast();
-            header.msg_namelen = length;
+            header.msg_name = to.as_ptr().cast_mut().cast();
+            header.msg_namelen = to.length();
         }
         header.msg_iov = parts[first].as_mut_ptr();
         header.msg_iovlen = run as _;
@@ -205,7 +201,7 @@ fn send_runs(fd: BorrowedFd<'_>, chunk: &Chunk<'_>, limit: usize) -> io::Result<
         first += run;
         used += 1;
     }
-    // SAFETY: `used` headers are initialised; each points at its own name and control, and at
+    // SAFETY: `used` headers are initialised; each points at a name, at its own control, and at
     // initialised parts, which point at slices; all outlive the call.
     let sent = check(unsafe {
         libc::sendmmsg(

@@ -16,19 +16,21 @@ fn udp() -> (OwnedFd, SocketAddr) {
 fn the_portable_receive_is_a_twin() {
     let (receiver, to) = udp();
     let (sender, from) = udp();
-    type Receive = fn(BorrowedFd<'_>, &mut [u8]) -> io::Result<Received>;
+    type Receive = fn(BorrowedFd<'_>, &mut [u8], &mut Inet) -> io::Result<usize>;
     for receive in [recv_from as Receive, recv_from_portable] {
         for (data, cut) in [(&b"0123456789"[..], true), (b"0123", false), (b"", false)] {
             assert_eq!(
-                send_to(sender.as_fd(), data, &to).expect("sent"),
+                send_to(sender.as_fd(), data, &Inet::new(&to)).expect("sent"),
                 data.len()
             );
             let mut buf = [0; 4];
-            let got = receive(receiver.as_fd(), &mut buf).expect("loopback is at once");
-            assert_eq!(&buf[..got.length], &data[..data.len().min(4)]);
-            assert_eq!((got.truncated, got.from), (cut, Some(from)));
+            let mut name = Inet::default();
+            let got = receive(receiver.as_fd(), &mut buf, &mut name).expect("loopback is at once");
+            assert_eq!(&buf[..got.min(4)], &data[..data.len().min(4)]);
+            assert_eq!((got > 4, name.read()), (cut, Some(from)));
         }
-        let nothing = receive(receiver.as_fd(), &mut [0; 4]).expect_err("queue is empty");
+        let nothing = receive(receiver.as_fd(), &mut [0; 4], &mut Inet::default())
+            .expect_err("queue is empty");
         assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
     }
 }
