@@ -38,8 +38,8 @@ pub fn measure(side: Side, count: u64) -> io::Result<f64> {
     Ok(nanos_each(used, count))
 }
 
-/// Echoes one message on each of `count` connections. It never sleeps: to wake a core that sleeps is
-/// a large part of the cost of a short program, and depends on how soon it sends after it connected.
+/// Echoes one message on each of `count` connections. It never sleeps: to wake a core that sleeps
+/// is a large part of the cost, and depends on how soon the client sends after it has connected.
 fn serve(count: u64) -> io::Result<(JoinHandle<io::Result<()>>, SocketAddr)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     listener.set_nonblocking(true)?;

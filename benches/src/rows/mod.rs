@@ -149,7 +149,7 @@ fn servers() -> Vec<Row> {
         row("relay", "relay 64 KiB, proxy CPU", ns, R(0.555), [16 * K, 100], server::relay),
         row("relay-copied", "  without splice", ns, R(1.0), [16 * K, 100], server::relay_copied),
         row("memory", "memory, idle connection", "B", R(0.35), [5 * K, K], server::memory),
-        row("memory-buffer", "  with a buffer of 64 B", "B", R(0.54), [5 * K, K], server::memory_buffer),
+        row("memory-buffer", "  and a buffer", "B", R(0.54), [5 * K, K], server::memory_buffer),
         row("allocations", "allocs per echo", "", Value(0.0), [20 * K, 2 * K], server::allocations),
     ]
 }
