@@ -4,6 +4,7 @@
 //! that ten thousand idle connections share two of them.
 
 use std::cell::Cell;
+use std::mem::{replace, take};
 
 use crate::shown::shown;
 
@@ -14,8 +15,8 @@ const LARGE: usize = 2 * (16_384 + 256) + 1024;
 const WORTH_MOVING: usize = LARGE / 2;
 
 thread_local! {
-    /// Free large buffers, the one that was given back last first; empty vectors come last.
-    static FREE: [Cell<Vec<u8>>; 2] = const { [const { Cell::new(Vec::new()) }; 2] };
+    /// Free large buffers, the one that was given back last first; empty ones come last.
+    static FREE: [Cell<Box<[u8]>>; 2] = Default::default();
 }
 
 /// A queue of bytes in one piece: filled at the end, discarded from the front.
@@ -26,8 +27,8 @@ thread_local! {
 /// ```
 #[derive(Default)]
 pub(super) struct Buffer {
-    /// All initialized; empty while nothing is stored.
-    bytes: Vec<u8>,
+    /// Empty while nothing is stored.
+    bytes: Box<[u8]>,
     start: usize,
     end: usize,
 }
@@ -44,6 +45,7 @@ impl Buffer {
         self.start == self.end
     }
 
+    #[inline]
     pub(super) fn filled(&self) -> &[u8] {
         &self.bytes[self.start..self.end]
     }
@@ -64,21 +66,28 @@ impl Buffer {
 
     /// Returns room behind the filled bytes, at least `min` bytes; [`commit`](Self::commit) fills
     /// it.
+    #[inline]
     pub(super) fn room(&mut self, min: usize) -> &mut [u8] {
+        if self.bytes.is_empty() {
+            self.bytes = large();
+        }
         if self.bytes.len() - self.end < min {
             self.make_room(min);
         }
         &mut self.bytes[self.end..]
     }
 
+    #[cold]
     fn make_room(&mut self, min: usize) {
         let len = self.len();
         if len + min > self.bytes.len() {
-            let old = std::mem::replace(&mut self.bytes, memory(len + min));
-            if !old.is_empty() {
-                self.bytes[..len].copy_from_slice(&old[self.start..self.end]);
-                give_back(old);
-            }
+            let more = match len + min <= LARGE {
+                true => large(),
+                false => vec![0; (len + min).next_power_of_two()].into(),
+            };
+            let old = replace(&mut self.bytes, more);
+            self.bytes[..len].copy_from_slice(&old[self.start..self.end]);
+            give_back(old);
         } else {
             self.bytes.copy_within(self.start..self.end, 0);
         }
@@ -91,13 +100,17 @@ impl Buffer {
         debug_assert!(self.end <= self.bytes.len());
     }
 
-    /// Appends `data`; if it has no memory yet, it takes exactly as much.
+    /// Appends `data`; if it has no memory yet and `data` is little, it takes exactly as much.
+    #[inline]
     pub(super) fn append(&mut self, data: &[u8]) {
-        if data.is_empty() {
-            return;
+        if !data.is_empty() {
+            self.append_some(data);
         }
-        if self.bytes.is_empty() {
-            self.adopt(data.to_vec());
+    }
+
+    fn append_some(&mut self, data: &[u8]) {
+        if self.bytes.is_empty() && data.len() < WORTH_MOVING / 2 {
+            self.adopt(data.into());
         } else {
             self.room(data.len())[..data.len()].copy_from_slice(data);
             self.commit(data.len());
@@ -105,7 +118,7 @@ impl Buffer {
     }
 
     /// Replaces memory and contents by those of `data`.
-    fn adopt(&mut self, data: Vec<u8>) {
+    fn adopt(&mut self, data: Box<[u8]>) {
         self.release();
         self.end = data.len();
         self.bytes = data;
@@ -117,8 +130,15 @@ impl Buffer {
     pub(super) fn settle(&mut self) {
         if self.is_empty() {
             self.release();
-        } else if self.bytes.len() == LARGE && self.len() <= WORTH_MOVING {
-            self.adopt(self.filled().to_vec());
+        } else {
+            self.shrink();
+        }
+    }
+
+    #[cold]
+    fn shrink(&mut self) {
+        if self.bytes.len() == LARGE && self.len() <= WORTH_MOVING {
+            self.adopt(self.filled().into());
         }
     }
 
@@ -126,7 +146,7 @@ impl Buffer {
     #[inline]
     pub(super) fn release(&mut self) {
         if !self.bytes.is_empty() {
-            give_back(std::mem::take(&mut self.bytes));
+            give_back(take(&mut self.bytes));
         }
         self.start = 0;
         self.end = 0;
@@ -140,20 +160,17 @@ impl Drop for Buffer {
     }
 }
 
-/// Returns memory of at least `size` bytes.
-fn memory(size: usize) -> Vec<u8> {
-    if size > LARGE {
-        return vec![0; size.next_power_of_two()];
-    }
+/// Returns a large buffer.
+fn large() -> Box<[u8]> {
     // At the end of the thread the store no longer exists.
     let free = FREE.try_with(|[first, second]| first.replace(second.take()));
-    match free.unwrap_or_default() {
-        free if free.is_empty() => vec![0; LARGE],
-        free => free,
+    match free {
+        Ok(free) if !free.is_empty() => free,
+        _ => vec![0; LARGE].into(),
     }
 }
 
-fn give_back(bytes: Vec<u8>) {
+fn give_back(bytes: Box<[u8]>) {
     if bytes.len() == LARGE {
         // Those beyond the store are freed, and all at the end of the thread.
         let keep = |[first, second]: &[Cell<_>; 2]| second.set(first.replace(bytes));
@@ -187,7 +204,7 @@ mod tests {
                     twin.extend(data);
                 }
                 1 => {
-                    buffer.adopt(vec![step as u8; size]);
+                    buffer.adopt(vec![step as u8; size].into());
                     twin = vec![step as u8; size].into();
                 }
                 2 if buffer.len() < 300_000 => {
@@ -216,7 +233,7 @@ mod tests {
             buffer.room(20_000);
             buffer.commit(20_000);
             buffer.discard(20_000);
-            assert_eq!(buffer.bytes.capacity(), 0);
+            assert_eq!(buffer.bytes.len(), 0);
         }
         let kept = FREE.with(|free| free.each_ref().map(Cell::take));
         assert!(!kept[0].is_empty());
@@ -224,12 +241,12 @@ mod tests {
         buffers[0].commit(20_000);
         buffers[0].discard(19_000);
         buffers[0].settle();
-        assert_eq!(
-            buffers[0].bytes.capacity(),
-            1000,
-            "a little is kept in a little"
-        );
+        assert_eq!(buffers[0].bytes.len(), 1000, "a little is kept in a little");
+        buffers[0].append(&[1; 9_000]);
+        assert_eq!(buffers[0].bytes.len(), LARGE, "more is in a shared one");
+        buffers[0].settle();
+        assert_eq!(buffers[0].bytes.len(), 10_000, "until a wait");
         buffers[1].append(&[1; 64]);
-        assert_eq!(buffers[1].bytes.capacity(), 64, "and taken in a little");
+        assert_eq!(buffers[1].bytes.len(), 64, "and taken in a little");
     }
 }
