@@ -98,7 +98,7 @@ impl<S: ByteStream> Session<S> {
         while self.state.borrow().machine.common().is_handshaking() {
             let blocked = self.state.borrow_mut().shake();
             let blocked = blocked.map_err(|error| {
-                failure::in_handshake(error, self.state.borrow().machine.is_client())
+                failure::in_handshake(*error, self.state.borrow().machine.is_client())
             })?;
             // If not, it may be plaintext that came together with the end of the handshake.
             if blocked && self.state.borrow().truncated {

@@ -59,23 +59,29 @@ pub(super) enum Traffic<'a> {
 
 /// rustls' connection of either side. In a box, so that a client contains no code of servers.
 trait Side: Send + Sync {
-    fn process(&mut self, incoming: &mut [u8], out: &mut Buffer, act: &mut dyn Act) -> Processed;
+    fn process(&mut self, incoming: &mut Buffer, out: &mut Buffer, act: &mut dyn Act) -> Step;
     fn common(&self) -> &CommonState;
 }
 
-/// The number of bytes that were used, and the next action.
-type Processed = (usize, Result<Option<Stop>, rustls::Error>);
+/// The result of one step: `None` if another one is to follow.
+type Step = Result<Option<Stop>>;
+
+/// The error is in a box, so that the usual result fits into registers.
+type Result<T, E = Box<rustls::Error>> = std::result::Result<T, E>;
 
 macro_rules! side {
     ($connection:ty) => {
         impl Side for $connection {
             fn process(
                 &mut self,
-                incoming: &mut [u8],
+                incoming: &mut Buffer,
                 out: &mut Buffer,
                 act: &mut dyn Act,
-            ) -> Processed {
-                handle(self.process_tls_records(incoming), out, act)
+            ) -> Step {
+                let status = self.process_tls_records(incoming.filled_mut());
+                let (used, step) = handle(status, out, act);
+                incoming.discard(used);
+                step
             }
 
             fn common(&self) -> &CommonState {
@@ -140,28 +146,26 @@ impl Machine {
     /// Runs until an action outside is needed; appends data to be sent to `out`.
     ///
     /// It must not be called again after an error: the alert, if there is one, is then in `out`.
+    #[inline(always)]
     pub(super) fn advance(
         &mut self,
         incoming: &mut Buffer,
         out: &mut Buffer,
         act: &mut dyn Act,
-    ) -> Result<Stop, rustls::Error> {
+    ) -> Result<Stop> {
         let len = incoming.len();
         if len > LATER_MAX && (len > INCOMING_MAX || !self.common().is_handshaking()) {
-            return Err(rustls::Error::General("a message is too long".into()));
+            return general("a message is too long");
         }
         loop {
-            let (discard, handled) = self.status(incoming.filled_mut(), out, act);
-            incoming.discard(discard);
-            match handled {
+            let step = match self.finished {
+                false => self.side.process(incoming, out, act),
+                true => self.process_after_end(incoming, out, act),
+            };
+            match step {
                 Ok(None) => {}
                 Ok(Some(stop)) => return Ok(stop),
-                Err(error) => {
-                    if !self.finished {
-                        self.take_alerts(out);
-                    }
-                    return Err(error);
-                }
+                Err(error) => return Err(self.failed(error, out)),
             }
         }
     }
@@ -169,44 +173,52 @@ impl Machine {
     /// If rustls was built with debug assertions, it panics if the peer violates the protocol after
     /// our end, because an alert would come after `close_notify` (rustls issue 959). A peer must
     /// not be able to cause that.
-    fn status(&mut self, incoming: &mut [u8], out: &mut Buffer, act: &mut dyn Act) -> Processed {
-        if !self.finished {
-            return self.side.process(incoming, out, act);
-        }
-        let processed = catch_unwind(AssertUnwindSafe(|| self.side.process(incoming, out, act)));
-        processed.unwrap_or_else(|_| {
-            let message = "the peer broke the protocol after we had finished";
-            (0, Err(rustls::Error::General(message.into())))
-        })
+    #[cold]
+    fn process_after_end(
+        &mut self,
+        incoming: &mut Buffer,
+        out: &mut Buffer,
+        act: &mut dyn Act,
+    ) -> Step {
+        let step = catch_unwind(AssertUnwindSafe(|| self.side.process(incoming, out, act)));
+        step.unwrap_or_else(|_| general("the peer broke the protocol after we had finished"))
     }
 
     /// Takes the data that is left to be sent after an error, without processing input.
-    fn take_alerts(&mut self, out: &mut Buffer) {
-        while self.common().wants_write() {
-            let (_, handled) = self.status(&mut [], out, &mut Buffer::default());
-            if !matches!(handled, Ok(None)) {
-                return;
+    #[cold]
+    fn failed(&mut self, error: Box<rustls::Error>, out: &mut Buffer) -> Box<rustls::Error> {
+        let [mut nothing, mut plain] = Default::default();
+        while !self.finished && self.common().wants_write() {
+            if !matches!(self.side.process(&mut nothing, out, &mut plain), Ok(None)) {
+                break;
             }
         }
+        error
     }
 }
 
+#[cold]
+fn general<T>(message: &str) -> Result<T> {
+    Err(Box::new(rustls::Error::General(message.into())))
+}
+
 /// Handles one status: returns the number of processed input bytes, and whether to stop there.
+#[inline]
 fn handle<D>(
     status: UnbufferedStatus<'_, '_, D>,
     out: &mut Buffer,
     act: &mut dyn Act,
-) -> Processed {
+) -> (usize, Step) {
     let UnbufferedStatus { mut discard, state } = status;
-    let handled = match state {
-        Err(error) => Err(error),
+    let step = match state {
+        Err(error) => Err(Box::new(error)),
         Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
             match traffic.next_record() {
                 Some(Ok(record)) => {
                     discard += record.discard;
                     act.plain(record.payload);
                 }
-                Some(Err(error)) => break Err(error),
+                Some(Err(error)) => break Err(Box::new(error)),
                 None => break Ok(Some(Stop::Plain)),
             }
         },
@@ -239,11 +251,9 @@ fn handle<D>(
         Ok(ConnectionState::PeerClosed) => Ok(Some(Stop::PeerClosed)),
         Ok(ConnectionState::BlockedHandshake | ConnectionState::Closed) => Ok(Some(Stop::Blocked)),
         // Early data is never negotiated; states of later rustls versions are unknown.
-        Ok(_) => Err(rustls::Error::General(
-            "unexpected state of the connection".into(),
-        )),
+        Ok(_) => general("unexpected state of the connection"),
     };
-    (discard, handled)
+    (discard, step)
 }
 
 /// The room that is needed; `None` if that is not the failure.
@@ -267,7 +277,7 @@ fn put(
     out: &mut Buffer,
     estimate: usize,
     mut encode: impl FnMut(&mut [u8]) -> Result<usize, Option<usize>>,
-) -> Result<(), rustls::Error> {
+) -> Result<()> {
     let mut room = estimate;
     loop {
         match encode(out.room(room)) {
@@ -276,7 +286,7 @@ fn put(
                 return Ok(());
             }
             Err(Some(more)) if more > room => room = more,
-            Err(_) => return Err(rustls::Error::EncryptError),
+            Err(_) => return Err(Box::new(rustls::Error::EncryptError)),
         }
     }
 }

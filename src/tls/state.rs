@@ -29,7 +29,7 @@ pub(super) struct State {
     /// The contents of `out` may wait for the first data: a server's session tickets.
     pub(super) held_back: bool,
     /// The error that the machine has failed with; permanent.
-    failed: Option<rustls::Error>,
+    failed: Option<Box<rustls::Error>>,
     /// The peer has sent `close_notify`.
     pub(super) peer_closed: bool,
     /// The stream below has ended without `close_notify` of the peer.
@@ -77,23 +77,31 @@ impl State {
     }
 
     /// Moves as much plaintext into `room` as fits.
+    #[inline]
     pub(super) fn drain(&mut self, room: &mut Room<'_>) {
         if !self.plain.is_empty() {
             let took = room.put(self.plain.filled());
             self.plain.discard(took);
         }
-        while self.may_give(room) {
-            let more = self.incoming.len().saturating_sub(RECORD);
-            let mut deliver = Deliver {
-                room: &mut *room,
-                plain: &mut self.plain,
-                more,
-            };
-            let advanced = self
-                .machine
-                .advance(&mut self.incoming, &mut self.out, &mut deliver);
-            if self.note(advanced) == Some(Stop::Blocked) {
-                break;
+        while self.may_give(room) && self.decrypt(room) {}
+    }
+
+    /// Processes received data until it has plaintext; returns false if there is none.
+    fn decrypt(&mut self, room: &mut Room<'_>) -> bool {
+        let more = self.incoming.len().saturating_sub(RECORD);
+        let plain = &mut self.plain;
+        let (incoming, out) = (&mut self.incoming, &mut self.out);
+        let advanced = self
+            .machine
+            .advance(incoming, out, &mut Deliver { room, plain, more });
+        match advanced {
+            Ok(stop) => {
+                self.peer_closed |= stop == Stop::PeerClosed;
+                stop != Stop::Blocked
+            }
+            Err(error) => {
+                self.fail(error);
+                false
             }
         }
     }
@@ -106,32 +114,21 @@ impl State {
 
     /// Returns whether to run the machine: it may have more plaintext, and there is room for it. If
     /// nothing came and nothing is to be sent, it has none.
+    #[inline]
     fn may_give(&self, room: &Room<'_>) -> bool {
         let idle = self.incoming.is_empty() && !self.machine.common().wants_write();
         !idle && room.remaining() > 0 && self.failed.is_none() && !self.peer_closed
     }
 
-    fn note(&mut self, advanced: Result<Stop, rustls::Error>) -> Option<Stop> {
-        match advanced {
-            Ok(stop) => {
-                self.peer_closed |= stop == Stop::PeerClosed;
-                Some(stop)
-            }
-            Err(error) => {
-                self.fail(error);
-                None
-            }
-        }
-    }
-
-    fn fail(&mut self, error: rustls::Error) {
+    #[cold]
+    fn fail(&mut self, error: Box<rustls::Error>) {
         self.failed = Some(error);
         // The alert must not wait for data that will never come.
         self.held_back = false;
     }
 
     /// Runs one step of a handshake; returns true if more has to come from the peer.
-    pub(super) fn shake(&mut self) -> Result<bool, rustls::Error> {
+    pub(super) fn shake(&mut self) -> Result<bool, Box<rustls::Error>> {
         let (incoming, out) = (&mut self.incoming, &mut self.out);
         let stop = self.machine.advance(incoming, out, &mut self.plain)?;
         self.peer_closed |= stop == Stop::PeerClosed;
@@ -139,9 +136,8 @@ impl State {
             return Ok(false);
         }
         if self.peer_closed {
-            return Err(rustls::Error::General(
-                "the peer has finished during the handshake".into(),
-            ));
+            let message = "the peer has finished during the handshake";
+            return Err(Box::new(rustls::Error::General(message.into())));
         }
         Ok(stop == Stop::Blocked)
     }
@@ -149,19 +145,21 @@ impl State {
     /// Encrypts as much of `parts` as may wait to be sent, and returns the number of bytes.
     pub(super) fn encrypt(&mut self, parts: &[IoSlice<'_>]) -> Result<usize> {
         self.own = 0;
-        let (first, count) = (parts.first().map_or(&[][..], |part| part), parts.len());
-        if count == 1 || first.len() >= RECORD {
-            let part = &first[..first.len().min(AHEAD)];
-            return self.write(Traffic::Data(part)).map(|()| part.len());
-        }
-        // Puts several pieces into one record.
         let mut gathered = Buffer::default();
-        gathered.room(RECORD);
-        for part in parts {
-            let left = RECORD - gathered.len();
-            gathered.append(&part[..part.len().min(left)]);
-        }
-        let part = gathered.filled();
+        let part = match parts {
+            [first, rest @ ..] if rest.is_empty() || first.len() >= RECORD => {
+                &first[..first.len().min(AHEAD)]
+            }
+            // Puts several pieces into one record.
+            _ => {
+                gathered.room(RECORD);
+                for part in parts {
+                    let left = RECORD - gathered.len();
+                    gathered.append(&part[..part.len().min(left)]);
+                }
+                gathered.filled()
+            }
+        };
         self.write(Traffic::Data(part)).map(|()| part.len())
     }
 
@@ -184,6 +182,7 @@ impl State {
     }
 
     /// Processes received data, which has to come first, until something can be written.
+    #[inline]
     fn write(&mut self, traffic: Traffic<'_>) -> Result<()> {
         self.failure()?;
         let mut seal = Seal {
