@@ -121,13 +121,19 @@ impl<S: ByteStream> Session<S> {
 
     /// Wakes the tasks that end our direction, and a waiting receiver if data is `left` that it has
     /// to hand over.
+    #[inline]
     fn hand_on(&self, left: bool) {
         let left = left && self.has_left();
         if left || !self.enders.borrow().is_empty() {
-            let enders = self.enders.take();
-            let receiver = left.then(|| self.receiving.waiter.take()).flatten();
-            wake_each(enders.into_iter().chain(receiver));
+            self.wake(left);
         }
+    }
+
+    #[cold]
+    fn wake(&self, left: bool) {
+        let enders = self.enders.take();
+        let receiver = left.then(|| self.receiving.waiter.take()).flatten();
+        wake_each(enders.into_iter().chain(receiver));
     }
 
     pub(super) fn poll_flush(&self, place: &mut Place, cx: &mut Context<'_>) -> Poll<Result<()>> {
