@@ -160,7 +160,8 @@ impl Drop for Buffer {
     }
 }
 
-/// Returns a large buffer.
+/// Returns a large buffer. Not inlined: the store of a thread takes much code.
+#[inline(never)]
 fn large() -> Box<[u8]> {
     // At the end of the thread the store no longer exists.
     let free = FREE.try_with(|[first, second]| first.replace(second.take()));
@@ -170,6 +171,8 @@ fn large() -> Box<[u8]> {
     }
 }
 
+/// Stores large memory. Not inlined, as above.
+#[inline(never)]
 fn give_back(bytes: Box<[u8]>) {
     if bytes.len() == LARGE {
         // Those beyond the store are freed, and all at the end of the thread.
