@@ -15,7 +15,8 @@ async fn long() -> Result<()> {
     sleep(HOUR).await
 }
 
-/// A waiting limit shows in the scopes, the deadline and the timeout.
+/// A waiting limit shows in the deadline and the timeout, and in the scopes when something in it
+/// has looked for it.
 #[test]
 fn a_limit_that_waits_is_found_when_it_is_asked_for() {
     let mut runtime = Runtime::new().expect("a runtime");
@@ -26,9 +27,9 @@ fn a_limit_that_waits_is_found_when_it_is_asked_for() {
         long().await
     };
     let mut limited = Box::pin(fail_after(HOUR, fail_after(HOUR, inner)));
-    for _ in 0..2 {
+    for scopes in ["scopes: 1", "scopes: 2"] {
         assert!(runtime.block_on(poll_once(limited.as_mut())).is_pending());
-        assert!(format!("{runtime:?}").contains("scopes: 2"), "{runtime:?}");
+        assert!(format!("{runtime:?}").contains(scopes), "{runtime:?}");
     }
     assert!(asked.get() && runtime.next_timeout().is_some());
     runtime.block_on(async { drop(limited) });
