@@ -260,17 +260,11 @@ impl Runtime {
     fn run<T>(&self, mut main: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
         let executor = &*self.core.executor;
         executor.refill();
-        #[cfg_attr(not(feature = "dump"), allow(unused_mut))]
-        let mut slots = executor.slots();
         #[cfg(feature = "dump")]
         {
-            slots.now = clock::coarse_millis();
+            executor.slots().now = clock::coarse_millis();
         }
-        let retired = slots.has_retired();
-        drop(slots);
-        if retired {
-            self.core.forget_scopes();
-        }
+        self.core.forget_scopes();
         // Nothing above the root has to be woken, so its list need not be found empty.
         loop {
             match self.root.step_caught(executor, self.root_key) {

@@ -44,12 +44,6 @@ impl Core {
         key
     }
 
-    /// Continues in `scope` until the guard is dropped.
-    #[cfg(test)]
-    pub(super) fn run_in(&self, scope: ScopeKey) -> crate::executor::Running<'_> {
-        self.executor.run(self.executor.task(), scope)
-    }
-
     /// Adds a node inside the current scope.
     #[inline(always)]
     pub(super) fn enter_scope(&self, kind: Kind) -> ScopeKey {
@@ -146,10 +140,12 @@ impl Core {
     }
 
     /// Removes the scopes of tasks that have ended.
-    #[cold]
+    #[inline]
     pub(super) fn forget_scopes(&self) {
-        let retired = self.executor.slots().take_retired();
-        self.leave_scopes(&retired);
+        if self.executor.slots().has_retired() {
+            let retired = self.executor.slots().take_retired();
+            self.leave_scopes(&retired);
+        }
     }
 
     #[cold]

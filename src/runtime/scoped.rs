@@ -311,6 +311,7 @@ impl<O: Owner> Scope<O> {
     }
 
     /// Ends the run; returns true if something in it ended because of it.
+    #[inline]
     fn leave_in(&mut self, core: &Core) -> bool {
         if std::mem::replace(&mut self.stage, Stage::Over) == Stage::Set {
             let waker = core.reactor().timers.cancel(self.timer);

@@ -1,6 +1,7 @@
 //! Time limits are scopes: the operations that need a limit find it, and its end leaves nothing.
 
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use soloio::{
@@ -13,6 +14,19 @@ const HOUR: Duration = Duration::from_secs(3_600);
 
 async fn long() -> Result<()> {
     sleep(HOUR).await
+}
+
+/// A limit that something in it has looked for, and that ends by a panic, leaves nothing behind.
+#[test]
+fn a_limit_that_panics_leaves_no_scope() {
+    let mut runtime = Runtime::new().expect("a runtime");
+    let limited = fail_after(HOUR, async {
+        assert!(current_effective_deadline().is_none(), "by the test");
+        Ok::<_, Error>(())
+    });
+    let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(limited)));
+    assert!(ended.is_err());
+    assert!(format!("{runtime:?}").contains("scopes: 0"), "{runtime:?}");
 }
 
 /// A waiting limit shows in the deadline and the timeout, and in the scopes when something in it
