@@ -271,9 +271,13 @@ impl Reactor {
         Some(self.foreign.take(parked))
     }
 
-    /// Waits for events until `deadline`; with 0 not at all, with `None` forever. It may return
-    /// early.
-    pub(crate) fn wait(&mut self, deadline: Option<Nanos>, bell: &Bell) -> io::Result<()> {
+    /// Waits for events and timers until `limit`; with 0 not at all, with `None` forever. It may
+    /// return early.
+    pub(crate) fn wait(&mut self, limit: Option<Nanos>, bell: &Bell) -> io::Result<()> {
+        let deadline = match limit {
+            Some(0) => limit,
+            limit => self.wake_at().into_iter().chain(limit).min(),
+        };
         let waited = match &self.poller {
             Some(poller) => poller.wait(deadline),
             None if deadline == Some(0) => return Ok(()),
@@ -323,7 +327,7 @@ impl Reactor {
     /// with them, up to [`SLACK`] late: otherwise a busy server would wake for each of thousands. A
     /// lone one is met as exactly as the system can. One that is already due, for example of a zero
     /// sleep, waits for no other.
-    pub(crate) fn wake_at(&self) -> Option<Nanos> {
+    fn wake_at(&self) -> Option<Nanos> {
         let (first, together) = (self.timers.earliest()?, self.timers.wake_at(SLACK)?);
         // The clock is read only if it matters.
         let due = together > first && first <= clock::now();

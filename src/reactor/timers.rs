@@ -54,6 +54,8 @@ pub(crate) struct Timers {
     slots: Slab<Slot>,
     /// The number of timers ever made, modulo 2^32.
     generation: u32,
+    /// The number of timers that have fired and are still there.
+    fired: u32,
 }
 
 impl Timers {
@@ -138,8 +140,9 @@ impl Timers {
     }
 
     /// Returns whether the timer has fired; it stays so until it is cancelled or re-armed.
+    #[inline]
     pub(crate) fn is_fired(&self, key: TimerKey) -> bool {
-        self.slot(key).is_some_and(|slot| slot.place == FIRED)
+        self.fired > 0 && self.slot(key).is_some_and(|slot| slot.place == FIRED)
     }
 
     /// Returns the deadline of the timer that fires next, exactly; `None` if none will fire.
@@ -190,6 +193,7 @@ impl Timers {
             let (place, waker) = (std::mem::replace(&mut slot.place, FIRED), slot.waker.take());
             let link = std::mem::take(&mut slot.link);
             self.take_out(place, link);
+            self.fired += 1;
             // Without a waker it fires too, but `None` would mean that none is due.
             if waker.is_some() {
                 return waker;
@@ -226,7 +230,8 @@ impl Timers {
     fn take_out(&mut self, place: u32, link: Link) {
         match place {
             LINE => self.leave_line(link),
-            FIRED | ASLEEP => {}
+            FIRED => self.fired -= 1,
+            ASLEEP => {}
             at => self.remove_from_heap(at as usize),
         }
     }

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker, ready};
 
-use super::scopes::Scopes;
+use super::scopes::{Limit, ScopeKey, Scopes};
 #[cfg(feature = "relay")]
 use super::stores::Stores;
 use super::wait::Wait;
@@ -24,6 +24,7 @@ use crate::reactor::{Reactor, Waiter};
 use crate::sys::again;
 #[cfg(feature = "udp-batch")]
 use crate::sys::batch::Batch;
+use crate::sys::clock::NEVER;
 use crate::sys::current::Current;
 use crate::sys::poller::Bell;
 
@@ -53,6 +54,8 @@ pub(crate) struct Core {
     #[cfg(feature = "relay")]
     pub(crate) stores: Stores,
     scopes: RefCell<Scopes>,
+    /// The time limit that is being polled without a node of its own, and the scope around it.
+    pub(super) unentered: Cell<(Limit, ScopeKey)>,
     /// The number of cancelled scopes, and one more if the loop has failed.
     cancels: Cell<u32>,
     /// Work that other threads post for the loop; made when it is first needed.
@@ -80,6 +83,7 @@ impl Core {
             #[cfg(feature = "relay")]
             stores: Stores::default(),
             scopes: RefCell::default(),
+            unentered: Cell::new((Limit::at(NEVER), 0)),
             cancels: Cell::new(0),
             errands: OnceCell::new(),
             closed: Cell::new(false),

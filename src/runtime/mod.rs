@@ -291,9 +291,9 @@ impl Runtime {
 
     /// Polls the kernel, the clock and the other threads once.
     fn wait(&mut self, limit: Option<Nanos>) {
-        let deadline = self.sleep_until(limit);
+        let limit = if self.may_sleep() { limit } else { Some(0) };
         let (core, inbox) = (&*self.core, &mut self.inbox);
-        let waited = core.reactor().wait(deadline, core.bell());
+        let waited = core.reactor().wait(limit, core.bell());
         if let Err(cause) = waited {
             core.fail(cause, &mut inbox.woken);
         }
@@ -304,25 +304,17 @@ impl Runtime {
         }
     }
 
-    /// Returns the end of the wait: 0 for immediately, `None` for never. Otherwise other threads
-    /// ring from now on.
-    fn sleep_until(&mut self, limit: Option<Nanos>) -> Option<Nanos> {
+    /// Returns true if there is nothing to do; then other threads ring from now on.
+    fn may_sleep(&mut self) -> bool {
         if self.has_ready() || self.core.has_failed() {
-            return Some(0);
+            return false;
         }
         let (core, inbox) = (&*self.core, &mut self.inbox);
         if let Err(cause) = core.make_poller() {
             core.fail(cause, &mut inbox.woken);
-            return Some(0);
+            return false;
         }
-        if !inbox.try_sleep(core) {
-            return Some(0);
-        }
-        let wake_at = core.reactor_ref().wake_at();
-        match (wake_at, limit) {
-            (Some(wake_at), Some(limit)) => Some(wake_at.min(limit)),
-            (wake_at, limit) => wake_at.or(limit),
-        }
+        inbox.try_sleep(core)
     }
 }
 

@@ -19,23 +19,29 @@
 use std::task::{Context, Waker};
 
 use super::context::Core;
-use super::scopes::{AfterPoll, Kind, ScopeKey};
+use super::scopes::{AfterPoll, Kind, ScopeKey, UNENTERED};
 use crate::error::Error;
-use crate::executor::{Base, Running, SetKey, TaskId, drop_each, wake_list, waker};
+use crate::executor::{Base, SetKey, TaskId, drop_each, wake_list, waker};
 use crate::sys::clock::{self, Nanos};
 
 /// Entering, moving and leaving.
 impl Core {
-    /// Returns the scope of the running code; 0 for none.
+    /// Returns the scope of the running code; 0 for none. A time limit without a node gets one.
     #[inline]
     pub(crate) fn scope(&self) -> ScopeKey {
-        self.executor.scope()
+        match self.executor.scope() {
+            UNENTERED => self.enter_limit(),
+            scope => scope,
+        }
     }
 
-    /// Polls the body of a scope in it, until the guard is dropped.
-    #[inline]
-    pub(super) fn run_in(&self, scope: ScopeKey) -> Running<'_> {
-        self.executor.run(self.executor.task(), scope)
+    #[cold]
+    fn enter_limit(&self) -> ScopeKey {
+        let (limit, around) = self.unentered.get();
+        let (task, kind) = (self.executor.task(), Kind::Scope(limit));
+        let key = self.scopes().enter(task, around, kind);
+        self.executor.go_on_in(key);
+        key
     }
 
     /// Adds a node inside the current scope.

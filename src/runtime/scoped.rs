@@ -1,7 +1,6 @@
 //! One body in a scope: a time limit, a shield, or a run of a scope that has an owner.
 //!
-//! A body that is ready at once costs an entry in a slab; the clock is read, and a timer set, only
-//! when it first has to wait.
+//! The clock is read, and a timer set, only when a body first has to wait.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,7 +8,7 @@ use std::task::{Context, Poll};
 
 use super::context::{self, Core};
 pub(crate) use super::control::{Control, Ended, Owned, Owner, Shield, Unowned};
-use super::scopes::{Kind, Limit, ScopeKey};
+use super::scopes::{Kind, Limit, ScopeKey, UNENTERED};
 use super::sleep;
 use crate::executor::remote::Post;
 use crate::executor::{TaskId, waker};
@@ -54,7 +53,7 @@ where
         scope.enter(&core, cx);
         loop {
             core.begin(scope.key);
-            let running = core.run_in(scope.key);
+            let running = scope.run(&core);
             let polled = poll_body(&mut body, cx);
             drop(running);
             if let Poll::Ready(output) = polled {
@@ -70,6 +69,25 @@ where
             }
             return Poll::Pending;
         }
+    }
+}
+
+/// One poll of a body in its scope; on drop, also after a panic, the scope around continues.
+struct Within<'a> {
+    core: &'a Core,
+    around: ScopeKey,
+    key: &'a mut ScopeKey,
+}
+
+impl Drop for Within<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let executor = &self.core.executor;
+        if *self.key == 0 && executor.scope() != UNENTERED {
+            // Something in it has looked for it.
+            *self.key = executor.scope();
+        }
+        executor.go_on_in(self.around);
     }
 }
 
@@ -93,8 +111,9 @@ enum Stage {
 pub(crate) struct Scope<O: Owner> {
     owner: O,
     limit: Limit,
-    /// The runtime and the scope in it, once polled.
+    /// The runtime, once polled.
     serial: u64,
+    /// The scope in it; 0 for a time limit that has no node yet.
     key: ScopeKey,
     /// Valid only in [`Stage::Set`]. Not a field of that variant: the compiler would copy its
     /// uninitialised bytes, and the processor would stall on that.
@@ -115,11 +134,25 @@ impl<O: Owner> Scope<O> {
         }
     }
 
+    /// Lets the running task continue in this scope.
+    #[inline(always)]
+    fn run<'a>(&'a mut self, core: &'a Core) -> Within<'a> {
+        let (around, key) = (core.scope(), &mut self.key);
+        core.executor.go_on_in(match *key {
+            0 => {
+                core.unentered.set((self.limit, around));
+                UNENTERED
+            }
+            key => key,
+        });
+        Within { core, around, key }
+    }
+
     /// Drops the body with the scope still there, so that its drop ends nothing else. Returns true
     /// if it was dropped because of this scope.
     #[cold]
     fn drop_body<F: Future>(&mut self, core: &Core, mut body: Pin<&mut Option<F>>) -> bool {
-        let running = core.run_in(self.key);
+        let running = self.run(core);
         body.set(None);
         drop(running);
         self.leave_in(core)
@@ -135,10 +168,10 @@ impl<O: Owner> Scope<O> {
             if !(is_known && applied.is_current(control, by)) {
                 self.enter_owned(core, cx, by, is_known);
             }
-        } else if is_known {
-            core.move_scope(self.key);
-        } else {
+        } else if !is_known {
             self.enter_anew(core);
+        } else if self.key != 0 {
+            core.move_scope(self.key);
         }
         if self.stage == Stage::Set && core.reactor().timers.is_fired(self.timer) {
             self.time_is_over(core);
@@ -170,17 +203,16 @@ impl<O: Owner> Scope<O> {
 
     #[inline]
     fn enter_anew(&mut self, core: &Core) {
-        if self.key != 0 {
+        if self.is_there() {
             self.leave();
-        }
-        if let Some((control, applied)) = self.owner.control() {
-            self.limit = Limit::at(applied.begin(control));
         }
         self.serial = core.serial();
         self.stage = Stage::Unset;
-        match O::SHIELDS {
-            true => self.enter_shield(core),
-            false => self.key = core.enter_scope(Kind::Scope(self.limit)),
+        if let Some((control, applied)) = self.owner.control() {
+            self.limit = Limit::at(applied.begin(control));
+            self.key = core.enter_scope(Kind::Scope(self.limit));
+        } else if O::SHIELDS {
+            self.enter_shield(core);
         }
     }
 
@@ -234,7 +266,7 @@ impl<O: Owner> Scope<O> {
 
     fn set_timer(&mut self, core: &Core, cx: &Context<'_>) -> bool {
         let now = clock::now();
-        let deadline = match O::SHIELDS {
+        let deadline = match O::SHIELDS || self.key == 0 {
             true => self.limit.deadline(|| now),
             false => core.scopes().deadline(self.key, || now),
         };
@@ -265,6 +297,9 @@ impl<O: Owner> Scope<O> {
         if let Some((control, _)) = self.owner.control() {
             control.time_is_over();
         }
+        if self.key == 0 {
+            self.key = core.enter_scope(Kind::Scope(self.limit));
+        }
         core.cancel(self.key, true);
         core.scopes().ask(self.key, self.limit);
     }
@@ -276,17 +311,24 @@ impl<O: Owner> Scope<O> {
     }
 
     /// Ends the run; returns true if something in it ended because of it.
+    #[inline]
     fn leave_in(&mut self, core: &Core) -> bool {
         if std::mem::replace(&mut self.stage, Stage::Over) == Stage::Set {
             let waker = core.reactor().timers.cancel(self.timer);
             waker::discard(waker);
         }
         let key = std::mem::take(&mut self.key);
-        let caught = core.leave_scope(key);
+        let caught = key != 0 && core.leave_scope(key);
         if let Some((control, applied)) = self.owner.control() {
             control.leave(applied, caught);
         }
         caught
+    }
+
+    /// It has something to leave.
+    #[inline]
+    fn is_there(&self) -> bool {
+        self.key != 0 || self.stage == Stage::Set
     }
 
     /// The same on any thread.
@@ -311,7 +353,7 @@ impl<O: Owner> Scope<O> {
 impl<O: Owner> Drop for Scope<O> {
     #[inline]
     fn drop(&mut self) {
-        if self.key != 0 {
+        if self.is_there() {
             self.leave();
         }
     }

@@ -12,9 +12,11 @@
 //!
 //! * *Up* leads the parent: an operation is cancelled if a node above it is, with no live shield in
 //!   between. It is always valid.
+//! * A time limit gets its node when something in it looks for it, or its time is over
+//!   ([`UNENTERED`]): usually it has none, around a single receive for example.
 //! * *Down* lead lists of children: a cancel follows them to the tasks and wakers to wake. Only
 //!   groups, shields and waiters are in such a list, with the nodes between them; everything else
-//!   is reached by waking a task. So a time limit around one receive is in no list.
+//!   is reached by waking a task.
 //!
 //! The state of a node, apart from its place:
 //!
@@ -51,6 +53,9 @@ use nesting::{index, place};
 /// Identifies a node: generation in the upper half, index in the lower; 0 is none. A stale key
 /// finds nothing.
 pub(crate) type ScopeKey = u64;
+
+/// Stands for a time limit that has no node yet. No node has this key: generations begin at 1.
+pub(crate) const UNENTERED: ScopeKey = 1;
 
 /// No node.
 const NIL: u32 = u32::MAX;

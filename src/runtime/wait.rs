@@ -364,7 +364,7 @@ mod tests {
     fn only_what_has_not_begun_ends_at_the_gate() {
         inside(|core, cx, _| {
             let (elsewhere, scope) = (enter(core), enter(core));
-            let _running = core.run_in(scope);
+            let _running = core.executor.run(core.executor.task(), scope);
             let [mut calm, mut begun, mut waits, mut gave_way] = [(); 4].map(|()| Wait::unnamed());
             assert!(may_try(&calm.admit(core, cx)));
             core.cancel_scope(elsewhere);
@@ -389,7 +389,7 @@ mod tests {
     fn a_foreign_waker_has_one_place_until_the_wait_ends() {
         inside(|core, cx, calls| {
             let scope = enter(core);
-            let _running = core.run_in(scope);
+            let _running = core.executor.run(core.executor.task(), scope);
             let before = Arc::strong_count(calls);
             let mut wait = Wait::unnamed();
             for _ in 0..2 {

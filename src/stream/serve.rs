@@ -264,8 +264,10 @@ impl<'a, L, H, E> Serve<'a, L, H, E> {
         let (served, ending) = self.begin(true);
         let served: Rc<dyn Serves<'s, G> + 's> = served;
         let accept = Rc::clone(&served).accept(group);
-        conduct(accept, served.serving(), ending).await?;
         let serving = served.serving();
+        if !conduct(accept, serving, ending).await? {
+            serving.scope.cancel("the server has drained long enough");
+        }
         serving.until(&|| serving.is_idle()).await
     }
 
@@ -304,27 +306,32 @@ where
 
     fn into_future(self) -> Self::IntoFuture {
         let (served, ending) = self.begin(false);
-        Box::pin(run(served, ending))
+        run(served, ending)
     }
 }
 
 /// Serves in a group of its own.
-async fn run<'a>(served: Rc<dyn Serves<'a, Error> + 'a>, ending: Ending<'a>) -> Result<()> {
-    let serving = served.serving();
-    let running = task_group(async |group| -> Result<()> {
-        // The group ends with the last connection.
-        conduct(Rc::clone(&served).accept(group), serving, ending).await
-    });
-    // Only connections that ignored the cancel at the limit are dropped here.
-    serving.scope.run(running).await.unwrap_or(Ok(()))
+fn run<'a>(
+    served: Rc<dyn Serves<'a, Error> + 'a>,
+    ending: Ending<'a>,
+) -> Pin<Box<dyn Future<Output = Result<()>> + 'a>> {
+    Box::pin(task_group(async move |group| -> Result<()> {
+        let accept = Rc::clone(&served).accept(group);
+        if !conduct(accept, served.serving(), ending).await? {
+            // The group ends with the last connection; it drops those that ignore the cancel.
+            group.cancel();
+        }
+        Ok(())
+    }))
 }
 
-/// Accepts until the server is stopped, then lets the connections end.
+/// Accepts until the server is stopped, then waits for the end of the connections; returns false if
+/// those that are left have to be cancelled.
 async fn conduct(
     mut accept: Pin<Box<dyn Accept + '_>>,
     serving: &Serving<'_>,
     ending: Ending<'_>,
-) -> Result<()> {
+) -> Result<bool> {
     until(ending.signal, accept_all(accept.as_mut(), serving)).await?;
     serving.stop.set();
     record!(Debug, "soloio::serve", "stops");
@@ -335,25 +342,22 @@ async fn conduct(
     drained(serving, ending.limit).await
 }
 
-/// Waits until all connections have ended, or cancels them after the limit.
-async fn drained(serving: &Serving<'_>, limit: Option<Duration>) -> Result<()> {
+/// Waits until all connections have ended; returns false if they have not at the limit.
+async fn drained(serving: &Serving<'_>, limit: Option<Duration>) -> Result<bool> {
     let limit = limit.unwrap_or(Duration::MAX);
     let is_idle = || serving.is_idle();
-    if move_on_after(limit, serving.until(&is_idle))
-        .await?
-        .is_none()
-    {
-        serving.scope.cancel("the server has drained long enough");
+    let drained = move_on_after(limit, serving.until(&is_idle)).await?;
+    if drained.is_none() {
         record!(
             Debug,
             "soloio::serve",
             "cancels {} connections: drained long enough",
             serving.active()
         );
-        return Ok(());
+        return Ok(false);
     }
     record!(Debug, "soloio::serve", "drained");
-    Ok(())
+    Ok(true)
 }
 
 /// Accepts until `signal` is done, or an accept ends with an error.

@@ -123,7 +123,8 @@ pub(super) struct Serving<'a> {
     places: Semaphore,
     /// The waker of the loop, while it waits for the end of a connection.
     waiting: RefCell<Option<Waker>>,
-    /// The scope of its connections, so that those left after the limit can be cancelled.
+    /// The scope of its connections if they are [apart](Self::is_apart), so that those left after
+    /// the limit can be cancelled.
     pub(super) scope: CancelScope,
     /// Set when the server is stopped; handlers wait for it.
     pub(super) stop: ThreadEvent,

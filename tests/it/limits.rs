@@ -1,6 +1,7 @@
 //! Time limits are scopes: the operations that need a limit find it, and its end leaves nothing.
 
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use soloio::{
@@ -15,7 +16,21 @@ async fn long() -> Result<()> {
     sleep(HOUR).await
 }
 
-/// A waiting limit shows in the scopes, the deadline and the timeout.
+/// A limit that something in it has looked for, and that ends by a panic, leaves nothing behind.
+#[test]
+fn a_limit_that_panics_leaves_no_scope() {
+    let mut runtime = Runtime::new().expect("a runtime");
+    let limited = fail_after(HOUR, async {
+        assert!(current_effective_deadline().is_none(), "by the test");
+        Ok::<_, Error>(())
+    });
+    let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(limited)));
+    assert!(ended.is_err());
+    assert!(format!("{runtime:?}").contains("scopes: 0"), "{runtime:?}");
+}
+
+/// A waiting limit shows in the deadline and the timeout, and in the scopes when something in it
+/// has looked for it.
 #[test]
 fn a_limit_that_waits_is_found_when_it_is_asked_for() {
     let mut runtime = Runtime::new().expect("a runtime");
@@ -26,9 +41,9 @@ fn a_limit_that_waits_is_found_when_it_is_asked_for() {
         long().await
     };
     let mut limited = Box::pin(fail_after(HOUR, fail_after(HOUR, inner)));
-    for _ in 0..2 {
+    for scopes in ["scopes: 1", "scopes: 2"] {
         assert!(runtime.block_on(poll_once(limited.as_mut())).is_pending());
-        assert!(format!("{runtime:?}").contains("scopes: 2"), "{runtime:?}");
+        assert!(format!("{runtime:?}").contains(scopes), "{runtime:?}");
     }
     assert!(asked.get() && runtime.next_timeout().is_some());
     runtime.block_on(async { drop(limited) });
