@@ -157,8 +157,7 @@ BUGS = {
          "*pipe = core.stores.take_pipe().ok();", "*pipe = Some(core.stores.take_pipe()?);",
          "laws relaying::without_a_descriptor"),
         ("alerts not handed over", "tls/machine.rs",
-         "if !self.finished {\n                        self.take_alerts(out);",
-         "if self.finished {\n                        self.take_alerts(out);",
+         "while !self.finished && self.common", "while self.finished && self.common",
          "tls_alerts a_"),
     ],
 }
