@@ -37,13 +37,11 @@ use std::task::Waker;
 pub(crate) use child::{Child, Failed, Head, Payload, State, cancel};
 pub(crate) use labels::CallSite;
 pub(crate) use sets::{Parent, SetKey};
-pub(crate) use slots::Base;
+pub(crate) use slots::{Base, Slots};
 #[cfg(feature = "dump")]
 pub(crate) use survey::Survey;
 pub(crate) use task_set::{Step, TaskSet};
 pub(crate) use waker::TaskId;
-
-use slots::Slots;
 
 /// The number of polls of tasks and finished operations between two polls of the kernel.
 const BUDGET: u32 = 256;

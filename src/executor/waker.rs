@@ -174,7 +174,7 @@ thread_local! {
 
 /// Calls `f` with `executor` as the current one of this thread.
 pub(crate) fn enter<R>(executor: &Executor, f: impl FnOnce() -> R) -> R {
-    LOCAL.with(|local| local.set(executor, f))
+    Current::set(&LOCAL, executor, f)
 }
 
 /// Returns true if `executor` is the current one of this thread.

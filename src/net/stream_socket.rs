@@ -15,13 +15,15 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicI32};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use crate::error::{Error, Result};
 use crate::runtime::context::Core;
 use crate::runtime::operation::{After, Direction, First, Operation};
 use crate::runtime::place::Place;
 use crate::runtime::socket::{Socket, Trigger};
+use crate::stream::no_room;
+use crate::sys::room::{Room, no_scratch};
 use crate::sys::{self, errno};
 
 /// Receiving has ended regularly.
@@ -114,16 +116,35 @@ impl<A: Display> StreamSocket<A> {
         }
         let call = |core: &Core, fd: BorrowedFd<'_>| {
             let (got, more) = receive(core, fd, self.kind == Kind::Unix)?;
+            // Together with the failures, which are as rare.
+            if got == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
             // A short receive means that the queue is empty.
-            let short = self.kind != Kind::Other && SHORT_IS_CLEAR && !more && got > 0;
+            let short = self.kind != Kind::Other && SHORT_IS_CLEAR && !more;
             Ok((got, if short { After::Short } else { After::Ready }))
         };
-        let failed = |cause| self.failed("receive from", cause);
+        let failed = |cause: io::Error| match cause.kind() {
+            io::ErrorKind::UnexpectedEof => self.at_end(),
+            _ => self.failed("receive from", cause),
+        };
         let on = (&self.socket, Direction::Read);
-        match place.operate(on, cx, First::Wait, call, failed) {
-            Poll::Ready(Ok(0)) => Poll::Ready(Err(self.at_end())),
-            other => other,
+        place.operate(on, cx, First::Wait, call, failed)
+    }
+
+    /// Receives into `buf`, in fewer steps than through a room of the caller's.
+    pub(super) fn poll_receive_into(
+        &self,
+        place: &mut Place,
+        cx: &Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<Result<usize>> {
+        if buf.is_empty() {
+            return Poll::Ready(Err(no_room()));
         }
+        self.poll_receive(place, cx, |_, fd, is_unix| {
+            Room::new(buf).receive(fd, is_unix, no_scratch)
+        })
     }
 
     /// Makes one call in the sending direction.
@@ -141,6 +162,29 @@ impl<A: Display> StreamSocket<A> {
         let failed = |cause| self.send_failed(cause);
         let on = (&self.socket, Direction::Write);
         place.operate(on, cx, First::Try, call, failed)
+    }
+
+    /// Sends all of `rest`, and advances it, in fewer steps than with pieces of the caller's.
+    pub(super) fn poll_send_all(
+        &self,
+        place: &mut Place,
+        cx: &Context<'_>,
+        rest: &mut &[u8],
+    ) -> Poll<Result<()>> {
+        loop {
+            let sent = ready!(self.poll_send(place, cx, |_, fd| match rest.is_empty() {
+                // It checks the state of this side.
+                true => Ok(0),
+                false => sys::socket::send(fd, rest),
+            }))?;
+            if sent >= rest.len() {
+                *rest = &[];
+                return Poll::Ready(Ok(()));
+            }
+            *rest = &rest[sent..];
+            // The rest is sent with the same claim: no other send can come between.
+            place.keep();
+        }
     }
 
     /// The error after the last byte: the regular end, unless a reset was seen before.

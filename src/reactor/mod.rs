@@ -62,6 +62,12 @@ pub(crate) enum Waiter {
     Foreign(Waker),
 }
 
+/// The tasks of the loop, as far as the reactor uses them.
+pub(crate) trait Tasks {
+    /// Wakes a task; the caller has to call a waker that is returned.
+    fn wake(&mut self, number: usize) -> Option<Waker>;
+}
+
 /// The result of checking a source.
 #[derive(Debug)]
 pub(crate) enum Check {
@@ -290,14 +296,10 @@ impl Reactor {
         }
     }
 
-    /// Records the events of the last wait, and wakes the tasks that wait for them by `wake`. Adds
-    /// foreign wakers to `woken`, and those that `wake` returns.
+    /// Records the events of the last wait, and wakes the tasks that wait for them. Adds foreign
+    /// wakers to `woken`, and those that waking returns.
     #[inline]
-    pub(crate) fn collect(
-        &mut self,
-        woken: &mut Vec<Waker>,
-        mut wake: impl FnMut(usize) -> Option<Waker>,
-    ) {
+    pub(crate) fn collect(&mut self, woken: &mut Vec<Waker>, tasks: &mut impl Tasks) {
         let Some(poller) = &self.poller else { return };
         let (sources, foreign) = (&mut self.sources, &mut self.foreign);
         poller.each_event(|token, bits| {
@@ -310,16 +312,12 @@ impl Reactor {
                 // The woken accept may not be polled: the listener would report again and again.
                 silence(source, poller);
             }
-            source.readiness.event(bits, |parked| {
-                // Not `extend`: that took 15 instructions more (`instructions tcp-echo`).
-                let foreign = match foreign.take(parked) {
-                    Waiter::Task(number) => wake(number),
-                    Waiter::Foreign(waker) => Some(waker),
-                };
-                if let Some(foreign) = foreign {
-                    woken.push(foreign);
-                }
-            });
+            if let Some(parked) = source.readiness.event(bits, Direction::Write) {
+                wake_rarely(foreign.take(parked), woken, tasks);
+            }
+            if let Some(parked) = source.readiness.event(bits, Direction::Read) {
+                wake(foreign.take(parked), woken, tasks);
+            }
         });
     }
 
@@ -366,6 +364,25 @@ impl Reactor {
     pub(crate) fn source_count(&self) -> usize {
         self.sources.len()
     }
+}
+
+#[inline(always)]
+fn wake(waiter: Waiter, woken: &mut Vec<Waker>, tasks: &mut impl Tasks) {
+    // Not `extend`: that took 15 instructions more (`instructions tcp-echo`).
+    let foreign = match waiter {
+        Waiter::Task(number) => tasks.wake(number),
+        Waiter::Foreign(waker) => Some(waker),
+    };
+    if let Some(foreign) = foreign {
+        woken.push(foreign);
+    }
+}
+
+/// The same for writers, which wait rarely.
+#[cold]
+#[inline(never)]
+fn wake_rarely(waiter: Waiter, woken: &mut Vec<Waker>, tasks: &mut impl Tasks) {
+    wake(waiter, woken, tasks);
 }
 
 /// Disarms a listener that is armed.

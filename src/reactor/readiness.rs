@@ -81,25 +81,14 @@ impl Readiness {
         }
     }
 
-    /// Records an event; passes on the waiters for it.
-    #[inline]
-    pub(crate) fn event(&mut self, bits: u8, mut woken: impl FnMut(Parked)) {
+    /// Records an event, and removes the waiter for it in one direction. It is called for both.
+    #[inline(always)]
+    #[must_use = "it is woken"]
+    pub(crate) fn event(&mut self, bits: u8, direction: Direction) -> Option<Parked> {
         self.bits |= bits;
-        // One call for both, so that it is inlined.
-        let mut parked = match bits & ready::READ {
+        match bits & direction.bit() {
             0 => None,
-            _ => self.unpark(Direction::Read),
-        };
-        let mut writes = bits & ready::WRITE != 0;
-        loop {
-            if let Some(parked) = parked {
-                woken(parked);
-            }
-            if !writes {
-                return;
-            }
-            writes = false;
-            parked = self.unpark(Direction::Write);
+            _ => self.unpark(direction),
         }
     }
 

@@ -356,5 +356,5 @@ pub(super) fn is_entered() -> bool {
 
 /// Calls `f` with `core` as the runtime of this thread.
 pub(super) fn enter<R>(core: &Rc<Core>, f: impl FnOnce() -> R) -> R {
-    CURRENT.with(|current| current.set(core, || waker::enter(&core.executor, f)))
+    Current::set(&CURRENT, core, || waker::enter(&core.executor, f))
 }

@@ -9,7 +9,8 @@ use std::task::Waker;
 
 use super::context::Core;
 use crate::executor::remote::Post;
-use crate::executor::{Payload, TaskId, each};
+use crate::executor::{Payload, Slots, TaskId, each};
+use crate::reactor::Tasks;
 use crate::room;
 
 /// Lists that are filled and emptied in each turn; stored to reuse their capacity.
@@ -23,6 +24,13 @@ pub(super) struct Inbox {
     posts: Vec<Post>,
     /// A panic of the user's code while the rest was sorted.
     panic: Option<Payload>,
+}
+
+impl Tasks for Slots {
+    #[inline(always)]
+    fn wake(&mut self, number: usize) -> Option<Waker> {
+        self.wake(TaskId::from_number(number))
+    }
 }
 
 impl Inbox {
@@ -42,9 +50,7 @@ impl Inbox {
         }
         let (mut reactor, mut slots) = (core.reactor(), core.executor.slots());
         // Tasks of this runtime are listed at once: that runs no foreign code.
-        reactor.collect(&mut self.woken, |number| {
-            slots.wake(TaskId::from_number(number))
-        });
+        reactor.collect(&mut self.woken, &mut *slots);
         reactor.expire(timers, |waker| {
             if let Some(foreign) = slots.wake_own(waker) {
                 self.woken.push(foreign);

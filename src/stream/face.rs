@@ -252,6 +252,16 @@ macro_rules! socket_stream {
                 place.leave_socket(&self.socket.socket, Direction::Read);
             }
 
+            #[inline]
+            fn receive_into<'b>(
+                &self,
+                buf: &'b mut [u8],
+            ) -> impl Future<Output = Result<&'b mut [u8]>> {
+                crate::stream::receive_by(self, buf, |stream, place, cx, buf| {
+                    stream.socket.poll_receive_into(place, cx, buf)
+                })
+            }
+
             #[cfg(any(feature = "relay", feature = "tls"))]
             fn plain_receiver(&self) -> Option<crate::stream::Plain<'_>> {
                 Some(crate::stream::Plain(&*self.socket))
@@ -267,6 +277,13 @@ macro_rules! socket_stream {
             ) -> Poll<Result<usize>> {
                 let socket = &self.socket;
                 socket.poll_send(place, cx, |_, fd| crate::sys::socket::send_parts(fd, parts))
+            }
+
+            #[inline]
+            fn send(&self, data: &[u8]) -> impl Future<Output = Result<()>> {
+                crate::stream::send_by(self, data, |stream, place, cx, rest| {
+                    stream.socket.poll_send_all(place, cx, rest)
+                })
             }
 
             #[inline]

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
+use std::mem;
 use std::task::{Context, Poll, ready};
 
 use super::{ByteReceiveStream, ByteSendStream, ByteStream, RECEIVE_MAX};
@@ -73,18 +74,25 @@ pub(super) fn receive_into<'b, S: ByteReceiveStream>(
     stream: &S,
     buf: &'b mut [u8],
 ) -> impl Future<Output = Result<&'b mut [u8]>> {
-    let (mut receiving, mut buf) = (Receiving::new(stream), Some(buf));
-    poll_fn(move |cx| {
-        let Some(given) = &mut buf else {
-            return Poll::Ready(Err(Error::Closed));
-        };
-        let mut room = Room::new(given);
-        let Receiving { stream, place } = &mut receiving;
+    receive_by(stream, buf, |stream, place, cx, buf| {
+        let mut room = Room::new(buf);
         ready!(stream.poll_receive(place, cx, &mut room))?;
         let got = room.len();
-        let buf = buf.take().expect("it was there above");
-        lawful(got, buf.len(), "receive from")?;
-        Poll::Ready(Ok(&mut buf[..got]))
+        Poll::Ready(lawful(got, buf.len(), "receive from"))
+    })
+}
+
+/// The same by a poll of the stream's own, which returns the number of received bytes.
+#[inline]
+pub(crate) fn receive_by<'b, S: ByteReceiveStream>(
+    stream: &S,
+    mut buf: &'b mut [u8],
+    mut poll: impl FnMut(&S, &mut Place, &mut Context<'_>, &mut [u8]) -> Poll<Result<usize>>,
+) -> impl Future<Output = Result<&'b mut [u8]>> {
+    let mut receiving = Receiving::new(stream);
+    poll_fn(move |cx| {
+        let got = ready!(poll(receiving.stream, &mut receiving.place, cx, buf))?;
+        Poll::Ready(Ok(&mut mem::take(&mut buf)[..got]))
     })
 }
 
@@ -130,12 +138,25 @@ impl<S: ByteSendStream> Drop for Sending<'_, S> {
 #[inline]
 pub(super) fn send_all<S: ByteSendStream>(
     stream: &S,
-    mut data: impl Data,
+    data: impl Data,
 ) -> impl Future<Output = Result<()>> {
     // Whether everything was accepted, and is to be handed over.
-    let (mut sending, mut taken) = (Sending::new(stream), false);
+    let mut taken = false;
+    send_by(stream, data, move |stream, place, cx, data| {
+        poll_all(stream, place, data, &mut taken, cx)
+    })
+}
+
+/// The same by a poll of the stream's own.
+#[inline]
+pub(crate) fn send_by<S: ByteSendStream, D>(
+    stream: &S,
+    mut data: D,
+    mut poll: impl FnMut(&S, &mut Place, &mut Context<'_>, &mut D) -> Poll<Result<()>>,
+) -> impl Future<Output = Result<()>> {
+    let mut sending = Sending::new(stream);
     poll_fn(move |cx| {
-        let polled = sending.poll_all(&mut data, &mut taken, cx);
+        let polled = poll(sending.stream, &mut sending.place, cx, &mut data);
         if polled.is_ready() {
             // Now, because the future may be dropped long after its end.
             sending.leave();
@@ -144,28 +165,26 @@ pub(super) fn send_all<S: ByteSendStream>(
     })
 }
 
-impl<S: ByteSendStream> Sending<'_, S> {
-    #[inline]
-    fn poll_all(
-        &mut self,
-        data: &mut impl Data,
-        taken: &mut bool,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<()>> {
-        let Self { stream, place } = self;
-        while !*taken {
-            // An empty send checks the state of this side.
-            let sent = ready!(stream.poll_send(place, cx, data.parts().as_ref()))?;
-            let advanced = data.advance(sent);
-            *taken = data.parts().as_ref().iter().all(|part| part.is_empty());
-            if advanced.is_none() || (sent == 0 && !*taken) {
-                return Poll::Ready(Err(lawless("send to")));
-            }
-            // The rest is sent with the same claim: no other send can come between.
-            place.keep();
+#[inline]
+fn poll_all<S: ByteSendStream>(
+    stream: &S,
+    place: &mut Place,
+    data: &mut impl Data,
+    taken: &mut bool,
+    cx: &mut Context<'_>,
+) -> Poll<Result<()>> {
+    while !*taken {
+        // An empty send checks the state of this side.
+        let sent = ready!(stream.poll_send(place, cx, data.parts().as_ref()))?;
+        let advanced = data.advance(sent);
+        *taken = data.parts().as_ref().iter().all(|part| part.is_empty());
+        if advanced.is_none() || (sent == 0 && !*taken) {
+            return Poll::Ready(Err(lawless("send to")));
         }
-        stream.poll_flush(place, cx)
+        // The rest is sent with the same claim: no other send can come between.
+        place.keep();
     }
+    stream.poll_flush(place, cx)
 }
 
 /// Data to be sent: a slice, one that advances, or several pieces.

@@ -115,9 +115,10 @@ pub(super) struct Leaving {
 impl Leaving {
     /// Polls a connection's handler, then the closes of the streams that it has dropped; reports
     /// each error to the server. It is ready when all of them have ended.
+    #[inline(always)]
     pub(super) fn poll(
         &mut self,
-        handler: Pin<&mut (dyn Future<Output = Result<()>> + '_)>,
+        handler: Pin<&mut impl Future<Output = Result<()>>>,
         cx: &mut Context<'_>,
         serving: &Serving<'_>,
         peer: &Peer,

@@ -15,8 +15,9 @@ thread_local! {
 }
 
 /// Polls a handler, and sets the event of its server during the poll.
+#[inline]
 pub(super) fn with_event<T>(stop: &ThreadEvent, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
-    OWN.with(|own| own.set(stop, poll))
+    Current::set(&OWN, stop, poll)
 }
 
 /// Waits until [`Serve::shutdown`](crate::Serve::shutdown) stops the server that this handler

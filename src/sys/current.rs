@@ -16,16 +16,23 @@ impl<T> Current<T> {
         Self(Cell::new(None))
     }
 
-    /// Calls `f` with `value` as the current one; afterwards the previous one is current again,
-    /// also after a panic.
-    pub(crate) fn set<R>(&self, value: &T, f: impl FnOnce() -> R) -> R {
-        struct Restore<'a, T>(&'a Current<T>, Option<NonNull<T>>);
-        impl<T> Drop for Restore<'_, T> {
+    /// Calls `f` with `value` as the current one of this thread; afterwards the previous one is
+    /// current again, also after a panic. Not inside the closure that the thread-local wants, as
+    /// [`with`](Self::with).
+    #[inline]
+    pub(crate) fn set<R>(here: &'static LocalKey<Self>, value: &T, f: impl FnOnce() -> R) -> R
+    where
+        T: 'static,
+    {
+        struct Restore<T: 'static>(&'static LocalKey<Current<T>>, Option<NonNull<T>>);
+        impl<T> Drop for Restore<T> {
+            #[inline]
             fn drop(&mut self) {
-                self.0.0.set(self.1);
+                self.0.with(|current| current.0.set(self.1));
             }
         }
-        let _restore = Restore(self, self.0.replace(Some(NonNull::from(value))));
+        let before = here.with(|current| current.0.replace(Some(NonNull::from(value))));
+        let _restore = Restore(here, before);
         f()
     }
 
@@ -58,7 +65,7 @@ mod tests {
     #[test]
     fn the_innermost_is_current_and_what_was_before_comes_back() {
         let now = || Current::with(&CURRENT, String::clone);
-        let set = |value: &String, f: &dyn Fn()| CURRENT.with(|current| current.set(value, f));
+        let set = |value: &String, f: &dyn Fn()| Current::set(&CURRENT, value, f);
         let [outer, inner] = ["outer", "inner"].map(String::from);
         assert_eq!(now(), None);
         set(&outer, &|| {

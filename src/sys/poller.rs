@@ -254,22 +254,24 @@ fn epoll_ctl(poller: RawFd, op: i32, fd: RawFd, events: i32, token: usize) -> io
 /// Returns the [`ready`] bits of an event.
 #[inline]
 fn ready_bits(event: &mio::event::Event) -> u8 {
-    let mut bits = 0;
+    let (read, write) = (event.is_readable(), event.is_writable());
+    let mut bits = (u8::from(read) * ready::READ) | (u8::from(write) * ready::WRITE);
     if event.is_error() || event.is_read_closed() || event.is_write_closed() {
         // Waiting operations of both directions have to try.
-        bits |= ready::READ | ready::WRITE | ready::ENDED;
-    }
-    if event.is_readable() {
-        bits |= ready::READ;
-    }
-    if event.is_writable() {
-        bits |= ready::WRITE;
+        bits = rarely(bits, ready::READ | ready::WRITE | ready::ENDED);
     }
     if event.is_priority() {
         // An operation that waits for urgent data has to try, too.
-        bits |= ready::READ | ready::URGENT;
+        bits = rarely(bits, ready::READ | ready::URGENT);
     }
     bits
+}
+
+/// Separate, so that the usual event passes these by with a branch each.
+#[cold]
+#[inline(never)]
+fn rarely(bits: u8, more: u8) -> u8 {
+    bits | more
 }
 
 impl AsFd for Poller {

@@ -198,7 +198,7 @@ impl<'a> Room<'a> {
 }
 
 /// Stands for the scratch memory of a room that needs none.
-pub(super) fn no_scratch() -> std::cell::RefMut<'static, Vec<u8>> {
+pub(crate) fn no_scratch() -> std::cell::RefMut<'static, Vec<u8>> {
     unreachable!("memory was given")
 }
 
