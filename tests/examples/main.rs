@@ -322,7 +322,9 @@ fn nc_names_host_and_port_when_it_fails() {
     let line = nc.ended().with_one_line(1);
     assert!(line.contains(&named) && line.contains("broken"), "{line}");
 
-    drop(listener);
+    // It listens no more, and keeps its port.
+    let shut = socket2::SockRef::from(&listener).shutdown(Shutdown::Both);
+    shut.expect("listens no more");
     let line = start("nc", &nc_tcp(address)).ended().with_one_line(1);
     assert!(line.contains(&named) && line.contains("refused"), "{line}");
 

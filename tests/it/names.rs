@@ -16,7 +16,7 @@ use soloio::{
     create_udp_socket, fail_after, sleep,
 };
 
-use crate::net_support::{polled, refused, run};
+use crate::net_support::{nobody, polled, refused, run};
 use crate::support::{alone, deadline};
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
@@ -121,15 +121,28 @@ fn live(address: &str, others: &[&str]) -> (StdListener, u16) {
     }
 }
 
-/// Returns a port that is free at these addresses.
-fn free_port(addresses: &[&str]) -> u16 {
-    live(addresses[0], &addresses[1..]).1
+/// Returns a port where nobody listens at these addresses, while the sockets live.
+fn nobody_at(addresses: &[&str]) -> (Vec<Socket>, u16) {
+    loop {
+        let (first, port) = nobody(addresses[0]);
+        let mut sockets = vec![first];
+        let all = addresses[1..].iter().all(|address| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+            let address: SocketAddr = format!("{address}:{port}").parse().expect("an address");
+            let bound = socket.bind(&address.into()).is_ok();
+            sockets.push(socket);
+            bound
+        });
+        if all {
+            return (sockets, port);
+        }
+    }
 }
 
 #[test]
 fn b11_addresses_are_tried_with_the_families_in_turn() {
     run(async {
-        let port = free_port(&["127.0.0.2", "127.0.0.3", "127.0.0.4"]);
+        let (_nobody, port) = nobody_at(&["127.0.0.2", "127.0.0.3", "127.0.0.4"]);
         let host = Fixed::host(&["127.0.0.2", "127.0.0.3", "::1", "127.0.0.4", "127.0.0.2"]);
         let connect = connect_tcp(host, port).happy_eyeballs_delay(HOUR);
         let Err(Error::ConnectFailed(failed)) = connect.await else {
@@ -252,7 +265,7 @@ fn a_local_port_serves_several_attempts_side_by_side() {
     run(async {
         let (_listener, port) = live("127.0.0.3", &["127.0.0.2"]);
         let _hole = Hole::at(([127, 0, 0, 2], port).into());
-        let local = free_port(&["127.0.0.1"]);
+        let (_nobody, local) = nobody("127.0.0.1");
         let host = Fixed::host(&["127.0.0.2", "127.0.0.3"]);
         let connect = connect_tcp(host, port)
             .local_port(local)

@@ -2,6 +2,7 @@
 
 use std::future::IntoFuture;
 use std::io::ErrorKind;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
@@ -13,7 +14,7 @@ use soloio::{
     thread_statistics,
 };
 
-use crate::support::{alone, deadline};
+use crate::support::{alone, deadline, poll_once};
 
 #[test]
 fn forty_jobs_that_wait_for_jobs_end() {
@@ -96,20 +97,29 @@ fn a_job_may_begin_more_jobs_than_the_bound() {
     });
 }
 
-/// A job that runs until the loop, after a limit of [`LIMIT`], lets it end.
+/// A job that runs until the loop, after a limit of [`LIMIT`], lets it end. The loop stands still
+/// until it runs, because a job that has not begun is not waited for.
 fn outlasting<T: Send + 'static>(
     end: impl FnOnce() -> T + Send + 'static,
 ) -> (impl Future<Output = Result<T>>, impl Future<Output = ()>) {
     let (let_it, told) = mpsc::channel();
+    let (runs, begun) = mpsc::channel();
     let job = run_in_thread(move || {
+        runs.send(()).expect("the loop stands still");
         told.recv().expect("it is let");
         end()
     });
+    let job = async move {
+        let mut job = pin!(job.into_future());
+        assert!(poll_once(job.as_mut()).await.is_pending());
+        begun.recv().expect("it runs");
+        job.await
+    };
     let after = async move {
         sleep(4 * LIMIT).await.expect("no cancel");
         let_it.send(()).expect("it is there");
     };
-    (job.into_future(), after)
+    (job, after)
 }
 
 const LIMIT: Duration = Duration::from_millis(5);

@@ -2,7 +2,7 @@
 //! list of failures seen elsewhere. Long because it is that list.
 
 use std::io::{ErrorKind, Write};
-use std::net::{Shutdown, TcpListener as StdListener, TcpStream as StdStream};
+use std::net::{Shutdown, TcpStream as StdStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::pin::pin;
@@ -16,8 +16,8 @@ use soloio::{Error, Runtime, connect_tcp, create_unix_listener, task_group, yiel
 
 use crate::kernel::{self, Thread};
 use crate::net_support::{
-    TempDir, check_numbered, clog, numbered, polled, receive_numbered, refused, run, tcp_listener,
-    tcp_pair, turns, udp, unix_pair,
+    TempDir, check_numbered, clog, nobody, numbered, polled, receive_numbered, refused, run,
+    tcp_listener, tcp_pair, turns, udp, unix_pair,
 };
 use crate::support::{Counter, alone, counted, fds, poll_once, rounds};
 
@@ -413,10 +413,8 @@ fn r11_a_hang_up_wakes_both_directions() {
 fn r12_a_refused_connect_is_not_taken_for_a_connected_one() {
     // A hang-up of a socket that was never connected (tokio's test `poll_hup`, mio#776).
     run(async {
+        let (_nobody, port) = nobody("127.0.0.1");
         for _ in 0..rounds(1_000) {
-            let gone = StdListener::bind("127.0.0.1:0").expect("a port");
-            let port = gone.local_addr().expect("bound").port();
-            drop(gone);
             match connect_tcp("127.0.0.1", port).await {
                 Err(Error::ConnectFailed(failed)) => {
                     assert_eq!(failed.attempts.len(), 1);

@@ -18,6 +18,7 @@ use soloio::{
 };
 
 use crate::kernel::{limit_descriptors, use_up_descriptors};
+use crate::net_support::nobody;
 use crate::support::{alone, deadline};
 
 /// Spawns further `Spawner`s when it is dropped.
@@ -166,9 +167,7 @@ fn a_listener_for_all_addresses_is_not_for_some() {
 #[test]
 fn a_connection_to_oneself_is_refused_however_it_is_written() {
     for host in ["0.0.0.0", "127.0.0.1"] {
-        let free = std::net::TcpListener::bind("0.0.0.0:0").expect("a port");
-        let port = free.local_addr().expect("bound").port();
-        drop(free);
+        let (_nobody, port) = nobody("0.0.0.0");
         let connected = block_on(connect_tcp(host, port).local_port(port).into_future());
         match connected {
             Err(Error::ConnectFailed(failed)) => {

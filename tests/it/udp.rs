@@ -13,7 +13,7 @@ use soloio::{
     yield_now,
 };
 
-use crate::net_support::{numbered, polled, refused, run, turns, udp};
+use crate::net_support::{nobody_udp, numbered, polled, refused, run, turns, udp};
 use crate::support::{poll_once, rounds};
 
 #[test]
@@ -58,10 +58,8 @@ fn is_refused<T>(result: Result<T>) -> bool {
 fn d2_a_refused_datagram_is_told_once_and_the_socket_lives_on() {
     // The error never came, and the receive hung (tokio#8000, tokio#8001).
     run(async {
-        let gone = StdSocket::bind("127.0.0.1:0").expect("a port");
-        let address = gone.local_addr().expect("bound");
-        drop(gone);
-        let socket = create_connected_udp_socket("127.0.0.1", address.port()).await;
+        let (nobody, port) = nobody_udp();
+        let socket = create_connected_udp_socket("127.0.0.1", port).await;
         let socket = socket.expect("a socket");
         for waiting in [false, true] {
             if waiting {
@@ -79,12 +77,13 @@ fn d2_a_refused_datagram_is_told_once_and_the_socket_lives_on() {
         // The next send reports it too.
         socket.send(b"anybody?").await.expect("sent");
         assert!(is_refused(socket.send(b"anybody?").await));
-        let back = StdSocket::bind(address).expect("the port is free");
+        // The peer comes.
+        nobody.connect(socket.local_addr()).expect("connected");
         socket.send(b"hello").await.expect("sent");
         let mut room = [0; 9];
-        let (len, from) = back.recv_from(&mut room).expect("received");
+        let len = nobody.recv(&mut room).expect("received");
         assert_eq!(&room[..len], b"hello");
-        back.send_to(b"answer", from).expect("sent");
+        nobody.send(b"answer").expect("sent");
         assert_eq!(socket.receive().await.expect("received"), b"answer");
     });
 }

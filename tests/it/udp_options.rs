@@ -1,14 +1,14 @@
 //! UDP: socket options, names as destinations, and the subject of errors.
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket as StdSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use soloio::{
     Error, Family, Interface, Result, UdpFault, UdpSocket, create_connected_udp_socket,
     create_udp_socket,
 };
 
-use crate::net_support::{polled, refused, run, udp};
+use crate::net_support::{nobody_udp, polled, refused, run, udp};
 
 const LOCAL: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
@@ -238,9 +238,7 @@ fn a_destination_of_the_other_family_is_refused_with_its_name() {
 #[test]
 fn errors_say_what_they_are_about() {
     run(async {
-        let gone = StdSocket::bind("127.0.0.1:0").expect("a port");
-        let port = gone.local_addr().expect("bound").port();
-        drop(gone);
+        let (_nobody, port) = nobody_udp();
         let client = create_connected_udp_socket("127.0.0.1", port).await;
         let client = client.expect("a socket");
         client.send(b"anybody?").await.expect("sent");

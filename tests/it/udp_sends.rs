@@ -6,15 +6,15 @@
 )]
 
 use std::io::ErrorKind;
-use std::net::{SocketAddr, UdpSocket as StdSocket};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::process::Command;
 
 use futures_util::future::join;
-use soloio::{DatagramBuffer, Error, UdpSocket, create_udp_socket};
+use soloio::{DatagramBuffer, Error, UdpSocket, create_connected_udp_socket, create_udp_socket};
 
 use crate::cancel_everywhere::everywhere;
-use crate::net_support::{TempDir, numbered, polled, refused, run, turns, udp};
+use crate::net_support::{TempDir, nobody_udp, numbered, polled, refused, run, turns, udp};
 use crate::udp_batches::{connected, socket};
 
 /// Makes the kernel refuse segments, as for a device that cannot compute checksums.
@@ -138,10 +138,9 @@ fn a_kernel_that_refuses_segments_gets_single_datagrams() {
 fn a_refusal_between_many_is_told_and_the_socket_lives_on() {
     for batching in [true, false] {
         run(async {
-            let gone = udp().await;
-            let client = connected(&gone, batching).await;
-            let to = gone.local_addr();
-            drop(gone);
+            let (nobody, port) = nobody_udp();
+            let made = create_connected_udp_socket("127.0.0.1", port).batching(batching);
+            let client = made.await.expect("a socket");
             let mut told = 0;
             let mut rest = [&b"a"[..], b"bb", b"c", b"dd"].into_iter();
             for _ in 0..5 {
@@ -157,9 +156,10 @@ fn a_refusal_between_many_is_told_and_the_socket_lives_on() {
             assert_eq!(rest.len(), 0, "all of them went");
             refused!(client.receive().await, Error::Io(_));
             assert!(batching || told > 0);
-            let back = StdSocket::bind(to).expect("the port is free");
+            // The peer comes.
+            nobody.connect(client.local_addr()).expect("connected");
             client.send(b"hello").await.expect("sent");
-            assert_eq!(back.recv(&mut [0; 9]).expect("received"), 5);
+            assert_eq!(nobody.recv(&mut [0; 9]).expect("received"), 5);
         });
     }
 }
