@@ -13,7 +13,8 @@ use soloio::{
 };
 
 use crate::kernel;
-use crate::net_support::{TempDir, nobody, polled, run, shown, tcp_pair, unix_pair};
+use crate::net_support::{TempDir, polled, run, shown, tcp_pair, unix_pair};
+use crate::nobody;
 use crate::support::{alone, deadline, fds};
 
 /// Returns the kind of an [`Error::Io`]; its message has to contain all `parts`.
@@ -240,7 +241,7 @@ fn paths_that_are_taken_are_left_alone() {
 #[test]
 fn a_peer_that_refuses_is_named_with_host_and_port() {
     run(async {
-        let (_nobody, port) = nobody("127.0.0.1");
+        let (_nobody, port) = nobody::tcp("127.0.0.1");
         for host in ["127.0.0.1", "localhost"] {
             match connect_tcp(host, port).await {
                 Err(Error::ConnectFailed(failed)) => {

@@ -90,6 +90,7 @@ mod namespace;
 mod nested_jobs;
 #[cfg_attr(not(feature = "full"), allow(dead_code, reason = "fewer tests"))]
 mod net_support;
+mod nobody;
 mod object_model;
 mod object_stream;
 #[cfg(feature = "options")]

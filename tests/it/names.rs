@@ -16,7 +16,8 @@ use soloio::{
     create_udp_socket, fail_after, sleep,
 };
 
-use crate::net_support::{nobody, polled, refused, run};
+use crate::net_support::{polled, refused, run};
+use crate::nobody;
 use crate::support::{alone, deadline};
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
@@ -124,7 +125,7 @@ fn live(address: &str, others: &[&str]) -> (StdListener, u16) {
 /// Returns a port where nobody listens at these addresses, while the sockets live.
 fn nobody_at(addresses: &[&str]) -> (Vec<Socket>, u16) {
     loop {
-        let (first, port) = nobody(addresses[0]);
+        let (first, port) = nobody::tcp(addresses[0]);
         let mut sockets = vec![first];
         let all = addresses[1..].iter().all(|address| {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
@@ -265,7 +266,7 @@ fn a_local_port_serves_several_attempts_side_by_side() {
     run(async {
         let (_listener, port) = live("127.0.0.3", &["127.0.0.2"]);
         let _hole = Hole::at(([127, 0, 0, 2], port).into());
-        let (_nobody, local) = nobody("127.0.0.1");
+        let (_nobody, local) = nobody::tcp("127.0.0.1");
         let host = Fixed::host(&["127.0.0.2", "127.0.0.3"]);
         let connect = connect_tcp(host, port)
             .local_port(local)

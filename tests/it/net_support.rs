@@ -5,13 +5,11 @@ use std::fmt::Debug;
 use std::future::{Future, IntoFuture, poll_fn};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket as StdUdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::task::Poll;
 use std::time::Duration;
 
-use socket2::{Domain, Socket, Type};
 use soloio::{
     ByteReceiveStream, ByteSendStream, Error, Result, TcpListener, TcpStream, UdpSocket,
     UnixStream, block_on, connect_tcp, connect_unix, create_tcp_listener, create_udp_socket,
@@ -46,26 +44,6 @@ pub(crate) fn shown<T: Debug, E: Debug>(result: &Result<T, E>) -> String {
     let mut text = format!("{result:?}");
     text.truncate(300);
     text
-}
-
-/// Returns a TCP port where nobody listens: while the socket lives, no other test gets it.
-pub(crate) fn nobody(address: &str) -> (Socket, u16) {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    // A connect from this very port sets it, too.
-    socket.set_reuse_address(true).expect("an option");
-    let address: IpAddr = address.parse().expect("an address");
-    let bound = socket.bind(&SocketAddr::new(address, 0).into());
-    bound.expect("a port");
-    let address = socket.local_addr().expect("bound").as_socket();
-    (socket, address.expect("IPv4").port())
-}
-
-/// The same for UDP: the socket is connected to itself, so it receives from nobody else.
-pub(crate) fn nobody_udp() -> (StdUdpSocket, u16) {
-    let socket = StdUdpSocket::bind("127.0.0.1:0").expect("a port");
-    let address = socket.local_addr().expect("bound");
-    socket.connect(address).expect("connected");
-    (socket, address.port())
 }
 
 pub(crate) async fn tcp_listener() -> TcpListener {

@@ -16,9 +16,10 @@ use soloio::{Error, Runtime, connect_tcp, create_unix_listener, task_group, yiel
 
 use crate::kernel::{self, Thread};
 use crate::net_support::{
-    TempDir, check_numbered, clog, nobody, numbered, polled, receive_numbered, refused, run,
-    tcp_listener, tcp_pair, turns, udp, unix_pair,
+    TempDir, check_numbered, clog, numbered, polled, receive_numbered, refused, run, tcp_listener,
+    tcp_pair, turns, udp, unix_pair,
 };
+use crate::nobody;
 use crate::support::{Counter, alone, counted, fds, poll_once, rounds};
 
 /// Returns a peer that std drives, and our accepted end.
@@ -413,7 +414,7 @@ fn r11_a_hang_up_wakes_both_directions() {
 fn r12_a_refused_connect_is_not_taken_for_a_connected_one() {
     // A hang-up of a socket that was never connected (tokio's test `poll_hup`, mio#776).
     run(async {
-        let (_nobody, port) = nobody("127.0.0.1");
+        let (_nobody, port) = nobody::tcp("127.0.0.1");
         for _ in 0..rounds(1_000) {
             match connect_tcp("127.0.0.1", port).await {
                 Err(Error::ConnectFailed(failed)) => {

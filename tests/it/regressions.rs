@@ -18,7 +18,7 @@ use soloio::{
 };
 
 use crate::kernel::{limit_descriptors, use_up_descriptors};
-use crate::net_support::nobody;
+use crate::nobody;
 use crate::support::{alone, deadline};
 
 /// Spawns further `Spawner`s when it is dropped.
@@ -167,7 +167,7 @@ fn a_listener_for_all_addresses_is_not_for_some() {
 #[test]
 fn a_connection_to_oneself_is_refused_however_it_is_written() {
     for host in ["0.0.0.0", "127.0.0.1"] {
-        let (_nobody, port) = nobody("0.0.0.0");
+        let (_nobody, port) = nobody::tcp("0.0.0.0");
         let connected = block_on(connect_tcp(host, port).local_port(port).into_future());
         match connected {
             Err(Error::ConnectFailed(failed)) => {

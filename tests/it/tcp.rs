@@ -14,9 +14,10 @@ use soloio::{
 
 use crate::kernel;
 use crate::net_support::{
-    TempDir, clog, is_broken, nobody, numbered, polled, receive_numbered, refused, run,
-    tcp_listener, tcp_pair, turns, udp, unix_pair,
+    TempDir, clog, is_broken, numbered, polled, receive_numbered, refused, run, tcp_listener,
+    tcp_pair, turns, udp, unix_pair,
 };
+use crate::nobody;
 use crate::support::{Random, alone, fds, rounds};
 
 /// Returns a peer that std drives, and our accepted end.
@@ -112,7 +113,7 @@ fn c5_connections_that_are_gone_before_the_accept_end_nothing() {
 fn c7_a_connect_to_oneself_is_refused() {
     // tokio#3405, ktor#2237.
     run(async {
-        let (_nobody, port) = nobody("127.0.0.1");
+        let (_nobody, port) = nobody::tcp("127.0.0.1");
         let to_itself = connect_tcp("127.0.0.1", port)
             .local_host("127.0.0.1")
             .local_port(port);

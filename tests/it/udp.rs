@@ -13,7 +13,8 @@ use soloio::{
     yield_now,
 };
 
-use crate::net_support::{nobody_udp, numbered, polled, refused, run, turns, udp};
+use crate::net_support::{numbered, polled, refused, run, turns, udp};
+use crate::nobody;
 use crate::support::{poll_once, rounds};
 
 #[test]
@@ -58,7 +59,7 @@ fn is_refused<T>(result: Result<T>) -> bool {
 fn d2_a_refused_datagram_is_told_once_and_the_socket_lives_on() {
     // The error never came, and the receive hung (tokio#8000, tokio#8001).
     run(async {
-        let (nobody, port) = nobody_udp();
+        let (nobody, port) = nobody::udp();
         let socket = create_connected_udp_socket("127.0.0.1", port).await;
         let socket = socket.expect("a socket");
         for waiting in [false, true] {

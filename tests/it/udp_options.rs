@@ -8,7 +8,8 @@ use soloio::{
     create_udp_socket,
 };
 
-use crate::net_support::{nobody_udp, polled, refused, run, udp};
+use crate::net_support::{polled, refused, run, udp};
+use crate::nobody;
 
 const LOCAL: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
@@ -238,7 +239,7 @@ fn a_destination_of_the_other_family_is_refused_with_its_name() {
 #[test]
 fn errors_say_what_they_are_about() {
     run(async {
-        let (_nobody, port) = nobody_udp();
+        let (_nobody, port) = nobody::udp();
         let client = create_connected_udp_socket("127.0.0.1", port).await;
         let client = client.expect("a socket");
         client.send(b"anybody?").await.expect("sent");

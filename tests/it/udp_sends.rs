@@ -14,7 +14,8 @@ use futures_util::future::join;
 use soloio::{DatagramBuffer, Error, UdpSocket, create_connected_udp_socket, create_udp_socket};
 
 use crate::cancel_everywhere::everywhere;
-use crate::net_support::{TempDir, nobody_udp, numbered, polled, refused, run, turns, udp};
+use crate::net_support::{TempDir, numbered, polled, refused, run, turns, udp};
+use crate::nobody;
 use crate::udp_batches::{connected, socket};
 
 /// Makes the kernel refuse segments, as for a device that cannot compute checksums.
@@ -138,7 +139,7 @@ fn a_kernel_that_refuses_segments_gets_single_datagrams() {
 fn a_refusal_between_many_is_told_and_the_socket_lives_on() {
     for batching in [true, false] {
         run(async {
-            let (nobody, port) = nobody_udp();
+            let (nobody, port) = nobody::udp();
             let made = create_connected_udp_socket("127.0.0.1", port).batching(batching);
             let client = made.await.expect("a socket");
             let mut told = 0;

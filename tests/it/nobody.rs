@@ -1,0 +1,25 @@
+//! Ports where nobody is.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
+use socket2::{Domain, Socket, Type};
+
+/// Returns a TCP port where nobody listens: while the socket lives, no other test gets it.
+pub(crate) fn tcp(address: &str) -> (Socket, u16) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    // A connect from this very port sets it, too.
+    socket.set_reuse_address(true).expect("an option");
+    let address: IpAddr = address.parse().expect("an address");
+    let bound = socket.bind(&SocketAddr::new(address, 0).into());
+    bound.expect("a port");
+    let address = socket.local_addr().expect("bound").as_socket();
+    (socket, address.expect("IPv4").port())
+}
+
+/// The same for UDP: the socket is connected to itself, so it receives from nobody else.
+pub(crate) fn udp() -> (UdpSocket, u16) {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let address = socket.local_addr().expect("bound");
+    socket.connect(address).expect("connected");
+    (socket, address.port())
+}
