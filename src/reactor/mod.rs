@@ -6,6 +6,7 @@
 //! | `sources.rs` | the sources' numbers |
 //! | `timers.rs` | deadlines in order (a pure machine) |
 //! | `timers/` | the line of those that come in order |
+//! | `waiters.rs` | what waits for a source; its wake |
 //! | `awaited.rs` | the waits of tasks, for a dump |
 //!
 //! The reactor calls no waker: it passes them to the loop, which calls foreign wakers when no cell
@@ -17,6 +18,7 @@ mod awaited;
 mod readiness;
 mod sources;
 mod timers;
+mod waiters;
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -28,12 +30,13 @@ pub(crate) use awaited::Awaited;
 pub(crate) use readiness::{After, Direction};
 pub(crate) use sources::SourceKey;
 pub(crate) use timers::{Seen, TimerKey, Timers};
+pub(crate) use waiters::{Tasks, Waiter};
 
-use crate::room::Slab;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::poller::{Bell, Poller};
-use readiness::{Parked, Readiness};
+use readiness::Readiness;
 use sources::{Source, Sources, token};
+use waiters::{Foreign, waiters, wake, wake_rarely};
 
 /// The largest delay of a timer for being met together with others that are due soon after it.
 const SLACK: Nanos = 400_000;
@@ -49,23 +52,6 @@ pub(crate) enum Trigger {
     Edge,
     /// Listeners: events as long as it is ready and an accept waits.
     Level,
-}
-
-/// A waiter for a source. A task is stored as a number in the source; the rare foreign waker is
-/// stored separately, so that an idle source is small.
-#[derive(Debug)]
-#[must_use = "a foreign waker is called or dropped outside the borrow"]
-pub(crate) enum Waiter {
-    /// A task of the loop, by its number, which is never 0.
-    Task(usize),
-    /// A waker that may be the user's code.
-    Foreign(Waker),
-}
-
-/// The tasks of the loop, as far as the reactor uses them.
-pub(crate) trait Tasks {
-    /// Wakes a task; the caller has to call a waker that is returned.
-    fn wake(&mut self, number: usize) -> Option<Waker>;
 }
 
 /// The result of checking a source.
@@ -86,36 +72,6 @@ pub(crate) struct Reactor {
     sources: Sources,
     foreign: Foreign,
     pub(crate) timers: Timers,
-}
-
-/// The foreign wakers of sources, by their index plus one.
-#[derive(Debug, Default)]
-struct Foreign(Slab<Waker>);
-
-impl Foreign {
-    /// Stores `waiter` in the form for a source.
-    #[inline]
-    fn keep(&mut self, waiter: Waiter) -> Parked {
-        let (number, apart) = match waiter {
-            Waiter::Task(number) => (number, false),
-            Waiter::Foreign(waker) => (self.0.insert(waker) + 1, true),
-        };
-        Parked { number, apart }
-    }
-
-    /// Removes a stored waiter.
-    #[inline(always)]
-    fn take(&mut self, parked: Parked) -> Waiter {
-        if parked.apart {
-            return self.take_apart(parked.number);
-        }
-        Waiter::Task(parked.number)
-    }
-
-    #[cold]
-    fn take_apart(&mut self, number: usize) -> Waiter {
-        Waiter::Foreign(self.0.remove(number - 1))
-    }
 }
 
 impl Reactor {
@@ -366,25 +322,6 @@ impl Reactor {
     }
 }
 
-#[inline(always)]
-fn wake(waiter: Waiter, woken: &mut Vec<Waker>, tasks: &mut impl Tasks) {
-    // Not `extend`: that took 15 instructions more (`instructions tcp-echo`).
-    let foreign = match waiter {
-        Waiter::Task(number) => tasks.wake(number),
-        Waiter::Foreign(waker) => Some(waker),
-    };
-    if let Some(foreign) = foreign {
-        woken.push(foreign);
-    }
-}
-
-/// The same for writers, which wait rarely.
-#[cold]
-#[inline(never)]
-fn wake_rarely(waiter: Waiter, woken: &mut Vec<Waker>, tasks: &mut impl Tasks) {
-    wake(waiter, woken, tasks);
-}
-
 /// Disarms a listener that is armed.
 #[cold]
 fn silence(source: &mut Source, poller: &Poller) {
@@ -393,12 +330,6 @@ fn silence(source: &mut Source, poller: &Poller) {
         // If it cannot be disarmed it is already gone.
         listener.armed = poller.disarm(source.fd).is_err();
     }
-}
-
-/// Removes the waiters of a source.
-fn waiters(source: &mut Source, foreign: &mut Foreign) -> [Option<Waiter>; 2] {
-    [Direction::Read, Direction::Write]
-        .map(|direction| Some(foreign.take(source.readiness.unpark(direction)?)))
 }
 
 #[cfg(all(test, feature = "dump"))]

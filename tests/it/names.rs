@@ -122,7 +122,7 @@ fn live(address: &str, others: &[&str]) -> (StdListener, u16) {
     }
 }
 
-/// Returns a port where nobody listens at these addresses, while the sockets live.
+/// Returns a port without listeners at these addresses, while the sockets live.
 fn nobody_at(addresses: &[&str]) -> (Vec<Socket>, u16) {
     loop {
         let (first, port) = nobody::tcp(addresses[0]);

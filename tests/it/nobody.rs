@@ -1,10 +1,10 @@
-//! Ports where nobody is.
+//! Ports without a peer, which stay so.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use socket2::{Domain, Socket, Type};
 
-/// Returns a TCP port where nobody listens: while the socket lives, no other test gets it.
+/// Returns a TCP port without a listener: while the socket lives, no other test gets it.
 pub(crate) fn tcp(address: &str) -> (Socket, u16) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     // A connect from this very port sets it, too.
@@ -16,7 +16,7 @@ pub(crate) fn tcp(address: &str) -> (Socket, u16) {
     (socket, address.expect("IPv4").port())
 }
 
-/// The same for UDP: the socket is connected to itself, so it receives from nobody else.
+/// The same for UDP: the socket is connected to itself, so it receives nothing else.
 pub(crate) fn udp() -> (UdpSocket, u16) {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
     let address = socket.local_addr().expect("bound");
