@@ -1,6 +1,8 @@
 //! Ports without a peer, which stay so.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+#[cfg(feature = "udp-batch")]
+use std::net::UdpSocket;
+use std::net::{IpAddr, SocketAddr};
 
 use socket2::{Domain, Socket, Type};
 
@@ -17,6 +19,7 @@ pub(crate) fn tcp(address: &str) -> (Socket, u16) {
 }
 
 /// The same for UDP: the socket is connected to itself, so it receives nothing else.
+#[cfg(feature = "udp-batch")]
 pub(crate) fn udp() -> (UdpSocket, u16) {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
     let address = socket.local_addr().expect("bound");
