@@ -144,6 +144,7 @@ stated_crates() {
 # What is linted in other ways: the core with what its tests need, TLS without a provider, with the
 # other one.
 lint_sets=(
+    '--no-default-features'
     '--no-default-features --features extras,guest'
     '--no-default-features --features full,tls'
     '--features aws-lc-rs,anyhow,futures-core,futures-io,idna,log'

@@ -202,7 +202,7 @@ impl<B: Bell> Remote<B> {
     }
 
     /// Returns whether the next `drain` will find something.
-    #[cfg(feature = "guest")]
+    #[cfg(any(test, feature = "guest"))]
     pub(crate) fn has_queued(&self) -> bool {
         self.state.load(Relaxed) == QUEUED
     }
