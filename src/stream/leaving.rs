@@ -19,11 +19,12 @@ use crate::error::Result;
 type Closing = Pin<Box<dyn Future<Output = Result<()>>>>;
 
 /// The closes of a connection that are in progress.
-#[allow(
-    clippy::box_collection,
-    reason = "most connections have none, and an empty list is larger"
-)]
-type Closings = Option<Box<Vec<Closing>>>;
+#[derive(Default)]
+struct Left {
+    closing: Vec<Closing>,
+    /// The handler has ended.
+    is_handled: bool,
+}
 
 /// The kind of code that is polled on a thread.
 #[derive(Clone, Copy, PartialEq)]
@@ -79,19 +80,19 @@ impl Within {
         DROPPED.with_borrow(Vec::len)
     }
 
-    /// Ends the poll; `closing` gets the streams that were dropped in it.
+    /// Ends the poll; `leaving` gets the streams that were dropped in it.
     #[inline]
-    fn end(self, closing: &mut Closings) {
+    fn end(self, leaving: &mut Leaving) {
         if POLLED.replace(self.around) == Polled::Dropping {
-            self.gather(closing);
+            self.gather(leaving);
         }
         forget(self);
     }
 
     #[cold]
-    fn gather(&self, closing: &mut Closings) {
+    fn gather(&self, leaving: &mut Leaving) {
         let dropped = DROPPED.with_borrow_mut(|dropped| dropped.split_off(self.others));
-        closing.get_or_insert_default().extend(dropped);
+        leaving.0.get_or_insert_default().closing.extend(dropped);
     }
 }
 
@@ -100,17 +101,15 @@ impl Drop for Within {
     #[inline]
     fn drop(&mut self) {
         if POLLED.replace(self.around) == Polled::Dropping {
-            self.gather(&mut None);
+            self.gather(&mut Leaving::default());
         }
     }
 }
 
-/// What is left of a connection beside its handler: the streams that the handler has dropped.
+/// What is left of a connection beside its handler: the streams that the handler has dropped. Most
+/// connections have none.
 #[derive(Default)]
-pub(super) struct Leaving {
-    is_handled: bool,
-    closing: Closings,
-}
+pub(super) struct Leaving(Option<Box<Left>>);
 
 impl Leaving {
     /// Polls a connection's handler, then the closes of the streams that it has dropped; reports
@@ -124,17 +123,22 @@ impl Leaving {
         peer: &Peer,
     ) -> Poll<()> {
         let mut handled = None;
-        if !self.is_handled {
+        if self.0.is_none() || !self.is_handled() {
             let within = Within::enter();
             let polled = with_event(&serving.stop, || handler.poll(cx));
-            within.end(&mut self.closing);
+            within.end(self);
             if let Poll::Ready(ended) = polled {
                 handled = Some(ended);
-            } else if self.closing.is_none() {
+            } else if self.0.is_none() {
                 return Poll::Pending;
             }
         }
         self.close(handled, cx, serving, peer)
+    }
+
+    #[cold]
+    fn is_handled(&self) -> bool {
+        self.0.as_ref().is_some_and(|left| left.is_handled)
     }
 
     /// The rest of a poll when the handler has ended, or has dropped streams.
@@ -147,26 +151,26 @@ impl Leaving {
         serving: &Serving<'_>,
         peer: &Peer,
     ) -> Poll<()> {
-        self.is_handled |= handled.is_some();
+        let is_handled = handled.is_some();
         let failed = |error| serving.failed(&error, peer);
         if let Some(Err(error)) = handled {
             failed(error);
         }
-        if let Some(closing) = &mut self.closing {
-            closing.retain_mut(|close| match close.as_mut().poll(cx) {
-                Poll::Pending => true,
-                Poll::Ready(closed) => {
-                    closed.unwrap_or_else(failed);
-                    false
-                }
-            });
-            if closing.is_empty() {
-                self.closing = None;
+        let Some(left) = &mut self.0 else {
+            return Poll::Ready(());
+        };
+        left.is_handled |= is_handled;
+        let closing = &mut left.closing;
+        closing.retain_mut(|close| match close.as_mut().poll(cx) {
+            Poll::Pending => true,
+            Poll::Ready(closed) => {
+                closed.unwrap_or_else(failed);
+                false
             }
-        }
-        match self.is_handled && self.closing.is_none() {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
+        });
+        match self.0.take_if(|left| left.closing.is_empty()) {
+            Some(left) if left.is_handled => Poll::Ready(()),
+            _ => Poll::Pending,
         }
     }
 }
@@ -181,13 +185,19 @@ mod tests {
         Ok(())
     }
 
-    fn count(closing: Closings) -> usize {
-        closing.map_or(0, |closing| closing.len())
+    /// Each connection has one.
+    #[test]
+    fn it_is_one_pointer() {
+        assert_eq!(size_of::<Leaving>(), size_of::<usize>());
+    }
+
+    fn count(leaving: &Leaving) -> usize {
+        leaving.0.as_ref().map_or(0, |left| left.closing.len())
     }
 
     #[test]
     fn each_handler_has_what_it_has_dropped_itself() {
-        let (mut outer, mut inner) = (None, None);
+        let (mut outer, mut inner) = <(Leaving, Leaving)>::default();
         let around = Within::enter();
         leave(close());
         let within = Within::enter();
@@ -195,12 +205,12 @@ mod tests {
         within.end(&mut inner);
         leave(close());
         around.end(&mut outer);
-        assert_eq!((count(inner), count(outer), is_handler()), (1, 2, false));
+        assert_eq!((count(&inner), count(&outer), is_handler()), (1, 2, false));
     }
 
     #[test]
     fn a_handler_in_a_handler_without_drops_takes_none_of_those_around_both() {
-        let (mut outermost, mut innermost) = (None, None);
+        let (mut outermost, mut innermost) = <(Leaving, Leaving)>::default();
         let around = Within::enter();
         leave(close());
         let between = Within::enter();
@@ -209,7 +219,7 @@ mod tests {
         within.end(&mut innermost);
         drop(between);
         around.end(&mut outermost);
-        assert_eq!((count(innermost), count(outermost)), (1, 1));
+        assert_eq!((count(&innermost), count(&outermost)), (1, 1));
     }
 
     #[test]
@@ -222,8 +232,8 @@ mod tests {
             panic!("by the test");
         });
         assert!(panicked.is_err() && is_handler());
-        let mut left = None;
+        let mut left = Leaving::default();
         around.end(&mut left);
-        assert_eq!((count(left), is_handler()), (1, false));
+        assert_eq!((count(&left), is_handler()), (1, false));
     }
 }

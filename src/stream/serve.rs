@@ -262,10 +262,9 @@ impl<'a, L, H, E> Serve<'a, L, H, E> {
         E: Failure + Into<Boxed> + 's,
     {
         let (served, ending) = self.begin(true);
+        let serving = Rc::clone(&served.serving);
         let served: Rc<dyn Serves<'s, G> + 's> = served;
-        let accept = Rc::clone(&served).accept(group);
-        let serving = served.serving();
-        if !conduct(accept, serving, ending).await? {
+        if !conduct(served.accept(group), &serving, ending).await? {
             serving.scope.cancel("the server has drained long enough");
         }
         serving.until(&|| serving.is_idle()).await
@@ -277,7 +276,7 @@ impl<'a, L, H, E> Serve<'a, L, H, E> {
         let served = Served {
             listener: self.listener,
             handler: self.handler,
-            serving,
+            serving: Rc::new(serving),
             error: PhantomData,
         };
         (Rc::new(served), self.ending)
@@ -306,18 +305,18 @@ where
 
     fn into_future(self) -> Self::IntoFuture {
         let (served, ending) = self.begin(false);
-        run(served, ending)
+        run(Rc::clone(&served.serving), served, ending)
     }
 }
 
 /// Serves in a group of its own.
 fn run<'a>(
+    serving: Rc<Serving<'a>>,
     served: Rc<dyn Serves<'a, Error> + 'a>,
     ending: Ending<'a>,
 ) -> Pin<Box<dyn Future<Output = Result<()>> + 'a>> {
     Box::pin(task_group(async move |group| -> Result<()> {
-        let accept = Rc::clone(&served).accept(group);
-        if !conduct(accept, served.serving(), ending).await? {
+        if !conduct(served.accept(group), &serving, ending).await? {
             // The group ends with the last connection; it drops those that ignore the cancel.
             group.cancel();
         }

@@ -24,15 +24,13 @@ use crate::task::{Keeper, Outcome, TaskGroup};
 pub(super) struct Served<'a, L, H, E> {
     pub(super) listener: &'a L,
     pub(super) handler: H,
-    pub(super) serving: Serving<'a>,
+    pub(super) serving: Rc<Serving<'a>>,
     pub(super) error: PhantomData<fn() -> E>,
 }
 
 /// [`Served`] with erased types: all but its connections is compiled once. `G` is the error type of
 /// the group that the connections are in.
 pub(super) trait Serves<'a, G> {
-    fn serving(&self) -> &Serving<'a>;
-
     /// Accepts into `group`.
     fn accept<'s>(self: Rc<Self>, group: &'s TaskGroup<'s, '_, G>) -> Pin<Box<dyn Accept + 's>>
     where
@@ -46,10 +44,6 @@ where
     O: Outcome<E, Value = ()> + 'a,
     E: Failure + Into<Box<dyn StdError + Send + Sync>> + 'a,
 {
-    fn serving(&self) -> &Serving<'a> {
-        &self.serving
-    }
-
     fn accept<'s>(self: Rc<Self>, group: &'s TaskGroup<'s, '_, G>) -> Pin<Box<dyn Accept + 's>>
     where
         'a: 's,
@@ -78,12 +72,12 @@ where
     }
     let late = served.serving.begin();
     record!(Debug, "soloio::serve", "accepted {peer}");
-    let keeper: Rc<dyn Serves<'a, G> + 'a> = Rc::<Served<'_, _, _, _>>::clone(&served);
-    let connection = connection(begun, ActiveConnection { served, peer });
-    if keeper.serving().is_apart || late {
-        start_apart(group, Box::pin(connection), keeper, late);
+    let serving = Rc::clone(&served.serving);
+    let connection = connection(begun, served, peer);
+    if serving.is_apart || late {
+        start_apart(group, Box::pin(connection), serving, late);
     } else {
-        group.spawn_kept(connection, keeper, Location::caller());
+        group.spawn_kept(connection, serving, Location::caller());
     }
     Ok(())
 }
@@ -93,12 +87,11 @@ where
 fn start_apart<'s, 'a: 's, G>(
     group: &'s TaskGroup<'s, '_, G>,
     connection: Pin<Box<dyn Future<Output = ()> + 's>>,
-    keeper: Rc<dyn Serves<'a, G> + 'a>,
+    keeper: Rc<Serving<'a>>,
     late: bool,
 ) {
-    let served = Rc::clone(&keeper);
+    let serving = Rc::clone(&keeper);
     let apart = async move {
-        let serving = served.serving();
         let placed = async {
             // After a cancel it is closed without a handler.
             if !late || serving.place().await.is_ok() {
@@ -117,14 +110,16 @@ fn start_apart<'s, 'a: 's, G>(
 /// idle connection: an async fn would have them twice.
 fn connection<S, L, H, O, E>(
     begun: impl Future<Output = Result<S>>,
-    active: ActiveConnection<'_, L, H, E>,
+    served: Rc<Served<'_, L, H, E>>,
+    peer: Peer,
 ) -> impl Future<Output = ()>
 where
     H: AsyncFn(S) -> O,
     O: Outcome<E, Value = ()>,
     E: Failure + Into<Box<dyn StdError + Send + Sync>>,
 {
-    let served = Rc::clone(&active.served);
+    let serving = Rc::clone(&served.serving);
+    let active = ActiveConnection { serving, peer };
     let handled = async move {
         // `?` would stay in the future until its end.
         let stream = match begun.await {
@@ -136,7 +131,7 @@ where
     Beside::new(handled, (Leaving::default(), active))
 }
 
-impl<F, L, H, E> Future for Beside<F, (Leaving, ActiveConnection<'_, L, H, E>)>
+impl<F> Future for Beside<F, (Leaving, ActiveConnection<'_>)>
 where
     F: Future<Output = Result<()>>,
 {
@@ -145,7 +140,7 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let (handled, (leaving, active)) = self.parts();
-        leaving.poll(handled, cx, &active.served.serving, &active.peer)
+        leaving.poll(handled, cx, &active.serving, &active.peer)
     }
 }
 
@@ -158,19 +153,19 @@ fn ours<E: Failure + Into<Box<dyn StdError + Send + Sync>>>(error: E) -> Error {
 }
 
 /// Counts a connection as active until it is dropped.
-struct ActiveConnection<'a, L, H, E> {
-    served: Rc<Served<'a, L, H, E>>,
+struct ActiveConnection<'a> {
+    serving: Rc<Serving<'a>>,
     peer: Peer,
 }
 
-impl<L, H, E> Drop for ActiveConnection<'_, L, H, E> {
+impl Drop for ActiveConnection<'_> {
     fn drop(&mut self) {
-        self.served.serving.end(&mut self.peer);
+        self.serving.end(&mut self.peer);
     }
 }
 
 /// A panic of a connection is only its own error.
-impl<'a, G> Keeper for Rc<dyn Serves<'a, G> + 'a> {
+impl Keeper for Rc<Serving<'_>> {
     type Error = Infallible;
     const CATCHES: bool = true;
 
@@ -179,7 +174,7 @@ impl<'a, G> Keeper for Rc<dyn Serves<'a, G> + 'a> {
     }
 
     fn panicked(&self, payload: Payload) -> Option<Payload> {
-        self.serving().panicked(payload);
+        Serving::panicked(self, payload);
         None
     }
 }

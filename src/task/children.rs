@@ -30,7 +30,7 @@
     reason = "the one lifetime erasure, and pinning in a shared cell"
 )]
 
-use std::cell::{Cell, RefCell, RefMut};
+use std::cell::{RefCell, RefMut};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -46,12 +46,18 @@ use crate::runtime::context;
 
 /// A child: its future, and the part that the handle uses.
 pub(super) struct TaskCell<F, T, K> {
-    /// Pinned: never moved out, dropped in place. Borrowed only by its set, while it polls or drops
-    /// the future.
-    future: RefCell<Option<F>>,
-    value: Cell<Option<T>>,
+    /// Borrowed only by its set, while it polls or drops the future, and at the end by the handle.
+    stage: RefCell<Stage<F, T>>,
     head: Head,
     keeper: K,
+}
+
+/// The value has the place of the future.
+enum Stage<F, T> {
+    /// Pinned: never moved out, dropped in place.
+    Future(F),
+    /// The value is there until the handle takes it.
+    Ended(Option<T>),
 }
 
 impl<F, T, K> Child for TaskCell<F, T, K>
@@ -63,7 +69,7 @@ where
         if self.head.is_cancelled() && !notified {
             return poll_cancelled(self, cx);
         }
-        let mut place = self.future.borrow_mut();
+        let mut place = self.stage.borrow_mut();
         let outcome = if K::CATCHES {
             match catch_unwind(AssertUnwindSafe(|| Self::pinned(&mut place).poll(cx))) {
                 Ok(polled) => ready!(polled),
@@ -76,13 +82,17 @@ where
             ready!(Self::pinned(&mut place).poll(cx))
         };
         // It is done: dropped in place, then its result is handed over.
-        *place = None;
+        *place = Stage::Ended(None);
         drop(place);
         Poll::Ready(self.finish(outcome))
     }
 
     fn drop_future(&self) {
-        drop(self.future.try_borrow_mut().map(|mut place| *place = None));
+        if let Ok(mut place) = self.stage.try_borrow_mut() {
+            if let Stage::Future(_) = *place {
+                *place = Stage::Ended(None);
+            }
+        }
     }
 
     fn panicked(&self, payload: Payload) -> Option<Payload> {
@@ -102,17 +112,17 @@ where
     #[inline]
     pub(super) fn new(future: F, keeper: K) -> Rc<Self> {
         Rc::new(Self {
-            future: RefCell::new(Some(future)),
-            value: Cell::new(None),
+            stage: RefCell::new(Stage::Future(future)),
             head: Head::new(),
             keeper,
         })
     }
 
     #[inline]
-    fn pinned<'p>(place: &'p mut RefMut<'_, Option<F>>) -> Pin<&'p mut F> {
-        let future = place.as_mut();
-        let future = future.expect("a task that has ended has left its set");
+    fn pinned<'p>(place: &'p mut RefMut<'_, Stage<F, T>>) -> Pin<&'p mut F> {
+        let Stage::Future(future) = &mut **place else {
+            unreachable!("a task that has ended has left its set");
+        };
         // SAFETY: the place is that of a cell, which lives in an `Rc` that is never unwrapped, so
         // the future does not move; it leaves its place only by being overwritten, which drops it
         // in place.
@@ -123,7 +133,10 @@ where
     fn finish(&self, outcome: F::Output) -> Result<(), Failed> {
         match outcome.into_result() {
             Ok(value) => {
-                self.value.set(Some(value));
+                // Not the whole stage, which would be copied.
+                if let Stage::Ended(place) = &mut *self.stage.borrow_mut() {
+                    *place = Some(value);
+                }
                 self.head.end(State::Done);
                 Ok(())
             }
@@ -172,7 +185,10 @@ impl<F, T, K> Joinable<T> for TaskCell<F, T, K> {
     }
 
     fn take_value(&self) -> Option<T> {
-        self.value.take()
+        match &mut *self.stage.try_borrow_mut().ok()? {
+            Stage::Ended(value) => value.take(),
+            Stage::Future(_) => None,
+        }
     }
 }
 
@@ -199,5 +215,23 @@ impl<'s, E> TaskGroup<'s, '_, E> {
         let child: Rc<dyn Child + 'static> = unsafe { std::mem::transmute(child) };
         self.set.insert(child, site);
         TaskHandle::new(cell, site)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Ready;
+
+    use super::*;
+
+    /// An idle connection is mostly its task's cell.
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn a_cell_takes_48_bytes_beside_its_future() {
+        type Big = [usize; 8];
+        type Cell<T> = TaskCell<Ready<T>, T, Rc<()>>;
+        let beside = size_of::<Cell<Big>>() - size_of::<Stage<Ready<Big>, Big>>();
+        assert_eq!(beside, 48);
+        assert!(size_of::<Stage<Ready<Big>, Big>>() <= 10 * size_of::<usize>());
     }
 }
