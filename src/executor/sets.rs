@@ -137,7 +137,11 @@ impl Slots {
         // The parent is woken in any case: a poll in progress may be past its beginning.
         set.notified = true;
         let tasks = set.len;
-        (self.notify_parent(key.index), tasks)
+        let foreign = match set.parent {
+            Parent::Task(parent) => self.wake_upwards(parent),
+            _ => set.take_foreign(),
+        };
+        (foreign, tasks)
     }
 
     /// Wakes a task: lists it, and every task upwards that polls a set that is not notified.
@@ -145,16 +149,31 @@ impl Slots {
     #[inline(always)]
     #[must_use = "the waker has to be called"]
     pub(crate) fn wake(&mut self, id: TaskId) -> Option<Waker> {
-        match self.list(id)? {
-            true => None,
-            false => self.notify_parent(self.slots[id.index() as usize].set),
+        let set = self.list(id)?;
+        match set.parent {
+            Parent::Task(parent) => self.wake_upwards(parent),
+            _ => set.take_foreign(),
         }
     }
 
-    /// Puts a task on its set's list. Returns `None` if it is gone or already there, else whether
-    /// the set was notified.
+    /// The same from the task that polls a set. Iterative, since groups may be nested as deep as
+    /// the stack allows. Inline: a call took 30 instructions of each turn of a server.
     #[inline(always)]
-    fn list(&mut self, id: TaskId) -> Option<bool> {
+    fn wake_upwards(&mut self, parent: TaskId) -> Option<Waker> {
+        let mut id = parent;
+        loop {
+            let set = self.list(id)?;
+            match set.parent {
+                Parent::Task(parent) => id = parent,
+                _ => return set.take_foreign(),
+            }
+        }
+    }
+
+    /// Puts a task on its set's list, unless it is gone or already there. Returns the set if it was
+    /// not notified.
+    #[inline(always)]
+    fn list(&mut self, id: TaskId) -> Option<&mut Set> {
         let index = id.index();
         let slot = self.slots.get_mut(index as usize)?;
         if slot.queued || !id.has_generation(slot.generation) {
@@ -170,24 +189,7 @@ impl Slots {
             NIL => set.first = index,
             last => self.slots[last as usize].next = index,
         }
-        Some(notified)
-    }
-
-    /// Wakes the parent of a set that has work and was not notified, and so on upwards. Iterative,
-    /// since groups may be nested as deep as the stack allows.
-    fn notify_parent(&mut self, set: u32) -> Option<Waker> {
-        let mut set = set;
-        loop {
-            let parent = match &self.sets[set as usize].parent {
-                Parent::Loop | Parent::Unknown => return None,
-                Parent::Task(parent) => *parent,
-                Parent::Foreign(_) => return self.sets[set as usize].take_foreign(),
-            };
-            if self.list(parent)? {
-                return None;
-            }
-            set = self.slots[parent.index() as usize].set;
-        }
+        (!notified).then_some(set)
     }
 
     /// Begins a poll of the group's list that is like the last one: by the running task `parent`,
