@@ -141,7 +141,7 @@ impl Executor {
     #[inline]
     #[must_use = "the waker has to be called"]
     pub(crate) fn list(&self, id: TaskId) -> Option<Waker> {
-        self.slots().wake(id)
+        self.slots().wake_inline(id)
     }
 
     /// Returns true if a task of the set is woken.

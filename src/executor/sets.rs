@@ -146,9 +146,16 @@ impl Slots {
 
     /// Wakes a task: lists it, and every task upwards that polls a set that is not notified.
     /// Returns a foreign waker to be called after the borrow.
-    #[inline(always)]
+    #[inline(never)]
     #[must_use = "the waker has to be called"]
     pub(crate) fn wake(&mut self, id: TaskId) -> Option<Waker> {
+        self.wake_inline(id)
+    }
+
+    /// The same for the few callers of each turn; a copy takes 300 bytes.
+    #[inline(always)]
+    #[must_use = "the waker has to be called"]
+    pub(crate) fn wake_inline(&mut self, id: TaskId) -> Option<Waker> {
         let set = self.list(id)?;
         match set.parent {
             Parent::Task(parent) => self.wake_upwards(parent),

@@ -21,6 +21,9 @@ pub(crate) enum Waiter {
 pub(crate) trait Tasks {
     /// Wakes a task; the caller has to call a waker that is returned.
     fn wake(&mut self, number: usize) -> Option<Waker>;
+
+    /// The same in little code.
+    fn wake_rarely(&mut self, number: usize) -> Option<Waker>;
 }
 
 /// The foreign wakers of sources, by their index plus one.
@@ -70,7 +73,10 @@ pub(super) fn wake(waiter: Waiter, woken: &mut Vec<Waker>, tasks: &mut impl Task
 #[cold]
 #[inline(never)]
 pub(super) fn wake_rarely(waiter: Waiter, woken: &mut Vec<Waker>, tasks: &mut impl Tasks) {
-    wake(waiter, woken, tasks);
+    woken.extend(match waiter {
+        Waiter::Task(number) => tasks.wake_rarely(number),
+        Waiter::Foreign(waker) => Some(waker),
+    });
 }
 
 /// Removes the waiters of a source.

@@ -29,6 +29,10 @@ pub(super) struct Inbox {
 impl Tasks for Slots {
     #[inline(always)]
     fn wake(&mut self, number: usize) -> Option<Waker> {
+        self.wake_inline(TaskId::from_number(number))
+    }
+
+    fn wake_rarely(&mut self, number: usize) -> Option<Waker> {
         self.wake(TaskId::from_number(number))
     }
 }
