@@ -19,8 +19,8 @@ use soloio::{
 };
 
 use crate::net_support::{
-    check_numbered, clog, is_broken, numbered, polled, receive_numbered, refused, run, tcp_pair,
-    turns, unix_pair,
+    check_numbered, clog, is_broken, numbered, polled, receive_numbered, refused, run_both,
+    tcp_pair, turns, unix_pair,
 };
 use crate::support::poll_once;
 
@@ -470,12 +470,12 @@ async fn close_may_be_dropped_midway(a: impl ByteStream, b: impl ByteStream) {
     refused!(b.receive().await, Error::EndOfStream);
 }
 
-/// Makes a test of one law; a `borrowed` one gets references to the pair.
+/// Makes a test of one law, on both ways; a `borrowed` one gets references to the pair.
 macro_rules! law {
     (owned, $pair:expr, $law:ident) => {
         #[test]
         fn $law() {
-            run(async {
+            run_both(|| async {
                 let (a, b) = $pair.await;
                 super::$law(a, b).await;
             });
@@ -484,7 +484,7 @@ macro_rules! law {
     (borrowed, $pair:expr, $law:ident) => {
         #[test]
         fn $law() {
-            run(async {
+            run_both(|| async {
                 let (a, b) = $pair.await;
                 super::$law(&a, &b).await;
             });

@@ -2,26 +2,41 @@
 //! on the number of polls.
 
 use std::fmt::Debug;
-use std::future::{Future, IntoFuture, poll_fn};
+use std::future::{Future, IntoFuture, pending, poll_fn};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::OnceLock;
 use std::task::Poll;
 use std::time::Duration;
 
 use soloio::{
-    ByteReceiveStream, ByteSendStream, Error, Result, TcpListener, TcpStream, UdpSocket,
-    UnixStream, block_on, connect_tcp, connect_unix, create_tcp_listener, create_udp_socket,
-    create_unix_listener, sleep,
+    ByteReceiveStream, ByteSendStream, CancelScope, Error, Result, TcpListener, TcpStream,
+    UdpSocket, UnixStream, block_on, connect_tcp, connect_unix, create_tcp_listener,
+    create_udp_socket, create_unix_listener, shield, sleep,
 };
 
-use crate::support::{Random, deadline};
+use crate::support::{Random, deadline, poll_once};
 
 /// Runs a test's future under the guard against hanging.
 pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
     let _guard = deadline();
     block_on(future)
+}
+
+/// Runs a test twice. The second time a scope elsewhere is cancelled, and waits in a shield: then no
+/// operation takes the short way of the usual case.
+pub(crate) fn run_both<F: Future>(test: impl Fn() -> F) {
+    run(test());
+    run(async {
+        let scope = CancelScope::new();
+        scope.cancel("for operations elsewhere");
+        let hour = Duration::from_secs(3_600);
+        let mut waits = pin!(scope.run(shield(hour, pending::<()>())));
+        assert!(poll_once(waits.as_mut()).await.is_pending());
+        test().await;
+    });
 }
 
 /// Asserts that a result is an error that matches the pattern.
