@@ -25,8 +25,8 @@ pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
     block_on(future)
 }
 
-/// Runs a test twice. The second time a scope elsewhere is cancelled, and waits in a shield: then no
-/// operation takes the short way of the usual case.
+/// Runs a test twice. The second time a scope elsewhere is cancelled, and waits in a shield: then
+/// no operation takes the short way of the usual case.
 pub(crate) fn run_both<F: Future>(test: impl Fn() -> F) {
     run(test());
     run(async {
