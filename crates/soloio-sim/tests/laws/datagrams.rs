@@ -52,6 +52,16 @@ fn several_that_have_come_are_all_received() {
             got
         };
         expect_all("UDP", send, one).await;
+        let into = async |count| {
+            let (mut buffer, mut got) = ([0; 64], Vec::new());
+            for _ in 0..count {
+                let datagram = server.receive_into(&mut buffer).await.expect("received");
+                assert_eq!(datagram.from, from);
+                got.push(datagram.data.to_vec());
+            }
+            got
+        };
+        expect_all("UDP, into a buffer", send, into).await;
         let many = async |count| {
             let (mut buffer, mut got) = (DatagramBuffer::new(), Vec::new());
             while got.len() < count {
