@@ -53,7 +53,7 @@ fn several_that_have_come_are_all_received() {
         };
         expect_all("UDP", send, one).await;
         let into = async |count| {
-            let (mut buffer, mut got) = ([0; 64], Vec::new());
+            let (mut buffer, mut got) = ([0; 1_500], Vec::new());
             for _ in 0..count {
                 let datagram = server.receive_into(&mut buffer).await.expect("received");
                 assert_eq!(datagram.from, from);
