@@ -109,14 +109,15 @@ impl Drop for Running<'_> {
 }
 
 impl Executor {
-    pub(crate) fn new(number: u16) -> Self {
+    /// Makes the executor of the runtime with this number and serial.
+    pub(crate) fn new(number: u16, serial: u64) -> Self {
         Self {
             number,
             budget: Cell::new(BUDGET),
             turn: Cell::new(1),
             task: Cell::new(TaskId::NONE),
             scope: Cell::new(0),
-            slots: RefCell::new(Slots::new(number)),
+            slots: RefCell::new(Slots::new(number, waker::first_generation(serial))),
         }
     }
 

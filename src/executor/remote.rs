@@ -388,7 +388,7 @@ fn lock<T>(mutex: &Mutex<T>) -> impl DerefMut<Target = T> {
 const COMPACT_MIN: usize = 64;
 
 /// The number of low bits of a serial that have the index.
-const INDEX_BITS: u32 = u16::BITS;
+pub(crate) const INDEX_BITS: u32 = u16::BITS;
 
 // Loom's mutexes work only inside its models, so under loom only `tests/loom.rs` tests this file.
 #[cfg(all(test, not(loom)))]

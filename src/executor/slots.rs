@@ -67,10 +67,11 @@ pub(crate) struct Slots {
 }
 
 impl Slots {
-    pub(crate) fn new(runtime: u16) -> Self {
+    /// Makes the slots of a runtime, with the generation before that of the first task.
+    pub(crate) fn new(runtime: u16, generation: u32) -> Self {
         Self {
             runtime,
-            generation: 0,
+            generation,
             slots: Slab::new(),
             sets: Slab::new(),
             scopes: Vec::new(),

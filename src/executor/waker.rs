@@ -8,8 +8,9 @@
 //! Cloning copies it, dropping does nothing; there is no count, no allocation, and no dangling
 //! pointer. Waking on the runtime's own thread lists the slot. On any other thread the wake looks
 //! the runtime up in a process-wide table and goes through its [`Remote`]. A number is stale if its
-//! task has ended, or its runtime is gone and the index was reused. A stale waker causes a spurious
-//! poll, which every future has to tolerate anyway.
+//! task has ended. It wakes nothing, even if its runtime is gone and the index was reused: each
+//! runtime counts generations from a number of its own. Only after a million generations (256 on 32
+//! bits) a stale waker may cause a spurious poll, which every future has to tolerate anyway.
 //!
 //! The number names the task to wake. It never names the running one.
 
@@ -191,6 +192,14 @@ impl remote::Bell for poller::Bell {
     }
 }
 
+/// Returns the generation from which a runtime counts. Those of runtimes that follow each other are
+/// far apart, and none comes again before all others: the factor is odd, and the part of 2^20 that
+/// is the golden ratio of it.
+pub(super) fn first_generation(serial: u64) -> u32 {
+    const STEP: u64 = 648_055;
+    ((serial >> remote::INDEX_BITS).wrapping_mul(STEP) & GENERATION_MASK as u64) as u32
+}
+
 /// Opens a runtime: assigns its number and its shared part.
 pub(crate) fn open() -> std::io::Result<(u16, Arc<Remote<poller::Bell>>)> {
     TABLE.open(|_serial| poller::Bell::new())
@@ -222,6 +231,15 @@ mod tests {
         assert_eq!(TaskId::of(&waker, 9), Some(id));
         assert_eq!(TaskId::of(&waker, 8), None);
         assert_eq!(TaskId::of(Waker::noop(), 9), None);
+    }
+
+    #[test]
+    fn runtimes_in_the_same_place_count_from_generations_of_their_own() {
+        let mut seen = vec![false; GENERATION_MASK + 1];
+        for opened in 0..=GENERATION_MASK as u64 {
+            let first = first_generation(opened << remote::INDEX_BITS | 7) as usize;
+            assert!(!std::mem::replace(&mut seen[first], true), "{first} twice");
+        }
     }
 
     #[test]

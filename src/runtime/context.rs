@@ -76,7 +76,7 @@ impl Core {
         let (number, remote) = waker::open()?;
         Ok(Self {
             serial: remote.serial(),
-            executor: Rc::new(Executor::new(number)),
+            executor: Rc::new(Executor::new(number, remote.serial())),
             reactor: RefCell::default(),
             remote,
             scratch: RefCell::default(),

@@ -23,7 +23,7 @@ fn taken(slots: &mut Slots, set: SetKey) -> Option<(TaskId, u32)> {
 
 #[test]
 fn behaves_as_a_queue_per_set() {
-    let mut slots = Slots::new(3);
+    let mut slots = Slots::new(3, 0);
     let keys: Vec<_> = (0..4).map(|_| slots.add_set(Parent::Loop)).collect();
     let mut naive = Naive {
         ready: vec![VecDeque::new(); 4],
@@ -68,7 +68,7 @@ fn behaves_as_a_queue_per_set() {
 
 #[test]
 fn a_set_that_is_told_knows_its_number_of_tasks() {
-    let mut slots = Slots::new(3);
+    let mut slots = Slots::new(3, 0);
     let set = slots.add_set(Parent::Loop);
     let ids = [0, 1, 2].map(|member| slots.add_slot(set, member, None));
     assert_eq!(slots.all(), ids);
@@ -79,7 +79,7 @@ fn a_set_that_is_told_knows_its_number_of_tasks() {
 
 #[test]
 fn a_wake_walks_up_to_the_first_set_that_is_looked_at() {
-    let mut slots = Slots::new(0);
+    let mut slots = Slots::new(0, 0);
     let root = slots.add_set(Parent::Loop);
     let main = slots.add_slot(root, 0, None);
     let group = slots.add_set(Parent::Task(main));
@@ -99,7 +99,7 @@ fn a_wake_walks_up_to_the_first_set_that_is_looked_at() {
 
 #[test]
 fn a_foreign_parent_is_handed_out_once() {
-    let mut slots = Slots::new(0);
+    let mut slots = Slots::new(0, 0);
     let waker = Waker::noop().clone();
     let set = slots.add_set(Parent::Foreign(waker.clone()));
     let child = slots.add_slot(set, 0, None);
@@ -115,7 +115,7 @@ fn a_foreign_parent_is_handed_out_once() {
 
 #[test]
 fn a_set_is_told_once_that_all_its_tasks_are_woken_and_ends_once() {
-    let mut slots = Slots::new(0);
+    let mut slots = Slots::new(0, 0);
     let set = slots.add_set(Parent::Loop);
     let looked = |slots: &mut Slots, parent| {
         let (old, all) = slots.begin_poll(set, parent, TaskId::NONE);
