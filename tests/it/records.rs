@@ -29,7 +29,10 @@ impl Log for Recorder {
             record.target().to_owned(),
             record.args().to_string(),
         );
-        OWN.with_borrow_mut(|own| own.as_mut().map(|own| own.push(made)));
+        let keep =
+            |own: &RefCell<Option<Vec<_>>>| own.borrow_mut().as_mut().map(|own| own.push(made));
+        // A runtime that ends with its thread logs when this list may be gone.
+        OWN.try_with(keep).unwrap_or_default();
     }
 
     fn flush(&self) {}
