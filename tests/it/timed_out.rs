@@ -280,17 +280,24 @@ fn each_of_nested_limits_has_its_own() {
     run(async {
         let (event, lock) = (Event::new(), Lock::new(()));
         let _held = lock.acquire().await.expect("free");
-        let inner = Cell::new(None);
-        let ended = fail_after(Duration::from_millis(50), async {
-            let never = fail_after(Duration::from_secs(9), event.wait());
-            let early: Result<()> = fail_after(LIMIT, never).await;
-            inner.set(early.err());
-            fail_after(Duration::from_secs(9), lock.acquire()).await
-        });
-        let outer = ended.await.expect_err("the lock is held").to_string();
-        let inner = inner.take().expect("nothing is set").to_string();
-        assert_eq!(inner, "timed out after 10 ms, while waiting for an event");
-        assert_eq!(outer, "timed out after 50 ms, while waiting for a lock");
+        // A machine that sleeps through both limits in one turn gets a longer one.
+        for (outer, length) in [(50, "50 ms"), (500, "500 ms"), (5_000, "5 s")] {
+            let inner = Cell::new(None);
+            let ended = fail_after(Duration::from_millis(outer), async {
+                let never = fail_after(Duration::from_secs(9), event.wait());
+                let early: Result<()> = fail_after(LIMIT, never).await;
+                inner.set(early.err());
+                fail_after(Duration::from_secs(9), lock.acquire()).await
+            });
+            let ended = ended.await.expect_err("the lock is held").to_string();
+            let early = inner.take().expect("nothing is set").to_string();
+            if early == "timed out after 10 ms, while waiting for an event" {
+                let late = format!("timed out after {length}, while waiting for a lock");
+                return assert_eq!(ended, late);
+            }
+            assert_eq!(early, "the operation was cancelled");
+        }
+        panic!("ten milliseconds that last five seconds, three times");
     });
 }
 
