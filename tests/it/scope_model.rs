@@ -15,6 +15,7 @@ fn trees() -> impl Strategy<Value = Tree> {
     let tree = leaf.prop_recursive(6, 24, 3, |below| {
         let kind = prop_oneof![
             5 => Just(Kind::Scope),
+            3 => Just(Kind::Limit),
             2 => Just(Kind::Shield),
             2 => Just(Kind::Group),
             2 => Just(Kind::Moved),

@@ -1,17 +1,18 @@
 //! The body of the fuzz target `scopes`: a tree of scopes against a naive twin, which computes the
 //! cancelled leaves, the shielded ones, and the scopes that caught a cancel.
 //!
-//! The leaves of a tree of scopes, shields, groups and combinators wait. A program cancels scopes
-//! and releases leaves, sometimes several within one turn. After each step the twin computes the
-//! state of every leaf and every scope from the whole tree.
+//! The leaves of a tree of scopes, limits, shields, groups and combinators wait. A program cancels
+//! scopes and releases leaves, sometimes several within one turn. After each step the twin computes
+//! the state of every leaf and every scope from the whole tree. Then parts of the tree are polled
+//! in other places and return, which changes nothing.
 //!
 //! Long because the twin and its counterpart are read side by side.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -50,7 +51,7 @@ pub(crate) fn run(input: &[u8]) {
 fn grown(kind: Kind, depth: usize, nodes: &mut std::slice::Iter<'_, u8>) -> Tree {
     let mut below = Vec::new();
     while let Some(byte) = nodes.next() {
-        let Some(kind) = Kind::ALL.get(usize::from(byte % 11)) else {
+        let Some(kind) = Kind::ALL.get(usize::from(byte % 12)) else {
             break;
         };
         below.push(match depth {
@@ -68,11 +69,13 @@ fn grown(kind: Kind, depth: usize, nodes: &mut std::slice::Iter<'_, u8>) -> Tree
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Kind {
     Scope,
+    /// A time limit that does not end, and so has no effect.
+    Limit,
     Shield,
     /// Each child is a task.
     Group,
-    /// A group that was polled in another place before: in another scope, in a combinator, or under
-    /// another runtime.
+    /// A group or a time limit that is polled in other places, too, the first time before the
+    /// program: in another scope, in a combinator, or under another runtime.
     Moved,
     /// A combinator with its own wakers polls each child.
     Unordered,
@@ -85,8 +88,9 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Scope,
+        Self::Limit,
         Self::Shield,
         Self::Group,
         Self::Moved,
@@ -379,33 +383,80 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 type Running<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
-/// The groups that are polled elsewhere first; true if that may be under another runtime.
-type Early<'a> = RefCell<Vec<(bool, Rc<RefCell<Running<'a>>>)>>;
+/// What is polled elsewhere, too; true if that may be under another runtime.
+type Wanderers<'a> = RefCell<Vec<(bool, Weak<RefCell<Wanderer<'a>>>)>>;
 
-fn start<'a>(nodes: &'a [Node], reals: &'a [Real], early: &Early<'a>, at: usize) -> Running<'a> {
+struct Wanderer<'a> {
+    running: Running<'a>,
+    /// Of its last poll in the tree.
+    home: Option<Waker>,
+    is_over: bool,
+}
+
+impl Wanderer<'_> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let polled = self.running.as_mut().poll(cx);
+        self.is_over = polled.is_ready();
+        polled
+    }
+}
+
+fn start<'a>(
+    nodes: &'a [Node],
+    reals: &'a [Real],
+    wanderers: &Wanderers<'a>,
+    at: usize,
+) -> Running<'a> {
     let (node, real) = (&nodes[at], &reals[at]);
     let children = node.children.iter();
     let children: Vec<Running<'a>> = children
-        .map(|child| start(nodes, reals, early, *child))
+        .map(|child| start(nodes, reals, wanderers, *child))
         .collect();
     match node.kind {
         Kind::Scope => Box::pin(async move {
             let ended = real.scope.run(join(children)).await;
             real.ended.set(Some(ended.is_some()));
         }),
+        Kind::Limit => Box::pin(limited(children)),
         Kind::Shield => Box::pin(async move { drop(shield(HOUR, join(children)).await) }),
         Kind::Group => Box::pin(in_group(children)),
         Kind::Moved => {
-            let group: Running<'a> = Box::pin(in_group(children));
-            let group = Rc::new(RefCell::new(group));
+            let running: Running<'a> = match at % 4 {
+                0 | 1 => Box::pin(in_group(children)),
+                _ => Box::pin(limited(children)),
+            };
+            let wanderer = Rc::new(RefCell::new(Wanderer {
+                running,
+                home: None,
+                is_over: false,
+            }));
             // A wait in a combinator stays with its first runtime.
-            let wanders = at % 2 == 0 && !has_below(nodes, at, Kind::Unordered);
-            early.borrow_mut().push((wanders, Rc::clone(&group)));
-            Box::pin(poll_fn(move |cx| group.borrow_mut().as_mut().poll(cx)))
+            let far = at % 2 == 0 && !has_below(nodes, at, Kind::Unordered);
+            wanderers.borrow_mut().push((far, Rc::downgrade(&wanderer)));
+            Box::pin(poll_fn(move |cx| {
+                let mut wanderer = wanderer.borrow_mut();
+                wanderer.home = Some(cx.waker().clone());
+                wanderer.poll(cx)
+            }))
         }
         Kind::Unordered => Box::pin(async move {
-            let all: FuturesUnordered<_> = children.into_iter().collect();
-            all.collect::<()>().await;
+            let (begun, count) = (Cell::new(0), children.len());
+            let children = children.into_iter().map(|child| async {
+                begun.set(begun.get() + 1);
+                child.await;
+            });
+            let mut all: FuturesUnordered<_> = children.collect();
+            // If two of them wake it, it gives way before it has polled the others.
+            poll_fn(|cx| {
+                loop {
+                    match all.poll_next_unpin(cx) {
+                        Poll::Pending if begun.get() == count => return Poll::Pending,
+                        Poll::Ready(None) => return Poll::Ready(()),
+                        _ => {}
+                    }
+                }
+            })
+            .await;
         }),
         leaf => Box::pin(real.leaf(leaf)),
     }
@@ -422,28 +473,43 @@ async fn in_group(children: Vec<Running<'_>>) {
     drop(ended.await);
 }
 
+async fn limited(children: Vec<Running<'_>>) {
+    let ended = fail_after(HOUR, join(children).map(Ok::<_, soloio::Error>));
+    // It may be dropped by a cancel of a scope around it.
+    drop(ended.await);
+}
+
 fn has_below(nodes: &[Node], at: usize, kind: Kind) -> bool {
     let mut below = nodes[at].children.iter();
     below.any(|child| nodes[*child].kind == kind || has_below(nodes, *child, kind))
 }
 
-/// Polls the future once in a place where it does not stay.
-async fn begin(at: usize, future: &RefCell<Running<'_>>) {
-    let once = async {
-        poll_fn(|cx| Poll::Ready(future.borrow_mut().as_mut().poll(cx).is_pending())).await
+/// Polls a wanderer, unless it is over, once in a place where it does not stay.
+async fn wander(at: usize, wanderer: &Weak<RefCell<Wanderer<'_>>>) {
+    let Some(wanderer) = wanderer.upgrade() else {
+        return;
     };
-    let pending = match at % 3 {
+    if wanderer.borrow().is_over {
+        return;
+    }
+    let once = poll_fn(|cx| Poll::Ready(wanderer.borrow_mut().poll(cx)));
+    let polled = match at % 5 {
         0 => fail_after(HOUR, once.map(Ok::<_, soloio::Error>))
             .await
             .expect("in time"),
         1 => CancelScope::new().run(once).await.expect("not dropped"),
+        2 => shield(HOUR, once).await,
+        3 => once.await,
         _ => {
             let mut all: FuturesUnordered<_> = std::iter::once(once).collect();
             all.next().await.expect("one")
         }
     };
-    // No leaf is ready before the first step, so the group cannot have ended.
-    assert!(pending, "each leaf waits");
+    assert!(polled.is_pending(), "all that is ready was polled before");
+    let home = wanderer.borrow().home.clone();
+    if let Some(home) = home {
+        home.wake();
+    }
 }
 
 /// Returns the node that an action applies to.
@@ -457,30 +523,37 @@ fn target(nodes: &[Node], action: Action) -> Option<usize> {
     (!all.is_empty()).then(|| all[number % all.len()])
 }
 
-/// The first step comes before the tree is polled, except for the groups that move.
+/// The first step comes before the tree is polled, except for what wanders.
 pub(crate) fn check(tree: &Tree, steps: &[Vec<Action>]) {
     let mut nodes = Vec::new();
     listed(tree, None, &mut nodes);
     let reals: Vec<Real> = nodes.iter().map(|_| Real::default()).collect();
-    let early = Early::default();
-    let root = start(&nodes, &reals, &early, 0);
+    let wanderers = Wanderers::default();
+    let root = start(&nodes, &reals, &wanderers, 0);
     let mut first = Runtime::new().expect("a runtime");
-    for (at, (wanders, group)) in early.borrow().iter().enumerate() {
-        if *wanders {
-            first.block_on(begin(at, group));
+    let wanderers = wanderers.take();
+    for (at, (far, wanderer)) in wanderers.iter().enumerate() {
+        if *far {
+            first.block_on(wander(at, wanderer));
         }
     }
     block_on(async {
-        for (at, (wanders, group)) in early.take().iter().enumerate() {
-            if !wanders {
-                begin(at, group).await;
+        for (at, (far, wanderer)) in wanderers.iter().enumerate() {
+            if !far {
+                wander(at, wanderer).await;
             }
         }
-        compare(root, &nodes, &reals, steps).await;
+        compare(root, &nodes, &reals, steps, &wanderers).await;
     });
 }
 
-async fn compare(root: Running<'_>, nodes: &[Node], reals: &[Real], steps: &[Vec<Action>]) {
+async fn compare(
+    root: Running<'_>,
+    nodes: &[Node],
+    reals: &[Real],
+    steps: &[Vec<Action>],
+    wanderers: &[(bool, Weak<RefCell<Wanderer<'_>>>)],
+) {
     let mut twin = Twin::new(nodes);
     let mut running = pin!(task_group(async move |group| {
         group.spawn(root);
@@ -496,13 +569,14 @@ async fn compare(root: Running<'_>, nodes: &[Node], reals: &[Real], steps: &[Vec
                 }
             }
             twin.settle(number == 0);
-            // Each sleep makes a turn that polls the kernel; a task that only yields may be polled
-            // again before.
-            for _ in 0..12 {
-                sleep(Duration::ZERO).await.expect("inside a runtime");
+            turns().await;
+            let seen = || -> Vec<Seen> { reals.iter().map(Real::seen).collect() };
+            assert_eq!(seen(), twin.seen, "after step {number} of {nodes:#?}");
+            for (at, (_, wanderer)) in wanderers.iter().enumerate() {
+                wander(at + number, wanderer).await;
             }
-            let seen: Vec<Seen> = reals.iter().map(Real::seen).collect();
-            assert_eq!(seen, twin.seen, "after step {number} of {nodes:#?}");
+            turns().await;
+            assert_eq!(seen(), twin.seen, "back after step {number} of {nodes:#?}");
         }
     });
     poll_fn(|cx| {
@@ -515,4 +589,12 @@ async fn compare(root: Running<'_>, nodes: &[Node], reals: &[Real], steps: &[Vec
         ended
     })
     .await;
+}
+
+/// Each sleep makes a turn that polls the kernel; a task that only yields may be polled again
+/// before.
+async fn turns() {
+    for _ in 0..12 {
+        sleep(Duration::ZERO).await.expect("inside a runtime");
+    }
 }
