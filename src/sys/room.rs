@@ -69,11 +69,11 @@ impl<'a> Room<'a> {
         memory: &mut [MaybeUninit<u8>],
         f: impl FnOnce(&mut Room<'_>) -> T,
     ) -> (usize, T) {
-        let start = memory.as_ptr();
+        let whole = &raw const *memory;
         let mut room = Room::uninit(memory);
         let done = f(&mut room);
-        // Safe code can assign to a `&mut Room`.
-        let is_same = matches!(&room.memory, Memory::Given(memory) if memory.as_ptr() == start);
+        // Safe code can assign to a `&mut Room`. At the address of no bytes there may be others.
+        let is_same = matches!(&room.memory, Memory::Given(it) if std::ptr::eq(&**it, whole));
         assert!(
             is_same,
             "a stream has exchanged the room that it was to fill"
@@ -298,6 +298,25 @@ mod tests {
         let mut memory = [MaybeUninit::uninit(); 4];
         Room::fill(&mut memory, |room| {
             *room = Room::new(&mut []);
+        });
+    }
+
+    /// A count of more bytes than the memory has.
+    #[test]
+    #[should_panic(expected = "exchanged the room")]
+    fn a_room_of_forgotten_memory_at_the_same_address_is_no_count_either() {
+        #[repr(C)]
+        struct Both {
+            none: [MaybeUninit<u8>; 0],
+            some: [u8; 4],
+        }
+        let both = Box::leak(Box::new(Both {
+            none: [],
+            some: [0; 4],
+        }));
+        Room::fill(&mut both.none, |room| {
+            *room = Room::new(&mut both.some);
+            room.put(b"some")
         });
     }
 
