@@ -67,6 +67,8 @@ pub enum Mode {
     Peers,
     /// Measure what an operation takes among ever more connections, tasks and timers.
     Growth,
+    /// Count how often the threads of a server on two cores sleep for an echo.
+    Sleeps,
     /// Run one server, the process under measurement, until a signal ends it.
     #[command(hide = true)]
     Server {

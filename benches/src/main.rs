@@ -11,6 +11,7 @@ mod rounds;
 mod rows;
 mod server;
 mod side;
+mod sleeps;
 mod sys;
 mod table;
 mod work;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         }) => count(&keys, keep, against, how),
         Some(Mode::Peers) => peers::run(how.rounds(5), how.quick).map(|()| true),
         Some(Mode::Growth) => growth::run(how.rounds(5), how.quick).map(|()| true),
+        Some(Mode::Sleeps) => sleeps::run(how.rounds(5), how.quick).map(|()| true),
         Some(Mode::Server { side, kind, core }) => server::run(side, kind, core).map(|()| true),
     };
     match result {

@@ -22,6 +22,8 @@ pub enum Work {
     UdpSink,
     UdpBulk,
     CoresEcho,
+    /// `CoresEcho` with a load on each core.
+    CoresEchoFull,
     CoresRequest,
     TcpRelay,
     TcpRelayCopied,
@@ -54,7 +56,7 @@ impl Work {
             Self::UdpEchoMany => Kind::UdpEchoMany,
             Self::UdpSink => Kind::UdpSink,
             Self::UdpBulk => Kind::UdpBulk,
-            Self::CoresEcho | Self::CoresRequest => Kind::CoresEcho,
+            Self::CoresEcho | Self::CoresEchoFull | Self::CoresRequest => Kind::CoresEcho,
             Self::TcpRelay => Kind::TcpRelay,
             Self::TcpRelayCopied => Kind::TcpRelayCopied,
             Self::TlsEcho | Self::TlsFull | Self::TlsResumed => Kind::TlsEcho,

@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{IN_FLIGHT, LINES, PATIENCE, message, stuck, wrong_answer};
 use crate::server;
@@ -89,10 +90,19 @@ impl<S: Read + Write + AsFd> Echo<S> {
     }
 
     pub fn run(&mut self, count: u64) -> io::Result<()> {
-        let last = self.sent + count;
+        self.run_part(&AtomicU64::new(count))
+    }
+
+    /// Runs operations until none of `left`, which loads may share, is left.
+    pub fn run_part(&mut self, left: &AtomicU64) -> io::Result<()> {
+        let more = || {
+            let one_less = |left: u64| left.checked_sub(1);
+            left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less)
+                .is_ok()
+        };
         let mut open = 0_u64;
         for connection in &mut self.connections {
-            if self.sent < last {
+            if more() {
                 connection.send((self.message)(self.sent))?;
                 self.sent += 1;
                 open += 1;
@@ -108,7 +118,7 @@ impl<S: Read + Write + AsFd> Echo<S> {
                 if !connection.receive()? {
                     continue;
                 }
-                if self.sent < last {
+                if more() {
                     connection.send((self.message)(self.sent))?;
                     self.sent += 1;
                 } else {

@@ -1,5 +1,6 @@
 //! The load generator: plain sockets and one epoll loop, the same for every side, no futures.
 
+mod each_core;
 mod echo;
 mod idle;
 mod relay;
@@ -8,6 +9,7 @@ mod tls;
 mod udp_bursts;
 mod udp_echo;
 
+pub use each_core::EachCore;
 pub use echo::Echo;
 pub use idle::Idle;
 pub use relay::Relay;
@@ -37,6 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A client of one kind, connected and ready to run any number of operations.
 pub enum Load {
     Echo(Echo<TcpStream>),
+    EachCore(EachCore),
     UnixEcho(Echo<UnixStream>),
     Requests(TcpRequests),
     Udp(UdpEcho),
@@ -54,6 +57,7 @@ impl Load {
             }
             Work::TcpEchoAlone => Echo::tcp(server, 1).map(Self::Echo),
             Work::TcpEchoBusy => Echo::tcp(server, BUSY).map(Self::Echo),
+            Work::CoresEchoFull => EachCore::open(server).map(Self::EachCore),
             Work::UnixEcho => Echo::unix(server).map(Self::UnixEcho),
             Work::Lines | Work::LinesTogether => Echo::lines(server).map(Self::Echo),
             Work::TcpRequest | Work::CoresRequest => TcpRequests::open(server).map(Self::Requests),
@@ -75,6 +79,7 @@ impl Load {
     pub fn run(&mut self, count: u64) -> io::Result<()> {
         match self {
             Self::Echo(load) => load.run(count),
+            Self::EachCore(load) => load.run(count),
             Self::UnixEcho(load) => load.run(count),
             Self::Requests(load) => load.run(count),
             Self::Udp(load) => load.run(count),

@@ -141,6 +141,7 @@ fn servers() -> Vec<Row> {
         row("lines-together", "  in one call", ns, R(1.0), [30 * K, K], server::lines_together),
         row("tcp-request", "request, server CPU", ns, R(0.92), [15 * K, 500], server::request),
         row("cores-echo", "tcp echo, two cores", ns, R(0.92), [60 * K, 2 * K], server::cores_echo),
+        row("cores-full", "  a load on each core", ns, R(1.0), [60 * K, 2 * K], server::cores_full),
         row("cores-request", "  request", ns, R(0.92), [15 * K, 500], server::cores_request),
         row("udp-echo", "udp echo, server CPU", ns, R(1.0), [60 * K, 2 * K], server::udp),
         row("udp-many", "  a batch at a time", ns, R(0.8), [60 * K, 2 * K], server::udp_many),

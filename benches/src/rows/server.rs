@@ -62,6 +62,10 @@ pub fn cores_echo(side: Side, count: u64) -> io::Result<f64> {
     cpu(Work::CoresEcho, side, count)
 }
 
+pub fn cores_full(side: Side, count: u64) -> io::Result<f64> {
+    cpu(Work::CoresEchoFull, side, count)
+}
+
 pub fn cores_request(side: Side, count: u64) -> io::Result<f64> {
     cpu(Work::CoresRequest, side, count)
 }

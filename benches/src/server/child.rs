@@ -73,6 +73,23 @@ impl Child {
         cpu_clock::process(self.process.id())
     }
 
+    /// Returns how often its threads have gone to sleep so far.
+    pub fn sleeps(&self) -> io::Result<u64> {
+        let mut sleeps = 0;
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.process.id()))? {
+            let status = std::fs::read_to_string(thread?.path().join("status"))?;
+            let field = |line: &str| {
+                line.strip_prefix("voluntary_ctxt_switches:")?
+                    .trim()
+                    .parse()
+                    .ok()
+            };
+            let own: Option<u64> = status.lines().find_map(field);
+            sleeps += own.ok_or_else(|| io::Error::other("status has no such field"))?;
+        }
+        Ok(sleeps)
+    }
+
     /// Returns the resident memory now, in bytes.
     pub fn resident(&self) -> io::Result<u64> {
         let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.process.id()))?;
