@@ -181,7 +181,8 @@ impl ConnectedUdpSocket {
         self.core.receive_many(buffer).await
     }
 
-    /// Sends all datagrams of `rest`: see [`UdpSocket::send_many`].
+    /// Sends all datagrams of `rest`: see [`UdpSocket::send_many`]. Of owned data it is
+    /// `&mut list.iter().map(|data| &data[..])`.
     ///
     /// # Errors
     ///

@@ -46,7 +46,7 @@ pub enum Target {
 }
 
 /// The rows with soloio on both sides.
-pub const OURS: &[&str] = &["scope", "udp-pair"];
+pub const OURS: &[&str] = &["scope"];
 
 impl Row {
     /// One measurement of one side.
