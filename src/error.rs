@@ -53,7 +53,7 @@ pub enum Error {
     /// The peer finished sending. It is never reported as an empty read, and each later receive
     /// returns it again. [`next`](crate::ByteReceiveStream::next) turns it into `Ok(None)`.
     EndOfStream,
-    /// This side had already closed the object (or the sending direction of it).
+    /// This side has already closed the object, or its sending direction.
     Closed,
     /// The connection is unusable for a reason from outside, such as a reset.
     Broken(Content<OsError>),
@@ -63,8 +63,8 @@ pub enum Error {
     WouldBlock,
     /// The operation, or the task waited for, was cancelled.
     Cancelled,
-    /// A time limit passed first, such as that of [`fail_after`](crate::fail_after): which one, and
-    /// what was under way.
+    /// A time limit passed first, such as that of [`fail_after`](crate::fail_after). It has the
+    /// limit, and the operation that was waiting.
     TimedOut(Content<TimedOut>),
     /// No address of the host could be connected. The error lists every attempt.
     ConnectFailed(Content<ConnectFailed>),
@@ -85,8 +85,8 @@ pub enum Error {
     OtherLoop,
     /// Code that was waited for panicked, on another thread or on the loop.
     Panicked(Content<Panicked>),
-    /// A task that was waited for has ended without the awaited value: it failed, or it ended
-    /// before it had reported that it is ready, or its value was taken already.
+    /// A task that was waited for has ended without the awaited value. It failed, its value was
+    /// taken already, or it ended before it reported that it was ready.
     TaskFailed(Content<TaskFailed>),
     /// A system call failed, or an argument was refused before one was made.
     Io(Content<OsError>),

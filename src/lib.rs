@@ -51,8 +51,9 @@
 //! }
 //! ```
 //!
-//! If a handler fails or panics, only its own connection ends, and a line with the peer is written
-//! to standard error; [`Serve::on_error`] gets it instead. For an error type of your own see
+//! If a handler fails or panics, only its own connection ends, and a line with the error and the
+//! peer is written to standard error. A hook for [`Serve::on_error`] gets both instead. For an
+//! error type of your own see
 //! [`Listener::serve_with`], [`task_group_with`], [`per_core_with`] and [`Failure`].
 //!
 //! # The functions
@@ -88,18 +89,26 @@
 //!
 //! # Features
 //!
-//! By default all features are on. `default-features = false` leaves the core, and each of `adopt`,
-//! `cores`, `dump`, `extras`, `guest`, `options`, `relay`, `signal`, `threads`, `udp-batch`
-//! and `unix-ext` adds the part that it names (`full`: all of them, and `tls12`); docs/cost.md
-//! has a table. `futures-io` and `futures-core`, off by default, add the traits of these crates
-//! for `Io`, and a `Stream` of accepted connections or received values. `log` and `idna`, off by
-//! default too, make records of tasks and servers, and encode names that are not ASCII.
+//! The default features are `full` and `ring`: everything here, and TLS. With `default-features =
+//! false` the core is left. Each of these adds the part that it names: `adopt`, `cores`, `dump`,
+//! `extras`, `guest`, `options`, `relay`, `signal`, `threads`, `udp-batch`, `unix-ext`. `full` is
+//! all of them, and `tls12`; docs/cost.md has a table.
+//!
+//! These are off by default:
+//!
+//! * `futures-io`: the traits of that crate for [`Io`].
+//! * `futures-core`: a `Stream` of accepted connections or received values.
+//! * `log`: records of tasks and servers, by the crate of that name.
+//! * `idna`: host names that are not ASCII.
+//! * `anyhow`: `anyhow::Error` as the error of tasks, time limits and handlers.
+//! * `aws-lc-rs`, `tls`: TLS with other cryptography (docs/tls.md).
+//! * `native-certs`: on macOS, the certificates that the keychain trusts.
 //!
 //! # Guarantees
 //!
-//! * A cancel is an error first: operations in a cancelled scope end with [`Error::Cancelled`],
-//!   and a task that continues after that is dropped. Dropping a future cancels it, too. The effect
-//!   of both is described under *Cancel safety* of each operation.
+//! * A cancel is an error first: operations in a cancelled scope end with [`Error::Cancelled`]. A
+//!   task that continues after that is dropped. Dropping a future cancels it, too. Each operation
+//!   describes the effect of both under *Cancel safety*.
 //! * Operations take `&self`: one task may receive from a stream while another sends. A second
 //!   receiver, or sender, gets [`Error::Busy`]. Only `close` takes the stream itself.
 //! * The end of a stream is [`Error::EndOfStream`], never an empty read; `next()` turns it into

@@ -33,9 +33,11 @@ use crate::time::sleep;
 ///
 /// # Errors
 ///
-/// [`Error::ConnectFailed`] with every attempt, also if the local address cannot be used;
-/// [`Error::Resolve`]; [`Error::Io`] if the runtime cannot wait for sockets; port 0, and a local
-/// host that has no address of the host's families, are `InvalidInput`.
+/// * [`Error::ConnectFailed`] if no address could be connected, or the local address cannot be
+///   used: it has every attempt with its cause.
+/// * [`Error::Resolve`] if the name has no address, or could not be looked up.
+/// * [`Error::Io`] if the runtime cannot wait for sockets. It is `InvalidInput` for port 0, and if
+///   the local host has no address of the host's families.
 ///
 /// # Cancel safety
 ///
@@ -82,8 +84,8 @@ impl ConnectTcp {
         family is used. Connections to different peers share its ports (Linux)."
     );
 
-    /// The time until the next address is tried too (250 ms by default). With zero all are tried at
-    /// once, with `Duration::MAX` one after the other.
+    /// Sets the time after which the next address is tried, too (250 ms by default). With zero all
+    /// are tried at once, with `Duration::MAX` one after the other.
     pub fn happy_eyeballs_delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self

@@ -23,8 +23,8 @@ use crate::sys::socket::Kind;
 ///
 /// It is always bound: to `local_port` if that is set, else to a port of the kernel's choice.
 ///
-/// On a host with several addresses a server on the wildcard address should set `tell_destination`
-/// and answer with `reply` (both with feature `udp-batch`): otherwise its answers may come from
+/// A server on the wildcard address of a host with several addresses should set `tell_destination`
+/// and answer with `reply` (both with feature `udp-batch`). Otherwise its answers may come from
 /// another address, and clients and firewalls reject them.
 ///
 /// # Errors

@@ -14,12 +14,12 @@ use super::unix::UnixStream;
 use crate::error::{Error, Result};
 use crate::sys::options as sys;
 
-/// The times of keepalive probes to a silent TCP peer: after `idle` without a packet from it the
-/// first, then one every `interval`; after `count` probes without an answer the connection is
-/// broken (`ETIMEDOUT`).
+/// The times of keepalive probes to a silent TCP peer. The first is sent after `idle` without a
+/// packet from it, the next ones after `interval` each. After `count` probes without an answer the
+/// connection is broken (`ETIMEDOUT`).
 ///
-/// `idle` and `interval` are 1 to 32,767 s, rounded up to whole seconds; `count` is 1 to 127:
-/// Linux's limits (tcp(7)). The default is that of most systems: 2 h, 75 s, 9.
+/// `idle` and `interval` are 1 to 32,767 s, rounded up to whole seconds; `count` is 1 to 127. These
+/// are Linux's limits (tcp(7)). The default is that of most systems: 2 h, 75 s, 9.
 ///
 /// # Examples
 ///
@@ -353,9 +353,9 @@ macro_rules! tcp_options {
                 crate::net::options::get(self, what, &crate::sys::sockopt::zero_linger)
             }
 
-            /// Lets dropping the connection reset it: data that the kernel has not sent yet is
-            /// lost, the peer sees a reset, and the port is free at once (socket(7), `SO_LINGER` of
-            /// 0). Other linger times, which would block the thread, cannot be set.
+            /// Makes a drop of the connection reset it: data that the kernel has not sent yet is
+            /// lost, and the peer sees a reset. The port is free at once. (See `SO_LINGER` of 0 in
+            /// socket(7).) Other linger times would block the thread, and cannot be set.
             ///
             /// # Errors
             ///

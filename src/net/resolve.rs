@@ -64,9 +64,11 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// [`Error::Resolve`], whose text has the value and says what is wrong: there is no port, or
-    /// none from 0 to 65535; an IPv6 address is without brackets, or something else is in them; the
-    /// host has a space or a control character; it is a URL. (Zeros before a port are accepted.)
+    /// [`Error::Resolve`], whose text has the value and its fault, one of these:
+    ///
+    /// * There is no port, or none from 0 to 65535. (Zeros before it are accepted.)
+    /// * An IPv6 address is without brackets, or something else is in them.
+    /// * The host has a space or a control character, or the text is a URL.
     ///
     /// # Examples
     ///

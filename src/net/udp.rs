@@ -80,11 +80,11 @@ shown!(
 /// Receiving and sending take `&self` and may happen at the same time. Each of the methods here
 /// transfers one datagram in one system call.
 ///
-/// With feature `udp-batch`, `receive_many` and `send_many` transfer many at once. On Linux
-/// `receive_many` makes the kernel merge equal datagrams of one sender from then on (`UDP_GRO`): a
-/// read from the descriptor by other means would return several datagrams as one, and the socket
-/// may store a few that are not received yet. A socket that is given away (`OwnedFd::try_from`)
-/// loses these, and returns one datagram at a time again.
+/// With feature `udp-batch`, `receive_many` and `send_many` transfer many at once. On Linux the
+/// first `receive_many` makes the kernel merge datagrams of equal size from one sender (`UDP_GRO`).
+/// From then on a read from the descriptor by other means would return several datagrams as one,
+/// and the socket may store a few that are not received yet. A socket that is given away
+/// (`OwnedFd::try_from`) loses these, and returns one datagram at a time again.
 #[doc(alias = "UDPSocket")]
 #[derive(Debug)]
 pub struct UdpSocket {

@@ -28,8 +28,8 @@ use crate::sys::errno;
 #[non_exhaustive]
 pub enum UdpFault {
     /// One peer does not exist or cannot be reached: refused (ICMP), no route, forbidden by a
-    /// firewall or a route, an address that cannot be a destination here (of a family that the
-    /// socket or this host does not have, port 0, a link-local one without its scope). Other peers
+    /// firewall or a route. Or its address cannot be a destination here: it is of a family that the
+    /// socket or this host does not have, has port 0, or is link-local without a scope. Other peers
     /// are not affected.
     Peer,
     /// One datagram: too large for the socket or the path (`EMSGSIZE`), or no buffer was free for

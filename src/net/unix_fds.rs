@@ -125,10 +125,10 @@ impl UnixStream {
     ///
     /// # Errors
     ///
-    /// As [`receive`](Self::receive); a `max_len` or `max_fds` of 0 is `InvalidInput`. If more
-    /// descriptors came than `max_fds`, or than this process may still open, [`Error::Io`] with
-    /// `InvalidData`: all of these descriptors are closed, the bytes that came with them are lost,
-    /// and later bytes can still be received.
+    /// As [`receive`](Self::receive); a `max_len` or `max_fds` of 0 is `InvalidInput`. It is
+    /// [`Error::Io`] with `InvalidData` if more descriptors came than `max_fds`, or than this
+    /// process may still open. Then all of them are closed, and the bytes that came with them are
+    /// lost; later bytes can still be received.
     ///
     /// # Cancel safety
     ///

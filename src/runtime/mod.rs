@@ -78,12 +78,12 @@ use inbox::Inbox;
 /// The largest number of timers fired in one turn; the rest is due in the next.
 const TIMERS_PER_TURN: usize = 1024;
 
-/// Runs `future` to its end on this thread, and all tasks that it waits for.
+/// Makes a runtime on this thread, runs `future` and its tasks to their end, and drops the runtime.
 ///
 /// When it returns, no descriptor or thread of the runtime is left, and no memory except its entry
-/// in a table, which the next runtime reuses. Only the lookup of a host name and a job on a thread
-/// that no task waits for any more may still run, and threads without a job end after 10 seconds. A
-/// runtime that never waits makes no system call.
+/// in a table, which the next runtime reuses. There are two exceptions. A lookup of a host name and
+/// a job on a thread may still run if no task waits for them any more; threads without a job end
+/// after 10 seconds. A runtime that never waits makes no system call.
 ///
 /// # Panics
 ///
@@ -113,8 +113,8 @@ pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
     }
 }
 
-/// [`block_on`](fn@block_on) for a library that may be called inside a task: an error, where that
-/// would panic.
+/// The same as [`block_on`](fn@block_on), but returns an error inside a task, where `block_on`
+/// panics. It is for libraries that may be called there.
 ///
 /// # Errors
 ///

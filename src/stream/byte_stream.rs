@@ -29,14 +29,14 @@ use crate::runtime::place::Place;
 ///    anything else happens.
 /// 7. A receive that is dropped has lost nothing, and nothing is read without a receiver.
 ///
-/// A stream that breaks law 1 neither hangs its users nor looks ended: the futures of every stream,
-/// and the layers over it (`Buffered`, TLS, a relay, `SendBuffer`, [`Io`](crate::Io)), end with an
-/// [`Error::Io`] that names the law. What they have received before stays valid.
+/// A stream that breaks law 1 neither hangs its users nor looks ended. The futures of every stream
+/// end with an [`Error::Io`] that names the law, and so do the layers over it: `Buffered`, TLS, a
+/// relay, `SendBuffer`, [`Io`](crate::Io). What they have received before stays valid.
 ///
 /// # A stream of your own
 ///
-/// A stream implements a few polls, and gets the `async` methods from them. A stream that wraps
-/// another passes the [`Place`] on:
+/// A stream implements a few poll functions, and gets the `async` methods from them. A stream that
+/// wraps another passes the [`Place`] on:
 ///
 /// ```
 /// use std::cell::Cell;
@@ -174,11 +174,11 @@ pub trait ByteStream: ByteReceiveStream + ByteSendStream {
     where
         Self: Sized;
 
-    /// Ends the stream at once, although other references to it exist: the peer sees a reset or an
-    /// end, operations in progress get [`Error::Closed`].
+    /// Ends the stream at once, even if other references to it exist. The peer sees a reset or an
+    /// end; operations in progress end with [`Error::Closed`].
     fn abort(&self);
 
-    /// Resets the stream, although other references to it exist: the peer receives the sent data,
+    /// Resets the stream, even if other references to it exist. The peer receives the sent data,
     /// and then [`Error::Broken`] instead of an end. [`relay`](crate::relay()) uses it to pass on
     /// that a stream is broken.
     ///

@@ -11,8 +11,8 @@ use crate::task::Outcome;
 
 /// A source of connections.
 ///
-/// Accepting has two steps, so that the second, a TLS handshake for example, runs in the
-/// connection's own task, and a slow peer delays no other connection.
+/// Accepting has two steps. The second one, for example a TLS handshake, runs in the connection's
+/// own task, so that a slow peer delays no other connection.
 #[allow(
     async_fn_in_trait,
     reason = "one thread: no caller needs the future to be Send"
@@ -61,8 +61,8 @@ pub trait Listener {
         self.accept_begin().await?.await
     }
 
-    /// Stops listening at once, although other references to the listener exist: the address is
-    /// free, and a waiting accept gets [`Error::Closed`].
+    /// Stops listening at once, even if other references to the listener exist. The address is
+    /// free then, and a waiting accept ends with [`Error::Closed`].
     fn abort(&self);
 
     /// Serves every connection with `handler`, each in a task of its own, until the listener itself

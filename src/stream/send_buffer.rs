@@ -12,14 +12,14 @@ use crate::shown::shown;
 
 /// Collects small pieces for a byte stream, which [`flush`](Self::flush) sends together.
 ///
-/// Nothing is sent before that, and nothing is limited: a program that writes much flushes when
-/// there are many [`unsent`](Self::unsent) bytes. Its memory is used again after a flush, up to
-/// 4 KiB of it.
+/// Nothing is sent before that, and the size has no limit. A program that writes much has to flush
+/// when there are many [`unsent`](Self::unsent) bytes. After a flush the memory is used again, up
+/// to 4 KiB of it.
 ///
-/// If it is dropped with bytes that were not sent, it [resets](ByteStream::reset) the stream: its
-/// operations end with [`Error::Closed`](crate::Error::Closed), and the peer never takes what it
-/// has received for everything (a UNIX stream has no reset: its peer sees an end). Call
-/// [`clear`](Self::clear) first if they are not to be sent.
+/// If it is dropped with unsent bytes, it [resets](ByteStream::reset) the stream, so that the peer
+/// does not take the part that it has received for the whole. (A UNIX stream has no reset: its peer
+/// sees an end.) Operations of the stream then end with [`Error::Closed`](crate::Error::Closed).
+/// Call [`clear`](Self::clear) first if the bytes are not to be sent.
 ///
 /// # Examples
 ///

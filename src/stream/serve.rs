@@ -29,17 +29,18 @@ use crate::task::{Outcome, TaskGroup, move_on_after, task_group};
 /// pauses, until one of its connections ends or 100 ms have passed. If there are still no
 /// descriptors, every 100 ms one client is accepted on a spare descriptor and closed immediately.
 ///
-/// A handler that returns need not close its stream. If bytes are on their way when it drops an
-/// accepted TCP stream (also inside TLS or [`Buffered`](crate::Buffered)), its task continues and
-/// closes the stream as `close` does, within the stream's [`CloseLimits`](crate::CloseLimits). This
-/// happens if the peer has not acknowledged everything, or has sent data that was not received.
+/// A handler that returns need not close its stream. It may drop an accepted TCP stream (also
+/// inside TLS or [`Buffered`](crate::Buffered)) while bytes are on their way: if the peer has not
+/// acknowledged everything, or has sent data that was not received. Then its task continues and
+/// closes the stream as `close` does, within the stream's [`CloseLimits`](crate::CloseLimits).
 /// Until then the connection counts as active; bytes that did not arrive are an error of the
 /// handler, by the rule of [`ByteStream::close`](crate::ByteStream::close). A stream closes at once
 /// if the handler has moved it to another task, or if it is dropped because the handler panicked or
 /// was dropped itself. The close also ends duplicates of its descriptor: to give the connection
 /// away, a handler converts the stream (`OwnedFd::try_from`). A TLS stream sends no `close_notify`
-/// when it is dropped. To the peer of a plain stream a handler that failed looks as one that has
-/// ended: if half an answer could be taken for the whole, call [`reset`](crate::ByteStream::reset).
+/// when it is dropped. The peer of a plain stream cannot distinguish a handler that failed from one
+/// that has ended. If half an answer could be taken for the whole, call
+/// [`reset`](crate::ByteStream::reset).
 ///
 /// The server ends
 ///
@@ -115,13 +116,14 @@ impl<'a, L, H, E> Serve<'a, L, H, E> {
         self
     }
 
-    /// Sets a hook for every error of a handler, with its panic as [`Error::Panicked`], and for the
-    /// errors of accepts that do not end the server: at most one a second of single connections,
-    /// and one a second of missing descriptors and memory. The [`Peer`] is that of the connection.
-    /// An error of a cancel, such as at the end of [`drain`](Self::drain), is not reported.
+    /// Sets a hook for every error of a handler, with the [`Peer`] of its connection. A panic of a
+    /// handler is [`Error::Panicked`]. The hook also gets the errors of accepts that do not end the
+    /// server: at most one a second of single connections, and one a second of missing descriptors
+    /// and memory. An error of a cancel, such as at the end of [`drain`](Self::drain), is not
+    /// reported.
     ///
-    /// A panic of the hook ends nothing, and is not given to the hook: the error is then a line on
-    /// standard error, as without a hook, with the panic behind it. It is counted once.
+    /// A panic of the hook ends nothing, and is not given to the hook. The error is then written to
+    /// standard error, as without a hook, followed by the panic. It is counted once.
     ///
     /// Without a hook each error is a line on standard error, with the peer and the causes. At most
     /// 10 lines a second are written for a server, and the next line, or one at the server's end,
@@ -197,9 +199,9 @@ impl<'a, L, H, E> Serve<'a, L, H, E> {
 
     /// Limits the time that the running connections may continue after
     /// [`shutdown`](Self::shutdown); with 0 they end at once. Connections that are left at the
-    /// limit are cancelled: their operations end with [`Error::Cancelled`], so that a handler may
-    /// send a last message in a [`shield`](crate::shield), and a handler that continues in spite of
-    /// that is dropped. Without this option there is no limit.
+    /// limit are cancelled: their operations end with [`Error::Cancelled`]. A handler may then send
+    /// a last message in a [`shield`](crate::shield); one that continues in spite of the errors is
+    /// dropped. Without this option there is no limit.
     pub fn drain(mut self, limit: Duration) -> Self {
         self.ending.limit = Some(limit);
         self

@@ -18,9 +18,9 @@ use crate::runtime::wait::Wait;
 /// The guard holds the lock, and releases it on drop. A panic releases it with the value as it is;
 /// there is no poisoning.
 ///
-/// A task that acquires the lock while it holds the guard waits for itself, forever. That is no
-/// error (in AnyIO it is), because it cannot be detected for certain: another future of the task
-/// may release the lock, and so may a task that the guard was moved to. A [`dump`](fn@crate::dump)
+/// A task that acquires the lock while it holds the guard waits for itself, forever. In AnyIO that
+/// is an error. Here it is none, because it cannot be detected for certain: another future of the
+/// task, or a task that the guard was moved to, may release the lock. A [`dump`](fn@crate::dump)
 /// shows "held by itself", and a debug build writes a line to stderr when such a wait has taken a
 /// second.
 ///

@@ -22,9 +22,9 @@ use crate::sync::ThreadEvent;
 /// Runs `body` on each of `threads` threads, each with its own runtime, and returns the results in
 /// the order of [`Core::index`].
 ///
-/// It is for servers that need more than one core: each loop listens on the same port
-/// ([`reuse_port`](crate::net::CreateTcpListener::reuse_port)), the kernel distributes the
-/// connections, and a connection stays on the loop that accepted it. Or each loop accepts on a
+/// It is for servers that need more than one core. Each loop listens on the same port
+/// ([`reuse_port`](crate::net::CreateTcpListener::reuse_port)), and the kernel distributes the
+/// connections. A connection stays on the loop that accepted it. Or each loop accepts on a
 /// duplicate of one listener: on Linux a client then wakes one sleeping loop, in turn. Only values
 /// that the body borrows are shared; they have to be `Sync`. One of the threads is the caller's.
 /// They are not pinned to processors; `std::thread::available_parallelism` returns a useful number.

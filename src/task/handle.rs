@@ -60,11 +60,11 @@ impl<'s, T> TaskHandle<'s, T> {
         }
     }
 
-    /// Cancels the task: its operations end with [`Error::Cancelled`], so that it unwinds and may
-    /// clean up in a [`shield`](crate::shield); if it is still pending after that it is dropped. A
-    /// task that has not run yet runs to its first operation, as in a group that is cancelled. An
-    /// [`Error::Cancelled`] that it ends with is no error of its group; any other one is. No effect
-    /// if it has already ended.
+    /// Cancels the task: its operations end with [`Error::Cancelled`], so that it unwinds. It may
+    /// clean up in a [`shield`](crate::shield). If it is still pending after that, it is dropped. A
+    /// task that has not run yet runs to its first operation, as in a group that is cancelled. If
+    /// the task ends with [`Error::Cancelled`], that is no error of its group; any other error is.
+    /// No effect if it has already ended.
     pub fn cancel(&self) {
         let head = self.cell.head();
         if !head.cancel() {

@@ -14,15 +14,15 @@ use crate::sys::fields::Fields;
 
 /// Runs several futures in this task until one is done; the others are dropped before this returns.
 ///
-/// It takes a tuple of two to eight futures, which may differ, and returns a [`Winner`]; or an
-/// array or a `Vec` of futures of one type, and returns the index and the output. The first that is
-/// done wins, also with an error. If several are done, none is favoured.
+/// It takes a tuple of two to eight futures, which may differ, and returns a [`Winner`]. Or it
+/// takes an array or a `Vec` of futures of one type, and returns the index and the output. The
+/// first that is done wins, also with an error. If several are done, none is favoured.
 ///
 /// It owns its futures, so that their claims (a place in line, a lock that was handed over) are
 /// released when the race is decided. A race between futures that live longer, by `&mut future`, is
-/// dangerous: such a future keeps whatever it was handed, although it is not polled, and all others
-/// wait forever. That is *futurelock*, see [`sync`](crate::sync). Spawn a task instead, which is
-/// always polled, and race for its handle.
+/// dangerous: such a future keeps a lock that was handed to it, although it is not polled, and all
+/// others wait forever. That is *futurelock*, see [`sync`](crate::sync). Spawn a task instead,
+/// which is always polled, and race for its handle.
 ///
 /// All futures are polled whenever one of them is woken; for more than a few, and for futures that
 /// have to continue, use a [`task_group`](crate::task_group). Futures of an array or a `Vec` are

@@ -76,9 +76,9 @@ impl CancelScope {
         scope
     }
 
-    /// Runs `future` in this scope. Returns `None` if it was dropped because of a cancel, or
-    /// because it had to wait outside a runtime; any output of it is returned, also an error
-    /// because of a cancel.
+    /// Runs `future` in this scope, and returns its output, also an error that a cancel has caused.
+    /// Returns `None` if the future was dropped: because of a cancel, or because it had to wait
+    /// outside a runtime.
     ///
     /// # Cancel safety
     ///
@@ -152,9 +152,9 @@ shown!(
 /// After the limit the protection ends: if a scope around it is cancelled by then, the operations
 /// inside end with [`Error::Cancelled`](crate::Error::Cancelled) as everywhere. Scopes inside
 /// `future` work as usual. A shield that is leaked or not polled any more ends at its limit, too.
-/// After a cancel all shields of a scope share one allowance: the longest of their limits, counted
-/// from the cancel. A shield of `Duration::MAX` makes a cancelled scope wait for as long as it
-/// takes. Nothing else can make a time limit wait forever, so give a limit wherever you can.
+/// After a cancel all shields of a scope share one allowance of time: the longest of their limits,
+/// counted from the cancel. A shield of `Duration::MAX` makes a cancelled scope wait for as long as
+/// `future` takes. Only this can make a time limit wait for ever, so set a limit wherever you can.
 ///
 /// # Cancel safety
 ///

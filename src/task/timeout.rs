@@ -11,15 +11,15 @@ use crate::runtime::scopes::Limit;
 /// Limits `future` to `limit`, counted from its first wait; then it is cancelled, and the error is
 /// [`Error::TimedOut`]. One `?` is enough.
 ///
-/// After a cancel every operation inside ends with [`Error::Cancelled`], so that code unwinds
-/// through `?` and may send a last message in a [`shield`](crate::shield); if `future` is still
-/// pending then, it is dropped. A value that `future` ends with is returned even if it was too
-/// late, and so is an error that is not the cancel's ([`Failure`]): clean-up that failed.
+/// At the limit every operation inside ends with [`Error::Cancelled`], so that code unwinds
+/// through `?`. It may send a last message in a [`shield`](crate::shield). If `future` is still
+/// pending after that, it is dropped. A value that `future` ends with is returned even if it is too
+/// late. So is an error that is not the cancel's, such as that of failed clean-up ([`Failure`]).
 ///
-/// A future that is done at once costs no timer, so with a limit of zero ready data is still
-/// returned: what is in a buffer or a queue of this process. Whether more has come to a socket is
-/// known after a turn of the loop, which a limit of a nanosecond includes. `Duration::MAX` is no
-/// limit.
+/// A future that is done at once costs no timer. So with a limit of zero ready data is still
+/// returned, as far as it is in a buffer or a queue of this process. The loop learns in its next
+/// turn if more has come to a socket; a limit of a nanosecond includes that turn. `Duration::MAX`
+/// is no limit.
 ///
 /// # Errors
 ///
@@ -55,10 +55,10 @@ where
 /// Limits `future` to `limit`, counted from its first wait; then it is cancelled as by
 /// [`fail_after`], and the result is `Ok(None)`.
 ///
-/// A future that is done at once costs no timer, so with a limit of zero ready data is still
-/// returned: what is in a buffer or a queue of this process. Whether more has come to a socket is
-/// known after a turn of the loop, which a limit of a nanosecond includes. `Duration::MAX` is no
-/// limit.
+/// A future that is done at once costs no timer. So with a limit of zero ready data is still
+/// returned, as far as it is in a buffer or a queue of this process. The loop learns in its next
+/// turn if more has come to a socket; a limit of a nanosecond includes that turn. `Duration::MAX`
+/// is no limit.
 ///
 /// # Errors
 ///

@@ -29,9 +29,10 @@ use crate::task::shield;
 /// dropped nothing can wait: the job is abandoned in any case.
 ///
 /// A job may start jobs and wait for them, in a [`block_on`](crate::block_on) of its own. They do
-/// not wait behind the jobs in which they were started: at most 40 jobs at a time run within one
-/// job, another 40 within two, and so on, up to a depth of 64. But 40 jobs that wait for a job that
-/// was started elsewhere, for example by another loop, prevent its start forever.
+/// not wait behind the jobs in which they were started. Each depth has 40 places of its own: for
+/// jobs that a loop has started, for jobs started within these, and so on, up to a depth of 64. But
+/// 40 jobs that wait for a job that was started elsewhere, for example by another loop, prevent its
+/// start forever.
 ///
 /// # Errors
 ///

@@ -75,10 +75,10 @@ impl<'h, L: Listener> TlsListener<'h, L> {
 
     /// Sets the largest number of handshakes at a time (no limit by default, at least 1).
     ///
-    /// While there are that many, no connection is accepted, and a slow handshake has to give its
-    /// place to the next connection: a handshake without any message from its client in the first
-    /// 100 ms, or one that takes more than a second. So a client that connects and sends nothing
-    /// delays others no longer than that. Below that number only the time limit applies.
+    /// While there are that many, no connection is accepted, and a slow handshake is ended to make
+    /// room for the next connection. A handshake is slow if no message has come from its client in
+    /// the first 100 ms, or if it takes more than a second. So a client that connects and sends
+    /// nothing delays others no longer than that. Below that number only the time limit applies.
     #[must_use]
     pub fn max_handshakes(mut self, max: usize) -> Self {
         self.handshakes = HandshakeLimiter::new(max.max(1));

@@ -39,10 +39,10 @@ const FOLDERS: &[&str] = &[
 
 /// Returns the certificates that the system trusts.
 ///
-/// They are those of the file `SSL_CERT_FILE` and the folders `SSL_CERT_DIR` (separated by `:`) if
-/// either is set and not empty; else those of the first bundle or folder in the usual places of
-/// Linux distributions and BSDs. With the feature `native-certs`, on macOS, those of the keychain
-/// come first.
+/// If `SSL_CERT_FILE` or `SSL_CERT_DIR` is set and not empty, they are those of that file and those
+/// folders (separated by `:`). Otherwise they are those of the first bundle or folder in the usual
+/// places of Linux distributions and BSDs. On macOS, with the feature `native-certs`, they are
+/// those of the keychain.
 ///
 /// Client configurations trust them by default; [`client_config`] with `system_roots()` adds them.
 /// It blocks while it reads.

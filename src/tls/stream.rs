@@ -33,9 +33,9 @@ use crate::task::fail_after;
 /// * The end is the peer's `close_notify`. A connection that ends without it is
 ///   [`Error::Broken`]: data may be missing. See
 ///   [`standard_compatible`](TlsHandshake::standard_compatible).
-/// * Encrypted data has to be sent as it is. A send that is cancelled may have passed up to 32,768
-///   bytes to the session that are not sent yet; they count as sent, and every later operation
-///   hands them over first. If the stream is dropped then, they are lost.
+/// * Encrypted data has to be sent as it is. A cancelled send may have encrypted up to 32,768 bytes
+///   that are not sent yet. They count as sent, and every later operation sends them first. If the
+///   stream is dropped before that, they are lost.
 /// * Dropping it sends no `close_notify`, so that the peer sees a truncated connection;
 ///   [`close`](Self::close) sends it.
 /// * It has no buffers while it is idle, and less than 100 kB of memory while its peer floods it

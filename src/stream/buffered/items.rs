@@ -32,8 +32,8 @@ impl<S: ByteReceiveStream> Buffered<S> {
         Ok(line)
     }
 
-    /// [`receive_until`](Self::receive_until) that replaces the contents of `line` when the
-    /// delimiter has come, and uses its memory again: for loops over many lines.
+    /// The same as [`receive_until`](Self::receive_until), into `line`, whose contents are replaced
+    /// when the delimiter has come. A loop over many lines uses the same memory for each.
     ///
     /// # Errors
     ///
@@ -99,13 +99,13 @@ impl<S: ByteReceiveStream> Buffered<S> {
         }
     }
 
-    /// Receives the items that `delimiter` ends, as many as have come, and at least one: calls
-    /// `each` with every one of them, without the delimiter and without copying it. Returns their
-    /// number. At most `max` bytes may precede the first delimiter, and no more than these and the
-    /// delimiter are taken from the stream or the buffer at a time.
+    /// Receives all whole items that have come, at least one. Each ends with `delimiter`. Calls
+    /// `each` with every item, without its delimiter and without copying it, and returns their
+    /// number. At most `max` bytes may precede the first delimiter. One call takes no more than
+    /// these and a delimiter from the stream or the buffer.
     ///
-    /// With a `max` of many items it is the quickest way to serve pipelined requests, whose answers
-    /// are sent together.
+    /// If `max` has room for many items, this is the quickest way to serve pipelined requests
+    /// whose answers are sent together.
     ///
     /// # Errors
     ///
@@ -184,12 +184,12 @@ impl<S: ByteReceiveStream> Buffered<S> {
     }
 
     /// Receives an item that `parse` finds at the front of the received bytes, without copying
-    /// them. `parse` is called with the bytes in the buffer, and again with all of them when more
-    /// have come, at most `max`. It returns `None` if they do not suffice, or the number of bytes
-    /// that it has used, which are removed, and its result.
+    /// them. `parse` is called with the bytes in the buffer. It returns `None` if they do not
+    /// suffice; then it is called again with all of them when more have come, at most `max`.
+    /// Otherwise it returns its result and the number of bytes that it has used, which are removed.
     ///
-    /// One call may take several items, as many as have come. A parser that uses 0 bytes only
-    /// looks at what comes, and one that fails can return a `Result` of its own.
+    /// One call of `parse` may use the bytes of several items. If it uses 0 bytes, it has only
+    /// looked at them. A parser that may fail returns a `Result` as its result.
     ///
     /// # Errors
     ///

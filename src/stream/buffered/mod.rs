@@ -31,9 +31,9 @@ use crate::sys::room::Room;
 /// A byte stream with a buffer on its receiving side: for lines, headers, and messages of known
 /// length. The sending side is that of the stream.
 ///
-/// Receiving works as on every byte stream, from the buffer while it has bytes. There is one
-/// receiver at a time; a second one gets [`Error::Busy`]. While it is empty the buffer uses no
-/// memory, and it never holds more bytes than the call in progress has requested plus those from
+/// It is a byte stream itself: `receive` and its like return the bytes in the buffer first. There
+/// is one receiver at a time; a second one gets [`Error::Busy`]. An empty buffer uses no memory.
+/// The buffer never has more bytes than the call in progress has requested, and those from
 /// [`feed_data`].
 ///
 /// [`feed_data`]: Self::feed_data
@@ -80,7 +80,7 @@ impl<S> Buffered<S> {
         }
     }
 
-    /// The stream. A receive from it directly bypasses the bytes in the buffer.
+    /// Returns the stream below. A receive from it bypasses the bytes in the buffer.
     pub fn inner(&self) -> &S {
         &self.stream
     }
@@ -142,8 +142,8 @@ impl<S: ByteReceiveStream> Buffered<S> {
         Ok(self.ahead.borrow_mut().take(count))
     }
 
-    /// [`receive_exactly`](Self::receive_exactly) for a number of bytes that the type has: for
-    /// heads of a fixed size.
+    /// The same as [`receive_exactly`](Self::receive_exactly), with the number of bytes in the type
+    /// of the result: for headers of a fixed size.
     ///
     /// # Errors
     ///

@@ -39,18 +39,18 @@ use crate::task::join;
 /// The time that one way may be silent after the other has ended, by default.
 const HALF_OPEN: Duration = Duration::from_secs(600);
 
-/// Passes bytes between `a` and `b`, both ways, until both have ended: as a proxy between a client
+/// Passes bytes between `a` and `b`, both ways, until both have ended, as a proxy between a client
 /// and its server does.
 ///
 /// When one stream ends, the end is sent to the other (`send_eof`), and the other's bytes are still
-/// passed on; if it is silent for ten minutes ([`half_open_limit`](Relay::half_open_limit)), the
+/// passed on. If it is silent for ten minutes ([`half_open_limit`](Relay::half_open_limit)), the
 /// relay ends. When one stream breaks, the other receives the earlier bytes, and is then
 /// [`reset`](ByteStream::reset) instead of ended. (A UNIX stream has no reset, and ends.) On Linux
 /// bytes between TCP and UNIX sockets stay in the kernel if there are many of them (splice(2)).
 ///
-/// Await it, or [`run`](Relay::run) it to see its progress after an error or a cancel. Awaited, it
-/// ends both streams: a stream that was sent an end is closed, the other is reset. A stream that is
-/// passed as `&stream` may be reset, too; closing it stays the caller's.
+/// Await it, or call [`run`](Relay::run) to see its progress after an error or a cancel. If it is
+/// awaited, it ends both streams: a stream that was sent an end is closed, the other is reset. A
+/// stream that is passed as `&stream` may be reset, too, but is not closed.
 ///
 /// # Errors
 ///
