@@ -89,22 +89,22 @@ impl fmt::Display for Signal {
 
 /// Begins to receive signals, instead of their former effect.
 ///
-/// Needs no runtime: call it before everything else, so that an early signal is received, too. When
-/// the last receiver of a signal is dropped, the signal has its former effect again, such as ending
-/// the process. A handler that was installed before is still called.
+/// It needs no runtime. Call it first in `main`, so that an early signal is received, too. When the
+/// last receiver of a signal is dropped, the signal has its former effect again, such as ending the
+/// process. A handler that was installed before is still called.
 ///
 /// A process inherits blocked signals from its parent. The signals given here are unblocked on the
 /// calling thread, and stay unblocked there. So call it on a thread that lives as long as signals
-/// are wanted, such as that of the loop. The process is not changed otherwise: no signal is
+/// are to be received, such as that of the loop. The process is not changed otherwise: no signal is
 /// blocked, and no thread started.
 ///
-/// Any number of receivers (1,024 in a process), on any threads, each receive every signal.
+/// Up to 1,024 receivers in a process, on any threads, each receive every signal.
 ///
 /// # Errors
 ///
-/// [`Error::Io`]: of kind `InvalidInput` for an empty list and for signals that cannot be received
-/// (SIGKILL, SIGSTOP; SIGSEGV, SIGBUS, SIGFPE, SIGILL, after which the thread cannot continue), or
-/// if the system has no descriptors left. If it fails for one of the signals, none is received.
+/// [`Error::Io`] if the system has no descriptors left. It is `InvalidInput` for an empty list, and
+/// for signals that cannot be received: SIGKILL, SIGSTOP, and SIGSEGV, SIGBUS, SIGFPE, SIGILL,
+/// after which the thread cannot continue. If it fails for one of the signals, none is received.
 ///
 /// # Examples
 ///
@@ -193,8 +193,8 @@ impl SignalReceiver {
 
 /// Waits for ctrl-c (SIGINT), once.
 ///
-/// Before its first poll, and after it is done, ctrl-c has its former effect: so a second ctrl-c
-/// ends a program that takes too long to end. A service should receive [`Signal::Terminate`] as
+/// Before its first poll, and after it is done, ctrl-c has its former effect. So a second ctrl-c
+/// ends a program that takes too long to stop. A service should receive [`Signal::Terminate`] as
 /// well: see [`open_signal_receiver`].
 ///
 /// # Errors

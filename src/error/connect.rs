@@ -13,7 +13,7 @@ use super::shown_by_message;
 pub struct ConnectFailed {
     /// The host as the caller wrote it.
     pub host: String,
-    /// The port asked for.
+    /// The requested port.
     pub port: u16,
     /// The attempts, in the order in which they were started.
     pub attempts: Vec<ConnectAttempt>,

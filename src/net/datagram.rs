@@ -198,10 +198,10 @@ impl CreateUdpSocket {
     udp_options!();
 
     /// Records for each datagram the local address that it was sent to
-    /// ([`Datagram::to`](crate::Datagram::to)), so that a socket on the wildcard address of a host
-    /// with several addresses can [`reply`](UdpSocket::reply) from there. Off by default, because
-    /// it makes each receive slightly slower. Linux only; on other systems it is an error of making
-    /// the socket (`Unsupported`).
+    /// ([`Datagram::to`](crate::Datagram::to)). Then a socket on the wildcard address of a host
+    /// with several addresses can [`reply`](UdpSocket::reply) from there. It is off by default,
+    /// because it makes each receive slightly slower. It is for Linux; on other systems the socket
+    /// is not made, and the error is `Unsupported`.
     ///
     /// An adopted socket does this if `IP_PKTINFO` or `IPV6_RECVPKTINFO` is set on it.
     #[cfg(feature = "udp-batch")]

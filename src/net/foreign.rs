@@ -192,7 +192,7 @@ pub(super) fn ask(
     })
 }
 
-/// The result of a call that only asks.
+/// The result of a call that only checks.
 pub(super) fn told(found: bool) -> io::Result<((), After)> {
     match found {
         true => Ok(((), After::Ready)),

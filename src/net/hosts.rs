@@ -10,7 +10,7 @@ pub(super) fn has(name: &str) -> bool {
     fs::read("/etc/hosts").is_ok_and(|hosts| is_in(&hosts, bare(name)))
 }
 
-/// Returns the addresses of `localhost` and the names below it, for which no server may be asked
+/// Returns the addresses of `localhost` and the names below it, for which no server may be queried
 /// (RFC 6761, 6.3).
 #[inline]
 pub(super) fn localhost(name: &str) -> Option<Vec<SocketAddr>> {

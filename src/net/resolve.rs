@@ -365,7 +365,7 @@ mod tests {
         }
     }
 
-    /// What is no name is told before a resolver is asked.
+    /// Text that is no name is an error before a resolver is called.
     #[test]
     fn what_is_no_host_is_an_error_that_says_so() {
         for (text, expected) in [

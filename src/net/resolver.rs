@@ -27,7 +27,7 @@ use crate::threads::lane::Lane;
 /// Resolves names to addresses, in the order in which they are to be tried.
 ///
 /// [`SystemResolver`] is used unless a [`Host`](crate::Host) has another, set by
-/// [`resolved_by`](crate::Host::resolved_by). A resolver may ask a server of its own, add a cache
+/// [`resolved_by`](crate::Host::resolved_by). A resolver may query a server of its own, add a cache
 /// or a time limit, encode international names, or return fixed addresses in tests.
 ///
 /// # Examples
@@ -81,14 +81,14 @@ pub type Resolving<'a> = Pin<Box<dyn Future<Output = Result<Vec<SocketAddr>>> + 
 ///
 /// It runs on threads that [`run_in_thread`](crate::run_in_thread) uses too, for at most 8 names at
 /// a time. A cancelled task leaves at once; a lookup that no task waits for any more is not begun.
-/// A running lookup continues until the system's resolver returns, and its answer is dropped; it no
-/// longer counts among the 8, but all such lookups together are at most 64. Tasks that look up the
+/// A running lookup continues until the system's resolver returns, and its answer is dropped. It no
+/// longer counts among the 8, but there are at most 64 such lookups. Tasks that look up the
 /// same name at the same time share a lookup. At most 1,024 names wait for a thread: the next one
 /// is refused.
 ///
 /// Names in the hosts file do not wait for others. Nor does `localhost`, nor a name that ends in
 /// `.localhost` (RFC 6761): if the hosts file does not have it, its addresses are 127.0.0.1 and
-/// ::1, and no server is asked.
+/// ::1, and no server is queried.
 ///
 /// A name that is not ASCII is refused, or encoded (IDNA 2008, UTS 46) with the feature `idna`.
 ///
@@ -127,7 +127,7 @@ type Answer = Option<io::Result<Vec<SocketAddr>>>;
 #[inline]
 fn ask_files(name: &str) -> Answer {
     match hosts::has(name) {
-        // The resolver finds it there without the dot only, and would ask servers.
+        // The resolver finds it there without the dot only, and would query servers.
         true => Some(names::look_up(name.strip_suffix('.').unwrap_or(name))),
         false => hosts::localhost(name).map(Ok),
     }

@@ -14,7 +14,7 @@ use crate::sys::udp_options::{self, Via};
 /// A network interface for multicast.
 ///
 /// Made by `into()` from an index (0 is the default), or from one of the interface's IPv4
-/// addresses; [`Interface::named`] asks the system for the index of a name.
+/// addresses. [`Interface::named`] looks up the index of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interface(Via);
 

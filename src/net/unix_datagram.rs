@@ -87,7 +87,7 @@ impl DatagramCore {
     async fn receive(&self) -> Result<(Vec<u8>, UnixName)> {
         self.receive_by(|fd| {
             loop {
-                // Its size is asked for first: a datagram may be larger than any buffer kept ready.
+                // Its size is read first: a datagram may be larger than any buffer kept ready.
                 let mut data = vec![0; sys::unix::next_size(fd)?];
                 let got = sys::unix::recv_from(fd, &mut data)?;
                 if got.truncated {
@@ -160,8 +160,8 @@ impl DatagramCore {
     }
 }
 
-/// The error if another process receives from the same socket, and took the one whose size was
-/// asked for.
+/// The error if another process receives from the same socket, and took the datagram whose size
+/// was read.
 pub(super) fn longer() -> io::Error {
     let message = "the datagram was longer than the one before it, and is lost";
     io::Error::new(io::ErrorKind::InvalidData, message)

@@ -4,8 +4,9 @@
 //! and some system calls. Here the duplicate is made once and stays with the loop, so a wait needs
 //! none. Other crates call such a type `AsyncFd`.
 //!
-//! `readable` and `writable` believe the loop once; until a closure was called, they then ask the
-//! kernel (`told`). Priority events have their own registration: to clear one clears no readiness.
+//! `readable` and `writable` rely on the loop's readiness once. After that they check it with the
+//! kernel until a closure was called (`told`). Priority events have their own registration: to
+//! clear one clears no readiness.
 
 use std::future::poll_fn;
 use std::io;
@@ -63,7 +64,7 @@ pub struct Watched<T: AsFd> {
     value: T,
     /// For a duplicate: the value's own descriptor may be watched elsewhere.
     socket: Socket,
-    /// For each direction: a wait has told that it is ready, and no closure was called since.
+    /// For each direction: a wait has reported that it is ready, and no closure was called since.
     told: [AtomicBool; 2],
     /// For priority events; made at the first wait for one.
     #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -196,8 +197,8 @@ impl<T: AsFd> Watched<T> {
     /// Waits until a read may succeed, for code that makes its calls elsewhere: there is data, the
     /// end, or an error. A call may block all the same, if another reader was faster.
     ///
-    /// Make the call by [`try_read_with`](Self::try_read_with): it tells the loop that nothing is
-    /// left. Without that, the next wait costs a system call.
+    /// Make the call by [`try_read_with`](Self::try_read_with), which clears the loop's readiness
+    /// if nothing is left. Without that, the next wait costs a system call.
     ///
     /// # Errors
     ///
@@ -260,8 +261,8 @@ impl<T: AsFd> Watched<T> {
     }
 
     /// Waits for an event that poll(2) calls `POLLPRI`, as [`wait_priority`](crate::wait_priority)
-    /// does. Each event is told once; an end or an error each time. Readers may wait meanwhile. It
-    /// needs a descriptor of its own, from the first wait on. Linux only.
+    /// does. Each event is reported once; an end or an error each time. Readers may wait meanwhile.
+    /// It needs a descriptor of its own, from the first wait on. Linux only.
     ///
     /// # Errors
     ///

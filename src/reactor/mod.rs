@@ -134,7 +134,7 @@ impl Reactor {
     }
 
     /// Returns true if an event has reported urgent data (or another priority event), which then
-    /// counts as told, or an end or an error, which is permanent.
+    /// counts as reported, or an end or an error, which is permanent.
     #[cfg(feature = "adopt")]
     pub(crate) fn take_prior(&mut self, key: SourceKey) -> bool {
         let source = self.sources.get(key);

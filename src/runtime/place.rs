@@ -26,8 +26,8 @@ use crate::error::{Error, Result};
 use crate::executor::TaskId;
 
 /// The state of one direction of a stream between two polls; see [`Io`](crate::Io), which has two
-/// of them. A stream that wraps another passes it on to the same call of that; one that wraps none
-/// gives it to its [`Half`](crate::Half).
+/// of them. A stream that wraps another passes the place to the same call of that stream. A stream
+/// that wraps none passes it to its [`Half`](crate::Half).
 ///
 /// A place is used with one stream and in one direction until it is left
 /// ([`leave_receive`](crate::ByteReceiveStream::leave_receive),

@@ -16,8 +16,8 @@ use crate::sys::clock::{self, NEVER, Nanos};
 ///
 /// `close` ends when the peer has acknowledged everything and has ended its own direction. Until
 /// then it discards data from the peer, because unread bytes would make the kernel reset the
-/// connection and drop data in flight. It ends earlier at either limit, and with an error if bytes
-/// are not acknowledged then.
+/// connection and drop data in flight. At either limit it ends earlier, with an error if bytes are
+/// not acknowledged by then.
 ///
 /// Limits are whole milliseconds, rounded up, and at most 49 days. With zero there is no wait.
 ///

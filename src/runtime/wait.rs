@@ -136,8 +136,8 @@ impl Pass {
             return Some(Poll::Pending);
         }
         let error = core.notify(waited)?;
-        // What is polled again after that begins anew, or a body that ignores its cancel would be
-        // told in order for ever.
+        // An operation that is polled again after that begins anew. Otherwise a body that ignores
+        // its cancel would be notified in order for ever.
         *self = Self::default();
         Some(Poll::Ready(Err(error)))
     }

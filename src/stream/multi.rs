@@ -47,7 +47,7 @@ pub struct MultiListener<'a> {
 }
 
 impl<'a> MultiListener<'a> {
-    /// Makes one without any listener.
+    /// Makes a `MultiListener` without any listener.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -99,7 +99,7 @@ impl<'a> MultiListener<'a> {
         Listener::accept(self).await
     }
 
-    /// Stops listening at once, with all listeners, although other references to this one exist.
+    /// Stops listening at once, with all listeners, even if other references to this one exist.
     pub fn abort(&self) {
         for listener in &self.listeners {
             listener.abort();

@@ -15,7 +15,7 @@ use crate::sys::clock::{self, Nanos};
 const WINDOW: Nanos = 1_000_000_000;
 const LINES: u64 = 10;
 
-/// The other end of a connection, as far as its listener knows it; for reports.
+/// The other end of a connection, for reports: unknown if its listener does not have it.
 ///
 /// It displays as `127.0.0.1:50000`, as the name of a UNIX socket, or as a description.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! Synchronization between tasks of one thread; memory object streams are in `stream`.
 //!
 //! All types here except [`ThreadEvent`] are borrowed: tasks of a group use them through `&`,
-//! without `Rc` or `Arc`. Nothing is atomic, and a wait allocates nothing once the line has been as
-//! long before.
+//! without `Rc` or `Arc`. Nothing is atomic. A wait allocates only if the line of waiters is longer
+//! than before.
 //!
 //! | type | purpose |
 //! |---|---|
@@ -17,8 +17,8 @@
 //! # Guarantees
 //!
 //! * First come, first served: no waiter is overtaken.
-//! * A turn is handed over. If it reaches a waiter that no longer wants it (the future was dropped,
-//!   or its scope cancelled), it goes to the next; it is never lost.
+//! * A turn (a lock, a permit, a token) is handed over. If the waiter has left by then, because its
+//!   future was dropped or its scope cancelled, the turn goes to the next one. It is never lost.
 //! * An operation that is cancelled during its wait has taken nothing, and has lost its place in
 //!   the line.
 //! * A ready operation wins: a turn that comes together with a cancel is taken.

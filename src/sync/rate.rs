@@ -138,7 +138,7 @@ impl RateLimiter {
         }
     }
 
-    /// Sets the number of tokens that it can save up, at least 1; it has them at first.
+    /// Sets the largest number of tokens that it can hold, at least 1. It is full at first.
     #[must_use]
     pub fn burst(self, burst: u64) -> Self {
         let Bucket {

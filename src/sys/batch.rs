@@ -14,7 +14,7 @@ use super::udp;
 
 /// The largest number of messages in one call.
 pub(crate) const SLOTS: usize = 32;
-/// The smallest number to ask for.
+/// The smallest number to request.
 const FEWEST: usize = 4;
 /// The room of a slot in bytes: the length field of UDP has 16 bits.
 pub(super) const ROOM: usize = 65_536;
@@ -87,7 +87,7 @@ pub(crate) struct Batch {
     messages: [Message; SLOTS],
     count: usize,
     next: Cursor,
-    /// The number of messages that the next call asks for.
+    /// The number of messages that the next call requests.
     want: usize,
 }
 
@@ -103,7 +103,7 @@ impl Batch {
         }
     }
 
-    /// The number of messages to ask for: one more than came last, and twice as many if all came.
+    /// The number of messages to request: one more than came last, and twice as many if all came.
     pub(crate) fn want(&self) -> usize {
         self.want
     }

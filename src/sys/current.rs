@@ -17,8 +17,8 @@ impl<T> Current<T> {
     }
 
     /// Calls `f` with `value` as the current one of this thread; afterwards the previous one is
-    /// current again, also after a panic. Not inside the closure that the thread-local wants, as
-    /// [`with`](Self::with).
+    /// current again, also after a panic. As in [`with`](Self::with), not inside the closure for
+    /// the thread-local.
     #[inline]
     pub(crate) fn set<R>(here: &'static LocalKey<Self>, value: &T, f: impl FnOnce() -> R) -> R
     where
@@ -36,9 +36,8 @@ impl<T> Current<T> {
         f()
     }
 
-    /// Calls `f` with the current value of this thread, if there is one. Not inside the closure
-    /// that the thread-local wants: as a part of that `f` is not inlined (80 instructions of a TCP
-    /// echo).
+    /// Calls `f` with the current value of this thread, if there is one. Not inside the closure for
+    /// the thread-local: as a part of that `f` is not inlined (80 instructions of a TCP echo).
     #[inline(always)]
     pub(crate) fn with<R>(here: &'static LocalKey<Self>, f: impl FnOnce(&T) -> R) -> Option<R>
     where

@@ -9,7 +9,7 @@
 //! | `clock.rs` | the one clock |
 //! | `current.rs` | no system call, but `unsafe`: the current value of a thread |
 //! | `beside.rs`, `fields.rs` | no system call, but `unsafe`: pinned fields of a pinned value |
-//! | `fork.rs` | tells a forked process from the one that made an object |
+//! | `fork.rs` | detects that a process was forked from the one that made an object |
 //! | `poller.rs` | mio's `Poll`, level-triggered listeners beside it, the bell |
 //! | `timerfd.rs` | waits shorter than a millisecond (Linux) |
 //! | `adopt.rs` | sockets that were made elsewhere |

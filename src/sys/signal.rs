@@ -4,7 +4,7 @@
 //! processes that are started from here would inherit the blocked signals.
 //!
 //! ```text
-//!   handler, any thread     for each seat that wants it: pending |= bit; write one byte
+//!   handler, any thread     for each seat with this signal: pending |= bit; write one byte
 //!   reader, on its loop     take a bit; none: read the bell empty, check again, wait for the bell
 //! ```
 //!

@@ -12,8 +12,8 @@ use crate::error::TlsError;
 /// `ring`.
 ///
 /// Configurations use it unless `provider(..)` sets another one. If both features are on it is
-/// AWS-LC: `ring` is a default feature, so a program that enables the other one wants that. rustls'
-/// process default is neither read nor set.
+/// AWS-LC: `ring` is a default feature, so the other one was enabled on purpose. rustls' process
+/// default is neither read nor set.
 ///
 /// # Errors
 ///

@@ -76,7 +76,7 @@ fn a_shield_ends_by_the_clock() {
     assert_eq!(scopes.after_poll(outer, || 10, false), AfterPoll::Again);
     begin(&mut scopes, outer);
     assert!(!scopes.is_cancelled(inner));
-    // What it has protected hears of that first.
+    // The operations that it has protected are notified first.
     assert_eq!(scopes.after_poll(outer, || 10, false), AfterPoll::Again);
     scopes.end_shield(shield);
     assert_eq!(scopes.after_poll(outer, || 10, false), AfterPoll::Over);
