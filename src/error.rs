@@ -107,13 +107,13 @@ impl Error {
         Self::Other(Content::of(error.into()))
     }
 
-    /// True for [`Error::EndOfStream`].
+    /// Returns true for [`Error::EndOfStream`].
     #[must_use]
     pub fn is_end_of_stream(&self) -> bool {
         matches!(self, Self::EndOfStream)
     }
 
-    /// True for [`Error::Cancelled`], also where it comes back inside [`Error::Other`] or
+    /// Returns true for [`Error::Cancelled`], also where it comes back inside [`Error::Other`] or
     /// [`Error::Io`], or is the source of the error in there.
     ///
     /// # Examples

@@ -69,7 +69,7 @@ impl Signal {
         named.expect("every other one has a name").1
     }
 
-    /// The signal of a number on this system.
+    /// Returns the signal of a number on this system.
     #[must_use]
     pub fn from_number(number: i32) -> Self {
         let named = NAMES.iter().find(|(_, its, _)| *its == number);
@@ -177,7 +177,7 @@ impl SignalReceiver {
         .await
     }
 
-    /// [`receive`](Self::receive) for loops. Signals have no end: `None` never comes.
+    /// The same as [`receive`](Self::receive), for loops. Signals have no end: `None` never comes.
     ///
     /// # Errors
     ///

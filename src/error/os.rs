@@ -51,13 +51,14 @@ impl OsError {
         Self::of(operation, Some(printed(format!("{address}"))), lost, cause)
     }
 
-    /// The operation that failed, such as `receive from`; empty if the error came from outside.
+    /// Returns the operation that failed, such as `receive from`; empty if the error came from
+    /// outside.
     #[must_use]
     pub fn operation(&self) -> &str {
         self.operation
     }
 
-    /// The address or path of the operation, where there is one.
+    /// Returns the address or path of the operation, where there is one.
     #[must_use]
     pub fn address(&self) -> Option<&str> {
         self.address.as_deref()

@@ -30,7 +30,8 @@ pub struct Panicked {
 }
 
 impl Panicked {
-    /// The payload of a panic that was caught elsewhere, for crates that run code for a caller.
+    /// Wraps the payload of a panic that was caught elsewhere, for crates that run code for a
+    /// caller.
     pub fn new(payload: Box<dyn Any + Send>) -> Self {
         let text = payload.downcast_ref::<&str>().map(ToString::to_string);
         let message = text.or_else(|| payload.downcast_ref::<String>().cloned());
@@ -40,7 +41,7 @@ impl Panicked {
         }
     }
 
-    /// The text of the panic; `None` if the payload is not text.
+    /// Returns the text of the panic; `None` if the payload is not text.
     #[must_use]
     pub fn message(&self) -> Option<&str> {
         self.message.as_deref()
@@ -48,7 +49,7 @@ impl Panicked {
 }
 
 impl Content<Panicked> {
-    /// The payload, for [`resume_unwind`](std::panic::resume_unwind) or a downcast.
+    /// Returns the payload, for [`resume_unwind`](std::panic::resume_unwind) or a downcast.
     #[must_use]
     pub fn into_payload(self) -> Box<dyn Any + Send> {
         let payload = self.into_inner().payload.into_inner();

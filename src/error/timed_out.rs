@@ -53,7 +53,7 @@ impl TimedOut {
         Content::new(Self { limit, doing })
     }
 
-    /// The whole time that there was; `None` if the limit was a point in time.
+    /// Returns the length of the limit; `None` if the limit was a point in time.
     #[must_use]
     pub fn limit(&self) -> Option<Duration> {
         self.limit

@@ -115,15 +115,15 @@ impl Local {
 /// The options of both builders.
 macro_rules! local_options {
     () => {
-        /// The path or abstract name (Linux) to bind to, so that other sockets can send to this
-        /// one.
+        /// Sets the path or abstract name (Linux) to bind to, so that other sockets can send to
+        /// this one.
         pub fn local_path(mut self, path: impl AsRef<OsStr>) -> Self {
             self.local.path = Some(path.as_ref().to_owned());
             self
         }
 
-        /// The permission bits of the socket file. Without it the process's umask decides. The file
-        /// never has wider permissions than these; on Linux not even for a moment.
+        /// Sets the permission bits of the socket file. Without it the process's umask decides. The
+        /// file never has wider permissions than these; on Linux not even for a moment.
         #[doc(alias = "mode")]
         pub fn local_mode(mut self, mode: u32) -> Self {
             self.local.mode = Some(mode);

@@ -53,8 +53,8 @@ macro_rules! datagram_face {
                 self.core.receive_into(buf)
             }
 
-            /// [`receive`](Self::receive) for loops. A datagram socket has no end: it never returns
-            /// `None`.
+            /// The same as [`receive`](Self::receive), for loops. A datagram socket has no end: it
+            /// never returns `None`.
             ///
             /// # Errors
             ///

@@ -75,8 +75,8 @@ impl CreateTcpListener {
         self
     }
 
-    /// The number of connections that may wait to be accepted (65,536 unless the kernel's limit is
-    /// lower).
+    /// Sets the number of connections that may wait to be accepted (65,536 unless the kernel's
+    /// limit is lower).
     pub fn backlog(mut self, backlog: u32) -> Self {
         self.backlog = backlog;
         self

@@ -64,15 +64,15 @@ pub struct CreateUnixListener {
 }
 
 impl CreateUnixListener {
-    /// The permission bits of the socket file, set before any client can connect. Without it the
+    /// Sets the permission bits of the socket file, before any client can connect. Without it the
     /// process's umask decides.
     pub fn mode(mut self, mode: u32) -> Self {
         self.mode = Some(mode);
         self
     }
 
-    /// The number of connections that may wait to be accepted (65,536 unless the kernel's limit is
-    /// lower).
+    /// Sets the number of connections that may wait to be accepted (65,536 unless the kernel's
+    /// limit is lower).
     pub fn backlog(mut self, backlog: u32) -> Self {
         self.backlog = backlog;
         self

@@ -33,7 +33,7 @@ macro_rules! local_options {
             self
         }
 
-        /// The local port; 0, the default, lets the kernel choose.
+        /// Sets the local port; 0, the default, lets the kernel choose.
         pub fn local_port(mut self, port: u16) -> Self {
             self.$($local)+.port = port;
             self

@@ -168,8 +168,8 @@ fn out_of_range(range: &'static str, got: impl std::fmt::Display) -> Error {
 macro_rules! buffer_options {
     ($type:ty) => {
         impl $type {
-            /// The size of the kernel's receive buffer, in bytes as the kernel counts them: Linux
-            /// reports twice the size that was set, because it includes its own overhead
+            /// Returns the size of the kernel's receive buffer, in bytes as the kernel counts them:
+            /// Linux reports twice the size that was set, because it includes its own overhead
             /// (socket(7)).
             ///
             /// # Errors
@@ -194,7 +194,7 @@ macro_rules! buffer_options {
                 crate::net::options::set_buffer_size(self, what, bytes, write)
             }
 
-            /// The size of the kernel's send buffer, in bytes as the kernel counts them.
+            /// Returns the size of the kernel's send buffer, in bytes as the kernel counts them.
             ///
             /// # Errors
             ///
@@ -223,8 +223,8 @@ macro_rules! buffer_options {
 macro_rules! ip_options {
     ($type:ty) => {
         impl $type {
-            /// The number of routers that a packet may pass: the TTL of IPv4, the hop limit of
-            /// IPv6.
+            /// Returns the number of routers that a packet may pass: the TTL of IPv4, the hop limit
+            /// of IPv6.
             ///
             /// # Errors
             ///
@@ -245,8 +245,8 @@ macro_rules! ip_options {
                 crate::net::options::set_ttl(self, ttl)
             }
 
-            /// The byte of the IP header for the treatment of packets: six bits of DSCP (RFC 2474)
-            /// above two of ECN (RFC 3168).
+            /// Returns the byte of the IP header for the treatment of packets: six bits of DSCP
+            /// (RFC 2474) above two of ECN (RFC 3168).
             ///
             /// # Errors
             ///
@@ -299,7 +299,7 @@ macro_rules! tcp_options {
                 crate::net::options::set(self, "set TCP_NODELAY of", &write)
             }
 
-            /// The keepalive of a silent peer; `None` (the default) if it is off.
+            /// Returns the keepalive of a silent peer; `None` (the default) if it is off.
             ///
             /// # Errors
             ///
@@ -318,9 +318,9 @@ macro_rules! tcp_options {
                 crate::net::options::set_keepalive(self, keepalive)
             }
 
-            /// The time that sent bytes may stay unacknowledged before the connection is broken;
-            /// `None` (the default) means as long as the system retransmits, about a quarter of an
-            /// hour.
+            /// Returns the time that sent bytes may stay unacknowledged before the connection is
+            /// broken; `None` (the default) means as long as the system retransmits, about a
+            /// quarter of an hour.
             ///
             /// # Errors
             ///

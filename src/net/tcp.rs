@@ -54,14 +54,14 @@ impl TcpStream {
         Self { socket }
     }
 
-    /// The peer's address, also after the connection has ended.
+    /// Returns the peer's address, also after the connection has ended.
     #[doc(alias = "remote_address")]
     #[must_use]
     pub fn peer_addr(&self) -> SocketAddr {
         self.socket.peer
     }
 
-    /// Our own address, also after the connection has ended.
+    /// Returns our own address, also after the connection has ended.
     #[doc(alias = "local_address")]
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
@@ -111,13 +111,13 @@ impl TcpListener {
         Self { sockets, addresses }
     }
 
-    /// The address listened on; the first if there are several, which share the port.
+    /// Returns the address listened on; the first if there are several, which share the port.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.addresses[0]
     }
 
-    /// All addresses listened on, at least one.
+    /// Returns all addresses listened on, at least one.
     #[must_use]
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses
@@ -181,8 +181,8 @@ impl TcpListener {
         })
     }
 
-    /// The descriptors of the sockets, one for each address: for example to pass the listener on to
-    /// another process.
+    /// Returns the descriptors of the sockets, one for each address: for example to pass the
+    /// listener on to another process.
     pub fn as_fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.sockets.iter().map(Socket::lend)
     }

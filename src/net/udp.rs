@@ -179,7 +179,7 @@ datagram_face!(
 );
 
 impl ConnectedUdpSocket {
-    /// The address that it is connected to.
+    /// Returns the address that the socket is connected to.
     #[doc(alias = "remote_address")]
     #[must_use]
     pub fn peer_addr(&self) -> SocketAddr {

@@ -22,7 +22,7 @@ impl Interface {
     /// The interface that the system's routes select.
     pub const DEFAULT: Self = Self(Via::Any);
 
-    /// The interface with this name, such as `eth0` (if_nametoindex(3)).
+    /// Returns the interface with this name, such as `eth0` (if_nametoindex(3)).
     ///
     /// # Errors
     ///
@@ -198,8 +198,8 @@ macro_rules! drop_counter {
     ($type:ty) => {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         impl $type {
-            /// The number of datagrams that the kernel has dropped since the socket was made,
-            /// because its queue was full
+            /// Returns the number of datagrams that the kernel has dropped since the socket was
+            /// made, because its queue was full
             /// ([`set_receive_buffer_size`](Self::set_receive_buffer_size)) or a checksum was
             /// wrong. Merged datagrams count as one. Linux only (`SO_MEMINFO`).
             ///

@@ -38,14 +38,14 @@ impl UnixStream {
         }
     }
 
-    /// The peer's name, also after the connection has ended; most clients have none.
+    /// Returns the peer's name, also after the connection has ended; most clients have none.
     #[doc(alias = "remote_address")]
     #[must_use]
     pub fn peer_name(&self) -> &UnixName {
         &self.socket.peer
     }
 
-    /// Our own name, also after the connection has ended.
+    /// Returns our own name, also after the connection has ended.
     #[doc(alias = "local_address")]
     #[must_use]
     pub fn local_name(&self) -> &UnixName {
@@ -106,7 +106,7 @@ impl UnixListener {
         }
     }
 
-    /// The name listened on.
+    /// Returns the name listened on.
     #[must_use]
     pub fn local_name(&self) -> &UnixName {
         &self.name

@@ -246,7 +246,7 @@ impl ConnectedUnixDatagramSocket {
         }
     }
 
-    /// The name it is connected to.
+    /// Returns the name that the socket is connected to.
     #[doc(alias = "remote_address")]
     #[must_use]
     pub fn peer_name(&self) -> &UnixName {

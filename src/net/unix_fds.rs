@@ -13,8 +13,8 @@ use crate::sys::ancillary::{MAX_SENT, Received};
 use crate::sys::unix::PeerCredentials;
 
 impl UnixStream {
-    /// The user, group and process that made the other end: the one that connected, or the one that
-    /// started to listen.
+    /// Returns the user, group and process that made the other end: the one that connected, or the
+    /// one that started to listen.
     ///
     /// # Errors
     ///
@@ -80,8 +80,8 @@ impl UnixStream {
         self.send_fds_from(&mut rest, fds).await
     }
 
-    /// [`send_fds`](Self::send_fds) that advances `rest` past the bytes that were handed over; the
-    /// descriptors were sent if it has advanced.
+    /// The same as [`send_fds`](Self::send_fds), and advances `rest` past the bytes that were
+    /// handed over; the descriptors were sent if it has advanced.
     ///
     /// # Errors
     ///

@@ -52,7 +52,7 @@ impl UnixSeqpacket {
         Ok(self.receive_beside(0).await?.0)
     }
 
-    /// [`receive`](Self::receive), with the end as `None`.
+    /// The same as [`receive`](Self::receive), with the end as `None`.
     ///
     /// # Errors
     ///
@@ -174,13 +174,13 @@ impl UnixSeqpacket {
         self.stream.abort();
     }
 
-    /// The peer's name; most clients have none.
+    /// Returns the peer's name; most clients have none.
     #[must_use]
     pub fn peer_name(&self) -> &UnixName {
         self.stream.peer_name()
     }
 
-    /// The user, group and process that made the other end.
+    /// Returns the user, group and process that made the other end.
     ///
     /// # Errors
     ///
@@ -293,7 +293,7 @@ impl UnixSeqpacketListener {
         Ok(UnixSeqpacket { stream })
     }
 
-    /// The name listened on.
+    /// Returns the name listened on.
     #[must_use]
     pub fn local_name(&self) -> &UnixName {
         self.inner.local_name()

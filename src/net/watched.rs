@@ -144,8 +144,8 @@ impl<T: AsFd> Watched<T> {
         self.operate(Direction::Write, call).await
     }
 
-    /// [`read_with`](Self::read_with) in polls; the place has the same meaning as for a
-    /// [`ByteReceiveStream`](crate::ByteReceiveStream).
+    /// The same as [`read_with`](Self::read_with), in polls; the place has the same meaning as for
+    /// a [`ByteReceiveStream`](crate::ByteReceiveStream).
     ///
     /// # Errors
     ///
@@ -159,7 +159,8 @@ impl<T: AsFd> Watched<T> {
         self.poll_with((place, Direction::Read), cx, call)
     }
 
-    /// [`write_with`](Self::write_with) in polls; see [`poll_read_with`](Self::poll_read_with).
+    /// The same as [`write_with`](Self::write_with), in polls; see
+    /// [`poll_read_with`](Self::poll_read_with).
     ///
     /// # Errors
     ///
@@ -242,7 +243,8 @@ impl<T: AsFd> Watched<T> {
         self.ready(Direction::Write).await
     }
 
-    /// [`readable`](Self::readable) in polls; see [`poll_read_with`](Self::poll_read_with).
+    /// The same as [`readable`](Self::readable), in polls; see
+    /// [`poll_read_with`](Self::poll_read_with).
     ///
     /// # Errors
     ///
@@ -251,7 +253,8 @@ impl<T: AsFd> Watched<T> {
         self.poll_ready((place, Direction::Read), cx)
     }
 
-    /// [`writable`](Self::writable) in polls; see [`poll_read_with`](Self::poll_read_with).
+    /// The same as [`writable`](Self::writable), in polls; see
+    /// [`poll_read_with`](Self::poll_read_with).
     ///
     /// # Errors
     ///

@@ -62,7 +62,7 @@ macro_rules! byte_stream_face {
                 crate::stream::ByteReceiveStream::receive_into(self, buf)
             }
 
-            /// [`receive`](Self::receive), with the end as `None`.
+            /// The same as [`receive`](Self::receive), with the end as `None`.
             ///
             /// # Errors
             ///

@@ -95,7 +95,7 @@ pub trait ByteReceiveStream {
         receive_max(self, RECEIVE_MAX)
     }
 
-    /// [`receive`](Self::receive), with the end as `None`.
+    /// The same as [`receive`](Self::receive), with the end as `None`.
     ///
     /// # Errors
     ///

@@ -63,13 +63,13 @@ impl<S: ByteStream> Io<S> {
         }
     }
 
-    /// The stream.
+    /// Returns the stream.
     #[must_use]
     pub fn get_ref(&self) -> &S {
         self.stream.as_ref().expect("only `into_inner` takes it")
     }
 
-    /// The stream, without operations in progress.
+    /// Returns the stream, without operations in progress.
     #[must_use]
     pub fn into_inner(mut self) -> S {
         self.leave();

@@ -33,8 +33,8 @@ pub trait Listener {
     /// Dropping the future leaves the connection with the kernel, for the next accept.
     async fn accept_begin(&self) -> Result<impl Future<Output = Result<Self::Stream>>>;
 
-    /// [`accept_begin`](Self::accept_begin) with the peer, for a server's reports about the
-    /// connection. Without an implementation it is [`Peer::Unknown`].
+    /// The same as [`accept_begin`](Self::accept_begin), with the peer, for a server's reports
+    /// about the connection. Without an implementation it is [`Peer::Unknown`].
     ///
     /// # Errors
     ///
@@ -80,8 +80,8 @@ pub trait Listener {
         Serve::new(self, handler)
     }
 
-    /// [`serve`](Self::serve) with a handler that has an error type of its own. The handler's type
-    /// must be written out, as `-> Result<(), E>`.
+    /// The same as [`serve`](Self::serve), with a handler that has an error type of its own. The
+    /// handler's type must be written out, as `-> Result<(), E>`.
     ///
     /// # Cancel safety
     ///
@@ -135,8 +135,8 @@ macro_rules! serve_face {
                 Listener::serve(self, handler)
             }
 
-            /// [`serve`](Self::serve) with a handler that has an error type of its own; see
-            /// [`Listener::serve_with`].
+            /// The same as [`serve`](Self::serve), with a handler that has an error type of its
+            /// own; see [`Listener::serve_with`].
             ///
             /// # Cancel safety
             ///

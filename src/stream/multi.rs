@@ -73,7 +73,7 @@ impl<'a> MultiListener<'a> {
         self.listeners.push(Box::new(listener));
     }
 
-    /// The number of listeners.
+    /// Returns the number of listeners.
     #[must_use]
     pub fn len(&self) -> usize {
         self.listeners.len()

@@ -70,7 +70,7 @@ impl<S: ByteStream> SendBuffer<S> {
         }
     }
 
-    /// The number of bytes that were not sent yet.
+    /// Returns the number of bytes that were not sent yet.
     pub fn unsent(&self) -> usize {
         self.bytes.len()
     }

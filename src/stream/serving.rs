@@ -61,33 +61,35 @@ struct Counts {
 }
 
 impl ServeCounters {
-    /// The number of connections that got a task of their own.
+    /// Returns the number of connections that got a task of their own.
     #[must_use]
     pub fn accepted(&self) -> u64 {
         self.0.accepted.load(Relaxed)
     }
 
-    /// The number of connections with a running task.
+    /// Returns the number of connections with a running task.
     #[must_use]
     pub fn active(&self) -> u64 {
         self.0.active.load(Relaxed)
     }
 
-    /// The number of connections that were closed immediately because no descriptor was free.
+    /// Returns the number of connections that were closed immediately because no descriptor was
+    /// free.
     #[must_use]
     pub fn shed(&self) -> u64 {
         self.0.shed.load(Relaxed)
     }
 
-    /// The number of connections that ended with an error or a panic, of the handler or the second
-    /// step of the accept.
+    /// Returns the number of connections that ended with an error or a panic, of the handler or the
+    /// second step of the accept.
     #[must_use]
     #[inline]
     pub fn failed(&self) -> u64 {
         self.0.failed.load(Relaxed)
     }
 
-    /// The number of accepts that failed without ending the server. It includes those not reported.
+    /// Returns the number of accepts that failed without ending the server. It includes those not
+    /// reported.
     #[must_use]
     pub fn accept_errors(&self) -> u64 {
         self.0.accept_errors.load(Relaxed)

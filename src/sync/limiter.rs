@@ -78,7 +78,8 @@ impl CapacityLimiter {
         Ok(LimiterToken::new(self, permit))
     }
 
-    /// The same for a borrower with a number, which borrows one token at most.
+    /// Waits until a token is free, and borrows it for a borrower with a number. Each such borrower
+    /// has one token at most.
     ///
     /// # Errors
     ///
@@ -103,7 +104,8 @@ impl CapacityLimiter {
         Permit::take_now(&self.permits).map(|permit| LimiterToken::new(self, permit))
     }
 
-    /// The same for a borrower with a number, which borrows one token at most.
+    /// Borrows a token for a borrower with a number, if one is free and no task waits for it. Each
+    /// such borrower has one token at most.
     ///
     /// # Errors
     ///
@@ -184,7 +186,7 @@ impl<'a> LimiterToken<'a> {
         }
     }
 
-    /// The borrower that it was borrowed for.
+    /// Returns the borrower that it was borrowed for.
     #[must_use]
     pub fn borrower(&self) -> Option<u64> {
         self.borrower

@@ -40,7 +40,7 @@ use crate::runtime::wait::Wait;
 pub struct ThreadEvent(Arc<Waiters>);
 
 impl ThreadEvent {
-    /// An event that has not happened yet.
+    /// Makes an event that has not happened yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()

@@ -227,7 +227,7 @@ impl UnixName {
         Self(Box::default())
     }
 
-    /// The path, if it is one.
+    /// Returns the path, if it is one.
     #[must_use]
     pub fn as_path(&self) -> Option<&Path> {
         match &*self.0 {
@@ -236,7 +236,7 @@ impl UnixName {
         }
     }
 
-    /// The abstract name without its leading NUL, if it is one (Linux).
+    /// Returns the abstract name without its leading NUL, if it is one (Linux).
     #[must_use]
     pub fn as_abstract(&self) -> Option<&[u8]> {
         match &*self.0 {
@@ -245,13 +245,14 @@ impl UnixName {
         }
     }
 
-    /// The name in the form of arguments: a path, an abstract name with its leading NUL, or empty.
+    /// Returns the name in the form of arguments: a path, an abstract name with its leading NUL, or
+    /// empty.
     #[must_use]
     pub fn as_os_str(&self) -> &OsStr {
         OsStr::from_bytes(&self.0)
     }
 
-    /// True for a socket without a name, such as that of a client that did not bind.
+    /// Returns true for a socket without a name, such as that of a client that did not bind.
     #[must_use]
     pub fn is_unnamed(&self) -> bool {
         self.0.is_empty()

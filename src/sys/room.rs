@@ -100,7 +100,7 @@ impl<'a> Room<'a> {
         }
     }
 
-    /// The number of received bytes.
+    /// Returns the number of received bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.filled
@@ -112,13 +112,13 @@ impl<'a> Room<'a> {
         self.filled == 0
     }
 
-    /// The number of further bytes that it accepts.
+    /// Returns the number of further bytes that it accepts.
     #[must_use]
     pub fn remaining(&self) -> usize {
         self.limit - self.filled
     }
 
-    /// The received bytes.
+    /// Returns the received bytes.
     #[must_use]
     pub fn filled(&self) -> &[u8] {
         match &self.memory {

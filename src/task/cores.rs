@@ -94,7 +94,7 @@ where
     per_core_with::<_, _, _, Error>(threads, body)
 }
 
-/// [`per_core`] with an error type of your own.
+/// The same as [`per_core`], with an error type of your own.
 ///
 /// # Errors
 ///
@@ -240,13 +240,13 @@ pub struct Core {
 }
 
 impl Core {
-    /// The index of this loop: 0 (the one on the caller's thread) and up.
+    /// Returns the index of this loop: 0 (the one on the caller's thread) and up.
     #[must_use]
     pub fn index(&self) -> usize {
         self.index
     }
 
-    /// The number of loops.
+    /// Returns the number of loops.
     #[must_use]
     pub fn count(&self) -> usize {
         self.shared.count

@@ -150,7 +150,7 @@ where
     task_group_with::<Error, _, _>(body)
 }
 
-/// [`task_group`] with an error type of your own.
+/// The same as [`task_group`], with an error type of your own.
 ///
 /// # Errors
 ///

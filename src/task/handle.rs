@@ -103,13 +103,13 @@ impl<'s, T> TaskHandle<'s, T> {
         self
     }
 
-    /// The name that was set with this handle.
+    /// Returns the name that was set with this handle.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
-    /// The place in the program where the task was spawned.
+    /// Returns the place in the program where the task was spawned.
     #[must_use]
     pub fn spawned_at(&self) -> &'static Location<'static> {
         self.site

@@ -104,13 +104,13 @@ impl CancelScope {
         self.control.cancel();
     }
 
-    /// The reason of the cancel; `None` if it was not cancelled, or by its deadline.
+    /// Returns the reason of the cancel; `None` if it was not cancelled, or by its deadline.
     #[must_use]
     pub fn reason(&self) -> Option<Cow<'static, str>> {
         self.reason.borrow().clone()
     }
 
-    /// The time at which the scope is cancelled by itself.
+    /// Returns the time at which the scope is cancelled by itself.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.control.deadline()

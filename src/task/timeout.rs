@@ -93,7 +93,7 @@ where
     scoped(Limit::after(limit), Unowned, future.into_future(), within)
 }
 
-/// [`fail_after`] with a point in time instead of a duration.
+/// The same as [`fail_after`], with a point in time instead of a duration.
 ///
 /// If it has passed, ready operations still end with their value, and waiting ones are cancelled.
 ///
@@ -126,7 +126,7 @@ where
     scoped(Limit::until(deadline), Unowned, future.into_future(), fail)
 }
 
-/// [`move_on_after`] with a point in time instead of a duration.
+/// The same as [`move_on_after`], with a point in time instead of a duration.
 ///
 /// If it has passed, ready operations still end with their value, and waiting ones are cancelled.
 ///

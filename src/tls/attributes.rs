@@ -11,14 +11,14 @@ use crate::error::{Result, TlsError};
 
 /// The results of the handshake.
 impl<S> TlsStream<S> {
-    /// The stream below, for its addresses and options. Sending or receiving there breaks the
-    /// connection.
+    /// Returns the stream below, for its addresses and options. Sending or receiving there breaks
+    /// the connection.
     #[must_use]
     pub fn inner(&self) -> &S {
         &self.session.inner
     }
 
-    /// The version, `TLSv1.2` or `TLSv1.3`.
+    /// Returns the version, `TLSv1.2` or `TLSv1.3`.
     #[doc(alias = "tls_version")]
     #[must_use]
     pub fn version(&self) -> &'static str {
@@ -35,7 +35,7 @@ impl<S> TlsStream<S> {
         }
     }
 
-    /// The cipher suite's name, such as `TLS13_AES_256_GCM_SHA384`.
+    /// Returns the cipher suite's name, such as `TLS13_AES_256_GCM_SHA384`.
     #[doc(alias = "cipher")]
     #[must_use]
     pub fn cipher_suite(&self) -> &'static str {
@@ -45,14 +45,15 @@ impl<S> TlsStream<S> {
         suite.and_then(|suite| suite.suite().as_str()).unwrap_or("")
     }
 
-    /// The application protocol that ALPN has selected, such as `h2`.
+    /// Returns the application protocol that ALPN has selected, such as `h2`.
     #[must_use]
     pub fn alpn_protocol(&self) -> Option<Vec<u8>> {
         let state = self.session.state.borrow();
         state.machine.common().alpn_protocol().map(<[u8]>::to_vec)
     }
 
-    /// The peer's certificates in DER, its own first. `None` if it sent none, as most clients do.
+    /// Returns the peer's certificates in DER, its own first. `None` if it sent none, as most
+    /// clients do.
     #[doc(alias = "peer_certificate_binary")]
     #[must_use]
     pub fn peer_certificates(&self) -> Option<Vec<CertificateDer<'static>>> {

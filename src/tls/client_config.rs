@@ -18,8 +18,8 @@ use crate::error::{Result, TlsError};
 /// The number of sessions that rustls stores for one server.
 const SESSIONS_OF_A_SERVER: usize = 8;
 
-/// A client's configuration. By default it verifies the server against the system's roots, uses TLS
-/// 1.2 and 1.3, and resumes sessions.
+/// Begins a client's configuration. By default it verifies the server against the system's roots,
+/// uses TLS 1.2 and 1.3, and resumes sessions.
 ///
 /// It makes a [`rustls::ClientConfig`]; one that was made with rustls itself works as well. Make it
 /// once and share it: sessions are resumed only between connections with the same configuration.

@@ -128,7 +128,7 @@ impl<'h, L: Listener> TlsListener<'h, L> {
         drop(old);
     }
 
-    /// The listener below, for its address.
+    /// Returns the listener below, for its address.
     #[must_use]
     pub fn inner(&self) -> &L {
         &self.listener

@@ -56,7 +56,7 @@ pub fn read_private_key(path: impl AsRef<Path>) -> Result<PrivateKeyDer<'static>
     Pem::read(path.as_ref())?.private_key()
 }
 
-/// [`read_certificates`] for text in memory.
+/// The same as [`read_certificates`], for text in memory.
 ///
 /// # Errors
 ///
@@ -65,7 +65,7 @@ pub fn certificates_from_pem(pem: impl AsRef<[u8]>) -> Result<Vec<CertificateDer
     Pem::of(pem.as_ref()).certificates()
 }
 
-/// [`read_private_key`] for text in memory.
+/// The same as [`read_private_key`], for text in memory.
 ///
 /// # Errors
 ///

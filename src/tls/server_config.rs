@@ -18,8 +18,8 @@ use super::identity::Identity;
 use super::shared_options::{SharedOptions, no_versions, shared_options};
 use crate::error::{Error, Result, TlsError};
 
-/// A server's configuration: a default certificate, and others by name; TLS 1.2 and 1.3; sessions
-/// are resumed.
+/// Begins a server's configuration. It has a certificate, and may have others by name. By default
+/// it uses TLS 1.2 and 1.3, and resumes sessions.
 ///
 /// It makes a [`rustls::ServerConfig`]; one that was made with rustls itself works as well.
 ///
@@ -70,7 +70,7 @@ impl ServerConfigBuilder {
         self
     }
 
-    /// [`host_files`](Self::host_files), with values.
+    /// The same as [`host_files`](Self::host_files), from values instead of files.
     pub fn host(
         mut self,
         name: impl Into<String>,
@@ -121,7 +121,7 @@ impl ServerConfigBuilder {
         self
     }
 
-    /// [`client_ca_file`](Self::client_ca_file), with roots.
+    /// The same as [`client_ca_file`](Self::client_ca_file), with roots instead of a file.
     pub fn client_roots(mut self, roots: impl Into<Arc<RootCertStore>>) -> Self {
         self.client_trusted.push(Trusted::Roots(roots.into()));
         self

@@ -128,7 +128,8 @@ macro_rules! shared_options {
                 self
             }
 
-            /// [`certificate_files`](Self::certificate_files), with values.
+            /// The same as [`certificate_files`](Self::certificate_files), from values instead of
+            /// files.
             pub fn certificate(
                 mut self,
                 chain: Vec<CertificateDer<'static>>,
@@ -152,7 +153,7 @@ macro_rules! shared_options {
                 self
             }
 
-            /// The TLS versions to use, by default 1.2 and 1.3.
+            /// Sets the TLS versions to use, by default 1.2 and 1.3.
             #[doc(alias = "minimum_version")]
             pub fn versions(
                 mut self,
@@ -162,7 +163,7 @@ macro_rules! shared_options {
                 self
             }
 
-            /// The cryptography to use, instead of
+            /// Sets the cryptography to use, instead of
             /// [`default_provider`](crate::tls::default_provider).
             pub fn provider(
                 mut self,

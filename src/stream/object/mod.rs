@@ -45,7 +45,7 @@ macro_rules! object_end {
                 std::ptr::from_ref(self).addr()
             }
 
-            /// The state of the stream: its items, ends and waiting operations.
+            /// Returns the state of the stream: its items, ends and waiting operations.
             #[must_use]
             pub fn statistics(&self) -> ObjectStreamStatistics {
                 self.stream.statistics()

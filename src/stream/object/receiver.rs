@@ -71,7 +71,7 @@ impl<T> ObjectReceiver<T> {
         .await
     }
 
-    /// [`receive`](Self::receive), with the end as `None`.
+    /// The same as [`receive`](Self::receive), with the end as `None`.
     ///
     /// # Errors
     ///

@@ -165,17 +165,17 @@ fn is_about_the_stream(error: &Error) -> bool {
 }
 
 impl<A: ByteStream, B: ByteStream> Relay<'_, A, B> {
-    /// The time that one way may be silent after the other has ended: 10 minutes by default, no
-    /// limit with `Duration::MAX`. Without a limit a peer that has vanished would keep both
+    /// Sets the time that one way may be silent after the other has ended: 10 minutes by default,
+    /// no limit with `Duration::MAX`. Without a limit a peer that has vanished would keep both
     /// connections open.
     pub fn half_open_limit(mut self, limit: Duration) -> Self {
         self.half_open_limit = limit;
         self
     }
 
-    /// The time for which no byte may move in either direction; no limit by default. It is noticed
-    /// up to a fifth of this time later. An end counts as well, and so does the arrival of a byte
-    /// at a TCP peer, also below TLS.
+    /// Sets the time for which no byte may move in either direction; no limit by default. It is
+    /// noticed up to a fifth of this time later. An end counts as well, and so does the arrival of
+    /// a byte at a TCP peer, also below TLS.
     ///
     /// # Examples
     ///
