@@ -40,8 +40,8 @@ pub fn join<J: Join>(futures: J) -> impl Future<Output = J::Output> {
     futures.run()
 }
 
-/// Runs several futures that may fail in this task until all are done, and returns their values.
-/// The first error ends it, and the other futures are dropped before this returns.
+/// Runs several fallible futures in this task until all are done, and returns their values. The
+/// first error ends it, and the other futures are dropped before this returns.
 ///
 /// All errors have one type. If several futures fail in the same poll, one of their errors is
 /// returned.
