@@ -310,11 +310,10 @@ mod tests {
             none: [MaybeUninit<u8>; 0],
             some: [u8; 4],
         }
-        let mut both = Vec::with_capacity(1);
-        both.push(Both {
+        let both = vec![Both {
             none: [],
             some: [0; 4],
-        });
+        }];
         let both = &mut both.leak()[0];
         Room::fill(&mut both.none, |room| {
             *room = Room::new(&mut both.some);

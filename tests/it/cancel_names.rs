@@ -9,16 +9,21 @@ use soloio::{
 };
 
 use crate::cancel_everywhere::{Cut, everywhere};
-use crate::names::{Fixed, Hole};
+use crate::names::{Fixed, Hole, refusing};
 use crate::net_support::{TempDir, tcp_listener, turns};
 
 /// Connects to an address that refuses, one that never answers and one that accepts. The connection
 /// of a connect that was cut is closed.
 async fn cancelled_race(cut: Cut) -> bool {
-    let listener = create_tcp_listener().local_host("127.0.0.4").await;
-    let listener = listener.expect("listens");
-    let port = listener.local_addr().port();
-    let _hole = Hole::at(([127, 0, 0, 3], port).into());
+    let (listener, port, mut others) = loop {
+        let listener = create_tcp_listener().local_host("127.0.0.4").await;
+        let listener = listener.expect("listens");
+        let port = listener.local_addr().port();
+        if let Ok(others) = refusing(&["127.0.0.2", "127.0.0.3"], port) {
+            break (listener, port, others);
+        }
+    };
+    let _hole = Hole::over(others.pop().expect("two"));
     let connect = || {
         let host = Fixed::host(&["127.0.0.2", "127.0.0.3", "127.0.0.4"]);
         connect_tcp(host, port).happy_eyeballs_delay(Duration::from_micros(100))

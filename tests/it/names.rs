@@ -2,7 +2,7 @@
 //! fixed answers and real sockets. Long because each rule has sockets of its own.
 
 use std::future::IntoFuture;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -80,15 +80,14 @@ pub(crate) struct Hole {
 }
 
 impl Hole {
-    pub(crate) fn at(address: SocketAddr) -> Self {
-        let socket = || Socket::new(Domain::for_address(address), Type::STREAM, None);
-        let listener = socket().expect("a socket");
-        listener.bind(&address.into()).expect("a free port");
+    /// Makes one of a socket that is bound.
+    pub(crate) fn over(listener: Socket) -> Self {
         listener.listen(0).expect("listens");
+        let address = listener.local_addr().expect("bound");
         let fillers = (0..4).map(|_| {
-            let filler = socket().expect("a socket");
+            let filler = Socket::new(address.domain(), Type::STREAM, None).expect("a socket");
             filler.set_nonblocking(true).expect("an option");
-            drop(filler.connect(&address.into()));
+            drop(filler.connect(&address));
             filler
         });
         let fillers = fillers.collect();
@@ -97,6 +96,17 @@ impl Hole {
             _fillers: fillers,
         }
     }
+}
+
+/// Returns sockets bound to this port at these IPv4 addresses: connects to them are refused.
+pub(crate) fn refusing(addresses: &[&str], port: u16) -> io::Result<Vec<Socket>> {
+    let bound = addresses.iter().map(|address| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        let address: SocketAddr = format!("{address}:{port}").parse().expect("an address");
+        socket.bind(&address.into())?;
+        Ok(socket)
+    });
+    bound.collect()
 }
 
 /// Returns the number of open sockets of this process.
@@ -108,16 +118,13 @@ fn sockets() -> usize {
         .count()
 }
 
-/// Returns a listener at this address, with a port that is free at all of `others`.
-fn live(address: &str, others: &[&str]) -> (StdListener, u16) {
+/// Returns a listener at this address, and sockets bound to its port at `others`, which refuse.
+fn live(address: &str, others: &[&str]) -> (StdListener, u16, Vec<Socket>) {
     loop {
         let listener = StdListener::bind((address, 0)).expect("a port");
         let port = listener.local_addr().expect("bound").port();
-        if others
-            .iter()
-            .all(|other| StdListener::bind((*other, port)).is_ok())
-        {
-            return (listener, port);
+        if let Ok(others) = refusing(others, port) {
+            return (listener, port, others);
         }
     }
 }
@@ -126,15 +133,8 @@ fn live(address: &str, others: &[&str]) -> (StdListener, u16) {
 fn nobody_at(addresses: &[&str]) -> (Vec<Socket>, u16) {
     loop {
         let (first, port) = nobody::tcp(addresses[0]);
-        let mut sockets = vec![first];
-        let all = addresses[1..].iter().all(|address| {
-            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-            let address: SocketAddr = format!("{address}:{port}").parse().expect("an address");
-            let bound = socket.bind(&address.into()).is_ok();
-            sockets.push(socket);
-            bound
-        });
-        if all {
+        if let Ok(mut sockets) = refusing(&addresses[1..], port) {
+            sockets.push(first);
             return (sockets, port);
         }
     }
@@ -172,7 +172,7 @@ fn b11_addresses_are_tried_with_the_families_in_turn() {
 #[test]
 fn b11_a_refusal_does_not_wait_for_the_delay() {
     run(async {
-        let (_listener, port) = live("127.0.0.3", &["127.0.0.2"]);
+        let (_listener, port, _refusing) = live("127.0.0.3", &["127.0.0.2"]);
         let host = Fixed::host(&["127.0.0.2", "127.0.0.3"]);
         let connect = connect_tcp(host, port).happy_eyeballs_delay(HOUR);
         let stream = connect.await.expect("the second one listens");
@@ -186,9 +186,8 @@ fn b11_a_black_hole_costs_the_delay_and_leaves_nothing() {
         "names::b11_a_black_hole_costs_the_delay_and_leaves_nothing",
         || {
             let _guard = deadline();
-            let (_listener, port) = live("127.0.0.3", &["127.0.0.2", "127.0.0.4"]);
-            let _hole = Hole::at(([127, 0, 0, 2], port).into());
-            let _second = Hole::at(([127, 0, 0, 4], port).into());
+            let (_listener, port, others) = live("127.0.0.3", &["127.0.0.2", "127.0.0.4"]);
+            let _holes: Vec<_> = others.into_iter().map(Hole::over).collect();
             let mut runtime = Runtime::new().expect("a runtime");
             let before = sockets();
             let begun = Instant::now();
@@ -240,7 +239,7 @@ fn b11_of_two_that_answer_one_wins_and_the_other_is_closed() {
 #[test]
 fn a_local_host_decides_on_the_families() {
     run(async {
-        let (listener, port) = live("127.0.0.3", &[]);
+        let (listener, port, _) = live("127.0.0.3", &[]);
         let host = || Fixed::host(&["::1", "127.0.0.3"]);
         let connect = connect_tcp(host(), port).local_host("127.0.0.9");
         let stream = connect.await.expect("connects");
@@ -264,8 +263,8 @@ fn a_local_host_decides_on_the_families() {
 #[test]
 fn a_local_port_serves_several_attempts_side_by_side() {
     run(async {
-        let (_listener, port) = live("127.0.0.3", &["127.0.0.2"]);
-        let _hole = Hole::at(([127, 0, 0, 2], port).into());
+        let (_listener, port, others) = live("127.0.0.3", &["127.0.0.2"]);
+        let _holes: Vec<_> = others.into_iter().map(Hole::over).collect();
         let (_nobody, local) = nobody::tcp("127.0.0.1");
         let host = Fixed::host(&["127.0.0.2", "127.0.0.3"]);
         let connect = connect_tcp(host, port)
@@ -322,7 +321,7 @@ fn what_a_resolver_says_is_told_with_the_name() {
         };
         for error in [
             || Error::other("no such thing"),
-            || std::io::Error::new(ErrorKind::NotFound, "no such thing").into(),
+            || io::Error::new(ErrorKind::NotFound, "no such thing").into(),
         ] {
             match connect(error).await {
                 Err(Error::Resolve(error)) => {
@@ -337,7 +336,7 @@ fn what_a_resolver_says_is_told_with_the_name() {
         let nothing = connect_tcp(Fixed::host(&[]), 1).await;
         refused!(nothing, Error::Resolve(_));
         let late = || Error::timed_out(Duration::from_secs(5), "waiting for a name server");
-        let cause = std::io::Error::from(connect(late).await.expect_err("an error"));
+        let cause = io::Error::from(connect(late).await.expect_err("an error"));
         let text = "timed out after 5 s, while waiting for a name server";
         assert!(cause.to_string().contains(text), "{cause}");
     });
@@ -367,7 +366,7 @@ fn a_resolver_may_ask_the_systems() {
         }
     }
     run(async {
-        let (_listener, port) = live("127.0.0.1", &[]);
+        let (_listener, port, _) = live("127.0.0.1", &[]);
         let host = Host::from("my-localhost").resolved_by(Arc::new(Cached));
         let stream = connect_tcp(host, port).await.expect("connects");
         assert_eq!(stream.peer_addr().port(), port);

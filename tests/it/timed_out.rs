@@ -23,6 +23,7 @@ use soloio::{
 
 use crate::names::{Fixed, Hole};
 use crate::net_support::{TempDir, clog, run, tcp_listener, tcp_pair, udp};
+use crate::nobody;
 
 const LIMIT: Duration = Duration::from_millis(10);
 
@@ -126,23 +127,17 @@ fn an_operation_on_a_socket_is_named_with_its_address() {
 #[test]
 fn a_connect_names_its_host_and_the_addresses_tried() {
     run(async {
-        let hole = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let at = hole.local_addr().expect("bound");
-        drop(hole);
-        let _hole = Hole::at(at);
-        let text = late(connect_tcp(
-            Fixed::host(&["127.0.0.7", "127.0.0.1"]),
-            at.port(),
-        ))
-        .await;
-        let port = at.port();
+        let (hole, port) = nobody::tcp("127.0.0.1");
+        let _hole = Hole::over(hole);
+        let host = Fixed::host(&["127.0.0.7", "127.0.0.1"]);
+        let text = late(connect_tcp(host, port)).await;
         let begin = format!("connecting to fixed.example port {port}, tried 127.0.0.7:{port}: ");
         assert!(
             text.starts_with(&begin) && text.contains("refused"),
             "{text}"
         );
         assert!(
-            text.contains(&format!("; {at}: no answer (after ")),
+            text.contains(&format!("; 127.0.0.1:{port}: no answer (after ")),
             "{text}"
         );
 
