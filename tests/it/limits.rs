@@ -1,14 +1,17 @@
 //! Time limits are scopes: the operations that need a limit find it, and its end leaves nothing.
 
 use std::cell::Cell;
+use std::iter::once;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Waker;
 use std::time::Duration;
 
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use soloio::{
     CancelScope, Error, Result, Runtime, current_effective_deadline, fail_after, sleep, yield_now,
 };
 
-use crate::support::poll_once;
+use crate::support::{deadline, poll_once, poll_with};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -64,4 +67,30 @@ fn a_limit_that_waits_is_found_when_it_is_asked_for() {
     // The scopes of ended tasks are released in the next turn.
     runtime.turn(Some(Duration::ZERO)).expect("a turn");
     assert!(format!("{runtime:?}").contains("scopes: 0"));
+}
+
+/// Nothing but the timer wakes the body, with a scope or without one.
+#[test]
+fn a_limit_wakes_the_code_that_polled_it_last() {
+    let _deadline = deadline();
+    let [mut first, mut last] = [(); 2].map(|()| Runtime::new().expect("a runtime"));
+    for way in 0..8 {
+        let body = async {
+            assert!(way < 4 || current_effective_deadline().is_some());
+            std::future::pending::<Result<()>>().await
+        };
+        let mut limited = Box::pin(fail_after(Duration::from_millis(5), body));
+        let polled = match way % 4 {
+            0 => first.block_on(poll_once(limited.as_mut())),
+            1 => last.block_on(poll_once(limited.as_mut())),
+            2 => last.block_on(async { poll_with(limited.as_mut(), Waker::noop()) }),
+            _ => last.block_on(async {
+                let mut all: FuturesUnordered<_> = once(poll_once(limited.as_mut())).collect();
+                all.next().await.expect("one")
+            }),
+        };
+        assert!(polled.is_pending());
+        let ended = last.block_on(limited);
+        assert!(matches!(ended, Err(Error::TimedOut(_))), "{ended:?}");
+    }
 }

@@ -1,6 +1,10 @@
 //! Time limits and the shields that hold them up, in the exact time of a world.
 
 use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use soloio::{
@@ -64,9 +68,9 @@ fn a_parked_shield_ends_by_its_limit() {
         let start = Instant::now();
         let parks = async {
             let mut parked = Box::pin(shield(ms(40), sleep(HOUR)));
-            std::future::poll_fn(|cx| {
+            poll_fn(|cx| {
                 assert!(parked.as_mut().poll(cx).is_pending());
-                std::task::Poll::Ready(())
+                Poll::Ready(())
             })
             .await;
             std::future::pending::<()>().await;
@@ -194,4 +198,193 @@ fn a_limit_says_how_long_it_was_and_what_has_waited() {
             other => panic!("{other:?}"),
         }
     });
+}
+
+/// A part of a random program: it waits, runs the next part in its own way, and waits again.
+#[derive(Debug)]
+struct Layer {
+    way: Way,
+    before: u64,
+    after: u64,
+}
+
+/// Times are in milliseconds.
+#[derive(Debug)]
+enum Way {
+    Limit(u64),
+    Shield,
+    Group,
+    /// In a task of its own after the first poll, which is in another place.
+    Moved(u64),
+    /// With a waker that is no task's.
+    Foreign,
+}
+
+/// The end of a part: the error is the limit that has ended it, by its place, and true while that
+/// is still to be caught.
+type End = Result<(), (usize, bool)>;
+
+/// What the program does by arithmetic; `None` where two times are too close to tell.
+struct Twin<'l> {
+    layers: &'l [Layer],
+    now: u64,
+    /// The ends of the limits around, up to a shield, with their places.
+    around: Vec<(u64, usize)>,
+}
+
+impl Twin<'_> {
+    fn wait(&mut self, length: u64) -> Option<End> {
+        let until = self.now + length;
+        let close = |at: u64, to: u64| at.abs_diff(to) < 2;
+        let ends = self.around.iter();
+        if ends
+            .clone()
+            .any(|(at, _)| close(*at, until) || close(*at, self.now))
+        {
+            return None;
+        }
+        // The outermost of those that have passed, or else the first that does.
+        let passed = ends.clone().find(|(at, _)| *at < self.now);
+        let next = ends.filter(|(at, _)| *at < until).min();
+        let Some((at, by)) = passed.or(next) else {
+            self.now = until;
+            return Some(Ok(()));
+        };
+        self.now = self.now.max(*at);
+        Some(Err((*by, true)))
+    }
+
+    fn run(&mut self, at: usize) -> Option<End> {
+        let Some(layer) = self.layers.get(at) else {
+            return Some(Ok(()));
+        };
+        let around = self.around.clone();
+        match layer.way {
+            Way::Limit(length) => self.around.push((self.now + length, at)),
+            Way::Shield => self.around.clear(),
+            Way::Group | Way::Moved(_) | Way::Foreign => {}
+        }
+        let mut end = self.wait(layer.before)?;
+        if end.is_ok() {
+            end = self.run(at + 1)?;
+        }
+        if end.is_ok() {
+            end = self.wait(layer.after)?;
+        }
+        self.around = around;
+        Some(end.map_err(|(by, open)| (by, open && by != at)))
+    }
+}
+
+type Boxed<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
+
+/// Wakes another waker.
+struct Around(Waker);
+
+impl Wake for Around {
+    fn wake(self: Arc<Self>) {
+        self.0.wake_by_ref();
+    }
+}
+
+fn program(layers: &[Layer]) -> Boxed<'_> {
+    let Some((layer, inner)) = layers.split_first() else {
+        return Box::pin(async { Ok(()) });
+    };
+    let mut body: Boxed<'_> = Box::pin(async {
+        sleep(ms(layer.before)).await?;
+        match layer.way {
+            Way::Moved(place) => moved(program(inner), place).await?,
+            _ => program(inner).await?,
+        }
+        sleep(ms(layer.after)).await
+    });
+    match layer.way {
+        Way::Limit(length) => Box::pin(fail_after(ms(length), body)),
+        Way::Shield => Box::pin(shield(HOUR, body)),
+        Way::Group => Box::pin(task_group(async |group| {
+            group.spawn(body);
+            Ok(())
+        })),
+        Way::Moved(_) => body,
+        Way::Foreign => Box::pin(poll_fn(move |cx| {
+            let waker = Waker::from(Arc::new(Around(cx.waker().clone())));
+            body.as_mut().poll(&mut Context::from_waker(&waker))
+        })),
+    }
+}
+
+/// Polls `inner` once in a place that ends then, and to its end in a task. That task's end is not
+/// awaited: that wait would be cancelled, too.
+async fn moved(mut inner: Boxed<'_>, place: u64) -> Result<()> {
+    let first = poll_fn(|cx| Poll::Ready(inner.as_mut().poll(cx)));
+    let polled = match place {
+        0 => fail_after(HOUR, async { Ok::<_, Error>(first.await) }).await?,
+        1 => CancelScope::new().run(first).await.expect("not cancelled"),
+        _ => shield(HOUR, first).await,
+    };
+    if let Poll::Ready(ended) = polled {
+        return ended;
+    }
+    let in_a_task = task_group(async |group| {
+        group.spawn(inner);
+        Ok(())
+    });
+    in_a_task.await
+}
+
+/// Limits, shields and moves in each other, at random: the limit that ends the program, and when.
+#[test]
+fn limits_in_each_other_end_by_arithmetic() {
+    let random = Random(Cell::new(0x9E37_79B9_7F4A_7C15));
+    let mut late = 0;
+    for round in 0..1_000 {
+        let way = || match random.below(8) {
+            0..3 => Way::Limit(random.below(200_000)),
+            3 => Way::Shield,
+            4 => Way::Group,
+            5 | 6 => Way::Moved(random.below(3)),
+            _ => Way::Foreign,
+        };
+        let wait = || random.below(2) * random.below(100_000);
+        let layers = (0..2 + random.below(7)).map(|_| Layer {
+            way: way(),
+            before: wait(),
+            after: wait(),
+        });
+        let layers: Vec<Layer> = layers.collect();
+        let (now, around) = (0, Vec::new());
+        let mut twin = Twin {
+            layers: &layers,
+            now,
+            around,
+        };
+        let Some(expected) = twin.run(0) else {
+            continue;
+        };
+        let (ended, elapsed) = run(async {
+            let start = Instant::now();
+            let ended = program(&layers).await;
+            (ended, start.elapsed())
+        });
+        let by = match ended {
+            Ok(()) => Ok(()),
+            Err(Error::TimedOut(error)) => Err(error.limit()),
+            Err(error) => panic!("round {round}: {error:?}"),
+        };
+        let limit = |(by, _): (usize, bool)| match layers[by].way {
+            Way::Limit(length) => Some(ms(length)),
+            _ => None,
+        };
+        late += u32::from(by.is_err());
+        assert_eq!(by, expected.map_err(limit), "round {round}: {layers:#?}");
+        // Timers that are near each other are met together.
+        let near = elapsed.abs_diff(ms(twin.now)) < ms(10);
+        assert!(
+            near,
+            "round {round}: {elapsed:?}, {} ms of {layers:#?}",
+            twin.now
+        );
+    }
+    assert!(late > 100, "{late}");
 }
