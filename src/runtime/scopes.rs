@@ -195,6 +195,10 @@ pub(crate) struct EndedScope {
 pub(crate) struct Scopes {
     nodes: Slab<Node>,
     generation: u32,
+    /// The number of nodes that are cancelled.
+    cancelled: usize,
+    /// A scope, and the task's that it is known to be inside of.
+    spliced: (ScopeKey, ScopeKey),
     /// The timers of cancelled scopes that waited for shields and have none left below.
     unheld: Vec<TimerKey>,
     /// The scope with the report that describes the operation notified last; 0 if there is none.
@@ -224,6 +228,7 @@ impl Scopes {
         };
         cancel.allow(&shields);
         self.nodes[place(key)].cancel = Some(Box::new(cancel));
+        self.cancelled += 1;
         if !polled {
             self.note_progress(key);
         }
@@ -386,7 +391,7 @@ impl Scopes {
     /// Lets shields in `key` delay each cancelled scope from there on upwards. Returns the time
     /// when the first of those is past its allowance.
     fn allow(&mut self, key: ScopeKey, shields: &[Shield]) -> Nanos {
-        let (mut at, mut earliest) = (key, NEVER);
+        let (mut at, mut earliest) = (if self.cancelled == 0 { 0 } else { key }, NEVER);
         while let Some(node) = self.get_mut(at) {
             if let Some(cancel) = &mut node.cancel {
                 earliest = earliest.min(cancel.allow(shields));
@@ -398,7 +403,9 @@ impl Scopes {
 
     /// Adds `more` to the number of shields in the cancelled scopes from `key` on upwards.
     fn count_shields(&mut self, key: ScopeKey, more: isize) {
-        let mut at = if more == 0 { 0 } else { key };
+        // Usually nothing is cancelled: a walk for each of nested shields would be quadratic.
+        let none = more == 0 || self.cancelled == 0;
+        let mut at = if none { 0 } else { key };
         while let Some(node) = self.get_mut(at) {
             at = node.parent;
             let Some(cancel) = &mut node.cancel else {

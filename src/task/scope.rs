@@ -220,7 +220,9 @@ pub fn current_effective_deadline() -> Option<Instant> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
     use std::pin::Pin;
+    use std::task::Poll;
 
     use super::*;
     use crate::error::Result;
@@ -273,6 +275,62 @@ mod tests {
     fn nested_limits_that_end_at_once_are_linear() {
         let (few, many) = (visited_by_limits(100), visited_by_limits(1_000));
         assert!(many <= 10 * few + 100, "{few} and {many} visits");
+    }
+
+    type Nested = Pin<Box<dyn Future<Output = Result<()>>>>;
+
+    /// Pending for three polls, each of which wakes its task.
+    fn three_polls() -> Nested {
+        let mut polls = 0;
+        Box::pin(poll_fn(move |cx| {
+            polls += 1;
+            cx.waker().wake_by_ref();
+            if polls > 3 {
+                Poll::Ready(Ok(()))
+            } else {
+                Poll::Pending
+            }
+        }))
+    }
+
+    /// The number of nodes that are visited when nested scopes are polled, and end or are dropped.
+    fn visited_by(depth: usize, wrap: fn(Nested) -> Nested, drops: bool) -> usize {
+        let run = move || {
+            block_on(async {
+                let mut nested = (0..depth).fold(three_polls(), |nested, _| wrap(nested));
+                if drops {
+                    poll_fn(|cx| Poll::Ready(nested.as_mut().poll(cx).is_pending())).await;
+                    drop(nested);
+                } else {
+                    nested.await.expect("no error");
+                }
+                context::current().expect("inside").visited()
+            })
+        };
+        let thread = std::thread::Builder::new().stack_size(64 << 20);
+        let visited = thread.spawn(run).expect("a thread").join();
+        visited.expect("no panic")
+    }
+
+    #[test]
+    fn nested_shields_and_groups_are_linear() {
+        const MINUTE: Duration = Duration::from_secs(60);
+        let shields: fn(Nested) -> Nested = |nested| Box::pin(shield(MINUTE, nested));
+        let groups: fn(Nested) -> Nested = |nested| Box::pin(task_group(async |_| nested.await));
+        let mixed: fn(Nested) -> Nested = |nested| {
+            let nested = fail_after(MINUTE, shield(MINUTE, nested));
+            let nested = async { CancelScope::new().run(nested).await.expect("no cancel") };
+            Box::pin(task_group(async |_| nested.await))
+        };
+        for (name, wrap) in [("shields", shields), ("groups", groups), ("mixed", mixed)] {
+            for drops in [false, true] {
+                let (few, many) = (visited_by(100, wrap, drops), visited_by(800, wrap, drops));
+                assert!(
+                    many <= 8 * few + 100,
+                    "{name}, {drops}: {few} and {many} visits"
+                );
+            }
+        }
     }
 
     #[test]

@@ -100,19 +100,22 @@ impl Scopes {
     /// Moves a node, with those below.
     #[cold]
     fn move_to(&mut self, key: ScopeKey, parent: ScopeKey) {
-        let shields = self.shields_in(key);
-        let count = isize::try_from(shields.len()).expect("they are in memory");
         let node = &self.nodes[place(key)];
         let (old, is_found) = (
             node.parent,
             // Without a parent it was in no list, even with nodes below.
             node.linked || node.kind.is_found() || node.first_child != NIL,
         );
+        // Only scopes above count them; of nested ones that are dropped the outermost leaves first.
+        let above = self.get(old).or_else(|| self.get(parent));
+        let shields = above.map(|_| self.shields_in(key)).unwrap_or_default();
+        let count = isize::try_from(shields.len()).expect("they are in memory");
         // The new parents first, so that the count of common ones never drops to 0 in between.
         self.count_shields(parent, count);
         self.count_shields(old, -count);
         self.allow(parent, &shields);
         self.unlink(key);
+        self.spliced = (0, 0);
         self.nodes[place(key)].parent = parent;
         if is_found {
             self.link(key);
@@ -123,12 +126,16 @@ impl Scopes {
     /// `from` is the innermost of those, `above` the group's. No effect if it is already there.
     pub(crate) fn splice(&mut self, from: ScopeKey, above: ScopeKey, task: ScopeKey) {
         let mut key = from;
-        while let Some(node) = self.get(key).filter(|_| key != task) {
+        // What was entered in the last one of these is not walked again.
+        while key != task && (key, task) != self.spliced {
+            let Some(node) = self.get(key) else { return };
             if node.parent == above {
-                return self.move_to(key, task);
+                self.move_to(key, task);
+                break;
             }
             key = node.parent;
         }
+        self.spliced = (from, task);
     }
 
     /// Removes a scope. Nodes that are still in its list, because their future was leaked, have no
@@ -151,6 +158,7 @@ impl Scopes {
             child = next;
         }
         node.cancel.map_or_else(EndedScope::default, |cancel| {
+            self.cancelled -= 1;
             self.report = cancel.report;
             EndedScope {
                 cancelled: true,
