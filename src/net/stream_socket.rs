@@ -22,7 +22,7 @@ use crate::runtime::context::Core;
 use crate::runtime::operation::{After, Direction, First, Operation};
 use crate::runtime::place::Place;
 use crate::runtime::socket::{Socket, Trigger};
-use crate::stream::no_room;
+use crate::stream::{lawful, no_room};
 use crate::sys::room::{Room, no_scratch};
 use crate::sys::{self, errno};
 
@@ -181,7 +181,7 @@ impl<A: Display> StreamSocket<A> {
                 *rest = &[];
                 return Poll::Ready(Ok(()));
             }
-            *rest = &rest[sent..];
+            *rest = &rest[lawful(sent, rest.len(), "send to")?..];
             // The rest is sent with the same claim: no other send can come between.
             place.keep();
         }

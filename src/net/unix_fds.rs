@@ -8,6 +8,7 @@ use super::unix::UnixStream;
 use crate::error::{Error, Result};
 use crate::runtime::context::{Core, SCRATCH};
 use crate::runtime::operation::Direction;
+use crate::stream::lawful;
 use crate::sys;
 use crate::sys::ancillary::{MAX_SENT, Received};
 use crate::sys::unix::PeerCredentials;
@@ -111,7 +112,7 @@ impl UnixStream {
                 };
                 self.socket.poll_send(operation.place(), cx, send)
             });
-            let sent = sent.await?;
+            let sent = lawful(sent.await?, rest.len(), "send to")?;
             (*rest, left) = (&rest[sent..], &[]);
         }
         Ok(())

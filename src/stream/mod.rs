@@ -71,8 +71,8 @@ pub use buffered::Buffered;
 pub use byte_stream::ByteStream;
 pub(crate) use face::{byte_stream_face, socket_stream};
 #[cfg(feature = "tls")]
-pub(crate) use futures::{lawful, lawful_send};
-pub(crate) use futures::{receive_by, send_by};
+pub(crate) use futures::lawful_send;
+pub(crate) use futures::{lawful, receive_by, send_by};
 pub use half::Half;
 pub use halves::{ByteReceiveStream, ByteSendStream};
 pub use io::Io;

@@ -13,6 +13,12 @@ use soloio::{
 };
 
 use crate::net_support::{polled, run};
+#[cfg(target_os = "linux")]
+use crate::{
+    kernel,
+    net_support::{tcp_pair, unix_pair},
+    support::alone,
+};
 
 /// The way in which a stream breaks the law.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -213,6 +219,40 @@ fn a_send_of_none_or_of_more_than_all_is_an_error() {
                 pair(breach).0.send(b"").await.expect("nothing to send");
             }
         }
+    });
+}
+
+/// A kernel that accepts none of the bytes, without an error. No kernel does it today; what stands
+/// in front of one may.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_kernel_that_takes_no_byte_is_an_error() {
+    const NAME: &str = "lawless::a_kernel_that_takes_no_byte_is_an_error";
+    alone(NAME, || {
+        run(async {
+            let ((tcp, _far), (unix, far)) = (tcp_pair().await, unix_pair().await);
+            far.send(b"to be relayed").await.expect("room");
+            // The length of the one, and the flags of the other, which are not 0.
+            let filtered = kernel::fail_call(libc::SYS_sendto, 2, 1, 0)
+                && kernel::fail_call(libc::SYS_sendmsg, 2, 1, 0);
+            if !filtered {
+                return;
+            }
+            refused(tcp.send(b"abc")).await;
+            refused(unix.send(b"abc")).await;
+            let mut rest = &b"abc"[..];
+            refused(tcp.send_from(&mut rest)).await;
+            let mut parts = [b"ab", b"cd"].map(|part| IoSlice::new(part));
+            refused(tcp.send_vectored(&mut &mut parts[..])).await;
+            #[cfg(feature = "unix-ext")]
+            {
+                let fds = [std::os::fd::AsFd::as_fd(&tcp)];
+                refused(unix.send_fds_from(&mut rest, &fds)).await;
+            }
+            assert_eq!(rest, b"abc");
+            #[cfg(feature = "relay")]
+            refused(soloio::relay(&unix, &tcp).run()).await;
+        });
     });
 }
 

@@ -7,9 +7,9 @@
 use std::cell::Cell;
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use super::super::Plain;
+use super::super::{Plain, lawful};
 use super::{Counts, Ended, Held, RelaySide, Way};
 use crate::error::{Error, Result};
 use crate::runtime::context::{self, Core};
@@ -126,16 +126,12 @@ impl<'a> Pump<'a> {
             Ok(sent.unwrap_or(0))
         };
         let polled = self.to.0.poll_send_by(&mut self.send, cx, &mut call);
-        let sent = match polled {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-            Poll::Ready(Ok(sent)) => sent,
-        };
+        let sent = ready!(polled)?;
         if refused.get() {
             self.way.copies = true;
-            held.unpipe().map_err(Error::from)?;
+            return Poll::Ready(held.unpipe().map_err(Error::from));
         }
-        held.at += sent;
+        held.at += lawful(sent, held.length(), "send to")?;
         let moved = &self.counts.moved[self.side as usize];
         moved.set(moved.get() + sent as u64);
         Poll::Ready(Ok(()))
