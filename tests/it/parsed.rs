@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
 use std::task::{Poll, Waker};
 
@@ -70,6 +70,36 @@ fn a_parser_that_receives_is_busy_and_one_that_panics_has_taken_nothing() {
                 2
             );
         }
+    });
+}
+
+/// The receive of a parser that has panicked claims nothing, although it is still there; polled
+/// again, it begins anew.
+#[test]
+fn a_panic_of_a_parser_frees_the_direction() {
+    run(async {
+        let (near, far) = create_memory_byte_stream(8);
+        let (near, calls) = (Buffered::new(near), Cell::new(0));
+        let parse = |bytes: &[u8]| {
+            calls.set(calls.get() + 1);
+            match calls.get() {
+                1 => None,
+                2 | 3 => resume_unwind(Box::new("parser")),
+                _ => Some((bytes.len(), bytes.to_vec())),
+            }
+        };
+        far.send(b"ab").await.expect("room");
+        let mut kept = pin!(near.receive_with(8, parse));
+        assert!(poll_with(kept.as_mut(), Waker::noop()).is_pending());
+        far.send(b"cd").await.expect("room");
+        for _ in 0..2 {
+            let again = AssertUnwindSafe(|| poll_with(kept.as_mut(), Waker::noop()));
+            drop(catch_unwind(again).expect_err("it panics"));
+            let one = near.receive_with(8, |bytes| Some((1, bytes[0])));
+            assert!(one.await.is_ok(), "nothing claims it");
+        }
+        let rest = poll_with(kept.as_mut(), Waker::noop()).map(|rest| rest.expect("it parses"));
+        assert_eq!(rest, Poll::Ready(b"cd".to_vec()));
     });
 }
 

@@ -71,7 +71,11 @@ impl<'a, S: ByteReceiveStream> Parsing<'a, S> {
             } else {
                 let ahead = of.ahead.borrow();
                 let seen = ahead.as_slice().len().min(self.limit);
+                // A parser may panic, and its receive stay: it would claim the direction.
+                let held = self.held.take();
+                self.stage = Stage::New;
                 let found = parse(&ahead.as_slice()[..seen]);
+                self.held = held;
                 drop(ahead);
                 if of.aborted.get() {
                     // By the parser, which has borrowed the bytes.
