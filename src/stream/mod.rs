@@ -123,5 +123,6 @@ pub(crate) fn reset_now(stream: &impl ByteStream) {
 
 #[cold]
 pub(crate) fn no_room() -> Error {
-    Error::invalid("receive", "a receive of at most 0 bytes can never give any")
+    let never = "a receive of at most 0 bytes, or one that is polled after its end, gives none";
+    Error::invalid("receive", never)
 }

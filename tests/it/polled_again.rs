@@ -3,8 +3,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
+use std::io::ErrorKind;
 use std::pin::pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join;
@@ -15,7 +16,7 @@ use soloio::{
 
 use crate::net_support::{run, tcp_pair, unix_pair};
 use crate::scopes::{HOUR, SOON};
-use crate::support::deadline;
+use crate::support::{deadline, poll_with};
 
 /// It had 13 million polls in 20 s, as each of them was told in order.
 const MOST: u32 = 1000;
@@ -118,5 +119,40 @@ fn a_shield_that_ends_while_its_body_is_polled_ends_it_in_order() {
         };
         let ended = scope.run(body).await;
         assert!(matches!(ended, Some(Err(Error::Cancelled))), "{ended:?}");
+    });
+}
+
+/// Polls a future that is ready, and once more after its end; returns that result.
+fn twice<F: Future>(future: F) -> Poll<F::Output> {
+    let mut future = pin!(future);
+    assert!(poll_with(future.as_mut(), Waker::noop()).is_ready());
+    poll_with(future.as_mut(), Waker::noop())
+}
+
+/// It begins anew; one that has given its buffer away has no room, says so, and takes nothing.
+#[test]
+fn an_operation_that_has_ended() {
+    async fn check<S: ByteStream>((ours, theirs): (S, S)) {
+        assert!(matches!(twice(theirs.send(b"abcdef")), Poll::Ready(Ok(()))));
+        let mut buffer = [0; 2];
+        let one = ours
+            .receive_into(&mut buffer)
+            .await
+            .expect("they are there");
+        assert_eq!(one, b"ab");
+        let again = twice(ours.receive_max(1));
+        assert_eq!(again.map(Result::unwrap), Poll::Ready(b"d".to_vec()));
+        let Poll::Ready(Err(Error::Io(error))) = twice(ours.receive_into(&mut buffer[..1])) else {
+            panic!("it has no room");
+        };
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().contains("after its end"), "{error}");
+        let rest = ours.receive().await.expect("it is there");
+        assert_eq!(rest, b"f");
+    }
+    run(async {
+        check(create_memory_byte_stream(9)).await;
+        check(tcp_pair().await).await;
+        check(unix_pair().await).await;
     });
 }
