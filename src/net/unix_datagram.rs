@@ -201,8 +201,9 @@ impl UnixDatagramSocket {
     /// # Errors
     ///
     /// [`Error::Io`], which names the receiver: no such path, no socket there, too large
-    /// (`EMSGSIZE`), a name that is too long or contains a NUL. The socket stays usable.
-    /// [`Error::Busy`] while another task sends, [`Error::Closed`] after [`abort`](Self::abort).
+    /// (`EMSGSIZE`), a name that is too long ([`UnixName`]) or contains a NUL. The socket stays
+    /// usable. [`Error::Busy`] while another task sends, [`Error::Closed`] after
+    /// [`abort`](Self::abort).
     ///
     /// # Cancel safety
     ///

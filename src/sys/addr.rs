@@ -180,6 +180,11 @@ fn other_family(to: SocketAddr) -> io::Error {
 ///
 /// A path may have any bytes except NUL; an abstract name is written with a leading NUL and may
 /// have any bytes after it.
+///
+/// Linux also lets other programs bind a path of 108 bytes, which leaves no room for the NUL that
+/// ends it (unix(7)). The name of such a sender is read as it is, but it cannot be answered: a path
+/// of more than 107 bytes is refused here, as by std and socket2, because the kernel itself reports
+/// it with a length that it does not accept.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UnixName(Box<[u8]>);
 

@@ -153,6 +153,16 @@ pub(crate) fn named_pipe(path: &std::path::Path) {
     check(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }).expect("a named pipe");
 }
 
+/// Binds a UNIX socket to a path that leaves no room for the NUL after it, or to a shorter one.
+#[cfg(target_os = "linux")]
+pub(crate) fn bind_without_nul(socket: impl AsFd, path: &std::path::Path) {
+    let path = path.as_os_str().as_encoded_bytes();
+    let name = [&(libc::AF_UNIX as u16).to_ne_bytes(), path].concat();
+    let fd = socket.as_fd().as_raw_fd();
+    // SAFETY: pointer and length are those of the vector, which has a family and a path.
+    check(unsafe { libc::bind(fd, name.as_ptr().cast(), name.len() as u32) }).expect("a free path");
+}
+
 /// Locks an open file or folder; the lock ends with the file.
 pub(crate) fn lock(file: &File) {
     // SAFETY: no memory is passed.

@@ -163,6 +163,32 @@ fn abstract_names_work() {
     });
 }
 
+/// std, socket2 and this crate make no such name; the kernel takes 110 bytes, and reports 111.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_path_without_its_nul_is_read_and_refused() {
+    run(async {
+        let dir = TempDir::new();
+        let server = bound(&dir, "server").await;
+        let room = 108 - dir.path("").as_os_str().len();
+        let path = dir.path(&"x".repeat(room));
+        assert_eq!(path.as_os_str().len(), 108);
+        let client = StdDatagram::unbound().expect("a socket");
+        crate::kernel::bind_without_nul(&client, &path);
+        let sent = client.send_to(b"question", dir.path("server"));
+        sent.expect("sent");
+        let (data, from) = server.receive().await.expect("it came");
+        assert_eq!(
+            (&data[..], from.as_path()),
+            (&b"question"[..], Some(&*path))
+        );
+        let refused = io_kind(server.send_to(b"answer", from.as_os_str()).await);
+        assert_eq!(refused, ErrorKind::InvalidInput);
+        drop(client);
+        std::fs::remove_file(path).expect("it is there");
+    });
+}
+
 #[test]
 fn errors_leave_the_socket_good() {
     run(async {
