@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use futures_util::future::{join, join_all};
 use socket2::SockRef;
-use soloio::{Error, Runtime, connect_tcp, create_unix_listener, task_group, yield_now};
+use soloio::{
+    Error, Runtime, connect_tcp, create_tcp_listener, create_unix_listener, task_group, yield_now,
+};
 
 use crate::kernel::{self, Thread};
 use crate::net_support::{
@@ -163,11 +165,13 @@ fn r5_a_duplicate_of_a_closed_socket_reports_no_more() {
                         ours.abort();
                     }
                 }
-                let listener = tcp_listener().await;
+                // The listeners of other tests, one of which may get the port, are not there.
+                let listener = create_tcp_listener().local_host("127.0.0.169").await;
+                let listener = listener.expect("a listener");
                 assert!(polled(2, listener.accept()).await.is_none());
                 let port = listener.local_addr().port();
                 drop(listener);
-                assert!(connect_tcp("127.0.0.1", port).await.is_err());
+                assert!(connect_tcp("127.0.0.169", port).await.is_err());
                 (duplicates, peers)
             });
             for peer in &mut peers {

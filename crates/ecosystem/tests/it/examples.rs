@@ -187,9 +187,11 @@ fn reverse_proxy_keeps_connections_and_limits() {
 
 #[test]
 fn reverse_proxy_says_that_nothing_is_behind_it() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let behind = listener.local_addr().expect("bound").to_string();
-    drop(listener);
+    // Bound, and it does not listen: so it refuses, and no other process gets the port.
+    let nothing = tokio::net::TcpSocket::new_v4().expect("a socket");
+    let any = "127.0.0.1:0".parse().expect("an address");
+    nothing.bind(any).expect("a port");
+    let behind = nothing.local_addr().expect("bound").to_string();
     let mut proxy = Running::start("reverse_proxy", &["127.0.0.1:0", &behind]);
     let url = format!("http://{}/", proxy.address("http"));
     let code = curl(&["-o", "/dev/null", "-w", "%{http_code}", &url]);

@@ -20,15 +20,16 @@ use super::Connectable;
 /// # Examples
 ///
 /// ```
-/// use soloio::{Error, create_tcp_listener};
+/// use soloio::{Error, connect_tcp, create_tcp_listener};
 /// use soloio_streams::{Connectable, Retry, TcpConnectable};
 /// use std::time::Duration;
 ///
 /// soloio::block_on(async {
 ///     let listener = create_tcp_listener().local_host("127.0.0.1").await?;
-///     let port = listener.local_addr().port();
-///     drop(listener);
-///     let server = Retry::new(TcpConnectable::new("127.0.0.1", port))
+///     let client = connect_tcp("127.0.0.1", listener.local_addr().port());
+///     let client = client.local_host("127.0.0.1").await?;
+///     // The port of a client refuses: nothing listens there.
+///     let server = Retry::new(TcpConnectable::new("127.0.0.1", client.local_addr().port()))
 ///         .attempts(3)
 ///         .pause(Duration::from_millis(1));
 ///     assert!(matches!(server.connect().await, Err(Error::ConnectFailed(_))));
