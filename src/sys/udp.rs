@@ -30,29 +30,29 @@ pub(crate) struct Filled {
     pub(crate) cut: bool,
 }
 
-/// Datagrams to be sent, at most [`CHUNK`].
+/// Datagrams to be sent, at most `N`.
 #[derive(Debug)]
-pub(crate) struct Chunk<'d> {
-    pub(super) data: [&'d [u8]; CHUNK],
+pub(crate) struct Chunk<'d, const N: usize = CHUNK> {
+    pub(super) data: [&'d [u8]; N],
     /// `None` on a connected socket.
-    pub(super) to: [Option<Inet>; CHUNK],
+    pub(super) to: [Option<Inet>; N],
     /// The local address to send it from; `None` lets the kernel choose.
-    pub(super) source: [Option<IpAddr>; CHUNK],
+    pub(super) source: [Option<IpAddr>; N],
     pub(super) count: usize,
 }
 
-impl<'d> Chunk<'d> {
+impl<'d, const N: usize> Chunk<'d, N> {
     pub(crate) fn new() -> Self {
         Self {
-            data: [&[]; CHUNK],
-            to: [None; CHUNK],
-            source: [None; CHUNK],
+            data: [&[]; N],
+            to: [None; N],
+            source: [None; N],
             count: 0,
         }
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.count == CHUNK
+        self.count == N
     }
 
     pub(crate) fn len(&self) -> usize {

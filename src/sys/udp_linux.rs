@@ -11,7 +11,7 @@ use super::addr::Inet;
 use super::batch::{BESIDE, Batch, Message, ROOM, SLOTS, STRIDE};
 use super::control::{messages, put};
 use super::socket;
-use super::udp::{CHUNK, Chunk, Filled, Segments};
+use super::udp::{Chunk, Filled, Segments};
 use super::{check, errno, sockopt};
 
 /// Room for the control data of a sent message: the size of its segments, its source address.
@@ -142,7 +142,7 @@ pub(crate) fn send_from(
     to: &Inet,
     source: IpAddr,
 ) -> io::Result<usize> {
-    let mut chunk = Chunk::new();
+    let mut chunk = Chunk::<1>::new();
     chunk.push(data, Some(*to), Some(source));
     send_runs(fd, &chunk, 0)
 }
@@ -169,17 +169,21 @@ pub(crate) fn send(
 }
 
 /// Makes one sendmmsg call. An error in the middle is returned by the next call, if it persists.
-fn send_runs(fd: BorrowedFd<'_>, chunk: &Chunk<'_>, limit: usize) -> io::Result<usize> {
-    let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; CHUNK];
-    let mut parts = [const { MaybeUninit::<libc::iovec>::uninit() }; CHUNK];
-    let mut controls = [const { MaybeUninit::<Control>::uninit() }; CHUNK];
+fn send_runs<const N: usize>(
+    fd: BorrowedFd<'_>,
+    chunk: &Chunk<'_, N>,
+    limit: usize,
+) -> io::Result<usize> {
+    let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; N];
+    let mut parts = [const { MaybeUninit::<libc::iovec>::uninit() }; N];
+    let mut controls = [const { MaybeUninit::<Control>::uninit() }; N];
     for (part, data) in parts.iter_mut().zip(&chunk.data[..chunk.count]) {
         part.write(libc::iovec {
             iov_base: data.as_ptr().cast_mut().cast(),
             iov_len: data.len(),
         });
     }
-    let mut runs = [0; CHUNK];
+    let mut runs = [0; N];
     let (mut first, mut used) = (0, 0);
     while first < chunk.count {
         let run = chunk.run(first, limit);
