@@ -11,7 +11,7 @@ use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, Waker, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use super::scopes::{Limit, ScopeKey, Scopes};
 #[cfg(feature = "relay")]
@@ -304,16 +304,22 @@ pub(crate) fn finished() {
     Current::with(&CURRENT, |core| core.finished()).unwrap_or_default();
 }
 
+/// A future that is polled with the runtime around it, and an error outside of one.
+#[inline]
+pub(crate) fn in_runtime<T>(
+    mut poll: impl FnMut(&Rc<Core>, &mut Context<'_>) -> Poll<Result<T>>,
+) -> impl Future<Output = Result<T>> {
+    poll_fn(move |cx| poll_with(|core| poll(core, cx)))
+}
+
 /// Passes the gate once, for functions with system calls that never wait: repeated calls still let
 /// other tasks run.
 pub(crate) async fn checkpoint() -> Result<()> {
     let mut wait = Wait::unnamed();
-    poll_fn(|cx| {
-        poll_with(|core| {
-            ready!(wait.admit(core, cx))?;
-            wait.done(core);
-            Poll::Ready(Ok(()))
-        })
+    in_runtime(|core, cx| {
+        ready!(wait.admit(core, cx))?;
+        wait.done(core);
+        Poll::Ready(Ok(()))
     })
     .await
 }

@@ -1,7 +1,6 @@
 //! The state that the accept loop of a server and its connections share: places, counters, reports.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -187,19 +186,17 @@ impl<'a> Serving<'a> {
     /// Waits for what the end of a connection brings about; one waits at a time.
     pub(super) async fn until(&self, done: &dyn Fn() -> bool) -> Result<()> {
         let mut wait = Wait::new(&"the end of a connection");
-        poll_fn(|cx| {
-            context::poll_with(|core| {
-                ready!(wait.admit_wait(core, cx))?;
-                if done() {
-                    wait.done(core);
-                    return Poll::Ready(Ok(()));
-                }
-                // Cloned before the borrow, and the old one is dropped after it.
-                let waker = cx.waker().clone();
-                let old = self.waiting.replace(Some(waker));
-                drop(old);
-                wait.pend(core, cx)
-            })
+        context::in_runtime(|core, cx| {
+            ready!(wait.admit_wait(core, cx))?;
+            if done() {
+                wait.done(core);
+                return Poll::Ready(Ok(()));
+            }
+            // Cloned before the borrow, and the old one is dropped after it.
+            let waker = cx.waker().clone();
+            let old = self.waiting.replace(Some(waker));
+            drop(old);
+            wait.pend(core, cx)
         })
         .await
     }

@@ -1,6 +1,5 @@
 //! Notifies the handlers of a server that it stops: [`stopping`].
 
-use std::future::poll_fn;
 use std::task::{Poll, ready};
 
 use crate::error::Result;
@@ -68,14 +67,12 @@ pub async fn stopping() -> Result<()> {
     let stop = Current::with(&OWN, ThreadEvent::clone).unwrap_or_default();
     let (mut waiter, mut known) = (stop.waiter(), None);
     let mut wait = Wait::new(&"its server to stop");
-    poll_fn(|cx| {
-        context::poll_with(|core| {
-            ready!(wait.admit_wait(core, cx))?;
-            match waiter.is_set_or_take_new(&mut known, cx.waker()) {
-                true => Poll::Ready(Ok(())),
-                false => wait.pend(core, cx),
-            }
-        })
+    context::in_runtime(|core, cx| {
+        ready!(wait.admit_wait(core, cx))?;
+        match waiter.is_set_or_take_new(&mut known, cx.waker()) {
+            true => Poll::Ready(Ok(())),
+            false => wait.pend(core, cx),
+        }
     })
     .await
 }

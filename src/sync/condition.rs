@@ -1,7 +1,6 @@
 //! `Condition`: waiting until a locked value has changed.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
 use std::task::{Poll, ready};
 
 use super::line::{InLine, Turn};
@@ -86,18 +85,16 @@ impl Condition {
         let lock = guard.lock();
         let mut guard = Some(guard);
         let mut own = InLine::new(&self.line);
-        poll_fn(|cx| {
-            context::poll_with(|core| {
-                ready!(wait.admit(core, cx))?;
-                if own.turn() == Turn::Called {
-                    return Poll::Ready(Ok(()));
-                }
-                own.stand(cx, || ());
-                // In line before the release, so that the next holder of the lock can notify this
-                // wait.
-                guard = None;
-                wait.pend(core, cx)
-            })
+        context::in_runtime(|core, cx| {
+            ready!(wait.admit(core, cx))?;
+            if own.turn() == Turn::Called {
+                return Poll::Ready(Ok(()));
+            }
+            own.stand(cx, || ());
+            // In line before the release, so that the next holder of the lock can notify this
+            // wait.
+            guard = None;
+            wait.pend(core, cx)
         })
         .await?;
         // Until the lock is acquired the notification can still be passed on.

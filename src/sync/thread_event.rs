@@ -8,7 +8,6 @@ mod sync {
     pub(crate) use std::sync::atomic::AtomicBool;
 }
 
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Poll, Waker, ready};
 
@@ -74,15 +73,13 @@ impl ThreadEvent {
     pub(crate) async fn wait_as(&self, what: &'static &'static str) -> Result<()> {
         let mut wait = Wait::new(what);
         let mut waiter = self.waiter();
-        poll_fn(|cx| {
-            context::poll_with(|core| {
-                ready!(wait.admit(core, cx))?;
-                if waiter.is_set_or_take(cx.waker()) {
-                    wait.done(core);
-                    return Poll::Ready(Ok(()));
-                }
-                wait.pend(core, cx)
-            })
+        context::in_runtime(|core, cx| {
+            ready!(wait.admit(core, cx))?;
+            if waiter.is_set_or_take(cx.waker()) {
+                wait.done(core);
+                return Poll::Ready(Ok(()));
+            }
+            wait.pend(core, cx)
         })
         .await
     }

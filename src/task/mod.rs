@@ -38,7 +38,6 @@ mod scope;
 mod start;
 mod timeout;
 
-use std::future::poll_fn;
 use std::task::{Poll, ready};
 
 #[cfg(feature = "cores")]
@@ -84,16 +83,14 @@ use crate::runtime::wait::Wait;
 pub async fn yield_now() -> Result<()> {
     let mut yielded = false;
     let mut wait = Wait::unnamed();
-    poll_fn(|cx| {
-        context::poll_with(|core| {
-            ready!(wait.admit_wait(core, cx))?;
-            if !std::mem::replace(&mut yielded, true) {
-                cx.waker().wake_by_ref();
-                return wait.pend(core, cx);
-            }
-            wait.done(core);
-            Poll::Ready(Ok(()))
-        })
+    context::in_runtime(|core, cx| {
+        ready!(wait.admit_wait(core, cx))?;
+        if !std::mem::replace(&mut yielded, true) {
+            cx.waker().wake_by_ref();
+            return wait.pend(core, cx);
+        }
+        wait.done(core);
+        Poll::Ready(Ok(()))
     })
     .await
 }

@@ -203,18 +203,16 @@ impl<'s, E> TaskGroup<'s, '_, E> {
 async fn wait<T, E: Failure>(starter: Starter<'_, T, E>) -> Result<T, E> {
     let mut op = Wait::new(&"a child that is not ready yet");
     let start = &starter.start;
-    let ended = poll_fn(|cx| {
-        context::poll_with(|core| {
-            ready!(op.admit_wait(core, cx))?;
-            start.waker.set(Some(cx.waker().clone()));
-            let state = start.state.replace(State::Waiting);
-            match state {
-                State::Ready(value) => Poll::Ready(Ok(Ok(value))),
-                State::Failed(error) | State::Unheard(error) => Poll::Ready(Ok(Err(error))),
-                State::Waiting if !start.over.get() => op.pend(core, cx),
-                State::Over | State::Waiting => Poll::Ready(Err(starter.child.not_ready())),
-            }
-        })
+    let ended = context::in_runtime(|core, cx| {
+        ready!(op.admit_wait(core, cx))?;
+        start.waker.set(Some(cx.waker().clone()));
+        let state = start.state.replace(State::Waiting);
+        match state {
+            State::Ready(value) => Poll::Ready(Ok(Ok(value))),
+            State::Failed(error) | State::Unheard(error) => Poll::Ready(Ok(Err(error))),
+            State::Waiting if !start.over.get() => op.pend(core, cx),
+            State::Over | State::Waiting => Poll::Ready(Err(starter.child.not_ready())),
+        }
     })
     .await;
     start.waker.set(None);

@@ -1,7 +1,6 @@
 //! The receiving end of a memory object stream.
 
 use std::cell::Cell;
-use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, ready};
 
@@ -50,23 +49,21 @@ impl<T> ObjectReceiver<T> {
     pub async fn receive(&self) -> Result<T> {
         let mut receiving = Receiving::new(&self.stream);
         let mut wait = Wait::new(&"an item in a memory object stream");
-        poll_fn(|cx| {
-            context::poll_with(|core| {
-                ready!(wait.admit(core, cx))?;
-                let item = match receiving.own.turn() {
-                    Turn::Waiting => None,
-                    Turn::Arrived => self.attempt(false)?,
-                    // The place is left first, so that the state is consistent if a waker panics.
-                    Turn::Called => self.attempt(receiving.has_item())?,
-                };
-                if let Some(item) = item {
-                    wait.done(core);
-                    return Poll::Ready(Ok(item));
-                }
-                let (end, reserved) = (self.end(), false);
-                receiving.own.stand(cx, || Seat { end, reserved });
-                wait.pend(core, cx)
-            })
+        context::in_runtime(|core, cx| {
+            ready!(wait.admit(core, cx))?;
+            let item = match receiving.own.turn() {
+                Turn::Waiting => None,
+                Turn::Arrived => self.attempt(false)?,
+                // The place is left first, so that the state is consistent if a waker panics.
+                Turn::Called => self.attempt(receiving.has_item())?,
+            };
+            if let Some(item) = item {
+                wait.done(core);
+                return Poll::Ready(Ok(item));
+            }
+            let (end, reserved) = (self.end(), false);
+            receiving.own.stand(cx, || Seat { end, reserved });
+            wait.pend(core, cx)
         })
         .await
     }

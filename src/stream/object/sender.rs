@@ -1,7 +1,6 @@
 //! The sending end of a memory object stream.
 
 use std::cell::Cell;
-use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, ready};
 
@@ -67,26 +66,24 @@ impl<T> ObjectSender<T> {
         let mut offer = Offer { place, item };
         let end = self.end();
         let mut wait = Wait::new(&"room in a memory object stream");
-        poll_fn(|cx| {
-            context::poll_with(|core| {
-                ready!(wait.admit(core, cx))?;
-                let turn = offer.place.turn();
-                if turn == Turn::Called && offer.has_gone() {
-                    wait.done(core);
-                    return Poll::Ready(Ok(()));
-                }
-                self.check()?;
-                if turn == Turn::Arrived && offer.put(stream) {
-                    wait.done(core);
-                    return Poll::Ready(Ok(()));
-                }
-                let Offer { place, item } = &mut offer;
-                place.stand(cx, || Offered {
-                    end,
-                    item: item.take(),
-                });
-                wait.pend(core, cx)
-            })
+        context::in_runtime(|core, cx| {
+            ready!(wait.admit(core, cx))?;
+            let turn = offer.place.turn();
+            if turn == Turn::Called && offer.has_gone() {
+                wait.done(core);
+                return Poll::Ready(Ok(()));
+            }
+            self.check()?;
+            if turn == Turn::Arrived && offer.put(stream) {
+                wait.done(core);
+                return Poll::Ready(Ok(()));
+            }
+            let Offer { place, item } = &mut offer;
+            place.stand(cx, || Offered {
+                end,
+                item: item.take(),
+            });
+            wait.pend(core, cx)
         })
         .await
     }
