@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::task::{Context, Poll, Waker};
 
+use super::wake_one;
 use super::waker::TaskId;
 use crate::records::record;
 
@@ -78,9 +79,7 @@ impl Head {
     /// Sets the final state, and wakes the task that waits for it.
     pub(crate) fn end(&self, state: State) {
         self.state.set(state);
-        if let Some(joiner) = self.joiner.take() {
-            joiner.wake();
-        }
+        wake_one(self.joiner.take());
         record!(Trace, "soloio::task", "{} has ended: {state:?}", self.id());
     }
 

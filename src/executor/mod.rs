@@ -51,6 +51,14 @@ pub(crate) fn wake_each(mut wakers: impl Iterator<Item = Waker>) {
     resume(each(&mut wakers, Waker::wake));
 }
 
+/// Calls the waker, if there is one.
+#[inline]
+pub(crate) fn wake_one(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
 /// Drops wakers in the same way.
 pub(crate) fn drop_each(wakers: Vec<Waker>) {
     resume(each(&mut wakers.into_iter(), drop));
@@ -163,9 +171,7 @@ impl Executor {
     /// Gives a task a slot, woken.
     fn add(&self, set: SetKey, member: u32, site: Option<CallSite>) -> TaskId {
         let (id, foreign) = self.slots().add_woken(set, member, site);
-        if let Some(foreign) = foreign {
-            foreign.wake();
-        }
+        wake_one(foreign);
         id
     }
 

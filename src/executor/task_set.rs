@@ -25,7 +25,7 @@ use super::child::{self, Child, Failed, Payload};
 use super::sets::Woken;
 use super::slots::narrow;
 use super::waker::TaskId;
-use super::{CallSite, Executor, Parent, SetKey};
+use super::{CallSite, Executor, Parent, SetKey, wake_one};
 use crate::records::record;
 use crate::room::Slab;
 use crate::shown::shown;
@@ -235,9 +235,7 @@ impl TaskSet {
         members.insert(child);
         drop(members);
         record!(Trace, "soloio::task", "{id} begins, spawned at {site}");
-        if let Some(foreign) = foreign {
-            foreign.wake();
-        }
+        wake_one(foreign);
     }
 
     /// Returns true if no task is left, not counting the body.

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::task::{Context, Poll, Waker, ready};
 
 use crate::error::Result;
+use crate::executor::wake_one;
 use crate::runtime::context;
 use crate::runtime::place::{Claim, Place};
 use crate::shown::shown;
@@ -117,9 +118,7 @@ impl Half {
 
     /// Wakes the operation that waits: its `attempt` may now succeed.
     pub fn wake(&self) {
-        if let Some(waiter) = self.waiter.take() {
-            waiter.wake();
-        }
+        wake_one(self.waiter.take());
     }
 }
 

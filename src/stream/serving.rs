@@ -8,7 +8,7 @@ use std::task::{Poll, Waker, ready};
 
 use super::report::{Hook, Peer, Reports};
 use crate::error::{Error, Panicked, Result};
-use crate::executor::Payload;
+use crate::executor::{Payload, wake_one};
 use crate::records::record;
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
@@ -275,9 +275,6 @@ impl<'a> Serving<'a> {
             self.places.add(1).expect("fewer than connections");
         }
         self.ended.set(self.ended.get().wrapping_add(1));
-        let waiting = self.waiting.take();
-        if let Some(waiting) = waiting {
-            waiting.wake();
-        }
+        wake_one(self.waiting.take());
     }
 }

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use super::wait_queue::{WaitQueue, WaiterId};
 use crate::error::Result;
-use crate::executor::TaskId;
+use crate::executor::{TaskId, wake_one};
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
 
@@ -120,9 +120,7 @@ impl<'a, L: Line> InLine<'a, L> {
             false => None,
         };
         drop(line);
-        if let Some(next) = next {
-            next.wake();
-        }
+        wake_one(next);
         left.value
     }
 }

@@ -10,7 +10,7 @@ use std::task::Waker;
 use super::line::{Line, Turn, wait_in_line};
 use super::wait_queue::WaitQueue;
 use crate::error::{Error, Result};
-use crate::executor::{TaskId, wake_each};
+use crate::executor::{TaskId, wake_each, wake_one};
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
 
@@ -157,9 +157,7 @@ impl<'a> Permit<'a> {
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
         let next = self.0.borrow_mut().give_back();
-        if let Some(next) = next {
-            next.wake();
-        }
+        wake_one(next);
     }
 }
 

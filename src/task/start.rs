@@ -10,6 +10,7 @@ use super::group::TaskGroup;
 use super::handle::TaskHandle;
 use super::outcome::Outcome;
 use crate::error::{Error, Failure, Result};
+use crate::executor::wake_one;
 use crate::runtime::context;
 use crate::runtime::wait::Wait;
 use crate::shown::shown;
@@ -46,9 +47,7 @@ impl<T, E> Start<T, E> {
 
     /// Wakes the starter.
     fn wake(&self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
+        wake_one(self.waker.take());
     }
 
     /// The child will not report any more: ends the starter's wait. If the child ends in this poll
@@ -64,9 +63,7 @@ impl<T, E> Start<T, E> {
 
     /// Wakes a child that has failed.
     fn wake_child(&self) {
-        if let Some(waker) = self.child.take() {
-            waker.wake();
-        }
+        wake_one(self.child.take());
     }
 
     /// Hands `error` to the starter. An error is never lost: it is returned if the starter has left

@@ -24,7 +24,7 @@ use std::collections::VecDeque;
 use std::task::Waker;
 
 use super::ObjectStreamStatistics;
-use crate::executor::wake_list;
+use crate::executor::{wake_list, wake_one};
 use crate::room;
 use crate::sync::line::Line;
 use crate::sync::wait_queue::WaitQueue;
@@ -151,9 +151,7 @@ impl<T> Shared<T> {
         }
         receivers.items.push_back(item);
         drop(receivers);
-        if let Some(receiver) = receiver.flatten() {
-            receiver.wake();
-        }
+        wake_one(receiver.flatten());
         Ok(())
     }
 
@@ -184,9 +182,7 @@ impl<T> Shared<T> {
     /// Takes an item and wakes the operations that wait for that. The caller has left its place.
     pub(super) fn receive(&self, reserved: bool) -> Option<T> {
         let (item, sender) = self.take(reserved)?;
-        if let Some(sender) = sender {
-            sender.wake();
-        }
+        wake_one(sender);
         if self.is_over() {
             // They waited because this item was reserved for another receive that could be dropped.
             self.withdraw_receives(|_| true);
