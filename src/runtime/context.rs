@@ -318,7 +318,7 @@ pub(crate) async fn checkpoint() -> Result<()> {
     let mut wait = Wait::unnamed();
     in_runtime(|core, cx| {
         ready!(wait.admit(core, cx))?;
-        wait.done(core);
+        core.finished();
         Poll::Ready(Ok(()))
     })
     .await

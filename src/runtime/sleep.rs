@@ -144,7 +144,7 @@ impl Sleep {
         match seen {
             Seen::Set => {}
             Seen::Fired => {
-                self.wait.done(core);
+                core.finished();
                 return Poll::Ready(Ok(()));
             }
             Seen::Other => {

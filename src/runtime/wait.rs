@@ -84,18 +84,6 @@ impl Pass {
         Poll::Ready(Ok(()))
     }
 
-    /// As [`Wait::admit_wait`].
-    #[inline]
-    fn admit_wait(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<()>> {
-        if core.has_cancels() {
-            if let Some(outcome) = self.ask(core, cx) {
-                return outcome;
-            }
-        }
-        self.0 |= Self::BEGUN;
-        Poll::Ready(Ok(()))
-    }
-
     /// Returns true if the budget is spent and it has not yielded in the turn before: operations
     /// before it in the same task may use the budget of every turn. Another poll in the same turn,
     /// as by a time limit of zero, is not a turn of its own.
@@ -128,9 +116,8 @@ impl Pass {
         cx: &Context<'_>,
         waited: Option<&str>,
     ) -> Option<Poll<Result<T>>> {
-        if !Wait::would_end(core) {
-            return None;
-        }
+        // `None` if what is cancelled is not around it.
+        core.outermost(core.scope())?;
         if self.gives_way(core) {
             cx.waker().wake_by_ref();
             return Some(Poll::Pending);
@@ -197,7 +184,13 @@ impl Wait {
     /// body that is always busy would prevent polls of the time limit around it.
     #[inline]
     pub(crate) fn admit_wait(&mut self, core: &Core, cx: &Context<'_>) -> Poll<Result<()>> {
-        self.pass.admit_wait(core, cx)
+        if core.has_cancels() {
+            if let Some(outcome) = self.pass.ask(core, cx) {
+                return outcome;
+            }
+        }
+        self.pass.begin();
+        Poll::Ready(Ok(()))
     }
 
     /// Called at the end of each poll in which the operation has to wait, after its waker was
@@ -231,24 +224,12 @@ impl Wait {
         Poll::Pending
     }
 
-    /// Returns true if an operation that has to wait here would end because of a cancel: for code
-    /// that then waits in a shield instead.
-    pub(crate) fn would_end(core: &Core) -> bool {
-        core.has_cancels() && core.outermost(core.scope()).is_some()
-    }
-
     #[inline]
     fn move_to(&mut self, core: &Core) {
         if self.enlisted.is_there() {
             self.enlisted.delist(self.serial);
         }
         self.serial = core.serial();
-    }
-
-    /// Called when the operation has succeeded: it consumes budget of the turn.
-    #[inline]
-    pub(crate) fn done(&mut self, core: &Core) {
-        core.finished();
     }
 }
 
@@ -351,7 +332,7 @@ mod tests {
             let mut wait = Wait::unnamed();
             assert!(may_try(&wait.admit(core, cx)) && may_try(&wait.admit_wait(core, cx)));
             begin_spent_turn(core);
-            assert!(!Wait::would_end(core));
+            assert!(core.outermost(core.scope()).is_none());
             assert!(wait.pend::<()>(core, cx).is_pending());
             assert_eq!(calls.count(), 0, "it waits, and gives no turn up");
             core.leave_scope(scope);
@@ -378,7 +359,7 @@ mod tests {
             assert!(is_cancelled(&gave_way.admit(core, cx)));
             assert!(is_cancelled(&Wait::unnamed().admit(core, cx)));
             assert!(is_cancelled(&Wait::unnamed().admit_wait(core, cx)));
-            assert!(Wait::would_end(core) && !core.scopes().is_cancelled(0));
+            assert!(core.outermost(core.scope()).is_some() && !core.scopes().is_cancelled(0));
             assert!(is_cancelled(&begun.pend(core, cx)));
             begin_spent_turn(core);
             assert!(Wait::unnamed().admit(core, cx).is_pending(), "a turn first");
@@ -407,7 +388,7 @@ mod tests {
     fn what_is_done_takes_from_the_turn() {
         inside(|core, _, _| {
             let before = core.executor.left();
-            Wait::unnamed().done(core);
+            core.finished();
             assert_eq!(core.executor.left(), before - 1);
         });
     }

@@ -189,7 +189,7 @@ impl<'a> Serving<'a> {
         context::in_runtime(|core, cx| {
             ready!(wait.admit_wait(core, cx))?;
             if done() {
-                wait.done(core);
+                core.finished();
                 return Poll::Ready(Ok(()));
             }
             // Cloned before the borrow, and the old one is dropped after it.

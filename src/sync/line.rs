@@ -173,7 +173,7 @@ where
             let outcome = attempt(&mut own.line.borrow_mut(), turn);
             if let Some(outcome) = outcome {
                 own.leave();
-                wait.done(core);
+                core.finished();
                 return Poll::Ready(Ok(outcome));
             }
             own.stand(cx, || ());

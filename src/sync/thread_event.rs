@@ -76,7 +76,7 @@ impl ThreadEvent {
         context::in_runtime(|core, cx| {
             ready!(wait.admit(core, cx))?;
             if waiter.is_set_or_take(cx.waker()) {
-                wait.done(core);
+                core.finished();
                 return Poll::Ready(Ok(()));
             }
             wait.pend(core, cx)

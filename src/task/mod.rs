@@ -89,7 +89,7 @@ pub async fn yield_now() -> Result<()> {
             cx.waker().wake_by_ref();
             return wait.pend(core, cx);
         }
-        wait.done(core);
+        core.finished();
         Poll::Ready(Ok(()))
     })
     .await

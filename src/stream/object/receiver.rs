@@ -58,7 +58,7 @@ impl<T> ObjectReceiver<T> {
                 Turn::Called => self.attempt(receiving.has_item())?,
             };
             if let Some(item) = item {
-                wait.done(core);
+                core.finished();
                 return Poll::Ready(Ok(item));
             }
             let (end, reserved) = (self.end(), false);

@@ -70,12 +70,12 @@ impl<T> ObjectSender<T> {
             ready!(wait.admit(core, cx))?;
             let turn = offer.place.turn();
             if turn == Turn::Called && offer.has_gone() {
-                wait.done(core);
+                core.finished();
                 return Poll::Ready(Ok(()));
             }
             self.check()?;
             if turn == Turn::Arrived && offer.put(stream) {
-                wait.done(core);
+                core.finished();
                 return Poll::Ready(Ok(()));
             }
             let Offer { place, item } = &mut offer;
