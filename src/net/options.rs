@@ -12,7 +12,7 @@ use super::tcp::{TcpListener, TcpStream};
 use super::udp::{ConnectedUdpSocket, UdpSocket};
 use super::unix::UnixStream;
 use crate::error::{Error, Result};
-use crate::sys::options as sys;
+use crate::sys::{options as sys, sockopt};
 
 /// The times of keepalive probes to a silent TCP peer. The first is sent after `idle` without a
 /// packet from it, the next ones after `interval` each. After `count` probes without an answer the
@@ -84,7 +84,7 @@ pub(super) fn set(
     Ok(())
 }
 
-pub(super) fn keepalive(of: &dyn Sockets) -> Result<Option<Keepalive>> {
+fn keepalive(of: &dyn Sockets) -> Result<Option<Keepalive>> {
     let probes = get(of, "read the keepalive of", &sys::keepalive)?;
     Ok(probes.map(|(idle, interval, count)| Keepalive {
         idle,
@@ -93,7 +93,7 @@ pub(super) fn keepalive(of: &dyn Sockets) -> Result<Option<Keepalive>> {
     }))
 }
 
-pub(super) fn set_keepalive(of: &dyn Sockets, keepalive: Option<Keepalive>) -> Result<()> {
+fn set_keepalive(of: &dyn Sockets, keepalive: Option<Keepalive>) -> Result<()> {
     const WHAT: &str = "set the keepalive of";
     let Some(wanted) = keepalive else {
         return set(of, WHAT, &sys::no_keepalive);
@@ -113,7 +113,7 @@ pub(super) fn set_keepalive(of: &dyn Sockets, keepalive: Option<Keepalive>) -> R
     })
 }
 
-pub(super) fn set_ttl(of: &dyn Sockets, ttl: u8) -> Result<()> {
+fn set_ttl(of: &dyn Sockets, ttl: u8) -> Result<()> {
     if ttl == 0 {
         return Err(out_of_range("a TTL of 1 to 255", ttl));
     }
@@ -121,7 +121,7 @@ pub(super) fn set_ttl(of: &dyn Sockets, ttl: u8) -> Result<()> {
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(super) fn set_user_timeout(of: &dyn Sockets, timeout: Option<Duration>) -> Result<()> {
+fn set_user_timeout(of: &dyn Sockets, timeout: Option<Duration>) -> Result<()> {
     const RANGE: &str = "a user timeout of 1 ms to 2,147,483,647 ms (24 days)";
     let whole = |timeout| whole(timeout, MILLISECOND, 2_147_483_647, RANGE);
     let timeout = timeout.map(whole).transpose()?;
@@ -130,7 +130,7 @@ pub(super) fn set_user_timeout(of: &dyn Sockets, timeout: Option<Duration>) -> R
     })
 }
 
-pub(super) fn set_buffer_size(
+fn set_buffer_size(
     of: &dyn Sockets,
     what: &'static str,
     bytes: usize,
@@ -177,7 +177,7 @@ macro_rules! buffer_options {
             /// [`Error::Closed`] after an abort, else [`Error::Io`].
             pub fn receive_buffer_size(&self) -> Result<usize> {
                 let what = "read the receive buffer size of";
-                crate::net::options::get(self, what, &crate::sys::options::receive_buffer_size)
+                get(self, what, &sys::receive_buffer_size)
             }
 
             /// Sets a receive buffer of 1 to 1,073,741,823 bytes; the kernel clamps it to its own
@@ -190,8 +190,7 @@ macro_rules! buffer_options {
             /// [`Error::Io`].
             pub fn set_receive_buffer_size(&self, bytes: usize) -> Result<()> {
                 let what = "set the receive buffer size of";
-                let write = crate::sys::options::set_receive_buffer_size;
-                crate::net::options::set_buffer_size(self, what, bytes, write)
+                set_buffer_size(self, what, bytes, sys::set_receive_buffer_size)
             }
 
             /// Returns the size of the kernel's send buffer, in bytes as the kernel counts them.
@@ -200,8 +199,7 @@ macro_rules! buffer_options {
             ///
             /// As [`receive_buffer_size`](Self::receive_buffer_size).
             pub fn send_buffer_size(&self) -> Result<usize> {
-                let what = "read the send buffer size of";
-                crate::net::options::get(self, what, &crate::sys::options::send_buffer_size)
+                get(self, "read the send buffer size of", &sys::send_buffer_size)
             }
 
             /// Sets a send buffer of 1 to 1,073,741,823 bytes; the kernel clamps it to its own
@@ -212,8 +210,7 @@ macro_rules! buffer_options {
             /// As [`set_receive_buffer_size`](Self::set_receive_buffer_size).
             pub fn set_send_buffer_size(&self, bytes: usize) -> Result<()> {
                 let what = "set the send buffer size of";
-                let write = crate::sys::options::set_send_buffer_size;
-                crate::net::options::set_buffer_size(self, what, bytes, write)
+                set_buffer_size(self, what, bytes, sys::set_send_buffer_size)
             }
         }
     };
@@ -230,8 +227,7 @@ macro_rules! ip_options {
             ///
             /// [`Error::Closed`] after an abort, else [`Error::Io`].
             pub fn ttl(&self) -> Result<u8> {
-                let ttl =
-                    crate::net::options::get(self, "read the TTL of", &crate::sys::options::ttl)?;
+                let ttl = get(self, "read the TTL of", &sys::ttl)?;
                 Ok(u8::try_from(ttl).unwrap_or(u8::MAX))
             }
 
@@ -242,7 +238,7 @@ macro_rules! ip_options {
             ///
             /// 0 is `InvalidInput`; [`Error::Closed`] after an abort, else [`Error::Io`].
             pub fn set_ttl(&self, ttl: u8) -> Result<()> {
-                crate::net::options::set_ttl(self, ttl)
+                set_ttl(self, ttl)
             }
 
             /// Returns the byte of the IP header for the treatment of packets: six bits of DSCP
@@ -254,8 +250,7 @@ macro_rules! ip_options {
             #[doc(alias = "dscp")]
             #[doc(alias = "tclass")]
             pub fn tos(&self) -> Result<u8> {
-                let tos =
-                    crate::net::options::get(self, "read the TOS of", &crate::sys::options::tos)?;
+                let tos = get(self, "read the TOS of", &sys::tos)?;
                 Ok(u8::try_from(tos).unwrap_or(u8::MAX))
             }
 
@@ -266,8 +261,7 @@ macro_rules! ip_options {
             ///
             /// [`Error::Closed`] after an abort, else [`Error::Io`].
             pub fn set_tos(&self, tos: u8) -> Result<()> {
-                let write = |fd: std::os::fd::BorrowedFd<'_>| crate::sys::options::set_tos(fd, tos);
-                crate::net::options::set(self, "set the TOS of", &write)
+                set(self, "set the TOS of", &|fd| sys::set_tos(fd, tos))
             }
         }
     };
@@ -284,7 +278,7 @@ macro_rules! tcp_options {
             ///
             /// [`Error::Closed`] after an abort, else [`Error::Io`].
             pub fn nodelay(&self) -> Result<bool> {
-                crate::net::options::get(self, "read TCP_NODELAY of", &crate::sys::options::nodelay)
+                get(self, "read TCP_NODELAY of", &sys::nodelay)
             }
 
             /// Sends small packets at once, or lets them wait for more while others are on their
@@ -294,9 +288,7 @@ macro_rules! tcp_options {
             ///
             /// [`Error::Closed`] after an abort, else [`Error::Io`].
             pub fn set_nodelay(&self, on: bool) -> Result<()> {
-                let write =
-                    |fd: std::os::fd::BorrowedFd<'_>| crate::sys::options::set_nodelay(fd, on);
-                crate::net::options::set(self, "set TCP_NODELAY of", &write)
+                set(self, "set TCP_NODELAY of", &|fd| sys::set_nodelay(fd, on))
             }
 
             /// Returns the keepalive of a silent peer; `None` (the default) if it is off.
@@ -304,18 +296,18 @@ macro_rules! tcp_options {
             /// # Errors
             ///
             /// [`Error::Closed`] after an abort, else [`Error::Io`].
-            pub fn keepalive(&self) -> Result<Option<crate::net::Keepalive>> {
-                crate::net::options::keepalive(self)
+            pub fn keepalive(&self) -> Result<Option<Keepalive>> {
+                keepalive(self)
             }
 
-            /// Sends probes to a silent peer; see [`Keepalive`](crate::net::Keepalive).
+            /// Sends probes to a silent peer; see [`Keepalive`].
             ///
             /// # Errors
             ///
             /// `InvalidInput` for values out of range; [`Error::Closed`] after an abort, else
             /// [`Error::Io`].
-            pub fn set_keepalive(&self, keepalive: Option<crate::net::Keepalive>) -> Result<()> {
-                crate::net::options::set_keepalive(self, keepalive)
+            pub fn set_keepalive(&self, keepalive: Option<Keepalive>) -> Result<()> {
+                set_keepalive(self, keepalive)
             }
 
             /// Returns the time that sent bytes may stay unacknowledged before the connection is
@@ -326,9 +318,8 @@ macro_rules! tcp_options {
             ///
             /// [`Error::Closed`] after an abort, else [`Error::Io`].
             #[cfg(any(target_os = "linux", target_os = "android"))]
-            pub fn user_timeout(&self) -> Result<Option<std::time::Duration>> {
-                let what = "read the user timeout of";
-                crate::net::options::get(self, what, &crate::sys::options::user_timeout)
+            pub fn user_timeout(&self) -> Result<Option<Duration>> {
+                get(self, "read the user timeout of", &sys::user_timeout)
             }
 
             /// Sets the time that sent bytes may stay unacknowledged, 1 ms to 24 days, rounded up
@@ -339,8 +330,8 @@ macro_rules! tcp_options {
             /// `InvalidInput` for times out of range; [`Error::Closed`] after an abort, else
             /// [`Error::Io`].
             #[cfg(any(target_os = "linux", target_os = "android"))]
-            pub fn set_user_timeout(&self, timeout: Option<std::time::Duration>) -> Result<()> {
-                crate::net::options::set_user_timeout(self, timeout)
+            pub fn set_user_timeout(&self, timeout: Option<Duration>) -> Result<()> {
+                set_user_timeout(self, timeout)
             }
 
             /// Returns whether dropping the connection resets it.
@@ -349,8 +340,7 @@ macro_rules! tcp_options {
             ///
             /// [`Error::Closed`] after an abort, else [`Error::Io`].
             pub fn zero_linger(&self) -> Result<bool> {
-                let what = "read the linger time of";
-                crate::net::options::get(self, what, &crate::sys::sockopt::zero_linger)
+                get(self, "read the linger time of", &sockopt::zero_linger)
             }
 
             /// Makes a drop of the connection reset it: data that the kernel has not sent yet is
@@ -361,9 +351,9 @@ macro_rules! tcp_options {
             ///
             /// [`Error::Closed`] after an abort, else [`Error::Io`].
             pub fn set_zero_linger(&self, on: bool) -> Result<()> {
-                let write =
-                    |fd: std::os::fd::BorrowedFd<'_>| crate::sys::sockopt::set_zero_linger(fd, on);
-                crate::net::options::set(self, "set the linger time of", &write)
+                set(self, "set the linger time of", &|fd| {
+                    sockopt::set_zero_linger(fd, on)
+                })
             }
         }
     };

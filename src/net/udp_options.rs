@@ -1,12 +1,11 @@
 //! The options of UDP sockets: broadcast, multicast, hop limits, the size of the queue.
 
-use std::fmt::Display;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::BorrowedFd;
 
+use super::options::set;
 use super::udp::UdpSocket;
-use super::udp_core::UdpCore;
 use crate::error::{Error, Result};
 use crate::sys::interface;
 use crate::sys::udp_options::{self, Via};
@@ -65,10 +64,6 @@ impl From<Ipv4Addr> for Interface {
 }
 
 impl UdpSocket {
-    fn set<T>(&self, what: &'static str, result: io::Result<T>) -> Result<T> {
-        result.map_err(|cause| Error::io(what, self.local_addr(), cause))
-    }
-
     /// Lets the socket send to broadcast addresses (`SO_BROADCAST`). Off by default, and then such
     /// a send is refused. IPv6 has no broadcast.
     ///
@@ -76,8 +71,9 @@ impl UdpSocket {
     ///
     /// [`Error::Closed`] after [`abort`](Self::abort).
     pub fn set_broadcast(&self, on: bool) -> Result<()> {
-        let set = udp_options::set_broadcast(self.core.open_fd()?, on);
-        self.set("set broadcast", set)
+        set(self, "set broadcast", &|fd| {
+            udp_options::set_broadcast(fd, on)
+        })
     }
 
     /// Joins a multicast group: the socket receives datagrams that are sent to the group and its
@@ -116,9 +112,7 @@ impl UdpSocket {
         group: impl Into<IpAddr>,
         interface: impl Into<Interface>,
     ) -> Result<()> {
-        let group = self.group("join", group.into())?;
-        let joined = udp_options::join(self.core.open_fd()?, group, interface.into().0);
-        joined.map_err(|cause| Error::io("join", group, cause))
+        self.change("join", group.into(), interface.into(), udp_options::join)
     }
 
     /// Leaves a multicast group; `interface` must be the same as for the join.
@@ -131,22 +125,30 @@ impl UdpSocket {
         group: impl Into<IpAddr>,
         interface: impl Into<Interface>,
     ) -> Result<()> {
-        let group = self.group("leave", group.into())?;
-        let left = udp_options::leave(self.core.open_fd()?, group, interface.into().0);
-        left.map_err(|cause| Error::io("leave", group, cause))
+        self.change("leave", group.into(), interface.into(), udp_options::leave)
     }
 
-    fn group(&self, operation: &'static str, group: IpAddr) -> Result<IpAddr> {
+    /// Joins or leaves a group.
+    fn change(
+        &self,
+        operation: &'static str,
+        group: IpAddr,
+        Interface(via): Interface,
+        call: fn(BorrowedFd<'_>, IpAddr, Via) -> io::Result<()>,
+    ) -> Result<()> {
         let group = group.to_canonical();
-        let refused =
-            |group: &dyn Display, why| Err(Error::invalid(operation, format!("{group} {why}")));
+        let refused = |why: &str| Err(Error::invalid(operation, format!("{group} {why}")));
         if !group.is_multicast() {
-            return refused(&group, "is no multicast group");
+            return refused("is no multicast group");
         }
         if group.is_ipv6() && self.local_addr().is_ipv4() {
-            return refused(&group, "is an IPv6 group, and the socket is of IPv4");
+            return refused("is an IPv6 group, and the socket is of IPv4");
         }
-        Ok(group)
+        if self.core.socket.is_closed() {
+            return Err(Error::Closed);
+        }
+        let changed = call(self.core.socket.fd(), group, via);
+        changed.map_err(|cause| Error::io(operation, group, cause))
     }
 
     /// Sets the interface through which datagrams to groups are sent.
@@ -156,8 +158,9 @@ impl UdpSocket {
     /// [`Error::Io`] for an interface that does not exist; [`Error::Closed`] after
     /// [`abort`](Self::abort).
     pub fn set_multicast_interface(&self, interface: impl Into<Interface>) -> Result<()> {
-        let set = udp_options::set_multicast_interface(self.core.open_fd()?, interface.into().0);
-        self.set("set the multicast interface", set)
+        let Interface(via) = interface.into();
+        let write = |fd: BorrowedFd<'_>| udp_options::set_multicast_interface(fd, via);
+        set(self, "set the multicast interface", &write)
     }
 
     /// Sets whether datagrams that this host sends to groups come back to its own sockets (true by
@@ -167,8 +170,8 @@ impl UdpSocket {
     ///
     /// [`Error::Closed`] after [`abort`](Self::abort).
     pub fn set_multicast_loop(&self, on: bool) -> Result<()> {
-        let set = udp_options::set_multicast_loop(self.core.open_fd()?, on);
-        self.set("set multicast loop", set)
+        let write = |fd: BorrowedFd<'_>| udp_options::set_multicast_loop(fd, on);
+        set(self, "set multicast loop", &write)
     }
 
     /// Sets the largest number of hops of a datagram to a group; by default 1, which means this
@@ -178,18 +181,8 @@ impl UdpSocket {
     ///
     /// [`Error::Closed`] after [`abort`](Self::abort).
     pub fn set_multicast_ttl(&self, hops: u8) -> Result<()> {
-        let set = udp_options::set_multicast_hops(self.core.open_fd()?, hops);
-        self.set("set the multicast hop limit", set)
-    }
-}
-
-impl UdpCore {
-    /// Returns the descriptor, for a call that needs no loop.
-    fn open_fd(&self) -> Result<BorrowedFd<'_>> {
-        if self.socket.is_closed() {
-            return Err(Error::Closed);
-        }
-        Ok(self.socket.fd())
+        let write = |fd: BorrowedFd<'_>| udp_options::set_multicast_hops(fd, hops);
+        set(self, "set the multicast hop limit", &write)
     }
 }
 
@@ -210,8 +203,7 @@ macro_rules! drop_counter {
             /// [`Error::Closed`] after [`abort`](Self::abort), [`Error::Io`] with a kernel older
             /// than 4.12.
             pub fn dropped(&self) -> Result<u32> {
-                let dropped = crate::sys::udp_options::dropped(self.core.open_fd()?);
-                dropped.map_err(|cause| Error::io("count drops of", self.local_addr(), cause))
+                crate::net::options::get(self, "count drops of", &udp_options::dropped)
             }
         }
     };
