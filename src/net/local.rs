@@ -5,6 +5,8 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+#[cfg(feature = "options")]
+use std::sync::Arc;
 
 use super::Family;
 use super::resolve::Host;
@@ -21,7 +23,7 @@ pub(super) struct Local {
     pub(super) port: u16,
     pub(super) family: Option<Family>,
     #[cfg(feature = "options")]
-    pub(super) prepare: prepare::Prepare,
+    pub(super) prepare: Prepare,
 }
 
 /// Declares the options for builders with a [`Local`]; only the text about the host differs.
@@ -64,7 +66,8 @@ macro_rules! local_options {
             mut self,
             prepare: impl Fn(std::os::fd::BorrowedFd<'_>) -> io::Result<()> + Send + Sync + 'static,
         ) -> Self {
-            self.$($local)+.prepare = crate::net::local::prepare::Prepare::with(prepare);
+            let prepare = std::sync::Arc::new(prepare);
+            self.$($local)+.prepare = crate::net::local::Prepare(Some(prepare));
             self
         }
     };
@@ -94,8 +97,8 @@ impl Local {
             sys::socket::set_nodelay(fd.as_fd())?;
         }
         #[cfg(feature = "options")]
-        if self.is_prepared() {
-            self.prepare.step(fd.as_fd())?;
+        if let Some(step) = &self.prepare.0 {
+            step(fd.as_fd())?;
             sys::sockopt::linger_no_longer(fd.as_fd())?;
         }
         Ok(fd)
@@ -104,7 +107,7 @@ impl Local {
     /// Returns true if the caller has prepared its sockets, and may have duplicated them.
     pub(super) fn is_prepared(&self) -> bool {
         #[cfg(feature = "options")]
-        return self.prepare.is_some();
+        return self.prepare.0.is_some();
         #[cfg(not(feature = "options"))]
         false
     }
@@ -159,36 +162,17 @@ pub(super) fn about_local(what: &str, local: impl fmt::Display, cause: &io::Erro
     io::Error::new(cause.kind(), format!("{what} {local} ({cause})"))
 }
 
+/// The caller's step, if there is one.
 #[cfg(feature = "options")]
-pub(super) mod prepare {
-    use super::{BorrowedFd, fmt, io};
-    use std::sync::Arc;
+#[derive(Clone, Default)]
+pub(super) struct Prepare(pub(super) Option<Arc<Step>>);
 
-    /// The caller's step, if there is one.
-    #[derive(Clone, Default)]
-    pub(in crate::net) struct Prepare(Option<Arc<Step>>);
+#[cfg(feature = "options")]
+type Step = dyn Fn(BorrowedFd<'_>) -> io::Result<()> + Send + Sync;
 
-    type Step = dyn Fn(BorrowedFd<'_>) -> io::Result<()> + Send + Sync;
-
-    impl Prepare {
-        pub(in crate::net) fn with(
-            step: impl Fn(BorrowedFd<'_>) -> io::Result<()> + Send + Sync + 'static,
-        ) -> Self {
-            Self(Some(Arc::new(step)))
-        }
-
-        pub(super) fn is_some(&self) -> bool {
-            self.0.is_some()
-        }
-
-        pub(super) fn step(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
-            self.0.as_ref().map_or(Ok(()), |step| step(fd))
-        }
-    }
-
-    impl fmt::Debug for Prepare {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "Prepare({})", self.is_some())
-        }
+#[cfg(feature = "options")]
+impl fmt::Debug for Prepare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Prepare({})", self.0.is_some())
     }
 }
