@@ -300,12 +300,16 @@ mod tests {
         };
         assert!(StdError::source(&content).is_some(), "it is an error, too");
         let peer: SocketAddr = "[::1]:9".parse().expect("a literal");
-        let attempts = vec![ConnectAttempt::new(
-            peer,
-            refused(),
-            Duration::from_millis(3),
-        )];
-        let failed = ConnectFailed::new("example".into(), 9, attempts);
+        let attempt = ConnectAttempt {
+            address: peer,
+            cause: refused(),
+            elapsed: Duration::from_millis(3),
+        };
+        let failed = ConnectFailed {
+            host: "example".into(),
+            port: 9,
+            attempts: vec![attempt],
+        };
         assert_eq!(
             format!("{failed:?}"),
             failed.to_string(),

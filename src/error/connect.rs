@@ -31,16 +31,6 @@ pub struct ConnectAttempt {
     pub elapsed: Duration,
 }
 
-impl ConnectAttempt {
-    pub(crate) fn new(address: SocketAddr, cause: io::Error, elapsed: Duration) -> Self {
-        Self {
-            address,
-            cause,
-            elapsed,
-        }
-    }
-}
-
 impl fmt::Display for ConnectAttempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // In 64 bits: no other text needs the code for 128 bits.
@@ -50,14 +40,6 @@ impl fmt::Display for ConnectAttempt {
 }
 
 impl ConnectFailed {
-    pub(crate) fn new(host: String, port: u16, attempts: Vec<ConnectAttempt>) -> Self {
-        Self {
-            host,
-            port,
-            attempts,
-        }
-    }
-
     /// Returns the kind that all attempts have in common, else `Other`.
     pub(super) fn kind(&self) -> io::ErrorKind {
         let mut kinds = self.attempts.iter().map(|attempt| attempt.cause.kind());

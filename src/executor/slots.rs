@@ -47,7 +47,7 @@ pub(crate) struct Base {
 }
 
 /// All slots and sets of one runtime.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Slots {
     pub(super) runtime: u16,
     generation: u32,
@@ -72,15 +72,7 @@ impl Slots {
         Self {
             runtime,
             generation,
-            slots: Slab::new(),
-            sets: Slab::new(),
-            scopes: Vec::new(),
-            retired: Vec::new(),
-            #[cfg(feature = "dump")]
-            notes: Vec::new(),
-            names: Vec::new(),
-            #[cfg(feature = "dump")]
-            now: 0,
+            ..Self::default()
         }
     }
 

@@ -54,6 +54,7 @@ type Member = Rc<dyn Child>;
 pub(super) const BODY: u32 = u32::MAX;
 
 /// The tasks of one group, and the executor with their slots.
+#[derive(Default)]
 pub(crate) struct TaskSet {
     home: RefCell<Option<Home>>,
     members: RefCell<Slab<Member>>,
@@ -67,17 +68,9 @@ struct Home {
 }
 
 impl TaskSet {
-    pub(crate) fn new() -> Self {
-        Self {
-            home: RefCell::new(None),
-            members: RefCell::new(Slab::new()),
-            closed: Cell::new(false),
-        }
-    }
-
     /// Makes a set that the loop itself polls.
     pub(crate) fn root(executor: &Rc<Executor>) -> (Self, SetKey) {
-        let set = Self::new();
+        let set = Self::default();
         let key = executor.slots().add_set(Parent::Loop);
         let home = Home {
             executor: Rc::clone(executor),

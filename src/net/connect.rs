@@ -122,7 +122,11 @@ impl ConnectTcp {
         };
         let raced = happy_eyeballs::race(addresses, self.delay, begin).await?;
         raced.map_err(|attempts| {
-            let failed = ConnectFailed::new(format!("{}", self.host), self.port, attempts);
+            let failed = ConnectFailed {
+                host: format!("{}", self.host),
+                port: self.port,
+                attempts,
+            };
             Error::ConnectFailed(Content::new(failed))
         })
     }

@@ -155,8 +155,11 @@ where
     /// Records the cause of a failed attempt, and drops it.
     fn failed(&mut self, n: usize, cause: io::Error) {
         let ended = self.running.remove(n);
-        let elapsed = Duration::from_nanos(clock::now() - ended.begun);
-        let attempt = ConnectAttempt::new(ended.address, cause, elapsed);
+        let attempt = ConnectAttempt {
+            address: ended.address,
+            cause,
+            elapsed: Duration::from_nanos(clock::now() - ended.begun),
+        };
         let before = |(place, _): &(usize, _)| *place < ended.place;
         let at = self.failed.partition_point(before);
         self.failed.insert(at, (ended.place, attempt));

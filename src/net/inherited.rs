@@ -67,19 +67,15 @@ pub fn inherited_sockets() -> Result<Vec<InheritedSocket>> {
         TAKEN.store(false, std::sync::atomic::Ordering::Release);
     });
     let failed = |cause| Error::io("inherit", format_args!("{} sockets", passed.count), cause);
-    let names = passed
-        .names
-        .into_iter()
-        .map(Some)
-        .chain(std::iter::repeat(None));
+    let named = passed.names.into_iter().map(Some);
+    let names = named.chain(std::iter::repeat(None));
     let sockets = taken.map_err(failed)?.into_iter().zip(names);
-    Ok(sockets
-        .map(|(fd, name)| InheritedSocket { name, fd })
-        .collect())
+    let socket = |(fd, name)| InheritedSocket { name, fd };
+    Ok(sockets.map(socket).collect())
 }
 
 /// The contents of the environment variables.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Passed {
     count: usize,
     /// One for each descriptor, or empty.
@@ -93,12 +89,8 @@ impl Passed {
         names: Option<&str>,
         own: u32,
     ) -> Result<Self> {
-        let nothing = Self {
-            count: 0,
-            names: Vec::new(),
-        };
         let (Some(pid), Some(count)) = (pid, count) else {
-            return Ok(nothing);
+            return Ok(Self::default());
         };
         let number = |name, text: &str| {
             text.parse::<u32>().map_err(|_| {
@@ -107,13 +99,11 @@ impl Passed {
             })
         };
         if number("LISTEN_PID", pid)? != own {
-            return Ok(nothing);
+            return Ok(Self::default());
         }
         let count = number("LISTEN_FDS", count)? as usize;
-        let names: Vec<_> = match names {
-            Some(names) => names.split(':').map(str::to_owned).collect(),
-            None => Vec::new(),
-        };
+        let names = names.into_iter().flat_map(|names| names.split(':'));
+        let names: Vec<_> = names.map(str::to_owned).collect();
         if count > 0 && !names.is_empty() && names.len() != count {
             let message = format!(
                 "LISTEN_FDNAMES has {} names for {count} sockets",

@@ -62,14 +62,8 @@ pub(super) trait Accept {
 
 /// The listener, and the function that makes the future of one accept.
 pub(super) struct Accepting<'a, L, M> {
-    listener: &'a L,
-    one: M,
-}
-
-impl<'a, L, M> Accepting<'a, L, M> {
-    pub(super) fn new(listener: &'a L, one: M) -> Self {
-        Self { listener, one }
-    }
+    pub(super) listener: &'a L,
+    pub(super) one: M,
 }
 
 impl<L, M, F> Accept for Beside<Option<F>, Accepting<'_, L, M>>

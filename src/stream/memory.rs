@@ -57,6 +57,7 @@ pub struct MemoryStream {
 byte_stream_face!(MemoryStream, [], [], []);
 
 /// One direction.
+#[derive(Default)]
 struct Pipe {
     capacity: usize,
     bytes: RefCell<VecDeque<u8>>,
@@ -82,11 +83,7 @@ impl Pipe {
     fn new(capacity: usize) -> Self {
         Self {
             capacity,
-            bytes: RefCell::default(),
-            ended: Cell::new(false),
-            broken: Cell::new(false),
-            receiver: Half::default(),
-            sender: Half::default(),
+            ..Self::default()
         }
     }
 

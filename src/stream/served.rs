@@ -50,7 +50,7 @@ where
     {
         let listener = self.listener;
         let one = move || accept_one(group, Rc::clone(&self));
-        Box::pin(Beside::new(None, Accepting::new(listener, one)))
+        Box::pin(Beside::new(None, Accepting { listener, one }))
     }
 }
 

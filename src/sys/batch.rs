@@ -26,7 +26,7 @@ pub(super) const BESIDE: usize = 1_024;
 pub(super) const STRIDE: usize = ROOM + 4_096 + 64;
 
 /// One received message.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Message {
     pub(super) slot: usize,
     pub(super) length: usize,
@@ -55,13 +55,6 @@ impl Taken<'_> {
 }
 
 impl Message {
-    const NONE: Self = Self {
-        slot: 0,
-        length: 0,
-        segment: 0,
-        beside: 0,
-    };
-
     /// Returns the number of datagrams in it; an empty one counts.
     fn datagrams(&self) -> usize {
         match self.segment {
@@ -96,7 +89,7 @@ impl Batch {
         Self {
             storage: vec![0; SLOTS * STRIDE],
             names: [Inet::default(); SLOTS],
-            messages: [Message::NONE; SLOTS],
+            messages: [Message::default(); SLOTS],
             count: 0,
             next: Cursor::default(),
             want: FEWEST,
@@ -316,7 +309,7 @@ mod tests {
         assert_eq!(lengths, [0, 2]);
         batch.clear();
         batch.name(0).forget();
-        batch.push(Message::NONE);
+        batch.push(Message::default());
         assert!(batch.is_empty(), "nobody sent it");
     }
 }

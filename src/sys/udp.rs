@@ -21,7 +21,7 @@ use super::socket;
 pub(crate) const CHUNK: usize = 64;
 
 /// The result of one receiving call.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Filled {
     /// The queue was empty then, and later datagrams cause an event.
     pub(crate) drained: bool,
@@ -167,15 +167,10 @@ pub(crate) fn receive_plain(fd: BorrowedFd<'_>, batch: &mut Batch) -> io::Result
     let length = socket::recv_from(fd, batch.room(0), &mut from)?;
     *batch.name(0) = from;
     batch.push(Message {
-        slot: 0,
         length: length.min(ROOM),
-        segment: 0,
-        beside: 0,
+        ..Message::default()
     });
-    Ok(Filled {
-        drained: false,
-        cut: false,
-    })
+    Ok(Filled::default())
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]

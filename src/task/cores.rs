@@ -126,8 +126,12 @@ where
         let none = Error::invalid("start loops", "at least one thread is needed");
         return Err(none.into());
     }
+    let shared = Shared {
+        count: threads,
+        ..Shared::default()
+    };
     let loops = Loops {
-        shared: Arc::new(Shared::new(threads)),
+        shared: Arc::new(shared),
         failure: Mutex::new(None),
     };
     let run = |index| loops.run(index, &body);
@@ -313,18 +317,9 @@ enum Fault<E> {
 }
 
 /// The part that all loops of one call share, for any result type.
+#[derive(Default)]
 struct Shared {
     count: usize,
     stop: ThreadEvent,
     failed: ThreadEvent,
-}
-
-impl Shared {
-    fn new(count: usize) -> Self {
-        Self {
-            count,
-            stop: ThreadEvent::new(),
-            failed: ThreadEvent::new(),
-        }
-    }
 }

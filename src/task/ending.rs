@@ -10,6 +10,7 @@ use crate::runtime::context::{self, Core};
 use crate::runtime::scopes::ScopeKey;
 
 /// The state of a group's end, shared with the code that polls it.
+#[derive(Default)]
 pub(super) struct Ending {
     /// The runtime that it was polled in, and its scope there.
     pub(super) home: Cell<(u64, ScopeKey)>,
@@ -17,13 +18,6 @@ pub(super) struct Ending {
 }
 
 impl Ending {
-    pub(super) fn new() -> Self {
-        Self {
-            home: Cell::new((0, 0)),
-            cancelled: Cell::new(false),
-        }
-    }
-
     /// Called when the group is polled in this runtime: finds its scope there, or makes it.
     pub(super) fn enter(&self, core: &Core, set: SetKey) {
         let (serial, scope) = self.home.get();

@@ -30,8 +30,8 @@ pub struct TaskGroup<'s, 'env: 's, E = Error> {
 impl<'s, 'env, E> TaskGroup<'s, 'env, E> {
     fn new() -> Self {
         Self {
-            set: TaskSet::new(),
-            ending: Ending::new(),
+            set: TaskSet::default(),
+            ending: Ending::default(),
             errors: Errors::new(),
             scope: PhantomData,
             env: PhantomData,
