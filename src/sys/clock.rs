@@ -9,6 +9,12 @@ pub(crate) type Nanos = u64;
 /// A deadline that does not come.
 pub(crate) const NEVER: Nanos = Nanos::MAX;
 
+/// No time, as the kernel writes it.
+pub(super) const NO_TIME: libc::timespec = libc::timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
+
 /// Returns the current time.
 pub(crate) fn now() -> Nanos {
     read(libc::CLOCK_MONOTONIC)
@@ -16,10 +22,7 @@ pub(crate) fn now() -> Nanos {
 
 #[inline]
 fn read(clock: libc::clockid_t) -> Nanos {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut time = NO_TIME;
     // SAFETY: `time` is a valid place for one timespec; the clocks named in this file exist
     // everywhere we run, so the call cannot fail.
     unsafe { libc::clock_gettime(clock, &raw mut time) };

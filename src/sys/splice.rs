@@ -11,6 +11,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::null_mut;
 
 use super::check;
+use super::clock::NO_TIME;
 
 /// The size of a pipe if the system allows it, in bytes: four times the default, so that one call
 /// usually takes all that a socket has queued.
@@ -99,10 +100,7 @@ fn without_sigpipe<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let was_raised = was_blocked && is_raised();
     let result = call();
     if matches!(&result, Err(error) if error.raw_os_error() == Some(libc::EPIPE)) && !was_raised {
-        let at_once = libc::timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
+        let at_once = NO_TIME;
         // Finds none if the kernel raised none.
         // SAFETY: the set and the time are valid; details of the signal are not requested.
         unsafe { libc::sigtimedwait(&raw const only, null_mut(), &raw const at_once) };

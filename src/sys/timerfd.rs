@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use super::check;
-use super::clock::Nanos;
+use super::clock::{NO_TIME, Nanos};
 
 /// The descriptor and the deadline that it was last set to.
 #[derive(Debug)]
@@ -32,25 +32,17 @@ impl TimerFd {
         if self.set_to == deadline {
             return Ok(());
         }
-        let mut value = libc::itimerspec {
-            it_interval: libc::timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            },
-            it_value: libc::timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            },
-        };
         // An all-zero value would disarm it, hence at least 1 ns; seconds are split off because
         // a tv_nsec of 10^9 or more is EINVAL.
-        let deadline_or_first = deadline.max(1);
-        value.it_value.tv_sec = (deadline_or_first / 1_000_000_000)
-            .try_into()
-            .unwrap_or(libc::time_t::MAX);
-        value.it_value.tv_nsec = (deadline_or_first % 1_000_000_000)
-            .try_into()
-            .expect("less than 10^9 fits");
+        let at = deadline.max(1);
+        let (seconds, nanos) = (at / 1_000_000_000, at % 1_000_000_000);
+        let value = libc::itimerspec {
+            it_interval: NO_TIME,
+            it_value: libc::timespec {
+                tv_sec: seconds.try_into().unwrap_or(libc::time_t::MAX),
+                tv_nsec: nanos.try_into().expect("less than 10^9 fits"),
+            },
+        };
         let (fd, absolute) = (self.fd.as_raw_fd(), libc::TFD_TIMER_ABSTIME);
         // SAFETY: `value` is a valid itimerspec; the old value is not requested.
         check(unsafe {
