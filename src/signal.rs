@@ -121,9 +121,8 @@ impl fmt::Display for Signal {
 pub fn open_signal_receiver(signals: &[Signal]) -> Result<SignalReceiver> {
     let numbers: Vec<i32> = signals.iter().map(|signal| signal.number()).collect();
     let refusal = numbers.iter().find_map(|number| signal::refusal(*number));
-    let empty = numbers
-        .is_empty()
-        .then_some("no signal is named, so none would ever come");
+    let none = numbers.is_empty();
+    let empty = none.then_some("no signal is named, so none would ever come");
     if let Some(message) = refusal.or(empty) {
         return Err(Error::invalid("receive signals", message));
     }
@@ -169,12 +168,8 @@ impl SignalReceiver {
             let number = self.receiving.take(bell)?;
             Ok((Signal::from_number(number), After::Ready))
         };
-        poll_fn(|cx| {
-            operation.poll(cx, First::Try, &mut take, |cause| {
-                Error::io("receive", "signals", cause)
-            })
-        })
-        .await
+        let failed = |cause| Error::io("receive", "signals", cause);
+        poll_fn(|cx| operation.poll(cx, First::Try, &mut take, failed)).await
     }
 
     /// The same as [`receive`](Self::receive), for loops. Signals have no end: `None` never comes.

@@ -28,6 +28,7 @@ impl Slots {
             let set = &self.sets[slot.set as usize];
             let now = (slot.generation, slot.polls);
             let note = self.notes.get(index).filter(|note| note.good_for == now);
+            let name = self.names.get(index).filter(|_| slot.named);
             Survey {
                 id: TaskId::new(self.runtime, slot.generation, narrow(index)),
                 owner: set.owner,
@@ -35,12 +36,7 @@ impl Slots {
                 idle: self.now.wrapping_sub(slot.polled_at),
                 woken: slot.queued,
                 site: slot.site,
-                name: self
-                    .names
-                    .get(index)
-                    .filter(|_| slot.named)
-                    .cloned()
-                    .flatten(),
+                name: name.cloned().flatten(),
                 note: note.map(|note| (note.what, note.holder)),
             }
         };

@@ -12,7 +12,7 @@ use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use super::foreign::ask;
@@ -328,14 +328,13 @@ impl<T: AsFd> Watched<T> {
             }
             called => Ok((Some(called?), After::Ready)),
         };
-        match place.operate(on, cx, First::Try, call, |cause| self.failed(cause)) {
-            Poll::Ready(Ok(None)) => {
+        let failed = |cause| self.failed(cause);
+        match ready!(place.operate(on, cx, First::Try, call, failed))? {
+            Some(value) => Poll::Ready(Ok(value)),
+            None => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
-            Poll::Ready(Ok(Some(value))) => Poll::Ready(Ok(value)),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => Poll::Pending,
         }
     }
 

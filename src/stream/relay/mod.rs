@@ -281,10 +281,7 @@ impl<A: ByteStream, B: ByteStream> Relay<'_, A, B> {
     /// its data arrives; the other is reset.
     async fn run_and_close(mut self) -> Result<Relayed> {
         let ended = self.run().await;
-        if ended
-            .as_ref()
-            .is_err_and(|error| !is_about_the_stream(error))
-        {
+        if matches!(&ended, Err(error) if !is_about_the_stream(error)) {
             return ended;
         }
         let [to_b, to_a] = [0, 1].map(|way| self.ways[way].done);

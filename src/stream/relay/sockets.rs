@@ -63,13 +63,8 @@ impl<'a> Pump<'a> {
                 return Poll::Ready(Ok(()));
             }
             while self.way.held.length() > 0 {
-                match self.poll_send(cx) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(error)) => {
-                        return Poll::Ready(Err(self.counts.failed(self.side.other(), error)));
-                    }
-                }
+                let sent = ready!(self.poll_send(cx));
+                sent.map_err(|error| self.counts.failed(self.side.other(), error))?;
             }
             if self.way.ended {
                 let ended = self.to.0.end();
@@ -80,18 +75,14 @@ impl<'a> Pump<'a> {
             // With endless bytes, each operation must still check for a cancelled scope.
             self.receive.again();
             self.send.again();
-            match self.poll_receive(cx) {
-                Poll::Pending => {
-                    self.way.held.give_back();
-                    return Poll::Pending;
-                }
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => {
-                    self.way.held.give_back();
-                    match self.counts.failed(self.side, error) {
-                        failed if failed.error.is_end_of_stream() => self.way.ended = true,
-                        failed => return Poll::Ready(Err(failed)),
-                    }
+            let received = self.poll_receive(cx);
+            if !matches!(received, Poll::Ready(Ok(()))) {
+                self.way.held.give_back();
+            }
+            if let Err(error) = ready!(received) {
+                match self.counts.failed(self.side, error) {
+                    failed if failed.error.is_end_of_stream() => self.way.ended = true,
+                    failed => return Poll::Ready(Err(failed)),
                 }
             }
         }
@@ -104,16 +95,11 @@ impl<'a> Pump<'a> {
         let (way, splice) = (&mut *self.way, self.splice);
         let mut call =
             |core: &Core, fd: BorrowedFd<'_>, is_unix| way.receive(core, (fd, is_unix), splice);
-        let polled = self
-            .from
-            .0
-            .poll_receive_by(&mut self.receive, cx, &mut call);
-        let length = match &polled {
-            Poll::Ready(Ok(length)) => *length,
-            _ => 0,
-        };
-        (self.way.held.at, self.way.held.end) = (0, length);
-        polled.map_ok(drop)
+        let Plain(from) = self.from;
+        let polled = from.poll_receive_by(&mut self.receive, cx, &mut call);
+        let held = &mut self.way.held;
+        (held.at, held.end) = (0, 0);
+        polled.map_ok(|length| held.end = length)
     }
 
     /// Hands over some of the held bytes.
@@ -125,8 +111,7 @@ impl<'a> Pump<'a> {
             refused.set(sent.is_none());
             Ok(sent.unwrap_or(0))
         };
-        let polled = self.to.0.poll_send_by(&mut self.send, cx, &mut call);
-        let sent = ready!(polled)?;
+        let sent = ready!(self.to.0.poll_send_by(&mut self.send, cx, &mut call))?;
         if refused.get() {
             self.way.copies = true;
             return Poll::Ready(held.unpipe().map_err(Error::from));
