@@ -135,11 +135,6 @@ impl Executor {
         self.number
     }
 
-    /// Returns true if it is the one that runs on this thread now.
-    pub(crate) fn is_entered(&self) -> bool {
-        waker::is_entered(self)
-    }
-
     /// Returns the slots. No waker of the program's may be called or dropped meanwhile.
     #[inline]
     pub(crate) fn slots(&self) -> RefMut<'_, Slots> {
@@ -161,11 +156,6 @@ impl Executor {
     /// Returns the scopes of a task; `None` if it is not of this executor, or gone.
     pub(crate) fn base_of(&self, task: TaskId) -> Option<Base> {
         self.slots().base(task)
-    }
-
-    /// Records the present scope as that around the polls of a set.
-    pub(crate) fn settle_set(&self, set: SetKey) {
-        self.slots().set_around(set, self.scope());
     }
 
     /// Gives a task a slot, woken.

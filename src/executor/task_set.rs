@@ -24,7 +24,7 @@ use std::task::{Context, Poll, Waker};
 use super::child::{self, Child, Failed, Payload};
 use super::sets::Woken;
 use super::slots::narrow;
-use super::waker::TaskId;
+use super::waker::{self, TaskId};
 use super::{CallSite, Executor, Parent, SetKey, wake_one};
 use crate::records::record;
 use crate::room::Slab;
@@ -349,7 +349,7 @@ impl TaskSet {
         let home = self.home.borrow();
         if home
             .as_ref()
-            .is_some_and(|home| !home.executor.is_entered())
+            .is_some_and(|home| !waker::is_entered(&home.executor))
         {
             for (_, member) in self.members.borrow().iter() {
                 member.head().strand();

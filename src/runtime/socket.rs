@@ -201,21 +201,27 @@ impl Socket {
         Ok(key)
     }
 
+    /// Removes it from its loop, and from the poller if the descriptor stays open.
+    #[inline]
+    fn deregister(&mut self, stays_open: bool) {
+        let (owner, slot) = (*self.owner.get_mut(), *self.slot.get_mut());
+        if slot == 0 {
+            return;
+        }
+        let fd = stays_open.then(|| self.fd.as_fd());
+        match context::with_serial(owner, |core| core.reactor().deregister(slot, fd)) {
+            Some(waiters) => drop(waiters),
+            // Of a drop: it is closed afterwards; the generation distinguishes later sources.
+            None => self.leave(owner, |_| ()),
+        }
+    }
+
     /// Unbinds it from its loop, so that its next operation binds it again. No operation uses it
     /// now.
     #[cfg(feature = "adopt")]
     pub(crate) fn unbind(&mut self) {
-        let (owner, slot) = (*self.owner.get_mut(), *self.slot.get_mut());
-        if slot != 0 {
-            // Removed from the poller, since the descriptor is not closed.
-            let at_home = context::with_serial(owner, |core| {
-                core.reactor().deregister(slot, Some(self.fd()))
-            });
-            match at_home {
-                Some(waiters) => drop(waiters),
-                None => self.leave(owner, |_| ()),
-            }
-        }
+        // Removed from the poller, since the descriptor is not closed.
+        self.deregister(true);
         *self.owner.get_mut() = 0;
         *self.slot.get_mut() = 0;
         if !self.is_closed() {
@@ -323,18 +329,8 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        let (owner, slot) = (*self.owner.get_mut(), *self.slot.get_mut());
-        if slot == 0 {
-            return;
-        }
         // A listener is often passed to other processes.
         let lent = *self.lent.get_mut() || self.is_listener();
-        let lent = lent.then(|| self.fd.as_fd());
-        let at_home = context::with_serial(owner, |core| core.reactor().deregister(slot, lent));
-        match at_home {
-            Some(waiters) => drop(waiters),
-            // Closed afterwards, by the field's drop: the generation distinguishes later sources.
-            None => self.leave(owner, |_| ()),
-        }
+        self.deregister(lent);
     }
 }

@@ -143,7 +143,18 @@ pub(super) fn send_all<S: ByteSendStream>(
     // Whether everything was accepted, and is to be handed over.
     let mut taken = false;
     send_by(stream, data, move |stream, place, cx, data| {
-        poll_all(stream, place, data, &mut taken, cx)
+        while !taken {
+            // An empty send checks the state of this side.
+            let sent = ready!(stream.poll_send(place, cx, data.parts().as_ref()))?;
+            let advanced = data.advance(sent);
+            taken = data.parts().as_ref().iter().all(|part| part.is_empty());
+            if advanced.is_none() || (sent == 0 && !taken) {
+                return Poll::Ready(Err(lawless("send to")));
+            }
+            // The rest is sent with the same claim: no other send can come between.
+            place.keep();
+        }
+        stream.poll_flush(place, cx)
     })
 }
 
@@ -163,28 +174,6 @@ pub(crate) fn send_by<S: ByteSendStream, D>(
         }
         polled
     })
-}
-
-#[inline]
-fn poll_all<S: ByteSendStream>(
-    stream: &S,
-    place: &mut Place,
-    data: &mut impl Data,
-    taken: &mut bool,
-    cx: &mut Context<'_>,
-) -> Poll<Result<()>> {
-    while !*taken {
-        // An empty send checks the state of this side.
-        let sent = ready!(stream.poll_send(place, cx, data.parts().as_ref()))?;
-        let advanced = data.advance(sent);
-        *taken = data.parts().as_ref().iter().all(|part| part.is_empty());
-        if advanced.is_none() || (sent == 0 && !*taken) {
-            return Poll::Ready(Err(lawless("send to")));
-        }
-        // The rest is sent with the same claim: no other send can come between.
-        place.keep();
-    }
-    stream.poll_flush(place, cx)
 }
 
 /// Data to be sent: a slice, one that advances, or several pieces.

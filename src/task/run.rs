@@ -175,7 +175,8 @@ impl<'a> Run<'a> {
     fn register_anew(&self, core: &Rc<Core>, cx: &Context<'_>) -> SetKey {
         let set = self.set.register(&core.executor, cx.waker());
         self.ending.enter(core, set);
-        core.executor.settle_set(set);
+        let around = core.executor.scope();
+        core.executor.slots().set_around(set, around);
         set
     }
 

@@ -118,10 +118,6 @@ impl<S> Buffered<S> {
         self.aborted.set(true);
         drop((self.ahead.try_borrow_mut()).map(|mut ahead| *ahead = Ahead::default()));
     }
-
-    fn buffered(&self) -> usize {
-        self.ahead.borrow().as_slice().len()
-    }
 }
 
 impl<S: ByteReceiveStream> Buffered<S> {
@@ -208,7 +204,7 @@ impl<S: ByteReceiveStream> ByteReceiveStream for Buffered<S> {
             return Poll::Ready(Err(Error::Busy));
         }
         // A receive waits only in the stream itself, when the buffer is empty.
-        if self.buffered() == 0 {
+        if self.ahead.borrow().as_slice().is_empty() {
             return self.stream.poll_receive(place, cx, room);
         }
         context::poll_with(|core| {
