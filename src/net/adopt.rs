@@ -41,7 +41,7 @@ impl TryFrom<OwnedFd> for TcpStream {
     fn try_from(fd: OwnedFd) -> Result<Self> {
         let facts = TCP_STREAM.check(fd.as_fd())?;
         let peer = TCP_STREAM.peer(fd.as_fd())?;
-        let nodelay = sys::socket::set_nodelay(fd.as_fd());
+        let nodelay = sys::socket::set_nodelay(fd.as_fd(), true);
         nodelay.map_err(|cause| TCP_STREAM.failed(cause))?;
         let socket = Socket::new(fd, Trigger::Edge);
         Ok(shared(Self::connected(socket, peer, facts.is_tcp)))
@@ -72,7 +72,7 @@ impl TryFrom<Vec<OwnedFd>> for TcpListener {
         let adopt = |fd: OwnedFd| {
             TCP_LISTENER.check(fd.as_fd())?;
             // On some systems accepted connections inherit it.
-            let nodelay = sys::socket::set_nodelay(fd.as_fd());
+            let nodelay = sys::socket::set_nodelay(fd.as_fd(), true);
             nodelay.map_err(|cause| TCP_LISTENER.failed(cause))?;
             let local = TCP_LISTENER.local(fd.as_fd())?;
             Ok((fd, local))

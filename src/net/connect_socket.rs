@@ -51,7 +51,7 @@ pub async fn connect_socket(socket: impl Into<OwnedFd>, to: SocketAddr) -> Resul
     }
     let facts = TCP_STREAM.check(fd.as_fd())?;
     let failed = |cause| Error::io("connect to", to, cause);
-    sys::socket::set_nodelay(fd.as_fd()).map_err(failed)?;
+    sys::socket::set_nodelay(fd.as_fd(), true).map_err(failed)?;
     let local = sys::adopt::family_addr(fd.as_fd()).map_err(failed)?;
     let to = fitting(&local, to).map_err(failed)?;
     let socket = Socket::new(fd, Trigger::Edge);

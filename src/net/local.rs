@@ -94,7 +94,7 @@ impl Local {
     pub(super) fn socket(&self, address: &SocketAddr, kind: Kind) -> io::Result<OwnedFd> {
         let fd = sys::socket::internet(address, kind)?;
         if kind == Kind::Stream {
-            sys::socket::set_nodelay(fd.as_fd())?;
+            sys::socket::set_nodelay(fd.as_fd(), true)?;
         }
         #[cfg(feature = "options")]
         if let Some(step) = &self.prepare.0 {

@@ -12,51 +12,8 @@ use super::tcp::{TcpListener, TcpStream};
 use super::udp::{ConnectedUdpSocket, UdpSocket};
 use super::unix::UnixStream;
 use crate::error::{Error, Result};
-use crate::sys::{options as sys, sockopt};
-
-/// The times of keepalive probes to a silent TCP peer. The first is sent after `idle` without a
-/// packet from it, the next ones after `interval` each. After `count` probes without an answer the
-/// connection is broken (`ETIMEDOUT`).
-///
-/// `idle` and `interval` are 1 to 32,767 s, rounded up to whole seconds; `count` is 1 to 127. These
-/// are Linux's limits (tcp(7)). The default is that of most systems: 2 h, 75 s, 9.
-///
-/// # Examples
-///
-/// ```
-/// use soloio::{Keepalive, connect_tcp, create_tcp_listener};
-/// use std::time::Duration;
-///
-/// soloio::block_on(async {
-///     let listener = create_tcp_listener().local_host("127.0.0.1").await?;
-///     let client = connect_tcp("127.0.0.1", listener.local_addr().port()).await?;
-///     assert_eq!(client.keepalive()?, None);
-///     let keepalive = Keepalive { idle: Duration::from_secs(60), ..Keepalive::default() };
-///     client.set_keepalive(Some(keepalive))?;
-///     assert_eq!(client.keepalive()?, Some(keepalive));
-///     Ok::<_, soloio::Error>(())
-/// })?;
-/// # Ok::<_, soloio::Error>(())
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Keepalive {
-    /// The silence before the first probe.
-    pub idle: Duration,
-    /// The time between two probes.
-    pub interval: Duration,
-    /// The number of probes.
-    pub count: u32,
-}
-
-impl Default for Keepalive {
-    fn default() -> Self {
-        Self {
-            idle: Duration::from_secs(7200),
-            interval: Duration::from_secs(75),
-            count: 9,
-        }
-    }
-}
+pub use crate::sys::options::Keepalive;
+use crate::sys::{options as sys, socket, sockopt};
 
 /// Reads an option.
 pub(super) fn get<T>(
@@ -84,32 +41,17 @@ pub(super) fn set(
     Ok(())
 }
 
-fn keepalive(of: &dyn Sockets) -> Result<Option<Keepalive>> {
-    let probes = get(of, "read the keepalive of", &sys::keepalive)?;
-    Ok(probes.map(|(idle, interval, count)| Keepalive {
-        idle,
-        interval,
-        count,
-    }))
-}
-
-fn set_keepalive(of: &dyn Sockets, keepalive: Option<Keepalive>) -> Result<()> {
-    const WHAT: &str = "set the keepalive of";
-    let Some(wanted) = keepalive else {
-        return set(of, WHAT, &sys::no_keepalive);
-    };
-    let idle = whole(wanted.idle, SECOND, 32_767, "an idle time of 1 to 32,767 s")?;
-    let interval = whole(
-        wanted.interval,
-        SECOND,
-        32_767,
-        "an interval of 1 to 32,767 s",
-    )?;
-    if !(1..=127).contains(&wanted.count) {
-        return Err(out_of_range("a count of 1 to 127 probes", wanted.count));
+fn set_keepalive(of: &dyn Sockets, mut keepalive: Option<Keepalive>) -> Result<()> {
+    if let Some(wanted) = &mut keepalive {
+        wanted.idle = whole(wanted.idle, SECOND, 32_767, "an idle time of 1 to 32,767 s")?;
+        let range = "an interval of 1 to 32,767 s";
+        wanted.interval = whole(wanted.interval, SECOND, 32_767, range)?;
+        if !(1..=127).contains(&wanted.count) {
+            return Err(out_of_range("a count of 1 to 127 probes", wanted.count));
+        }
     }
-    set(of, WHAT, &|fd| {
-        sys::set_keepalive(fd, idle, interval, wanted.count)
+    set(of, "set the keepalive of", &|fd| {
+        sys::set_keepalive(fd, keepalive)
     })
 }
 
@@ -288,7 +230,8 @@ macro_rules! tcp_options {
             ///
             /// [`Error::Closed`] after an abort, else [`Error::Io`].
             pub fn set_nodelay(&self, on: bool) -> Result<()> {
-                set(self, "set TCP_NODELAY of", &|fd| sys::set_nodelay(fd, on))
+                let write = |fd: BorrowedFd<'_>| socket::set_nodelay(fd, on);
+                set(self, "set TCP_NODELAY of", &write)
             }
 
             /// Returns the keepalive of a silent peer; `None` (the default) if it is off.
@@ -297,7 +240,7 @@ macro_rules! tcp_options {
             ///
             /// [`Error::Closed`] after an abort, else [`Error::Io`].
             pub fn keepalive(&self) -> Result<Option<Keepalive>> {
-                keepalive(self)
+                get(self, "read the keepalive of", &sys::keepalive)
             }
 
             /// Sends probes to a silent peer; see [`Keepalive`].
@@ -351,9 +294,8 @@ macro_rules! tcp_options {
             ///
             /// [`Error::Closed`] after an abort, else [`Error::Io`].
             pub fn set_zero_linger(&self, on: bool) -> Result<()> {
-                set(self, "set the linger time of", &|fd| {
-                    sockopt::set_zero_linger(fd, on)
-                })
+                let write = |fd: BorrowedFd<'_>| sockopt::set_zero_linger(fd, on);
+                set(self, "set the linger time of", &write)
             }
         }
     };

@@ -172,7 +172,7 @@ impl TcpListener {
             let gone = || failed(errno::aborted());
             let peer = peer.ok_or_else(gone)?;
             if !sys::socket::NODELAY_IS_INHERITED {
-                sys::socket::set_nodelay(fd.as_fd()).map_err(|_| gone())?;
+                sys::socket::set_nodelay(fd.as_fd(), true).map_err(|_| gone())?;
             }
             let stream = TcpStream::accepted(fd, peer);
             let limits = &stream.socket.socket.close_limits;

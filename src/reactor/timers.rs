@@ -155,11 +155,8 @@ impl Timers {
 
     /// Takes the wakers of all timers; tasks that are polled then store new ones.
     pub(crate) fn take_wakers(&mut self, wakers: &mut Vec<Waker>) {
-        wakers.extend(
-            self.slots
-                .iter_mut()
-                .filter_map(|(_, slot)| slot.waker.take()),
-        );
+        let slots = self.slots.iter_mut();
+        wakers.extend(slots.filter_map(|(_, slot)| slot.waker.take()));
     }
 
     /// Returns the time to check for due timers: the earliest deadline, or `slack` after it if

@@ -197,11 +197,6 @@ impl Core {
         self.cancels.get() == 0 && !self.executor.is_spent()
     }
 
-    /// Returns true if operations should let the loop poll the kernel first.
-    pub(super) fn is_spent(&self) -> bool {
-        self.executor.is_spent()
-    }
-
     /// Returns true if the loop has failed or a scope is cancelled, so that an operation has to
     /// check more.
     #[inline]

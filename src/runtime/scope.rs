@@ -274,7 +274,9 @@ impl Core {
 
     #[cold]
     fn ends_body(&self, key: ScopeKey, cx: &Context<'_>) -> bool {
-        let next = self.scopes().after_poll(key, clock::now, self.is_spent());
+        let next = self
+            .scopes()
+            .after_poll(key, clock::now, self.executor.is_spent());
         match next {
             AfterPoll::Nothing => {}
             AfterPoll::Wait(until) => self.wake_at(key, until, cx),

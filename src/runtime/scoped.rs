@@ -278,7 +278,7 @@ impl<O: Owner> Scope<O> {
             let waker = cx.waker().clone();
             self.timer = core.reactor().timers.insert(deadline, waker);
             self.stage = Stage::Set;
-        } else if core.is_spent() && self.stage == Stage::Unset {
+        } else if core.executor.is_spent() && self.stage == Stage::Unset {
             self.stage = Stage::GaveWay;
             cx.waker().wake_by_ref();
         } else {

@@ -90,7 +90,7 @@ impl Pass {
     #[cold]
     fn gives_way(&mut self, core: &Core) -> bool {
         let (turn, gave) = (core.executor.turn() << 1, self.0 & !Self::BEGUN);
-        let gives_way = core.is_spent() && (gave == 0 || gave == turn);
+        let gives_way = core.executor.is_spent() && (gave == 0 || gave == turn);
         self.0 = self.0 & Self::BEGUN | if gives_way { turn } else { 0 };
         gives_way
     }
@@ -283,7 +283,7 @@ mod tests {
 
     fn begin_spent_turn(core: &Core) {
         core.executor.refill();
-        while !core.is_spent() {
+        while !core.executor.is_spent() {
             core.executor.charge();
         }
     }

@@ -121,11 +121,11 @@ impl<'a> Listener for MultiListener<'a> {
         if count == 0 {
             return Err(Error::invalid("accept", "there is no listener"));
         }
-        let mut accepts: Vec<_> = self
+        let accepts = self
             .listeners
             .iter()
-            .map(|listener| listener.accept_boxed())
-            .collect();
+            .map(|listener| listener.accept_boxed());
+        let mut accepts: Vec<_> = accepts.collect();
         poll_fn(|cx| {
             // Takes the first that is ready, and drops the other accepts, which have taken nothing.
             // Next time the listener after it is polled first.

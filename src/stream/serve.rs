@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
-use std::fmt;
 use std::future::{Future, IntoFuture, poll_fn};
 use std::marker::PhantomData;
 use std::pin::{Pin, pin};
@@ -17,6 +16,7 @@ use super::served::{Served, Serves};
 use super::serving::{ServeCounters, Serving};
 use crate::error::{Error, Failure, Result};
 use crate::records::record;
+use crate::shown::shown;
 use crate::task::{Outcome, TaskGroup, move_on_after, task_group};
 
 /// A server that is about to run: await it.
@@ -285,15 +285,12 @@ impl<'a, L, H, E> Serve<'a, L, H, E> {
     }
 }
 
-impl<L, H, E> fmt::Debug for Serve<'_, L, H, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Serve")
-            .field("max_connections", &self.max_connections)
-            .field("drain", &self.ending.limit)
-            .field("counters", &self.counters)
-            .finish()
-    }
-}
+shown!(
+    [L, H, E] Serve<'_, L, H, E>, "Serve", this =>
+    max_connections: this.max_connections,
+    drain: this.ending.limit,
+    counters: this.counters
+);
 
 impl<'a, L, H, O, E> IntoFuture for Serve<'a, L, H, E>
 where

@@ -86,11 +86,6 @@ impl Permits {
         self.taken -= 1;
     }
 
-    /// Sets the number of permits; [`call`](Self::call) must be called until it returns `None`.
-    pub(super) fn set_total(&mut self, total: usize) {
-        self.total = total;
-    }
-
     /// Hands a free permit to the first in line.
     #[must_use = "the waker has to be called"]
     pub(super) fn call(&mut self) -> Option<Waker> {
@@ -163,7 +158,7 @@ impl Drop for Permit<'_> {
 
 /// Sets the number of permits; waiting tasks get those that are added.
 pub(super) fn set_total(permits: &RefCell<Permits>, total: usize) {
-    permits.borrow_mut().set_total(total);
+    permits.borrow_mut().total = total;
     wake_each(std::iter::from_fn(|| permits.borrow_mut().call()));
 }
 
@@ -290,7 +285,7 @@ mod tests {
                 }
                 Step::Leave(_) => {}
                 Step::SetTotal(total) => {
-                    permits.set_total(total);
+                    permits.total = total;
                     while permits.call().is_some() {}
                     twin.total = total;
                     twin.settle();

@@ -6,46 +6,77 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 
+/// The times of keepalive probes to a silent TCP peer. The first is sent after `idle` without a
+/// packet from it, the next ones after `interval` each. After `count` probes without an answer the
+/// connection is broken (`ETIMEDOUT`).
+///
+/// `idle` and `interval` are 1 to 32,767 s, rounded up to whole seconds; `count` is 1 to 127. These
+/// are Linux's limits (tcp(7)). The default is that of most systems: 2 h, 75 s, 9.
+///
+/// # Examples
+///
+/// ```
+/// use soloio::{Keepalive, connect_tcp, create_tcp_listener};
+/// use std::time::Duration;
+///
+/// soloio::block_on(async {
+///     let listener = create_tcp_listener().local_host("127.0.0.1").await?;
+///     let client = connect_tcp("127.0.0.1", listener.local_addr().port()).await?;
+///     assert_eq!(client.keepalive()?, None);
+///     let keepalive = Keepalive { idle: Duration::from_secs(60), ..Keepalive::default() };
+///     client.set_keepalive(Some(keepalive))?;
+///     assert_eq!(client.keepalive()?, Some(keepalive));
+///     Ok::<_, soloio::Error>(())
+/// })?;
+/// # Ok::<_, soloio::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keepalive {
+    /// The silence before the first probe.
+    pub idle: Duration,
+    /// The time between two probes.
+    pub interval: Duration,
+    /// The number of probes.
+    pub count: u32,
+}
+
+impl Default for Keepalive {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(7200),
+            interval: Duration::from_secs(75),
+            count: 9,
+        }
+    }
+}
+
 /// Returns whether small packets are sent at once.
 pub(crate) fn nodelay(fd: BorrowedFd<'_>) -> io::Result<bool> {
     SockRef::from(&fd).tcp_nodelay()
 }
 
-/// Sends small packets at once, or lets them wait for more.
-pub(crate) fn set_nodelay(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
-    SockRef::from(&fd).set_tcp_nodelay(on)
-}
-
 /// Returns idle time, interval and count of keepalive probes; `None` if they are off.
-pub(crate) fn keepalive(fd: BorrowedFd<'_>) -> io::Result<Option<(Duration, Duration, u32)>> {
+pub(crate) fn keepalive(fd: BorrowedFd<'_>) -> io::Result<Option<Keepalive>> {
     let socket = SockRef::from(&fd);
     if !socket.keepalive()? {
         return Ok(None);
     }
-    let (idle, interval) = (
-        socket.tcp_keepalive_time()?,
-        socket.tcp_keepalive_interval()?,
-    );
-    Ok(Some((idle, interval, socket.tcp_keepalive_retries()?)))
+    Ok(Some(Keepalive {
+        idle: socket.tcp_keepalive_time()?,
+        interval: socket.tcp_keepalive_interval()?,
+        count: socket.tcp_keepalive_retries()?,
+    }))
 }
 
-/// Sets the keepalive probes, in whole seconds, and enables them.
-pub(crate) fn set_keepalive(
-    fd: BorrowedFd<'_>,
-    idle: Duration,
-    interval: Duration,
-    count: u32,
-) -> io::Result<()> {
-    let probes = TcpKeepalive::new()
-        .with_time(idle)
-        .with_interval(interval)
-        .with_retries(count);
-    SockRef::from(&fd).set_tcp_keepalive(&probes)
-}
-
-/// Disables the keepalive probes.
-pub(crate) fn no_keepalive(fd: BorrowedFd<'_>) -> io::Result<()> {
-    SockRef::from(&fd).set_keepalive(false)
+/// Sets the keepalive probes, in whole seconds, and enables or disables them.
+pub(crate) fn set_keepalive(fd: BorrowedFd<'_>, keepalive: Option<Keepalive>) -> io::Result<()> {
+    let socket = SockRef::from(&fd);
+    let Some(to) = keepalive else {
+        return socket.set_keepalive(false);
+    };
+    let times = TcpKeepalive::new().with_time(to.idle);
+    let probes = times.with_interval(to.interval).with_retries(to.count);
+    socket.set_tcp_keepalive(&probes)
 }
 
 /// Returns the size of the kernel's receive buffer, in bytes as the kernel counts them.

@@ -39,7 +39,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use libc::c_int;
 
 use super::check;
-use super::socket::recv;
+use super::room::{Room, no_scratch};
 use handler::{
     LAST, NUMBERS, OWNER, PREVIOUS, ROOM, SEATS, SEATS_USED, bit, is_ours, met, ours, process,
 };
@@ -143,8 +143,8 @@ impl Receiving {
 fn read_empty(bell: BorrowedFd<'_>) -> io::Error {
     let mut bytes = [0_u8; 64];
     loop {
-        match recv(bell, &mut bytes) {
-            Ok(0) => return io::ErrorKind::UnexpectedEof.into(),
+        match Room::new(&mut bytes).receive(bell, false, no_scratch) {
+            Ok((0, _)) => return io::ErrorKind::UnexpectedEof.into(),
             Ok(_) => {}
             Err(error) => return error,
         }

@@ -11,8 +11,6 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::addr::{Inet, UnixName, unmapped};
-#[cfg(any(feature = "signal", all(test, feature = "relay")))]
-use super::room::{Room, no_scratch};
 use super::{check, errno};
 
 /// The kind of socket to make.
@@ -64,12 +62,6 @@ fn make(domain: Domain, kind: Kind) -> io::Result<OwnedFd> {
     #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
     socket.set_nonblocking(true)?;
     Ok(socket.into())
-}
-
-/// Receives up to `buf.len()` bytes; 0 is the end of the stream.
-#[cfg(any(feature = "signal", all(test, feature = "relay")))]
-pub(crate) fn recv(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
-    Ok(Room::new(buf).receive(fd, false, no_scratch)?.0)
 }
 
 /// Sends a prefix of `data` and returns its length.
@@ -291,11 +283,6 @@ pub(crate) fn reset(fd: BorrowedFd<'_>) {
     drop((lingers, replaced));
 }
 
-/// Returns true if the connection was reset, or has ended in both directions.
-pub(crate) fn is_gone(fd: BorrowedFd<'_>) -> bool {
-    SockRef::from(&fd).peer_addr().is_err()
-}
-
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn replace(fd: BorrowedFd<'_>, with: &OwnedFd) -> io::Result<()> {
     // SAFETY: both are open descriptors; the owner of the number does not change.
@@ -362,9 +349,9 @@ pub(crate) fn describe(fd: std::os::fd::RawFd) -> String {
     }
 }
 
-/// Sends small packets at once.
-pub(crate) fn set_nodelay(fd: BorrowedFd<'_>) -> io::Result<()> {
-    SockRef::from(&fd).set_tcp_nodelay(true)
+/// Sends small packets at once, or lets them wait for more.
+pub(crate) fn set_nodelay(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
+    SockRef::from(&fd).set_tcp_nodelay(on)
 }
 
 /// Lets a listener take an address that only closed connections still use.

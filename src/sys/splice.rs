@@ -136,6 +136,7 @@ mod tests {
     use super::*;
     use std::os::fd::AsFd;
 
+    use super::super::room::{Room, no_scratch};
     use super::super::socket::{self, Kind, pair};
 
     #[test]
@@ -148,7 +149,8 @@ mod tests {
         assert_eq!(pipe.drain(c.as_fd(), 4).expect("spliced"), 4);
         assert_eq!(pipe.take(6).expect("they are there"), b"456789");
         let mut buf = [0; 9];
-        assert_eq!(socket::recv(d.as_fd(), &mut buf).expect("bytes"), 4);
+        let got = Room::new(&mut buf).receive(d.as_fd(), false, no_scratch);
+        assert_eq!(got.expect("bytes").0, 4);
         assert_eq!(&buf[..4], b"0123");
         let nothing = pipe.fill(b.as_fd()).expect_err("the queue is empty");
         assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
