@@ -7,7 +7,6 @@
 //! ```
 
 use std::cell::RefCell;
-use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use super::wait_queue::{WaitQueue, WaiterId};
@@ -134,51 +133,23 @@ impl<L: Line> Drop for InLine<'_, L> {
 
 /// Waits in line until `attempt` has a result. A call that leads to a result is not passed on.
 /// `attempt` gets the progress of the waiter.
-pub(crate) fn wait_in_line<L, T, F>(
+pub(crate) fn wait_in_line<L: Line<Value = ()>, T>(
     line: &RefCell<L>,
-    wait: Wait,
-    attempt: F,
-) -> WaitInLine<'_, L, F>
-where
-    L: Line<Value = ()>,
-    F: FnMut(&mut L, Turn) -> Option<T>,
-{
-    WaitInLine {
-        own: InLine::new(line),
-        wait,
-        attempt,
-    }
-}
-
-/// See [`wait_in_line`]. Written by hand, so that awaiting it does not nest futures three deep.
-#[must_use = "futures do nothing unless awaited"]
-pub(crate) struct WaitInLine<'a, L: Line, F> {
-    own: InLine<'a, L>,
-    wait: Wait,
-    attempt: F,
-}
-
-impl<L, T, F> Future for WaitInLine<'_, L, F>
-where
-    L: Line<Value = ()>,
-    F: FnMut(&mut L, Turn) -> Option<T> + Unpin,
-{
-    type Output = Result<T>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
-        let Self { own, wait, attempt } = self.get_mut();
-        context::poll_with(|core| {
-            ready!(wait.admit(core, cx))?;
-            let turn = own.turn();
-            let outcome = attempt(&mut own.line.borrow_mut(), turn);
-            if let Some(outcome) = outcome {
-                own.leave();
-                core.finished();
-                return Poll::Ready(Ok(outcome));
-            }
-            own.stand(cx, || ());
-            let holder = own.line.borrow().holder();
-            wait.pend_on(core, cx, holder)
-        })
-    }
+    mut wait: Wait,
+    mut attempt: impl FnMut(&mut L, Turn) -> Option<T>,
+) -> impl Future<Output = Result<T>> {
+    let mut own = InLine::new(line);
+    context::in_runtime(move |core, cx| {
+        ready!(wait.admit(core, cx))?;
+        let turn = own.turn();
+        let outcome = attempt(&mut own.line.borrow_mut(), turn);
+        if let Some(outcome) = outcome {
+            own.leave();
+            core.finished();
+            return Poll::Ready(Ok(outcome));
+        }
+        own.stand(cx, || ());
+        let holder = own.line.borrow().holder();
+        wait.pend_on(core, cx, holder)
+    })
 }
