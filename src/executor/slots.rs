@@ -190,13 +190,9 @@ impl Slots {
         }
         let slot = self.slot(id)?;
         let (set, scoped) = (slot.set, slot.scoped);
-        let own = if scoped {
-            self.scopes[id.index() as usize]
-        } else {
-            0
-        };
+        let own = scoped.then(|| self.scopes[id.index() as usize]);
         Some(Base {
-            own,
+            own: own.unwrap_or(0),
             set: self.sets[set as usize].scope,
         })
     }

@@ -182,9 +182,8 @@ impl Lookup {
         let given = Given::new(lane, move || ask(&asked));
         let lookup = Arc::new(Self { key, given });
         // If two threads are here at the same time, the later lookup is found from now on.
-        lookups()
-            .1
-            .insert(lookup.key.clone(), Arc::downgrade(&lookup));
+        let found = Arc::downgrade(&lookup);
+        lookups().1.insert(lookup.key.clone(), found);
         lookup
     }
 }

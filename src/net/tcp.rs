@@ -40,13 +40,6 @@ one_socket!(TcpStream, socket.socket, peer_addr);
 close_options!(TcpStream, socket.socket);
 
 impl TcpStream {
-    /// Makes an accepted connection.
-    fn accepted(fd: OwnedFd, peer: SocketAddr) -> Self {
-        Self {
-            socket: StreamSocket::accepted(fd, peer),
-        }
-    }
-
     /// Makes a connection of a `socket` that an operation has connected.
     pub(super) fn connected(socket: Socket, peer: SocketAddr, is_tcp: bool) -> Self {
         let kind = if is_tcp { Kind::Tcp } else { Kind::Other };
@@ -174,10 +167,10 @@ impl TcpListener {
             if !sys::socket::NODELAY_IS_INHERITED {
                 sys::socket::set_nodelay(fd.as_fd(), true).map_err(|_| gone())?;
             }
-            let stream = TcpStream::accepted(fd, peer);
-            let limits = &stream.socket.socket.close_limits;
-            limits.set_as(&self.sockets[0].close_limits);
-            Ok(stream)
+            let socket = StreamSocket::accepted(fd, peer);
+            let limits = &self.sockets[0].close_limits;
+            socket.socket.close_limits.set_as(limits);
+            Ok(TcpStream { socket })
         })
     }
 

@@ -1,9 +1,7 @@
 //! The subject of a UDP socket's error: one peer, one datagram, or the socket.
 
-use std::io::{
-    self,
-    ErrorKind::{AddrNotAvailable, InvalidInput},
-};
+use std::io;
+use std::io::ErrorKind::{AddrNotAvailable, InvalidInput};
 
 use crate::error::Error;
 use crate::sys::errno;

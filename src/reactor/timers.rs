@@ -314,21 +314,9 @@ impl Timers {
         let children = self.heap.get(first..)?;
         // A family, which is nearly always full, is compared in pairs, without branches.
         if let Some(&[a, b, c, d]) = children.first_chunk::<ARITY>() {
-            let ab = if b.deadline < a.deadline {
-                (1, b)
-            } else {
-                (0, a)
-            };
-            let cd = if d.deadline < c.deadline {
-                (3, d)
-            } else {
-                (2, c)
-            };
-            let (offset, least) = if cd.1.deadline < ab.1.deadline {
-                cd
-            } else {
-                ab
-            };
+            type Child = (usize, Entry);
+            let least = |x: Child, y: Child| if y.1.deadline < x.1.deadline { y } else { x };
+            let (offset, least) = least(least((0, a), (1, b)), least((2, c), (3, d)));
             return Some((first + offset, least));
         }
         let (offset, least) = children

@@ -311,11 +311,7 @@ impl Socket {
     /// Leaves the owner from another thread: removed from the poller, `end`ed, and the key posted.
     fn leave(&self, owner: u64, end: fn(&Self)) {
         let slot = self.slot.load(Acquire);
-        let remote = if slot == 0 {
-            None
-        } else {
-            waker::by_serial(owner)
-        };
+        let remote = (slot != 0).then(|| waker::by_serial(owner)).flatten();
         if let Some(remote) = &remote {
             // `None` if the owner is ending, with its poller.
             let _closed_meanwhile = remote.while_open(|bell| bell.detach(self.fd()));

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-use socket2::{SockAddr, SockRef};
+use socket2::SockRef;
 
 use super::{check, errno, sockopt};
 
@@ -38,12 +38,16 @@ pub(crate) struct Facts {
 /// Reads the properties of a descriptor. The error is `ENOTSOCK` if it is not a socket.
 pub(crate) fn read_facts(fd: BorrowedFd<'_>) -> io::Result<Facts> {
     let local = SockRef::from(&fd).local_addr()?;
-    let carries = match option(fd, libc::SOL_SOCKET, libc::SO_TYPE)? {
+    let carries = match sockopt::get(fd, libc::SOL_SOCKET, libc::SO_TYPE, 0)? {
         libc::SOCK_STREAM => Carries::Stream,
         libc::SOCK_DGRAM => Carries::Datagrams,
         _ => Carries::Other,
     };
-    let domain = domain(&local);
+    let domain = match i32::from(local.family()) {
+        libc::AF_INET | libc::AF_INET6 => Domain::Internet,
+        libc::AF_UNIX => Domain::Unix,
+        _ => Domain::Other,
+    };
     let is_inet_stream = domain == Domain::Internet && carries == Carries::Stream;
     Ok(Facts {
         domain,
@@ -60,7 +64,7 @@ pub(crate) fn read_facts(fd: BorrowedFd<'_>) -> io::Result<Facts> {
 /// Apple's systems, OpenBSD and NetBSD have the option's number, but do not report it
 /// (dotnet/runtime#34986). There a socket without a peer may listen or not.
 fn listens(fd: BorrowedFd<'_>) -> io::Result<Option<bool>> {
-    match option(fd, libc::SOL_SOCKET, libc::SO_ACCEPTCONN) {
+    match sockopt::get(fd, libc::SOL_SOCKET, libc::SO_ACCEPTCONN, 0) {
         Err(error) if errno::is_unsupported(&error) => {
             let is_connected = SockRef::from(&fd).peer_addr().is_ok();
             Ok(is_connected.then_some(false))
@@ -76,27 +80,15 @@ pub(crate) fn family_addr(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
     local.ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }
 
-fn domain(address: &SockAddr) -> Domain {
-    match i32::from(address.family()) {
-        libc::AF_INET | libc::AF_INET6 => Domain::Internet,
-        libc::AF_UNIX => Domain::Unix,
-        _ => Domain::Other,
-    }
-}
-
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
 fn protocol(fd: BorrowedFd<'_>) -> io::Result<i32> {
-    option(fd, libc::SOL_SOCKET, libc::SO_PROTOCOL)
+    sockopt::get(fd, libc::SOL_SOCKET, libc::SO_PROTOCOL, 0)
 }
 
 /// On other systems nothing depends on it.
 #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
 fn protocol(_fd: BorrowedFd<'_>) -> io::Result<i32> {
     Ok(libc::IPPROTO_TCP)
-}
-
-fn option(fd: BorrowedFd<'_>, level: i32, name: i32) -> io::Result<i32> {
-    sockopt::get(fd, level, name, 0)
 }
 
 /// Sets the flags that the crate's own sockets have: non-blocking, close-on-exec, no SIGPIPE.

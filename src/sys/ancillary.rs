@@ -122,11 +122,8 @@ const PIDFD: Kind = (
 
 /// The descriptors in a control message. A number below 0 means one that could not be made.
 fn descriptors(kind: Kind, data: &[u8]) -> impl Iterator<Item = RawFd> + '_ {
-    let data = if matches!(kind, RIGHTS | PIDFD) {
-        data
-    } else {
-        &[]
-    };
+    let is_known = matches!(kind, RIGHTS | PIDFD);
+    let data = if is_known { data } else { &[] };
     data.chunks_exact(FD)
         .map(|bytes| RawFd::from_ne_bytes(bytes.try_into().expect("an exact chunk")))
         .filter(|fd| *fd >= 0)

@@ -1,7 +1,6 @@
 //! A spare descriptor, so that a process without free descriptors can still accept one connection
 //! and close it.
 
-use std::io;
 use std::os::fd::OwnedFd;
 
 use super::socket::{self, Kind};
@@ -22,8 +21,7 @@ impl Spare {
     pub(crate) fn refill(&mut self) -> bool {
         if self.0.is_none() {
             // A socket, since it needs no path: /dev may not be accessible.
-            let made: io::Result<OwnedFd> = socket::unix(Kind::Datagram);
-            self.0 = made.ok();
+            self.0 = socket::unix(Kind::Datagram).ok();
         }
         self.0.is_some()
     }

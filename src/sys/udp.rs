@@ -138,11 +138,8 @@ impl Segments {
         let mut limit = self.limit.load(Relaxed);
         if limit == Self::UNKNOWN {
             // A kernel without segments would send one long datagram, without an error.
-            limit = if super::udp_linux::knows_segments(fd) {
-                65_535
-            } else {
-                0
-            };
+            let knows = super::udp_linux::knows_segments(fd);
+            limit = if knows { 65_535 } else { 0 };
             self.limit.store(limit, Relaxed);
         }
         usize::try_from(limit).expect("16 bits")
