@@ -11,7 +11,7 @@ use crate::shown::shown;
 /// The size of a large buffer: two full records with the overhead of encryption.
 const LARGE: usize = 2 * (16_384 + 256) + 1024;
 
-/// The largest amount that is moved before a wait from a large buffer to one of exact size.
+/// The largest amount that takes memory of exact size, twice.
 const WORTH_MOVING: usize = LARGE / 2;
 
 thread_local! {
@@ -81,9 +81,9 @@ impl Buffer {
     fn make_room(&mut self, min: usize) {
         let len = self.len();
         if len + min > self.bytes.len() {
-            let more = match len + min <= LARGE {
-                true => large(),
-                false => vec![0; (len + min).next_power_of_two()].into(),
+            let more = match (len + min).next_multiple_of(LARGE) {
+                LARGE => large(),
+                larger => vec![0; larger].into(),
             };
             let old = replace(&mut self.bytes, more);
             self.bytes[..len].copy_from_slice(&old[self.start..self.end]);
@@ -137,7 +137,7 @@ impl Buffer {
 
     #[cold]
     fn shrink(&mut self) {
-        if self.bytes.len() == LARGE && self.len() <= WORTH_MOVING {
+        if self.bytes.len() >= LARGE.max(2 * self.len()) {
             self.adopt(self.filled().into());
         }
     }
@@ -251,5 +251,9 @@ mod tests {
         assert_eq!(buffers[0].bytes.len(), 10_000, "until a wait");
         buffers[1].append(&[1; 64]);
         assert_eq!(buffers[1].bytes.len(), 64, "and taken in a little");
+        buffers[3].append(&[1; 3 * LARGE]);
+        buffers[3].discard(3 * LARGE - 1);
+        buffers[3].settle();
+        assert_eq!(buffers[3].bytes.len(), 1, "nor does a little keep much");
     }
 }

@@ -36,6 +36,9 @@ pub(super) fn in_handshake(error: rustls::Error, is_client: bool) -> Error {
             "what came is not TLS: is this the right port, and does the peer speak TLS there?"
                 .into()
         }
+        Said::InvalidMessage(InvalidMessage::HandshakePayloadTooLarge) => {
+            "the peer's chain of certificates is too long (a message may have 64 KiB)".into()
+        }
         Said::PeerIncompatible(_) => {
             "the two sides have no TLS version or cipher suite in common".into()
         }

@@ -10,7 +10,7 @@ use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{ClientConfig, CommonState, ServerConfig};
+use rustls::{ClientConfig, CommonState, InvalidMessage, ServerConfig};
 
 use super::buffer::Buffer;
 use super::observer::Observer;
@@ -21,13 +21,14 @@ const RECORD_EXTRA: usize = 256;
 /// The largest plaintext of a record.
 const RECORD_MAX: usize = 16_384;
 
-/// The limit of unprocessed bytes: a handshake message of the largest size that rustls accepts, in
-/// the smallest reasonable records, and a record after it.
-const INCOMING_MAX: usize = 256 * 1024;
+/// The limit of received bytes that wait for more: a handshake message of the largest size that
+/// rustls accepts, 64 KiB, and a record behind it, with all that encryption adds. With a receive
+/// they fit into three times the size of a large buffer.
+const INCOMING_MAX: usize = 86_000;
 
 /// The same after the handshake, when only session tickets and key updates are to come: with a
-/// receive it fits into 64 KiB. Data never takes more than a receive and a record.
-const LATER_MAX: usize = 48_000;
+/// receive twice that size. Data never takes more than a receive and a record.
+const LATER_MAX: usize = 51_000;
 
 /// The reason why the machine stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,10 +154,6 @@ impl Machine {
         out: &mut Buffer,
         act: &mut dyn Act,
     ) -> Result<Stop> {
-        let len = incoming.len();
-        if len > LATER_MAX && (len > INCOMING_MAX || !self.common().is_handshaking()) {
-            return general("a message is too long");
-        }
         loop {
             let step = match self.finished {
                 false => self.side.process(incoming, out, act),
@@ -164,10 +161,19 @@ impl Machine {
             };
             match step {
                 Ok(None) => {}
+                Ok(Some(Stop::Blocked)) if self.is_too_much(incoming.len()) => {
+                    return Err(Box::new(InvalidMessage::HandshakePayloadTooLarge.into()));
+                }
                 Ok(Some(stop)) => return Ok(stop),
                 Err(error) => return Err(self.failed(error, out)),
             }
         }
+    }
+
+    /// Returns whether a message that needs more than `len` bytes is too long.
+    #[inline]
+    fn is_too_much(&self, len: usize) -> bool {
+        len > LATER_MAX && (len > INCOMING_MAX || !self.common().is_handshaking())
     }
 
     /// If rustls was built with debug assertions, it panics if the peer violates the protocol after

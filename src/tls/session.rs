@@ -143,6 +143,8 @@ impl<S: ByteStream> Session<S> {
             state.end(self.compatible)
         };
         if ended.is_err() {
+            // Bytes behind the end may stay for long.
+            self.state.borrow_mut().settle_received();
             // An alert may have the reason.
             self.hand_over_beside(cx);
         }

@@ -123,6 +123,7 @@ impl State {
     #[cold]
     fn fail(&mut self, error: Box<rustls::Error>) {
         self.failed = Some(error);
+        self.incoming.release();
         // The alert must not wait for data that will never come.
         self.held_back = false;
     }

@@ -179,6 +179,8 @@ mod tls_cancel;
 #[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 mod tls_certificates;
 #[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
+mod tls_chains;
+#[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 mod tls_config;
 #[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 mod tls_connect;

@@ -11,6 +11,7 @@ use rcgen::{CertifiedKey, generate_simple_self_signed};
 use soloio::tls::TlsStream;
 use soloio::tls::rustls::crypto::CryptoProvider;
 use soloio::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use soloio::tls::rustls::server::WebPkiClientVerifier;
 use soloio::tls::rustls::version::{TLS12, TLS13};
 use soloio::tls::rustls::{
     ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion, crypto,
@@ -87,6 +88,30 @@ pub(crate) fn server_with(
         .with_no_client_auth()
         .with_single_cert(vec![certificate()], identity().key.clone_key())
         .expect("a certificate and its key")
+}
+
+/// Returns the configurations of two sides that both show the certificate, and `chain` behind it.
+pub(crate) fn both_with_chain(
+    versions: &[&'static SupportedProtocolVersion],
+    chain: &CertificateDer<'static>,
+) -> (ClientConfig, ServerConfig) {
+    let chain = vec![certificate(), chain.clone()];
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate()).expect("a good certificate");
+    let roots = Arc::new(roots);
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider());
+    let client = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(versions)
+        .expect("known versions")
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain.clone(), identity().key.clone_key());
+    let server = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(versions)
+        .expect("known versions")
+        .with_client_cert_verifier(verifier.build().expect("a verifier"))
+        .with_single_cert(chain, identity().key.clone_key());
+    let why = "a certificate and its key";
+    (client.expect(why), server.expect(why))
 }
 
 pub(crate) fn client_config() -> Arc<ClientConfig> {
