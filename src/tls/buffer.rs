@@ -1,7 +1,7 @@
 //! Bytes in flight in a TLS connection, in memory that idle connections give back.
 //!
 //! Large buffers come from a small store of the thread and return to it when they are empty, so
-//! that ten thousand idle connections share two of them.
+//! that ten thousand idle connections share two of them, and one for the rest of a record.
 
 use std::cell::Cell;
 use std::mem::{replace, take};
@@ -11,12 +11,13 @@ use crate::shown::shown;
 /// The size of a large buffer: two full records with the overhead of encryption.
 const LARGE: usize = 2 * (16_384 + 256) + 1024;
 
-/// The largest amount that takes memory of exact size, twice.
-const WORTH_MOVING: usize = LARGE / 2;
+/// The size of a buffer for the rest of a record.
+const REST: usize = 16_384;
 
 thread_local! {
-    /// Free large buffers, the one that was given back last first; empty ones come last.
-    static FREE: [Cell<Box<[u8]>>; 2] = Default::default();
+    /// Free large buffers, the one that was given back last first; empty ones come last. Then one
+    /// for a rest.
+    static FREE: [Cell<Box<[u8]>>; 3] = Default::default();
 }
 
 /// A queue of bytes in one piece: filled at the end, discarded from the front.
@@ -69,7 +70,7 @@ impl Buffer {
     #[inline]
     pub(super) fn room(&mut self, min: usize) -> &mut [u8] {
         if self.bytes.is_empty() {
-            self.bytes = large();
+            self.bytes = stored(LARGE);
         }
         if self.bytes.len() - self.end < min {
             self.make_room(min);
@@ -82,7 +83,7 @@ impl Buffer {
         let len = self.len();
         if len + min > self.bytes.len() {
             let more = match (len + min).next_multiple_of(LARGE) {
-                LARGE => large(),
+                LARGE => stored(LARGE),
                 larger => vec![0; larger].into(),
             };
             let old = replace(&mut self.bytes, more);
@@ -109,9 +110,12 @@ impl Buffer {
     }
 
     fn append_some(&mut self, data: &[u8]) {
-        if self.bytes.is_empty() && data.len() < WORTH_MOVING / 2 {
+        if self.bytes.is_empty() && data.len() < REST / 2 {
             self.adopt(data.into());
         } else {
+            if self.bytes.is_empty() && data.len() <= REST {
+                self.bytes = stored(REST);
+            }
             self.room(data.len())[..data.len()].copy_from_slice(data);
             self.commit(data.len());
         }
@@ -137,7 +141,7 @@ impl Buffer {
 
     #[cold]
     fn shrink(&mut self) {
-        if self.bytes.len() >= LARGE.max(2 * self.len()) {
+        if self.bytes.len() >= REST.max(2 * self.len()) {
             self.adopt(self.filled().into());
         }
     }
@@ -160,25 +164,30 @@ impl Drop for Buffer {
     }
 }
 
-/// Returns a large buffer. Not inlined: the store of a thread takes much code.
+/// Returns a large buffer, or one for a rest. Not inlined: the store of a thread takes much code.
 #[inline(never)]
-fn large() -> Box<[u8]> {
+fn stored(size: usize) -> Box<[u8]> {
     // At the end of the thread the store no longer exists.
-    let free = FREE.try_with(|[first, second]| first.replace(second.take()));
+    let free = FREE.try_with(|[first, second, rest]| match size {
+        LARGE => first.replace(second.take()),
+        _ => rest.take(),
+    });
     match free {
         Ok(free) if !free.is_empty() => free,
-        _ => vec![0; LARGE].into(),
+        _ => vec![0; size].into(),
     }
 }
 
-/// Stores large memory. Not inlined, as above.
+/// Stores such memory. Not inlined, as above.
 #[inline(never)]
 fn give_back(bytes: Box<[u8]>) {
-    if bytes.len() == LARGE {
-        // Those beyond the store are freed, and all at the end of the thread.
-        let keep = |[first, second]: &[Cell<_>; 2]| second.set(first.replace(bytes));
-        FREE.try_with(keep).unwrap_or_default();
-    }
+    // Those beyond the store are freed, and all at the end of the thread.
+    let keep = |[first, second, rest]: &[Cell<_>; 3]| match bytes.len() {
+        LARGE => second.set(first.replace(bytes)),
+        REST => rest.set(bytes),
+        _ => {}
+    };
+    FREE.try_with(keep).unwrap_or_default();
 }
 
 #[cfg(test)]
@@ -251,6 +260,11 @@ mod tests {
         assert_eq!(buffers[0].bytes.len(), 10_000, "until a wait");
         buffers[1].append(&[1; 64]);
         assert_eq!(buffers[1].bytes.len(), 64, "and taken in a little");
+        buffers[2].append(&[1; 16_000]);
+        assert_eq!(buffers[2].bytes.len(), REST, "the rest of a record");
+        buffers[2].discard(16_000);
+        assert_eq!(buffers[2].bytes.len(), 0, "is shared, too");
+        assert_eq!(FREE.with(|[.., rest]| rest.take()).len(), REST);
         buffers[3].append(&[1; 3 * LARGE]);
         buffers[3].discard(3 * LARGE - 1);
         buffers[3].settle();
