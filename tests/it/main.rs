@@ -173,6 +173,8 @@ mod timed_out;
 #[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 mod tls;
 #[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
+mod tls_buffered;
+#[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 mod tls_calls;
 #[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 mod tls_cancel;
@@ -218,6 +220,8 @@ mod tls_refusals;
 mod tls_reload;
 #[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
 mod tls_support;
+#[cfg(all(feature = "full", any(feature = "ring", feature = "aws-lc-rs")))]
+mod tls_twin;
 #[cfg(all(feature = "tls", not(any(feature = "ring", feature = "aws-lc-rs"))))]
 mod tls_without_provider;
 #[cfg(feature = "full")]

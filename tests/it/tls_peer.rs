@@ -199,3 +199,40 @@ fn plaintext_that_came_before_is_received_before_an_error() {
         refused!(client.receive().await, Error::Tls(_));
     });
 }
+
+/// A send processes what has come first: it must not lose what comes of that.
+#[test]
+fn what_a_send_meets_is_received_in_its_order() {
+    run(async {
+        let (client, mut raw) = raw_pair().await;
+        std::io::Write::write_all(&mut raw.session.writer(), b"one").expect("room");
+        raw.session.refresh_traffic_keys().expect("TLS 1.3");
+        std::io::Write::write_all(&mut raw.session.writer(), b"two").expect("room");
+        raw.pump().await;
+        assert_eq!(client.receive_max(1).await.expect("sent"), b"o");
+        // The new keys are answered before the data, which has new keys itself.
+        client.send(b"data").await.expect("sent");
+        raw.pump().await;
+        assert_eq!(raw.plaintext(), b"data");
+
+        std::io::Write::write_all(&mut raw.session.writer(), b"three").expect("room");
+        let mut out = Vec::new();
+        raw.session.write_tls(&mut out).expect("into memory");
+        out.extend([99; 50]);
+        raw.stream.send(&out).await.expect("sent");
+        let mut got = Vec::new();
+        while !got.ends_with(b"two") {
+            got.extend(client.receive_max(1).await.expect("sent"));
+        }
+        assert_eq!(client.receive_max(1).await.expect("sent"), b"t");
+        refused!(client.send(b"never").await, Error::Tls(_));
+        assert_eq!(client.receive().await.expect("sent"), b"hree");
+        refused!(client.receive().await, Error::Tls(_));
+        let alert = raw.stream.receive().await.expect("an alert");
+        let mut rest = &alert[..];
+        raw.session.read_tls(&mut rest).expect("from memory");
+        let heard = raw.session.process_new_packets().expect_err("an alert");
+        assert!(heard.to_string().contains("DecodeError"), "{heard}");
+        assert_eq!(raw.plaintext(), b"");
+    });
+}
