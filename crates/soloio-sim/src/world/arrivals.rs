@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::World;
 use super::descriptors::{Id, Object};
-use super::network::{Binding, Due, Protocol};
+use super::network::{Binding, Due, Path, Protocol};
 use super::readiness::bits::{ALL, CAME};
 use super::segments::{Fin, LINGER, Segment};
 use super::tcp::{State, Tcp};
@@ -12,22 +12,38 @@ use super::tcp::{State, Tcp};
 impl World {
     pub(super) fn segment_arrives(
         &mut self,
-        source: usize,
-        machine: usize,
+        (source, machine): (usize, usize),
         from: SocketAddr,
         to: SocketAddr,
+        connection: u64,
         segment: Segment,
     ) {
         let found = self.network.connections.get(&(machine, to, from)).copied();
-        match (found, segment) {
-            (Some(id), segment) => self.connection_gets(id, segment),
-            (None, Segment::Syn { window }) => match self.bound(Protocol::Tcp, machine, to) {
-                Some(listener) => self.syn_arrives(listener, source, machine, from, to, window),
-                None => self.send_once(machine, to, from, Segment::Reset),
+        let is_syn = matches!(segment, Segment::Syn { .. });
+        match found.and_then(|id| Some((id, self.tcp(id)?))) {
+            Some((id, tcp)) if tcp.connection == connection => {
+                return self.connection_gets(id, segment);
+            }
+            // Both connect to each other.
+            Some((id, tcp)) if is_syn && tcp.state == State::Connecting => {
+                tcp.connection = tcp.connection.min(connection);
+                return self.connection_gets(id, segment);
+            }
+            // The peer has a new one, so this one is over: its reset is late, or was lost.
+            Some((id, _)) if is_syn => self.broken(id, libc::ECONNRESET),
+            _ => {}
+        }
+        match segment {
+            Segment::Syn { window } => match self.bound(Protocol::Tcp, machine, to) {
+                Some(listener) => {
+                    let path = (machine, to, from);
+                    self.syn_arrives(listener, source, path, connection, window);
+                }
+                None => self.refuse(machine, to, from, connection),
             },
             // Nothing new: the acknowledged data is settled.
-            (None, Segment::Reset | Segment::Ack { .. }) => {}
-            (None, _) => self.send_once(machine, to, from, Segment::Reset),
+            Segment::Reset | Segment::Ack { .. } => {}
+            _ => self.refuse(machine, to, from, connection),
         }
     }
 
@@ -36,9 +52,8 @@ impl World {
         &mut self,
         listener: Id,
         source: usize,
-        machine: usize,
-        from: SocketAddr,
-        to: SocketAddr,
+        (machine, to, from): Path,
+        connection: u64,
         window: usize,
     ) {
         let Some(tcp) = self.tcp(listener) else {
@@ -62,6 +77,7 @@ impl World {
         let mut child = Tcp::new(common, own);
         child.state = State::Arriving;
         child.listener = Some(listener);
+        child.connection = connection;
         child.wire.window = window;
         child.wire.line.push_back(Segment::SynAck { window: own });
         let id = self.descriptors.add(Object::Tcp(Box::new(child)), machine);

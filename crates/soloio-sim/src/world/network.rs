@@ -36,7 +36,8 @@ pub(crate) struct Packet {
 
 #[derive(Debug, Clone)]
 pub(crate) enum Body {
-    Segment(Segment),
+    /// A segment of the connection with this number.
+    Segment(u64, Segment),
     /// One datagram, or several of a size.
     Datagram(Burst),
     /// A datagram from `to` to `from` found no socket.
@@ -103,6 +104,8 @@ pub(crate) struct Network {
     /// The bandwidth from the first machine to the second.
     links: BTreeMap<(usize, usize), Link>,
     pub(crate) connections: BTreeMap<Path, Id>,
+    /// The number of TCP connections that were ever begun.
+    pub(super) begun: u64,
     pub(crate) bindings: Vec<Binding>,
 }
 
@@ -250,8 +253,9 @@ impl World {
             return;
         }
         match packet.body {
-            Body::Segment(segment) => {
-                self.segment_arrives(source, target, packet.from, packet.to, segment)
+            Body::Segment(connection, segment) => {
+                let (from, to) = (packet.from, packet.to);
+                self.segment_arrives((source, target), from, to, connection, segment);
             }
             Body::Datagram(data) => {
                 self.datagram_arrives(source, target, packet.from, packet.to, data)

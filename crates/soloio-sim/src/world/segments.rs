@@ -101,7 +101,10 @@ pub(super) const LINGER: Nanos = 60 * SECOND;
 
 impl World {
     pub(super) fn begin_handshake(&mut self, id: Id) {
+        self.network.begun += 1;
+        let connection = self.network.begun;
         let Some(tcp) = self.tcp(id) else { return };
+        tcp.connection = connection;
         let window = tcp.common.receive_limit();
         tcp.wire.told = window;
         tcp.wire.line.push_back(Segment::Syn { window });
@@ -162,7 +165,7 @@ impl World {
             let Some(segment) = tcp.wire.line.pop_front() else {
                 return;
             };
-            let body = Body::Segment(segment);
+            let body = Body::Segment(tcp.connection, segment);
             self.deliver_at(at, source, target, Packet { from, to, body });
         }
     }
@@ -235,26 +238,26 @@ impl World {
             };
             let at = at.max(tcp.wire.floor);
             tcp.wire.floor = at;
-            let body = Body::Segment(segment);
+            let body = Body::Segment(tcp.connection, segment);
             self.deliver_at(at, source, target, Packet { from, to, body });
         }
         self.transmit(id);
     }
 
-    /// Sends a segment past the line: for resets, which are not sent again.
-    pub(super) fn send_once(
+    /// Resets a connection that has no socket here.
+    pub(super) fn refuse(
         &mut self,
         source: usize,
         from: SocketAddr,
         to: SocketAddr,
-        segment: Segment,
+        connection: u64,
     ) {
         let Ok(target) = self.route(source, to.ip()) else {
             return;
         };
         if self.reaches(source, target) {
             let at = self.arrival((source, target), 0, 1);
-            let body = Body::Segment(segment);
+            let body = Body::Segment(connection, Segment::Reset);
             self.deliver_at(at, source, target, Packet { from, to, body });
         }
     }
@@ -267,13 +270,13 @@ impl World {
             return;
         };
         // Behind the data in transit: a reset that overtook it would be taken for an old one.
-        let floor = tcp.wire.floor;
+        let (floor, connection) = (tcp.wire.floor, tcp.connection);
         let Ok(target) = self.route(source, to.ip()) else {
             return;
         };
         if self.reaches(source, target) {
             let at = self.arrival((source, target), 0, 1).max(floor);
-            let body = Body::Segment(Segment::Reset);
+            let body = Body::Segment(connection, Segment::Reset);
             self.deliver_at(at, source, target, Packet { from, to, body });
         }
     }

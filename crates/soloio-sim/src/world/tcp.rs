@@ -51,6 +51,9 @@ pub(crate) struct Tcp {
     /// A poll or a send found no room: new room is an event.
     pub(crate) wants_room: bool,
     pub(crate) wire: Wire,
+    /// The connection's number, which its segments carry: late ones of an earlier connection between
+    /// the same ports are not its own. It stands for the sequence numbers.
+    pub(super) connection: u64,
     /// Connections to accept, and their limit.
     pub(crate) queue: VecDeque<Id>,
     pub(crate) backlog: usize,
@@ -73,6 +76,7 @@ impl Tcp {
             send_shut: false,
             wants_room: false,
             wire: Wire::new(buffer),
+            connection: 0,
             queue: VecDeque::new(),
             backlog: 0,
             listener: None,
