@@ -51,7 +51,7 @@ pub(crate) struct Tcp {
     /// A poll or a send found no room: new room is an event.
     pub(crate) wants_room: bool,
     pub(crate) wire: Wire,
-    /// The connection's number, which its segments carry, in place of sequence numbers: late ones of
+    /// The connection's number, which its segments carry in place of sequence numbers: late ones of
     /// an earlier connection between the same ports are not its own.
     pub(super) connection: u64,
     /// Connections to accept, and their limit.
