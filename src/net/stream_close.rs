@@ -91,9 +91,8 @@ impl<A: Display> StreamSocket<A> {
     ) -> Poll<Result<()>> {
         let call = |_: &Core, fd: BorrowedFd<'_>| match self.unacknowledged() {
             0 => Ok(((), After::Ready)),
-            // It was reset, or has ended in both directions: after the peer's end no receive would
-            // report the loss of the connection.
-            _ if sys::socket::peer_addr(fd).is_err() => Err(io::ErrorKind::ConnectionReset.into()),
+            // After the peer's end no receive would report the loss of the connection.
+            _ if sys::socket::is_gone(fd) => Err(io::ErrorKind::ConnectionReset.into()),
             _ => Err(io::ErrorKind::WouldBlock.into()),
         };
         let broken = |cause| Error::Broken(OsError::new("close", cause));

@@ -349,6 +349,11 @@ pub(crate) fn describe(fd: std::os::fd::RawFd) -> String {
     }
 }
 
+/// Returns true if the connection was reset, or has ended in both directions.
+pub(crate) fn is_gone(fd: BorrowedFd<'_>) -> bool {
+    SockRef::from(&fd).peer_addr().is_err()
+}
+
 /// Sends small packets at once, or lets them wait for more.
 pub(crate) fn set_nodelay(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
     SockRef::from(&fd).set_tcp_nodelay(on)
