@@ -192,9 +192,9 @@ impl remote::Bell for poller::Bell {
     }
 }
 
-/// Returns the generation from which a runtime counts. Those of runtimes that follow each other are
-/// far apart, and none comes again before all others: the factor is odd, and the part of 2^20 that
-/// is the golden ratio of it.
+/// Returns the generation from which a runtime counts. The step is odd, so that none comes again
+/// before all others, and 2^20 divided by the golden ratio, so that those of runtimes that follow
+/// each other are far apart.
 pub(super) fn first_generation(serial: u64) -> u32 {
     const STEP: u64 = 648_055;
     ((serial >> remote::INDEX_BITS).wrapping_mul(STEP) & GENERATION_MASK as u64) as u32

@@ -252,23 +252,26 @@ mod tests {
         })
     }
 
+    /// Runs it where deeply nested futures have room.
+    fn on_a_large_stack(run: impl FnOnce() -> usize + Send + 'static) -> usize {
+        let thread = std::thread::Builder::new().stack_size(64 << 20);
+        let ended = thread.spawn(run).expect("a thread").join();
+        ended.expect("no panic")
+    }
+
     /// The number of nodes that are visited when nested time limits end at once.
     fn visited_by_limits(depth: usize) -> usize {
-        let nested = move || {
+        on_a_large_stack(move || {
             block_on(async {
                 let deadline = Instant::now() + Duration::from_millis(200);
-                let mut nested: Pin<Box<dyn Future<Output = Result<()>>>> =
-                    Box::pin(sleep(Duration::from_secs(60)));
+                let mut nested: Nested = Box::pin(sleep(Duration::from_secs(60)));
                 for _ in 0..depth {
                     nested = Box::pin(fail_at(deadline, nested));
                 }
                 assert!(nested.await.is_err());
                 context::current().expect("inside").visited()
             })
-        };
-        let thread = std::thread::Builder::new().stack_size(64 << 20);
-        let visited = thread.spawn(nested).expect("a thread").join();
-        visited.expect("no panic")
+        })
     }
 
     #[test]
@@ -295,7 +298,7 @@ mod tests {
 
     /// The number of nodes that are visited when nested scopes are polled, and end or are dropped.
     fn visited_by(depth: usize, wrap: fn(Nested) -> Nested, drops: bool) -> usize {
-        let run = move || {
+        on_a_large_stack(move || {
             block_on(async {
                 let mut nested = (0..depth).fold(three_polls(), |nested, _| wrap(nested));
                 if drops {
@@ -306,10 +309,7 @@ mod tests {
                 }
                 context::current().expect("inside").visited()
             })
-        };
-        let thread = std::thread::Builder::new().stack_size(64 << 20);
-        let visited = thread.spawn(run).expect("a thread").join();
-        visited.expect("no panic")
+        })
     }
 
     #[test]
